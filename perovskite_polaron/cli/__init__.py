@@ -1,0 +1,1 @@
+"""The command ``polaron``: one module per verb, imported only when that verb is called."""

@@ -1,0 +1,75 @@
+"""Entry point of the command ``polaron``; finds the verb's module, and turns errors into one line and a status."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from perovskite_polaron.errors import PolaronError
+
+# verb -> what it does. The module perovskite_polaron.cli.<verb> holds EXAMPLE, add_arguments(parser) and run(args).
+# It is imported only when its verb is called, so that ``polaron --help`` stays instant.
+VERBS = {
+    "doctor": "say what is installed, in which version, and what is missing",
+    "structure": "write a built-in or given crystal, and describe its symmetry and absorbers",
+    "bonds": "measure B-X bonds, off-centring, tilts; compare two structures",
+    "distort": "displace a crystal along phonon modes",
+    "pseudo": "make or check pseudopotentials for a core-hole calculation",
+    "prepare": "write every Quantum ESPRESSO input of a study, without running",
+    "run": "run a study: resumable, with progress",
+    "status": "say how far a study has come",
+    "spectra": "align, weight, average and subtract the spectra of a study",
+    "lanczos": "evaluate one XSpectra save file on any grid and width",
+}
+
+
+def _parser(verb: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="polaron",
+        description="From a crystal and a measured X-ray transient to how far which atoms moved.",
+        epilog="polaron VERB --help explains a verb and shows an example.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for name, description in VERBS.items():
+        sub = verbs.add_parser(
+            name, help=description, description=description[0].upper() + description[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == verb:
+            module = importlib.import_module(f"perovskite_polaron.cli.{name}")
+            sub.epilog = "example:\n" + module.EXAMPLE
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (default: the process's own) and return the exit status: 0, 1 (failed) or 2 (bad input)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = next((a for a in arguments if a in VERBS), None)
+    try:
+        parser = _parser(verb)
+        args = parser.parse_args(arguments)
+        if args.version:
+            from perovskite_polaron import __version__
+
+            print(f"polaron {__version__}")
+            return 0
+        if args.verb is None:
+            parser.print_help()
+            return 0
+        status: int = args.run(args) or 0
+        sys.stdout.flush()
+        return status
+    except PolaronError as error:
+        print(f"polaron: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("polaron: interrupted; finished work is kept, run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (head, less) left: not an error, but Python would complain when closing stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,36 @@
+"""The two ways a command can fail, and the exit status each one carries.
+
+Every message is one line that says what went wrong, why, and how to mend it; the command line prints it
+on stderr after the program's name and never shows a traceback for either class.
+"""
+
+
+class PolaronError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    exit_status = 1
+
+
+class InputError(PolaronError):
+    """What the user gave cannot be used; nothing was started (exit status 2)."""
+
+    exit_status = 2
+
+
+class ComputationError(PolaronError):
+    """A calculation failed, or its result is not one to be trusted (exit status 1)."""
+
+    exit_status = 1
+
+
+class MissingProgramError(ComputationError):
+    """A program this step needs is not installed (exit status 1)."""
+
+
+class MissingExtraError(ComputationError):
+    """An optional Python dependency is not installed (exit status 1)."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed: this step needs it; run pip install 'perovskite-polaron[{extra}]'"
+        )

@@ -1,0 +1,1 @@
+"""Formats of the neighbour program, Quantum ESPRESSO: its inputs, outputs and save files, and nothing else."""

@@ -1,0 +1,80 @@
+"""Writing files so that nobody ever sees half of one."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from perovskite_polaron.errors import ComputationError, InputError
+
+
+def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> Path:
+    """Write content to path through a temporary file in the same folder, then rename it into place.
+
+    The data are flushed to the disk before the rename, so after a crash the path holds either the old content or
+    the whole new one. Raises InputError if the folder is missing, ComputationError if the disk refuses (full,
+    read-only); in both cases the temporary file is gone and an older file is untouched.
+    """
+    data = content.encode() if isinstance(content, str) else content
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+
+    return replace_atomically(path, write)
+
+
+def replace_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
+    """Let ``write(temporary_path)`` make a file, then rename it to path; the extension of path is kept.
+
+    For writers that take a file name (matplotlib, ASE, h5py). Errors as in write_atomically.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: the folder {path.parent} does not exist; create it first")
+    if path.is_dir():
+        raise InputError(f"{path} cannot be written: it is a folder; give the name of a file")
+    try:
+        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise ComputationError(f"{path} cannot be written: {error.strerror}; free the disk or choose another folder") from None
+    temporary = Path(name)
+    try:
+        write(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ComputationError(f"{path} was not written: {error.strerror or error}; free the disk or choose another folder") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def read_text(path: str | os.PathLike[str], what: str) -> str:
+    """Return the text of a file that the user named; ``what`` names the kind of file in the error.
+
+    Raises InputError when it is missing, a folder, unreadable, empty or not text.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: give the path of a {what}") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder: give the path of a {what}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not text: give a {what}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; check the path and its permissions") from None
+    if not text.strip():
+        raise InputError(f"{path} is empty: give a {what}")
+    return text

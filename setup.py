@@ -1,0 +1,34 @@
+"""Only the compiled core is declared here; everything else stands in pyproject.toml.
+
+POLARON_CHECKED=1 builds it with bounds and None checks for the debugging leg of the tests.
+"""
+
+import os
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+checked = os.environ.get("POLARON_CHECKED") == "1"
+directives = {
+    "language_level": 3,
+    "embedsignature": True,
+    "boundscheck": checked,
+    "wraparound": False,
+    "nonecheck": checked,
+    "initializedcheck": checked,
+    "cdivision": not checked,
+}
+extensions = [
+    Extension(
+        f"perovskite_polaron._ext.{path.stem}",
+        [str(path)],
+        include_dirs=[numpy.get_include(), "ext"],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_compile_args=["-O3", "-fopenmp"],
+        extra_link_args=["-fopenmp"],
+    )
+    for path in sorted(Path("ext").glob("*.pyx"))
+]
+setup(ext_modules=cythonize(extensions, build_dir="build/cython", compiler_directives=directives))
