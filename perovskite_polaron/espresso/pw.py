@@ -11,6 +11,7 @@ import numpy as np
 
 from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.options import option
 from perovskite_polaron.units import RYDBERG_EV
 
 PREFIX = "polaron"
@@ -25,14 +26,14 @@ class PwSettings:
     system, electrons: further keys of those namelists, passed through (Hubbard, van der Waals, spin, ...).
     """
 
-    ecutwfc_Ry: float = 35.0
-    ecutrho_Ry: float = 280.0
-    kpoints: tuple[int, int, int] = (2, 2, 1)
-    kpoint_shift: tuple[int, int, int] = (1, 1, 1)
-    conv_thr_Ry: float = 1e-7
-    mixing_beta: float = 0.4
-    occupations: str = "auto"
-    degauss_Ry: float = 0.002
+    ecutwfc_Ry: float = option(35.0, low=5, high=500)
+    ecutrho_Ry: float = option(280.0, low=20, high=5000)
+    kpoints: tuple[int, int, int] = option((2, 2, 1), low=1, high=99)
+    kpoint_shift: tuple[int, int, int] = option((1, 1, 1), low=0, high=1)
+    conv_thr_Ry: float = option(1e-7, low=1e-14, high=1e-3)
+    mixing_beta: float = option(0.4, low=0.01, high=1)
+    occupations: str = option("auto", choices=("auto", "fixed", "smearing"))
+    degauss_Ry: float = option(0.002, low=1e-5, high=0.2)
     system: Mapping[str, Any] = field(default_factory=dict)
     electrons: Mapping[str, Any] = field(default_factory=dict)
 
