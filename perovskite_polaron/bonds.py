@@ -9,6 +9,7 @@ nearest to the lattice vector c. It can be given instead.
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -167,7 +168,7 @@ def compare(displaced: Crystal, reference: Crystal, framework: Framework | None 
     norms = np.empty(len(reference))
     norms[partner] = (displacement**2).sum(axis=1)
     others = [i for i, s in enumerate(reference.species) if s not in (framework.b, framework.x)]
-    members = {"axial_X": framework.axial_x, "equatorial_X": framework.equatorial_x, "B": framework.centres, "A": others}
+    members: dict[str, Any] = {"axial_X": framework.axial_x, "equatorial_X": framework.equatorial_x, "B": framework.centres, "A": others}
     classes = {k: float(np.sqrt(norms[v].mean())) if len(v) else 0.0 for k, v in members.items()}
     return Comparison(displacement, classes, shift)
 

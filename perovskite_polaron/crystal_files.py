@@ -70,7 +70,7 @@ def _kind(path: Path) -> str:
 def _read_other(path: Path, kind: str) -> tuple[Any, tuple[str, ...] | None]:
     from ase.io import read as ase_read
 
-    atoms = ase_read(path, format=kind)
+    atoms: Any = ase_read(path, format=kind)
     parents = atoms.arrays.get(_PARENT)
     return atoms, None if parents is None else tuple(str(p) for p in parents)
 

@@ -56,4 +56,5 @@ def octahedra(
     lengths, scalars, tilts = np.empty((n, b, 6)), np.empty((n, b, 4)), np.empty((n, b, 3))
     angles = np.empty((n, len(pairs)))
     load("geometry").octahedra(d, p, c, a, pairs, lengths, scalars, tilts, angles, threads)
-    return Octahedra(lengths, *(scalars[:, :, i] for i in range(4)), tilts, angles)
+    off, length_variance, elongation, angle_variance = np.moveaxis(scalars, 2, 0)
+    return Octahedra(lengths, off, length_variance, elongation, angle_variance, tilts, angles)
