@@ -86,7 +86,10 @@ def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
     positions = (cells[:, None, :] + crystal.positions[None]).reshape(-1, 3) / n
     parents = crystal.parent_sites
     return Crystal(
-        crystal.lattice_A * n[:, None], crystal.species * len(cells), positions, crystal.name,
+        crystal.lattice_A * n[:, None],
+        crystal.species * len(cells),
+        positions,
+        crystal.name,
         None if parents is None else parents * len(cells),
     )
 
@@ -132,12 +135,19 @@ def find_symmetry(crystal: Crystal, symprec_A: float = 1e-3) -> Symmetry:
     counts = np.bincount(orbits, minlength=len(crystal))
     per_conventional_cell = len(data.std_types) / len(crystal)
     wyckoff = tuple(
-        f"{round(counts[orbit] * per_conventional_cell)}{letter}" for orbit, letter in zip(orbits, data.wyckoffs, strict=True)
+        f"{round(counts[orbit] * per_conventional_cell)}{letter}"
+        for orbit, letter in zip(orbits, data.wyckoffs, strict=True)
     )
     kind = _spglib("get_spacegroup_type", data.hall_number)
     return Symmetry(
-        int(data.number), str(data.international), _setting(cell, symprec_A, data.number) or kind.international_short,
-        np.asarray(data.rotations, dtype=np.int64), np.asarray(data.translations), wyckoff, orbits.astype(np.int64), symprec_A,
+        int(data.number),
+        str(data.international),
+        _setting(cell, symprec_A, data.number) or kind.international_short,
+        np.asarray(data.rotations, dtype=np.int64),
+        np.asarray(data.translations),
+        wyckoff,
+        orbits.astype(np.int64),
+        symprec_A,
     )
 
 
@@ -175,8 +185,12 @@ def absorbers(crystal: Crystal, element: str, symmetry: Symmetry | None = None) 
     parents = crystal.parent_sites
     return tuple(
         Absorber(
-            atoms[0], element, symmetry.wyckoff[atoms[0]], None if parents is None else parents[atoms[0]],
-            len(atoms), tuple(atoms),
+            atoms[0],
+            element,
+            symmetry.wyckoff[atoms[0]],
+            None if parents is None else parents[atoms[0]],
+            len(atoms),
+            tuple(atoms),
         )
         for atoms in orbits.values()
     )
@@ -235,7 +249,8 @@ def _check_overlap(crystal: Crystal) -> None:
         near = int(distance.argmin())
         if distance[near] < OVERLAP_A:
             raise InputError(
-                f"{who} has overlapping atoms: {crystal.species[i]} {i + 1} and {crystal.species[i + 1 + near]} {i + 2 + near}"
+                f"{who} has overlapping atoms: {crystal.species[i]} {i + 1} and"
+                f" {crystal.species[i + 1 + near]} {i + 2 + near}"
                 f" are {distance[near]:.3f} Å apart; remove one of them"
             )
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from ase.neighborlist import neighbor_list
 from ase import Atoms
+from ase.neighborlist import neighbor_list
 from scipy.spatial.transform import Rotation
 from test_distortion import LO, settings, shuffled
 
@@ -58,7 +58,7 @@ def test_displacements_and_ratios_whatever_order_wrapping_and_origin(name):
     crystal = settings()[name]
     point = distort(crystal, LO, [0.1], "max_A")[0]
     other = shuffled(point.crystal, seed=4)
-    other = other.with_positions(other.positions + [0.13, 0.27, -0.4])
+    other = other.with_positions(other.positions + np.array([0.13, 0.27, -0.4]))
     moved = compare(other, crystal)
     assert moved.classes_A["axial_X"] == pytest.approx(0.1, abs=1e-5)
     assert moved.ratio["axial_to_equatorial"] == pytest.approx(6.82, abs=0.01)

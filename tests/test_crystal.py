@@ -46,7 +46,10 @@ def awkward():
     order = np.random.default_rng(3).permutation(len(crystal))
     sites = find_symmetry(crystal).wyckoff
     return Crystal(
-        crystal.lattice_A, tuple(crystal.species[i] for i in order), crystal.positions[order] + [2, -1, 0.3], "awkward",
+        crystal.lattice_A,
+        tuple(crystal.species[i] for i in order),
+        crystal.positions[order] + [2, -1, 0.3],
+        "awkward",
         tuple(sites[i] for i in order),
     )
 
@@ -102,7 +105,9 @@ Br1 0.5 0 0 OCC
 def test_a_pw_input_is_read_with_labels_turned_into_elements(tmp_path):
     crystal = read_crystal("cspbbr3-pm3m")
     atoms = Atoms(crystal.species, scaled_positions=crystal.positions, cell=crystal.lattice_A, pbc=True)
-    ase_write(tmp_path / "scf.in", atoms, format="espresso-in", pseudopotentials={s: f"{s}.UPF" for s in ("Pb", "Cs", "Br")})
+    ase_write(
+        tmp_path / "scf.in", atoms, format="espresso-in", pseudopotentials={s: f"{s}.UPF" for s in ("Pb", "Cs", "Br")}
+    )
     assert read_crystal(tmp_path / "scf.in").species == crystal.species
 
 

@@ -21,8 +21,14 @@ def shuffled(crystal, seed=0):
 
 def settings():
     pbnm, pnma = read_crystal("cspbbr3-pbnm"), read_crystal("cspbbr3-pnma")
-    return {"Pbnm": pbnm, "Pnma": pnma, "shuffled": shuffled(pbnm), "Pnma shuffled": shuffled(pnma),
-            "2x2x1": supercell(pbnm, (2, 2, 1)), "shuffled 1x2x1 Pnma": shuffled(supercell(pnma, (1, 2, 1)))}
+    return {
+        "Pbnm": pbnm,
+        "Pnma": pnma,
+        "shuffled": shuffled(pbnm),
+        "Pnma shuffled": shuffled(pnma),
+        "2x2x1": supercell(pbnm, (2, 2, 1)),
+        "shuffled 1x2x1 Pnma": shuffled(supercell(pnma, (1, 2, 1))),
+    }
 
 
 @pytest.mark.parametrize("name", settings())
@@ -94,7 +100,9 @@ def cubic_wave(q):
     return crystal, Mode(crystal, crystal.masses_amu, 5.0, pattern, q, "wave")
 
 
-@pytest.mark.parametrize(("q", "repeats"), [((0.5, 0, 0), (2, 1, 1)), ((0.25, 0.5, 0), (4, 2, 1)), ((0, 0, 1 / 3), (1, 1, 3))])
+@pytest.mark.parametrize(
+    ("q", "repeats"), [((0.5, 0, 0), (2, 1, 1)), ((0.25, 0.5, 0), (4, 2, 1)), ((0, 0, 1 / 3), (1, 1, 3))]
+)
 def test_waves_follow_bloch_and_are_normalised_over_the_primitive_cell(q, repeats):
     crystal, mode = cubic_wave(q)
     big = supercell(crystal, repeats)
@@ -132,7 +140,12 @@ def test_a_mode_of_another_crystal_is_refused_by_name():
 
 @pytest.mark.parametrize(
     ("amplitudes", "unit", "message"),
-    [([np.nan], "max_A", "not finite"), ([], "max_A", "not finite"), ([1.0], "A", "not a unit"), ([[1.0, 2.0]], "zero_point", "shape")],
+    [
+        ([np.nan], "max_A", "not finite"),
+        ([], "max_A", "not finite"),
+        ([1.0], "A", "not a unit"),
+        ([[1.0, 2.0]], "zero_point", "shape"),
+    ],
 )
 def test_bad_amplitudes_are_refused(amplitudes, unit, message):
     with pytest.raises(InputError, match=message):
@@ -160,15 +173,22 @@ def test_mode_files_come_back_to_the_last_digit(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "other"}, "is not a mode file"), ({"species": None}, "damaged"), ({"modes": []}, "at least one mode"),
+        ({"format": "other"}, "is not a mode file"),
+        ({"species": None}, "damaged"),
+        ({"modes": []}, "at least one mode"),
         ({"modes": [{"energy_meV": -1, "pattern_real": [[0, 0, 1]]}]}, "only a stable mode"),
         ({"modes": [{"energy_meV": 1, "pattern_real": [[0, 0, 0]]}]}, "non-zero pattern"),
         ({"modes": [{"pattern_real": [[0, 0, 1]]}]}, "lacks the key 'energy_meV'"),
     ],
 )
 def test_damaged_mode_files_are_refused(tmp_path, change, message):
-    good = {"format": "perovskite-polaron modes 1", "lattice_A": (5 * np.eye(3)).tolist(), "species": ["Pb"],
-            "fractional_positions": [[0, 0, 0]], "modes": [{"energy_meV": 1, "pattern_real": [[0, 0, 1]]}]}
+    good = {
+        "format": "perovskite-polaron modes 1",
+        "lattice_A": (5 * np.eye(3)).tolist(),
+        "species": ["Pb"],
+        "fractional_positions": [[0, 0, 0]],
+        "modes": [{"energy_meV": 1, "pattern_real": [[0, 0, 1]]}],
+    }
     path = tmp_path / "m.json"
     path.write_text(json.dumps(good))
     assert len(read_modes(path).modes) == 1

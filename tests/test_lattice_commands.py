@@ -30,14 +30,35 @@ def test_examples_run(script, tmp_path):
 def test_distort_then_bonds_from_files(capsys, tmp_path):
     ground = tmp_path / "ground.cif"
     run(capsys, "structure", "cspbbr3-pbnm", "--out", ground)
-    record = run(capsys, "distort", ground, "--mode", "lo-c", "--max-displacement", "0.1A", "--format", "cif", "xsf", "vasp",
-                 "extxyz", "--out", tmp_path / "lo", "--csv", tmp_path / "s.csv", "--figure", tmp_path / "s.svg", "--json")
+    record = run(
+        capsys,
+        "distort",
+        ground,
+        "--mode",
+        "lo-c",
+        "--max-displacement",
+        "0.1A",
+        "--format",
+        "cif",
+        "xsf",
+        "vasp",
+        "extxyz",
+        "--out",
+        tmp_path / "lo",
+        "--csv",
+        tmp_path / "s.csv",
+        "--figure",
+        tmp_path / "s.svg",
+        "--json",
+    )
     assert record["sign_equivalent"] is True
     point = record["structures"][0]
     assert (point["space_group"], point["max_displacement_A"]) == ("Pna2_1", pytest.approx(0.1))
     assert [(a["parent"], a["multiplicity"]) for a in point["absorbers"]["Br"]] == [("4c", 4), ("8d", 4), ("8d", 4)]
     assert sorted(p.name for p in (tmp_path / "lo").iterdir()) == ["000.cif", "000.extxyz", "000.vasp", "000.xsf"]
-    report = run(capsys, "bonds", point["path"], ground, "--csv", tmp_path / "b.csv", "--figure", tmp_path / "b.png", "--json")
+    report = run(
+        capsys, "bonds", point["path"], ground, "--csv", tmp_path / "b.csv", "--figure", tmp_path / "b.png", "--json"
+    )
     assert report["ratio"]["axial_to_equatorial"] == pytest.approx(6.82, abs=0.01)
     assert set(report["displacement_A"]) == {"axial_X", "equatorial_X", "B", "A"}
     assert len(report["bonds"]) == 24
@@ -64,8 +85,14 @@ def test_zero_point_amplitudes_and_a_table(capsys, tmp_path):
         (("bonds", "cspbbr3-pbnm", "cspbbr3-pnma"), "different lattices"),
         (("bonds", "cspbbr3-pbnm", "--figure", "a.pdf"), "name it .png or .svg"),
         (("distort", "cspbbr3-pbnm", "--mode", "lo-c", "--amplitude", "2", "--out", "o"), "write 1zp or"),
-        (("distort", "cspbbr3-pbnm", "--mode", "gone.json", "--amplitude", "1zp", "--out", "o"), "gone.json does not exist"),
-        (("distort", "cspbbr3-pbnm", "--mode", "lo-c", "--select", "4", "--amplitude", "1zp", "--out", "o"), "holds modes 0 to 0"),
+        (
+            ("distort", "cspbbr3-pbnm", "--mode", "gone.json", "--amplitude", "1zp", "--out", "o"),
+            "gone.json does not exist",
+        ),
+        (
+            ("distort", "cspbbr3-pbnm", "--mode", "lo-c", "--select", "4", "--amplitude", "1zp", "--out", "o"),
+            "holds modes 0 to 0",
+        ),
         (("distort", "cspbbr3-pm3m", "--mode", "lo-c", "--amplitude", "1zp", "--out", "o"), "not a multiple of the 20"),
     ],
 )

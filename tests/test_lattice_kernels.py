@@ -23,7 +23,13 @@ def displacement_input(seed, n=7, m=3, s=11):
 def geometry_input(seed, b=3, m=2, s=9):
     rng = np.random.default_rng(seed)
     bonds = IDEAL + rng.normal(scale=0.2, size=(b, 6, 3))
-    return bonds, rng.normal(scale=0.1, size=(m, b, 6, 3)), rng.normal(size=(s, m)), np.eye(3), np.array([[0, 7], [3, 16]])
+    return (
+        bonds,
+        rng.normal(scale=0.1, size=(m, b, 6, 3)),
+        rng.normal(size=(s, m)),
+        np.eye(3),
+        np.array([[0, 7], [3, 16]]),
+    )
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -39,7 +45,9 @@ def test_geometry_equals_its_twin(seed, b, m, s):
     args = geometry_input(seed, b, m, s)
     found, expected = octahedra(*args), geometry_twin.octahedra(*args)
     for field in fields(found):
-        np.testing.assert_allclose(getattr(found, field.name), expected[field.name], rtol=1e-11, atol=1e-11, err_msg=field.name)
+        np.testing.assert_allclose(
+            getattr(found, field.name), expected[field.name], rtol=1e-11, atol=1e-11, err_msg=field.name
+        )
 
 
 def test_results_do_not_depend_on_threads_and_calls_can_overlap():
@@ -69,12 +77,17 @@ def test_strided_read_only_and_integer_input_is_accepted():
 @pytest.mark.parametrize(
     ("kernel", "place", "value", "message"),
     [
-        (displace, 0, np.zeros((3, 2)), "equilibrium_A has shape"), (displace, 1, np.zeros((2, 5, 3)), "patterns has shape"),
-        (displace, 2, np.zeros((4, 9)), "coefficients has shape"), (displace, 2, np.zeros((0, 3)), "coefficients is empty"),
+        (displace, 0, np.zeros((3, 2)), "equilibrium_A has shape"),
+        (displace, 1, np.zeros((2, 5, 3)), "patterns has shape"),
+        (displace, 2, np.zeros((4, 9)), "coefficients has shape"),
+        (displace, 2, np.zeros((0, 3)), "coefficients is empty"),
         (displace, 0, np.full((7, 3), np.nan), "NaN"),
-        (octahedra, 0, np.zeros((3, 5, 3)), "bonds_A has shape"), (octahedra, 1, np.zeros((2, 4, 6, 3)), "changes has shape"),
-        (octahedra, 2, np.zeros((9, 3)), "coefficients has shape"), (octahedra, 3, np.eye(2), "axes has shape"),
-        (octahedra, 4, [[0, 18]], "from 0 to 17"), (octahedra, 0, np.full((3, 6, 3), np.inf), "infinity"),
+        (octahedra, 0, np.zeros((3, 5, 3)), "bonds_A has shape"),
+        (octahedra, 1, np.zeros((2, 4, 6, 3)), "changes has shape"),
+        (octahedra, 2, np.zeros((9, 3)), "coefficients has shape"),
+        (octahedra, 3, np.eye(2), "axes has shape"),
+        (octahedra, 4, [[0, 18]], "from 0 to 17"),
+        (octahedra, 0, np.full((3, 6, 3), np.inf), "infinity"),
     ],
 )
 def test_bad_input_never_reaches_a_kernel(kernel, place, value, message):

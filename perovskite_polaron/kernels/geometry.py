@@ -32,10 +32,14 @@ class Octahedra:
 
 
 def octahedra(
-    bonds_A: ArrayLike, changes: ArrayLike, coefficients: ArrayLike, axes: ArrayLike, bridges: ArrayLike,
+    bonds_A: ArrayLike,
+    changes: ArrayLike,
+    coefficients: ArrayLike,
+    axes: ArrayLike,
+    bridges: ArrayLike,
     threads: int = 1,
 ) -> Octahedra:
-    """Return the geometry of every structure whose bond vectors are bonds_A + sum over m of coefficients[s, m]·changes[m].
+    """Return the geometry of every structure with bond vectors bonds_A + sum over m of coefficients[s, m]·changes[m].
 
     bonds_A (b, 6, 3) Å, B to X, ordered +1 −1 +2 −2 +3 −3 along the pseudo-cubic axes; changes (m, b, 6, 3) in
     1/sqrt(amu); coefficients (s, m) in Å·sqrt(amu); axes (3, 3), rows; bridges (k, 2) int, pairs of flat bond numbers
