@@ -1,4 +1,4 @@
-"""Displaced positions of many structures at once: out[s] = equilibrium + sum over m of coefficients[s, m] patterns[m]."""
+"""Displaced positions of many structures: out[s] = equilibrium + sum over m of coefficients[s, m] patterns[m]."""
 
 from cython.parallel cimport prange
 

@@ -1,14 +1,15 @@
 """Bonds, octahedra, tilts and displacements of any framework of corner-sharing BX6 octahedra.
 
 Axes. The three pseudo-cubic axes are found from the bonds themselves, whatever the setting or orientation: every X-B-X
-line of every octahedron belongs to one of three directions, which are averaged over the crystal. The mean step from B to
-B along each direction is fixed by the lattice, so it is the same before and after a distortion. The axial direction is the
-one whose step differs most from the other two (c in Pbnm, b in Pnma); in a cubic crystal, where none does, the one
-nearest to the lattice vector c. It can be given instead.
+line of every octahedron belongs to one of three directions, which are averaged over the crystal. The mean step from B
+to B along each direction is fixed by the lattice, so it is the same before and after a distortion. The axial direction
+is the one whose step differs most from the other two (c in Pbnm, b in Pnma); in a cubic crystal, where none does, the
+one nearest to the lattice vector c. It can be given instead.
 """
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -103,7 +104,7 @@ def find_framework(
     """Return the octahedra of a crystal.
 
     b, x    elements; by default X is the commonest anion and B the cation with the shortest six bonds to it
-    axial   a lattice vector ("a", "b", "c") or a Cartesian direction near one pseudo-cubic axis; default: see the module
+    axial   a lattice vector ("a", "b", "c") or a Cartesian direction near a pseudo-cubic axis; default: see the module
     Raises InputError when there is no anion, an element is missing, or B is not surrounded by six X in three axes.
     """
     x = x or _anion(crystal)
@@ -116,7 +117,9 @@ def find_framework(
     centres = np.array([i for i, s in enumerate(crystal.species) if s == b])
     atoms, images, distances = _neighbours(crystal, b, x)
     if (distances[:, 6] < _SEVENTH * distances[:, 5]).any():
-        raise InputError(f"{b} is not in an octahedron of {x} in {crystal._label}: name B and X of an octahedral framework")
+        raise InputError(
+            f"{b} is not in an octahedron of {x} in {crystal._label}: name B and X of an octahedral framework"
+        )
     p = crystal.positions
     vectors = (p[atoms] + images - p[centres][:, None]) @ crystal.lattice_A
     axes = _axes(crystal, vectors, b, x)
@@ -134,8 +137,12 @@ def bond_report(crystal: Crystal, framework: Framework | None = None) -> BondRep
     axial = framework.bridge_axial
     lengths, angles = found.lengths_A[0], found.angles_deg[0]
     return BondReport(
-        framework, float(lengths[:, 4:].mean()), float(lengths[:, :4].mean()),
-        float(angles[axial].mean()), float(angles[~axial].mean()), found,
+        framework,
+        float(lengths[:, 4:].mean()),
+        float(lengths[:, :4].mean()),
+        float(angles[axial].mean()),
+        float(angles[~axial].mean()),
+        found,
     )
 
 
@@ -159,22 +166,29 @@ def compare(displaced: Crystal, reference: Crystal, framework: Framework | None 
     Raises InputError when the two are not the same crystal.
     """
     if sorted(displaced.species) != sorted(reference.species):
-        raise InputError(f"{displaced._label} and {reference._label} differ in composition: compare two structures of one cell")
+        raise InputError(
+            f"{displaced._label} and {reference._label} differ in composition: compare two structures of one cell"
+        )
     if not np.allclose(displaced.lattice_A, reference.lattice_A, atol=1e-3):
-        raise InputError(f"{displaced._label} and {reference._label} have different lattices: compare two structures of one cell")
+        raise InputError(
+            f"{displaced._label} and {reference._label} have different lattices: compare two structures of one cell"
+        )
     framework = framework or find_framework(reference)
     partner, displacement, shift = _pair(displaced, reference)
     norms = np.empty(len(reference))
     norms[partner] = (displacement**2).sum(axis=1)
     others = [i for i, s in enumerate(reference.species) if s not in (framework.b, framework.x)]
-    members = {"axial_X": framework.axial_x, "equatorial_X": framework.equatorial_x, "B": framework.centres, "A": others}
+    members: dict[str, Any] = {
+        "axial_X": framework.axial_x,
+        "equatorial_X": framework.equatorial_x,
+        "B": framework.centres,
+        "A": others,
+    }
     classes = {k: float(np.sqrt(norms[v].mean())) if len(v) else 0.0 for k, v in members.items()}
     return Comparison(displacement, classes, shift)
 
 
-def _pair(
-    displaced: Crystal, reference: Crystal
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+def _pair(displaced: Crystal, reference: Crystal) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     from scipy.optimize import linear_sum_assignment
 
     kinds, theirs = np.array(displaced.species), np.array(reference.species)
@@ -225,9 +239,7 @@ def _cation(crystal: Crystal, x: str) -> str:
     return min(cations, key=lambda s: float(_neighbours(crystal, s, x)[2][:, :6].mean()))
 
 
-def _neighbours(
-    crystal: Crystal, b: str, x: str
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def _neighbours(crystal: Crystal, b: str, x: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Six nearest X of each B: atoms (b, 6), lattice translations (b, 6, 3); and the distances of the nearest seven."""
     p, kinds = crystal.positions, np.array(crystal.species)
     centres, anions = np.flatnonzero(kinds == b), np.flatnonzero(kinds == x)
@@ -256,7 +268,9 @@ def _axes(crystal: Crystal, vectors: NDArray[np.float64], b: str, x: str) -> NDA
     cosines = unit[0] @ unit[0].T
     opposite = cosines.argmin(axis=1)
     if (opposite[opposite] != np.arange(6)).any():
-        raise InputError(f"{b} is not in an octahedron of {x} in {crystal._label}: name B and X of an octahedral framework")
+        raise InputError(
+            f"{b} is not in an octahedron of {x} in {crystal._label}: name B and X of an octahedral framework"
+        )
     axes = np.array([unit[0, i] - unit[0, j] for i, j in enumerate(opposite) if i < j])
     for _ in range(3):
         axes /= np.linalg.norm(axes, axis=1, keepdims=True)
@@ -299,7 +313,9 @@ def _slots(
     slot = 2 * owner + (np.take_along_axis(along, owner[:, :, None], 2)[:, :, 0] < 0)
     order = slot.argsort(axis=1)
     if (np.take_along_axis(slot, order, 1) != np.arange(6)).any():
-        raise InputError(f"{b} is not in an octahedron of {x} in {crystal._label}: name B and X of an octahedral framework")
+        raise InputError(
+            f"{b} is not in an octahedron of {x} in {crystal._label}: name B and X of an octahedral framework"
+        )
     return order
 
 

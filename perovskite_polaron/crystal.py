@@ -3,9 +3,11 @@
 Nothing here wraps, re-orders or re-standardises atoms: a frozen phonon would not survive it.
 """
 
+import warnings
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -80,11 +82,14 @@ def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
     if len(repeats) != 3 or any(int(n) != n or n < 1 for n in repeats):
         raise InputError(f"supercell {repeats} is not possible: give three positive integers, such as 2 2 1")
     n = np.array(repeats, dtype=int)
-    cells = np.indices(n).reshape(3, -1).T
+    cells = np.indices(tuple(n.tolist())).reshape(3, -1).T
     positions = (cells[:, None, :] + crystal.positions[None]).reshape(-1, 3) / n
     parents = crystal.parent_sites
     return Crystal(
-        crystal.lattice_A * n[:, None], crystal.species * len(cells), positions, crystal.name,
+        crystal.lattice_A * n[:, None],
+        crystal.species * len(cells),
+        positions,
+        crystal.name,
         None if parents is None else parents * len(cells),
     )
 
@@ -119,11 +124,9 @@ def find_symmetry(crystal: Crystal, symprec_A: float = 1e-3) -> Symmetry:
     In a supercell the lost translations are found again, so sites and equivalences are those of the crystal.
     Raises ComputationError when spglib finds no space group at this tolerance.
     """
-    import spglib
-
     numbers = [sorted(set(crystal.species)).index(s) + 1 for s in crystal.species]
     cell = (crystal.lattice_A, crystal.positions, numbers)
-    data = _dataset(cell, symprec_A)
+    data = _spglib("get_symmetry_dataset", cell, symprec=symprec_A)
     if data is None:
         raise ComputationError(
             f"spglib finds no space group for {crystal._label} at {symprec_A:g} Å: choose another tolerance"
@@ -132,12 +135,19 @@ def find_symmetry(crystal: Crystal, symprec_A: float = 1e-3) -> Symmetry:
     counts = np.bincount(orbits, minlength=len(crystal))
     per_conventional_cell = len(data.std_types) / len(crystal)
     wyckoff = tuple(
-        f"{round(counts[orbit] * per_conventional_cell)}{letter}" for orbit, letter in zip(orbits, data.wyckoffs, strict=True)
+        f"{round(counts[orbit] * per_conventional_cell)}{letter}"
+        for orbit, letter in zip(orbits, data.wyckoffs, strict=True)
     )
-    kind = spglib.get_spacegroup_type(data.hall_number)
+    kind = _spglib("get_spacegroup_type", data.hall_number)
     return Symmetry(
-        int(data.number), str(data.international), _setting(cell, symprec_A, data.number) or kind.international_short,
-        np.asarray(data.rotations, dtype=np.int64), np.asarray(data.translations), wyckoff, orbits.astype(np.int64), symprec_A,
+        int(data.number),
+        str(data.international),
+        _setting(cell, symprec_A, data.number) or kind.international_short,
+        np.asarray(data.rotations, dtype=np.int64),
+        np.asarray(data.translations),
+        wyckoff,
+        orbits.astype(np.int64),
+        symprec_A,
     )
 
 
@@ -175,8 +185,12 @@ def absorbers(crystal: Crystal, element: str, symmetry: Symmetry | None = None) 
     parents = crystal.parent_sites
     return tuple(
         Absorber(
-            atoms[0], element, symmetry.wyckoff[atoms[0]], None if parents is None else parents[atoms[0]],
-            len(atoms), tuple(atoms),
+            atoms[0],
+            element,
+            symmetry.wyckoff[atoms[0]],
+            None if parents is None else parents[atoms[0]],
+            len(atoms),
+            tuple(atoms),
         )
         for atoms in orbits.values()
     )
@@ -235,31 +249,34 @@ def _check_overlap(crystal: Crystal) -> None:
         near = int(distance.argmin())
         if distance[near] < OVERLAP_A:
             raise InputError(
-                f"{who} has overlapping atoms: {crystal.species[i]} {i + 1} and {crystal.species[i + 1 + near]} {i + 2 + near}"
+                f"{who} has overlapping atoms: {crystal.species[i]} {i + 1} and"
+                f" {crystal.species[i + 1 + near]} {i + 2 + near}"
                 f" are {distance[near]:.3f} Å apart; remove one of them"
             )
 
 
-def _dataset(cell: tuple, symprec_A: float, hall: int = 0):  # type: ignore[no-untyped-def,type-arg]
+def _spglib(function: str, *args: Any, **options: Any) -> Any:
+    """Call spglib; None when it finds nothing."""
     import spglib
 
-    try:
-        return spglib.get_symmetry_dataset(cell, symprec=symprec_A, hall_number=hall)
-    except Exception as error:  # spglib >= 2.7 may raise its own class where it used to return None
-        if type(error).__module__.startswith("spglib"):
-            return None
-        raise
+    with warnings.catch_warnings():
+        # spglib announces that failure will raise instead of returning None; both are handled here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return getattr(spglib, function)(*args, **options)
+        except Exception as error:
+            if type(error).__module__.startswith("spglib"):
+                return None
+            raise
 
 
-def _setting(cell: tuple, symprec_A: float, number: int) -> str | None:  # type: ignore[type-arg]
+def _setting(cell: tuple[Any, ...], symprec_A: float, number: int) -> str | None:
     """Symbol of the tabulated setting whose axes are, up to length and origin, the axes of the cell."""
-    import spglib
-
     for hall in range(1, 531):
-        kind = spglib.get_spacegroup_type(hall)
+        kind = _spglib("get_spacegroup_type", hall)
         if kind.number != number:
             continue
-        data = _dataset(cell, symprec_A, hall)
+        data = _spglib("get_symmetry_dataset", cell, symprec=symprec_A, hall_number=hall)
         if data is None:
             continue
         matrix = np.asarray(data.transformation_matrix)

@@ -13,8 +13,18 @@ from perovskite_polaron.files import read_text, write_atomically
 from perovskite_polaron.kernels._core import floats
 
 _PARENT = "polaron_parent_site"
-_READERS = {".cif": "cif", ".vasp": "vasp", ".poscar": "vasp", ".xyz": "extxyz", ".extxyz": "extxyz", ".xsf": "xsf",
-            ".in": "espresso-in", ".pwi": "espresso-in", ".out": "espresso-out", ".pwo": "espresso-out"}
+_READERS = {
+    ".cif": "cif",
+    ".vasp": "vasp",
+    ".poscar": "vasp",
+    ".xyz": "extxyz",
+    ".extxyz": "extxyz",
+    ".xsf": "xsf",
+    ".in": "espresso-in",
+    ".pwi": "espresso-in",
+    ".out": "espresso-out",
+    ".pwo": "espresso-out",
+}
 
 
 def read(path: Path) -> Crystal:
@@ -23,7 +33,9 @@ def read(path: Path) -> Crystal:
     Raises InputError for a missing, empty or unreadable file, partial occupancy, no atoms, no lattice, zero volume or
     overlapping atoms.
     """
-    read_text(path, "structure file (CIF, POSCAR, extxyz, XSF, pw.x input or output) or a built-in name like cspbbr3-pbnm")
+    read_text(
+        path, "structure file (CIF, POSCAR, extxyz, XSF, pw.x input or output) or a built-in name like cspbbr3-pbnm"
+    )
     kind = _kind(path)
     try:
         with warnings.catch_warnings():
@@ -70,7 +82,7 @@ def _kind(path: Path) -> str:
 def _read_other(path: Path, kind: str) -> tuple[Any, tuple[str, ...] | None]:
     from ase.io import read as ase_read
 
-    atoms = ase_read(path, format=kind)
+    atoms: Any = ase_read(path, format=kind)
     parents = atoms.arrays.get(_PARENT)
     return atoms, None if parents is None else tuple(str(p) for p in parents)
 
@@ -79,7 +91,9 @@ def _read_cif(path: Path) -> tuple[Any, tuple[str, ...] | None]:
     from ase import Atoms
     from ase.io.cif import parse_cif
 
-    blocks = [block for block in parse_cif(str(path)) if block.get("_atom_site_fract_x") or block.get("_atom_site_cartn_x")]
+    blocks = [
+        block for block in parse_cif(str(path)) if block.get("_atom_site_fract_x") or block.get("_atom_site_cartn_x")
+    ]
     if not blocks:
         return Atoms(), None
     if len(blocks) > 1:
@@ -119,9 +133,16 @@ def _cif(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
         for i, (s, x) in enumerate(zip(crystal.species, _numbers(crystal.positions), strict=True), 1)
     ]
     return [
-        f"data_{block}", *[f"_cell_{n} {v:.12f}" for n, v in zip(names, cell, strict=True)],
-        "_symmetry_space_group_name_H-M 'P 1'", "_symmetry_Int_Tables_number 1",
-        "loop_", "_symmetry_equiv_pos_as_xyz", "'x, y, z'", "loop_", *[f"_atom_site_{c}" for c in columns], *rows,
+        f"data_{block}",
+        *[f"_cell_{n} {v:.12f}" for n, v in zip(names, cell, strict=True)],
+        "_symmetry_space_group_name_H-M 'P 1'",
+        "_symmetry_Int_Tables_number 1",
+        "loop_",
+        "_symmetry_equiv_pos_as_xyz",
+        "'x, y, z'",
+        "loop_",
+        *[f"_atom_site_{c}" for c in columns],
+        *rows,
     ]
 
 
@@ -133,8 +154,13 @@ def _poscar(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
         else:
             runs.append([s, 1])
     return [
-        _title(crystal), "1.0", *_numbers(crystal.lattice_A), " ".join(s for s, _ in runs), " ".join(str(k) for _, k in runs),
-        "Direct", *_numbers(crystal.positions),
+        _title(crystal),
+        "1.0",
+        *_numbers(crystal.lattice_A),
+        " ".join(s for s, _ in runs),
+        " ".join(str(k) for _, k in runs),
+        "Direct",
+        *_numbers(crystal.positions),
     ]
 
 

@@ -1,10 +1,11 @@
 """The built-in phases of CsPbBr3.
 
-Pbnm and Pnma are one structure in two settings: Stoumpos et al., Cryst. Growth Des. 13, 2722 (2013), 300 K, COD 4510745.
+Pbnm and Pnma are one structure in two settings: Stoumpos et al., Cryst. Growth Des. 13, 2722 (2013), 300 K,
+COD 4510745.
 Pm-3m: Cottingham and Brutchey, Chem. Mater. 30, 6711 (2018).
 P4/mbm is a model, not a refinement: a cell from density-functional theory (a 8.1656, c 6.0171 Å) in which the octahedra
-are rotated about c until the equatorial Pb-Br bond has the length measured in the orthorhombic phase, 2.964 Å (a tilt of
-13.1 degrees). Its axial Pb-Br is c/2 = 3.0086 Å.
+are rotated about c until the equatorial Pb-Br bond has the length measured in the orthorhombic phase, 2.964 Å (a tilt
+of 13.1 degrees). Its axial Pb-Br is c/2 = 3.0086 Å.
 """
 
 import math
@@ -59,8 +60,16 @@ def p4mbm() -> Crystal:
     x = 0.25 - math.sqrt(((_P4MBM_EQUATORIAL_A / _P4MBM_A) ** 2 - 0.125) / 2)
     h = 0.5
     positions = [
-        (0, 0, 0), (h, h, 0), (0, h, h), (h, 0, h), (0, 0, h), (h, h, h),
-        (x, x + h, 0), (1 - x, h - x, 0), (h - x, x, 0), (x + h, 1 - x, 0),
+        (0, 0, 0),
+        (h, h, 0),
+        (0, h, h),
+        (h, 0, h),
+        (0, 0, h),
+        (h, h, h),
+        (x, x + h, 0),
+        (1 - x, h - x, 0),
+        (h - x, x, 0),
+        (x + h, 1 - x, 0),
     ]
     species = ("Pb",) * 2 + ("Cs",) * 2 + ("Br",) * 6
     return Crystal(np.diag([_P4MBM_A, _P4MBM_A, _P4MBM_C]), species, np.array(positions), "cspbbr3-p4mbm")

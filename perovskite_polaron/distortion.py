@@ -38,8 +38,12 @@ class Distortion:
 
 
 def distort(
-    crystal: Crystal, modes: Mode | Sequence[Mode], amplitudes: ArrayLike, unit: str = "sqrt_amu_A",
-    phases_rad: ArrayLike = 0.0, lattice_tolerance: float = LATTICE_TOLERANCE,
+    crystal: Crystal,
+    modes: Mode | Sequence[Mode],
+    amplitudes: ArrayLike,
+    unit: str = "sqrt_amu_A",
+    phases_rad: ArrayLike = 0.0,
+    lattice_tolerance: float = LATTICE_TOLERANCE,
     position_tolerance_A: float = POSITION_TOLERANCE_A,
 ) -> tuple[Distortion, ...]:
     """Return the crystal displaced along one mode, or along a combination of several, at each amplitude.
@@ -65,7 +69,10 @@ def distort(
 
 
 def real_patterns(
-    crystal: Crystal, modes: Sequence[Mode], phases_rad: ArrayLike = 0.0, lattice_tolerance: float = LATTICE_TOLERANCE,
+    crystal: Crystal,
+    modes: Sequence[Mode],
+    phases_rad: ArrayLike = 0.0,
+    lattice_tolerance: float = LATTICE_TOLERANCE,
     position_tolerance_A: float = POSITION_TOLERANCE_A,
 ) -> NDArray[np.float64]:
     """Return the displacements (m, n, 3) in 1/sqrt(amu) of the crystal's own atoms for unit Q of each mode.
@@ -78,13 +85,15 @@ def real_patterns(
     for mode, phase in zip(modes, phases, strict=True):
         found = match(crystal, mode.crystal, lattice_tolerance, position_tolerance_A)
         if not np.allclose(crystal.masses_amu[:], mode.masses_amu[found.atoms], rtol=0.02):
-            raise InputError(f"mode {mode.name!r} has other masses than {crystal._label}: give the mode of this crystal")
+            raise InputError(
+                f"mode {mode.name!r} has other masses than {crystal._label}: give the mode of this crystal"
+            )
         q = np.array(mode.q)
         turns = found.repeats @ q
         if np.abs(turns - np.rint(turns)).max() > 1e-6:
             raise InputError(
-                f"wave vector {mode.q} of mode {mode.name!r} does not fit the cell of {crystal._label}: use a supercell in"
-                " which it is periodic"
+                f"wave vector {mode.q} of mode {mode.name!r} does not fit the cell of {crystal._label}:"
+                " use a supercell in which it is periodic"
             )
         standing = np.abs(2 * q - np.rint(2 * q)).max() < 1e-6
         wave = mode.pattern[found.atoms] * np.exp(1j * (2 * np.pi * found.cells @ q + phase))[:, None]
@@ -135,9 +144,7 @@ def sign_equivalent(crystal: Crystal, displacement_A: ArrayLike, symmetry: Symme
     return False
 
 
-def thermal_coefficients(
-    modes: Sequence[Mode], temperature_K: float, samples: int, seed: int
-) -> NDArray[np.float64]:
+def thermal_coefficients(modes: Sequence[Mode], temperature_K: float, samples: int, seed: int) -> NDArray[np.float64]:
     """Return Q (samples, m) drawn from the quantum-harmonic distribution: ⟨Q²⟩ = ħ/2ω · coth(ħω/2kT).
 
     Sample k depends on (seed, k) only, whatever the number of samples. Raises InputError for a negative temperature.
@@ -147,7 +154,10 @@ def thermal_coefficients(
     energy = np.array([m.energy_meV for m in modes])
     coth = np.ones(len(energy)) if temperature_K == 0 else 1 / np.tanh(energy / (2 * KT_MEV_PER_K * temperature_K))
     sigma = np.sqrt(HBAR2_PER_AMU_A2_EV / (2e-3 * energy) * coth)
-    draws = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(k,))).standard_normal(len(energy)) for k in range(samples)]
+    draws = [
+        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(k,))).standard_normal(len(energy))
+        for k in range(samples)
+    ]
     return np.array(draws) * sigma
 
 
@@ -159,7 +169,10 @@ def _tolerance(displacement_A: NDArray[np.float64]) -> float:
 
 
 def _point(
-    crystal: Crystal, parent: Symmetry, displacement_A: NDArray[np.float64], q: NDArray[np.float64],
+    crystal: Crystal,
+    parent: Symmetry,
+    displacement_A: NDArray[np.float64],
+    q: NDArray[np.float64],
     zero_point: NDArray[np.float64],
 ) -> Distortion:
     child = crystal.with_positions(crystal.positions + displacement_A @ np.linalg.inv(crystal.lattice_A))
@@ -167,6 +180,10 @@ def _point(
     displacement_A = np.array(displacement_A)
     displacement_A.setflags(write=False)
     return Distortion(
-        child, tuple(map(float, q)), tuple(map(float, zero_point)), float(np.linalg.norm(displacement_A, axis=1).max()),
-        displacement_A, symmetry,
+        child,
+        tuple(map(float, q)),
+        tuple(map(float, zero_point)),
+        float(np.linalg.norm(displacement_A, axis=1).max()),
+        displacement_A,
+        symmetry,
     )

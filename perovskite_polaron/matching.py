@@ -34,7 +34,9 @@ class Match:
 
 
 def match(
-    crystal: Crystal, unit: Crystal, lattice_tolerance: float = LATTICE_TOLERANCE,
+    crystal: Crystal,
+    unit: Crystal,
+    lattice_tolerance: float = LATTICE_TOLERANCE,
     position_tolerance_A: float = POSITION_TOLERANCE_A,
 ) -> Match:
     """Return how the crystal is built from the unit cell ``unit``: itself, another setting of it, or a supercell.
@@ -55,7 +57,9 @@ def match(
         )
     n_cells = len(crystal) // len(unit)
     if any(crystal.species.count(s) != n_cells * unit.species.count(s) for s in set(unit.species)):
-        raise InputError(f"{crystal._label} and {unit._label} differ in composition: give two descriptions of one crystal")
+        raise InputError(
+            f"{crystal._label} and {unit._label} differ in composition: give two descriptions of one crystal"
+        )
     best: Match | None = None
     fits = _lattice_fits(crystal.lattice_A, unit.lattice_A, n_cells, lattice_tolerance)
     if not fits:
@@ -98,9 +102,11 @@ def _lattice_fits(
                 continue
             for c in candidates[2]:
                 m = np.array([a, b, c])
-                if round(np.linalg.det(m @ unit) / np.linalg.det(unit)) * np.sign(
-                    np.linalg.det(lattice) * np.linalg.det(unit)
-                ) != n_cells:
+                if (
+                    round(np.linalg.det(m @ unit) / np.linalg.det(unit))
+                    * np.sign(np.linalg.det(lattice) * np.linalg.det(unit))
+                    != n_cells
+                ):
                     continue
                 g = m @ unit @ unit.T @ m.T
                 if (np.abs(g - gram) < tolerance * np.outer(lengths, lengths)).all():

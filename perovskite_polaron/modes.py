@@ -1,7 +1,7 @@
 """Phonon modes and this project's own file for them.
 
-A mode's pattern is normalised to sum(m |u|^2) = 1 over the primitive cell (m in amu), so that the normal coordinate Q in
-Å·sqrt(amu) gives the displacements u = Q·pattern in Å.
+A mode's pattern is normalised to sum(m |u|^2) = 1 over the primitive cell (m in amu), so that the normal coordinate Q
+in Å·sqrt(amu) gives the displacements u = Q·pattern in Å.
 """
 
 import json
@@ -51,7 +51,9 @@ class Mode:
         if pattern.shape != (n, 3) or not np.isfinite(pattern).all() or not np.abs(pattern).max() > 0:
             raise InputError(f"{who} needs a finite, non-zero pattern of shape ({n}, 3), not {pattern.shape}")
         if not (np.isfinite(self.energy_meV) and self.energy_meV > 0):
-            raise InputError(f"{who} has energy {self.energy_meV} meV: only a stable mode (energy > 0) can be displaced along")
+            raise InputError(
+                f"{who} has energy {self.energy_meV} meV: only a stable mode (energy > 0) can be displaced along"
+            )
         pattern /= np.sqrt((masses[:, None] * np.abs(pattern) ** 2).sum())
         for name, array in (("masses_amu", masses), ("pattern", pattern)):
             array.setflags(write=False)
@@ -79,7 +81,7 @@ class ModeSet:
 
 
 def read_modes(source: str | Path) -> ModeSet:
-    """Return the modes in a file of this project, or the built-in ones ("lo-c": longitudinal optical, CsPbBr3, along c).
+    """Return the modes in a file of this project, or the built-in ones ("lo-c": longitudinal optical, along c).
 
     Raises InputError for a missing, empty or damaged file, or one whose numbers do not fit together.
     """
@@ -93,7 +95,7 @@ def read_modes(source: str | Path) -> ModeSet:
     except json.JSONDecodeError as error:
         raise InputError(f"{source} is not JSON ({error}): give a mode file of this project") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise InputError(f"{source} is not a mode file: it must be a JSON object with \"format\": \"{FORMAT}\"")
+        raise InputError(f'{source} is not a mode file: it must be a JSON object with "format": "{FORMAT}"')
     try:
         crystal = Crystal(record["lattice_A"], tuple(record["species"]), record["fractional_positions"], str(source))
         masses = np.asarray(record.get("masses_amu", crystal.masses_amu), dtype=np.float64)
@@ -109,14 +111,22 @@ def write_modes(modes: ModeSet, path: str | Path) -> Path:
     """Write modes as one JSON file that read_modes reads back to the last digit."""
     first = modes.modes[0]
     record = {
-        "format": FORMAT, "provenance": modes.provenance,
+        "format": FORMAT,
+        "provenance": modes.provenance,
         "conventions": "patterns are Cartesian displacements in 1/sqrt(amu), not mass-weighted, sum(m|u|^2) = 1;"
-                       " atom k in cell R moves with pattern_k exp(2 pi i q.R)",
-        "lattice_A": first.crystal.lattice_A.tolist(), "species": list(first.crystal.species),
-        "fractional_positions": first.crystal.positions.tolist(), "masses_amu": first.masses_amu.tolist(),
+        " atom k in cell R moves with pattern_k exp(2 pi i q.R)",
+        "lattice_A": first.crystal.lattice_A.tolist(),
+        "species": list(first.crystal.species),
+        "fractional_positions": first.crystal.positions.tolist(),
+        "masses_amu": first.masses_amu.tolist(),
         "modes": [
-            {"name": m.name, "energy_meV": m.energy_meV, "q": list(m.q), "pattern_real": m.pattern.real.tolist(),
-             **({"pattern_imag": m.pattern.imag.tolist()} if m.pattern.imag.any() else {})}
+            {
+                "name": m.name,
+                "energy_meV": m.energy_meV,
+                "q": list(m.q),
+                "pattern_real": m.pattern.real.tolist(),
+                **({"pattern_imag": m.pattern.imag.tolist()} if m.pattern.imag.any() else {}),
+            }
             for m in modes.modes
         ],
     }
@@ -128,5 +138,10 @@ def _mode(crystal: Crystal, masses: NDArray[np.float64], entry: dict[str, Any]) 
     if "pattern_imag" in entry:
         pattern = pattern + 1j * np.asarray(entry["pattern_imag"], dtype=np.float64)
     return Mode(
-        crystal, masses, float(entry["energy_meV"]), pattern, tuple(entry.get("q", (0, 0, 0))), str(entry.get("name", ""))
+        crystal,
+        masses,
+        float(entry["energy_meV"]),
+        pattern,
+        tuple(entry.get("q", (0, 0, 0))),
+        str(entry.get("name", "")),
     )

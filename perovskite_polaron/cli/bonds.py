@@ -22,8 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--b", metavar="ELEMENT", help="element in the octahedra (default: found from the bonds)")
     parser.add_argument("--x", metavar="ELEMENT", help="element at their corners (default: the commonest anion)")
     parser.add_argument(
-        "--axial", choices=("a", "b", "c"),
-        help="lattice vector of the axial bonds (default: the pseudo-cubic axis whose B-B step differs most; c if none)",
+        "--axial",
+        choices=("a", "b", "c"),
+        help="lattice vector of the axial bonds (default: the axis whose B-B step differs most; c if none)",
     )
     parser.add_argument("--csv", type=Path, help="write every bond to a CSV file")
     parser.add_argument("--figure", type=Path, help="draw bonds and displacements (.png or .svg)")
@@ -63,9 +64,14 @@ def bond_rows(report: BondReport) -> list[dict[str, Any]]:
     """Return one row for each bond: atoms as "Pb1" (element and position in the file, from 1), class and length."""
     f, species = report.framework, report.framework.crystal.species
     return [
-        {"b": f"{f.b}{centre + 1}", "x": f"{species[atom]}{atom + 1}", "class": "axial" if slot >= 4 else "equatorial",
-         "length_A": float(report.octahedra.lengths_A[0, i, slot])}
-        for i, centre in enumerate(f.centres) for slot, atom in enumerate(f.ligands[i])
+        {
+            "b": f"{f.b}{centre + 1}",
+            "x": f"{species[atom]}{atom + 1}",
+            "class": "axial" if slot >= 4 else "equatorial",
+            "length_A": float(report.octahedra.lengths_A[0, i, slot]),
+        }
+        for i, centre in enumerate(f.centres)
+        for slot, atom in enumerate(f.ligands[i])
     ]
 
 
@@ -73,19 +79,29 @@ def summary(report: BondReport, comparison: Comparison | None = None) -> dict[st
     """Return the report as one object for JSON; means over the crystal, and each octahedron."""
     o = report.octahedra
     result: dict[str, Any] = {
-        "axial_A": report.axial_A, "equatorial_A": report.equatorial_A, "bonds": bond_rows(report),
-        "offcentring_A": float(o.offcentring_A.mean()), "axial_angle_deg": report.axial_angle_deg,
+        "axial_A": report.axial_A,
+        "equatorial_A": report.equatorial_A,
+        "bonds": bond_rows(report),
+        "offcentring_A": float(o.offcentring_A.mean()),
+        "axial_angle_deg": report.axial_angle_deg,
         "equatorial_angle_deg": report.equatorial_angle_deg,
         "octahedra": [
-            {"b": f"{report.framework.b}{centre + 1}", "offcentring_A": float(o.offcentring_A[0, i]),
-             "length_variance_A2": float(o.length_variance_A2[0, i]), "quadratic_elongation": float(o.elongation[0, i]),
-             "angle_variance_deg2": float(o.angle_variance_deg2[0, i]), "tilts_deg": o.tilts_deg[0, i].tolist()}
+            {
+                "b": f"{report.framework.b}{centre + 1}",
+                "offcentring_A": float(o.offcentring_A[0, i]),
+                "length_variance_A2": float(o.length_variance_A2[0, i]),
+                "quadratic_elongation": float(o.elongation[0, i]),
+                "angle_variance_deg2": float(o.angle_variance_deg2[0, i]),
+                "tilts_deg": o.tilts_deg[0, i].tolist(),
+            }
             for i, centre in enumerate(report.framework.centres)
         ],
     }
     if comparison is not None:
         result |= {
-            "displacement_A": comparison.classes_A, "ratio": comparison.ratio, "removed_shift_A": comparison.shift_A.tolist(),
+            "displacement_A": comparison.classes_A,
+            "ratio": comparison.ratio,
+            "removed_shift_A": comparison.shift_A.tolist(),
             "displacement_convention": "root mean square over the class, centre of mass at rest",
         }
     return result
@@ -95,18 +111,33 @@ def table(report: BondReport, reference: BondReport | None, comparison: Comparis
     """Return the report for people; with a reference, before and after side by side."""
     f = report.framework
     reports = [report] if reference is None else [reference, report]
-    rows = [(f"{f.b}-{f.x} axial, Å", "axial_A"), (f"{f.b}-{f.x} equatorial, Å", "equatorial_A"),
-            (f"{f.b}-{f.x}-{f.b} axial, deg", "axial_angle_deg"), (f"{f.b}-{f.x}-{f.b} equatorial, deg", "equatorial_angle_deg")]
+    rows = [
+        (f"{f.b}-{f.x} axial, Å", "axial_A"),
+        (f"{f.b}-{f.x} equatorial, Å", "equatorial_A"),
+        (f"{f.b}-{f.x}-{f.b} axial, deg", "axial_angle_deg"),
+        (f"{f.b}-{f.x}-{f.b} equatorial, deg", "equatorial_angle_deg"),
+    ]
     lines = [f"{'':32s}" + "".join(f"{r.framework.crystal.name[:20]:>22s}" for r in reports)]
     lines += [f"{title:32s}" + "".join(f"{getattr(r, key):22.4f}" for r in reports) for title, key in rows]
-    means = [(f"{f.b} off-centring, Å", "offcentring_A"), ("bond-length variance, Å2", "length_variance_A2"),
-             ("quadratic elongation", "elongation"), ("angle variance, deg2", "angle_variance_deg2")]
-    lines += [f"{title:32s}" + "".join(f"{getattr(r.octahedra, key).mean():22.5f}" for r in reports) for title, key in means]
-    lines.append(f"{'tilts (two equatorial, axial), deg':32s}" + "".join(
-        f"{' '.join(f'{t:.2f}' for t in r.octahedra.tilts_deg[0].mean(axis=0)):>22s}" for r in reports))
+    means = [
+        (f"{f.b} off-centring, Å", "offcentring_A"),
+        ("bond-length variance, Å2", "length_variance_A2"),
+        ("quadratic elongation", "elongation"),
+        ("angle variance, deg2", "angle_variance_deg2"),
+    ]
+    lines += [
+        f"{title:32s}" + "".join(f"{getattr(r.octahedra, key).mean():22.5f}" for r in reports) for title, key in means
+    ]
+    lines.append(
+        f"{'tilts (two equatorial, axial), deg':32s}"
+        + "".join(f"{' '.join(f'{t:.2f}' for t in r.octahedra.tilts_deg[0].mean(axis=0)):>22s}" for r in reports)
+    )
     if comparison is not None:
         c, ratio = comparison.classes_A, comparison.ratio
         lines += ["", "root-mean-square displacement, centre of mass at rest, Å"]
         lines += [f"  {name:30s}{value:22.5f}" for name, value in c.items()]
-        lines += [f"  {name.replace('_', ' '):30s}" + (f"{v:22.3f}" if v is not None else f"{'-':>22s}") for name, v in ratio.items()]
+        lines += [
+            f"  {name.replace('_', ' '):30s}" + (f"{v:22.3f}" if v is not None else f"{'-':>22s}")
+            for name, v in ratio.items()
+        ]
     return "\n".join(lines)

@@ -30,14 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument("file", metavar="FILE", help="structure file or built-in name")
     parser.add_argument("--mode", required=True, metavar="MODEFILE", help=f"mode file, or {', '.join(BUILTIN)}")
-    parser.add_argument("--select", type=int, nargs="+", default=[0], metavar="I", help="modes of the file, from 0 (default 0)")
+    parser.add_argument(
+        "--select", type=int, nargs="+", default=[0], metavar="I", help="modes of the file, from 0 (default 0)"
+    )
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--max-displacement", metavar="LENGTHS", help="largest atomic displacement: 0.1A, or 0.05A,0.1A")
-    how.add_argument("--amplitude", metavar="AMPLITUDES", help="normal coordinate: 2A*sqrt(amu) or, in zero-point units, 1zp")
+    how.add_argument(
+        "--amplitude", metavar="AMPLITUDES", help="normal coordinate: 2A*sqrt(amu) or, in zero-point units, 1zp"
+    )
     parser.add_argument("--supercell", type=int, nargs=3, metavar="N", default=(1, 1, 1), help="repeat the cell first")
     parser.add_argument("--phase", default="0rad", help="phase of the wave, for q ≠ 0: 90deg or 1.57rad")
-    parser.add_argument("--match-tolerance", default=f"{POSITION_TOLERANCE_A}A",
-                        help="how far atoms of mode file and crystal may be apart (default %(default)s)")
+    parser.add_argument(
+        "--match-tolerance",
+        default=f"{POSITION_TOLERANCE_A}A",
+        help="how far atoms of mode file and crystal may be apart (default %(default)s)",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the structures")
     parser.add_argument("--format", nargs="+", choices=_FORMATS, default=["cif"], help="formats to write (default cif)")
     parser.add_argument("--csv", type=Path, help="write the sweep, with its mean bonds, to a CSV file")
@@ -78,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
     equivalent = all(sign_equivalent(crystal, p.displacement_A, symmetry) for p in points)
     record = {
         "structures": [_row(point, group[0]) for group, point in zip(paths, points, strict=True)],
-        "sign_equivalent": equivalent, "parent_space_group": symmetry.symbol, "mode": [m.name for m in modes],
+        "sign_equivalent": equivalent,
+        "parent_space_group": symmetry.symbol,
+        "mode": [m.name for m in modes],
         "amplitude_convention": "sum(m|u|^2) = Q^2 over the primitive cell",
     }
     print(json.dumps(record) if args.json else _table(record))
@@ -91,7 +100,9 @@ def _amplitudes(args: argparse.Namespace) -> tuple[list[float], str]:
     values = [split_quantity(t) for t in args.amplitude.split(",")]
     units = {"zp": "zero_point", "A*sqrt(amu)": "sqrt_amu_A"}
     if len({u for _, u in values}) != 1 or values[0][1] not in units:
-        raise InputError(f"--amplitude {args.amplitude!r} is not understood: write 1zp or 2A*sqrt(amu), one unit for all")
+        raise InputError(
+            f"--amplitude {args.amplitude!r} is not understood: write 1zp or 2A*sqrt(amu), one unit for all"
+        )
     return [v for v, _ in values], units[values[0][1]]
 
 
@@ -116,10 +127,14 @@ def _one_or_all(values: tuple[float, ...]) -> float | list[float]:
 
 def _row(point: Distortion, path: Path) -> dict[str, Any]:
     return {
-        "path": str(path), "amplitude_sqrt_amu_A": _one_or_all(point.amplitude_sqrt_amu_A),
-        "amplitude_zero_point": _one_or_all(point.amplitude_zero_point), "max_displacement_A": point.max_displacement_A,
-        "space_group": point.symmetry.symbol, "space_group_number": point.symmetry.number,
-        "setting": point.symmetry.setting, "symprec_A": point.symmetry.symprec_A,
+        "path": str(path),
+        "amplitude_sqrt_amu_A": _one_or_all(point.amplitude_sqrt_amu_A),
+        "amplitude_zero_point": _one_or_all(point.amplitude_zero_point),
+        "max_displacement_A": point.max_displacement_A,
+        "space_group": point.symmetry.symbol,
+        "space_group_number": point.symmetry.number,
+        "setting": point.symmetry.setting,
+        "symprec_A": point.symmetry.symprec_A,
         "absorbers": describe_absorbers(point.crystal, point.symmetry),
     }
 
@@ -128,11 +143,27 @@ def _csv(points: tuple[Distortion, ...], lengths_A: Any, offcentring_A: Any) -> 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     count = len(points[0].amplitude_sqrt_amu_A)
-    writer.writerow([*(f"amplitude_{i}_sqrt_amu_A" for i in range(count)), "max_displacement_A", "axial_A", "equatorial_A",
-                     "offcentring_A", "space_group_number"])
+    writer.writerow(
+        [
+            *(f"amplitude_{i}_sqrt_amu_A" for i in range(count)),
+            "max_displacement_A",
+            "axial_A",
+            "equatorial_A",
+            "offcentring_A",
+            "space_group_number",
+        ]
+    )
     for point, lengths, off in zip(points, lengths_A, offcentring_A, strict=True):
-        writer.writerow([*point.amplitude_sqrt_amu_A, point.max_displacement_A, lengths[:, 4:].mean(), lengths[:, :4].mean(),
-                         off.mean(), point.symmetry.number])
+        writer.writerow(
+            [
+                *point.amplitude_sqrt_amu_A,
+                point.max_displacement_A,
+                lengths[:, 4:].mean(),
+                lengths[:, :4].mean(),
+                off.mean(),
+                point.symmetry.number,
+            ]
+        )
     return text.getvalue()
 
 
@@ -141,10 +172,13 @@ def _table(record: dict[str, Any]) -> str:
     for row in record["structures"]:
         q = row["amplitude_sqrt_amu_A"]
         sites = "  ".join(
-            f"{e}: " + ", ".join(f"{s['multiplicity']} ({s['parent']})" for s in rows) for e, rows in row["absorbers"].items()
+            f"{e}: " + ", ".join(f"{s['multiplicity']} ({s['parent']})" for s in rows)
+            for e, rows in row["absorbers"].items()
         )
         shown = f"{q:.4f}" if isinstance(q, float) else ",".join(f"{v:.3f}" for v in q)
-        lines.append(f"{row['path']:30s}{shown:>12s}{row['max_displacement_A']:10.4f}{row['space_group']:>10s}  {sites}")
+        lines.append(
+            f"{row['path']:30s}{shown:>12s}{row['max_displacement_A']:10.4f}{row['space_group']:>10s}  {sites}"
+        )
     image = "is" if record["sign_equivalent"] else "is not"
     lines.append(f"−Q {image} the image of +Q under a symmetry of the parent ({record['parent_space_group']})")
     return "\n".join(lines)

@@ -5,7 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.crystal import Crystal, Symmetry, absorbers, find_symmetry, read_crystal, supercell, write_crystal
+from perovskite_polaron.crystal import (
+    Crystal,
+    Symmetry,
+    absorbers,
+    find_symmetry,
+    read_crystal,
+    supercell,
+    write_crystal,
+)
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.units import parse_quantity
 
@@ -37,30 +45,46 @@ def run(args: argparse.Namespace) -> int:
         refuse_existing([args.out], args.overwrite)
         write_crystal(crystal, args.out)
     if args.json:
-        print(json.dumps({
-            "name": crystal.name, "atoms": len(crystal), "lattice_A": crystal.lattice_A.tolist(),
-            "volume_A3": crystal.volume_A3, "space_group": symmetry.symbol, "space_group_number": symmetry.number,
-            "setting": symmetry.setting, "symprec_A": symprec_A, "absorbers": sites,
-            "path": None if args.out is None else str(args.out),
-        }))
+        print(
+            json.dumps(
+                {
+                    "name": crystal.name,
+                    "atoms": len(crystal),
+                    "lattice_A": crystal.lattice_A.tolist(),
+                    "volume_A3": crystal.volume_A3,
+                    "space_group": symmetry.symbol,
+                    "space_group_number": symmetry.number,
+                    "setting": symmetry.setting,
+                    "symprec_A": symprec_A,
+                    "absorbers": sites,
+                    "path": None if args.out is None else str(args.out),
+                }
+            )
+        )
         return 0
     print(f"{crystal.name}: {len(crystal)} atoms, {crystal.volume_A3:.3f} Å3")
     print(f"space group {symmetry.symbol} ({symmetry.number}), here as {symmetry.setting}, found at {symprec_A:g} Å")
     print(f"{'element':8s}{'site':>6s}{'parent':>8s}{'atoms':>7s}  first atom")
     for element, rows in sites.items():
         for row in rows:
-            print(f"{element:8s}{row['site']:>6s}{row['parent'] or '-':>8s}{row['multiplicity']:7d}  {row['index'] + 1}")
+            print(
+                f"{element:8s}{row['site']:>6s}{row['parent'] or '-':>8s}{row['multiplicity']:7d}  {row['index'] + 1}"
+            )
     if args.out is not None:
         print(f"written to {args.out}")
     return 0
 
 
-def describe_absorbers(crystal: Crystal, symmetry: Symmetry, element: str | None = None) -> dict[str, list[dict[str, Any]]]:
+def describe_absorbers(
+    crystal: Crystal, symmetry: Symmetry, element: str | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """Return {element: [{site, parent, multiplicity, index}]} for one element or all."""
     elements = [element] if element else list(dict.fromkeys(crystal.species))
     return {
-        e: [{"site": a.site, "parent": a.parent, "multiplicity": a.multiplicity, "index": a.index}
-            for a in absorbers(crystal, e, symmetry)]
+        e: [
+            {"site": a.site, "parent": a.parent, "multiplicity": a.multiplicity, "index": a.index}
+            for a in absorbers(crystal, e, symmetry)
+        ]
         for e in elements
     }
 

@@ -8,13 +8,16 @@ from perovskite_polaron.kernels._core import floats, load
 
 
 def displace(
-    equilibrium_A: ArrayLike, patterns: ArrayLike, coefficients: ArrayLike, threads: int = 1,
+    equilibrium_A: ArrayLike,
+    patterns: ArrayLike,
+    coefficients: ArrayLike,
+    threads: int = 1,
     out: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return positions (s, n, 3) in Å: equilibrium_A + sum over m of coefficients[s, m]·patterns[m].
 
-    equilibrium_A (n, 3) Å; patterns (m, n, 3) in 1/sqrt(amu); coefficients (s, m) in Å·sqrt(amu). A wave of q ≠ 0 or any
-    phase is two real patterns, cosine and sine. The result is bitwise independent of threads (≥ 1).
+    equilibrium_A (n, 3) Å; patterns (m, n, 3) in 1/sqrt(amu); coefficients (s, m) in Å·sqrt(amu). A wave of q ≠ 0 or
+    any phase is two real patterns, cosine and sine. The result is bitwise independent of threads (≥ 1).
     out, when given, is a C-contiguous writable float64 array (s, n, 3) to write into.
     Raises InputError for wrong shapes, empty input, NaN or infinity.
     """

@@ -32,10 +32,14 @@ class Octahedra:
 
 
 def octahedra(
-    bonds_A: ArrayLike, changes: ArrayLike, coefficients: ArrayLike, axes: ArrayLike, bridges: ArrayLike,
+    bonds_A: ArrayLike,
+    changes: ArrayLike,
+    coefficients: ArrayLike,
+    axes: ArrayLike,
+    bridges: ArrayLike,
     threads: int = 1,
 ) -> Octahedra:
-    """Return the geometry of every structure whose bond vectors are bonds_A + sum over m of coefficients[s, m]·changes[m].
+    """Return the geometry of every structure with bond vectors bonds_A + sum over m of coefficients[s, m]·changes[m].
 
     bonds_A (b, 6, 3) Å, B to X, ordered +1 −1 +2 −2 +3 −3 along the pseudo-cubic axes; changes (m, b, 6, 3) in
     1/sqrt(amu); coefficients (s, m) in Å·sqrt(amu); axes (3, 3), rows; bridges (k, 2) int, pairs of flat bond numbers
@@ -56,4 +60,5 @@ def octahedra(
     lengths, scalars, tilts = np.empty((n, b, 6)), np.empty((n, b, 4)), np.empty((n, b, 3))
     angles = np.empty((n, len(pairs)))
     load("geometry").octahedra(d, p, c, a, pairs, lengths, scalars, tilts, angles, threads)
-    return Octahedra(lengths, *(scalars[:, :, i] for i in range(4)), tilts, angles)
+    off, length_variance, elongation, angle_variance = np.moveaxis(scalars, 2, 0)
+    return Octahedra(lengths, off, length_variance, elongation, angle_variance, tilts, angles)

@@ -18,8 +18,11 @@ def write_bonds_figure(
 
     figure = Figure(figsize=(8.0 if comparison else 4.6, 3.6), layout="constrained")
     axes = figure.subplots(1, 2 if comparison else 1, squeeze=False)[0]
-    drawn = [(report, ORANGE, "measured structure")] if reference is None else [
-        (reference, GREY, "reference"), (report, ORANGE, "displaced")]
+    drawn = (
+        [(report, ORANGE, "measured structure")]
+        if reference is None
+        else [(reference, GREY, "reference"), (report, ORANGE, "displaced")]
+    )
     for place, (item, colour, label) in enumerate(drawn):
         lengths = item.octahedra.lengths_A[0]
         for column, values in enumerate((lengths[:, 4:].ravel(), lengths[:, :4].ravel())):
