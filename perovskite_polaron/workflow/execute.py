@@ -147,11 +147,7 @@ def _run(
             raise _Stop
         report(Event("running", job, progress(output.read_text(errors="replace"))))
 
-    ranks = min(ranks, max(1, job.kpoints * 8))
     pools = next(n for n in range(min(ranks, job.kpoints), 0, -1) if ranks % n == 0)
-    if job.kind != "xas":
-        # Symmetry can leave fewer k points than the grid has; time reversal alone always halves it.
-        pools = next(n for n in range(max(1, min(ranks, job.kpoints // 2)), 0, -1) if ranks % n == 0)
     done = "END JOB XSpectra" if job.kind == "xas" else "JOB DONE"
     try:
         return run_program(

@@ -4,7 +4,9 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 
-from perovskite_polaron.crystal import Absorber
+import spglib
+
+from perovskite_polaron.crystal import Absorber, Crystal
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.programs import program_version
 from perovskite_polaron.espresso.pseudo import HOLES, make_pseudo
@@ -146,10 +148,22 @@ def _pw_job(
     deck = pw_deck(
         structure.crystal, {name: f"{name}.UPF" for name in species}, settings, electrons=electrons, absorber=absorber, charge=charge
     )
-    kpoints = settings.kpoints[0] * settings.kpoints[1] * settings.kpoints[2]
-    # Plane waves times bands times k points; the constant is that of a 20-atom cell on two cores.
-    cost = 4.4e-8 * structure.crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * max(1.0, kpoints / 2) * 0.1
+    kpoints = _irreducible_kpoints(structure.crystal, settings, absorber)
+    # Plane waves times bands to the power 3/2, per k point; the constant is that of a 20-atom cell on two cores.
+    cost = 4e-7 * structure.crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * kpoints
     return Job(kind, label, deck, _digest("pw.x", deck, [p.digest for p in species.values()]), cost, kpoints, tuple(species.items()))
+
+
+def _irreducible_kpoints(crystal: Crystal, settings: PwSettings, absorber: int | None) -> int:
+    """Return how many k points pw.x is left with: more pools than that would idle. 1 if the symmetry is not found."""
+    kinds = list(crystal.species)
+    if absorber is not None:
+        kinds[absorber] = absorber_label(kinds[absorber])
+    numbers = [sorted(set(kinds)).index(kind) for kind in kinds]
+    found = spglib.get_ir_reciprocal_mesh(
+        settings.kpoints, (crystal.lattice_A, crystal.positions, numbers), is_shift=settings.kpoint_shift, symprec=1e-4
+    )
+    return 1 if found is None else len(set(found[0]))
 
 
 def _xas_job(
@@ -158,7 +172,7 @@ def _xas_job(
     deck = xspectra_deck(settings, polarisation=axis, absorber_species=species, cutoff_bohr=cutoff)
     kpoints = settings.kpoints[0] * settings.kpoints[1] * settings.kpoints[2]
     digest = _digest("xspectra.x", deck, [hole.digest, core.digest])
-    return Job("xas", label, deck, digest, hole.cost * 0.1, kpoints, core=core, parent=hole)
+    return Job("xas", label, deck, digest, hole.cost / hole.kpoints * kpoints * 0.05, kpoints, core=core, parent=hole)
 
 
 def _digest(program: str, deck: str, parts: list[str]) -> str:
