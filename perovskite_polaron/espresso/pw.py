@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.errors import ComputationError, InputError
@@ -137,7 +138,7 @@ def read_pw_result(outdir: str | Path) -> PwResult:
 
     Raises ComputationError when the file is missing or damaged, or the cycle did not converge.
     """
-    path = Path(outdir) / f"{PREFIX}.save" / "data-file-schema.xml"
+    path = _xml(outdir)
     try:
         root = ET.parse(path).getroot()
         output = _child(root, "output")
@@ -147,7 +148,7 @@ def read_pw_result(outdir: str | Path) -> PwResult:
         converged = _text(conv, "convergence_achieved") == "true"
         energy = float(_text(output, "total_energy/etot"))
         electrons = float(_text(bands, "nelec"))
-        levels = np.array([[float(x) for x in (e.text or "").split()] for e in bands.iter("eigenvalues")])
+        levels = _levels(bands)
         fermi = next(
             float(_text(bands, tag)) for tag in ("fermi_energy", "highestOccupiedLevel") if bands.find(tag) is not None
         )
@@ -169,6 +170,19 @@ def read_pw_result(outdir: str | Path) -> PwResult:
         iterations=iterations,
         scf_error_Ry=error,
     )
+
+
+def read_levels_eV(outdir: str | Path) -> NDArray[np.float64]:
+    """Return the Kohn-Sham levels of a finished pw.x run, shape (k points, bands), in eV. Errors as ElementTree raises them."""
+    return _levels(ET.parse(_xml(outdir)).getroot()) * 2 * RYDBERG_EV
+
+
+def _xml(outdir: str | Path) -> Path:
+    return Path(outdir) / f"{PREFIX}.save" / "data-file-schema.xml"
+
+
+def _levels(node: ET.Element) -> NDArray[np.float64]:
+    return np.array([[float(x) for x in (e.text or "").split()] for e in node.iter("eigenvalues")])
 
 
 def _child(node: ET.Element, path: str) -> ET.Element:
