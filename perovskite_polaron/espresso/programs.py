@@ -131,6 +131,8 @@ def _failure(command: Sequence[str], status: int, output: str, errors: str, path
     match = re.search(r"Error in routine\s+(.*?)\s*:\s*\n\s*(.*?)\s*\n", output + errors)
     if "No space left" in output + errors:
         why = "the disk is full; free it and run again"
+    elif "convergence NOT achieved" in output:
+        why = "the self-consistent cycle did not converge: lower pw.mixing_beta, add empty bands (pw.system.nbnd) or use smearing"
     elif match:
         why = f"error in its routine {match[1]}: {match[2]}; see {path}"
     elif status < 0:

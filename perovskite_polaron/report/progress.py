@@ -35,6 +35,7 @@ class Progress:
             took = f"{_clock(event.seconds)}" if event.seconds else "found finished"
             self._line(f"[{self._count()}/{len(self._jobs)}] {event.job.kind:6} {event.job.label}: {event.detail}, {took}, {self.left()}")
         elif event.what == "failed":
+            self._started.pop(digest, None)
             self._line(f"[failed] {event.job.kind:6} {event.job.label}: {event.detail}")
         elif event.what == "elsewhere" and digest not in self._waiting:
             self._waiting.add(digest)

@@ -49,7 +49,9 @@ def run_jobs(
     On Ctrl-C or SIGTERM the programs are ended and KeyboardInterrupt is raised; finished jobs keep their results.
     Raises ComputationError naming the first failure, and how many jobs it kept from running.
     """
-    unique = {job.digest: job for job in jobs}
+    unique: dict[str, Job] = {}
+    for job in jobs:
+        unique.setdefault(job.digest, job)
     todo = {digest: job for digest, job in unique.items() if store.result(job) is None}
     for job in list(todo.values()):
         # xspectra.x needs its parent's density, which is dropped once all the parent's children are done.
@@ -192,7 +194,7 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
                 f"the Lanczos run of {job.label} did not converge at {summary.kpoints_seen - summary.converged} of "
                 f"{summary.kpoints_seen} k points: raise xspectra.max_iterations in the study"
             )
-        record |= {"fermi_eV": save.fermi_eV, "core_eV": save.core_eV, **asdict(summary)}
+        record |= {"fermi_eV": save.fermi_energy_eV, "core_eV": save.core_energy_eV, **asdict(summary)}
     else:
         record |= asdict(pw.read_pw_result(folder / pw.OUTDIR))
     return record
@@ -223,4 +225,8 @@ def _terminate_as_interrupt() -> Iterator[None]:
 
 def study_jobs(structures: Sequence[StructureJobs]) -> list[Job]:
     """Return every job of a study once, in an order that respects what each starts from."""
-    return list({job.digest: job for one in structures for job in one.all()}.values())
+    unique: dict[str, Job] = {}
+    for one in structures:
+        for job in one.all():
+            unique.setdefault(job.digest, job)
+    return list(unique.values())
