@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,13 +34,16 @@ def find_program(name: str) -> Path:
 @functools.cache
 def program_version(name: str) -> str:
     """Return the version a program prints of itself, such as ``6.7MaX``; ``unknown`` if it prints none."""
-    try:
-        output = subprocess.run(
-            [find_program(name)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
-            env=environment(), cwd="/", check=False,
-        ).stdout
-    except subprocess.TimeoutExpired:
-        return "unknown"
+    program = find_program(name)
+    # Given no input the programs print their name and version, complain, and leave files in their working directory.
+    with tempfile.TemporaryDirectory(prefix="polaron-version-") as folder:
+        try:
+            output = subprocess.run(
+                [program], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=environment(),
+                cwd=folder, check=False,
+            ).stdout
+        except subprocess.TimeoutExpired:
+            return "unknown"
     match = re.search(r"v\.\s*(\S+)\s+starts", output)
     return match[1] if match else "unknown"
 

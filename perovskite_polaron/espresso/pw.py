@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.options import option
 from perovskite_polaron.units import RYDBERG_EV
 
 PREFIX = "polaron"
@@ -25,14 +27,14 @@ class PwSettings:
     system, electrons: further keys of those namelists, passed through (Hubbard, van der Waals, spin, ...).
     """
 
-    ecutwfc_Ry: float = 35.0
-    ecutrho_Ry: float = 280.0
-    kpoints: tuple[int, int, int] = (2, 2, 1)
-    kpoint_shift: tuple[int, int, int] = (1, 1, 1)
-    conv_thr_Ry: float = 1e-7
-    mixing_beta: float = 0.4
-    occupations: str = "auto"
-    degauss_Ry: float = 0.002
+    ecutwfc_Ry: float = option(35.0, low=5, high=500)
+    ecutrho_Ry: float = option(280.0, low=20, high=5000)
+    kpoints: tuple[int, int, int] = option((2, 2, 1), low=1, high=99)
+    kpoint_shift: tuple[int, int, int] = option((1, 1, 1), low=0, high=1)
+    conv_thr_Ry: float = option(1e-7, low=1e-14, high=1e-3)
+    mixing_beta: float = option(0.4, low=0.01, high=1)
+    occupations: str = option("auto", choices=("auto", "fixed", "smearing"))
+    degauss_Ry: float = option(0.002, low=1e-5, high=0.2)
     system: Mapping[str, Any] = field(default_factory=dict)
     electrons: Mapping[str, Any] = field(default_factory=dict)
 
@@ -136,7 +138,7 @@ def read_pw_result(outdir: str | Path) -> PwResult:
 
     Raises ComputationError when the file is missing or damaged, or the cycle did not converge.
     """
-    path = Path(outdir) / f"{PREFIX}.save" / "data-file-schema.xml"
+    path = _xml(outdir)
     try:
         root = ET.parse(path).getroot()
         output = _child(root, "output")
@@ -146,7 +148,7 @@ def read_pw_result(outdir: str | Path) -> PwResult:
         converged = _text(conv, "convergence_achieved") == "true"
         energy = float(_text(output, "total_energy/etot"))
         electrons = float(_text(bands, "nelec"))
-        levels = np.array([[float(x) for x in (e.text or "").split()] for e in bands.iter("eigenvalues")])
+        levels = _levels(bands)
         fermi = next(
             float(_text(bands, tag)) for tag in ("fermi_energy", "highestOccupiedLevel") if bands.find(tag) is not None
         )
@@ -168,6 +170,19 @@ def read_pw_result(outdir: str | Path) -> PwResult:
         iterations=iterations,
         scf_error_Ry=error,
     )
+
+
+def read_levels_eV(outdir: str | Path) -> NDArray[np.float64]:
+    """Return the Kohn-Sham levels of a finished pw.x run, shape (k points, bands), in eV. Errors as ElementTree raises them."""
+    return _levels(ET.parse(_xml(outdir)).getroot()) * 2 * RYDBERG_EV
+
+
+def _xml(outdir: str | Path) -> Path:
+    return Path(outdir) / f"{PREFIX}.save" / "data-file-schema.xml"
+
+
+def _levels(node: ET.Element) -> NDArray[np.float64]:
+    return np.array([[float(x) for x in (e.text or "").split()] for e in node.iter("eigenvalues")])
 
 
 def _child(node: ET.Element, path: str) -> ET.Element:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.pw import OUTDIR, PREFIX, fortran
+from perovskite_polaron.options import option
 
 SAVE_FILE = "chain.sav"
 CORE_FILE = "core.wfc"
@@ -17,16 +18,17 @@ class XspectraSettings:
     """Settings of the Lanczos run; the broadening is not among them, it is chosen when the chain is evaluated.
 
     relative_error: the run stops when the area of the spectrum changes by less (``xerror``, a relative area).
-    check_every: steps between two such checks (``xcheck_conv``). terminator_width_eV: half width used in that check.
+    check_every: steps between two such checks (``xcheck_conv``). check_hwhm_eV and energy_range_eV: of the spectrum whose
+    area is watched.
     """
 
-    kpoints: tuple[int, int, int] = (2, 2, 1)
-    kpoint_shift: tuple[int, int, int] = (1, 1, 1)
-    max_iterations: int = 2000
-    check_every: int = 20
-    relative_error: float = 0.005
-    check_hwhm_eV: float = 1.0
-    energy_range_eV: tuple[float, float] = (-10.0, 60.0)
+    kpoints: tuple[int, int, int] = option((2, 2, 1), low=1, high=99)
+    kpoint_shift: tuple[int, int, int] = option((1, 1, 1), low=0, high=1)
+    max_iterations: int = option(2000, low=10, high=100_000)
+    check_every: int = option(20, low=2, high=1000)
+    relative_error: float = option(0.005, low=1e-8, high=0.5)
+    check_hwhm_eV: float = option(1.0, low=0.05, high=20)
+    energy_range_eV: tuple[float, float] = option((-10.0, 60.0), low=-1000, high=5000)
 
 
 def xspectra_deck(settings: XspectraSettings, *, polarisation: str, absorber_species: int, cutoff_bohr: float) -> str:
