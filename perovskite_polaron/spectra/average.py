@@ -57,7 +57,9 @@ def average_structures(records: Sequence[SiteSpectrum]) -> dict[str, StructureSp
                 raise InputError(f"{structure} {absorber}: polarisations {sorted(parts)} found; x, y and z are needed")
             if len({(p.multiplicity, p.shift_eV) for p in parts.values()}) > 1:
                 raise InputError(f"{structure} {absorber}: its polarisations differ in multiplicity or shift; give one")
-            powders[absorber] = powder(*(parts[p].spectrum for p in POLARISATIONS), f"{structure} {absorber}")
+            powders[absorber] = powder(
+                parts["x"].spectrum, parts["y"].spectrum, parts["z"].spectrum, f"{structure} {absorber}"
+            )
             multiplicities[absorber] = parts["x"].multiplicity
         total = sum(multiplicities.values())
         weighted = [powders[s] * (multiplicities[s] / total) for s in powders]
