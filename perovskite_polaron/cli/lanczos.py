@@ -9,7 +9,7 @@ from perovskite_polaron.files import write_atomically
 from perovskite_polaron.units import parse_quantity
 
 EXAMPLE = (
-    "  polaron lanczos br.sav --emin -10eV --emax 60eV --points 600 --hwhm 1.5eV --cut-occupied --terminator 20 --out br.dat"
+    "  polaron lanczos br.sav --emin -10eV --emax 60eV --points 600 --hwhm 1.5eV --cut-occupied --terminator 20" "\n    --out br.dat"
 )
 
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hwhm", required=True, help="half width of the Lorentzian, such as 1.5eV (xgamma)")
     parser.add_argument("--cut-occupied", action="store_true", help="leave out the states below the Fermi energy")
     parser.add_argument("--cut-smooth", help="smooth this close to the Fermi energy (cut_desmooth); default 0.1eV")
-    parser.add_argument("--terminator", type=int, metavar="N", help="continue the chains as XSpectra's xcheck_conv=N does")
+    parser.add_argument("--terminator", type=int, metavar="N", help="as xcheck_conv=N of XSpectra")
     parser.add_argument("--out", required=True, metavar="FILE.dat", help="file to write")
 
 
