@@ -39,6 +39,7 @@ class StructureResult:
     space_group: str
     amplitude_sqrt_amu_A: float | None
     max_displacement_A: float | None
+    lattice_A: tuple[tuple[float, ...], ...]
     ground: Mapping[str, Any]
     sites: tuple[SiteResult, ...]
 
@@ -77,7 +78,7 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
         point = one.structure.distortion
         rows.append(StructureResult(
             one.structure.name, one.structure.space_group, math.hypot(*point.amplitude_sqrt_amu_A) if point else None,
-            point.max_displacement_A if point else None, records[one.ground.digest] or {}, tuple(sites),
+            point.max_displacement_A if point else None, tuple(map(tuple, one.structure.crystal.lattice_A.tolist())), records[one.ground.digest] or {}, tuple(sites),
         ))
     return StudyResults(study.element, study.reference, study.core_hole.kind, resolved_toml(study), tuple(rows), chains)
 
