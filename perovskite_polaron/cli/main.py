@@ -34,7 +34,9 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for name, description in VERBS.items():
         sub = verbs.add_parser(
-            name, help=description, description=description[0].upper() + description[1:] + ".",
+            name,
+            help=description,
+            description=description[0].upper() + description[1:] + ".",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name == verb:

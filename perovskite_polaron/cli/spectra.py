@@ -13,11 +13,17 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
-    parser.add_argument("source", metavar="STUDY.toml|FOLDER", help="study file, or a folder with results.json and chains.npz")
-    parser.add_argument("--alignment", choices=("delta-scf", "fermi"), help="energy axis of the sites (default: the study's)")
+    parser.add_argument(
+        "source", metavar="STUDY.toml|FOLDER", help="study file, or a folder with results.json and chains.npz"
+    )
+    parser.add_argument(
+        "--alignment", choices=("delta-scf", "fermi"), help="energy axis of the sites (default: the study's)"
+    )
     parser.add_argument("--hwhm", metavar="1.26eV", help="core-hole half width (default: the study's)")
     parser.add_argument("--edge", metavar="13472eV", help="photon energy of the calculated zero, for the figure's axis")
-    parser.add_argument("--out", metavar="DIR", help="folder for tables and figures (default: spectra/ beside the results)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder for tables and figures (default: spectra/ beside the results)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -25,7 +31,11 @@ def run(args: argparse.Namespace) -> None:
     """Write spectra.csv, differences.csv, sites.csv, shifts.csv and three figures, and print the shifts."""
     from dataclasses import replace
 
-    from perovskite_polaron.report.spectra_figure import write_alignment_figure, write_difference_figure, write_sites_figure
+    from perovskite_polaron.report.spectra_figure import (
+        write_alignment_figure,
+        write_difference_figure,
+        write_sites_figure,
+    )
     from perovskite_polaron.units import parse_quantity
     from perovskite_polaron.workflow.spectra import other_alignment, study_spectra
 
@@ -46,10 +56,19 @@ def run(args: argparse.Namespace) -> None:
         if spectra.differences:
             written.append(write_alignment_figure(spectra, other, out / f"alignment{suffix}"))
     if args.json:
-        print(json.dumps({
-            "files": [str(p) for p in written], "alignment": settings.alignment, "reference": spectra.reference,
-            "shifts_eV": [{"structure": s.structure, "absorber": s.absorber, "shift_eV": s.shift_eV, "caveat": s.caveat} for s in spectra.shifts],
-        }))
+        print(
+            json.dumps(
+                {
+                    "files": [str(p) for p in written],
+                    "alignment": settings.alignment,
+                    "reference": spectra.reference,
+                    "shifts_eV": [
+                        {"structure": s.structure, "absorber": s.absorber, "shift_eV": s.shift_eV, "caveat": s.caveat}
+                        for s in spectra.shifts
+                    ],
+                }
+            )
+        )
         return
     print(f"alignment: {settings.alignment}; shifts of each site, relative to the mean edge of {spectra.reference}")
     for s in spectra.shifts:
@@ -57,7 +76,10 @@ def run(args: argparse.Namespace) -> None:
     base = spectra.structures[spectra.reference].average.intensity.max()
     print("largest difference, in % of the reference's maximum, with this alignment and with the other")
     for name in spectra.differences:
-        change = [100 * abs((o.structures[name].average - o.structures[o.reference].average).intensity).max() / base for o in (spectra, other)]
+        change = [
+            100 * abs((o.structures[name].average - o.structures[o.reference].average).intensity).max() / base
+            for o in (spectra, other)
+        ]
         print(f"  {name:20} {change[0]:8.2f} {change[1]:8.2f}")
     print(f"tables and figures are in {out}")
 
@@ -89,14 +111,21 @@ def _write_tables(spectra, out: Path) -> list[Path]:  # type: ignore[no-untyped-
         "spectra.csv": {name: s.average for name, s in spectra.structures.items()},
         "sites.csv": {f"{name}/{site}": x for name, s in spectra.structures.items() for site, x in s.sites.items()},
         "differences.csv": {
-            **spectra.differences, **{f"{name} over its absolute area": s for name, s in spectra.scaled.items()}
+            **spectra.differences,
+            **{f"{name} over its absolute area": s for name, s in spectra.scaled.items()},
         },
     }
     written = []
     for file, columns in tables.items():
         lines = [",".join(["energy_eV", *columns])]
-        lines += [",".join(f"{v:.10g}" for v in row) for row in zip(energy, *(c.intensity for c in columns.values()), strict=True)]
+        lines += [
+            ",".join(f"{v:.10g}" for v in row)
+            for row in zip(energy, *(c.intensity for c in columns.values()), strict=True)
+        ]
         written.append(write_atomically(out / file, "\n".join(lines) + "\n"))
-    rows = ["structure,absorber,shift_eV,caveat", *(f"{s.structure},{s.absorber},{s.shift_eV:.6f},{s.caveat}" for s in spectra.shifts)]
+    rows = [
+        "structure,absorber,shift_eV,caveat",
+        *(f"{s.structure},{s.absorber},{s.shift_eV:.6f},{s.caveat}" for s in spectra.shifts),
+    ]
     written.append(write_atomically(out / "shifts.csv", "\n".join(rows) + "\n"))
     return written

@@ -115,7 +115,9 @@ def _table(rows: tuple[tuple[Any, ...], ...]) -> list[str]:
 
 def cache_folder() -> Path:
     """Return the folder of generated sets: POLARON_CACHE, else the user's cache directory."""
-    base = os.environ.get("POLARON_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polaron"
+    base = (
+        os.environ.get("POLARON_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polaron"
+    )
     return Path(base) / "pseudo"
 
 
@@ -163,7 +165,9 @@ def read_levels(ld1_output: str) -> tuple[Level, ...]:
     """Return the levels that ld1.x compares between the all-electron and the pseudo atom, bound ones first."""
     comparison = ld1_output.partition("e AE (Ry)")[2]
     rows = re.findall(
-        r"^\s+\d+\s+\d+\s+(\d[A-Z])\s+\d\(\s*([-\d.]+)\)\s+(-?[\d.]+)\s+(-?[\d.]+)\s+-?[\d.]+\s*$", comparison, re.MULTILINE
+        r"^\s+\d+\s+\d+\s+(\d[A-Z])\s+\d\(\s*([-\d.]+)\)\s+(-?[\d.]+)\s+(-?[\d.]+)\s+-?[\d.]+\s*$",
+        comparison,
+        re.MULTILINE,
     )
     return tuple(Level(label, float(occ), float(ae), float(ps)) for label, occ, ae, ps in rows)
 

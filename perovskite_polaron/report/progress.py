@@ -33,7 +33,9 @@ class Progress:
         elif event.what == "finished":
             self._done[digest] = event.seconds
             took = f"{_clock(event.seconds)}" if event.seconds else "found finished"
-            self._line(f"[{self._count()}/{len(self._jobs)}] {event.job.kind:6} {event.job.label}: {event.detail}, {took}, {self.left()}")
+            self._line(
+                f"[{self._count()}/{len(self._jobs)}] {event.job.kind:6} {event.job.label}: {event.detail}, {took}, {self.left()}"
+            )
         elif event.what == "failed":
             self._started.pop(digest, None)
             self._line(f"[failed] {event.job.kind:6} {event.job.label}: {event.detail}")

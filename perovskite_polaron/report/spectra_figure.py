@@ -23,10 +23,17 @@ def write_difference_figure(spectra: StudySpectra, path: Path, edge_eV: float | 
     top = float(base.intensity.max())
     offset = edge_eV or 0.0
     for colour, (name, structure) in zip(_cycle(len(spectra.structures)), spectra.structures.items(), strict=True):
-        above.plot(structure.average.energy_eV + offset, structure.average.intensity / top, color=colour, lw=1.5, label=name)
+        above.plot(
+            structure.average.energy_eV + offset, structure.average.intensity / top, color=colour, lw=1.5, label=name
+        )
         if name != spectra.reference:
             d = spectra.differences[name]
-            below.plot(d.energy_eV + offset, 100 * d.intensity / np.abs(base.intensity / _norm(spectra)).max(), color=colour, lw=1.5)
+            below.plot(
+                d.energy_eV + offset,
+                100 * d.intensity / np.abs(base.intensity / _norm(spectra)).max(),
+                color=colour,
+                lw=1.5,
+            )
     above.set_ylabel("absorption (reference maximum = 1)")
     above.legend(frameon=False)
     below.axhline(0, color="0.6", lw=0.8)
@@ -47,7 +54,13 @@ def write_sites_figure(spectra: StudySpectra, path: Path) -> Path:
         ax.plot(structure.average.energy_eV, structure.average.intensity / top, color="0.7", lw=3, label="average")
         for colour, (site, spectrum) in zip(_cycle(len(structure.sites)), structure.sites.items(), strict=True):
             weight = structure.multiplicities[site]
-            ax.plot(spectrum.energy_eV, spectrum.intensity / top, color=colour, lw=1.3, label=f"{site}, weight {weight}/{total}")
+            ax.plot(
+                spectrum.energy_eV,
+                spectrum.intensity / top,
+                color=colour,
+                lw=1.3,
+                label=f"{site}, weight {weight}/{total}",
+            )
         ax.set_title(name, fontsize=10, loc="left")
         ax.set_ylabel("absorption")
         ax.legend(frameon=False, fontsize=8)
@@ -64,7 +77,14 @@ def write_alignment_figure(spectra: StudySpectra, other: StudySpectra, path: Pat
             base = one.structures[one.reference].average.intensity
             d = one.differences[name]
             label = "ΔSCF" if one.settings.alignment == "delta-scf" else "each at its own Fermi energy"
-            ax.plot(d.energy_eV, 100 * d.intensity / np.abs(base / _norm(one)).max(), color=colour, ls=style, lw=1.4, label=label)
+            ax.plot(
+                d.energy_eV,
+                100 * d.intensity / np.abs(base / _norm(one)).max(),
+                color=colour,
+                ls=style,
+                lw=1.4,
+                label=label,
+            )
         ax.axhline(0, color="0.6", lw=0.8)
         ax.set_title(f"{name} - {spectra.reference}", fontsize=10, loc="left")
         ax.set_ylabel("difference (% of maximum)")

@@ -43,7 +43,9 @@ def spectra_settings(results: StudyResults) -> SpectraSettings:
     problems: list[str] = []
     settings = fill(SpectraSettings, tomllib.loads(results.study)["spectra"], "[spectra]", problems)
     if settings is None:
-        raise InputError(f"the study kept with the results cannot be read: {' | '.join(problems)}; compute or export it again")
+        raise InputError(
+            f"the study kept with the results cannot be read: {' | '.join(problems)}; compute or export it again"
+        )
     return settings
 
 
@@ -69,8 +71,12 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
             width = half_width(settings.width_model, own, settings.core_hole_hwhm_eV, settings.width)
             for axis, name in site.chains.items():
                 curve = evaluate(
-                    results.chains[name], own, width, cut_occupied=settings.cut_occupied,
-                    cut_smooth_eV=settings.cut_smooth_eV, terminator=terminator,
+                    results.chains[name],
+                    own,
+                    width,
+                    cut_occupied=settings.cut_occupied,
+                    cut_smooth_eV=settings.cut_smooth_eV,
+                    terminator=terminator,
                 ).total
                 spectrum = resolve(Spectrum(grid, curve, name), settings.resolution_fwhm_eV)
                 records.append(SiteSpectrum(structure.name, site.label, site.multiplicity, axis, spectrum, shift))
@@ -95,8 +101,17 @@ def _site_energies(results: StudyResults) -> list[SiteEnergies]:
             fermi = results.chains[next(iter(site.chains.values()))].fermi_energy_eV
             # The level that holds the excited electron is the highest (partly) occupied one of that neutral cell.
             lumo = site.hole["lowest_empty_eV"] if results.core_hole == "excited-electron" else None
-            rows.append(SiteEnergies(
-                structure.name, site.label, site.multiplicity, _HOLES[results.core_hole], structure.ground["total_energy_eV"],
-                site.hole["total_energy_eV"], fermi, cell, lumo,  # type: ignore[arg-type]
-            ))
+            rows.append(
+                SiteEnergies(
+                    structure.name,
+                    site.label,
+                    site.multiplicity,
+                    _HOLES[results.core_hole],
+                    structure.ground["total_energy_eV"],
+                    site.hole["total_energy_eV"],
+                    fermi,
+                    cell,
+                    lumo,  # type: ignore[arg-type]
+                )
+            )
     return rows
