@@ -192,7 +192,10 @@ def _irreducible_kpoints(crystal: Crystal, settings: PwSettings, absorber: int |
         kinds[absorber] = absorber_label(kinds[absorber])
     numbers = [sorted(set(kinds)).index(kind) for kind in kinds]
     found = spglib.get_ir_reciprocal_mesh(
-        settings.kpoints, (crystal.lattice_A, crystal.positions, numbers), is_shift=settings.kpoint_shift, symprec=1e-4
+        settings.kpoints,
+        (crystal.lattice_A.tolist(), crystal.positions.tolist(), numbers),
+        is_shift=settings.kpoint_shift,
+        symprec=1e-4,
     )
     return 1 if found is None else len(set(found[0]))
 
