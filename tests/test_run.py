@@ -229,6 +229,38 @@ def test_a_full_disk_leaves_nothing_half_written(tiny_study: Path, tmp_path: Pat
     assert not list(study.rglob(".tmp-*"))
 
 
+def test_a_save_file_of_another_structure_is_refused(tiny_study: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(tiny_study.parent, study)
+    jobs = study / "tiny-results" / "jobs"
+    ours, other = next(jobs.glob("xas-cubic-*-x-*")), next(jobs.glob("xas-polar*-1a-x-*"))
+    shutil.copy(other / "chain.sav", ours / "chain.sav")
+    done = polaron("spectra", tiny_study.name, cwd=study)
+    assert done.returncode == 1
+    assert "is not the save file of cubic-Br3-3d-x: its Fermi energy" in done.stderr
+
+
+def test_an_element_that_is_not_there_is_refused_before_any_work(tmp_path: Path) -> None:
+    path = write_tiny_study(tmp_path)
+    path.write_text(path.read_text().replace('element = "Br"', 'element = "Cl"'))
+    done = polaron("run", path.name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Cl" in done.stderr
+    assert not (tmp_path / "tiny-results").exists()
+
+
+def test_a_pseudopotential_without_gipaw_is_refused_before_any_work(tmp_path: Path) -> None:
+    made = polaron("pseudo", "Pb", "--no-box", "--json", cwd=tmp_path)
+    lead = Path(json.loads(made.stdout)["path"])
+    (tmp_path / "Br.UPF").write_text(lead.read_text().replace('element="Pb"', 'element="Br"'))
+    path = write_tiny_study(tmp_path)
+    path.write_text(path.read_text() + '[pseudopotentials]\nBr = "Br.UPF"\n')
+    done = polaron("run", path.name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "has no section PP_GIPAW" in done.stderr
+    assert not (tmp_path / "tiny-results").exists()
+
+
 def test_the_runner_reports_what_it_does(tiny_study: Path) -> None:
     study = read_study(tiny_study)
     store = Store(study.store_folder)
