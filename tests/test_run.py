@@ -47,7 +47,7 @@ def variant(path: Path, tmp_path: Path, *changes: tuple[str, str]) -> Path:
 
 
 def test_the_difference_of_a_structure_with_itself_is_zero_and_signs_agree(tiny_study: Path) -> None:
-    results, spectra = spectra_of(tiny_study)
+    _, spectra = spectra_of(tiny_study)
     assert set(spectra.differences) == {"polar@0.1", "polar@-0.1"}
     np.testing.assert_array_equal(
         spectra.differences["polar@0.1"].intensity, spectra.differences["polar@-0.1"].intensity
