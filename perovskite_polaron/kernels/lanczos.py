@@ -54,7 +54,7 @@ def join(
         raise InputError(f"the terminator averages {tail} coefficients, the shortest chain has {shortest}: ask for fewer")
     if min(groups) < 0:
         raise InputError("a group is negative: number the groups from zero")
-    tails = np.array([[x[-tail:].mean(), y[-tail:].mean()] if tail else [0, 0] for x, y in zip(rows_a, rows_b, strict=True)])
+    tails = np.array([[x[-tail:].mean(), y[-tail:].mean()] if tail else [0.0, 0.0] for x, y in zip(rows_a, rows_b, strict=True)])
     return Chains(
         np.concatenate(rows_a), np.concatenate(rows_b), np.cumsum([0, *map(len, rows_a)], dtype=np.int64),
         floats(weights, "weights", (len(a),)), np.array(groups, dtype=np.int64),
