@@ -27,7 +27,7 @@ PLOT = """&input_xspectra
 &cut_occ
  cut_desmooth={smooth}
 /
-1 1 1 0 0 0
+{k} 1 1 0 0 0
 """
 
 
@@ -48,7 +48,7 @@ def write_save(path, a, b, *, norms, core_eV=0.0, fermi_eV=0.0, spins=1):
     return path
 
 
-def xspectra_plot(save, folder, *, hwhm, points, emin, emax, conv=None, cut=False, smooth=0.1):
+def xspectra_plot(save, folder, *, hwhm, points, emin, emax, k=1, conv=None, cut=False, smooth=0.1):
     """Let xspectra.x plot a save file; return the columns of its xanes.dat and what it printed."""
     shutil.copy(save, folder / "x.sav")
     # The plot needs no core wave function, but the program opens one.
@@ -57,7 +57,7 @@ def xspectra_plot(save, folder, *, hwhm, points, emin, emax, conv=None, cut=Fals
         "#number of core states  1\n" + "".join(f"{x:.10e} {2 * x * np.exp(-x):.10e}\n" for x in r)
     )
     text = PLOT.format(
-        conv=conv or 10, points=points, hwhm=hwhm, emin=emin, emax=emax, smooth=smooth,
+        conv=conv or 10, points=points, hwhm=hwhm, emin=emin, emax=emax, smooth=smooth, k=k,
         terminator=".true." if conv else ".false.", cut=".true." if cut else ".false.",
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

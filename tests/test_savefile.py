@@ -68,19 +68,19 @@ def swap(old, new):
 
 
 BAD = {
-    "truncated": (lambda text: text[: text.index(" 0.5 1.25")] + " 0.5 1.25\n", r":14: the file ends before the coefficients a"),
+    "truncated": (lambda text: text[: text.index(" 0.5 1.25")] + " 0.5 1.25\n", r":15: the file ends before the coefficients a"),
     "cut in the header": (lambda text: text[: text.index("#\n#\n")], r":4: the file ends before the spin flag"),
     "other version": (swap("version=       2", "version=       1"), r":1: not a version 2 save file of XSpectra \(version '1'\)"),
     "not a save file": (lambda text: "hello world\n", r":1: not a version 2 save file of XSpectra \(version 'missing'\)"),
     "quadrupole": (swap("xanes_dipole", "xanes_quadrupole"), r":2: kind 'xanes_quadrupole' is not supported"),
     "L edge": (swap("stored=   1", "stored=   2"), r":4: 2 sets of chains are stored where a dipole K edge has 1"),
     "unfinished": (swap("xanes_dipole", "unfinished"), r":2: the calculation is unfinished"),
-    "NaN": (swap("1.25", "NaN"), r":14: the coefficients a is NaN: the calculation failed"),
-    "word": (swap("1.25", "1.2x5"), r":14: '1.2x5' is not a number"),
-    "stars": (swap(" 0.125", " ******"), r":15: '\*+' is not a number"),
-    "extra numbers": (lambda text: text + " 1.0\n", r":18: more numbers than announced"),
-    "no iterations": (swap("\n 3 2\n", "\n 3 0\n"), r":13: the number of iterations is 0, not a positive whole number"),
-    "chain too long": (swap("\n 3 2\n", "\n 4 2\n"), r":13: a chain of 4 in a table of 3"),
+    "NaN": (swap("1.25", "NaN"), r":15: the coefficients a is NaN: the calculation failed"),
+    "word": (swap("1.25", "1.2x5"), r":15: '1.2x5' is not a number"),
+    "stars": (swap(" 0.125", " ******"), r":16: '\*+' is not a number"),
+    "extra numbers": (lambda text: text + " 1.0\n", r":19: more numbers than announced"),
+    "no iterations": (swap("\n 3 2\n", "\n 3 0\n"), r":14: the number of iterations is 0, not a positive whole number"),
+    "chain too long": (swap("\n 3 2\n", "\n 4 2\n"), r":14: a chain of 4 in a table of 3"),
     "spin flag": (swap(" F 1\n", " T 1\n"), r":7: spin flag T with 1 spins"),
     "empty": (lambda text: "", r"br.sav is empty"),
 }
@@ -132,6 +132,18 @@ def test_bad_chains_file(good, tmp_path):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InputError, match=r"does not hold the chains"):
         read_chains(path)
+    array = path.with_suffix(".npy")
+    np.save(array, np.zeros(3))
+    with pytest.raises(InputError, match=r"does not hold the chains"):
+        read_chains(array)
+    write_chains(path, {"x": read_save(good)})
+    whole = path.read_bytes()
+    for place in range(40, len(whole) - 20, 37):
+        path.write_bytes(whole[:place] + b"\xff\x00\xff" + whole[place + 3 :])
+        try:
+            read_chains(path)
+        except InputError:
+            continue
     np.savez(path, other=np.zeros(3))
     with pytest.raises(InputError, match=r"does not hold the chains"):
         read_chains(path)
