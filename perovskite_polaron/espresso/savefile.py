@@ -166,7 +166,7 @@ def read_chains(path: str | os.PathLike[str]) -> dict[str, LanczosSave]:
     """Read what write_chains wrote. Raises InputError when the file is missing or not of that form."""
     saves = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             for i, m in enumerate(json.loads(file["meta"].tobytes())):
                 ends = np.cumsum(m["iterations"])[:-1]
                 a, b = (tuple(_frozen(x) for x in np.split(row, ends)) for row in file[f"ab_{i}"])
