@@ -43,7 +43,13 @@ def write_save(path, a, b, *, norms, core_eV=0.0, fermi_eV=0.0, spins=1):
 
     path.write_text(
         HEADER + f" {'T' if spins == 2 else 'F'} {spins}\n 1 {len(a)} 500\n {longest}\n {core_eV!r} {fermi_eV!r}\n"
-        " 0.0 0.0 0.0\n 0.0 0.0 1.0\n" + row(norms) + " " + " ".join(str(len(x)) for x in a) + "\n" + table(a) + table(b)
+        " 0.0 0.0 0.0\n 0.0 0.0 1.0\n"
+        + row(norms)
+        + " "
+        + " ".join(str(len(x)) for x in a)
+        + "\n"
+        + table(a)
+        + table(b)
     )
     return path
 
@@ -57,13 +63,25 @@ def xspectra_plot(save, folder, *, hwhm, points, emin, emax, k=1, conv, cut=Fals
         "#number of core states  1\n" + "".join(f"{x:.10e} {2 * x * np.exp(-x):.10e}\n" for x in r)
     )
     text = PLOT.format(
-        conv=conv, points=points, hwhm=hwhm, emin=emin, emax=emax, smooth=smooth, k=k,
+        conv=conv,
+        points=points,
+        hwhm=hwhm,
+        emin=emin,
+        emax=emax,
+        smooth=smooth,
+        k=k,
         cut=".true." if cut else ".false.",
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     run = subprocess.run(
-        [shutil.which("xspectra.x") or "xspectra.x"], input=text, cwd=folder, env=environment, capture_output=True,
-        text=True, check=False, timeout=120,
+        [shutil.which("xspectra.x") or "xspectra.x"],
+        input=text,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     if run.returncode or not (folder / "xanes.dat").exists():
         raise RuntimeError(f"xspectra.x failed: {run.stdout[-1000:]} {run.stderr[-500:]}")

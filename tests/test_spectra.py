@@ -28,7 +28,9 @@ def test_constant_and_linear_widths():
     np.testing.assert_array_equal(half_width("constant", ENERGY, 1.26), np.full(701, 1.26))
     width = half_width("linear", ENERGY, 1.26, {"slope": 0.1, "start_eV": 5})
     np.testing.assert_allclose(width, 1.26 + 0.1 * np.clip(ENERGY - 5, 0, None), rtol=1e-14)
-    np.testing.assert_array_equal(half_width("linear", ENERGY, 1.26, {"slope": 0}), half_width("constant", ENERGY, 1.26))
+    np.testing.assert_array_equal(
+        half_width("linear", ENERGY, 1.26, {"slope": 0}), half_width("constant", ENERGY, 1.26)
+    )
 
 
 def test_table_interpolates_and_stops_at_its_ends():
@@ -45,8 +47,10 @@ def test_arctangent_has_the_limits_of_the_manual():
 
 
 def test_arctangent_one_number_by_hand():
-    """E = 20, E_cut = -5, E_cent = 30: e = 5/6, e - 1/e² = 0.83333 - 1.44 = -0.60667; π/3 · 10/40 · that = -0.158825."""
-    width = half_width("arctangent", [20.0], 9.9, FDMNES | {"Gamma_max": 10, "E_larg": 40, "E_cut": -5, "Gamma_hole": 4})
+    """E = 20, E_cut = -5, E_cent = 30: e = 5/6, e - 1/e² = -0.60667; times π/3 · 10/40: -0.158825."""
+    width = half_width(
+        "arctangent", [20.0], 9.9, FDMNES | {"Gamma_max": 10, "E_larg": 40, "E_cut": -5, "Gamma_hole": 4}
+    )
     assert 2 * width[0] == pytest.approx(4 + 10 * (0.5 - 0.1575095 / np.pi), rel=1e-6)
 
 
@@ -137,8 +141,12 @@ CELL = ((8.2, 0.0, 0.0), (0.0, 8.25, 0.0), (0.0, 0.0, 11.7))
 
 def sites(hole="full"):
     lumo = {"lumo_eV": 5.5} if hole == "excited" else {}
-    rows = [("ground", "Br1", 4, -1000.0, -990.0, 4.0), ("ground", "Br2", 8, -1000.0, -989.4, 3.9),
-            ("polar", "Br1", 4, -999.8, -989.9, 4.1), ("polar", "Br2", 4, -999.8, -989.0, 3.7)]
+    rows = [
+        ("ground", "Br1", 4, -1000.0, -990.0, 4.0),
+        ("ground", "Br2", 8, -1000.0, -989.4, 3.9),
+        ("polar", "Br1", 4, -999.8, -989.9, 4.1),
+        ("polar", "Br2", 4, -999.8, -989.0, 3.7),
+    ]
     return [SiteEnergies(s, a, m, hole, ground, core, fermi, CELL, **lumo) for s, a, m, ground, core, fermi in rows]
 
 
@@ -160,7 +168,9 @@ def test_full_hole_is_the_total_energy_and_the_fermi_energy():
 
 
 def test_half_hole_doubles_the_total_energy():
-    np.testing.assert_allclose(values(sites("half")), np.array([24, 25.1, 23.9, 25.3]) - (4 * 24 + 8 * 25.1) / 12, atol=1e-9)
+    np.testing.assert_allclose(
+        values(sites("half")), np.array([24, 25.1, 23.9, 25.3]) - (4 * 24 + 8 * 25.1) / 12, atol=1e-9
+    )
 
 
 def test_excited_electron_counts_from_the_level_that_holds_it():
@@ -181,19 +191,25 @@ def test_a_constant_in_every_core_hole_energy_changes_nothing(hole):
 
 @pytest.mark.parametrize(("hole", "charge"), [("full", 1.0), ("half", 0.5), ("excited", 0.0)])
 def test_zero_of_the_potential_does_not_matter(hole, charge):
-    """Raise the potential energy of electrons by v in one core-hole cell: levels rise by v, the cell's energy by -charge·v."""
+    """Raise the potential of electrons by v in one core-hole cell: levels rise by v, its energy by -charge·v."""
     rows, v = sites(hole), 0.37
     site = rows[2]
     rows[2] = replace(
-        site, fermi_eV=site.fermi_eV + v, hole_energy_eV=site.hole_energy_eV - charge * v,
+        site,
+        fermi_eV=site.fermi_eV + v,
+        hole_energy_eV=site.hole_energy_eV - charge * v,
         lumo_eV=None if site.lumo_eV is None else site.lumo_eV + v,
     )
     np.testing.assert_allclose(values(rows), values(sites(hole)), atol=1e-12)
 
 
 def test_energy_of_the_structure_itself_cancels():
-    moved = [replace(s, ground_energy_eV=s.ground_energy_eV - 7, hole_energy_eV=s.hole_energy_eV - 7)
-             if s.structure == "polar" else s for s in sites()]
+    moved = [
+        replace(s, ground_energy_eV=s.ground_energy_eV - 7, hole_energy_eV=s.hole_energy_eV - 7)
+        if s.structure == "polar"
+        else s
+        for s in sites()
+    ]
     np.testing.assert_allclose(values(moved), values(sites()), atol=1e-9)
 
 
@@ -204,7 +220,9 @@ def test_fermi_alignment_moves_nothing_and_says_so():
 
 
 def test_caveats():
-    other = [replace(s, cell_A=((5.87, 0, 0), (0, 5.87, 0), (0, 0, 5.87))) if s.structure == "polar" else s for s in sites()]
+    other = [
+        replace(s, cell_A=((5.87, 0, 0), (0, 5.87, 0), (0, 0, 5.87))) if s.structure == "polar" else s for s in sites()
+    ]
     caveats = [s.caveat for s in shifts(other, "ground")]
     assert caveats[:2] == ["", ""]
     assert all("finite-size constant does not cancel" in c for c in caveats[2:])
@@ -218,10 +236,25 @@ def test_caveats():
     [
         (sites(), "cubic", "delta-scf", "reference structure 'cubic' has no site"),
         (sites(), "ground", "edge", "'edge' is no alignment: choose delta-scf or fermi"),
-        (sites("third"), "ground", "delta-scf", "'third' is no kind of core hole: choose from full, excited, half, none"),
+        (
+            sites("third"),
+            "ground",
+            "delta-scf",
+            "'third' is no kind of core hole: choose from full, excited, half, none",
+        ),
         (sites()[:2] + sites("half")[2:], "ground", "delta-scf", "different kinds of core hole"),
-        ([replace(s, lumo_eV=None) for s in sites("excited")], "ground", "delta-scf", "ground Br1: an excited electron needs"),
-        ([replace(s, fermi_eV=np.nan) for s in sites()], "ground", "delta-scf", "ground Br1: its energies are not all finite"),
+        (
+            [replace(s, lumo_eV=None) for s in sites("excited")],
+            "ground",
+            "delta-scf",
+            "ground Br1: an excited electron needs",
+        ),
+        (
+            [replace(s, fermi_eV=np.nan) for s in sites()],
+            "ground",
+            "delta-scf",
+            "ground Br1: its energies are not all finite",
+        ),
     ],
 )
 def test_alignment_refuses(rows, reference, alignment, message):
@@ -281,10 +314,12 @@ def test_averages_refuse():
 
 
 def study():
-    return average_structures([
-        *records("ground", {"Br1": (4, [step(0), step(0.3), step(0.1)]), "Br2": (8, [step(0.5)] * 3)}),
-        *records("polar", {"Br1": (12, [step(1.0), step(0.9), step(0.8)])}),
-    ])
+    return average_structures(
+        [
+            *records("ground", {"Br1": (4, [step(0), step(0.3), step(0.1)]), "Br2": (8, [step(0.5)] * 3)}),
+            *records("polar", {"Br1": (12, [step(1.0), step(0.9), step(0.8)])}),
+        ]
+    )
 
 
 @pytest.mark.parametrize("kind", NORMALISATIONS)
@@ -303,7 +338,9 @@ def test_difference_changes_sign_with_the_reference():
 def test_normalised_spectra_have_norm_one_whatever_their_unit(kind):
     spectrum = step(3.0, 7.5)
     assert norm(normalise(spectrum, kind), kind) == pytest.approx(1, rel=1e-13)
-    np.testing.assert_allclose(normalise(spectrum * 1e-6, kind).intensity, normalise(spectrum, kind).intensity, rtol=1e-12)
+    np.testing.assert_allclose(
+        normalise(spectrum * 1e-6, kind).intensity, normalise(spectrum, kind).intensity, rtol=1e-12
+    )
 
 
 def test_norms_of_a_known_spectrum():

@@ -51,16 +51,22 @@ def join(
     rows_b = [floats(y, "b", (len(x),)) for x, y in zip(rows_a, b, strict=True)]
     shortest = min(len(x) for x in rows_a)
     if not 0 <= tail <= shortest:
-        raise InputError(f"the terminator averages {tail} coefficients, the shortest chain has {shortest}: ask for fewer")
+        raise InputError(
+            f"the terminator averages {tail} coefficients, the shortest chain has {shortest}: ask for fewer"
+        )
     if min(groups) < 0:
         raise InputError("a group is negative: number the groups from zero")
     tails = np.array(
         [[x[-tail:].mean(), y[-tail:].mean()] if tail else [0.0, 0.0] for x, y in zip(rows_a, rows_b, strict=True)]
     )
     return Chains(
-        np.concatenate(rows_a), np.concatenate(rows_b), np.cumsum([0, *map(len, rows_a)], dtype=np.int64),
-        floats(weights, "weights", (len(a),)), np.array(groups, dtype=np.int64),
-        np.ascontiguousarray(tails[:, 0]), np.ascontiguousarray(tails[:, 1]),
+        np.concatenate(rows_a),
+        np.concatenate(rows_b),
+        np.cumsum([0, *map(len, rows_a)], dtype=np.int64),
+        floats(weights, "weights", (len(a),)),
+        np.array(groups, dtype=np.int64),
+        np.ascontiguousarray(tails[:, 0]),
+        np.ascontiguousarray(tails[:, 1]),
     )
 
 
@@ -82,8 +88,18 @@ def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike, *, threads: in
     real = np.zeros((chains.groups, n + fill[1]))
     imag = np.zeros_like(real)
     load("lanczos").resolvent(
-        chains.a, chains.b, chains.start, chains.weight, chains.tail_a, chains.tail_b, chains.group,
-        np.pad(energy, fill, mode="edge"), np.pad(hwhm, fill, mode="edge"), real, imag, threads,
+        chains.a,
+        chains.b,
+        chains.start,
+        chains.weight,
+        chains.tail_a,
+        chains.tail_b,
+        chains.group,
+        np.pad(energy, fill, mode="edge"),
+        np.pad(hwhm, fill, mode="edge"),
+        real,
+        imag,
+        threads,
     )
     return (real + 1j * imag)[:, :n]
 
@@ -122,7 +138,13 @@ def cut_resolvent(
     u = energy - fermi
     out = np.empty((chains.groups, len(u)))
     load("lanczos").occupied(
-        u, floats(hwhm, "hwhm", u.shape), rays.t.real.copy(), rays.t.imag.copy(),
-        rays.weighted.real.copy(), rays.weighted.imag.copy(), out, threads,
+        u,
+        floats(hwhm, "hwhm", u.shape),
+        rays.t.real.copy(),
+        rays.t.imag.copy(),
+        rays.weighted.real.copy(),
+        rays.weighted.imag.copy(),
+        out,
+        threads,
     )
     return np.where(u >= 0, whole, 0.0) + out

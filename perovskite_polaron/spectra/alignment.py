@@ -69,7 +69,9 @@ def shifts(sites: Sequence[SiteEnergies], reference: str, alignment: str = "delt
 
 def _onset(site: SiteEnergies) -> float:
     if not np.isfinite([site.hole_energy_eV, site.ground_energy_eV, site.fermi_eV, site.lumo_eV or 0.0]).all():
-        raise InputError(f"{site.structure} {site.absorber}: its energies are not all finite; run the calculation again")
+        raise InputError(
+            f"{site.structure} {site.absorber}: its energies are not all finite; run the calculation again"
+        )
     change = site.hole_energy_eV - site.ground_energy_eV
     if site.hole == "full":
         return change + site.fermi_eV
@@ -91,5 +93,7 @@ def _caveat(site: SiteEnergies, base: SiteEnergies) -> str:
     if site.hole == "half":
         caveats.append("half hole: half of the relaxation is missing")
     if site.hole in ("full", "half") and not np.allclose(site.cell_A, base.cell_A, atol=1e-6):
-        caveats.append("charged cell of another size or shape than the reference: the finite-size constant does not cancel")
+        caveats.append(
+            "charged cell of another size or shape than the reference: the finite-size constant does not cancel"
+        )
     return "; ".join(caveats)
