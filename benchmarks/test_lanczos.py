@@ -11,7 +11,7 @@ from perovskite_polaron.espresso.lanczos import evaluate
 from perovskite_polaron.espresso.savefile import read_save
 from perovskite_polaron.kernels import lanczos as kernel
 
-K_POINTS, LENGTH, POINTS, TERMINATOR = 4, 500, 1000, 50
+K_POINTS, LENGTH, POINTS, TERMINATOR = 4, 140, 1000, 20
 ENERGY = np.linspace(-10.0, 60.0, POINTS)
 
 
@@ -27,7 +27,7 @@ def file(tmp_path_factory):
 
 
 @pytest.mark.parametrize("side", ["polaron", "polaron, file read too", "xspectra.x xonly_plot"])
-@pytest.mark.benchmark(group="Lanczos spectrum, 4 chains of 500, 1000 energies, cut")
+@pytest.mark.benchmark(group="Lanczos spectrum, 4 chains of 140, 1000 energies, cut")
 def test_replot(benchmark, file, side):
     benchmark.extra_info["side"] = side
     save = read_save(file)

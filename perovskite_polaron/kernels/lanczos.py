@@ -83,11 +83,12 @@ def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike, *, threads: in
         raise InputError("hwhm is not positive: give a half width above zero")
     if threads < 1:
         raise InputError(f"threads is {threads}: give 1 or more")
+    compiled = load("lanczos")
     n = len(energy)
-    fill = (0, -n % 8)
+    fill = (0, -n % compiled.BLOCK)
     real = np.zeros((chains.groups, n + fill[1]))
     imag = np.zeros_like(real)
-    load("lanczos").resolvent(
+    compiled.resolvent(
         chains.a,
         chains.b,
         chains.start,
@@ -120,7 +121,7 @@ def fermi_rays(chains: Chains, fermi: float, *, threads: int = 1) -> FermiRays:
     1e-3 to 1e3 units from the Fermi energy for that: what is left out of the rays shrinks with these distances.
     """
     step = 0.18
-    radius = np.exp(np.arange(np.log(1e-14), np.log(1e5), step))
+    radius = 1e-14 * np.exp(step * np.arange(30 * load("lanczos").NODE_BLOCK))
     t = np.exp(1j * np.array([[0.25], [0.75]]) * np.pi) * radius
     g = resolvent(chains, fermi + t.real.ravel(), t.imag.ravel(), threads=threads).reshape(chains.groups, *t.shape)
     return FermiRays(t, np.ascontiguousarray((g * t * (step / np.pi)).transpose(1, 0, 2)))
