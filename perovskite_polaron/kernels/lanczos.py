@@ -73,7 +73,8 @@ def join(
 def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike, *, threads: int = 1) -> NDArray[np.complex128]:
     """Return sum of weight * G(energy + i hwhm) per group: complex128, shape (groups, n).
 
-    energy, hwhm: shape (n,), in the unit of the coefficients; many grids and widths are joined into one call.
+    energy, hwhm: shape (n,), in the unit of the coefficients (numbers of 1e-30 to 1e30); many grids and widths are
+    joined into one call.
     Bitwise independent of threads. Raises InputError for wrong shapes, non-finite numbers, or a width or number of
     threads that is not positive.
     """
@@ -122,7 +123,7 @@ def fermi_rays(chains: Chains, fermi: float, *, threads: int = 1) -> FermiRays:
     """
     step = 0.18
     radius = 1e-14 * np.exp(step * np.arange(30 * load("lanczos").NODE_BLOCK))
-    t = np.exp(1j * np.array([[0.25], [0.75]]) * np.pi) * radius
+    t: NDArray[np.complex128] = np.exp(1j * np.array([[0.25], [0.75]]) * np.pi) * radius
     g = resolvent(chains, fermi + t.real.ravel(), t.imag.ravel(), threads=threads).reshape(chains.groups, *t.shape)
     return FermiRays(t, np.ascontiguousarray((g * t * (step / np.pi)).transpose(1, 0, 2)))
 
