@@ -7,8 +7,17 @@ cdef extern from "complex.h" nogil:
     double creal(double complex)
     double cimag(double complex)
 
-cdef enum:
-    LANES = 8
+cdef extern from "continued_fraction.h" nogil:
+    enum: LANES
+    enum: NODE_LANES
+    void chain_fraction(const double *a, const double *b, long length, const double *zr, const double *zi,
+                        double *nr, double *ni, double *dr, double *di)
+    double ray_sum(double u, double hwhm, const double *tr, const double *ti, const double *fr, const double *fi,
+                   long nodes)
+
+# Energies come in multiples of BLOCK, nodes of a ray in multiples of NODE_BLOCK.
+BLOCK = LANES
+NODE_BLOCK = NODE_LANES
 
 
 cdef void block(
@@ -16,38 +25,36 @@ cdef void block(
     const double *tail_b, const long *group, long chains, const double *zr, const double *zi,
     double *outr, double *outi, long stride,
 ) noexcept nogil:
-    cdef double[LANES] gr
-    cdef double[LANES] gi
-    cdef double dr, di, b2, norm, w
+    cdef double[LANES] nr
+    cdef double[LANES] ni
+    cdef double[LANES] dr
+    cdef double[LANES] di
+    cdef double b2, scale
     cdef double complex d, s
-    cdef long c, j
+    cdef long c, g
     cdef int i
     for c in range(chains):
         b2 = tail_b[c] * tail_b[c]
         for i in range(LANES):
-            gr[i] = 0
-            gi[i] = 0
+            # Without a terminator the tail is 0 / 1, so the last b drops out by itself.
+            nr[i] = 0
+            ni[i] = 0
+            dr[i] = 1
+            di[i] = 0
             if b2 > 0:
                 d = zr[i] - tail_a[c] + 1j * zi[i]
                 s = csqrt(d * d - 4 * b2)
                 if creal(d) * creal(s) + cimag(d) * cimag(s) < 0:
                     s = -s
-                d = 2 / (d + s)
-                gr[i] = creal(d)
-                gi[i] = cimag(d)
-        for j in range(start[c + 1] - 1, start[c] - 1, -1):
-            # Without a terminator the tail is zero, so the last b drops out by itself.
-            b2 = b[j] * b[j]
-            for i in range(LANES):
-                dr = zr[i] - a[j] - b2 * gr[i]
-                di = zi[i] - b2 * gi[i]
-                norm = 1 / (dr * dr + di * di)
-                gr[i] = dr * norm
-                gi[i] = -di * norm
-        w = weight[c]
+                nr[i] = 2
+                dr[i] = creal(d + s)
+                di[i] = cimag(d + s)
+        chain_fraction(a + start[c], b + start[c], start[c + 1] - start[c], zr, zi, nr, ni, dr, di)
+        g = group[c] * stride
         for i in range(LANES):
-            outr[group[c] * stride + i] += w * gr[i]
-            outi[group[c] * stride + i] += w * gi[i]
+            scale = weight[c] / (dr[i] * dr[i] + di[i] * di[i])
+            outr[g + i] += scale * (nr[i] * dr[i] + ni[i] * di[i])
+            outi[g + i] += scale * (ni[i] * dr[i] - nr[i] * di[i])
 
 
 def resolvent(
@@ -55,29 +62,11 @@ def resolvent(
     const double[::1] tail_a, const double[::1] tail_b, const long[::1] group,
     const double[::1] zr, const double[::1] zi, double[:, ::1] outr, double[:, ::1] outi, int threads,
 ):
-    """Add the weighted resolvents of all chains to out; the length of z is a multiple of eight."""
+    """Add the weighted resolvents of all chains to out; the length of z is a multiple of BLOCK."""
     cdef long k, blocks = zr.shape[0] // LANES, stride = zr.shape[0]
     for k in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
         block(&a[0], &b[0], &start[0], &weight[0], &tail_a[0], &tail_b[0], &group[0], weight.shape[0],
               &zr[k * LANES], &zi[k * LANES], &outr[0, k * LANES], &outi[0, k * LANES], stride)
-
-
-cdef void occupied_at(
-    double u, double hwhm, const double *tr, const double *ti, const double *fr, const double *fi, long nodes,
-    long groups, double *out, long stride,
-) noexcept nogil:
-    cdef double dr, di, norm, kr, ki
-    cdef long g, j
-    for g in range(groups):
-        out[g * stride] = 0
-    for j in range(nodes):
-        dr = (tr[j] - u) * (tr[j] - u) - ti[j] * ti[j] + hwhm * hwhm
-        di = 2 * (tr[j] - u) * ti[j]
-        norm = hwhm / (dr * dr + di * di)
-        kr = dr * norm
-        ki = -di * norm
-        for g in range(groups):
-            out[g * stride] += kr * fi[g * nodes + j] + ki * fr[g * nodes + j]
 
 
 def occupied(
@@ -85,8 +74,8 @@ def occupied(
     const double[:, :, ::1] fr, const double[:, :, ::1] fi, double[:, ::1] out, int threads,
 ):
     """Imaginary part of the ray integral at each energy; ray 0 leans right (u < 0), ray 1 left (u >= 0)."""
-    cdef long e, ray, n = u.shape[0]
+    cdef long e, g, ray, n = u.shape[0], groups = fr.shape[1], nodes = tr.shape[1]
     for e in prange(n, nogil=True, num_threads=threads, schedule="static"):
         ray = 0 if u[e] < 0 else 1
-        occupied_at(u[e], hwhm[e], &tr[ray, 0], &ti[ray, 0], &fr[ray, 0, 0], &fi[ray, 0, 0], tr.shape[1],
-                    fr.shape[1], &out[0, e], n)
+        for g in range(groups):
+            out[g, e] = ray_sum(u[e], hwhm[e], &tr[ray, 0], &ti[ray, 0], &fr[ray, g, 0], &fi[ray, g, 0], nodes)

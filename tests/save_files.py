@@ -19,7 +19,7 @@ PLOT = """&input_xspectra
  xcoordcrys=.false., xepsilon(1)=0.0, xepsilon(2)=0.0, xepsilon(3)=1.0, xiabs=1, x_save_file='x.sav'
 /
 &plot
- xnepoint={points}, xgamma={hwhm}, xemin={emin}, xemax={emax}, terminator={terminator}, cut_occ_states={cut}
+ xnepoint={points}, xgamma={hwhm}, xemin={emin}, xemax={emax}, terminator=.true., cut_occ_states={cut}
 /
 &pseudos
  filecore='core.wfc', r_paw(1)=1.9
@@ -38,17 +38,23 @@ def write_save(path, a, b, *, norms, core_eV=0.0, fermi_eV=0.0, spins=1):
     def row(values):
         return " " + " ".join(repr(float(x)) for x in values) + "\n"
 
-    def rows(table):
-        return "".join(row([*values, *[0.0] * (longest - len(values))]) for values in table)
+    def table(rows):
+        return row([x for values in rows for x in [*values, *[0.0] * (longest - len(values))]])
 
     path.write_text(
-        HEADER + f" {'T' if spins == 2 else 'F'} {spins}\n 1 {len(a)} {longest}\n {longest}\n {core_eV!r} {fermi_eV!r}\n"
-        " 0.0 0.0 0.0\n 0.0 0.0 1.0\n" + row(norms) + " " + " ".join(str(len(x)) for x in a) + "\n" + rows(a) + rows(b)
+        HEADER + f" {'T' if spins == 2 else 'F'} {spins}\n 1 {len(a)} 500\n {longest}\n {core_eV!r} {fermi_eV!r}\n"
+        " 0.0 0.0 0.0\n 0.0 0.0 1.0\n"
+        + row(norms)
+        + " "
+        + " ".join(str(len(x)) for x in a)
+        + "\n"
+        + table(a)
+        + table(b)
     )
     return path
 
 
-def xspectra_plot(save, folder, *, hwhm, points, emin, emax, k=1, conv=None, cut=False, smooth=0.1):
+def xspectra_plot(save, folder, *, hwhm, points, emin, emax, k=1, conv, cut=False, smooth=0.1):
     """Let xspectra.x plot a save file; return the columns of its xanes.dat and what it printed."""
     shutil.copy(save, folder / "x.sav")
     # The plot needs no core wave function, but the program opens one.
@@ -57,13 +63,25 @@ def xspectra_plot(save, folder, *, hwhm, points, emin, emax, k=1, conv=None, cut
         "#number of core states  1\n" + "".join(f"{x:.10e} {2 * x * np.exp(-x):.10e}\n" for x in r)
     )
     text = PLOT.format(
-        conv=conv or 10, points=points, hwhm=hwhm, emin=emin, emax=emax, smooth=smooth, k=k,
-        terminator=".true." if conv else ".false.", cut=".true." if cut else ".false.",
+        conv=conv,
+        points=points,
+        hwhm=hwhm,
+        emin=emin,
+        emax=emax,
+        smooth=smooth,
+        k=k,
+        cut=".true." if cut else ".false.",
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     run = subprocess.run(
-        [shutil.which("xspectra.x") or "xspectra.x"], input=text, cwd=folder, env=environment, capture_output=True,
-        text=True, check=False, timeout=120,
+        [shutil.which("xspectra.x") or "xspectra.x"],
+        input=text,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     if run.returncode or not (folder / "xanes.dat").exists():
         raise RuntimeError(f"xspectra.x failed: {run.stdout[-1000:]} {run.stderr[-500:]}")

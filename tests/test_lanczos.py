@@ -41,7 +41,9 @@ def reference(name, tmp_path):
     elif plain.exists():
         shutil.copy(plain, target)
     else:
-        pytest.fail(f"{packed} is missing: reinstall quantum-espresso with its documentation (dpkg leaves out /usr/share/doc)")
+        pytest.fail(
+            f"{packed} is missing: reinstall quantum-espresso with its documentation (dpkg leaves out /usr/share/doc)"
+        )
     return target
 
 
@@ -56,10 +58,10 @@ def test_references_of_xspectra(tmp_path, dat, sav, hwhm, cut, conv):
     save = read_save(reference(f"{sav}.sav", tmp_path))
     energy, *columns = np.loadtxt(reference(f"{dat}.dat", tmp_path)).T
     ours = evaluate(save, energy, hwhm, cut_occupied=cut, terminator=conv)
-    assert deviation(ours.total, columns[0]) < 5e-6
+    assert deviation(ours.total, columns[0]) < 2e-6
     if save.spin_polarised:
-        assert deviation(ours.up, columns[1]) < 5e-6
-        assert deviation(ours.down, columns[2]) < 5e-6
+        assert deviation(ours.up, columns[1]) < 2e-6
+        assert deviation(ours.down, columns[2]) < 2e-6
 
 
 def random_chain(seed, n, dimension=400):
@@ -87,16 +89,24 @@ def textbook_lanczos(matrix, start, n):
 @pytest.mark.espresso
 @pytest.mark.parametrize(
     ("hwhm", "conv", "cut", "smooth"),
-    [(0.8, 10, False, 0.1), (0.3, 20, True, 0.1), (1.26, 20, True, 0.3), (2.5, 11, True, 0.01)],
+    [(0.8, 10, False, 0.1), (2.5, 50, False, 0.1), (0.3, 20, True, 0.1), (1.26, 20, True, 0.3), (2.5, 11, True, 0.01)],
 )
 def test_xspectra_plots_the_same_file_alike(tmp_path, hwhm, conv, cut, smooth):
     rows = [random_chain(seed, 60) for seed in (1, 2)]
     path = write_save(
-        tmp_path / "two.sav", [r[0] for r in rows], [r[1] for r in rows], norms=[0.15, 0.12], core_eV=1782.3, fermi_eV=4.25
+        tmp_path / "two.sav",
+        [r[0] for r in rows],
+        [r[1] for r in rows],
+        norms=[0.15, 0.12],
+        core_eV=1782.3,
+        fermi_eV=4.25,
     )
-    energy, sigma = xspectra_plot(path, tmp_path, hwhm=hwhm, points=241, emin=-8.0, emax=22.0, k=2, conv=conv, cut=cut, smooth=smooth)
+    energy, sigma = xspectra_plot(
+        path, tmp_path, hwhm=hwhm, points=241, emin=-8.0, emax=22.0, k=2, conv=conv, cut=cut, smooth=smooth
+    )
     ours = evaluate(read_save(path), energy, hwhm, cut_occupied=cut, cut_smooth_eV=smooth, terminator=conv).total
     assert sigma.max() > 0.005
+    # XSpectra integrates the occupied part numerically; for these chains that is good to about 4e-6.
     assert deviation(ours, sigma) < 5e-6
 
 
@@ -114,7 +124,9 @@ def exact():
 
 def saved(tmp_path, exact, fermi_eV):
     a, b, norm = exact[3]
-    path = write_save(tmp_path / "x.sav", [a / RYDBERG_EV], [b / RYDBERG_EV], norms=[norm], core_eV=500.0, fermi_eV=fermi_eV)
+    path = write_save(
+        tmp_path / "x.sav", [a / RYDBERG_EV], [b / RYDBERG_EV], norms=[norm], core_eV=500.0, fermi_eV=fermi_eV
+    )
     return read_save(path)
 
 
@@ -146,7 +158,7 @@ def test_cut_is_the_sum_over_empty_states(tmp_path, exact, fermi):
 
 def test_moments_and_area(exact):
     """The chain's resolvent has the moments <H^n> of the start vector; the area of the spectrum is its weight."""
-    matrix, levels, weights, (a, b, norm) = exact
+    _, levels, weights, (a, b, norm) = exact
     chains = kernel.join([a[:8]], [b[:8]], [norm**2], [0])
     theta = 2 * np.pi * np.arange(256) / 256
     upper = theta[(theta > 0) & (theta < np.pi)]
@@ -191,16 +203,20 @@ def many():
     rng = np.random.default_rng(3)
     lengths = [1, 7, 40, 33, 40]
     return kernel.join(
-        [rng.normal(size=n) for n in lengths], [rng.uniform(0.2, 1.5, n) for n in lengths], rng.uniform(size=5),
-        [0, 1, 0, 2, 1], tail=1,
+        [rng.normal(size=n) for n in lengths],
+        [rng.uniform(0.2, 1.5, n) for n in lengths],
+        rng.uniform(size=5),
+        [0, 1, 0, 2, 1],
+        tail=1,
     )
 
 
 @pytest.mark.parametrize("points", [1, 7, 8, 9, 501])
 @pytest.mark.parametrize("tail", [True, False])
 def test_twin(many, points, tail):
-    chains = many if tail else kernel.Chains(
-        many.a, many.b, many.start, many.weight, many.group, np.zeros(5), np.zeros(5))
+    chains = (
+        many if tail else kernel.Chains(many.a, many.b, many.start, many.weight, many.group, np.zeros(5), np.zeros(5))
+    )
     energy = np.linspace(-5, 5, points)
     hwhm = 0.05 + 0.3 * np.abs(np.sin(energy))
     ours, plain = kernel.resolvent(chains, energy, hwhm), twin.resolvent(chains, energy, hwhm)
@@ -218,10 +234,12 @@ def test_threads_do_not_change_a_bit(many):
     np.testing.assert_array_equal(rays[0].weighted, rays[1].weighted)
     for n in (2, 3):
         np.testing.assert_array_equal(
-            kernel.resolvent(many, energy, hwhm), kernel.resolvent(many, energy, hwhm, threads=n))
+            kernel.resolvent(many, energy, hwhm), kernel.resolvent(many, energy, hwhm, threads=n)
+        )
         np.testing.assert_array_equal(
             kernel.cut_resolvent(many, rays[0], 0.2, energy, hwhm),
-            kernel.cut_resolvent(many, rays[0], 0.2, energy, hwhm, threads=n))
+            kernel.cut_resolvent(many, rays[0], 0.2, energy, hwhm, threads=n),
+        )
 
 
 def test_any_memory_layout_and_integers(many):
@@ -289,8 +307,12 @@ def test_join_refuses(arguments, message):
         ([1.0, 1.0], {}, r"hwhm_eV has shape \(2,\)"),
         (np.nan, {}, "hwhm_eV contains NaN"),
         (1.0, {"cut_smooth_eV": -0.1}, "cut_smooth_eV is -0.1"),
-        (1.0, {"terminator": 46}, "terminator 46 averages 23 coefficients before the last two, but the shortest chain has 24: "
-                                  "give a number from 2 to 44"),
+        (
+            1.0,
+            {"terminator": 46},
+            "terminator 46 averages 23 coefficients before the last two, but the shortest chain has 24: "
+            "give a number from 2 to 44",
+        ),
         (1.0, {"terminator": 1}, "terminator 1 averages"),
     ],
 )
@@ -322,12 +344,16 @@ def test_command_smooths_as_asked(tmp_path, exact):
     grid = ("--emin", "-1eV", "--emax", "1eV", "--points", "21", "--hwhm", "0.8eV", "--out", out)
     assert command(tmp_path / "x.sav", *grid, "--cut-occupied", "--cut-smooth", "0.5eV") == 0
     energy, sigma = np.loadtxt(out).T
-    np.testing.assert_allclose(sigma, evaluate(save, energy, 0.8, cut_occupied=True, cut_smooth_eV=0.5).total, rtol=1e-11)
+    np.testing.assert_allclose(
+        sigma, evaluate(save, energy, 0.8, cut_occupied=True, cut_smooth_eV=0.5).total, rtol=1e-11
+    )
 
 
 def test_command_separates_spins(tmp_path):
     rows = [random_chain(seed, 20) for seed in (1, 2)]
-    path = write_save(tmp_path / "s.sav", [r[0] for r in rows], [r[1] for r in rows], norms=[0.1, 0.3], core_eV=500.0, spins=2)
+    path = write_save(
+        tmp_path / "s.sav", [r[0] for r in rows], [r[1] for r in rows], norms=[0.1, 0.3], core_eV=500.0, spins=2
+    )
     out = tmp_path / "s.dat"
     assert command(path, "--emin", "-5eV", "--emax", "20eV", "--points", "51", "--hwhm", "1eV", "--out", out) == 0
     assert out.read_text().startswith("# energy_eV sigma sigma_up sigma_down\n")

@@ -10,7 +10,8 @@ from perovskite_polaron.files import write_atomically
 from perovskite_polaron.units import parse_quantity
 
 EXAMPLE = (
-    "  polaron lanczos br.sav --emin -10eV --emax 60eV --points 600 --hwhm 1.5eV --cut-occupied --terminator 20" "\n    --out br.dat"
+    "  polaron lanczos br.sav --emin -10eV --emax 60eV --points 600 --hwhm 1.5eV --cut-occupied --terminator 20"
+    "\n    --out br.dat"
 )
 
 
@@ -42,15 +43,22 @@ def run(args: argparse.Namespace) -> None:
     from perovskite_polaron.espresso.savefile import read_save
 
     sigma = evaluate(
-        read_save(args.file), np.linspace(emin, emax, args.points), hwhm, cut_occupied=args.cut_occupied,
-        cut_smooth_eV=parse_quantity(args.cut_smooth or "0.1eV", "energy"), terminator=args.terminator,
+        read_save(args.file),
+        np.linspace(emin, emax, args.points),
+        hwhm,
+        cut_occupied=args.cut_occupied,
+        cut_smooth_eV=parse_quantity(args.cut_smooth or "0.1eV", "energy"),
+        terminator=args.terminator,
     )
     columns = {"energy_eV": sigma.energy_eV, "sigma": sigma.total}
     if sigma.up is not None and sigma.down is not None:
         columns |= {"sigma_up": sigma.up, "sigma_down": sigma.down}
     rows = np.column_stack(list(columns.values()))
-    text = "# " + " ".join(columns) + "\n" + "".join(
-        f"{row[0]:16.8f}" + "".join(f" {x:19.12e}" for x in row[1:]) + "\n" for row in rows
+    text = (
+        "# "
+        + " ".join(columns)
+        + "\n"
+        + "".join(f"{row[0]:16.8f}" + "".join(f" {x:19.12e}" for x in row[1:]) + "\n" for row in rows)
     )
     write_atomically(args.out, text)
     print(f"{args.out}: {args.points} energies, half width {hwhm:g} eV")

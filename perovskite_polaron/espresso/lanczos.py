@@ -80,7 +80,9 @@ def evaluate(
             step = max(float(np.ptp(energy)) / max(len(energy) - 1, 1), 1e-4)
             at = np.array([-cut_smooth_eV - step, -cut_smooth_eV, cut_smooth_eV, cut_smooth_eV + step]) / RYDBERG_EV
             n = int(near.sum())
-            ends = kernel.cut_resolvent(chains, rays, fermi, fermi + np.repeat(at, n), np.tile(width[near], 4)).reshape(spins, 4, n)
+            ends = kernel.cut_resolvent(chains, rays, fermi, fermi + np.repeat(at, n), np.tile(width[near], 4)).reshape(
+                spins, 4, n
+            )
             slopes = np.stack([ends[:, 1] - ends[:, 0], ends[:, 3] - ends[:, 2]]) * (2 * cut_smooth_eV / step)
             result[:, near] = _hermite((energy[near] / cut_smooth_eV + 1) / 2, ends[:, 1], ends[:, 2], *slopes)
     else:
@@ -93,11 +95,16 @@ def evaluate(
 
 
 def _hermite(
-    s: NDArray[np.float64], left: NDArray[np.float64], right: NDArray[np.float64], slope_left: NDArray[np.float64],
+    s: NDArray[np.float64],
+    left: NDArray[np.float64],
+    right: NDArray[np.float64],
+    slope_left: NDArray[np.float64],
     slope_right: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """The cubic on [0, 1] with these end values and end slopes."""
     return (
-        (1 + 2 * s) * (1 - s) ** 2 * left + s**2 * (3 - 2 * s) * right
-        + s * (1 - s) ** 2 * slope_left - s**2 * (1 - s) * slope_right
+        (1 + 2 * s) * (1 - s) ** 2 * left
+        + s**2 * (3 - 2 * s) * right
+        + s * (1 - s) ** 2 * slope_left
+        - s**2 * (1 - s) * slope_right
     )

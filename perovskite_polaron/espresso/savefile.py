@@ -103,7 +103,9 @@ def read_save(path: str | os.PathLike[str]) -> LanczosSave:
 
     where, version = entry("save_file_version")
     if version != "2":
-        raise InputError(f"{where}: not a version 2 {_WHAT} (version {version or 'missing'!r}): write it with XSpectra 5.2 or later")
+        raise InputError(
+            f"{where}: not a version 2 {_WHAT} (version {version or 'missing'!r}): write it with XSpectra 5.2 or later"
+        )
     where, kind = entry("save_file_kind")
     if kind == "unfinished":
         raise InputError(f"{where}: the calculation is unfinished: restart xspectra.x and let it end")
@@ -136,7 +138,14 @@ def read_save(path: str | os.PathLike[str]) -> LanczosSave:
     if (extra := next(words.words, None)) is not None:
         raise InputError(f"{path}:{extra[0]}: more numbers than announced: the file is damaged")
     return LanczosSave(
-        kind, spins == 2, absorber, core, fermi, k_vector, polarisation, _frozen(norms.reshape(spins, -1)),
+        kind,
+        spins == 2,
+        absorber,
+        core,
+        fermi,
+        k_vector,
+        polarisation,
+        _frozen(norms.reshape(spins, -1)),
         tuple(_frozen(x[:n]) for x, n in zip(a, lengths, strict=True)),
         tuple(_frozen(x[:n]) for x, n in zip(b, lengths, strict=True)),
         hashlib.sha256(text.encode()).hexdigest(),
@@ -149,11 +158,18 @@ def write_chains(path: str | os.PathLike[str], saves: Mapping[str, LanczosSave])
     meta = []
     for i, name in enumerate(sorted(saves)):
         save = saves[name]
-        meta.append({
-            "name": name, "kind": save.kind, "spin_polarised": save.spin_polarised, "absorber": save.absorber,
-            "core_energy_eV": save.core_energy_eV, "fermi_energy_eV": save.fermi_energy_eV,
-            "iterations": save.iterations.tolist(), "sha256": save.sha256,
-        })
+        meta.append(
+            {
+                "name": name,
+                "kind": save.kind,
+                "spin_polarised": save.spin_polarised,
+                "absorber": save.absorber,
+                "core_energy_eV": save.core_energy_eV,
+                "fermi_energy_eV": save.fermi_energy_eV,
+                "iterations": save.iterations.tolist(),
+                "sha256": save.sha256,
+            }
+        )
         arrays[f"vectors_{i}"] = np.array([save.k_vector, save.polarisation])
         arrays[f"norms_{i}"] = save.norms
         arrays[f"ab_{i}"] = np.array([np.concatenate(save.a), np.concatenate(save.b)])
@@ -166,14 +182,23 @@ def read_chains(path: str | os.PathLike[str]) -> dict[str, LanczosSave]:
     """Read what write_chains wrote. Raises InputError when the file is missing or not of that form."""
     saves = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             for i, m in enumerate(json.loads(file["meta"].tobytes())):
                 ends = np.cumsum(m["iterations"])[:-1]
                 a, b = (tuple(_frozen(x) for x in np.split(row, ends)) for row in file[f"ab_{i}"])
                 vectors = file[f"vectors_{i}"]
                 saves[m["name"]] = LanczosSave(
-                    m["kind"], m["spin_polarised"], m["absorber"], m["core_energy_eV"], m["fermi_energy_eV"],
-                    _frozen(vectors[0]), _frozen(vectors[1]), _frozen(file[f"norms_{i}"]), a, b, m["sha256"],
+                    m["kind"],
+                    m["spin_polarised"],
+                    m["absorber"],
+                    m["core_energy_eV"],
+                    m["fermi_energy_eV"],
+                    _frozen(vectors[0]),
+                    _frozen(vectors[1]),
+                    _frozen(file[f"norms_{i}"]),
+                    a,
+                    b,
+                    m["sha256"],
                 )
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: give the chains of a study (.npz)") from None

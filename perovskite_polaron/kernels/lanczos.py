@@ -51,23 +51,30 @@ def join(
     rows_b = [floats(y, "b", (len(x),)) for x, y in zip(rows_a, b, strict=True)]
     shortest = min(len(x) for x in rows_a)
     if not 0 <= tail <= shortest:
-        raise InputError(f"the terminator averages {tail} coefficients, the shortest chain has {shortest}: ask for fewer")
+        raise InputError(
+            f"the terminator averages {tail} coefficients, the shortest chain has {shortest}: ask for fewer"
+        )
     if min(groups) < 0:
         raise InputError("a group is negative: number the groups from zero")
     tails = np.array(
         [[x[-tail:].mean(), y[-tail:].mean()] if tail else [0.0, 0.0] for x, y in zip(rows_a, rows_b, strict=True)]
     )
     return Chains(
-        np.concatenate(rows_a), np.concatenate(rows_b), np.cumsum([0, *map(len, rows_a)], dtype=np.int64),
-        floats(weights, "weights", (len(a),)), np.array(groups, dtype=np.int64),
-        np.ascontiguousarray(tails[:, 0]), np.ascontiguousarray(tails[:, 1]),
+        np.concatenate(rows_a),
+        np.concatenate(rows_b),
+        np.cumsum([0, *map(len, rows_a)], dtype=np.int64),
+        floats(weights, "weights", (len(a),)),
+        np.array(groups, dtype=np.int64),
+        np.ascontiguousarray(tails[:, 0]),
+        np.ascontiguousarray(tails[:, 1]),
     )
 
 
 def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike, *, threads: int = 1) -> NDArray[np.complex128]:
     """Return sum of weight * G(energy + i hwhm) per group: complex128, shape (groups, n).
 
-    energy, hwhm: shape (n,), in the unit of the coefficients; many grids and widths are joined into one call.
+    energy, hwhm: shape (n,), in the unit of the coefficients (numbers of 1e-30 to 1e30); many grids and widths are
+    joined into one call.
     Bitwise independent of threads. Raises InputError for wrong shapes, non-finite numbers, or a width or number of
     threads that is not positive.
     """
@@ -77,13 +84,24 @@ def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike, *, threads: in
         raise InputError("hwhm is not positive: give a half width above zero")
     if threads < 1:
         raise InputError(f"threads is {threads}: give 1 or more")
+    compiled = load("lanczos")
     n = len(energy)
-    fill = (0, -n % 8)
+    fill = (0, -n % compiled.BLOCK)
     real = np.zeros((chains.groups, n + fill[1]))
     imag = np.zeros_like(real)
-    load("lanczos").resolvent(
-        chains.a, chains.b, chains.start, chains.weight, chains.tail_a, chains.tail_b, chains.group,
-        np.pad(energy, fill, mode="edge"), np.pad(hwhm, fill, mode="edge"), real, imag, threads,
+    compiled.resolvent(
+        chains.a,
+        chains.b,
+        chains.start,
+        chains.weight,
+        chains.tail_a,
+        chains.tail_b,
+        chains.group,
+        np.pad(energy, fill, mode="edge"),
+        np.pad(hwhm, fill, mode="edge"),
+        real,
+        imag,
+        threads,
     )
     return (real + 1j * imag)[:, :n]
 
@@ -104,8 +122,8 @@ def fermi_rays(chains: Chains, fermi: float, *, threads: int = 1) -> FermiRays:
     1e-3 to 1e3 units from the Fermi energy for that: what is left out of the rays shrinks with these distances.
     """
     step = 0.18
-    radius = np.exp(np.arange(np.log(1e-14), np.log(1e5), step))
-    t = np.exp(1j * np.array([[0.25], [0.75]]) * np.pi) * radius
+    radius = 1e-14 * np.exp(step * np.arange(30 * load("lanczos").NODE_BLOCK))
+    t: NDArray[np.complex128] = np.exp(1j * np.array([[0.25], [0.75]]) * np.pi) * radius
     g = resolvent(chains, fermi + t.real.ravel(), t.imag.ravel(), threads=threads).reshape(chains.groups, *t.shape)
     return FermiRays(t, np.ascontiguousarray((g * t * (step / np.pi)).transpose(1, 0, 2)))
 
@@ -122,7 +140,13 @@ def cut_resolvent(
     u = energy - fermi
     out = np.empty((chains.groups, len(u)))
     load("lanczos").occupied(
-        u, floats(hwhm, "hwhm", u.shape), rays.t.real.copy(), rays.t.imag.copy(),
-        rays.weighted.real.copy(), rays.weighted.imag.copy(), out, threads,
+        u,
+        floats(hwhm, "hwhm", u.shape),
+        rays.t.real.copy(),
+        rays.t.imag.copy(),
+        rays.weighted.real.copy(),
+        rays.weighted.imag.copy(),
+        out,
+        threads,
     )
     return np.where(u >= 0, whole, 0.0) + out

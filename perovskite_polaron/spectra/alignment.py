@@ -3,8 +3,9 @@
 The photon energy of a transition into a state of eigenvalue e, seen by a core hole, is
 full hole (N - 1 electrons, charged cell): E_hole - E_ground + e. The potential reference of the charged cell cancels.
 excited electron (neutral cell): E_excited - E_ground + e - e_LUMO, e_LUMO the level that holds the electron.
-half hole: 2 (E_half - E_ground) + e, the Slater estimate; it misses the site dependence of a quarter of the relaxation.
-no hole: e alone, so core-level shifts are not included.
+half hole: 2 (E_half - E_ground) + e. The energy is nearly quadratic in the charge of the hole, so twice the half holds
+half of the relaxation around the full hole, and that half of its site dependence is missing.
+no hole: e alone, from the mean potential of its cell; core-level shifts are not included.
 E_ground is of the same structure and cell. Pseudopotential constants are common to all sites and leave with the
 reference. The finite-size constant of charged cells cancels only between cells of one size and shape.
 """
@@ -51,7 +52,7 @@ def shifts(sites: Sequence[SiteEnergies], reference: str, alignment: str = "delt
     """Return the shift of every site, relative to the multiplicity-weighted mean of the reference structure.
 
     alignment "fermi" leaves each spectrum at its own Fermi energy (every shift zero).
-    Raises InputError for an unknown alignment or hole, mixed holes, a missing LUMO, or a missing reference.
+    Raises InputError for an unknown alignment or hole, mixed holes, NaN, a missing LUMO, or a missing reference.
     """
     if alignment == "fermi":
         return [Shift(s.structure, s.absorber, 0.0, "each spectrum has its own Fermi energy at zero") for s in sites]
@@ -67,6 +68,10 @@ def shifts(sites: Sequence[SiteEnergies], reference: str, alignment: str = "delt
 
 
 def _onset(site: SiteEnergies) -> float:
+    if not np.isfinite([site.hole_energy_eV, site.ground_energy_eV, site.fermi_eV, site.lumo_eV or 0.0]).all():
+        raise InputError(
+            f"{site.structure} {site.absorber}: its energies are not all finite; run the calculation again"
+        )
     change = site.hole_energy_eV - site.ground_energy_eV
     if site.hole == "full":
         return change + site.fermi_eV
@@ -84,6 +89,11 @@ def _onset(site: SiteEnergies) -> float:
 def _caveat(site: SiteEnergies, base: SiteEnergies) -> str:
     if site.hole == "none":
         return "no core hole: core-level shifts are not included"
+    caveats = []
+    if site.hole == "half":
+        caveats.append("half hole: half of the relaxation is missing")
     if site.hole in ("full", "half") and not np.allclose(site.cell_A, base.cell_A, atol=1e-6):
-        return "charged cell of another size or shape than the reference: the finite-size constant does not cancel"
-    return ""
+        caveats.append(
+            "charged cell of another size or shape than the reference: the finite-size constant does not cancel"
+        )
+    return "; ".join(caveats)

@@ -32,8 +32,14 @@ def linear(energy_eV: Array, core_hole_hwhm_eV: float, *, slope: float, start_eV
 
 
 def arctangent(
-    energy_eV: Array, core_hole_hwhm_eV: float, *, Gamma_max: float, E_cent: float, E_larg: float,
-    Gamma_hole: float | None = None, E_cut: float = 0.0,
+    energy_eV: Array,
+    core_hole_hwhm_eV: float,
+    *,
+    Gamma_max: float,
+    E_cent: float,
+    E_larg: float,
+    Gamma_hole: float | None = None,
+    E_cut: float = 0.0,
 ) -> Array:
     """Half of the full width that FDMNES calls the arctangent model.
 

@@ -25,5 +25,7 @@ def cut_resolvent(chains, rays, fermi, energy, hwhm):
     ray = (u >= 0).astype(int)
     t, weighted = rays.t[ray], rays.weighted[ray]
     lorentzian = hwhm[:, None] / ((t - u[:, None]) ** 2 + hwhm[:, None] ** 2)
-    return np.where(u >= 0, resolvent(chains, energy, hwhm).imag, 0.0) + (
-        weighted * lorentzian[:, None, :]).imag.sum(axis=2).T
+    return (
+        np.where(u >= 0, resolvent(chains, energy, hwhm).imag, 0.0)
+        + (weighted * lorentzian[:, None, :]).imag.sum(axis=2).T
+    )
