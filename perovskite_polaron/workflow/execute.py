@@ -68,11 +68,15 @@ def run_jobs(
     stop = threading.Event()
     pool = executor or ThreadPoolExecutor(jobs_at_once)
     running: dict[Future[bool], Job] = {}
+    children: dict[str, list[Job]] = {}
+    for job in unique.values():
+        if job.parent is not None:
+            children.setdefault(job.parent.digest, []).append(job)
     try:
         with _terminate_as_interrupt():
             while todo or running:
                 for job in _ready(todo, running, jobs_at_once):
-                    running[pool.submit(_attempt, job, store, ranks, report, stop)] = job
+                    running[pool.submit(_attempt, job, children.get(job.digest, []), store, ranks, report, stop)] = job
                 if not running:
                     break
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -125,16 +129,28 @@ def _drop_unneeded(job: Job, todo: dict[str, Job], store: Store) -> None:
         store.drop_density(owner)
 
 
-def _attempt(job: Job, store: Store, ranks: int, report: Callable[[Event], None], stop: threading.Event) -> bool:
-    """Do one job under its lock; False if another runner has it. Also takes in what was run elsewhere by hand."""
+def _attempt(
+    job: Job,
+    children: Sequence[Job],
+    store: Store,
+    ranks: int,
+    report: Callable[[Event], None],
+    stop: threading.Event,
+) -> bool:
+    """Do one job under its lock; False if another runner has it. Also takes in what was run elsewhere by hand.
+
+    A finished job is run again only if its density is gone and one of its children still has to start from it.
+    """
     with store.lock(job) as descriptor:
         if descriptor is None:
             report(Event("elsewhere", job))
             return False
-        needs_density = job.kind != "xas" and store.result(job) is not None
-        if store.result(job) is not None and (not needs_density or store.has_density(job)):
-            return True
-        record = None if needs_density else _harvest(job, store)
+        again = False
+        if store.result(job) is not None:
+            again = not store.has_density(job) and any(store.result(child) is None for child in children)
+            if not again:
+                return True
+        record = None if again else _harvest(job, store)
         seconds = 0.0
         if record is None:
             started = datetime.now(UTC).isoformat(timespec="seconds")
