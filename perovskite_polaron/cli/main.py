@@ -75,3 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (head, less) left: not an error, but Python would complain when closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

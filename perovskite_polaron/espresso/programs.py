@@ -100,9 +100,10 @@ def run_program(
 ) -> float:
     """Run a program on an input file and return its wall time in seconds.
 
-    deck and output are files of one folder, which is also the working directory. done: what the program prints when it has finished well. keep_open: file descriptors that the
-    program inherits (a lock then lasts as long as the program, even if we are killed). on_poll is called with the
-    output path a few times a second. On any exception here, Ctrl-C included, the program and its ranks are ended.
+    deck and output are files of one folder, which is also the working directory. done: what the program prints when
+    it has finished well. keep_open: file descriptors that the program inherits (a lock then lasts as long as the
+    program, even if we are killed). on_poll is called with the output path a few times a second. On any exception
+    here, Ctrl-C included, the program and its ranks are ended.
     Raises ComputationError with the program's own message when it fails.
     """
     start = time.monotonic()

@@ -93,7 +93,8 @@ def ld1_deck(recipe: Recipe, hole: str = "none") -> str:
         f"  config='{core} {recipe.valence}'",
         "/",
         "&inputp",
-        f"  file_pseudopw='set.UPF', author='perovskite_polaron', lgipaw_reconstruction={_fortran(bool(recipe.gipaw))}, zval={z_valence:g},",
+        "  file_pseudopw='set.UPF', author='perovskite_polaron', "
+        f"lgipaw_reconstruction={_fortran(bool(recipe.gipaw))}, zval={z_valence:g},",
         "  " + ", ".join(f"{key}={_fortran(value)}" for key, value in recipe.inputp.items()),
         "/",
         *_table(recipe.channels),

@@ -144,8 +144,8 @@ def _read_v1(path: Path, text: str) -> Pseudopotential:
         head, numbers = body.strip().split("\n", 1)
         pseudo.append((float(head.split()[0]), _numbers(numbers)))
     waves = tuple(
-        PartialWave(label, l, ae, ps, cutoff)
-        for (label, l), ae, (cutoff, ps) in zip(names, all_electron, pseudo, strict=True)
+        PartialWave(label, moment, ae, ps, cutoff)
+        for (label, moment), ae, (cutoff, ps) in zip(names, all_electron, pseudo, strict=True)
     )
     return Pseudopotential(
         path,

@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, PolaronError
 from perovskite_polaron.espresso import pw, xspectra
 from perovskite_polaron.espresso.programs import mpi_command, program_version, run_program
-from perovskite_polaron.espresso.savefile import read_save
+from perovskite_polaron.espresso.savefile import LanczosSave, read_save
 from perovskite_polaron.workflow.jobs import Job, StructureJobs
 from perovskite_polaron.workflow.store import Store
 
@@ -216,6 +218,7 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
     }
     if job.kind == "xas":
         save = read_save(folder / xspectra.SAVE_FILE)
+        check_chain(save, job, store)
         summary = xspectra.read_summary(text)
         if summary.converged < summary.kpoints_seen:
             raise ComputationError(
@@ -226,6 +229,21 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
     else:
         record |= asdict(pw.read_pw_result(folder / pw.OUTDIR))
     return record
+
+
+def check_chain(save: LanczosSave, job: Job, store: Store) -> None:
+    """Refuse chains that do not belong to a job: another structure (its Fermi energy differs), polarisation or absorber."""
+    axis = np.argmax(np.abs(save.polarisation))
+    expected = xspectra.POLARISATIONS[job.label[-1]]
+    parent = store.result(job.parent) if job.parent is not None else None
+    if parent is not None and abs(parent["fermi_eV"] - save.fermi_energy_eV) > 1e-3:
+        why = f"its Fermi energy is {save.fermi_energy_eV:.4f} eV, that of the density it should start from {parent['fermi_eV']:.4f} eV"
+    elif expected[axis] != 1.0:
+        why = "its polarisation is another"
+    else:
+        return
+    path = store.folder(job) / xspectra.SAVE_FILE
+    raise ComputationError(f"{path} is not the save file of {job.label}: {why}; delete that job's folder and run again")
 
 
 def _summary(record: dict[str, Any]) -> str:

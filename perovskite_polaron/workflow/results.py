@@ -12,6 +12,7 @@ from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.savefile import LanczosSave, read_chains, read_save, write_chains
 from perovskite_polaron.espresso.xspectra import SAVE_FILE
 from perovskite_polaron.files import read_text, write_atomically
+from perovskite_polaron.workflow.execute import check_chain
 from perovskite_polaron.workflow.jobs import StructureJobs
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study, resolved_toml
@@ -73,6 +74,7 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
             for axis, job in absorber.xas.items():
                 names[axis] = f"{one.structure.name}/{absorber.label}/{axis}"
                 chains[names[axis]] = read_save(store.folder(job) / SAVE_FILE)
+                check_chain(chains[names[axis]], job, store)
             a = absorber.absorber
             sites.append(
                 SiteResult(absorber.label, a.site, a.parent, a.multiplicity, records[absorber.hole.digest] or {}, names)

@@ -96,7 +96,7 @@ def other_alignment(results: StudyResults, settings: SpectraSettings) -> StudySp
 def _site_energies(results: StudyResults) -> list[SiteEnergies]:
     rows = []
     for structure in results.structures:
-        cell = tuple(map(tuple, structure.lattice_A))
+        a, b, c = ((r[0], r[1], r[2]) for r in structure.lattice_A)
         for site in structure.sites:
             fermi = results.chains[next(iter(site.chains.values()))].fermi_energy_eV
             # The level that holds the excited electron is the highest (partly) occupied one of that neutral cell.
@@ -110,8 +110,8 @@ def _site_energies(results: StudyResults) -> list[SiteEnergies]:
                     structure.ground["total_energy_eV"],
                     site.hole["total_energy_eV"],
                     fermi,
-                    cell,
-                    lumo,  # type: ignore[arg-type]
+                    (a, b, c),
+                    lumo,
                 )
             )
     return rows

@@ -7,7 +7,7 @@ import numpy as np
 from perovskite_polaron.crystal import Absorber, Crystal, absorbers, find_symmetry, read_crystal, supercell
 from perovskite_polaron.distortion import Distortion, distort, sign_equivalent
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.modes import read_modes
+from perovskite_polaron.modes import Mode, read_modes
 from perovskite_polaron.workflow.study import AMPLITUDES, StructureSettings, Study
 
 
@@ -54,7 +54,7 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
 
 
 def _sweep(study: Study, name: str, settings: StructureSettings, crystal: Crystal) -> list[StudyStructure]:
-    modes = []
+    modes: list[Mode] = []
     for source in settings.modes:
         found = read_modes(study.file(source)).modes
         if len(found) != 1:

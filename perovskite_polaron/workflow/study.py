@@ -145,7 +145,9 @@ def read_study(path: str | os.PathLike[str]) -> Study:
     sections = {
         name: fill(cls, _table(table, name, problems), f"[{name}]", problems) for name, cls in _SECTIONS.items()
     }
-    top = fill(_Top, table, "study", problems)
+    fill(_Top, table, "study", problems)
+    # The checks below need what is right among the top keys, even where another of them is wrong.
+    top = fill(_Top, {k: v for k, v in table.items() if k in _Top.__dataclass_fields__}, "study", [])
     structures: dict[str, StructureSettings] = {}
     if not isinstance(structures_table, dict) or not structures_table:
         problems.append('study: no structures; add a table such as [structures.ground] with crystal = "..."')
