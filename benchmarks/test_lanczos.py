@@ -1,4 +1,4 @@
-"""Chains of a 20-atom cell, 1000 energies, occupied states cut: against xspectra.x plotting the same file, and the twin."""
+"""Chains of a 20-atom cell, 1000 energies, occupied states cut: xspectra.x plotting the same file, and the twin."""
 
 import shutil
 

@@ -25,7 +25,7 @@ PLOT = """&input_xspectra
  filecore='core.wfc', r_paw(1)=1.9
 /
 &cut_occ
- cut_desmooth={smooth}
+ cut_desmooth={smooth}, cut_tinf={tinf}
 /
 {k} 1 1 0 0 0
 """
@@ -54,8 +54,11 @@ def write_save(path, a, b, *, norms, core_eV=0.0, fermi_eV=0.0, spins=1):
     return path
 
 
-def xspectra_plot(save, folder, *, hwhm, points, emin, emax, k=1, conv, cut=False, smooth=0.1):
-    """Let xspectra.x plot a save file; return the columns of its xanes.dat and what it printed."""
+def xspectra_plot(save, folder, *, hwhm, points, emin, emax, k=1, conv, cut=False, smooth=0.1, tinf=1e-6):
+    """Let xspectra.x plot a save file; return the columns of its xanes.dat.
+
+    tinf: where its integral over the occupied states begins, as a distance from the Fermi energy; 1e-6 is its default.
+    """
     shutil.copy(save, folder / "x.sav")
     # The plot needs no core wave function, but the program opens one.
     r = np.linspace(1e-3, 5, 200)
@@ -69,6 +72,7 @@ def xspectra_plot(save, folder, *, hwhm, points, emin, emax, k=1, conv, cut=Fals
         emin=emin,
         emax=emax,
         smooth=smooth,
+        tinf=tinf,
         k=k,
         cut=".true." if cut else ".false.",
     )

@@ -123,7 +123,7 @@ def fermi_rays(chains: Chains, fermi: float, *, threads: int = 1) -> FermiRays:
     """
     step = 0.18
     radius = 1e-14 * np.exp(step * np.arange(30 * load("lanczos").NODE_BLOCK))
-    t: NDArray[np.complex128] = np.exp(1j * np.array([[0.25], [0.75]]) * np.pi) * radius
+    t = (np.array([[1 + 1j], [-1 + 1j]]) * np.sqrt(0.5) * radius).astype(np.complex128)
     g = resolvent(chains, fermi + t.real.ravel(), t.imag.ravel(), threads=threads).reshape(chains.groups, *t.shape)
     return FermiRays(t, np.ascontiguousarray((g * t * (step / np.pi)).transpose(1, 0, 2)))
 
