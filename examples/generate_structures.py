@@ -1,0 +1,12 @@
+"""Displace CsPbBr3 along its longitudinal optical mode and write the structures."""
+
+from pathlib import Path
+
+from perovskite_polaron.crystal import read_crystal, write_crystal
+from perovskite_polaron.distortion import distort
+from perovskite_polaron.modes import read_modes
+
+crystal, mode = read_crystal("cspbbr3-pbnm"), read_modes("lo-c").modes[0]
+for point in distort(crystal, mode, [0.05, 0.10], unit="max_A"):
+    path = write_crystal(point.crystal, Path(f"lo_{point.max_displacement_A:.2f}A.cif"))
+    print(path, point.symmetry.symbol, f"Q = {point.amplitude_sqrt_amu_A[0]:.3f} Å√amu")

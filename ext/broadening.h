@@ -1,0 +1,239 @@
+/* Exact integrals of a piecewise-linear spectrum with a Lorentzian, and the multipole sums that stand for them far away.
+ *
+ * Everything is the Cauchy integral f(E) = (1/π) Im ∫ y(u) du / (x(u) − E − iγ), whose denominator runs along the
+ * straight complex line from w0 − iγ0 to w1 − iγ1 (w = x − E) on each segment: γ0 = γ1 when the width belongs to the
+ * output energy, and γ linear along the segment when it belongs to the source energy.
+ */
+#ifndef POLARON_BROADENING_H
+#define POLARON_BROADENING_H
+
+#include "special.h"
+
+/* π times one segment's contribution. With α = 1 − i(γ1 − γ0)/h and Λ = ln((w1 − iγ1)/(w0 − iγ0)) it is
+ * Im[y0 Λ/α + s (h − (w0 − iγ0) Λ/α)/α], s the slope; Λ is built from differences so that small segments far away
+ * keep their relative accuracy. */
+INLINED double lorentzian_segment(double w0, double w1, double h, double gamma0, double gamma1, double y0, double y1,
+                                  int slanted)
+{
+    double slope = (y1 - y0) / h;
+    double q0 = w0 * w0 + gamma0 * gamma0, q1 = w1 * w1 + gamma1 * gamma1;
+    if (!slanted) {
+        double turn = angle(gamma0 * h, w0 * w1 + gamma0 * gamma0);
+        double stretch = 0.5 * log_ratio(q1, q0, h * (w0 + w1));
+        return y0 * turn + slope * (gamma0 * stretch - w0 * turn);
+    }
+    double rise = gamma1 - gamma0, g = rise / h, norm = 1.0 / (1.0 + g * g);
+    double turn = angle(gamma0 * h - w0 * rise, w0 * w1 + gamma0 * gamma1);
+    double stretch = 0.5 * log_ratio(q1, q0, h * (w0 + w1) + rise * (gamma0 + gamma1));
+    /* 1/α = norm (1 + ig); L = Λ/α, B = h − (w0 − iγ0) L */
+    double l_re = norm * (stretch - g * turn), l_im = norm * (turn + g * stretch);
+    double b_re = h - (w0 * l_re + gamma0 * l_im), b_im = gamma0 * l_re - w0 * l_im;
+    return y0 * l_im + slope * norm * (b_im + g * b_re);
+}
+
+/* π times the sum over the segments first <= k < last. gamma is read only when slanted. */
+MULTIVERSIONED
+static double lorentzian_sum_level(double energy, double hwhm, const double *x, const double *y,
+                                   ptrdiff_t first, ptrdiff_t last)
+{
+    double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+    for (ptrdiff_t k = first; k < last; k++)
+        sum += lorentzian_segment(x[k] - energy, x[k + 1] - energy, x[k + 1] - x[k], hwhm, hwhm, y[k], y[k + 1], 0);
+    return sum;
+}
+
+MULTIVERSIONED
+static double lorentzian_sum_slanted(double energy, const double *hwhm, const double *x, const double *y,
+                                     ptrdiff_t first, ptrdiff_t last)
+{
+    double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+    for (ptrdiff_t k = first; k < last; k++)
+        sum += lorentzian_segment(x[k] - energy, x[k + 1] - energy, x[k + 1] - x[k], hwhm[k], hwhm[k + 1], y[k],
+                                  y[k + 1], 1);
+    return sum;
+}
+
+/* ---- far away: multipole sums -------------------------------------------------------------------------------------
+ * The segments hang on a binary tree, node (level l, number i) owning those from i*count/2^l to (i+1)*count/2^l. A node
+ * of centre c and radius r keeps M_p = ∫ y (ξ − c)^p du, ξ = x − iγ(source), and stands for its segments at
+ * z = E + iγ(output) through −Σ M_p/(z − c)^(p+1) wherever r <= |z − c|/2.
+ */
+#define TERMS 32
+
+typedef struct {
+    const double *x, *hwhm, *y; /* hwhm: of the source points, or NULL when the width belongs to the output */
+    double *nodes;              /* per node: centre (re, im), radius, unused, then TERMS real and TERMS imaginary moments */
+    ptrdiff_t segments;
+    int levels;
+} tree;
+#define NODE_SIZE (4 + 2 * TERMS)
+
+INLINED double *tree_node(const tree *t, int level, ptrdiff_t i) { return t->nodes + NODE_SIZE * (((ptrdiff_t)1 << level) - 1 + i); }
+INLINED ptrdiff_t tree_bound(const tree *t, int level, ptrdiff_t i) { return (i * t->segments) >> level; }
+
+/* Nodes and weights of Gauss–Legendre rules on [-1, 1], the positive half of each symmetric rule. */
+static const double GAUSS_8[8] = {0.1834346424956498049, 0.3626837833783619830, 0.5255324099163289858, 0.3137066458778872873,
+                                  0.7966664774136267396, 0.2223810344533744705, 0.9602898564975362317, 0.1012285362903762592};
+static const double GAUSS_18[18] = {
+    0.0847750130417353013, 0.1691423829631435918, 0.2518862256915055096, 0.1642764837458327230,
+    0.4117511614628426460, 0.1546846751262652449, 0.5597708310739475346, 0.1406429146706506512,
+    0.6916870430603532079, 0.1225552067114784602, 0.8037049589725231157, 0.1009420441062871656,
+    0.8926024664975557392, 0.0764257302548890565, 0.9558239495713977552, 0.0497145488949697965,
+    0.9915651684209309467, 0.0216160135264833103};
+
+/* Adds the moments of one segment about the node's centre. Short segments need fewer quadrature points. */
+static void add_moments(const tree *t, ptrdiff_t k, double *node)
+{
+    double h = t->x[k + 1] - t->x[k], gamma0 = t->hwhm ? t->hwhm[k] : 0.0, gamma1 = t->hwhm ? t->hwhm[k + 1] : 0.0;
+    int few = h * h + (gamma1 - gamma0) * (gamma1 - gamma0) <= node[2] * node[2] / 64;
+    const double *rule = few ? GAUSS_8 : GAUSS_18;
+    double *re = node + 4, *im = re + TERMS;
+    for (int q = 0; q < (few ? 8 : 18); q++) {
+        double at = 0.5 * (1.0 + (q & 1 ? rule[q - 1] : -rule[q])), weight = 0.5 * h * rule[q | 1];
+        double d_re = t->x[k] + at * h - node[0], d_im = -gamma0 - at * (gamma1 - gamma0) - node[1];
+        double p_re = weight * (t->y[k] + at * (t->y[k + 1] - t->y[k])), p_im = 0.0;
+        for (int p = 0; p < TERMS; p++) {
+            re[p] += p_re;
+            im[p] += p_im;
+            double next = p_re * d_re - p_im * d_im;
+            p_im = p_re * d_im + p_im * d_re;
+            p_re = next;
+        }
+    }
+}
+
+/* Adds the moments of a child to those of its parent, moving them by the difference d of the centres (Horner's scheme
+ * for the binomial sums). */
+static void move_moments(const double *child, double *parent)
+{
+    double re[TERMS], im[TERMS], d_re = child[0] - parent[0], d_im = child[1] - parent[1];
+    memcpy(re, child + 4, sizeof re);
+    memcpy(im, child + 4 + TERMS, sizeof im);
+    for (int low = 1; low < TERMS; low++)
+        for (int p = TERMS - 1; p >= low; p--) {
+            double shifted = re[p] + d_re * re[p - 1] - d_im * im[p - 1];
+            im[p] += d_re * im[p - 1] + d_im * re[p - 1];
+            re[p] = shifted;
+        }
+    for (int p = 0; p < TERMS; p++) {
+        parent[4 + p] += re[p];
+        parent[4 + TERMS + p] += im[p];
+    }
+}
+
+/* Fills one node; its children, if it has any, must be filled. */
+static void fill_node(const tree *t, int level, ptrdiff_t i)
+{
+    ptrdiff_t first = tree_bound(t, level, i), last = tree_bound(t, level, i + 1);
+    double *node = tree_node(t, level, i), low = INFINITY, high = 0.0, radius = 0.0;
+    memset(node, 0, NODE_SIZE * sizeof *node);
+    if (t->hwhm)
+        for (ptrdiff_t k = first; k <= last; k++) {
+            low = t->hwhm[k] < low ? t->hwhm[k] : low;
+            high = t->hwhm[k] > high ? t->hwhm[k] : high;
+        }
+    else
+        low = 0.0;
+    node[0] = 0.5 * (t->x[first] + t->x[last]);
+    node[1] = -0.5 * (low + high);
+    for (ptrdiff_t k = first; k <= last; k++) {
+        double d = hypot(t->x[k] - node[0], (t->hwhm ? -t->hwhm[k] : 0.0) - node[1]);
+        radius = d > radius ? d : radius;
+    }
+    node[2] = radius;
+    if (level == t->levels)
+        for (ptrdiff_t k = first; k < last; k++) add_moments(t, k, node);
+    else {
+        move_moments(tree_node(t, level + 1, 2 * i), node);
+        move_moments(tree_node(t, level + 1, 2 * i + 1), node);
+    }
+}
+
+/* π times what the segments below a node contribute at energy + i hwhm: their moments if far enough, else each half. */
+static double tree_sum(const tree *t, int level, ptrdiff_t i, double energy, double hwhm)
+{
+    const double *node = tree_node(t, level, i);
+    double d_re = energy - node[0], d_im = hwhm - node[1], distance2 = d_re * d_re + d_im * d_im;
+    double ratio2 = node[2] * node[2] / distance2;
+    if (ratio2 > 0.25) {
+        if (level < t->levels)
+            return tree_sum(t, level + 1, 2 * i, energy, hwhm) + tree_sum(t, level + 1, 2 * i + 1, energy, hwhm);
+        ptrdiff_t first = tree_bound(t, level, i), last = tree_bound(t, level, i + 1);
+        return t->hwhm ? lorentzian_sum_slanted(energy, t->hwhm, t->x, t->y, first, last)
+                       : lorentzian_sum_level(energy, hwhm, t->x, t->y, first, last);
+    }
+    /* (1/2)^32, (1/4)^16, (1/8)^12 ... : the same truncation error with fewer terms further away */
+    int terms = ratio2 > 0.0625 ? 32 : ratio2 > 0.015625 ? 16 : ratio2 > 0.00390625 ? 12 : 8;
+    const double *re = node + 4, *im = re + TERMS;
+    double i_re = d_re / distance2, i_im = -d_im / distance2;
+    /* two chains, of even and of odd powers, because each step waits for the one before */
+    double s_re = i_re * i_re - i_im * i_im, s_im = 2 * i_re * i_im;
+    double even_re = 0, even_im = 0, odd_re = 0, odd_im = 0;
+    for (int p = terms - 2; p >= 0; p -= 2) {
+        double even = even_re * s_re - even_im * s_im + re[p], odd = odd_re * s_re - odd_im * s_im + re[p + 1];
+        even_im = even_re * s_im + even_im * s_re + im[p];
+        odd_im = odd_re * s_im + odd_im * s_re + im[p + 1];
+        even_re = even;
+        odd_re = odd;
+    }
+    double sum_re = even_re + odd_re * i_re - odd_im * i_im, sum_im = even_im + odd_re * i_im + odd_im * i_re;
+    return -(sum_re * i_im + sum_im * i_re);
+}
+
+/* ---- Gaussian and Voigt --------------------------------------------------------------------------------------- */
+
+#define CUT 10.0 /* sigmas beyond which a Gaussian (1e-23 of its area) is left out */
+
+/* One segment's integral with a normalised Gaussian: by quadrature when short (differences of erf would cancel). */
+static double gaussian_segment(double w0, double w1, double h, double sigma, double y0, double y1)
+{
+    double slope = (y1 - y0) / h;
+    if (h <= sigma) {
+        double sum = 0.0;
+        for (int q = 0; q < 8; q++) {
+            double u = 0.5 * h * (1.0 + (q & 1 ? GAUSS_8[q - 1] : -GAUSS_8[q])), v = (w0 + u) / sigma;
+            sum += GAUSS_8[q | 1] * exp(-0.5 * v * v) * (y0 + slope * u);
+        }
+        return 0.5 * h * sum * 0.39894228040143267794 / sigma;
+    }
+    double a = w0 / sigma, b = w1 / sigma, area, root_half = 0.70710678118654752440;
+    if (a > 0)
+        area = 0.5 * (erfc(a * root_half) - erfc(b * root_half));
+    else if (b < 0)
+        area = 0.5 * (erfc(-b * root_half) - erfc(-a * root_half));
+    else
+        area = 0.5 * (erf(b * root_half) - erf(a * root_half));
+    return y0 * area
+           + slope * (sigma * 0.39894228040143267794 * (exp(-0.5 * a * a) - exp(-0.5 * b * b)) - w0 * area);
+}
+
+static double gaussian_sum(double energy, double sigma, const double *x, const double *y, ptrdiff_t segments)
+{
+    ptrdiff_t low = 0, high = segments;
+    while (low < high) { /* the first segment that ends inside the cut */
+        ptrdiff_t middle = (low + high) / 2;
+        if (x[middle + 1] < energy - CUT * sigma) low = middle + 1; else high = middle;
+    }
+    double sum = 0.0;
+    for (ptrdiff_t k = low; k < segments && x[k] < energy + CUT * sigma; k++)
+        sum += gaussian_segment(x[k] - energy, x[k + 1] - energy, x[k + 1] - x[k], sigma, y[k], y[k + 1]);
+    return sum;
+}
+
+/* π (Voigt − Lorentzian) at v where |v − iγ| >= 20σ: the asymptotic series Im Σ (2j−1)!! σ^2j / (v − iγ)^(2j+1). */
+static double voigt_excess(double v, double hwhm, double sigma)
+{
+    double d2 = v * v + hwhm * hwhm, i_re = v / d2, i_im = hwhm / d2;
+    double s_re = sigma * sigma * (i_re * i_re - i_im * i_im), s_im = 2 * sigma * sigma * i_re * i_im;
+    double re = 0.0, im = 0.0;
+    for (int j = 9; j > 0; j--) { /* re + i im = (2j-1) s (1 + inner) */
+        double r = 1.0 + re, m = im, factor = 2 * j - 1;
+        re = factor * (s_re * r - s_im * m);
+        im = factor * (s_re * m + s_im * r);
+    }
+    return re * i_im + im * i_re;
+}
+
+#endif

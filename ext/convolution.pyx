@@ -1,0 +1,178 @@
+"""Broadening of piecewise-linear spectra, and the response of exponential decays to a Gaussian pulse.
+
+Every loop over output points is shared out between threads; each point is one fixed sum, so the result does not
+depend on how many threads there are.
+"""
+
+from cython.parallel cimport prange
+from libc.math cimport M_PI, erfc, fabs, sqrt
+from scipy.special.cython_special cimport wofz
+
+cdef extern from "pulse.h" nogil:
+    void pulse_response(const double *delay, Py_ssize_t count, double lifetime, double sigma, double t0, double *value,
+                        double *d_lifetime, double *d_sigma, double *d_t0, int gradient) noexcept
+
+cdef extern from "broadening.h" nogil:
+    ctypedef struct tree:
+        const double *x
+        const double *hwhm
+        const double *y
+        double *nodes
+        Py_ssize_t segments
+        int levels
+    int NODE_SIZE
+    const double *GAUSS_8
+    double angle(double im, double re) noexcept
+    double lorentzian_segment(double w0, double w1, double h, double gamma0, double gamma1, double y0, double y1,
+                              int slanted) noexcept
+    double lorentzian_sum_level(double energy, double hwhm, const double *x, const double *y,
+                                Py_ssize_t first, Py_ssize_t last) noexcept
+    double lorentzian_sum_slanted(double energy, const double *hwhm, const double *x, const double *y,
+                                  Py_ssize_t first, Py_ssize_t last) noexcept
+    void fill_node(const tree *t, int level, Py_ssize_t i) noexcept
+    double tree_sum(const tree *t, int level, Py_ssize_t i, double energy, double hwhm) noexcept
+    double gaussian_sum(double energy, double sigma, const double *x, const double *y, Py_ssize_t segments) noexcept
+    double voigt_excess(double v, double hwhm, double sigma) noexcept
+
+NODE_DOUBLES = NODE_SIZE
+
+
+cdef double lorentzian_tails(double energy, double hwhm_left, double hwhm_right, double x_first, double x_last,
+                             double y_first, double y_last) noexcept nogil:
+    """π times the part of the first and last value continued to infinity."""
+    return y_first * angle(hwhm_left, energy - x_first) + y_last * angle(hwhm_right, x_last - energy)
+
+
+def lorentzian(const double[::1] x, const double[:, ::1] y, const double[::1] out_x, const double[::1] hwhm,
+               bint at_source, bint continued, double[:, ::1] out, int threads):
+    """out[r, j] = the broadened spectrum r at out_x[j]; hwhm has one value per source (at_source) or output point."""
+    cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], task, row, j, left, right
+    cdef double total
+    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static"):
+        row = task // m
+        j = task % m
+        left = 0 if at_source else j
+        right = n - 1 if at_source else j
+        if at_source:
+            total = lorentzian_sum_slanted(out_x[j], &hwhm[0], &x[0], &y[row, 0], 0, n - 1)
+        else:
+            total = lorentzian_sum_level(out_x[j], hwhm[j], &x[0], &y[row, 0], 0, n - 1)
+        if continued:
+            total = total + lorentzian_tails(out_x[j], hwhm[left], hwhm[right], x[0], x[n - 1], y[row, 0],
+                                             y[row, n - 1])
+        out[row, j] = total / M_PI
+
+
+def lorentzian_fast(const double[::1] x, const double[::1] y, const double[::1] out_x, const double[::1] hwhm,
+                    bint at_source, bint continued, int levels, double[::1] nodes, double[::1] out, int threads):
+    """The same for one spectrum through a tree of 2^levels leaves; nodes holds NODE_DOUBLES per node, 2^(levels+1) − 1."""
+    cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], j, i, left, right
+    cdef int level
+    cdef double total
+    cdef tree t
+    t.x = &x[0]
+    t.y = &y[0]
+    t.hwhm = &hwhm[0] if at_source else NULL
+    t.nodes = &nodes[0]
+    t.segments = n - 1
+    t.levels = levels
+    for level in range(levels, -1, -1):
+        for i in prange(<Py_ssize_t>1 << level, nogil=True, num_threads=threads, schedule="static"):
+            fill_node(&t, level, i)
+    for j in prange(m, nogil=True, num_threads=threads, schedule="static"):
+        left = 0 if at_source else j
+        right = n - 1 if at_source else j
+        total = tree_sum(&t, 0, 0, out_x[j], 0.0 if at_source else hwhm[j])
+        if continued:
+            total = total + lorentzian_tails(out_x[j], hwhm[left], hwhm[right], x[0], x[n - 1], y[0], y[n - 1])
+        out[j] = total / M_PI
+
+
+def gaussian(const double[::1] x, const double[:, ::1] y, const double[::1] out_x, const double[::1] sigma,
+             bint continued, double[:, ::1] out, int threads):
+    """out[r, j] = the spectrum r broadened by a Gaussian of sigma[j] at out_x[j]."""
+    cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], task, row, j
+    cdef double total, scale
+    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static"):
+        row = task // m
+        j = task % m
+        total = gaussian_sum(out_x[j], sigma[j], &x[0], &y[row, 0], n - 1)
+        if continued:
+            scale = sqrt(0.5) / sigma[j]
+            total = total + 0.5 * (y[row, 0] * erfc((out_x[j] - x[0]) * scale)
+                                   + y[row, n - 1] * erfc((x[n - 1] - out_x[j]) * scale))
+        out[row, j] = total
+
+
+cdef double voigt_value(double v, double hwhm, double sigma) noexcept nogil:
+    """π times the normalised Voigt profile."""
+    cdef double scale = sqrt(0.5) / sigma
+    return sqrt(M_PI) * scale * wofz(v * scale + 1j * (hwhm * scale)).real
+
+
+cdef double voigt_piece(double a, double b, double value, double slope, double hwhm, double sigma,
+                        bint near) noexcept nogil:
+    """Quadrature on [a, b] of the profile (near) or its excess over the Lorentzian (far), times value + slope (v − a)."""
+    cdef double total = 0.0, half = 0.5 * (b - a), u, profile
+    cdef int q
+    for q in range(8):
+        u = half * (1.0 + (GAUSS_8[q - 1] if q % 2 else -GAUSS_8[q]))
+        profile = voigt_value(a + u, hwhm, sigma) if near else voigt_excess(a + u, hwhm, sigma)
+        total += GAUSS_8[q | 1] * profile * (value + slope * u)
+    return half * total
+
+
+cdef double voigt_segment(double w0, double w1, double y0, double y1, double hwhm, double sigma) noexcept nogil:
+    """π times one segment: beyond 20 sigma the Lorentzian's own integral and its asymptotic excess, else quadrature."""
+    cdef double edge = sqrt(max(0.0, 400.0 * sigma * sigma - hwhm * hwhm)), slope = (y1 - y0) / (w1 - w0)
+    cdef double a = w0, b, value, total = 0.0
+    cdef bint near
+    while a < w1:
+        near = -edge <= a < edge
+        b = a + (sigma if near else 0.5 * sqrt(a * a + hwhm * hwhm))
+        if a < -edge and b > -edge:
+            b = -edge
+        if near and b > edge:
+            b = edge
+        if b > w1 or b <= a:
+            b = w1
+        value = y0 + slope * (a - w0)
+        if not near:
+            total += lorentzian_segment(a, b, b - a, hwhm, hwhm, value, y0 + slope * (b - w0), 0)
+        total += voigt_piece(a, b, value, slope, hwhm, sigma, near)
+        a = b
+    return total
+
+
+def voigt(const double[::1] x, const double[:, ::1] y, const double[::1] out_x, const double[::1] hwhm,
+          const double[::1] sigma, bint continued, double[:, ::1] out, int threads):
+    """out[r, j] = the spectrum r broadened by a Voigt profile of hwhm[j] and sigma[j] at out_x[j].
+
+    Continued ends are integrated out to 1e9 widths and spans by doubling pieces, then as a Lorentzian.
+    """
+    cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], task, row, j, k
+    cdef double total, far
+    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static"):
+        row = task // m
+        j = task % m
+        total = 0.0
+        for k in range(n - 1):
+            total = total + voigt_segment(x[k] - out_x[j], x[k + 1] - out_x[j], y[row, k], y[row, k + 1], hwhm[j],
+                                          sigma[j])
+        if continued:
+            far = 1e9 * (fabs(x[0] - out_x[j]) + fabs(x[n - 1] - out_x[j]) + hwhm[j] + sigma[j])
+            total = (total + voigt_segment(-far, x[0] - out_x[j], y[row, 0], y[row, 0], hwhm[j], sigma[j])
+                     + voigt_segment(x[n - 1] - out_x[j], far, y[row, n - 1], y[row, n - 1], hwhm[j], sigma[j])
+                     + (y[row, 0] + y[row, n - 1]) * angle(hwhm[j], far))
+        out[row, j] = total / M_PI
+
+
+def exponential_gaussian(const double[::1] delay, const double[::1] lifetime, double sigma, double t0,
+                         bint gradient, double[:, :, ::1] out, int threads):
+    """out[0, c] = the response of component c; with gradient, out[1..3, c] its derivatives by lifetime, sigma and t0."""
+    cdef Py_ssize_t m = delay.shape[0], chunk = 512, chunks = (m + chunk - 1) // chunk, task, c, k, last = 3 * gradient
+    for task in prange(chunks * lifetime.shape[0], nogil=True, num_threads=threads, schedule="static"):
+        c = task // chunks
+        k = (task % chunks) * chunk
+        pulse_response(&delay[k], min(chunk, m - k), lifetime[c], sigma, t0, &out[0, c, k], &out[last // 3, c, k],
+                       &out[2 * last // 3, c, k], &out[last, c, k], gradient)

@@ -1,0 +1,142 @@
+"""Finding, starting and watching the programs of Quantum ESPRESSO."""
+
+import ctypes
+import functools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from perovskite_polaron.errors import ComputationError, MissingProgramError
+
+PROGRAMS = ("pw.x", "xspectra.x", "ld1.x")
+INSTALL_HINT = "install Quantum ESPRESSO (Debian, Ubuntu: apt install quantum-espresso) or set POLARON_ESPRESSO_BIN to its folder"
+_POLL_SECONDS = 0.2
+
+
+def find_program(name: str) -> Path:
+    """Return the full path of a program, from the folder POLARON_ESPRESSO_BIN if that is set, else from PATH.
+
+    Raises MissingProgramError with the way to install it.
+    """
+    folder = os.environ.get("POLARON_ESPRESSO_BIN")
+    found = shutil.which(name, path=folder) if folder else shutil.which(name)
+    if found is None:
+        raise MissingProgramError(f"{name} was not found in {folder or 'PATH'}: {INSTALL_HINT}")
+    return Path(found)
+
+
+@functools.cache
+def program_version(name: str) -> str:
+    """Return the version a program prints of itself, such as ``6.7MaX``; ``unknown`` if it prints none."""
+    program = find_program(name)
+    # Given no input the programs print their name and version, complain, and leave files in their working directory.
+    with tempfile.TemporaryDirectory(prefix="polaron-version-") as folder:
+        try:
+            output = subprocess.run(
+                [program], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=environment(),
+                cwd=folder, check=False,
+            ).stdout
+        except subprocess.TimeoutExpired:
+            return "unknown"
+    match = re.search(r"v\.\s*(\S+)\s+starts", output)
+    return match[1] if match else "unknown"
+
+
+def environment() -> dict[str, str]:
+    """Return the process environment for a QE program: one thread a rank, no core binding, root accepted.
+
+    Without the binding policy two mpirun on one machine would share the first cores and leave the others idle.
+    """
+    return os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMPI_MCA_hwloc_base_binding_policy": "none",
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    }
+
+
+def mpi_command(name: str, ranks: int, pools: int = 1) -> list[str]:
+    """Return the command line of a program on ``ranks`` MPI processes in ``pools`` groups of k points."""
+    program = str(find_program(name))
+    if ranks == 1:
+        return [program]
+    launcher = shutil.which("mpirun")
+    if launcher is None:
+        raise MissingProgramError("mpirun was not found in PATH: install Open MPI (apt install openmpi-bin) or set ranks = 1")
+    return [launcher, "-np", str(ranks), program, "-nk", str(pools)]
+
+
+def _die_with_parent() -> None:
+    # If the runner is killed with -9 its programs must not go on: Linux tells mpirun, which ends its ranks.
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def run_program(
+    command: Sequence[str], deck: Path, output: Path, *, done: str = "JOB DONE", keep_open: Sequence[int] = (),
+    on_poll: Callable[[Path], None] | None = None,
+) -> float:
+    """Run a program on an input file and return its wall time in seconds.
+
+    deck and output are files of one folder, which is also the working directory. done: what the program prints when it has finished well. keep_open: file descriptors that the
+    program inherits (a lock then lasts as long as the program, even if we are killed). on_poll is called with the
+    output path a few times a second. On any exception here, Ctrl-C included, the program and its ranks are ended.
+    Raises ComputationError with the program's own message when it fails.
+    """
+    start = time.monotonic()
+    errors = output.with_suffix(".err")
+    with open(deck, "rb") as stdin, open(output, "wb") as stdout, open(errors, "wb") as stderr:
+        process = subprocess.Popen(
+            command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=deck.parent, env=environment(),
+            start_new_session=True, pass_fds=tuple(keep_open), preexec_fn=_die_with_parent,
+        )
+        try:
+            while True:
+                try:
+                    status = process.wait(timeout=_POLL_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    if on_poll is not None:
+                        on_poll(output)
+        except BaseException:
+            _end(process)
+            raise
+    text = output.read_text(errors="replace")
+    if status != 0 or done not in text:
+        raise ComputationError(_failure(command, status, text, errors.read_text(errors="replace"), output))
+    return time.monotonic() - start
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    for what, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        try:
+            os.killpg(process.pid, what)
+            process.wait(timeout=patience)
+            return
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _failure(command: Sequence[str], status: int, output: str, errors: str, path: Path) -> str:
+    program = next(Path(word).name for word in command if word.endswith(".x"))
+    match = re.search(r"Error in routine\s+(.*?)\s*:\s*\n\s*(.*?)\s*\n", output + errors)
+    if "No space left" in output + errors:
+        why = "the disk is full; free it and run again"
+    elif "convergence NOT achieved" in output:
+        why = "the self-consistent cycle did not converge: lower pw.mixing_beta, add empty bands (pw.system.nbnd) or use smearing"
+    elif match:
+        why = f"error in its routine {match[1]}: {match[2]}; see {path}"
+    elif status < 0:
+        why = f"it was ended by signal {-status} ({signal.Signals(-status).name}), for memory perhaps; run again, or see {path}"
+    else:
+        why = f"it stopped before its end (status {status}); see {path}"
+    return f"{program} failed: {why}"

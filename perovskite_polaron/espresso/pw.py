@@ -1,0 +1,205 @@
+"""Inputs and results of pw.x: the ground state, and the same cell with a core hole on one atom."""
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perovskite_polaron.crystal import Crystal
+from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.options import option
+from perovskite_polaron.units import RYDBERG_EV
+
+PREFIX = "polaron"
+OUTDIR = "outdir"
+
+
+@dataclass(frozen=True)
+class PwSettings:
+    """Numerical settings of a self-consistent calculation; what they mean is in the manual of pw.x.
+
+    occupations: ``auto`` takes fixed occupations for a whole, even number of electrons and Gaussian smearing otherwise.
+    system, electrons: further keys of those namelists, passed through (Hubbard, van der Waals, spin, ...).
+    """
+
+    ecutwfc_Ry: float = option(35.0, low=5, high=500)
+    ecutrho_Ry: float = option(280.0, low=20, high=5000)
+    kpoints: tuple[int, int, int] = option((2, 2, 1), low=1, high=99)
+    kpoint_shift: tuple[int, int, int] = option((1, 1, 1), low=0, high=1)
+    conv_thr_Ry: float = option(1e-7, low=1e-14, high=1e-3)
+    mixing_beta: float = option(0.4, low=0.01, high=1)
+    occupations: str = option("auto", choices=("auto", "fixed", "smearing"))
+    degauss_Ry: float = option(0.002, low=1e-5, high=0.2)
+    system: Mapping[str, Any] = field(default_factory=dict)
+    electrons: Mapping[str, Any] = field(default_factory=dict)
+
+
+def absorber_label(element: str) -> str:
+    """Return the species label of the absorbing atom; pw.x reads three characters at most."""
+    return element + "h"
+
+
+def kpoint_count(settings: PwSettings) -> int:
+    """Return the number of k points of the full grid, an upper bound for the useful number of pools."""
+    return int(np.prod(settings.kpoints))
+
+
+def pw_deck(
+    crystal: Crystal, pseudos: Mapping[str, str], settings: PwSettings, *, electrons: float,
+    absorber: int | None = None, charge: float = 0.0,
+) -> str:
+    """Return the pw.x input of one self-consistent calculation.
+
+    pseudos: species label -> UPF file name, in the order in which ATOMIC_SPECIES is written. absorber: index of the
+    atom that carries the label absorber_label(element), so that it is a species of its own even without a hole.
+    electrons: number of valence electrons at this charge, which decides ``occupations = auto``.
+    Coordinates carry 12 decimals: fewer would shift a small frozen phonon.
+    """
+    labels = list(crystal.species)
+    if absorber is not None:
+        labels[absorber] = absorber_label(crystal.species[absorber])
+    occupations = settings.occupations
+    if occupations == "auto":
+        occupations = "fixed" if abs(electrons / 2 - round(electrons / 2)) < 1e-9 else "smearing"
+    system: dict[str, Any] = {
+        "ibrav": 0, "nat": len(crystal), "ntyp": len(pseudos), "ecutwfc": settings.ecutwfc_Ry,
+        "ecutrho": settings.ecutrho_Ry, "tot_charge": charge, "occupations": occupations,
+    }
+    if occupations == "smearing":
+        system |= {"smearing": "gaussian", "degauss": settings.degauss_Ry}
+    blocks = [
+        _namelist("control", {
+            "calculation": "scf", "prefix": PREFIX, "outdir": OUTDIR, "pseudo_dir": "pseudo", "disk_io": "low",
+        }),
+        _namelist("system", system | dict(settings.system)),
+        _namelist("electrons", {
+            "conv_thr": settings.conv_thr_Ry, "mixing_beta": settings.mixing_beta, **settings.electrons,
+        }),
+        "ATOMIC_SPECIES",
+        *(f"{label} {_mass(label, crystal)} {name}" for label, name in pseudos.items()),
+        "CELL_PARAMETERS angstrom",
+        *(" ".join(f"{x:.12f}" for x in row) for row in crystal.lattice_A),
+        "ATOMIC_POSITIONS crystal",
+        *(f"{label} " + " ".join(f"{x:.12f}" for x in row) for label, row in zip(labels, crystal.positions, strict=True)),
+        "K_POINTS automatic",
+        " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift))),
+    ]
+    return "\n".join(blocks) + "\n"
+
+
+def _namelist(name: str, values: Mapping[str, Any]) -> str:
+    return "\n".join([f"&{name}", *(f"  {key} = {fortran(value)}" for key, value in values.items()), "/"])
+
+
+def fortran(value: object) -> str:
+    """Return a value in the notation of a Fortran namelist. Raises InputError for text that would end its quotes."""
+    if isinstance(value, bool):
+        return ".true." if value else ".false."
+    if isinstance(value, str):
+        if "'" in value or "\n" in value:
+            raise InputError(f"{value!r} cannot stand in a Fortran namelist: remove the quote or line break")
+        return f"'{value}'"
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    if isinstance(value, int):
+        return str(value)
+    raise InputError(f"{value!r} cannot stand in a Fortran namelist: give a number, a string or true/false")
+
+
+def _mass(label: str, crystal: Crystal) -> str:
+    by_species = dict(zip(crystal.species, crystal.masses_amu, strict=True))
+    return f"{by_species.get(label) or by_species[label.removesuffix('h')]:.4f}"
+
+
+@dataclass(frozen=True)
+class PwResult:
+    """What a finished pw.x run says of itself; energies in eV.
+
+    highest_occupied_eV, lowest_empty_eV: extremes over the k points of the bands below and above the (even) filling;
+    None where the calculation had no such band. fermi_eV: as pw.x reports it (the highest level if occupations are fixed).
+    """
+
+    total_energy_eV: float
+    fermi_eV: float
+    highest_occupied_eV: float
+    lowest_empty_eV: float | None
+    electrons: float
+    iterations: int
+    scf_error_Ry: float
+
+
+def read_pw_result(outdir: str | Path) -> PwResult:
+    """Read the result of pw.x from its XML file under ``outdir``.
+
+    Raises ComputationError when the file is missing or damaged, or the cycle did not converge.
+    """
+    path = _xml(outdir)
+    try:
+        root = ET.parse(path).getroot()
+        output = _child(root, "output")
+        conv = _child(output, "convergence_info/scf_conv")
+        bands = _child(output, "band_structure")
+        iterations, error = int(_text(conv, "n_scf_steps")), 2 * float(_text(conv, "scf_error"))
+        converged = _text(conv, "convergence_achieved") == "true"
+        energy = float(_text(output, "total_energy/etot"))
+        electrons = float(_text(bands, "nelec"))
+        levels = _levels(bands)
+        fermi = next(
+            float(_text(bands, tag)) for tag in ("fermi_energy", "highestOccupiedLevel") if bands.find(tag) is not None
+        )
+    except (OSError, ET.ParseError, ValueError, LookupError, StopIteration) as why:
+        raise ComputationError(f"pw.x left no readable result in {path} ({why}): run this job again") from None
+    if not converged:
+        raise ComputationError(
+            f"the self-consistent cycle did not converge in {iterations} iterations (error {error:.1e} Ry): "
+            "lower pw.mixing_beta or raise pw.electrons.electron_maxstep in the study"
+        )
+    hartree = 2 * RYDBERG_EV
+    filled = int(electrons // 2)
+    return PwResult(
+        total_energy_eV=energy * hartree,
+        fermi_eV=fermi * hartree,
+        highest_occupied_eV=float(levels[:, filled - 1].max()) * hartree,
+        lowest_empty_eV=float(levels[:, filled].min()) * hartree if levels.shape[1] > filled else None,
+        electrons=electrons,
+        iterations=iterations,
+        scf_error_Ry=error,
+    )
+
+
+def read_levels_eV(outdir: str | Path) -> NDArray[np.float64]:
+    """Return the Kohn-Sham levels of a finished pw.x run, shape (k points, bands), in eV. Errors as ElementTree raises them."""
+    return _levels(ET.parse(_xml(outdir)).getroot()) * 2 * RYDBERG_EV
+
+
+def _xml(outdir: str | Path) -> Path:
+    return Path(outdir) / f"{PREFIX}.save" / "data-file-schema.xml"
+
+
+def _levels(node: ET.Element) -> NDArray[np.float64]:
+    return np.array([[float(x) for x in (e.text or "").split()] for e in node.iter("eigenvalues")])
+
+
+def _child(node: ET.Element, path: str) -> ET.Element:
+    found = node.find(path)
+    if found is None:
+        raise LookupError(f"no {path}")
+    return found
+
+
+def _text(node: ET.Element, path: str) -> str:
+    return (_child(node, path).text or "").strip()
+
+
+def progress(output: str) -> str:
+    """Return a few words on how far a running pw.x has come, from its output so far; empty if it says nothing yet."""
+    iterations = re.findall(r"iteration #\s*(\d+)", output)
+    accuracy = re.findall(r"estimated scf accuracy\s*<\s*(\S+)", output)
+    if not iterations:
+        return ""
+    return f"iteration {iterations[-1]}" + (f", accuracy {float(accuracy[-1]):.0e} Ry" if accuracy else "")

@@ -1,0 +1,169 @@
+"""Pseudopotential files (UPF versions 1 and 2): what XSpectra needs from them, and whether it is there."""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.files import read_text, write_atomically
+
+
+@dataclass(frozen=True)
+class Orbital:
+    """A radial function u(r) = r R(r) on the file's mesh (bohr^-1/2), with its label (``1S``) and angular momentum."""
+
+    label: str
+    l: int  # noqa: E741 - the field's own name
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PartialWave:
+    """A GIPAW projector's pair of radial functions, all-electron and pseudo; and their matching radius in bohr."""
+
+    label: str
+    l: int  # noqa: E741
+    all_electron: NDArray[np.float64]
+    pseudo: NDArray[np.float64]
+    cutoff_bohr: float
+
+
+@dataclass(frozen=True)
+class Pseudopotential:
+    """What this project reads from a UPF file; radial mesh in bohr, shape (n,)."""
+
+    path: Path
+    version: int
+    element: str
+    kind: str
+    z_valence: float
+    functional: str
+    radius_bohr: NDArray[np.float64]
+    core_orbitals: tuple[Orbital, ...]
+    partial_waves: tuple[PartialWave, ...]
+    has_gipaw: bool
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file without its generation date, so the same set made twice is the same set."""
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        text = re.sub(r'date="[^"]*"|Generation date:.*', "", text)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_upf(path: str | os.PathLike[str]) -> Pseudopotential:
+    """Read a UPF file of version 1 or 2.
+
+    Raises InputError naming the section that is missing or damaged.
+    """
+    path = Path(path)
+    text = read_text(path, "UPF pseudopotential")
+    version = 2 if re.search(r"<UPF\s+version=", text) else 1
+    if version == 1 and "<PP_HEADER>" not in text:
+        raise InputError(f"{path} is not a UPF pseudopotential: it has no section PP_HEADER; give a UPF file")
+    try:
+        return (_read_v2 if version == 2 else _read_v1)(path, text)
+    except (KeyError, ValueError, IndexError) as error:
+        raise InputError(f"{path} is damaged: {error}; get the file again or make it anew") from None
+
+
+def _section(text: str, tag: str, path: Path) -> str:
+    # UPF 2 embeds the generator's input with bare '&' signs, so it is not always XML; tags are found as text.
+    match = re.search(rf"<{tag}(?=[\s>])[^>]*>(.*?)</{tag}>", text, re.DOTALL)
+    if match is None:
+        raise InputError(f"{path} has no section {tag}: it is truncated or not a UPF file; get it again")
+    return match[1]
+
+
+def _numbers(text: str) -> NDArray[np.float64]:
+    values = np.array(text.split(), dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("a table contains NaN or infinity")
+    values.setflags(write=False)
+    return values
+
+
+def _attributes(tag_text: str) -> dict[str, str]:
+    return {key: value.strip() for key, value in re.findall(r'([\w.]+)\s*=\s*"([^"]*)"', tag_text)}
+
+
+def _read_v2(path: Path, text: str) -> Pseudopotential:
+    header = re.search(r"<PP_HEADER\s([^>]*)>", text)
+    if header is None:
+        raise InputError(f"{path} has no section PP_HEADER: it is truncated or not a UPF file; get it again")
+    attributes = _attributes(header[1])
+    core, waves = [], []
+    for opening, body in re.findall(r"<PP_GIPAW_CORE_ORBITAL\.\d+\s([^>]*)>(.*?)</PP_GIPAW_CORE_ORBITAL", text, re.DOTALL):
+        at = _attributes(opening)
+        core.append(Orbital(at["label"].upper(), round(float(at["l"])), _numbers(body)))
+    for opening, body in re.findall(r"<PP_GIPAW_ORBITAL\.\d+\s([^>]*)>(.*?)</PP_GIPAW_ORBITAL\.", text, re.DOTALL):
+        at = _attributes(opening)
+        waves.append(PartialWave(
+            at["label"].upper(), round(float(at["l"])), _numbers(_section(body, "PP_GIPAW_WFS_AE", path)),
+            _numbers(_section(body, "PP_GIPAW_WFS_PS", path)), float(at["cutoff_radius"]),
+        ))
+    return Pseudopotential(
+        path, 2, attributes["element"], attributes["pseudo_type"], float(attributes["z_valence"]),
+        attributes.get("functional", ""), _numbers(_section(text, "PP_R", path)), tuple(core), tuple(waves),
+        "<PP_GIPAW " in text or "<PP_GIPAW>" in text,
+    )
+
+
+def _read_v1(path: Path, text: str) -> Pseudopotential:
+    lines = [line.split() for line in _section(text, "PP_HEADER", path).strip().splitlines()]
+    core = []
+    for body in re.findall(r"<PP_GIPAW_CORE_ORBITAL>(.*?)</PP_GIPAW_CORE_ORBITAL>", text, re.DOTALL):
+        head, numbers = body.strip().split("\n", 1)
+        words = head.split()
+        core.append(Orbital(words[4].upper(), int(words[1]), _numbers(numbers)))
+    names, all_electron, pseudo = [], [], []
+    for body in re.findall(r"<PP_GIPAW_AE_ORBITAL>(.*?)</PP_GIPAW_AE_ORBITAL>", text, re.DOTALL):
+        head, numbers = body.strip().split("\n", 1)
+        names.append((head.split()[0].upper(), int(head.split()[1])))
+        all_electron.append(_numbers(numbers))
+    for body in re.findall(r"<PP_GIPAW_PS_ORBITAL>(.*?)</PP_GIPAW_PS_ORBITAL>", text, re.DOTALL):
+        head, numbers = body.strip().split("\n", 1)
+        pseudo.append((float(head.split()[0]), _numbers(numbers)))
+    waves = tuple(
+        PartialWave(label, l, ae, ps, cutoff)
+        for (label, l), ae, (cutoff, ps) in zip(names, all_electron, pseudo, strict=True)
+    )
+    return Pseudopotential(
+        path, 1, lines[1][0], lines[2][0], float(lines[5][0]), " ".join(lines[4][:4]),
+        _numbers(_section(text, "PP_R", path)), tuple(core), waves, "<PP_GIPAW_RECONSTRUCTION_DATA>" in text,
+    )
+
+
+def check_for_xspectra(pseudo: Pseudopotential, *, core_level: str = "1S", channel: int = 1) -> None:
+    """Refuse a pseudopotential that cannot serve the absorbing atom of a K-edge calculation.
+
+    XSpectra rebuilds the final states with GIPAW projectors: it needs at least two in the absorbed channel (l = 1
+    for a 1s hole) and the core orbital that is excited. Raises InputError naming the section that is missing.
+    """
+    remedy = "make a set with polaron pseudo, or generate yours with lgipaw_reconstruction"
+    if not pseudo.has_gipaw:
+        raise InputError(f"{pseudo.path} has no section PP_GIPAW, which XSpectra needs for the absorber: {remedy}")
+    if not any(o.label == core_level for o in pseudo.core_orbitals):
+        raise InputError(f"{pseudo.path} has no {core_level} orbital in PP_GIPAW_CORE_ORBITALS: {remedy}")
+    count = sum(w.l == channel for w in pseudo.partial_waves)
+    if count < 2:
+        raise InputError(
+            f"{pseudo.path} has {count} projector(s) with l = {channel} in PP_GIPAW_ORBITALS, XSpectra needs two: {remedy}"
+        )
+
+
+def write_core_orbital(pseudo: Pseudopotential, path: str | os.PathLike[str]) -> Path:
+    """Write the core orbitals in the two-column layout XSpectra reads (``filecore``): r (bohr) and u(r), 1s first.
+
+    XSpectra reads by line position: a comment, then one orbital after the other, a blank line between.
+    """
+    blocks = [
+        "\n".join(f"{r:.12E} {u:.12E}" for r, u in zip(pseudo.radius_bohr, orbital.values, strict=True))
+        for orbital in pseudo.core_orbitals
+    ]
+    return write_atomically(path, f"#number of core states  {len(blocks)}\n" + "\n\n".join(blocks) + "\n")

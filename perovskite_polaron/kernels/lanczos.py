@@ -1,0 +1,122 @@
+"""Door to the compiled continued fractions: resolvents of Lanczos chains, with and without the occupied states.
+
+Haydock recursion; terminator of a chain with constant tail: Haydock, Heine and Kelly, J. Phys. C 5, 2845 (1972);
+occupied states: Brouder, Alouani and Bennemann, Phys. Rev. B 54, 7334 (1996).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.kernels._core import floats, load
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Many chains end to end: a, b (coefficients, any one energy unit), start (chains + 1), weight and group of each.
+
+    tail_a, tail_b: constant coefficients that continue each chain for ever; tail_b = 0 means the chain ends.
+    """
+
+    a: Array
+    b: Array
+    start: NDArray[np.int64]
+    weight: Array
+    group: NDArray[np.int64]
+    tail_a: Array
+    tail_b: Array
+
+    @property
+    def groups(self) -> int:
+        """Number of separate sums."""
+        return int(self.group.max()) + 1
+
+
+def join(
+    a: Sequence[ArrayLike], b: Sequence[ArrayLike], weights: ArrayLike, groups: Sequence[int], tail: int = 0
+) -> Chains:
+    """Join chains for evaluation; tail is how many of the last coefficients the terminator averages (0: none).
+
+    a[c], b[c]: equal lengths of chain c, b[c][j] couples vectors j and j + 1. groups[c] says which sum it belongs to.
+    Raises InputError for empty, unequal or non-finite chains, or a tail longer than a chain.
+    """
+    if len(a) == 0 or not len(a) == len(b) == len(groups):
+        raise InputError(f"{len(a)} a, {len(b)} b and {len(groups)} groups do not match: give each chain all three")
+    a = [floats(x, "a", (None,)) for x in a]
+    b = [floats(y, "b", (len(x),)) for x, y in zip(a, b, strict=True)]
+    shortest = min(len(x) for x in a)
+    if not 0 <= tail <= shortest:
+        raise InputError(f"the terminator averages {tail} coefficients but the shortest chain has {shortest}: ask for fewer")
+    if min(groups) < 0:
+        raise InputError("a group is negative: number the groups from zero")
+    tails = np.array([[x[-tail:].mean(), y[-tail:].mean()] if tail else [0, 0] for x, y in zip(a, b, strict=True)])
+    return Chains(
+        np.concatenate(a), np.concatenate(b), np.cumsum([0, *map(len, a)], dtype=np.int64),
+        floats(weights, "weights", (len(a),)), np.array(groups, dtype=np.int64),
+        np.ascontiguousarray(tails[:, 0]), np.ascontiguousarray(tails[:, 1]),
+    )
+
+
+def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike, *, threads: int = 1) -> NDArray[np.complex128]:
+    """Return sum of weight * G(energy + i hwhm) per group: complex128, shape (groups, n).
+
+    energy, hwhm: shape (n,), in the unit of the coefficients; many grids and widths are joined into one call.
+    Raises InputError for wrong shapes, non-finite numbers, or a width that is not positive.
+    """
+    energy = floats(energy, "energy", (None,))
+    hwhm = floats(hwhm, "hwhm", energy.shape)
+    if (hwhm <= 0).any():
+        raise InputError("hwhm is not positive: give a half width above zero")
+    n = len(energy)
+    fill = (0, -n % 8)
+    real = np.zeros((chains.groups, n + fill[1]))
+    imag = np.zeros_like(real)
+    load("lanczos").resolvent(
+        chains.a, chains.b, chains.start, chains.weight, chains.tail_a, chains.tail_b, chains.group,
+        np.pad(energy, fill, mode="edge"), np.pad(hwhm, fill, mode="edge"), real, imag, threads,
+    )
+    return (real + 1j * imag)[:, :n]
+
+
+@dataclass(frozen=True)
+class FermiRays:
+    """Resolvents along two rays into the upper half plane from the Fermi energy; they depend on no energy or width."""
+
+    t: NDArray[np.complex128]
+    weighted: NDArray[np.complex128]
+
+
+def fermi_rays(chains: Chains, fermi: float, *, threads: int = 1) -> FermiRays:
+    """Sum the chains once along the rays, for any number of later widths and grids; unit as in the coefficients.
+
+    The rays lean 45 degrees to either side, so the poles of the Lorentzian stay 45 degrees away and the trapezoidal
+    rule on a logarithmic grid converges exponentially (about ten digits), at the Fermi energy too.
+    """
+    step = 0.16
+    radius = np.exp(np.arange(np.log(1e-9), np.log(1e7), step))
+    t = np.exp(1j * np.array([[0.25], [0.75]]) * np.pi) * radius
+    g = resolvent(chains, fermi + t.real.ravel(), t.imag.ravel(), threads=threads).reshape(chains.groups, *t.shape)
+    return FermiRays(t, np.ascontiguousarray((g * t * (step / np.pi)).transpose(1, 0, 2)))
+
+
+def cut_resolvent(
+    chains: Chains, rays: FermiRays, fermi: float, energy: ArrayLike, hwhm: ArrayLike, *, threads: int = 1
+) -> Array:
+    """Return Im of the resolvent from states above the Fermi energy only, broadened by hwhm: shape (groups, n).
+
+    It is exact for any width at each energy: no convolution on a grid. Arguments and errors as in resolvent.
+    """
+    energy = floats(energy, "energy", (None,))
+    whole = resolvent(chains, energy, hwhm, threads=threads).imag
+    u = energy - fermi
+    out = np.empty((chains.groups, len(u)))
+    load("lanczos").occupied(
+        u, floats(hwhm, "hwhm", u.shape), rays.t.real.copy(), rays.t.imag.copy(),
+        rays.weighted.real.copy(), rays.weighted.imag.copy(), out, threads,
+    )
+    return np.where(u >= 0, whole, 0.0) + out

@@ -1,0 +1,52 @@
+"""Figure of bond lengths and off-centring against the amplitude of a mode."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perovskite_polaron.bonds import Framework, sweep_bonds
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.files import replace_atomically
+
+BLUE, ORANGE = "#0072B2", "#D55E00"
+
+
+def write_sweep_figure(
+    framework: Framework, patterns: NDArray[np.float64], coefficients: NDArray[np.float64], path: Path
+) -> Path:
+    """Draw the bonds along a sweep: curves from zero to the largest amplitude; .png or .svg.
+
+    The horizontal axis is the largest atomic displacement, signed as the first mode's amplitude.
+    """
+    from matplotlib.figure import Figure
+
+    largest = coefficients[np.abs(coefficients).sum(axis=1).argmax()]
+    low = min(0.0, float((coefficients @ largest).min() / max(largest @ largest, 1e-300)))
+    high = max(0.0, float((coefficients @ largest).max() / max(largest @ largest, 1e-300)))
+    steps = np.linspace(low, high if high > low else 1.0, 201)
+    unit = float(np.linalg.norm(np.tensordot(largest, patterns, 1), axis=1).max()) * np.sign(largest[0] or 1.0)
+    found = sweep_bonds(framework, patterns, steps[:, None] * largest)
+    x = steps * unit
+    figure = Figure(figsize=(8.0, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for slots, colour, label in ((slice(0, 4), BLUE, "equatorial"), (slice(4, 6), ORANGE, "axial")):
+        lengths = found.lengths_A[:, :, slots].reshape(len(steps), -1)
+        distinct = np.unique(np.round(lengths, 9), axis=1)
+        left.plot(x, distinct, color=colour, lw=1.2)
+        left.plot([], [], color=colour, label=label)
+    left.set_ylabel(f"{framework.b}–{framework.x} length (Å)")
+    left.legend(frameon=False, fontsize=9)
+    right.plot(x, found.offcentring_A.mean(axis=1), color=ORANGE)
+    right.set_ylabel(f"{framework.b} off-centring (Å)")
+    for axes in (left, right):
+        axes.set_xlabel("largest atomic displacement (Å)")
+    return save(figure, path)
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Write a figure as PNG (200 dpi) or SVG, atomically; InputError for another extension."""
+    if path.suffix.lower() not in (".png", ".svg"):
+        raise InputError(f"{path} is not a figure this program writes: name it .png or .svg")
+    return replace_atomically(path, lambda temporary: figure.savefig(temporary, dpi=200))

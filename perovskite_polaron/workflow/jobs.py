@@ -1,0 +1,180 @@
+"""The jobs of a study: what runs, on what input, after what. A job is identified by all that determines its result."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+
+import spglib
+
+from perovskite_polaron.crystal import Absorber, Crystal
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.espresso.programs import program_version
+from perovskite_polaron.espresso.pseudo import HOLES, make_pseudo
+from perovskite_polaron.espresso.pw import PwSettings, absorber_label, pw_deck
+from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_upf
+from perovskite_polaron.espresso.xspectra import XspectraSettings, xspectra_deck
+from perovskite_polaron.workflow.structures import StudyStructure, study_structures
+from perovskite_polaron.workflow.study import Study
+
+# kind of core hole -> (hole in the pseudopotential, charge of the cell)
+_STATES = {"full": ("full", 1.0), "half": ("half", 0.5), "excited-electron": ("full", 0.0), "none": ("none", 0.0)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one program.
+
+    kind: ``ground`` (pw.x), ``hole`` (pw.x with the absorber's core hole) or ``xas`` (xspectra.x). digest: SHA-256 over
+    the program and its version, the input, the pseudopotentials and the job it starts from: equal digest, equal result.
+    cost: relative size of the work, for the estimate of the time left; 1 is about a second of one job on two cores of 2025.
+    """
+
+    kind: str
+    label: str
+    deck: str
+    digest: str
+    cost: float
+    kpoints: int
+    pseudos: tuple[tuple[str, Pseudopotential], ...] = ()
+    core: Pseudopotential | None = None
+    parent: "Job | None" = None
+
+    @property
+    def program(self) -> str:
+        """Name of the program that runs this job."""
+        return "xspectra.x" if self.kind == "xas" else "pw.x"
+
+    @property
+    def folder(self) -> str:
+        """Name of this job's folder in the store."""
+        return f"{self.kind}-{self.label}-{self.digest[:12]}"
+
+
+@dataclass(frozen=True)
+class AbsorberJobs:
+    """The jobs of one inequivalent absorber: its core-hole density and one Lanczos run per polarisation."""
+
+    label: str
+    absorber: Absorber
+    hole: Job
+    xas: dict[str, Job]
+
+
+@dataclass(frozen=True)
+class StructureJobs:
+    """The jobs of one structure."""
+
+    structure: StudyStructure
+    ground: Job
+    absorbers: tuple[AbsorberJobs, ...]
+
+    def all(self) -> list[Job]:
+        """Every job of this structure, each after those it needs."""
+        jobs = [self.ground]
+        for one in self.absorbers:
+            jobs += [one.hole, *one.xas.values()]
+        return jobs
+
+
+def plan(study: Study) -> tuple[StructureJobs, ...]:
+    """Return the jobs of a study; pseudopotentials that the study does not name are made (seconds) or taken from the cache.
+
+    Raises InputError for anything that would fail later: elements without a pseudopotential, a UPF file that cannot serve.
+    """
+    structures = study_structures(study)
+    for structure in structures:
+        if study.element not in structure.crystal.species:
+            raise InputError(f"{study.element} is not in structure {structure.name}: give the absorbing element of this study")
+    hole, charge = _STATES[study.core_hole.kind]
+    elements = sorted({s for structure in structures for s in structure.crystal.species})
+    sets = {element: _pseudo(study, element) for element in elements}
+    with_hole = _pseudo(study, study.element, hole)
+    check_for_xspectra(sets[study.element])
+    check_for_xspectra(with_hole)
+    _check_hole(sets[study.element], with_hole, HOLES[hole])
+    return tuple(_structure_jobs(study, structure, sets, with_hole, charge) for structure in structures)
+
+
+def _pseudo(study: Study, element: str, hole: str = "none") -> Pseudopotential:
+    key = element if hole == "none" else f"{element}-hole"
+    if key in study.pseudopotentials:
+        pseudo = read_upf(study.file(study.pseudopotentials[key]))
+        if pseudo.element != element:
+            raise InputError(f"[pseudopotentials]: {key} names {pseudo.path}, which is for {pseudo.element}; give one for {element}")
+        return pseudo
+    return make_pseudo(element, hole)
+
+
+def _check_hole(ground: Pseudopotential, hole: Pseudopotential, electrons: float) -> None:
+    missing = hole.z_valence - ground.z_valence
+    if abs(missing - electrons) > 1e-6:
+        raise InputError(
+            f"{hole.path} has {missing:+g} valence charge against {ground.path}, but this core hole needs {electrons:+g}: "
+            "give a pair of sets with the same valence"
+        )
+
+
+def _structure_jobs(
+    study: Study, structure: StudyStructure, sets: dict[str, Pseudopotential], with_hole: Pseudopotential, charge: float
+) -> StructureJobs:
+    settings = structure.settings
+    grid = {k: v for k in ("kpoints", "kpoint_shift") if (v := getattr(settings, k)) is not None}
+    pw, xspectra = replace(study.pw, **grid), replace(study.xspectra, **grid)
+    crystal = structure.crystal
+    species = {label: sets[label] for label in dict.fromkeys(crystal.species)}
+    electrons = sum(sets[s].z_valence for s in crystal.species)
+    ground = _pw_job("ground", structure.name, structure, species, pw, electrons)
+    result = []
+    for absorber in structure.absorbers:
+        label = absorber_label(absorber.element)
+        with_absorber = {k: v for k, v in species.items() if crystal.species.count(k) > 1 or k != absorber.element}
+        with_absorber[label] = with_hole
+        name = f"{structure.name}-{structure.absorber_label(absorber)}"
+        count = electrons + with_hole.z_valence - sets[absorber.element].z_valence - charge
+        hole = _pw_job("hole", name, structure, with_absorber, pw, count, absorber.index, charge)
+        cutoff = max(w.cutoff_bohr for w in with_hole.partial_waves if w.l == 1)
+        xas = {
+            axis: _xas_job(f"{name}-{axis}", hole, sets[absorber.element], xspectra, axis, list(with_absorber).index(label) + 1, cutoff)
+            for axis in study.polarisations
+        }
+        result.append(AbsorberJobs(structure.absorber_label(absorber), absorber, hole, xas))
+    return StructureJobs(structure, ground, tuple(result))
+
+
+def _pw_job(
+    kind: str, label: str, structure: StudyStructure, species: dict[str, Pseudopotential], settings: PwSettings,
+    electrons: float, absorber: int | None = None, charge: float = 0.0,
+) -> Job:
+    deck = pw_deck(
+        structure.crystal, {name: f"{name}.UPF" for name in species}, settings, electrons=electrons, absorber=absorber, charge=charge
+    )
+    kpoints = _irreducible_kpoints(structure.crystal, settings, absorber)
+    # Plane waves times bands to the power 3/2, per k point; the constant is that of a 20-atom cell on two cores.
+    cost = 4e-7 * structure.crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * kpoints
+    return Job(kind, label, deck, _digest("pw.x", deck, [p.digest for p in species.values()]), cost, kpoints, tuple(species.items()))
+
+
+def _irreducible_kpoints(crystal: Crystal, settings: PwSettings, absorber: int | None) -> int:
+    """Return how many k points pw.x is left with: more pools than that would idle. 1 if the symmetry is not found."""
+    kinds = list(crystal.species)
+    if absorber is not None:
+        kinds[absorber] = absorber_label(kinds[absorber])
+    numbers = [sorted(set(kinds)).index(kind) for kind in kinds]
+    found = spglib.get_ir_reciprocal_mesh(
+        settings.kpoints, (crystal.lattice_A, crystal.positions, numbers), is_shift=settings.kpoint_shift, symprec=1e-4
+    )
+    return 1 if found is None else len(set(found[0]))
+
+
+def _xas_job(
+    label: str, hole: Job, core: Pseudopotential, settings: XspectraSettings, axis: str, species: int, cutoff: float
+) -> Job:
+    deck = xspectra_deck(settings, polarisation=axis, absorber_species=species, cutoff_bohr=cutoff)
+    kpoints = settings.kpoints[0] * settings.kpoints[1] * settings.kpoints[2]
+    digest = _digest("xspectra.x", deck, [hole.digest, core.digest])
+    return Job("xas", label, deck, digest, hole.cost / hole.kpoints * kpoints * 0.05, kpoints, core=core, parent=hole)
+
+
+def _digest(program: str, deck: str, parts: list[str]) -> str:
+    record = json.dumps([program, program_version(program), deck, parts])
+    return hashlib.sha256(record.encode()).hexdigest()

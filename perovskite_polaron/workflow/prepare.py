@@ -1,0 +1,70 @@
+"""What is written before anything runs: the record of a study, its structures, and decks to be run elsewhere."""
+
+import shlex
+from collections.abc import Sequence
+
+from perovskite_polaron.crystal import write_crystal
+from perovskite_polaron.files import write_atomically
+from perovskite_polaron.workflow.jobs import StructureJobs
+from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.structures import image_distance_A
+from perovskite_polaron.workflow.study import Study, resolved_toml
+
+
+def warnings(study: Study, structures: Sequence[StructureJobs]) -> list[str]:
+    """Return what a careful person would want to know before the run, one line each."""
+    lines = []
+    limit = study.core_hole.min_image_distance_A
+    for one in structures:
+        distance = image_distance_A(one.structure.crystal)
+        if study.core_hole.kind != "none" and distance < limit:
+            lines.append(
+                f"in structure {one.structure.name} a core hole is {distance:.2f} Å from its own image (below {limit:g} Å): "
+                "images interact; use a supercell to judge how much it matters"
+            )
+        if one.structure.opposite_sign:
+            lines.append(
+                f"structure {one.structure.name} is the image of the opposite amplitude under an operation of its parent: "
+                "its spectra are those of the positive one, which is computed"
+            )
+    return lines
+
+
+def record_study(study: Study, structures: Sequence[StructureJobs], store: Store) -> None:
+    """Write the resolved study and its structures (CIF, and XSF with displacement arrows) into the store."""
+    folder = store.root / "structures"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(store.root / "study.toml", resolved_toml(study))
+    for one in structures:
+        structure = one.structure
+        write_crystal(structure.crystal, folder / f"{structure.name}.cif")
+        if structure.distortion is not None:
+            write_crystal(structure.crystal, folder / f"{structure.name}.xsf", structure.distortion.displacement_A)
+
+
+def write_decks(structures: Sequence[StructureJobs], store: Store) -> list[str]:
+    """Write the folder of every job that has no result, and ``run-all.sh``, which runs them by hand in order.
+
+    Returns the labels of the jobs written. ``polaron run`` takes in what it finds finished there.
+    """
+    lines = [
+        "#!/bin/sh",
+        "# Runs every calculation of this study that was not done when this file was written. Set LAUNCH to your MPI",
+        "# launcher (such as: LAUNCH='srun'); then give the results back with: polaron run STUDY.toml",
+        "set -e",
+        'cd "$(dirname "$0")/jobs"',
+    ]
+    written: dict[str, str] = {}
+    for one in structures:
+        for job in one.all():
+            if job.digest in written or store.result(job) is not None:
+                continue
+            folder = store.prepare(job)
+            written[job.digest] = job.label
+            name = shlex.quote(folder.name)
+            if job.parent is not None:
+                parent = shlex.quote(store.folder(job.parent).name)
+                lines.append(f"rm -rf {name}/outdir && cp -r {parent}/outdir {name}/outdir")
+            lines.append(f"(cd {name} && ${{LAUNCH:-}} {job.program} -in {store.deck_name(job)} > {store.output_name(job)})")
+    write_atomically(store.root / "run-all.sh", "\n".join(lines) + "\n")
+    return list(written.values())
