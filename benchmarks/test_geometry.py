@@ -1,4 +1,4 @@
-"""Sweep of 10 000 amplitudes of a 20-atom mode to a bond report, against phonopy's modulation and ASE's neighbour list."""
+"""Ten thousand amplitudes of a 20-atom mode to a bond report, against phonopy and the neighbour list of ASE."""
 
 import numpy as np
 import pytest

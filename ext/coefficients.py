@@ -3,7 +3,7 @@
 Run it (``python ext/coefficients.py``, needs mpmath) and paste what it prints when an interval or a degree changes.
 """
 
-from mpmath import atan, atanh, cos, erfc, exp, matrix, mp, mpf, pi, polyval, sqrt, taylor
+from mpmath import atan, atanh, cos, erfc, exp, matrix, mp, mpf, pi, polyval, sqrt
 
 mp.dps = 60
 

@@ -65,7 +65,7 @@ def lorentzian(const double[::1] x, const double[:, ::1] y, const double[::1] ou
 
 def lorentzian_fast(const double[::1] x, const double[::1] y, const double[::1] out_x, const double[::1] hwhm,
                     bint at_source, bint continued, int levels, double[::1] nodes, double[::1] out, int threads):
-    """The same for one spectrum through a tree of 2^levels leaves; nodes holds NODE_DOUBLES per node, 2^(levels+1) − 1."""
+    """The same for one spectrum through a tree of 2^levels leaves; nodes: NODE_DOUBLES per node."""
     cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], j, i, left, right
     cdef int level
     cdef double total

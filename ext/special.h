@@ -55,6 +55,7 @@ static const double RESIDUE_POWERS[30] = {
 INLINED double polynomial(const double *powers, int terms, double x)
 {
     double value = powers[terms - 1];
+#pragma GCC unroll 32
     for (int k = terms - 2; k >= 0; k--) value = value * x + powers[k];
     return value;
 }

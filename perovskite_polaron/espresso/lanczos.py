@@ -39,9 +39,11 @@ def evaluate(
 ) -> CrossSection:
     """Return the cross-section at energy_eV (n,), counted from the Fermi energy in the file.
 
-    hwhm_eV: half width, one or one per energy. cut_occupied removes the states below the Fermi energy; within
-    cut_smooth_eV of it the spectrum is then a straight line, as in XSpectra (0: the exact spectrum).
-    terminator N continues each chain with the mean of its last N // 2 coefficients (XSpectra's xcheck_conv=N).
+    hwhm_eV: half width, one or one per energy. cut_occupied removes the states below the Fermi energy (Brouder et al.,
+    Phys. Rev. B 54, 7334 (1996)); within cut_smooth_eV of it the resolvent is then a cubic that joins both sides, with
+    slopes over one step of the energy grid, which is what XSpectra prints (0: the exact spectrum).
+    terminator N is XSpectra's xcheck_conv=N: the last two pairs of each chain are left out and the mean of the N // 2
+    before them continues it for ever. None ends each chain at its last vector, which shows the poles of a finite chain.
     k-points have equal weights, as on the full grid that XSpectra uses. An aligned spectrum needs no interpolation:
     evaluate at ``common_grid - shift``.
     Raises InputError for non-finite or non-positive input, or a terminator longer than a chain.
@@ -52,18 +54,20 @@ def evaluate(
         raise InputError("hwhm_eV is not positive: give a half width above zero")
     if not (np.isfinite(cut_smooth_eV) and cut_smooth_eV >= 0):
         raise InputError(f"cut_smooth_eV is {cut_smooth_eV}: give zero or a positive energy")
-    tail = 0
+    drop, tail = 0, 0
     if terminator is not None:
-        tail = terminator // 2
-        if terminator < 2 or tail > save.iterations.min():
+        drop, tail = 2, terminator // 2
+        longest = 2 * (int(save.iterations.min()) - drop)
+        if not 2 <= terminator <= longest:
             raise InputError(
-                f"terminator {terminator} averages {tail} coefficients but the shortest chain has "
-                f"{save.iterations.min()}: give a number from 2 to {2 * save.iterations.min()}"
+                f"terminator {terminator} averages {tail} coefficients before the last two, but the shortest chain has "
+                f"{save.iterations.min()}: give a number from 2 to {longest}"
             )
     spins, k = save.norms.shape
     # Each spin channel holds one electron per state: the weights of all k add to two, over both spins together.
     weights = save.norms.ravel() ** 2 * (2 / (k * spins))
-    chains = kernel.join(save.a, save.b, weights, list(np.repeat(range(spins), k)), tail)
+    a, b = ([x[: len(x) - drop] for x in rows] for rows in (save.a, save.b))
+    chains = kernel.join(a, b, weights, list(np.repeat(range(spins), k)), tail)
     fermi = save.fermi_energy_eV / RYDBERG_EV
     x = energy / RYDBERG_EV + fermi
     width = hwhm / RYDBERG_EV
@@ -72,13 +76,12 @@ def evaluate(
         near = np.abs(energy) < cut_smooth_eV
         result = kernel.cut_resolvent(chains, rays, fermi, x, width)
         if near.any():
-            h = cut_smooth_eV / RYDBERG_EV
+            step = max(float(np.ptp(energy)) / max(len(energy) - 1, 1), 1e-4)
+            at = np.array([-cut_smooth_eV - step, -cut_smooth_eV, cut_smooth_eV, cut_smooth_eV + step]) / RYDBERG_EV
             n = int(near.sum())
-            ends = kernel.cut_resolvent(
-                chains, rays, fermi, fermi + np.repeat([-h, h], n), np.tile(width[near], 2)
-            ).reshape(spins, 2, n)
-            part = (energy[near] / cut_smooth_eV + 1) / 2
-            result[:, near] = ends[:, 0] * (1 - part) + ends[:, 1] * part
+            ends = kernel.cut_resolvent(chains, rays, fermi, fermi + np.repeat(at, n), np.tile(width[near], 4)).reshape(spins, 4, n)
+            slopes = np.stack([ends[:, 1] - ends[:, 0], ends[:, 3] - ends[:, 2]]) * (2 * cut_smooth_eV / step)
+            result[:, near] = _hermite((energy[near] / cut_smooth_eV + 1) / 2, ends[:, 1], ends[:, 2], *slopes)
     else:
         result = kernel.resolvent(chains, x, width).imag
     photon = x + save.core_energy_eV / RYDBERG_EV
@@ -86,3 +89,14 @@ def evaluate(
     if spins == 1:
         return CrossSection(energy, sigma[0])
     return CrossSection(energy, sigma.sum(axis=0), sigma[0], sigma[1])
+
+
+def _hermite(
+    s: NDArray[np.float64], left: NDArray[np.float64], right: NDArray[np.float64], slope_left: NDArray[np.float64],
+    slope_right: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The cubic on [0, 1] with these end values and end slopes."""
+    return (
+        (1 + 2 * s) * (1 - s) ** 2 * left + s**2 * (3 - 2 * s) * right
+        + s * (1 - s) ** 2 * slope_left - s**2 * (1 - s) * slope_right
+    )

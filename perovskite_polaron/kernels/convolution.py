@@ -120,7 +120,9 @@ def exponential_gaussian(
     return (columns[0], columns[1], columns[2], columns[3]) if gradient else columns[0]
 
 
-def _spectrum(x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, ends: str, threads: int) -> tuple[Array, Array, Array]:
+def _spectrum(
+    x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, ends: str, threads: int
+) -> tuple[Array, Array, Array]:
     x = floats(x_in, "x_in", (None,))
     if len(x) < 2:
         raise InputError("x_in has one point: a spectrum needs at least two")

@@ -47,16 +47,16 @@ def join(
     """
     if len(a) == 0 or not len(a) == len(b) == len(groups):
         raise InputError(f"{len(a)} a, {len(b)} b and {len(groups)} groups do not match: give each chain all three")
-    a = [floats(x, "a", (None,)) for x in a]
-    b = [floats(y, "b", (len(x),)) for x, y in zip(a, b, strict=True)]
-    shortest = min(len(x) for x in a)
+    rows_a = [floats(x, "a", (None,)) for x in a]
+    rows_b = [floats(y, "b", (len(x),)) for x, y in zip(rows_a, b, strict=True)]
+    shortest = min(len(x) for x in rows_a)
     if not 0 <= tail <= shortest:
-        raise InputError(f"the terminator averages {tail} coefficients but the shortest chain has {shortest}: ask for fewer")
+        raise InputError(f"the terminator averages {tail} coefficients, the shortest chain has {shortest}: ask for fewer")
     if min(groups) < 0:
         raise InputError("a group is negative: number the groups from zero")
-    tails = np.array([[x[-tail:].mean(), y[-tail:].mean()] if tail else [0, 0] for x, y in zip(a, b, strict=True)])
+    tails = np.array([[x[-tail:].mean(), y[-tail:].mean()] if tail else [0, 0] for x, y in zip(rows_a, rows_b, strict=True)])
     return Chains(
-        np.concatenate(a), np.concatenate(b), np.cumsum([0, *map(len, a)], dtype=np.int64),
+        np.concatenate(rows_a), np.concatenate(rows_b), np.cumsum([0, *map(len, rows_a)], dtype=np.int64),
         floats(weights, "weights", (len(a),)), np.array(groups, dtype=np.int64),
         np.ascontiguousarray(tails[:, 0]), np.ascontiguousarray(tails[:, 1]),
     )

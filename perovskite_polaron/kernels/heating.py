@@ -1,0 +1,260 @@
+"""Door to the heating kernels: absorbed energy to temperature rise, one value or millions of draws.
+
+Energies are per formula unit (eV), so that the size of a nanocrystal does not enter the temperature: a nanocrystal of
+twice the volume absorbs twice as many photons.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import constants
+
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.kernels._core import floats, load
+
+Array = NDArray[np.float64]
+EV_PER_J_MOL = 1 / (constants.N_A * constants.e)
+BOLTZMANN_EV = constants.k / constants.e
+
+
+@dataclass(frozen=True, eq=False)
+class HeatTable:
+    """Enthalpy against temperature of one formula unit, made by dulong_petit, harmonic or tabulated.
+
+    knots (4, s): for each of s segments of linear heat capacity its first temperature (K), the enthalpy there (eV, zero
+    at the first), its first heat capacity (eV/K) and the slope of that (eV/K²); a transition at one temperature is a
+    segment of infinite heat capacity, the last segment has no end. guide, step_eV and walk speed up the search.
+    """
+
+    knots: Array
+    guide: NDArray[np.int64]
+    step_eV: float
+    walk: int
+
+    def enthalpy_eV(self, temperature_K: float) -> float:
+        """Enthalpy at a temperature, eV per formula unit, measured from the table's first temperature.
+
+        Raises InputError below the table; above, the last heat capacity goes on.
+        """
+        kelvin, enthalpy, first, ramp = self.knots
+        if not temperature_K >= kelvin[0]:
+            raise InputError(f"{temperature_K:g} K is below the heat-capacity table, which begins at {kelvin[0]:g} K")
+        # A transition at exactly this temperature has not happened yet.
+        k = max(0, int(np.searchsorted(kelvin, temperature_K, side="left")) - 1)
+        above = temperature_K - kelvin[k]
+        return float(enthalpy[k] + (above * (first[k] + ramp[k] * above / 2) if above else 0.0))
+
+
+def tabulated(
+    temperature_K: ArrayLike, capacity_J_mol_K: ArrayLike, latent: Sequence[tuple[float, float, float]] = ()
+) -> HeatTable:
+    """Return the enthalpy of a heat capacity that is linear between its points (at least two) and constant beyond.
+
+    temperature_K (n,) increases strictly; capacity_J_mol_K (n,) is positive, per mole of formula units. Each latent
+    heat is (begin K, end K, J/mol): spread evenly over its interval, or taken at one temperature when both are equal;
+    intervals lie inside or above the table and do not overlap.
+    Raises InputError for wrong shapes, NaN, unordered temperatures, or anything negative.
+    """
+    kelvin = floats(temperature_K, "temperature_K", (None,))
+    capacity = floats(capacity_J_mol_K, "capacity_J_mol_K", (len(kelvin),)) * EV_PER_J_MOL
+    if len(kelvin) < 2 or not np.all(np.diff(kelvin) > 0) or kelvin[0] < 0:
+        raise InputError("temperature_K must be at least two temperatures in K, increasing strictly from 0 or above")
+    if not np.all(capacity > 0):
+        raise InputError("capacity_J_mol_K must be positive: leave out temperatures without a measured value")
+    transitions = sorted(tuple(map(float, entry)) for entry in latent)
+    for (begin, end, heat), following in zip(transitions, [*transitions[1:], (np.inf,)], strict=False):
+        if not (kelvin[0] <= begin <= end <= following[0]) or not 0 <= heat < np.inf:
+            raise InputError(
+                f"latent heat {heat:g} J/mol from {begin:g} to {end:g} K: give begin <= end inside the table, intervals "
+                "that do not overlap, and a heat that is not negative"
+            )
+    cuts = np.unique(np.r_[kelvin, [edge for begin, end, _ in transitions for edge in (begin, end)]])
+    base = np.interp(cuts, kelvin, capacity)
+    segments: list[tuple[float, float, float, float]] = []
+    enthalpy = 0.0
+    for k, start in enumerate(cuts):
+        for begin, end, heat in transitions:
+            if begin == end == start and heat > 0:
+                segments.append((start, enthalpy, np.inf, 0.0))
+                enthalpy += heat * EV_PER_J_MOL
+        extra = sum(heat * EV_PER_J_MOL / (end - begin) for begin, end, heat in transitions if begin <= start < end)
+        width = cuts[k + 1] - start if k + 1 < len(cuts) else np.inf
+        ramp = (base[k + 1] - base[k]) / width if np.isfinite(width) else 0.0
+        segments.append((start, enthalpy, base[k] + extra, ramp))
+        enthalpy += width * (base[k] + extra + ramp * width / 2) if np.isfinite(width) else 0.0
+    return _with_guide(np.array(segments).T)
+
+
+def dulong_petit(atoms: int = 5, latent: Sequence[tuple[float, float, float]] = ()) -> HeatTable:
+    """Return the enthalpy of 3R per mole of atoms, the classical limit; latent as in tabulated."""
+    return tabulated([0.0, 1e4], [3 * constants.R * atoms] * 2, latent)
+
+
+def harmonic(
+    energy_meV: ArrayLike, weight: ArrayLike | None = None, latent: Sequence[tuple[float, float, float]] = ()
+) -> HeatTable:
+    """Return the enthalpy of independent harmonic modes, tabulated every 0.5 K up to 1500 K (and classical beyond).
+
+    energy_meV (n,) positive mode energies; weight (n,) how many modes per formula unit each stands for, in all three
+    times the number of atoms: without it the modes are those of one formula unit. The heat capacity is
+    k Σ w (x / 2 sinh(x/2))², x = E/kT; the table follows the exact enthalpy to about 1e-6. latent as in tabulated.
+    Raises InputError for energies that are not positive.
+    """
+    modes = floats(energy_meV, "energy_meV", (None,)) * 1e-3
+    weights = np.ones(len(modes)) if weight is None else floats(weight, "weight", (len(modes),))
+    if not (np.all(modes > 0) and np.all(weights >= 0) and weights.sum() > 0):
+        raise InputError("mode energies must be positive and weights not negative: leave out the acoustic modes at Γ")
+    kelvin = np.arange(5.0, 1500.25, 0.5)
+    half = np.minimum(modes / (2 * BOLTZMANN_EV * kelvin[:, None]), 300.0)
+    capacity = BOLTZMANN_EV / EV_PER_J_MOL * ((half / np.sinh(half)) ** 2 @ weights)
+    return tabulated(kelvin, capacity, latent)
+
+
+def temperature_rise(energy_eV: ArrayLike, start_K: float, table: HeatTable, threads: int = 1) -> Array:
+    """Return how far each energy (any shape, eV per formula unit, not negative) heats the crystal from start_K, in K.
+
+    The inverse of the table's enthalpy, exact on each segment. Raises InputError for negative energies, NaN, or a start
+    below the table. Bitwise independent of threads.
+    """
+    shape = np.shape(energy_eV)
+    energy = floats(np.ravel(energy_eV), "energy_eV", (None,))
+    if energy.min() < 0:
+        raise InputError("energy_eV is negative: absorbed energy only heats")
+    rise = np.empty(len(energy))
+    enthalpy = table.enthalpy_eV(start_K)
+    load("heating").temperature_rise(
+        energy, table.knots, table.guide, table.step_eV, table.walk, start_K, enthalpy, rise, _checked(threads)
+    )
+    return rise.reshape(shape)
+
+
+def absorbed_energy_eV(
+    fluence_mJ_cm2: ArrayLike, absorption_per_cm: ArrayLike, concentration_mg_mL: ArrayLike, molar_mass_g_mol: float,
+    depth_A: ArrayLike = 0.0,
+) -> Array:
+    """Return the energy one formula unit absorbs at a depth in the jet, eV (arguments broadcast).
+
+    F µ exp(−µ z) / n, µ the absorption coefficient of the suspension (natural logarithm, 1/cm), n its number density of
+    formula units, concentration / molar mass: Lambert–Beer, linear absorption. Depth 0 is the front face; with µ and
+    concentration of the solid (its density), it is the front face of a film. Raises InputError for negative input.
+    """
+    fluence, absorption, concentration, depth = _broadcast(
+        {"fluence_mJ_cm2": fluence_mJ_cm2, "absorption_per_cm": absorption_per_cm,
+         "concentration_mg_mL": concentration_mg_mL, "depth_A": depth_A}, may_vanish=("depth_A",))
+    shape = np.broadcast_shapes(*map(np.shape, (fluence_mJ_cm2, absorption_per_cm, concentration_mg_mL, depth_A)))
+    energy = _scale(molar_mass_g_mol) * fluence * absorption * np.exp(-absorption * depth * 1e-8) / concentration
+    return energy.reshape(shape)
+
+
+def heat(
+    fluence_mJ_cm2: ArrayLike, absorption_per_cm: ArrayLike, thickness_A: ArrayLike, concentration_mg_mL: ArrayLike,
+    size_A: ArrayLike, *, molar_mass_g_mol: float, formula_volume_A3: float, photon_energy_eV: float,
+    heat_fraction: float, start_K: float, table: HeatTable, threads: int = 1,
+) -> tuple[Array, Array]:
+    """Return the temperature rise (K) and the photons per nanocrystal of each draw, both (n,).
+
+    The five inputs are numbers or (n,) draws, all positive. Energy per formula unit, averaged over the jet:
+    F (1 − exp(−µ d)) M / (d c N_A); photons: that energy / hν × the formula units in a cube of edge size_A. heat_fraction
+    is the part of each photon that becomes heat: 1 − E_gap/hν before recombination, 1 after it; between 0 and 1.
+    A very large µ means that the jet absorbs everything. Bitwise independent of threads.
+    Raises InputError for wrong shapes, NaN, anything not positive, or a start below the table.
+    """
+    draws = _broadcast(
+        {"fluence_mJ_cm2": fluence_mJ_cm2, "absorption_per_cm": absorption_per_cm, "thickness_A": thickness_A,
+         "concentration_mg_mL": concentration_mg_mL, "size_A": size_A})
+    fluence, absorption, thickness, concentration, size = draws
+    for name, value in (("formula_volume_A3", formula_volume_A3), ("photon_energy_eV", photon_energy_eV)):
+        if not 0 < value < np.inf:
+            raise InputError(f"{name} is {value:g}: it must be positive")
+    if not 0 <= heat_fraction <= 1:
+        raise InputError(f"heat_fraction is {heat_fraction:g}: it is the part of a photon that heats, from 0 to 1")
+    rise, photons = np.empty(len(fluence)), np.empty(len(fluence))
+    # The kernel takes µ and d in inverse units of each other: 1/cm and cm.
+    load("heating").heat(
+        fluence, absorption, thickness * 1e-8, concentration, size, _scale(molar_mass_g_mol), heat_fraction,
+        1 / (formula_volume_A3 * photon_energy_eV), table.knots, table.guide, table.step_eV, table.walk, start_K,
+        table.enthalpy_eV(start_K), rise, photons, _checked(threads),
+    )
+    return rise, photons
+
+
+def cooling(
+    rise_K: ArrayLike, time_ps: ArrayLike, lifetime_ps: float, *, second_lifetime_ps: float = np.inf,
+    fraction: float = 1.0, threads: int = 1,
+) -> Array:
+    """Return what is left of each rise (n,) at each time (m,), (n, m) in K; a single rise gives (m,).
+
+    rise (f exp(−t/τ) + (1 − f) exp(−t/τ2)): Newton's law with f = 1, else two channels (surface, then solvent).
+    Raises InputError for negative times, lifetimes that are not positive, or a fraction outside 0 to 1.
+    """
+    rise = floats(np.atleast_1d(rise_K), "rise_K", (None,))
+    time = floats(time_ps, "time_ps", (None,))
+    if time.min() < 0:
+        raise InputError("time_ps is negative: cooling begins at the pulse, time zero")
+    if not (lifetime_ps > 0 and second_lifetime_ps > 0 and 0 <= fraction <= 1):
+        raise InputError("cooling needs positive lifetimes and a fraction between 0 and 1")
+    out = np.empty((len(rise), len(time)))
+    load("heating").cooling(rise, time, lifetime_ps, second_lifetime_ps, fraction, out, _checked(threads))
+    return out if np.ndim(rise_K) else out[0]
+
+
+def draw(uncertain: Mapping[str, tuple[float, float]], count: int, seed: int) -> dict[str, Array]:
+    """Return count draws of each named quantity, normal with (mean, sigma) and cut off at zero.
+
+    Quantity i has a counter-based stream of its own, and draw k uses that stream's k-th number: neither count nor the
+    other quantities change it. Raises InputError for means that are not positive or negative sigmas.
+    """
+    from scipy.special import ndtr, ndtri
+
+    draws = {}
+    for name, (mean, sigma) in uncertain.items():
+        if not (0 < mean < np.inf and 0 <= sigma < np.inf):
+            raise InputError(f"{name} is {mean:g} ± {sigma:g}: give a positive mean and a sigma that is not negative")
+        stream = np.random.SeedSequence(seed, spawn_key=tuple(name.encode()))
+        uniform = np.random.Generator(np.random.Philox(stream)).random(count)
+        # Half a step off zero, so that no draw is infinite.
+        below = ndtr(-mean / sigma) if sigma else 0.0
+        draws[name] = mean + sigma * ndtri(below + (1 - below) * (uniform + 2.0**-54)) if sigma else np.full(count, mean)
+    return draws
+
+
+def _scale(molar_mass_g_mol: float) -> float:
+    """eV per formula unit from mJ/cm² × 1/cm ÷ mg/mL."""
+    if not 0 < molar_mass_g_mol < np.inf:
+        raise InputError(f"molar_mass_g_mol is {molar_mass_g_mol:g}: it must be positive")
+    return 1e-3 * molar_mass_g_mol / 1e-3 * EV_PER_J_MOL
+
+
+def _broadcast(values: Mapping[str, ArrayLike], may_vanish: tuple[str, ...] = ()) -> list[Array]:
+    """One-dimensional contiguous arrays of one length, each positive."""
+    arrays = []
+    for name, value in values.items():
+        array = floats(np.ravel(value), name, (None,))
+        if array.min() < 0 or (array.min() == 0 and name not in may_vanish):
+            raise InputError(f"{name} must be positive: the smallest is {array.min():g}")
+        arrays.append(array.reshape(np.shape(value)))
+    try:
+        return [np.ascontiguousarray(array.ravel()) for array in np.broadcast_arrays(*arrays)]
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(values, arrays, strict=True))
+        raise InputError(f"these do not broadcast together: {shapes}; pass numbers or arrays of one length") from None
+
+
+def _with_guide(knots: Array) -> HeatTable:
+    """The search table: for each step of enthalpy the segment its start lies in."""
+    enthalpy = knots[1]
+    guides = max(1, min(65536, 8 * len(enthalpy)))
+    step = float(enthalpy[-1] / guides) or 1.0
+    guide = np.searchsorted(enthalpy, step * np.arange(guides + 1) * (1 - 1e-12), side="right") - 1
+    walk = int(np.max(np.diff(np.r_[guide, len(enthalpy) - 1]))) + 1
+    for array in (knots, guide):
+        array.setflags(write=False)
+    return HeatTable(np.ascontiguousarray(knots), np.ascontiguousarray(guide, dtype=np.int64), step, walk)
+
+
+def _checked(threads: int) -> int:
+    if threads < 1:
+        raise InputError(f"threads is {threads}: give 1 or more")
+    return threads
