@@ -21,6 +21,9 @@ VERBS = {
     "status": "say how far a study has come",
     "spectra": "align, weight, average and subtract the spectra of a study",
     "lanczos": "evaluate one XSpectra save file on any grid and width",
+    "kinetics": "fit pump-probe traces with shared lifetimes",
+    "cparam": "compute the comparison parameter of transients",
+    "heat": "estimate how hot a pump pulse can make nanocrystals",
 }
 
 
