@@ -237,6 +237,11 @@ def _result(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> Kin
     lifetimes, sigma, t0 = model.unpack(theta)
     error = np.sqrt(np.diag(covariance))
     k = model.components
+    for value, relative in zip(lifetimes, error[:k], strict=True):
+        if relative > 2:
+            raise ComputationError(
+                f"the data do not fix the lifetime of {value:.3g} ps (its error is {relative:.2g} times itself); fit fewer components"
+            )
     fractions, fraction_errors = [], []
     for i, amplitude in enumerate(amplitudes):
         part = slice(n_theta + i * width, n_theta + (i + 1) * width)
