@@ -41,7 +41,7 @@ bench: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint ext
+	PATH=$(BIN):$$PATH cython-lint ext
 
 clean:
 	rm -rf build dist *.egg-info perovskite_polaron/_ext .pytest_cache .mypy_cache .ruff_cache

@@ -40,14 +40,18 @@ def replace_atomically(path: str | os.PathLike[str], write: Callable[[Path], obj
         handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise ComputationError(f"{path} cannot be written: {error.strerror}; free the disk or choose another folder") from None
+        raise ComputationError(
+            f"{path} cannot be written: {error.strerror}; free the disk or choose another folder"
+        ) from None
     temporary = Path(name)
     try:
         write(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise ComputationError(f"{path} was not written: {error.strerror or error}; free the disk or choose another folder") from None
+        raise ComputationError(
+            f"{path} was not written: {error.strerror or error}; free the disk or choose another folder"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
     return path

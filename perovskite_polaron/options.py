@@ -41,7 +41,8 @@ def fill(cls: type[T], table: Mapping[str, Any], where: str, problems: list[str]
             continue
         values[key] = converted
     missing = [
-        name for name, f in fields.items()
+        name
+        for name, f in fields.items()
         if name not in table and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     ]
     problems.extend(f"{where}: {name} is missing" for name in missing)
@@ -62,7 +63,11 @@ def _convert(hint: Any, value: Any) -> Any:
         converted = tuple(_convert(a, v) for a, v in zip(inner, value, strict=True))
         return None if None in converted else converted
     if hint is float:
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+        return (
+            float(value)
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            else None
+        )
     if hint is int:
         return value if isinstance(value, int) and not isinstance(value, bool) else None
     if origin is not None:
@@ -74,7 +79,9 @@ def _outside(limits: Mapping[str, Any], value: Any) -> str:
     if limits.get("choices") and value not in limits["choices"]:
         return f"is not one of {', '.join(limits['choices'])}"
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, int | float) and not limits.get("low", -math.inf) <= number <= limits.get("high", math.inf):
+        if isinstance(number, int | float) and not limits.get("low", -math.inf) <= number <= limits.get(
+            "high", math.inf
+        ):
             return f"is outside {limits['low']:g} to {limits['high']:g}"
     return ""
 
@@ -85,5 +92,9 @@ def _describe(hint: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_describe(a) for a in args if a is not type(None))
     if origin is tuple:
-        return f"a list of {names[args[0]].split(' ', 1)[-1]}s" if args[-1] is Ellipsis else f"a list of {len(args)} values"
+        return (
+            f"a list of {names[args[0]].split(' ', 1)[-1]}s"
+            if args[-1] is Ellipsis
+            else f"a list of {len(args)} values"
+        )
     return names.get(hint, "a table")

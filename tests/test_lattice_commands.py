@@ -1,13 +1,8 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from perovskite_polaron.cli.main import main
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def run(capsys, *arguments, status=0):
@@ -18,13 +13,6 @@ def run(capsys, *arguments, status=0):
         assert len(err.splitlines()) == 1
         return err
     return json.loads(out) if "--json" in arguments else out
-
-
-@pytest.mark.parametrize("script", ["generate_structures", "amplitude_sweep", "bond_report"])
-def test_examples_run(script, tmp_path):
-    done = subprocess.run([sys.executable, EXAMPLES / f"{script}.py"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "Å" in done.stdout
 
 
 def test_distort_then_bonds_from_files(capsys, tmp_path):

@@ -40,7 +40,14 @@ def run(args: argparse.Namespace) -> int:
         except PolaronError:
             rows.append((program, "", INSTALL_HINT, False))
     launcher = shutil.which("mpirun")
-    rows.append(("mpirun", "found" if launcher else "", launcher or "install Open MPI (apt install openmpi-bin)", launcher is not None))
+    rows.append(
+        (
+            "mpirun",
+            "found" if launcher else "",
+            launcher or "install Open MPI (apt install openmpi-bin)",
+            launcher is not None,
+        )
+    )
     for package in _PACKAGES:
         rows.append((package, *_package(package, f"pip install {package}"), True))
     for package, extra in _OPTIONAL.items():
@@ -48,7 +55,14 @@ def run(args: argparse.Namespace) -> int:
     rows.append(("pseudopotential cache", "", str(cache_folder()), True))
     missing = [name for name, _, _, fine in rows if not fine]
     if args.json:
-        print(json.dumps({"components": {n: {"version": v, "where": w, "usable": ok} for n, v, w, ok in rows}, "missing": missing}))
+        print(
+            json.dumps(
+                {
+                    "components": {n: {"version": v, "where": w, "usable": ok} for n, v, w, ok in rows},
+                    "missing": missing,
+                }
+            )
+        )
     else:
         for name, version, where, fine in rows:
             print(f"{'ok' if fine else 'MISSING':8} {name:28} {version:12} {where}")

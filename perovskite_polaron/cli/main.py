@@ -21,6 +21,7 @@ VERBS = {
     "status": "say how far a study has come",
     "spectra": "align, weight, average and subtract the spectra of a study",
     "lanczos": "evaluate one XSpectra save file on any grid and width",
+    "compare": "find which scenario a measured transient supports, and how strongly",
     "kinetics": "fit pump-probe traces with shared lifetimes",
     "cparam": "compute the comparison parameter of transients",
     "heat": "estimate how hot a pump pulse can make nanocrystals",
@@ -37,7 +38,9 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for name, description in VERBS.items():
         sub = verbs.add_parser(
-            name, help=description, description=description[0].upper() + description[1:] + ".",
+            name,
+            help=description,
+            description=description[0].upper() + description[1:] + ".",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name == verb:
@@ -76,3 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (head, less) left: not an error, but Python would complain when closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,7 +2,11 @@
 
 import argparse
 
-EXAMPLE = "  polaron prepare examples/cspbbr3.toml\n  sh examples/cspbbr3-results/run-all.sh     # here or on another machine\n  polaron run examples/cspbbr3.toml          # takes in what was run"
+EXAMPLE = (
+    "  polaron prepare examples/cspbbr3.toml\n"
+    "  sh examples/cspbbr3-results/run-all.sh     # here or on another machine\n"
+    "  polaron run examples/cspbbr3.toml          # takes in what was run"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,9 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--core-hole", choices=("1s",), help="take an electron out of this level")
     parser.add_argument("--half", action="store_true", help="take out half an electron instead of a whole one")
     parser.add_argument("--recipe", metavar="FILE.toml", help="generation parameters (default: the built-in ones)")
-    parser.add_argument("--check", metavar="FILE.UPF", help="do not make a set: check this file for use as a K-edge absorber")
-    parser.add_argument("--no-box", action="store_true", help="skip the plane-wave check of the atom in a box (half a minute)")
-    parser.add_argument("--out", metavar="FILE.UPF", help="write the set here too (it is kept in the cache in any case)")
+    parser.add_argument(
+        "--check", metavar="FILE.UPF", help="do not make a set: check this file for use as a K-edge absorber"
+    )
+    parser.add_argument(
+        "--no-box", action="store_true", help="skip the plane-wave check of the atom in a box (half a minute)"
+    )
+    parser.add_argument(
+        "--out", metavar="FILE.UPF", help="write the set here too (it is kept in the cache in any case)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -48,10 +54,20 @@ def run(args: argparse.Namespace) -> None:
     if args.out:
         write_atomically(args.out, pseudo.path.read_bytes())
     record = {
-        "path": args.out or str(pseudo.path), "element": pseudo.element, "kind": pseudo.kind, "z_valence": pseudo.z_valence,
-        "sha256": pseudo.digest, "core_orbitals": [o.label for o in pseudo.core_orbitals],
-        "partial_waves": [{"label": w.label, "ratio_at_cutoff": w.ratio_at_cutoff, "charge_difference": w.charge_difference} for w in waves],
-        "levels": [{"label": v.label, "all_electron_eV": v.all_electron_eV, "plane_wave_eV": v.plane_wave_eV} for v in box or ()],
+        "path": args.out or str(pseudo.path),
+        "element": pseudo.element,
+        "kind": pseudo.kind,
+        "z_valence": pseudo.z_valence,
+        "sha256": pseudo.digest,
+        "core_orbitals": [o.label for o in pseudo.core_orbitals],
+        "partial_waves": [
+            {"label": w.label, "ratio_at_cutoff": w.ratio_at_cutoff, "charge_difference": w.charge_difference}
+            for w in waves
+        ],
+        "levels": [
+            {"label": v.label, "all_electron_eV": v.all_electron_eV, "plane_wave_eV": v.plane_wave_eV}
+            for v in box or ()
+        ],
     }
     if args.json:
         print(json.dumps(record))

@@ -11,8 +11,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     parser.add_argument("study", metavar="STUDY.toml", help="study file")
     parser.add_argument("--dry-run", action="store_true", help="list the jobs and what is already done, start nothing")
-    parser.add_argument("--ranks", type=int, metavar="N", help="MPI processes of one job (default: the study's, else all cores)")
-    parser.add_argument("--jobs", type=int, metavar="N", help="jobs at once (default: the study's, else as many as fit)")
+    parser.add_argument(
+        "--ranks", type=int, metavar="N", help="MPI processes of one job (default: the study's, else all cores)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="jobs at once (default: the study's, else as many as fit)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,7 +50,10 @@ def run(args: argparse.Namespace) -> int:
     at_once = args.jobs or study.run.jobs_at_once or max(1, cores // ranks)
     record_study(study, structures, store)
     progress = Progress(jobs, done)
-    print(f"{len(jobs)} jobs, {len(done)} done, {at_once} at once on {ranks} rank(s) each; results in {store.root}", file=sys.stderr)
+    print(
+        f"{len(jobs)} jobs, {len(done)} done, {at_once} at once on {ranks} rank(s) each; results in {store.root}",
+        file=sys.stderr,
+    )
     run_jobs(jobs, store, ranks=ranks, jobs_at_once=at_once, report=progress)
     print(f"all {len(jobs)} jobs are done; next: polaron spectra {args.study}", file=sys.stderr)
     return 0

@@ -15,7 +15,9 @@ from pathlib import Path
 from perovskite_polaron.errors import ComputationError, MissingProgramError
 
 PROGRAMS = ("pw.x", "xspectra.x", "ld1.x")
-INSTALL_HINT = "install Quantum ESPRESSO (Debian, Ubuntu: apt install quantum-espresso) or set POLARON_ESPRESSO_BIN to its folder"
+INSTALL_HINT = (
+    "install Quantum ESPRESSO (Debian, Ubuntu: apt install quantum-espresso) or set POLARON_ESPRESSO_BIN to its folder"
+)
 _POLL_SECONDS = 0.2
 
 
@@ -39,8 +41,14 @@ def program_version(name: str) -> str:
     with tempfile.TemporaryDirectory(prefix="polaron-version-") as folder:
         try:
             output = subprocess.run(
-                [program], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=environment(),
-                cwd=folder, check=False,
+                [program],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                env=environment(),
+                cwd=folder,
+                check=False,
             ).stdout
         except subprocess.TimeoutExpired:
             return "unknown"
@@ -69,7 +77,9 @@ def mpi_command(name: str, ranks: int, pools: int = 1) -> list[str]:
         return [program]
     launcher = shutil.which("mpirun")
     if launcher is None:
-        raise MissingProgramError("mpirun was not found in PATH: install Open MPI (apt install openmpi-bin) or set ranks = 1")
+        raise MissingProgramError(
+            "mpirun was not found in PATH: install Open MPI (apt install openmpi-bin) or set ranks = 1"
+        )
     return [launcher, "-np", str(ranks), program, "-nk", str(pools)]
 
 
@@ -80,22 +90,35 @@ def _die_with_parent() -> None:
 
 
 def run_program(
-    command: Sequence[str], deck: Path, output: Path, *, done: str = "JOB DONE", keep_open: Sequence[int] = (),
+    command: Sequence[str],
+    deck: Path,
+    output: Path,
+    *,
+    done: str = "JOB DONE",
+    keep_open: Sequence[int] = (),
     on_poll: Callable[[Path], None] | None = None,
 ) -> float:
     """Run a program on an input file and return its wall time in seconds.
 
-    deck and output are files of one folder, which is also the working directory. done: what the program prints when it has finished well. keep_open: file descriptors that the
-    program inherits (a lock then lasts as long as the program, even if we are killed). on_poll is called with the
-    output path a few times a second. On any exception here, Ctrl-C included, the program and its ranks are ended.
+    deck and output are files of one folder, which is also the working directory. done: what the program prints when
+    it has finished well. keep_open: file descriptors that the program inherits (a lock then lasts as long as the
+    program, even if we are killed). on_poll is called with the output path a few times a second. On any exception
+    here, Ctrl-C included, the program and its ranks are ended.
     Raises ComputationError with the program's own message when it fails.
     """
     start = time.monotonic()
     errors = output.with_suffix(".err")
     with open(deck, "rb") as stdin, open(output, "wb") as stdout, open(errors, "wb") as stderr:
         process = subprocess.Popen(
-            command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=deck.parent, env=environment(),
-            start_new_session=True, pass_fds=tuple(keep_open), preexec_fn=_die_with_parent,
+            command,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=deck.parent,
+            env=environment(),
+            start_new_session=True,
+            pass_fds=tuple(keep_open),
+            preexec_fn=_die_with_parent,
         )
         try:
             while True:

@@ -93,7 +93,8 @@ def ld1_deck(recipe: Recipe, hole: str = "none") -> str:
         f"  config='{core} {recipe.valence}'",
         "/",
         "&inputp",
-        f"  file_pseudopw='set.UPF', author='perovskite_polaron', lgipaw_reconstruction={_fortran(bool(recipe.gipaw))}, zval={z_valence:g},",
+        "  file_pseudopw='set.UPF', author='perovskite_polaron', "
+        f"lgipaw_reconstruction={_fortran(bool(recipe.gipaw))}, zval={z_valence:g},",
         "  " + ", ".join(f"{key}={_fortran(value)}" for key, value in recipe.inputp.items()),
         "/",
         *_table(recipe.channels),
@@ -115,7 +116,9 @@ def _table(rows: tuple[tuple[Any, ...], ...]) -> list[str]:
 
 def cache_folder() -> Path:
     """Return the folder of generated sets: POLARON_CACHE, else the user's cache directory."""
-    base = os.environ.get("POLARON_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polaron"
+    base = (
+        os.environ.get("POLARON_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polaron"
+    )
     return Path(base) / "pseudo"
 
 
@@ -163,7 +166,9 @@ def read_levels(ld1_output: str) -> tuple[Level, ...]:
     """Return the levels that ld1.x compares between the all-electron and the pseudo atom, bound ones first."""
     comparison = ld1_output.partition("e AE (Ry)")[2]
     rows = re.findall(
-        r"^\s+\d+\s+\d+\s+(\d[A-Z])\s+\d\(\s*([-\d.]+)\)\s+(-?[\d.]+)\s+(-?[\d.]+)\s+-?[\d.]+\s*$", comparison, re.MULTILINE
+        r"^\s+\d+\s+\d+\s+(\d[A-Z])\s+\d\(\s*([-\d.]+)\)\s+(-?[\d.]+)\s+(-?[\d.]+)\s+-?[\d.]+\s*$",
+        comparison,
+        re.MULTILINE,
     )
     return tuple(Level(label, float(occ), float(ae), float(ps)) for label, occ, ae, ps in rows)
 

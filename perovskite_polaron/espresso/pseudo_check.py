@@ -28,7 +28,9 @@ class PartialWaveCheck:
     charge_difference: float
 
 
-def check_partial_waves(pseudo: Pseudopotential, channel: int = 1, tolerance: float = 0.05) -> tuple[PartialWaveCheck, ...]:
+def check_partial_waves(
+    pseudo: Pseudopotential, channel: int = 1, tolerance: float = 0.05
+) -> tuple[PartialWaveCheck, ...]:
     """Compare the GIPAW partial waves with the all-electron ones; refuse a bad match in the absorbed channel.
 
     The matrix element of the absorption is taken with the all-electron wave scaled to the pseudo one, so a mismatch at
@@ -58,7 +60,10 @@ class BoxLevel:
 
 
 def check_levels_in_box(
-    pseudo: Pseudopotential, levels: tuple[Level, ...], cutoffs_Ry: tuple[float, float], box_A: float = 12.0,
+    pseudo: Pseudopotential,
+    levels: tuple[Level, ...],
+    cutoffs_Ry: tuple[float, float],
+    box_A: float = 12.0,
     tolerance_eV: float = 0.1,
 ) -> tuple[BoxLevel, ...]:
     """Compute the atom in a periodic box with pw.x and compare its levels with the all-electron atom.
@@ -72,8 +77,14 @@ def check_levels_in_box(
     electrons = sum(v.occupation for v in occupied)
     atom = Crystal(np.eye(3) * box_A, (pseudo.element,), np.zeros((1, 3)), f"{pseudo.element} in a box")
     settings = PwSettings(
-        ecutwfc_Ry=cutoffs_Ry[0], ecutrho_Ry=cutoffs_Ry[1], kpoints=(1, 1, 1), kpoint_shift=(0, 0, 0), conv_thr_Ry=1e-6,
-        occupations="smearing", degauss_Ry=0.005, system={"nbnd": count + 4},
+        ecutwfc_Ry=cutoffs_Ry[0],
+        ecutrho_Ry=cutoffs_Ry[1],
+        kpoints=(1, 1, 1),
+        kpoint_shift=(0, 0, 0),
+        conv_thr_Ry=1e-6,
+        occupations="smearing",
+        degauss_Ry=0.005,
+        system={"nbnd": count + 4},
     )
     name = f"{pseudo.element}.UPF"
     deck = pw_deck(atom, {pseudo.element: name}, settings, electrons=electrons, charge=pseudo.z_valence - electrons)

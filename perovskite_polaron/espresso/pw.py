@@ -50,8 +50,13 @@ def kpoint_count(settings: PwSettings) -> int:
 
 
 def pw_deck(
-    crystal: Crystal, pseudos: Mapping[str, str], settings: PwSettings, *, electrons: float,
-    absorber: int | None = None, charge: float = 0.0,
+    crystal: Crystal,
+    pseudos: Mapping[str, str],
+    settings: PwSettings,
+    *,
+    electrons: float,
+    absorber: int | None = None,
+    charge: float = 0.0,
 ) -> str:
     """Return the pw.x input of one self-consistent calculation.
 
@@ -67,25 +72,45 @@ def pw_deck(
     if occupations == "auto":
         occupations = "fixed" if abs(electrons / 2 - round(electrons / 2)) < 1e-9 else "smearing"
     system: dict[str, Any] = {
-        "ibrav": 0, "nat": len(crystal), "ntyp": len(pseudos), "ecutwfc": settings.ecutwfc_Ry,
-        "ecutrho": settings.ecutrho_Ry, "tot_charge": charge, "occupations": occupations,
+        "ibrav": 0,
+        "nat": len(crystal),
+        "ntyp": len(pseudos),
+        "ecutwfc": settings.ecutwfc_Ry,
+        "ecutrho": settings.ecutrho_Ry,
+        "tot_charge": charge,
+        "occupations": occupations,
     }
     if occupations == "smearing":
         system |= {"smearing": "gaussian", "degauss": settings.degauss_Ry}
     blocks = [
-        _namelist("control", {
-            "calculation": "scf", "prefix": PREFIX, "outdir": OUTDIR, "pseudo_dir": "pseudo", "disk_io": "low",
-        }),
+        _namelist(
+            "control",
+            {
+                "calculation": "scf",
+                "prefix": PREFIX,
+                "outdir": OUTDIR,
+                "pseudo_dir": "pseudo",
+                "disk_io": "low",
+            },
+        ),
         _namelist("system", system | dict(settings.system)),
-        _namelist("electrons", {
-            "conv_thr": settings.conv_thr_Ry, "mixing_beta": settings.mixing_beta, **settings.electrons,
-        }),
+        _namelist(
+            "electrons",
+            {
+                "conv_thr": settings.conv_thr_Ry,
+                "mixing_beta": settings.mixing_beta,
+                **settings.electrons,
+            },
+        ),
         "ATOMIC_SPECIES",
         *(f"{label} {_mass(label, crystal)} {name}" for label, name in pseudos.items()),
         "CELL_PARAMETERS angstrom",
         *(" ".join(f"{x:.12f}" for x in row) for row in crystal.lattice_A),
         "ATOMIC_POSITIONS crystal",
-        *(f"{label} " + " ".join(f"{x:.12f}" for x in row) for label, row in zip(labels, crystal.positions, strict=True)),
+        *(
+            f"{label} " + " ".join(f"{x:.12f}" for x in row)
+            for label, row in zip(labels, crystal.positions, strict=True)
+        ),
         "K_POINTS automatic",
         " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift))),
     ]

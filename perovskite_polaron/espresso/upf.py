@@ -98,18 +98,32 @@ def _read_v2(path: Path, text: str) -> Pseudopotential:
         raise InputError(f"{path} has no section PP_HEADER: it is truncated or not a UPF file; get it again")
     attributes = _attributes(header[1])
     core, waves = [], []
-    for opening, body in re.findall(r"<PP_GIPAW_CORE_ORBITAL\.\d+\s([^>]*)>(.*?)</PP_GIPAW_CORE_ORBITAL", text, re.DOTALL):
+    for opening, body in re.findall(
+        r"<PP_GIPAW_CORE_ORBITAL\.\d+\s([^>]*)>(.*?)</PP_GIPAW_CORE_ORBITAL", text, re.DOTALL
+    ):
         at = _attributes(opening)
         core.append(Orbital(at["label"].upper(), round(float(at["l"])), _numbers(body)))
     for opening, body in re.findall(r"<PP_GIPAW_ORBITAL\.\d+\s([^>]*)>(.*?)</PP_GIPAW_ORBITAL\.", text, re.DOTALL):
         at = _attributes(opening)
-        waves.append(PartialWave(
-            at["label"].upper(), round(float(at["l"])), _numbers(_section(body, "PP_GIPAW_WFS_AE", path)),
-            _numbers(_section(body, "PP_GIPAW_WFS_PS", path)), float(at["cutoff_radius"]),
-        ))
+        waves.append(
+            PartialWave(
+                at["label"].upper(),
+                round(float(at["l"])),
+                _numbers(_section(body, "PP_GIPAW_WFS_AE", path)),
+                _numbers(_section(body, "PP_GIPAW_WFS_PS", path)),
+                float(at["cutoff_radius"]),
+            )
+        )
     return Pseudopotential(
-        path, 2, attributes["element"], attributes["pseudo_type"], float(attributes["z_valence"]),
-        attributes.get("functional", ""), _numbers(_section(text, "PP_R", path)), tuple(core), tuple(waves),
+        path,
+        2,
+        attributes["element"],
+        attributes["pseudo_type"],
+        float(attributes["z_valence"]),
+        attributes.get("functional", ""),
+        _numbers(_section(text, "PP_R", path)),
+        tuple(core),
+        tuple(waves),
         "<PP_GIPAW " in text or "<PP_GIPAW>" in text,
     )
 
@@ -130,12 +144,20 @@ def _read_v1(path: Path, text: str) -> Pseudopotential:
         head, numbers = body.strip().split("\n", 1)
         pseudo.append((float(head.split()[0]), _numbers(numbers)))
     waves = tuple(
-        PartialWave(label, l, ae, ps, cutoff)
-        for (label, l), ae, (cutoff, ps) in zip(names, all_electron, pseudo, strict=True)
+        PartialWave(label, moment, ae, ps, cutoff)
+        for (label, moment), ae, (cutoff, ps) in zip(names, all_electron, pseudo, strict=True)
     )
     return Pseudopotential(
-        path, 1, lines[1][0], lines[2][0], float(lines[5][0]), " ".join(lines[4][:4]),
-        _numbers(_section(text, "PP_R", path)), tuple(core), waves, "<PP_GIPAW_RECONSTRUCTION_DATA>" in text,
+        path,
+        1,
+        lines[1][0],
+        lines[2][0],
+        float(lines[5][0]),
+        " ".join(lines[4][:4]),
+        _numbers(_section(text, "PP_R", path)),
+        tuple(core),
+        waves,
+        "<PP_GIPAW_RECONSTRUCTION_DATA>" in text,
     )
 
 

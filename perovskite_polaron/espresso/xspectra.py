@@ -43,18 +43,34 @@ def xspectra_deck(settings: XspectraSettings, *, polarisation: str, absorber_spe
     vector = POLARISATIONS[polarisation]
     low, high = settings.energy_range_eV
     inputs = {
-        "calculation": "xanes_dipole", "prefix": PREFIX, "outdir": OUTDIR, "xonly_plot": False,
-        "xniter": settings.max_iterations, "xcheck_conv": settings.check_every, "xerror": settings.relative_error,
-        "xcoordcrys": False, "xepsilon(1)": vector[0], "xepsilon(2)": vector[1], "xepsilon(3)": vector[2],
-        "xiabs": absorber_species, "x_save_file": SAVE_FILE,
+        "calculation": "xanes_dipole",
+        "prefix": PREFIX,
+        "outdir": OUTDIR,
+        "xonly_plot": False,
+        "xniter": settings.max_iterations,
+        "xcheck_conv": settings.check_every,
+        "xerror": settings.relative_error,
+        "xcoordcrys": False,
+        "xepsilon(1)": vector[0],
+        "xepsilon(2)": vector[1],
+        "xepsilon(3)": vector[2],
+        "xiabs": absorber_species,
+        "x_save_file": SAVE_FILE,
     }
     plot = {
-        "xnepoint": 701, "xgamma": settings.check_hwhm_eV, "xemin": low, "xemax": high,
-        "terminator": True, "cut_occ_states": False,
+        "xnepoint": 701,
+        "xgamma": settings.check_hwhm_eV,
+        "xemin": low,
+        "xemax": high,
+        "terminator": True,
+        "cut_occ_states": False,
     }
     lines = []
     for name, values in (
-        ("input_xspectra", inputs), ("plot", plot), ("pseudos", {"filecore": CORE_FILE, "r_paw(1)": cutoff_bohr}), ("cut_occ", {}),
+        ("input_xspectra", inputs),
+        ("plot", plot),
+        ("pseudos", {"filecore": CORE_FILE, "r_paw(1)": cutoff_bohr}),
+        ("cut_occ", {}),
     ):
         lines += [f"&{name}", *(f"  {key} = {fortran(value)}" for key, value in values.items()), "/"]
     return "\n".join([*lines, " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift)))]) + "\n"

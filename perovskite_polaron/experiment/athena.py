@@ -21,12 +21,11 @@ def read_athena_tables(path: str | os.PathLike[str]) -> tuple[Table, ...]:
     if not Path(path).is_file():
         raise InputError(f"{path} does not exist: give the path of an Athena project")
     try:
-        from larch.io.athena_project import AthenaProject
+        from larch.io import read_athena
     except ImportError:
         raise MissingExtraError("xraylarch", "athena") from None
     try:
-        project = AthenaProject(str(path))
-        project.read(do_preedge=False, do_bkg=False, do_fft=False)
+        project = read_athena(str(path), do_preedge=False, do_bkg=False, do_fft=False)
         groups = [(name, group) for name, group in project.groups.items()]
     except Exception as error:  # larch lets any of its parsing errors through
         raise InputError(f"{path} cannot be read as an Athena project: {error}; check that the file is whole") from None

@@ -33,7 +33,8 @@ def floats(value: ArrayLike, name: str, shape: tuple[int | None, ...], *, empty:
     except (TypeError, ValueError):
         raise InputError(f"{name} is not an array of real numbers: pass numbers of shape {_describe(shape)}") from None
     array = array.reshape(np.shape(value))
-    if array.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
+    sizes: tuple[int, ...] = array.shape
+    if len(sizes) != len(shape) or any(n not in (None, size) for n, size in zip(shape, sizes, strict=True)):
         raise InputError(f"{name} has shape {array.shape}: pass an array of shape {_describe(shape)}")
     if array.size == 0 and not empty:
         raise InputError(f"{name} is empty: pass at least one value")

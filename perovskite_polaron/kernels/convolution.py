@@ -138,7 +138,7 @@ def _spectrum(
 
 def _widths(value: ArrayLike, name: str, count: int) -> Array:
     """One positive width per point; a single number stands for all of them."""
-    widths = floats(value, name, (count,)) if np.ndim(value) else np.full(count, floats([value], name, (1,))[0])
+    widths = floats(value, name, (count,)) if np.ndim(value) else np.full(count, floats(np.reshape(value, (1,)), name, (1,))[0])
     # Squares of widths must neither vanish nor overflow.
     if not np.all((widths > 1e-100) & (widths < 1e100)):
         raise InputError(f"{name} must be positive (and below 1e100): the smallest is {widths.min():g}")

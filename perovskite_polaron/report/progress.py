@@ -33,7 +33,9 @@ class Progress:
         elif event.what == "finished":
             self._done[digest] = event.seconds
             took = f"{_clock(event.seconds)}" if event.seconds else "found finished"
-            self._line(f"[{self._count()}/{len(self._jobs)}] {event.job.kind:6} {event.job.label}: {event.detail}, {took}, {self.left()}")
+            self._line(
+                f"[{self._count()}/{len(self._jobs)}] {event.job.kind:6} {event.job.label}: {event.detail}, {took}, {self.left()}"
+            )
         elif event.what == "failed":
             self._started.pop(digest, None)
             self._line(f"[failed] {event.job.kind:6} {event.job.label}: {event.detail}")
@@ -55,14 +57,14 @@ class Progress:
         open_jobs = [job for digest, job in self._jobs.items() if digest not in self._done]
         if not open_jobs:
             return "all done"
-        spent = {}
+        spent: dict[str, list[float]] = {}
         for digest, seconds in self._done.items():
             job = self._jobs.get(digest)
             if job is not None and seconds > 0:
                 total = spent.setdefault(job.kind, [0.0, 0.0])
                 total[0] += seconds
                 total[1] += job.cost
-        every = [sum(x) for x in zip(*spent.values(), strict=True)] or [1.0, 1.0]
+        every = [float(sum(x)) for x in zip(*spent.values(), strict=True)] or [1.0, 1.0]
         seconds = sum(job.cost * _rate(spent.get(job.kind, every)) for job in open_jobs)
         now = time.monotonic()
         seconds -= sum(now - start for digest, start in self._started.items() if digest not in self._done)

@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, PolaronError
 from perovskite_polaron.espresso import pw, xspectra
 from perovskite_polaron.espresso.programs import mpi_command, program_version, run_program
-from perovskite_polaron.espresso.savefile import read_save
+from perovskite_polaron.espresso.savefile import LanczosSave, read_save
 from perovskite_polaron.workflow.jobs import Job, StructureJobs
 from perovskite_polaron.workflow.store import Store
 
@@ -39,7 +41,12 @@ class _Stop(BaseException):
 
 
 def run_jobs(
-    jobs: Sequence[Job], store: Store, *, ranks: int, jobs_at_once: int, report: Callable[[Event], None] = lambda event: None,
+    jobs: Sequence[Job],
+    store: Store,
+    *,
+    ranks: int,
+    jobs_at_once: int,
+    report: Callable[[Event], None] = lambda event: None,
     executor: Executor | None = None,
 ) -> None:
     """Run the jobs that have no result yet, each after the one it starts from; return when all are done.
@@ -81,7 +88,10 @@ def run_jobs(
                     except PolaronError as error:
                         failures.append(f"{job.label}: {error}")
                         report(Event("failed", job, str(error)))
-                        for digest in [job.digest, *(d for d, j in todo.items() if j.parent and j.parent.digest == job.digest)]:
+                        for digest in [
+                            job.digest,
+                            *(d for d, j in todo.items() if j.parent and j.parent.digest == job.digest),
+                        ]:
                             todo.pop(digest, None)
                 if busy_elsewhere and not running:
                     time.sleep(_PATIENCE_SECONDS)
@@ -99,7 +109,8 @@ def run_jobs(
 def _ready(todo: dict[str, Job], running: dict[Future[bool], Job], limit: int) -> list[Job]:
     busy = {job.digest for job in running.values()}
     free = [
-        job for digest, job in todo.items()
+        job
+        for digest, job in todo.items()
         if digest not in busy and (job.parent is None or job.parent.digest not in todo)
     ]
     return free[: max(0, limit - len(running))]
@@ -107,7 +118,10 @@ def _ready(todo: dict[str, Job], running: dict[Future[bool], Job], limit: int) -
 
 def _drop_unneeded(job: Job, todo: dict[str, Job], store: Store) -> None:
     owner = job.parent or job
-    if not any(j.parent is not None and j.parent.digest == owner.digest for j in todo.values()) and owner.digest not in todo:
+    if (
+        not any(j.parent is not None and j.parent.digest == owner.digest for j in todo.values())
+        and owner.digest not in todo
+    ):
         store.drop_density(owner)
 
 
@@ -128,7 +142,9 @@ def _attempt(job: Job, store: Store, ranks: int, report: Callable[[Event], None]
             seconds = _run(job, store, ranks, report, stop, descriptor)
             record = _harvest(job, store)
             if record is None:
-                raise ComputationError(f"{job.program} ended without a result in {store.folder(job)}: see its output there")
+                raise ComputationError(
+                    f"{job.program} ended without a result in {store.folder(job)}: see its output there"
+                )
             record |= {"started": started, "wall_seconds": round(seconds, 1), "ranks": ranks}
         store.complete(job, record)
         report(Event("finished", job, _summary(record), seconds))
@@ -153,8 +169,12 @@ def _run(
     done = "END JOB XSpectra" if job.kind == "xas" else "JOB DONE"
     try:
         return run_program(
-            mpi_command(job.program, ranks, pools), folder / store.deck_name(job), folder / store.output_name(job),
-            done=done, keep_open=(descriptor,), on_poll=poll,
+            mpi_command(job.program, ranks, pools),
+            folder / store.deck_name(job),
+            folder / store.output_name(job),
+            done=done,
+            keep_open=(descriptor,),
+            on_poll=poll,
         )
     finally:
         if job.kind == "xas":
@@ -164,10 +184,14 @@ def _run(
 def _copy(source: Path, target: Path) -> None:
     # Each xspectra.x works on its own copy: two polarisations may run at once, and the program writes beside what it reads.
     try:
-        shutil.copytree(source, target, ignore=lambda folder, names: [n for n in names if n.startswith(f"{pw.PREFIX}.wfc")])
+        shutil.copytree(
+            source, target, ignore=lambda folder, names: [n for n in names if n.startswith(f"{pw.PREFIX}.wfc")]
+        )
     except (OSError, shutil.Error) as error:
         shutil.rmtree(target, ignore_errors=True)
-        raise ComputationError(f"{source} could not be copied to {target} ({error}): free the disk and run again") from None
+        raise ComputationError(
+            f"{source} could not be copied to {target} ({error}): free the disk and run again"
+        ) from None
 
 
 def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
@@ -182,12 +206,19 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
     if done not in text:
         return None
     record: dict[str, Any] = {
-        "kind": job.kind, "label": job.label, "digest": job.digest, "parent": job.parent.digest if job.parent else None,
-        "program": job.program, "program_version": program_version(job.program), "polaron_version": __version__,
-        "machine": platform.node(), "pseudopotentials": {name: p.digest for name, p in job.pseudos},
+        "kind": job.kind,
+        "label": job.label,
+        "digest": job.digest,
+        "parent": job.parent.digest if job.parent else None,
+        "program": job.program,
+        "program_version": program_version(job.program),
+        "polaron_version": __version__,
+        "machine": platform.node(),
+        "pseudopotentials": {name: p.digest for name, p in job.pseudos},
     }
     if job.kind == "xas":
         save = read_save(folder / xspectra.SAVE_FILE)
+        check_chain(save, job, store)
         summary = xspectra.read_summary(text)
         if summary.converged < summary.kpoints_seen:
             raise ComputationError(
@@ -198,6 +229,21 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
     else:
         record |= asdict(pw.read_pw_result(folder / pw.OUTDIR))
     return record
+
+
+def check_chain(save: LanczosSave, job: Job, store: Store) -> None:
+    """Refuse chains that do not belong to a job: another structure (its Fermi energy differs), polarisation or absorber."""
+    axis = np.argmax(np.abs(save.polarisation))
+    expected = xspectra.POLARISATIONS[job.label[-1]]
+    parent = store.result(job.parent) if job.parent is not None else None
+    if parent is not None and abs(parent["fermi_eV"] - save.fermi_energy_eV) > 1e-3:
+        why = f"its Fermi energy is {save.fermi_energy_eV:.4f} eV, that of the density it should start from {parent['fermi_eV']:.4f} eV"
+    elif expected[axis] != 1.0:
+        why = "its polarisation is another"
+    else:
+        return
+    path = store.folder(job) / xspectra.SAVE_FILE
+    raise ComputationError(f"{path} is not the save file of {job.label}: {why}; delete that job's folder and run again")
 
 
 def _summary(record: dict[str, Any]) -> str:

@@ -84,7 +84,9 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
     structures = study_structures(study)
     for structure in structures:
         if study.element not in structure.crystal.species:
-            raise InputError(f"{study.element} is not in structure {structure.name}: give the absorbing element of this study")
+            raise InputError(
+                f"{study.element} is not in structure {structure.name}: give the absorbing element of this study"
+            )
     hole, charge = _STATES[study.core_hole.kind]
     elements = sorted({s for structure in structures for s in structure.crystal.species})
     sets = {element: _pseudo(study, element) for element in elements}
@@ -100,7 +102,9 @@ def _pseudo(study: Study, element: str, hole: str = "none") -> Pseudopotential:
     if key in study.pseudopotentials:
         pseudo = read_upf(study.file(study.pseudopotentials[key]))
         if pseudo.element != element:
-            raise InputError(f"[pseudopotentials]: {key} names {pseudo.path}, which is for {pseudo.element}; give one for {element}")
+            raise InputError(
+                f"[pseudopotentials]: {key} names {pseudo.path}, which is for {pseudo.element}; give one for {element}"
+            )
         return pseudo
     return make_pseudo(element, hole)
 
@@ -134,7 +138,15 @@ def _structure_jobs(
         hole = _pw_job("hole", name, structure, with_absorber, pw, count, absorber.index, charge)
         cutoff = max(w.cutoff_bohr for w in with_hole.partial_waves if w.l == 1)
         xas = {
-            axis: _xas_job(f"{name}-{axis}", hole, sets[absorber.element], xspectra, axis, list(with_absorber).index(label) + 1, cutoff)
+            axis: _xas_job(
+                f"{name}-{axis}",
+                hole,
+                sets[absorber.element],
+                xspectra,
+                axis,
+                list(with_absorber).index(label) + 1,
+                cutoff,
+            )
             for axis in study.polarisations
         }
         result.append(AbsorberJobs(structure.absorber_label(absorber), absorber, hole, xas))
@@ -142,16 +154,35 @@ def _structure_jobs(
 
 
 def _pw_job(
-    kind: str, label: str, structure: StudyStructure, species: dict[str, Pseudopotential], settings: PwSettings,
-    electrons: float, absorber: int | None = None, charge: float = 0.0,
+    kind: str,
+    label: str,
+    structure: StudyStructure,
+    species: dict[str, Pseudopotential],
+    settings: PwSettings,
+    electrons: float,
+    absorber: int | None = None,
+    charge: float = 0.0,
 ) -> Job:
     deck = pw_deck(
-        structure.crystal, {name: f"{name}.UPF" for name in species}, settings, electrons=electrons, absorber=absorber, charge=charge
+        structure.crystal,
+        {name: f"{name}.UPF" for name in species},
+        settings,
+        electrons=electrons,
+        absorber=absorber,
+        charge=charge,
     )
     kpoints = _irreducible_kpoints(structure.crystal, settings, absorber)
     # Plane waves times bands to the power 3/2, per k point; the constant is that of a 20-atom cell on two cores.
     cost = 4e-7 * structure.crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * kpoints
-    return Job(kind, label, deck, _digest("pw.x", deck, [p.digest for p in species.values()]), cost, kpoints, tuple(species.items()))
+    return Job(
+        kind,
+        label,
+        deck,
+        _digest("pw.x", deck, [p.digest for p in species.values()]),
+        cost,
+        kpoints,
+        tuple(species.items()),
+    )
 
 
 def _irreducible_kpoints(crystal: Crystal, settings: PwSettings, absorber: int | None) -> int:
@@ -161,7 +192,10 @@ def _irreducible_kpoints(crystal: Crystal, settings: PwSettings, absorber: int |
         kinds[absorber] = absorber_label(kinds[absorber])
     numbers = [sorted(set(kinds)).index(kind) for kind in kinds]
     found = spglib.get_ir_reciprocal_mesh(
-        settings.kpoints, (crystal.lattice_A, crystal.positions, numbers), is_shift=settings.kpoint_shift, symprec=1e-4
+        settings.kpoints,
+        (crystal.lattice_A.tolist(), crystal.positions.tolist(), numbers),
+        is_shift=settings.kpoint_shift,
+        symprec=1e-4,
     )
     return 1 if found is None else len(set(found[0]))
 

@@ -65,6 +65,8 @@ def write_decks(structures: Sequence[StructureJobs], store: Store) -> list[str]:
             if job.parent is not None:
                 parent = shlex.quote(store.folder(job.parent).name)
                 lines.append(f"rm -rf {name}/outdir && cp -r {parent}/outdir {name}/outdir")
-            lines.append(f"(cd {name} && ${{LAUNCH:-}} {job.program} -in {store.deck_name(job)} > {store.output_name(job)})")
+            lines.append(
+                f"(cd {name} && ${{LAUNCH:-}} {job.program} -in {store.deck_name(job)} > {store.output_name(job)})"
+            )
     write_atomically(store.root / "run-all.sh", "\n".join(lines) + "\n")
     return list(written.values())

@@ -12,6 +12,7 @@ from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.savefile import LanczosSave, read_chains, read_save, write_chains
 from perovskite_polaron.espresso.xspectra import SAVE_FILE
 from perovskite_polaron.files import read_text, write_atomically
+from perovskite_polaron.workflow.execute import check_chain
 from perovskite_polaron.workflow.jobs import StructureJobs
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study, resolved_toml
@@ -39,6 +40,7 @@ class StructureResult:
     space_group: str
     amplitude_sqrt_amu_A: float | None
     max_displacement_A: float | None
+    lattice_A: tuple[tuple[float, ...], ...]
     ground: Mapping[str, Any]
     sites: tuple[SiteResult, ...]
 
@@ -72,13 +74,23 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
             for axis, job in absorber.xas.items():
                 names[axis] = f"{one.structure.name}/{absorber.label}/{axis}"
                 chains[names[axis]] = read_save(store.folder(job) / SAVE_FILE)
+                check_chain(chains[names[axis]], job, store)
             a = absorber.absorber
-            sites.append(SiteResult(absorber.label, a.site, a.parent, a.multiplicity, records[absorber.hole.digest] or {}, names))
+            sites.append(
+                SiteResult(absorber.label, a.site, a.parent, a.multiplicity, records[absorber.hole.digest] or {}, names)
+            )
         point = one.structure.distortion
-        rows.append(StructureResult(
-            one.structure.name, one.structure.space_group, math.hypot(*point.amplitude_sqrt_amu_A) if point else None,
-            point.max_displacement_A if point else None, records[one.ground.digest] or {}, tuple(sites),
-        ))
+        rows.append(
+            StructureResult(
+                one.structure.name,
+                one.structure.space_group,
+                math.hypot(*point.amplitude_sqrt_amu_A) if point else None,
+                point.max_displacement_A if point else None,
+                tuple(map(tuple, one.structure.crystal.lattice_A.tolist())),
+                records[one.ground.digest] or {},
+                tuple(sites),
+            )
+        )
     return StudyResults(study.element, study.reference, study.core_hole.kind, resolved_toml(study), tuple(rows), chains)
 
 
@@ -87,8 +99,12 @@ def write_results(results: StudyResults, folder: str | Path) -> None:
     folder = Path(folder)
     write_chains(folder / "chains.npz", results.chains)
     record = {
-        "format": FORMAT, "element": results.element, "reference": results.reference, "core_hole": results.core_hole,
-        "chains_sha256": _sha256(folder / "chains.npz"), "structures": [asdict(s) for s in results.structures],
+        "format": FORMAT,
+        "element": results.element,
+        "reference": results.reference,
+        "core_hole": results.core_hole,
+        "chains_sha256": _sha256(folder / "chains.npz"),
+        "structures": [asdict(s) for s in results.structures],
         "study": results.study,
     }
     write_atomically(folder / "results.json", json.dumps(record, indent=1) + "\n")
@@ -101,9 +117,12 @@ def read_results(folder: str | Path) -> StudyResults:
     try:
         record = json.loads(read_text(path, "results.json of a study"))
         if record["format"] != FORMAT:
-            raise InputError(f"{path} is of format {record['format']!r}, this version reads {FORMAT!r}: compute or export it again")
+            raise InputError(
+                f"{path} is of format {record['format']!r}, this version reads {FORMAT!r}: compute or export it again"
+            )
         structures = tuple(
-            StructureResult(**{**s, "sites": tuple(SiteResult(**site) for site in s["sites"])}) for s in record["structures"]
+            StructureResult(**{**s, "sites": tuple(SiteResult(**site) for site in s["sites"])})
+            for s in record["structures"]
         )
         digest = record["chains_sha256"]
         head = {key: record[key] for key in ("element", "reference", "core_hole", "study")}

@@ -71,7 +71,9 @@ class Store:
             if job.pseudos:
                 (folder / "pseudo").mkdir(exist_ok=True)
         except OSError as error:
-            raise ComputationError(f"{folder} cannot be made: {error.strerror}; free the disk or choose another store") from None
+            raise ComputationError(
+                f"{folder} cannot be made: {error.strerror}; free the disk or choose another store"
+            ) from None
         for label, pseudo in job.pseudos:
             write_atomically(folder / "pseudo" / f"{label}.UPF", pseudo.path.read_bytes())
         if job.core is not None:
@@ -101,7 +103,9 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise ComputationError(f"{folder} cannot be used: {error.strerror}; free the disk or choose another store") from None
+            raise ComputationError(
+                f"{folder} cannot be used: {error.strerror}; free the disk or choose another store"
+            ) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield descriptor

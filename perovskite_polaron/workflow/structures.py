@@ -7,8 +7,8 @@ import numpy as np
 from perovskite_polaron.crystal import Absorber, Crystal, absorbers, find_symmetry, read_crystal, supercell
 from perovskite_polaron.distortion import Distortion, distort, sign_equivalent
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.modes import read_modes
-from perovskite_polaron.workflow.study import AMPLITUDES, Study, StructureSettings
+from perovskite_polaron.modes import Mode, read_modes
+from perovskite_polaron.workflow.study import AMPLITUDES, StructureSettings, Study
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,13 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
 
 
 def _sweep(study: Study, name: str, settings: StructureSettings, crystal: Crystal) -> list[StudyStructure]:
-    modes = []
+    modes: list[Mode] = []
     for source in settings.modes:
         found = read_modes(study.file(source)).modes
         if len(found) != 1:
-            raise InputError(f"[structures.{name}]: {source} holds {len(found)} modes: give a file with the one you mean")
+            raise InputError(
+                f"[structures.{name}]: {source} holds {len(found)} modes: give a file with the one you mean"
+            )
         modes += found
     key = next(k for k in AMPLITUDES if getattr(settings, k) is not None)
     amplitudes = getattr(settings, key)
@@ -70,10 +72,17 @@ def _sweep(study: Study, name: str, settings: StructureSettings, crystal: Crysta
             point = distort(crystal, modes, [-amplitude], unit=AMPLITUDES[key])[0]
             opposite = True
         full_name = name if len(amplitudes) == 1 else f"{name}@{amplitude:g}"
-        result.append(StudyStructure(
-            full_name, settings, point.crystal, f"{point.symmetry.symbol} ({point.symmetry.number})",
-            absorbers(point.crystal, study.element, point.symmetry), point, opposite,
-        ))
+        result.append(
+            StudyStructure(
+                full_name,
+                settings,
+                point.crystal,
+                f"{point.symmetry.symbol} ({point.symmetry.number})",
+                absorbers(point.crystal, study.element, point.symmetry),
+                point,
+                opposite,
+            )
+        )
     return result
 
 

@@ -121,7 +121,11 @@ class _Top:
 
 
 _SECTIONS = {
-    "core_hole": CoreHoleSettings, "pw": PwSettings, "xspectra": XspectraSettings, "spectra": SpectraSettings, "run": RunSettings,
+    "core_hole": CoreHoleSettings,
+    "pw": PwSettings,
+    "xspectra": XspectraSettings,
+    "spectra": SpectraSettings,
+    "run": RunSettings,
 }
 
 
@@ -138,11 +142,15 @@ def read_study(path: str | os.PathLike[str]) -> Study:
     problems: list[str] = []
     structures_table = table.pop("structures", {})
     pseudopotentials = table.pop("pseudopotentials", {})
-    sections = {name: fill(cls, _table(table, name, problems), f"[{name}]", problems) for name, cls in _SECTIONS.items()}
-    top = fill(_Top, table, "study", problems)
+    sections = {
+        name: fill(cls, _table(table, name, problems), f"[{name}]", problems) for name, cls in _SECTIONS.items()
+    }
+    fill(_Top, table, "study", problems)
+    # The checks below need what is right among the top keys, even where another of them is wrong.
+    top = fill(_Top, {k: v for k, v in table.items() if k in _Top.__dataclass_fields__}, "study", [])
     structures: dict[str, StructureSettings] = {}
     if not isinstance(structures_table, dict) or not structures_table:
-        problems.append("study: no structures; add a table such as [structures.ground] with crystal = \"...\"")
+        problems.append('study: no structures; add a table such as [structures.ground] with crystal = "..."')
         structures_table = {}
     for name, entry in structures_table.items():
         where = f"[structures.{name}]"
@@ -159,7 +167,9 @@ def read_study(path: str | os.PathLike[str]) -> Study:
         problems.append("[pseudopotentials]: every value is the path of a UPF file")
     if top is not None:
         if structures and top.reference not in structures:
-            problems.append(f"study: reference = {top.reference!r} is not one of its structures ({', '.join(structures)})")
+            problems.append(
+                f"study: reference = {top.reference!r} is not one of its structures ({', '.join(structures)})"
+            )
         elif structures and structures[top.reference].modes:
             problems.append(f"study: reference = {top.reference!r} is a distorted structure; name an undistorted one")
         unknown = [p for p in top.polarisations if p not in POLARISATIONS]
@@ -169,8 +179,13 @@ def read_study(path: str | os.PathLike[str]) -> Study:
         raise InputError(f"{path}: " + " | ".join(problems))
     assert top is not None
     return Study(
-        path=path, element=top.element, reference=top.reference, structures=structures, polarisations=top.polarisations,
-        pseudopotentials=pseudopotentials, **sections,  # type: ignore[arg-type]
+        path=path,
+        element=top.element,
+        reference=top.reference,
+        structures=structures,
+        polarisations=top.polarisations,
+        pseudopotentials=pseudopotentials,
+        **sections,  # type: ignore[arg-type]
     )
 
 
@@ -187,7 +202,7 @@ def _amplitude_problems(structure: StructureSettings, where: str) -> list[str]:
     if structure.modes and len(given) != 1:
         return [f"{where}: modes need exactly one of {', '.join(AMPLITUDES)}"]
     if given and not structure.modes:
-        return [f"{where}: {given[0]} needs modes = [\"...\"]"]
+        return [f'{where}: {given[0]} needs modes = ["..."]']
     if given and not getattr(structure, given[0]):
         return [f"{where}: {given[0]} is an empty list"]
     return []
@@ -195,8 +210,11 @@ def _amplitude_problems(structure: StructureSettings, where: str) -> list[str]:
 
 def resolved_toml(study: Study) -> str:
     """Return the study with every default written out, as TOML: what was really computed, for the record."""
-    lines = [f"element = {_toml(study.element)}", f"reference = {_toml(study.reference)}",
-             f"polarisations = {_toml(study.polarisations)}"]
+    lines = [
+        f"element = {_toml(study.element)}",
+        f"reference = {_toml(study.reference)}",
+        f"polarisations = {_toml(study.polarisations)}",
+    ]
     for name in _SECTIONS:
         lines += _toml_table(name, dataclasses.asdict(getattr(study, name)))
     for name, structure in study.structures.items():

@@ -1,0 +1,124 @@
+"""Figures of a study's spectra: steady states with their differences, the sites, and what the alignment does."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perovskite_polaron.report.sweep_figure import save
+from perovskite_polaron.workflow.spectra import StudySpectra
+
+# Okabe and Ito's colours, distinguishable with any colour vision.
+_COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_ENERGY = "energy above the reference edge (eV)"
+
+
+def write_difference_figure(spectra: StudySpectra, path: Path, edge_eV: float | None = None) -> Path:
+    """Draw the averaged spectra above and their differences from the reference below; .png or .svg.
+
+    edge_eV: photon energy of the calculated zero, if the caller places the axis on the experimental one.
+    """
+    figure, (above, below) = _panels((7.0, 6.2), (3, 2))
+    base = spectra.structures[spectra.reference].average
+    top = float(base.intensity.max())
+    offset = edge_eV or 0.0
+    for colour, (name, structure) in zip(_cycle(len(spectra.structures)), spectra.structures.items(), strict=True):
+        above.plot(
+            structure.average.energy_eV + offset, structure.average.intensity / top, color=colour, lw=1.5, label=name
+        )
+        if name != spectra.reference:
+            d = spectra.differences[name]
+            below.plot(
+                d.energy_eV + offset,
+                100 * d.intensity / np.abs(base.intensity / _norm(spectra)).max(),
+                color=colour,
+                lw=1.5,
+            )
+    above.set_ylabel("absorption (reference maximum = 1)")
+    above.legend(frameon=False)
+    below.axhline(0, color="0.6", lw=0.8)
+    below.set_ylabel("difference (% of maximum)")
+    below.set_xlabel("photon energy (eV)" if edge_eV is not None else _ENERGY)
+    above.set_title(_settings(spectra), fontsize=9)
+    return save(figure, path)
+
+
+def write_sites_figure(spectra: StudySpectra, path: Path) -> Path:
+    """Draw each site's share of the difference: its weighted spectrum minus the reference's average, per structure."""
+    names = list(spectra.structures)
+    figure, axes = _panels((7.0, 1.2 + 2.3 * len(names)), (1,) * len(names))
+    top = float(spectra.structures[spectra.reference].average.intensity.max())
+    for ax, name in zip(np.atleast_1d(axes), names, strict=True):
+        structure = spectra.structures[name]
+        total = sum(structure.multiplicities.values())
+        ax.plot(structure.average.energy_eV, structure.average.intensity / top, color="0.7", lw=3, label="average")
+        for colour, (site, spectrum) in zip(_cycle(len(structure.sites)), structure.sites.items(), strict=True):
+            weight = structure.multiplicities[site]
+            ax.plot(
+                spectrum.energy_eV,
+                spectrum.intensity / top,
+                color=colour,
+                lw=1.3,
+                label=f"{site}, weight {weight}/{total}",
+            )
+        ax.set_title(name, fontsize=10, loc="left")
+        ax.set_ylabel("absorption")
+        ax.legend(frameon=False, fontsize=8)
+    np.atleast_1d(axes)[-1].set_xlabel(_ENERGY)
+    return save(figure, path)
+
+
+def write_alignment_figure(spectra: StudySpectra, other: StudySpectra, path: Path) -> Path:
+    """Draw each difference with the alignment of the study and with it switched."""
+    names = list(spectra.differences)
+    figure, axes = _panels((7.0, 1.4 + 2.4 * max(len(names), 1)), (1,) * max(len(names), 1))
+    for ax, name in zip(np.atleast_1d(axes), names, strict=False):
+        for colour, style, one in (("#D55E00", "-", spectra), ("#0072B2", "--", other)):
+            base = one.structures[one.reference].average.intensity
+            d = one.differences[name]
+            label = "ΔSCF" if one.settings.alignment == "delta-scf" else "each at its own Fermi energy"
+            ax.plot(
+                d.energy_eV,
+                100 * d.intensity / np.abs(base / _norm(one)).max(),
+                color=colour,
+                ls=style,
+                lw=1.4,
+                label=label,
+            )
+        ax.axhline(0, color="0.6", lw=0.8)
+        ax.set_title(f"{name} - {spectra.reference}", fontsize=10, loc="left")
+        ax.set_ylabel("difference (% of maximum)")
+        ax.legend(frameon=False, fontsize=8)
+    np.atleast_1d(axes)[-1].set_xlabel(_ENERGY)
+    return save(figure, path)
+
+
+def _norm(spectra: StudySpectra) -> float:
+    from perovskite_polaron.spectra.difference import norm
+
+    return norm(spectra.structures[spectra.reference].average, spectra.settings.normalisation.replace("-", " "))
+
+
+def _cycle(count: int) -> list[Any]:
+    if count <= len(_COLOURS):
+        return list(_COLOURS[:count])
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](x) for x in np.linspace(0, 0.9, count)]
+
+
+def _panels(size: tuple[float, float], heights: tuple[float, ...]) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights})
+    return figure, axes
+
+
+def _settings(spectra: StudySpectra) -> str:
+    s = spectra.settings
+    align = "ΔSCF-aligned" if s.alignment == "delta-scf" else "each at its own Fermi energy"
+    return (
+        f"{align}; core hole HWHM {s.core_hole_hwhm_eV:g} eV ({s.width_model}), resolution FWHM {s.resolution_fwhm_eV:g} eV, "
+        f"normalised by {s.normalisation}"
+    )

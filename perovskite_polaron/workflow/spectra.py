@@ -1,0 +1,117 @@
+"""From the Lanczos chains of a study to aligned, averaged spectra and their differences."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.espresso.lanczos import evaluate
+from perovskite_polaron.options import fill
+from perovskite_polaron.spectra.alignment import Shift, SiteEnergies, shifts
+from perovskite_polaron.spectra.average import SiteSpectrum, StructureSpectra, average_structures
+from perovskite_polaron.spectra.broadening import half_width, resolve
+from perovskite_polaron.spectra.difference import differences, normalise
+from perovskite_polaron.spectra.spectrum import Spectrum
+from perovskite_polaron.workflow.results import StudyResults
+from perovskite_polaron.workflow.study import SpectraSettings
+
+# kind of core hole in a study -> its name in the alignment
+_HOLES = {"full": "full", "half": "half", "excited-electron": "excited", "none": "none"}
+
+
+@dataclass(frozen=True)
+class StudySpectra:
+    """Everything ``polaron spectra`` shows.
+
+    structures: averages and sites of each structure. differences: average minus the reference's, over the norm of the
+    reference. scaled: each difference over its own absolute area, for comparing shapes with a measured transient.
+    shifts: what was added to the energies of each site.
+    """
+
+    settings: SpectraSettings
+    reference: str
+    structures: Mapping[str, StructureSpectra]
+    differences: Mapping[str, Spectrum]
+    scaled: Mapping[str, Spectrum]
+    shifts: tuple[Shift, ...]
+
+
+def spectra_settings(results: StudyResults) -> SpectraSettings:
+    """Return the [spectra] settings that were resolved when the study was computed."""
+    problems: list[str] = []
+    settings = fill(SpectraSettings, tomllib.loads(results.study)["spectra"], "[spectra]", problems)
+    if settings is None:
+        raise InputError(
+            f"the study kept with the results cannot be read: {' | '.join(problems)}; compute or export it again"
+        )
+    return settings
+
+
+def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpectra:
+    """Evaluate, align, broaden, average and subtract.
+
+    Each chain is evaluated exactly where the common grid asks for it, at grid - shift, so alignment needs no
+    interpolation. The terminator averages what xspectra.x watched for its convergence (``xspectra.check_every``).
+    Raises InputError when the grid is unusable.
+    """
+    if settings.energy_min_eV >= settings.energy_max_eV:
+        raise InputError("[spectra]: energy_min_eV is not below energy_max_eV: swap them")
+    grid = np.linspace(settings.energy_min_eV, settings.energy_max_eV, settings.points)
+    terminator = tomllib.loads(results.study)["xspectra"]["check_every"] if settings.terminator else None
+    energies = _site_energies(results)
+    table = shifts(energies, results.reference, settings.alignment)
+    shift_of = {(s.structure, s.absorber): s.shift_eV for s in table}
+    records = []
+    for structure in results.structures:
+        for site in structure.sites:
+            shift = shift_of[structure.name, site.label]
+            own = grid - shift
+            width = half_width(settings.width_model, own, settings.core_hole_hwhm_eV, settings.width)
+            for axis, name in site.chains.items():
+                curve = evaluate(
+                    results.chains[name],
+                    own,
+                    width,
+                    cut_occupied=settings.cut_occupied,
+                    cut_smooth_eV=settings.cut_smooth_eV,
+                    terminator=terminator,
+                ).total
+                spectrum = resolve(Spectrum(grid, curve, name), settings.resolution_fwhm_eV)
+                records.append(SiteSpectrum(structure.name, site.label, site.multiplicity, axis, spectrum, shift))
+    averages = average_structures(records)
+    found = differences(averages, results.reference, settings.normalisation.replace("-", " "))
+    found = {name: d for name, d in found.items() if name != results.reference}
+    scaled = {name: normalise(d, "absolute area") if np.any(d.intensity) else d for name, d in found.items()}
+    return StudySpectra(settings, results.reference, averages, found, scaled, tuple(table))
+
+
+def other_alignment(results: StudyResults, settings: SpectraSettings) -> StudySpectra:
+    """Return the same spectra with the alignment switched on or off, to show what it does."""
+    switched = "fermi" if settings.alignment == "delta-scf" else "delta-scf"
+    return study_spectra(results, replace(settings, alignment=switched))
+
+
+def _site_energies(results: StudyResults) -> list[SiteEnergies]:
+    rows = []
+    for structure in results.structures:
+        a, b, c = ((r[0], r[1], r[2]) for r in structure.lattice_A)
+        for site in structure.sites:
+            fermi = results.chains[next(iter(site.chains.values()))].fermi_energy_eV
+            # The level that holds the excited electron is the highest (partly) occupied one of that neutral cell.
+            lumo = site.hole["lowest_empty_eV"] if results.core_hole == "excited-electron" else None
+            rows.append(
+                SiteEnergies(
+                    structure.name,
+                    site.label,
+                    site.multiplicity,
+                    _HOLES[results.core_hole],
+                    structure.ground["total_energy_eV"],
+                    site.hole["total_energy_eV"],
+                    fermi,
+                    (a, b, c),
+                    lumo,
+                )
+            )
+    return rows

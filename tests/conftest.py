@@ -1,0 +1,65 @@
+"""Shared by the tests: one cache of pseudopotentials, and one small real study that several tests look at."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# A cell, cut-off and k grid far too small for physics, but every step is real and the laws hold all the same.
+TINY_STUDY = """
+element = "Br"
+reference = "cubic"
+
+[structures.cubic]
+crystal = "cspbbr3-pm3m"
+
+[structures.polar]
+crystal = "cspbbr3-pm3m"
+modes = ["{mode}"]
+max_displacement_A = [0.10, -0.10]
+
+[pw]
+ecutwfc_Ry = 20
+ecutrho_Ry = 120
+kpoints = [2, 2, 2]
+conv_thr_Ry = 1e-8
+system = {{ nbnd = 26 }}
+
+[xspectra]
+kpoints = [1, 1, 1]
+kpoint_shift = [0, 0, 0]
+relative_error = 0.02
+"""
+
+
+def polaron(*words: str, cwd: Path, **keywords: object) -> "subprocess.CompletedProcess[str]":
+    """Run the command line in a process of its own, as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "perovskite_polaron.cli.main", *words],
+        cwd=cwd, capture_output=True, text=True, check=False, **keywords,  # type: ignore[call-overload]
+    )
+
+
+def write_tiny_study(folder: Path) -> Path:
+    """Write the small study into a folder and return its path."""
+    mode = Path(__file__).parent.parent / "examples" / "modes" / "cubic_polar.json"
+    path = folder / "tiny.toml"
+    path.write_text(TINY_STUDY.format(mode=mode))
+    return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep generated pseudopotentials away from the user's own cache."""
+    os.environ.setdefault("POLARON_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small study, computed once with the real programs."""
+    path = write_tiny_study(tmp_path_factory.mktemp("tiny"))
+    done = polaron("run", path.name, cwd=path.parent)
+    assert done.returncode == 0, done.stderr
+    return path

@@ -1,0 +1,272 @@
+"""Real runs of pw.x and xspectra.x on a small cell: the laws that every correct calculation keeps, and resuming."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import polaron, write_tiny_study
+
+from perovskite_polaron.crystal import Crystal, read_crystal, write_crystal
+from perovskite_polaron.workflow.execute import run_jobs, study_jobs
+from perovskite_polaron.workflow.jobs import plan
+from perovskite_polaron.workflow.results import collect, read_results, write_results
+from perovskite_polaron.workflow.spectra import study_spectra
+from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.study import read_study
+
+pytestmark = pytest.mark.espresso
+
+
+def spectra_of(path: Path, **changes: object):  # type: ignore[no-untyped-def]
+    study = read_study(path)
+    results = collect(study, plan(study), Store(study.store_folder))
+    return results, study_spectra(results, replace(study.spectra, **changes))
+
+
+def variant(path: Path, tmp_path: Path, *changes: tuple[str, str]) -> Path:
+    """A study that differs in a few words and shares the store, so that only what differs is computed."""
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    text += f'\n[run]\nstore = "{path.parent / "tiny-results"}"\n'
+    other = tmp_path / "variant.toml"
+    other.write_text(text)
+    done = polaron("run", other.name, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    return other
+
+
+def test_the_difference_of_a_structure_with_itself_is_zero_and_signs_agree(tiny_study: Path) -> None:
+    _, spectra = spectra_of(tiny_study)
+    assert set(spectra.differences) == {"polar@0.1", "polar@-0.1"}
+    np.testing.assert_array_equal(
+        spectra.differences["polar@0.1"].intensity, spectra.differences["polar@-0.1"].intensity
+    )
+    assert np.abs(spectra.differences["polar@0.1"].intensity).max() > 0
+    jobs = study_jobs(plan(read_study(tiny_study)))
+    assert len(jobs) == 14, "-Q is the image of +Q and must not be computed twice"
+
+
+def test_minus_q_computed_in_full_gives_the_spectrum_of_plus_q(tiny_study: Path, tmp_path: Path) -> None:
+    folder = tiny_study.parent / "tiny-results" / "structures"
+    plus = read_crystal(folder / "polar@0.1.cif")
+    cubic = read_crystal("cspbbr3-pm3m")
+    minus = Crystal(plus.lattice_A, plus.species, 2 * cubic.positions - plus.positions)
+    write_crystal(minus, tmp_path / "minus.cif")
+    text = tiny_study.read_text()
+    block = text[text.index("[structures.polar]") : text.index("[pw]")]
+    _, spectra = spectra_of(tiny_study)
+    other = variant(tiny_study, tmp_path, (block, f'[structures.minus]\ncrystal = "{tmp_path / "minus.cif"}"\n\n'))
+    _, full = spectra_of(other)
+    signal_size = np.abs(spectra.differences["polar@0.1"].intensity).max()
+    error = np.abs(full.differences["minus"].intensity - spectra.differences["polar@0.1"].intensity).max()
+    assert error < 0.02 * signal_size
+
+
+def test_equivalent_absorbers_give_the_same_spectrum(tiny_study: Path, tmp_path: Path) -> None:
+    # The same crystal with its Br atoms listed in another order: another atom of the same orbit is computed.
+    cubic = read_crystal("cspbbr3-pm3m")
+    order = [0, 1, 4, 3, 2]
+    write_crystal(Crystal(cubic.lattice_A, tuple(cubic.species[i] for i in order), cubic.positions[order]), tmp_path / "other.cif")
+    text = tiny_study.read_text()
+    block = text[text.index("[structures.polar]") : text.index("[pw]")]
+    other = variant(tiny_study, tmp_path, (block, f'[structures.other]\ncrystal = "{tmp_path / "other.cif"}"\n\n'))
+    results, spectra = spectra_of(other)
+    sites = [s.sites[0] for s in results.structures]
+    assert sites[0].hole["digest"] != sites[1].hole["digest"]
+    difference = np.abs(spectra.differences["other"].intensity).max()
+    top = spectra.structures["cubic"].average.intensity.max()
+    assert difference < 5e-3 * top / abs(top)
+    assert abs(spectra.shifts[1].shift_eV) < 2e-3
+
+
+def test_a_core_hole_changes_the_spectrum(tiny_study: Path, tmp_path: Path) -> None:
+    text = tiny_study.read_text()
+    block = text[text.index("[structures.polar]") : text.index("[pw]")]
+    other = variant(tiny_study, tmp_path, (block, ""), ("[pw]", '[core_hole]\nkind = "none"\n\n[pw]'))
+    _, with_hole = spectra_of(tiny_study)
+    _, without = spectra_of(other)
+    a = with_hole.structures["cubic"].average.intensity
+    b = without.structures["cubic"].average.intensity
+    assert np.abs(a / a.max() - b / b.max()).max() > 0.05
+
+
+def test_the_trace_of_a_cubic_site_is_three_equal_parts(tmp_path: Path) -> None:
+    # CsBr: bromine on a site of full cubic symmetry.
+    write_crystal(Crystal(np.eye(3) * 4.286, ("Cs", "Br"), [[0, 0, 0], [0.5, 0.5, 0.5]]), tmp_path / "csbr.cif")
+    (tmp_path / "csbr.toml").write_text(
+        'element = "Br"\nreference = "csbr"\n[structures.csbr]\ncrystal = "csbr.cif"\n[core_hole]\nmin_image_distance_A = 4\n'
+        "[pw]\necutwfc_Ry = 20\necutrho_Ry = 100\nkpoints = [2, 2, 2]\nsystem = { nbnd = 12 }\n"
+        "[xspectra]\nkpoints = [2, 2, 2]\nrelative_error = 0.005\n"
+    )
+    done = polaron("run", "csbr.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    study = read_study(tmp_path / "csbr.toml")
+    results = collect(study, plan(study), Store(study.store_folder))
+    from perovskite_polaron.espresso.lanczos import evaluate
+
+    grid = np.linspace(-5, 40, 400)
+    x, y, z = (evaluate(results.chains[f"csbr/Br2-1b/{axis}"], grid, 1.26).total for axis in "xyz")
+    np.testing.assert_allclose(y, x, atol=1e-2 * x.max())
+    np.testing.assert_allclose(z, x, atol=1e-2 * x.max())
+
+
+def test_results_travel_without_the_store(tiny_study: Path, tmp_path: Path) -> None:
+    results, spectra = spectra_of(tiny_study)
+    write_results(results, tmp_path)
+    again = study_spectra(read_results(tmp_path), spectra.settings)
+    for name, one in spectra.structures.items():
+        np.testing.assert_array_equal(again.structures[name].average.intensity, one.average.intensity)
+
+
+def test_the_spectra_command_writes_tables_and_figures(tiny_study: Path, tmp_path: Path) -> None:
+    done = polaron("spectra", tiny_study.name, "--out", str(tmp_path / "out"), "--json", cwd=tiny_study.parent)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert all(Path(f).stat().st_size > 0 for f in report["files"])
+    assert {Path(f).name for f in report["files"]} >= {"difference.png", "difference.svg", "alignment.png", "shifts.csv"}
+    on = [s["shift_eV"] for s in report["shifts_eV"]]
+    off = json.loads(
+        polaron(
+            "spectra", tiny_study.name, "--alignment", "fermi", "--out", str(tmp_path / "off"), "--json", cwd=tiny_study.parent
+        ).stdout
+    )
+    assert any(abs(shift) > 1e-3 for shift in on)
+    assert all(s["shift_eV"] == 0 for s in off["shifts_eV"])
+
+
+def test_a_killed_run_resumes_without_repeating_a_job(tiny_study: Path, tmp_path: Path) -> None:
+    path = write_tiny_study(tmp_path)
+    runner = subprocess.Popen(
+        [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name], cwd=tmp_path, stderr=subprocess.DEVNULL
+    )
+    results = tmp_path / "tiny-results" / "jobs"
+    deadline = time.monotonic() + 300
+    while len(list(results.glob("*/result.json"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(runner.pid, signal.SIGKILL)
+    runner.wait()
+    first = {p: p.read_bytes() for p in results.glob("*/result.json")}
+    done = polaron("run", path.name, "--jobs", "1", cwd=tmp_path, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(first)} done" in done.stderr
+    assert {p: p.read_bytes() for p in first} == first
+    _, resumed = spectra_of(path)
+    _, whole = spectra_of(tiny_study)
+    np.testing.assert_allclose(
+        resumed.structures["polar@0.1"].average.intensity,
+        whole.structures["polar@0.1"].average.intensity,
+        atol=2e-3 * whole.structures["polar@0.1"].average.intensity.max(),
+    )
+
+
+def test_two_runners_share_the_work(tiny_study: Path, tmp_path: Path) -> None:
+    path = write_tiny_study(tmp_path)
+    path.write_text(path.read_text().replace("max_displacement_A = [0.10, -0.10]", "max_displacement_A = [0.05]"))
+    command = [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name, "--ranks", "1", "--jobs", "1"]
+    runners = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    logs = [r.communicate(timeout=900)[1] for r in runners]
+    assert [r.returncode for r in runners] == [0, 0], logs
+    finished = [line.split("] ")[1] for log in logs for line in log.splitlines() if line.startswith("[") and "/" in line[:6]]
+    assert len(finished) == 14
+    assert len({line.split(":")[0] for line in finished}) == 14, "a job was computed twice"
+
+
+def test_prepared_decks_are_run_by_hand_and_taken_in(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(
+        'element = "Br"\nreference = "a"\npolarisations = ["x", "y", "z"]\n[structures.a]\ncrystal = "cspbbr3-pm3m"\n'
+        "[pw]\necutwfc_Ry = 16\necutrho_Ry = 100\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\nsystem = { nbnd = 26 }\n"
+        "[xspectra]\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\nrelative_error = 0.05\n"
+    )
+    assert polaron("prepare", "s.toml", cwd=tmp_path).returncode == 0
+    by_hand = subprocess.run(["sh", "s-results/run-all.sh"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert by_hand.returncode == 0, by_hand.stderr
+    done = polaron("run", "s.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("found finished") == 5
+
+
+def test_a_cycle_that_does_not_converge_is_a_failure_with_a_remedy(tmp_path: Path) -> None:
+    path = write_tiny_study(tmp_path)
+    path.write_text(path.read_text().replace("[xspectra]", "[pw.electrons]\nelectron_maxstep = 1\n\n[xspectra]"))
+    done = polaron("run", path.name, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "did not converge" in done.stderr
+    assert not list((tmp_path / "tiny-results" / "jobs").glob("*/result.json"))
+
+
+def test_a_crash_of_pw_is_reported_with_its_own_words(tmp_path: Path) -> None:
+    path = write_tiny_study(tmp_path)
+    path.write_text(path.read_text().replace("nbnd = 26", 'nbnd = 26, input_dft = "nonsense"'))
+    done = polaron("run", path.name, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "pw.x failed: error in its routine" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_leaves_nothing_half_written(tiny_study: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(tiny_study.parent, study)
+
+    def small_files_only() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done = polaron("spectra", tiny_study.name, "--out", "out", cwd=study, preexec_fn=small_files_only)
+    assert done.returncode == 1
+    assert "was not written" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(study.rglob(".tmp-*"))
+
+
+def test_a_save_file_of_another_structure_is_refused(tiny_study: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(tiny_study.parent, study)
+    jobs = study / "tiny-results" / "jobs"
+    ours, other = next(jobs.glob("xas-cubic-*-x-*")), next(jobs.glob("xas-polar*-1a-x-*"))
+    shutil.copy(other / "chain.sav", ours / "chain.sav")
+    done = polaron("spectra", tiny_study.name, cwd=study)
+    assert done.returncode == 1
+    assert "is not the save file of cubic-Br3-3d-x: its Fermi energy" in done.stderr
+
+
+def test_an_element_that_is_not_there_is_refused_before_any_work(tmp_path: Path) -> None:
+    path = write_tiny_study(tmp_path)
+    path.write_text(path.read_text().replace('element = "Br"', 'element = "Cl"'))
+    done = polaron("run", path.name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Cl" in done.stderr
+    assert not (tmp_path / "tiny-results").exists()
+
+
+def test_a_pseudopotential_without_gipaw_is_refused_before_any_work(tmp_path: Path) -> None:
+    made = polaron("pseudo", "Pb", "--no-box", "--json", cwd=tmp_path)
+    lead = Path(json.loads(made.stdout)["path"])
+    (tmp_path / "Br.UPF").write_text(lead.read_text().replace('element="Pb"', 'element="Br"'))
+    path = write_tiny_study(tmp_path)
+    path.write_text(path.read_text() + '[pseudopotentials]\nBr = "Br.UPF"\n')
+    done = polaron("run", path.name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "has no section PP_GIPAW" in done.stderr
+    assert not (tmp_path / "tiny-results").exists()
+
+
+def test_the_runner_reports_what_it_does(tiny_study: Path) -> None:
+    study = read_study(tiny_study)
+    store = Store(study.store_folder)
+    events: list[str] = []
+    run_jobs(study_jobs(plan(study)), store, ranks=1, jobs_at_once=1, report=lambda e: events.append(e.what))
+    assert events == [], "a finished study starts nothing"
+    status = json.loads(polaron("status", tiny_study.name, "--json", cwd=tiny_study.parent).stdout)
+    assert (status["done"], status["todo"], status["failed"], status["running"]) == (14, 0, 0, 0)
+    assert status["core_hours"] > 0

@@ -1,0 +1,81 @@
+"""The study file: everything wrong is reported at once, defaults are written out, hostile names never leave the store."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.workflow.study import read_study, resolved_toml
+
+GOOD = """
+element = "Br"
+reference = "ground"
+[structures.ground]
+crystal = "cspbbr3-pbnm"
+[structures.lo]
+crystal = "cspbbr3-pbnm"
+modes = ["lo-c"]
+max_displacement_A = [0.05, 0.10]
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "study.toml"
+    path.write_text(text)
+    return path
+
+
+def test_every_problem_is_reported_at_once_with_its_table(tmp_path: Path) -> None:
+    bad = GOOD.replace('reference = "ground"', 'reference = "nothing"\ncolour = 3')
+    bad += '[pw]\necutwfc = 35\nconv_thr_Ry = "small"\nkpoints = [0, 1, 1]\n[core_hole]\nkind = "maybe"\n[run]\nranks = -1\n'
+    with pytest.raises(InputError) as error:
+        read_study(write(tmp_path, bad))
+    for part in (
+        "unknown key 'colour'",
+        "reference = 'nothing'",
+        "[pw]: unknown key 'ecutwfc'; did you mean 'ecutwfc_Ry'",
+        "[pw]: conv_thr_Ry = 'small' is not a number",
+        "[pw]: kpoints = [0, 1, 1] is outside",
+        "[core_hole]: kind = 'maybe' is not one of full, half, excited-electron, none",
+        "[run]: ranks = -1 is outside",
+    ):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("max_displacement_A = [0.05, 0.10]", ""), "modes need exactly one of"),
+        (('modes = ["lo-c"]', ""), 'needs modes = ["..."]'),
+        (("[0.05, 0.10]", "[]"), "empty list"),
+        (("[structures.lo]", '[structures."../lo"]'), "letters, digits"),
+        (("[structures.lo]", '[structures."$(touch x)"]'), "letters, digits"),
+        (('element = "Br"', ""), "element is missing"),
+        (('element = "Br"', 'element = "Br"\npolarisations = ["x", "q"]'), "polarisations is a list of x, y, z"),
+        (('reference = "ground"', 'reference = "lo"'), "is a distorted structure"),
+    ],
+)
+def test_what_cannot_be_computed_is_refused(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=r"study\.toml") as error:
+        read_study(write(tmp_path, GOOD.replace(*change)))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [("", "is empty"), ("a = [", "is not valid TOML")])
+def test_a_file_that_is_no_study_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_study(write(tmp_path, text))
+    with pytest.raises(InputError, match="does not exist"):
+        read_study(tmp_path / "missing.toml")
+
+
+def test_the_resolved_study_is_itself_a_study_with_the_same_content(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path, GOOD + '[pw]\nsystem = { input_dft = "pbesol", nbnd = 100 }\n'))
+    text = resolved_toml(study)
+    assert tomllib.loads(text)["pw"]["ecutrho_Ry"] == 280.0
+    again = read_study(write(tmp_path, text))
+    assert again.structures == study.structures
+    assert again.pw == study.pw
+    assert again.spectra == study.spectra
+    assert resolved_toml(again) == text
