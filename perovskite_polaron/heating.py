@@ -24,7 +24,14 @@ ABSORBS_ALL_PER_CM = 1e9
 # Published intervals (°C) in which the two transitions happen.
 TETRAGONAL_C, CUBIC_C = (50.0, 59.0), (108.0, 117.0)
 # Relative standard uncertainties that are assumed where none is given; size: 10 ± 2 nm.
-RELATIVE_SIGMA = {"fluence": 0.1, "jet": 0.25, "concentration": 0.1, "size": 0.2, "absorption": 0.2, "heat_capacity": 0.04}
+RELATIVE_SIGMA = {
+    "fluence": 0.1,
+    "jet": 0.25,
+    "concentration": 0.1,
+    "size": 0.2,
+    "absorption": 0.2,
+    "heat_capacity": 0.04,
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,15 @@ class Exposure:
     heat_fraction: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("fluence_mJ_cm2", "photon_energy_eV", "size_A", "concentration_mg_mL", "jet_A", "gap_eV", "heat_capacity_J_mol_K"):
+        for name in (
+            "fluence_mJ_cm2",
+            "photon_energy_eV",
+            "size_A",
+            "concentration_mg_mL",
+            "jet_A",
+            "gap_eV",
+            "heat_capacity_J_mol_K",
+        ):
             if not 0 < getattr(self, name) < np.inf:
                 raise InputError(f"{name} is {getattr(self, name):g}: it must be positive")
         if self.absorption_per_cm is not None and not 0 < self.absorption_per_cm < np.inf:
@@ -100,23 +115,36 @@ def heating(
     Raises InputError for an unknown name or impossible inputs.
     """
     if unknown := set(relative_sigma) - set(RELATIVE_SIGMA):
-        raise InputError(f"no input is called {', '.join(sorted(unknown))}: uncertain can be {', '.join(RELATIVE_SIGMA)}")
+        raise InputError(
+            f"no input is called {', '.join(sorted(unknown))}: uncertain can be {', '.join(RELATIVE_SIGMA)}"
+        )
     central = _inputs(exposure)
     rise, photons = _heat(exposure, central)
     sigmas = {name: relative_sigma.get(name, 0.0) for name in central}
-    drawn = kernel.draw({name: (float(value[0]), sigmas[name] * float(value[0])) for name, value in central.items()}, draws, seed)
+    drawn = kernel.draw(
+        {name: (float(value[0]), sigmas[name] * float(value[0])) for name, value in central.items()}, draws, seed
+    )
     spread, _ = _heat(exposure, drawn)
     low, high = np.percentile(spread, [15.865, 84.135])
     tornado = []
     for name, sigma in sigmas.items():
         if sigma > 0 and (name != "absorption" or exposure.absorption_per_cm is not None):
-            ends = [_heat(exposure, central | {name: central[name] * factor})[0][0] for factor in (max(1 - sigma, 0.01), 1 + sigma)]
+            ends = [
+                _heat(exposure, central | {name: central[name] * factor})[0][0]
+                for factor in (max(1 - sigma, 0.01), 1 + sigma)
+            ]
             tornado.append((name, float(ends[0]), float(ends[1])))
     tornado.sort(key=lambda row: -abs(row[2] - row[1]))
     front = None
     if exposure.absorption_per_cm is not None:
-        energy = kernel.absorbed_energy_eV(exposure.fluence_mJ_cm2, exposure.absorption_per_cm, exposure.concentration_mg_mL, MOLAR_MASS_G_MOL)
-        front = float(kernel.temperature_rise(_fraction(exposure) * np.atleast_1d(energy), exposure.start_C + 273.15, _table(exposure))[0])
+        energy = kernel.absorbed_energy_eV(
+            exposure.fluence_mJ_cm2, exposure.absorption_per_cm, exposure.concentration_mg_mL, MOLAR_MASS_G_MOL
+        )
+        front = float(
+            kernel.temperature_rise(
+                _fraction(exposure) * np.atleast_1d(energy), exposure.start_C + 273.15, _table(exposure)
+            )[0]
+        )
     return Heating(
         exposure, float(rise[0]), float(low), float(high), float(photons[0]), front, phase_at(exposure.start_C + float(rise[0])),
         tuple(tornado), _equivalent(exposure), spread,
@@ -150,7 +178,10 @@ def _fraction(exposure: Exposure) -> float:
 def _table(exposure: Exposure) -> kernel.HeatTable:
     latent = [
         (low + 273.15, high + 273.15, heat)
-        for (low, high), heat in ((TETRAGONAL_C, exposure.latent_tetragonal_J_mol), (CUBIC_C, exposure.latent_cubic_J_mol))
+        for (low, high), heat in (
+            (TETRAGONAL_C, exposure.latent_tetragonal_J_mol),
+            (CUBIC_C, exposure.latent_cubic_J_mol),
+        )
         if heat
     ]
     return kernel.tabulated([0.0, 1e4], [exposure.heat_capacity_J_mol_K] * 2, latent)
@@ -161,7 +192,12 @@ def _equivalent(exposure: Exposure, target_K: float = 120.0) -> tuple[str, ...]:
     from scipy.optimize import brentq
 
     found = []
-    for name, unit, factor in (("jet", "µm", 1e-4), ("concentration", "mg/mL", 1.0), ("fluence", "mJ/cm2", 1.0), ("heat_capacity", "J/mol/K", 1.0)):
+    for name, unit, factor in (
+        ("jet", "µm", 1e-4),
+        ("concentration", "mg/mL", 1.0),
+        ("fluence", "mJ/cm2", 1.0),
+        ("heat_capacity", "J/mol/K", 1.0),
+    ):
         central = _inputs(exposure)
 
         def miss(log_scale: float, name: str = name, central: Mapping[str, Array] = central) -> float:
@@ -173,5 +209,8 @@ def _equivalent(exposure: Exposure, target_K: float = 120.0) -> tuple[str, ...]:
     if exposure.heat_fraction is None:
         all_heat = replace(exposure, heat_fraction=1.0)
         rise = float(_heat(all_heat, _inputs(all_heat))[0][0])
-        found.append(f"all of each photon as heat instead of the part above the gap, in a jet of {exposure.jet_A * 1e-4 * rise / target_K:.3g} µm (without latent heat)")
+        found.append(
+            "all of each photon as heat instead of the part above the gap, in a jet of "
+            f"{exposure.jet_A * 1e-4 * rise / target_K:.3g} µm (without latent heat)"
+        )
     return tuple(found)

@@ -21,9 +21,32 @@ XDI_SEED = (
     b"# XDI/1.0 GSE/1.0\n# Column.1: energy eV\n# Column.2: i0\n# Element.edge: K\n# Element.symbol: Br\n"
     b"# Mono.d_spacing: 3.1\n# Sample.temperature: 60 C\n# ///\n# text\n#----\n# energy i0\n13470 1.5\n13471 2.5e3\n13472 -1\n"
 )
-CSV_SEED = b"# delay: 100 ps\n# temperature: 25 C\nenergy_eV,signal,error\n13470,0.1,0.01\n13471.5,-.2,0.02\n1.3473e4,3,1\n"
+CSV_SEED = (
+    b"# delay: 100 ps\n# temperature: 25 C\nenergy_eV,signal,error\n13470,0.1,0.01\n13471.5,-.2,0.02\n1.3473e4,3,1\n"
+)
 TEXT_SEED = b"# delay_ps  a  a_error\n-100 0 1\n0 0.5 1\n50\t.7 1\n1e3 0.1 1\n"
-WORDS = (b"nan", b"inf", b"1e999", b"-", b"#", b"%", b",", b";", b"\t", b"\r", b"\n", b"\x00", b"\xff", b"1_0", b"Column.1:", b"///", b"---", b"'", b"\xc2\xb5", b"0x1p3")
+WORDS = (
+    b"nan",
+    b"inf",
+    b"1e999",
+    b"-",
+    b"#",
+    b"%",
+    b",",
+    b";",
+    b"\t",
+    b"\r",
+    b"\n",
+    b"\x00",
+    b"\xff",
+    b"1_0",
+    b"Column.1:",
+    b"///",
+    b"---",
+    b"'",
+    b"\xc2\xb5",
+    b"0x1p3",
+)
 
 
 def seeds():
@@ -75,10 +98,10 @@ def fuzz(seconds, seed=0):
                 for reader in (read_scans, read_traces):
                     try:
                         reader([path])
-                    except InputError as error:
-                        assert str(error)
-            except InputError as error:
-                assert str(error)
+                    except InputError:
+                        continue
+            except InputError:
+                pass
             except BaseException:
                 print(suffix, data)
                 raise

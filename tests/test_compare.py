@@ -9,7 +9,13 @@ from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.experiment.fit import compare, statements
 from perovskite_polaron.experiment.scan import Scan
-from perovskite_polaron.experiment.scenario import Scenario, ScenarioSet, read_scenarios, with_rigid_shift, write_scenarios
+from perovskite_polaron.experiment.scenario import (
+    Scenario,
+    ScenarioSet,
+    read_scenarios,
+    with_rigid_shift,
+    write_scenarios,
+)
 
 GRID = np.arange(-30.0, 60.0, 0.1)
 E = np.arange(13470.0, 13510.0, 0.5)
@@ -21,7 +27,12 @@ def bump(*parts):
 
 
 STEADY = 0.5 + np.arctan(GRID + 8) / np.pi + bump((0.4, -7, 1.5), (0.1, 5, 3), (-0.08, 17, 3), (0.07, 28, 3))
-POLARON = Scenario("polaron", GRID, bump((0.1, -12, 1.5), (-0.12, -8, 1.2), (0.08, -4, 1.5), (-0.04, 5, 3), (0.05, 17, 3), (-0.04, 28, 3)), 0.5)
+POLARON = Scenario(
+    "polaron",
+    GRID,
+    bump((0.1, -12, 1.5), (-0.12, -8, 1.2), (0.08, -4, 1.5), (-0.04, 5, 3), (0.05, 17, 3), (-0.04, 28, 3)),
+    0.5,
+)
 CUBIC = Scenario("cubic", GRID, bump((-0.1, -8, 2), (0.09, 15, 4), (-0.08, 22, 3)))
 THEORY = with_rigid_shift(ScenarioSet(GRID, STEADY, (POLARON, CUBIC)))
 NOISE = 0.002

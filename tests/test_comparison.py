@@ -64,7 +64,9 @@ def test_decay_is_constant_and_sign_change_is_not():
     rng = np.random.default_rng(3)
 
     def points(shapes):
-        return [comparison_parameter(Scan(E, y + 0.01 * rng.normal(size=len(E)), np.full(len(E), 1e-4)), BR) for y in shapes]
+        return [
+            comparison_parameter(Scan(E, y + 0.01 * rng.normal(size=len(E)), np.full(len(E), 1e-4)), BR) for y in shapes
+        ]
 
     assert constancy(points([transient(s) for s in (1, 0.5, 0.3)])).constant
     heated = [transient() - k * np.exp(-((E - 13471.5) ** 2)) for k in (0.5, 1.0, 2.5)]

@@ -44,13 +44,16 @@ def test_phase_is_that_of_the_final_temperature(capsys):
 
 def test_latent_heat_lowers_the_rise_by_its_share(capsys):
     without = answer(capsys, "--jet", "200um")["delta_T_K"]
-    with_latent = answer(capsys, "--jet", "200um", "--latent-tetragonal", "500J/mol", "--latent-cubic", "0.4kJ/mol")["delta_T_K"]
+    with_latent = answer(capsys, "--jet", "200um", "--latent-tetragonal", "500J/mol", "--latent-cubic", "0.4kJ/mol")[
+        "delta_T_K"
+    ]
     assert without - with_latent == pytest.approx(900 / 124.717, rel=1e-6)
 
 
 def test_units_change_nothing(capsys):
+    same = "--fluence 88J/m2 --pump 3490meV --size 100A --concentration 5.8g/L --jet 0.2mm --gap 2400meV --start 298.15K"
     one = answer(capsys, "--jet", "200um")
-    assert main(["heat", "--fluence", "88J/m2", "--pump", "3490meV", "--size", "100A", "--concentration", "5.8g/L", "--jet", "0.2mm", "--gap", "2400meV", "--start", "298.15K", "--json"]) == 0  # fmt: skip
+    assert main(["heat", *same.split(), "--json"]) == 0
     two = json.loads(capsys.readouterr().out)
     for key in ("delta_T_K", "delta_T_low_K", "delta_T_high_K", "photons_per_nc"):
         assert two[key] == pytest.approx(one[key], rel=1e-9)

@@ -19,7 +19,9 @@ TRUE = np.array([0.6, 0.21, 0.19])
 def traces(seed, noise=0.03, amplitudes=TRUE):
     rng = np.random.default_rng(seed)
     clean = exponential_gaussian(DELAY, [120.0, 900.0, np.inf], 45.0) @ amplitudes
-    return [Trace(DELAY, s * clean + noise * rng.normal(size=len(DELAY)), np.full(len(DELAY), noise)) for s in (1, -0.8)]
+    return [
+        Trace(DELAY, s * clean + noise * rng.normal(size=len(DELAY)), np.full(len(DELAY), noise)) for s in (1, -0.8)
+    ]
 
 
 def test_exact_data_give_the_truth():
@@ -37,14 +39,13 @@ def test_sigma_and_t0_can_be_free():
 
 
 def test_errors_cover_the_truth():
-    """120 seeded fits: the share within one standard error is 68 % within three standard deviations of its own scatter."""
+    """500 seeded fits with the published parameters: 68 % and 95 % intervals (in the logarithm) cover as they should."""
     pulls = []
-    for seed in range(120):
+    for seed in range(500):
         fit = fit_kinetics(traces(seed), MODEL, start_ps=[100, 1000])
         pulls.append((np.log(fit.lifetimes_ps) - np.log([120, 900])) / (fit.lifetimes_err_ps / fit.lifetimes_ps))
-    inside = np.abs(np.concatenate(pulls)) < 1
-    assert abs(inside.mean() - 0.6827) < 0.1
-    assert np.mean(np.abs(np.concatenate(pulls)) < 1.96) > 0.9
+    assert np.abs(np.mean(np.abs(pulls) < 1, axis=0) - 0.68).max() <= 0.05
+    assert np.abs(np.mean(np.abs(pulls) < 1.96, axis=0) - 0.95).max() <= 0.025
 
 
 def test_an_independent_optimiser_finds_the_same_optimum():
@@ -54,9 +55,13 @@ def test_an_independent_optimiser_finds_the_same_optimum():
 
     def residual(p):
         basis = exponential_gaussian(DELAY, [np.exp(p[0]), np.exp(p[1]), np.inf], 45.0)
-        return np.concatenate([(t.signal - basis @ a) / t.error for t, a in zip(data, p[2:].reshape(2, 3), strict=True)])
+        return np.concatenate(
+            [(t.signal - basis @ a) / t.error for t, a in zip(data, p[2:].reshape(2, 3), strict=True)]
+        )
 
-    found = least_squares(residual, np.r_[np.log([100, 1000]), TRUE, -0.8 * TRUE], xtol=1e-14, ftol=1e-14, gtol=1e-14, x_scale="jac")
+    found = least_squares(
+        residual, np.r_[np.log([100, 1000]), TRUE, -0.8 * TRUE], xtol=1e-14, ftol=1e-14, gtol=1e-14, x_scale="jac"
+    )
     fit = fit_kinetics(data, MODEL)
     np.testing.assert_allclose(fit.lifetimes_ps, np.exp(found.x[:2]), rtol=1e-5)
     assert fit.chi2 == pytest.approx(2 * found.cost, rel=1e-9)

@@ -6,7 +6,17 @@ import pytest
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.experiment.scan import Scan, Step, combine
 from perovskite_polaron.experiment.treatment import (
-    average_adjacent, baseline, calibrate, crop, normalise, outliers, pump_probe, rebin, replay, subtract, thermal,
+    average_adjacent,
+    baseline,
+    calibrate,
+    crop,
+    normalise,
+    outliers,
+    pump_probe,
+    rebin,
+    replay,
+    subtract,
+    thermal,
 )  # fmt: skip
 
 E = np.arange(13450.0, 13500.01, 1.0)

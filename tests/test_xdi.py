@@ -56,7 +56,10 @@ def changed(old, new):
         (changed("# Element.edge: K\n", ""), "f: Element.Edge is missing"),
         (changed("symbol: Br", "symbol: Xx"), "f:5: ELEMENT.symbol must be a chemical symbol"),
         (changed("edge: K", "edge: Q"), "f:4: Element.edge must be an absorption edge"),
-        (changed("energy eV", "angle degrees").replace("# Mono.d_spacing: 3.13553\n", ""), "f: Mono.d_spacing is missing"),
+        (
+            changed("energy eV", "angle degrees").replace("# Mono.d_spacing: 3.13553\n", ""),
+            "f: Mono.d_spacing is missing",
+        ),
         (changed("# energy mutrans", "# energy"), "f:13: 1 column labels for 2 columns"),
         (changed("# energy mutrans", "# energy i0"), "f:13: column 2 is labelled 'i0' but Column.2 says 'mutrans'"),
         (changed("13471.0 5e-1", "13471.0"), "f:16: 1 numbers where the lines above have 2"),
@@ -78,7 +81,10 @@ def test_refuses_what_is_invalid(text, message):
         (changed("# Mono.d_spacing: 3.13553\n", ""), "Mono.d_spacing is missing"),
         (changed("# Mono.d_spacing", "# 1Mono.d_spacing"), "f:6: ignored, not a header field"),
         (changed("# Column.2", "# Column.two"), "f:3: ignored, a Column field is named by an integer"),
-        (changed("# Column.2: mutrans", "# Column.2: mutrans\n# Column.7: i0"), "f:4: ignored, Column.7 names a column"),
+        (
+            changed("# Column.2: mutrans", "# Column.2: mutrans\n# Column.7: i0"),
+            "f:4: ignored, Column.7 names a column",
+        ),
         (changed("3.13553", "wide"), "f:6: ignored, Mono.d_spacing must be a finite number"),
         (changed("# ///", "# Scan.start_time: yesterday\n# ///"), "f:8: Scan.start_time is not a time"),
         (changed("XDI/1.0", "XDI/1.12"), "f:1: written for XDI 1.12"),
@@ -102,7 +108,9 @@ def test_line_ends_of_three_systems(tmp_path, end):
 
 
 word = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
-line = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp", "Zs"), max_codepoint=0x2FF), max_size=20).map(str.strip)
+line = st.text(
+    st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp", "Zs"), max_codepoint=0x2FF), max_size=20
+).map(str.strip)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -124,6 +132,8 @@ def test_write_then_read_is_lossless(data):
 def test_write_refuses_what_would_not_come_back(tmp_path):
     record = parse_xdi(GOOD, "f")
     with pytest.raises(InputError, match="cannot be kept"):
-        write_xdi(tmp_path / "f.xdi", XDI(record.columns, record.labels, record.units, record.fields, ("a\rb\x0b", "two  ")))
+        write_xdi(
+            tmp_path / "f.xdi", XDI(record.columns, record.labels, record.units, record.fields, ("a\rb\x0b", "two  "))
+        )
     write_xdi(tmp_path / "g.xdi", record)
     assert read_xdi(tmp_path / "g.xdi") == record

@@ -18,8 +18,12 @@ EXAMPLE = "  polaron compare transient.xdi --study cspbbr3.toml --edge 13472eV -
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument("transient", metavar="TRANSIENT", help="measured difference spectrum with an error column")
-    parser.add_argument("--study", required=True, type=Path, help="study (TOML), folder of its results, or scenario file (.json)")
-    parser.add_argument("--edge", default="0eV", help="photon energy of the calculated zero (default: 0eV, axes already agree)")
+    parser.add_argument(
+        "--study", required=True, type=Path, help="study (TOML), folder of its results, or scenario file (.json)"
+    )
+    parser.add_argument(
+        "--edge", default="0eV", help="photon energy of the calculated zero (default: 0eV, axes already agree)"
+    )
     parser.add_argument("--shift-sigma", default="0.2eV", help="prior uncertainty of that number (default: 0.2eV)")
     parser.add_argument("--window", metavar="LOW:HIGH", help="energies to fit, as 13.475keV:13.52keV (default: all)")
     parser.add_argument("--signal", help="column to read, by name or number")
@@ -36,7 +40,11 @@ def run(args: argparse.Namespace) -> int:
     scans = read_scans([args.transient], args.signal, args.energy_unit)
     if len(scans) > 1:
         raise InputError(f"{args.transient} holds {len(scans)} spectra: choose one with --signal")
-    transient = scans[0] if args.window is None else crop(scans[0], **dict(zip(("from_eV", "to_eV"), window(args.window), strict=True)))
+    transient = (
+        scans[0]
+        if args.window is None
+        else crop(scans[0], **dict(zip(("from_eV", "to_eV"), window(args.window), strict=True)))
+    )
     theory = with_rigid_shift(_theory(args.study))
     found = compare(transient, theory.scenarios, sigma, offset)
     if args.figure is not None:
@@ -48,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(f"{'scenario':28s}{'chi2':>10s}{'delta AIC':>11s}{'strength':>12s}{'error':>10s}{'shift (eV)':>12s}")
     for f in found.fits:
-        print(f"{f.scenario.name[:27]:28s}{f.chi2:10.1f}{f.aic - found.fits[0].aic:11.1f}{f.strength:12.4g}{f.strength_err:10.2g}{f.shift_eV:+12.2f}")
+        print(
+            f"{f.scenario.name[:27]:28s}{f.chi2:10.1f}{f.aic - found.fits[0].aic:11.1f}"
+            f"{f.strength:12.4g}{f.strength_err:10.2g}{f.shift_eV:+12.2f}"
+        )
     print(f"{'no change':28s}{found.chi2_null:10.1f}{found.chi2_null - found.fits[0].aic:11.1f}\n")
     print("\n".join(statements(found)))
     print("A strength is an excited fraction only when transient and calculation are normalised in the same way.")

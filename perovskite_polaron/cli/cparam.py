@@ -14,9 +14,13 @@ EXAMPLE = "  polaron cparam br_100ps.xdi br_10ns.xdi --edge Br-K"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument("files", metavar="FILES", nargs="+", help="transients (difference spectra): XDI, text, CSV, HDF5, .prj")
+    parser.add_argument(
+        "files", metavar="FILES", nargs="+", help="transients (difference spectra): XDI, text, CSV, HDF5, .prj"
+    )
     parser.add_argument("--edge", choices=sorted(EDGES), help="windows of the published analysis")
-    parser.add_argument("--numerator", metavar="LOW:HIGH", help="window above the fraction line, as 13.471keV:13.472keV")
+    parser.add_argument(
+        "--numerator", metavar="LOW:HIGH", help="window above the fraction line, as 13.471keV:13.472keV"
+    )
     parser.add_argument("--denominator", metavar="LOW:HIGH", help="window below it")
     parser.add_argument("--step", help="spacing of the summed points, as 0.25eV (default: as measured)")
     parser.add_argument("--signal", help="column to read, by name or number (default: every signal column)")
@@ -65,7 +69,10 @@ def run(args: argparse.Namespace) -> int:
         print("constancy not tested: it needs two or more transients, each with an error column")
     else:
         verdict = "is constant within error" if test.constant else "is NOT constant"
-        print(f"C {verdict}: chi2 = {test.chi2:.2f} for {test.dof} degrees of freedom, p = {test.p:.3g}; mean {test.mean:.4f} ± {test.mean_err:.4f}")
+        print(
+            f"C {verdict}: chi2 = {test.chi2:.2f} for {test.dof} degrees of freedom, p = {test.p:.3g}; "
+            f"mean {test.mean:.4f} ± {test.mean_err:.4f}"
+        )
     return 0
 
 

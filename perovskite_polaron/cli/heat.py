@@ -24,10 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jet", required=True, help="thickness of the jet, as 200um")
     parser.add_argument("--gap", default="2.4eV", help="band gap (default: 2.4eV)")
     parser.add_argument("--start", default="25C", help="temperature before the pulse (default: 25C)")
-    parser.add_argument("--absorption", help="absorption coefficient of the jet, as 50cm-1 (default: everything is absorbed)")
+    parser.add_argument(
+        "--absorption", help="absorption coefficient of the jet, as 50cm-1 (default: everything is absorbed)"
+    )
     parser.add_argument("--heat-capacity", default="124.717J/mol/K", help="per mole of CsPbBr3 (default: Dulong-Petit)")
-    parser.add_argument("--latent-tetragonal", default="0J/mol", help="latent heat of the transition at 50-59 C (default: none)")
-    parser.add_argument("--latent-cubic", default="0J/mol", help="latent heat of the transition at 108-117 C (default: none)")
+    parser.add_argument(
+        "--latent-tetragonal", default="0J/mol", help="latent heat of the transition at 50-59 C (default: none)"
+    )
+    parser.add_argument(
+        "--latent-cubic", default="0J/mol", help="latent heat of the transition at 108-117 C (default: none)"
+    )
     parser.add_argument("--all-heat", action="store_true", help="count the whole photon as heat (after recombination)")
     parser.add_argument("--cooling", default="300ps", help="time constant of Newton's cooling (default: 300ps)")
     parser.add_argument(
@@ -70,7 +76,9 @@ def statements(result: Heating) -> list[str]:
     """What the number means, in words."""
     words = [
         "This is an upper limit: all heat stays in the crystal that absorbed the light, until Newton's cooling sets in.",
-        "Several input choices give the published 120 K, so agreement with it identifies none of them: " + "; ".join(result.equivalent) + ".",
+        "Several input choices give the published 120 K, so agreement with it identifies none of them: "
+        + "; ".join(result.equivalent)
+        + ".",
     ]
     if result.tornado:
         words.append(f"The range is dominated by: {result.tornado[0][0].replace('_', ' ')}.")
@@ -99,7 +107,8 @@ def summary(result: Heating, times: np.ndarray, curve: np.ndarray) -> dict[str, 
 def table(result: Heating, times: np.ndarray, curve: np.ndarray, cooling_ps: float) -> str:
     """Return the answer for people."""
     lines = [
-        f"temperature rise, upper limit    {result.delta_T_K:8.1f} K   (68 % range {result.delta_T_low_K:.0f} to {result.delta_T_high_K:.0f} K)",
+        f"temperature rise, upper limit    {result.delta_T_K:8.1f} K"
+        f"   (68 % range {result.delta_T_low_K:.0f} to {result.delta_T_high_K:.0f} K)",
         f"photons absorbed per nanocrystal {result.photons_per_nc:8.0f}",
         f"final temperature                {result.exposure.start_C + result.delta_T_K:8.1f} C   {result.phase}",
     ]

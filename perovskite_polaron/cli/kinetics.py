@@ -5,7 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.experiment.kinetics import FTest, KineticFit, KineticModel, f_test, fit_kinetics, profile_interval
+from perovskite_polaron.experiment.kinetics import (
+    FTest,
+    KineticFit,
+    KineticModel,
+    f_test,
+    fit_kinetics,
+    profile_interval,
+)
 from perovskite_polaron.experiment.readers import read_traces
 from perovskite_polaron.units import parse_quantity
 
@@ -14,7 +21,9 @@ EXAMPLE = "  polaron kinetics br.csv pb.csv --irf-sigma 45ps --components 2 --fi
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument("files", metavar="FILES", nargs="+", help="traces: a delay column, a signal, an error column if known")
+    parser.add_argument(
+        "files", metavar="FILES", nargs="+", help="traces: a delay column, a signal, an error column if known"
+    )
     parser.add_argument("--irf-sigma", required=True, help="standard deviation of the instrument response, as 45ps")
     parser.add_argument("--fit-sigma", action="store_true", help="fit it, starting from the value given")
     parser.add_argument("--components", type=int, default=2, help="number of decays (default: 2)")
@@ -39,7 +48,11 @@ def run(args: argparse.Namespace) -> int:
     traces = read_traces(args.files, args.signal, args.delay_unit)
     fit = fit_kinetics(traces, model(args.components))
     test = f_test(fit_kinetics(traces, model(args.components - 1)), fit) if args.components > 1 else None
-    profiles = [[profile_interval(fit, k, level) for level in (0.6827, 0.95)] for k in range(args.components)] if args.profile else None
+    profiles = (
+        [[profile_interval(fit, k, level) for level in (0.6827, 0.95)] for k in range(args.components)]
+        if args.profile
+        else None
+    )
     if args.figure is not None:
         from perovskite_polaron.report.kinetics_figure import write_kinetics_figure
 
@@ -56,7 +69,8 @@ def summary(fit: KineticFit, test: FTest | None, profiles: list[list[tuple[float
         "lifetimes_ps": fit.lifetimes_ps.tolist(),
         "lifetimes_err_ps": fit.lifetimes_err_ps.tolist(),
         "fractions": [
-            {"label": t.label, "value": f[:k].tolist(), "err": e[:k].tolist(), "amplitudes": a.tolist()} for t, f, e, a in rows
+            {"label": t.label, "value": f[:k].tolist(), "err": e[:k].tolist(), "amplitudes": a.tolist()}
+            for t, f, e, a in rows
         ],
         "offset": fit.fractions[:, k].tolist() if fit.model.offset else None,
         "offset_err": fit.fractions_err[:, k].tolist() if fit.model.offset else None,
@@ -70,7 +84,10 @@ def summary(fit: KineticFit, test: FTest | None, profiles: list[list[tuple[float
     }
     if profiles is not None:
         result["lifetimes_interval_ps"] = [
-            {level: [None if end == float("inf") else end for end in ends] for level, ends in zip(("68", "95"), rows, strict=True)}
+            {
+                level: [None if end == float("inf") else end for end in ends]
+                for level, ends in zip(("68", "95"), rows, strict=True)
+            }
             for rows in profiles
         ]
     return result
@@ -79,17 +96,37 @@ def summary(fit: KineticFit, test: FTest | None, profiles: list[list[tuple[float
 def table(fit: KineticFit, test: FTest | None, profiles: list[list[tuple[float, float]]] | None) -> str:
     """Return the fit for people."""
     k = fit.model.components
-    lines = [f"lifetime {i + 1}   {tau:10.4g} ± {err:.2g} ps" for i, (tau, err) in enumerate(zip(fit.lifetimes_ps, fit.lifetimes_err_ps, strict=True))]
+    lines = [
+        f"lifetime {i + 1}   {tau:10.4g} ± {err:.2g} ps"
+        for i, (tau, err) in enumerate(zip(fit.lifetimes_ps, fit.lifetimes_err_ps, strict=True))
+    ]
     for i, rows in enumerate(profiles or []):
-        lines.append(f"  {i + 1}: 68 % from {rows[0][0]:.4g} to {rows[0][1]:.4g} ps, 95 % from {rows[1][0]:.4g} to {rows[1][1]:.4g} ps")
-    lines.append(f"irf sigma    {fit.sigma_ps:10.4g} ± {fit.sigma_err_ps:.2g} ps" + ("" if fit.model.sigma_free else " (fixed)"))
+        lines.append(
+            f"  {i + 1}: 68 % from {rows[0][0]:.4g} to {rows[0][1]:.4g} ps, 95 % from {rows[1][0]:.4g} to {rows[1][1]:.4g} ps"
+        )
+    lines.append(
+        f"irf sigma    {fit.sigma_ps:10.4g} ± {fit.sigma_err_ps:.2g} ps" + ("" if fit.model.sigma_free else " (fixed)")
+    )
     lines.append(f"time zero    {fit.t0_ps:10.4g} ± {fit.t0_err_ps:.2g} ps" + ("" if fit.model.t0_free else " (fixed)"))
-    lines += ["", f"{'fractions (%)':24s}" + "".join(f"{'decay ' + str(i + 1):>15s}" for i in range(k)) + (f"{'offset':>15s}" if fit.model.offset else "")]
+    lines += [
+        "",
+        f"{'fractions (%)':24s}"
+        + "".join(f"{'decay ' + str(i + 1):>15s}" for i in range(k))
+        + (f"{'offset':>15s}" if fit.model.offset else ""),
+    ]
     for trace, fractions, errors in zip(fit.traces, fit.fractions, fit.fractions_err, strict=True):
-        lines.append(f"{trace.label[:23]:24s}" + "".join(f"{100 * f:8.1f} ± {100 * e:4.1f}" for f, e in zip(fractions, errors, strict=True)))
-    lines += ["", f"{'residual variance' if fit.scaled_errors else 'reduced chi2'} {fit.chi2_red:.4g} for {fit.dof} degrees of freedom"]
+        lines.append(
+            f"{trace.label[:23]:24s}"
+            + "".join(f"{100 * f:8.1f} ± {100 * e:4.1f}" for f, e in zip(fractions, errors, strict=True))
+        )
+    lines += [
+        "",
+        f"{'residual variance' if fit.scaled_errors else 'reduced chi2'} {fit.chi2_red:.4g} for {fit.dof} degrees of freedom",
+    ]
     if fit.scaled_errors:
-        lines.append("No error column: the errors above come from the scatter about the fit, and no test of the fit itself is possible.")
+        lines.append(
+            "No error column: the errors above come from the scatter about the fit, and no test of the fit itself is possible."
+        )
     if test is not None:
         verdict = "the data ask for it" if test.p < 0.05 else "the data do not ask for it"
         lines.append(f"F test of {k} against {k - 1} components: F = {test.f:.3g}, p = {test.p:.3g}: {verdict}")

@@ -73,7 +73,9 @@ def window_weights(energy_eV: Array, window_eV: tuple[float, float], step_eV: fl
     """
     low, high = window_eV
     if energy_eV[0] > low + 1e-6 or energy_eV[-1] < high - 1e-6:
-        raise InputError(f"the scan spans {energy_eV[0]:g} to {energy_eV[-1]:g} eV and not the window {low:g} to {high:g} eV; check unit and calibration")
+        raise InputError(
+            f"the scan spans {energy_eV[0]:g} to {energy_eV[-1]:g} eV and not the window {low:g} to {high:g} eV; check unit and calibration"
+        )
     inside = (energy_eV >= low - 1e-6) & (energy_eV <= high + 1e-6)
     points = energy_eV[inside]
     if step_eV is None and len(points) > 1:
@@ -82,7 +84,7 @@ def window_weights(energy_eV: Array, window_eV: tuple[float, float], step_eV: fl
             return inside.astype(np.float64)
     spacing = step_eV or (float(np.median(np.diff(points))) if len(points) > 1 else high - low)
     count = max(2, round((high - low) / spacing) + 1)
-    if not 0 < spacing or count > 100_000:
+    if not spacing > 0 or count > 100_000:
         raise InputError(f"a spacing of {spacing:g} eV does not suit the window {low:g} to {high:g} eV")
     return np.asarray(interpolation(np.linspace(low, high, count), energy_eV).sum(axis=0))
 
@@ -107,11 +109,15 @@ def comparison_parameter(scan: Scan, windows: Windows, step_eV: float | None = N
         gradient = np.array([1, -numerator / denominator]) / denominator
         error = float(np.sqrt(gradient @ v @ gradient))
     elif denominator == 0:
-        raise InputError(f"{scan.name}: the sum in the denominator's window is zero, so C has no value; take another window")
+        raise InputError(
+            f"{scan.name}: the sum in the denominator's window is zero, so C has no value; take another window"
+        )
     return Comparison(scan.name, numerator / denominator, error, scan.delay_ps, scan.temperature_C)
 
 
-def bootstrap_error(scans: Sequence[Scan], windows: Windows, draws: int = 2000, seed: int = 0, step_eV: float | None = None) -> float:
+def bootstrap_error(
+    scans: Sequence[Scan], windows: Windows, draws: int = 2000, seed: int = 0, step_eV: float | None = None
+) -> float:
     """Return the standard error of C of the mean of repeated scans by drawing scans with replacement.
 
     With n scans the bootstrap variance is (n − 1)/n of the true one, which is put right here. Raises InputError for fewer
@@ -120,7 +126,13 @@ def bootstrap_error(scans: Sequence[Scan], windows: Windows, draws: int = 2000, 
     if len(scans) < 4:
         raise InputError(f"a bootstrap needs at least four repeated scans, not {len(scans)}")
     sums = np.array(
-        [[window_weights(s.energy_eV, w, step_eV) @ s.intensity for w in (windows.numerator_eV, windows.denominator_eV)] for s in scans]
+        [
+            [
+                window_weights(s.energy_eV, w, step_eV) @ s.intensity
+                for w in (windows.numerator_eV, windows.denominator_eV)
+            ]
+            for s in scans
+        ]
     )
     picks = np.random.default_rng(seed).integers(len(scans), size=(draws, len(scans)))
     numerator, denominator = sums[picks].mean(axis=1).T

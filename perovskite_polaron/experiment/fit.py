@@ -57,14 +57,18 @@ class Comparison:
         return able[0] if able and self.chi2_null - able[0].aic > CLAIM_AIC else None
 
 
-def compare(transient: Scan, scenarios: Sequence[Scenario], shift_sigma_eV: float = 0.2, offset_eV: float = 0.0) -> Comparison:
+def compare(
+    transient: Scan, scenarios: Sequence[Scenario], shift_sigma_eV: float = 0.2, offset_eV: float = 0.0
+) -> Comparison:
     """Fit every scenario to a transient with known errors; offset_eV is added to the scenarios' energies first.
 
     Raises InputError when errors are missing, names repeat, or a scenario does not span the transient, shifts included;
-    ComputationError when a best shift sits at the end of its range, five prior widths.
+    ComputationError when the shift of the claimed scenario sits at the end of its range, five prior widths.
     """
     if transient.variance is None:
-        raise InputError(f"{transient.name}: the errors of the points are unknown; give an error column or repeated scans")
+        raise InputError(
+            f"{transient.name}: the errors of the points are unknown; give an error column or repeated scans"
+        )
     if not 0 < shift_sigma_eV < np.inf:
         raise InputError(f"the prior width of the shift, {shift_sigma_eV:g} eV, must be positive")
     if not scenarios or len({s.name for s in scenarios}) < len(scenarios):
@@ -78,7 +82,14 @@ def compare(transient: Scan, scenarios: Sequence[Scenario], shift_sigma_eV: floa
         ) from None
     data = whiten @ transient.intensity
     fits = [_fit(transient, data, whiten, s, shift_sigma_eV, offset_eV) for s in scenarios]
-    return Comparison(tuple(sorted(fits, key=lambda f: f.aic)), float(data @ data), len(data))
+    found = Comparison(tuple(sorted(fits, key=lambda f: f.aic)), float(data @ data), len(data))
+    # A wrong scenario may well run to the end of its range; the one that is claimed must not.
+    if found.best is not None and abs(found.best.shift_eV) > 4.99 * shift_sigma_eV:
+        raise ComputationError(
+            f"the shift of {found.best.scenario.name!r} sits on its bound, {found.best.shift_eV:+.2f} eV; check the calibration "
+            "or widen the prior"
+        )
+    return found
 
 
 def _fit(transient: Scan, data: Array, whiten: Array, scenario: Scenario, sigma: float, offset: float) -> ScenarioFit:
@@ -98,9 +109,7 @@ def _fit(transient: Scan, data: Array, whiten: Array, scenario: Scenario, sigma:
     prior = (shifts / sigma) ** 2
     chi2 = data @ data - along**2 / square + prior
     at = int(np.argmin(chi2))
-    if at in (0, len(shifts) - 1):
-        raise ComputationError(f"the shift of {scenario.name!r} sits on its bound, {shifts[at]:+.2f} eV; check the calibration or widen the prior")
-    fine = np.linspace(shifts[at - 1], shifts[at + 1], 41)
+    fine = np.linspace(shifts[max(at - 1, 0)], shifts[min(at + 1, len(shifts) - 1)], 41)
     fine_columns = np.array([np.interp(transient.energy_eV - s, energy, scenario.difference) for s in fine]) @ whiten.T
     fine_along, fine_square = fine_columns @ data, np.einsum("ij,ij->i", fine_columns, fine_columns)
     fine_chi2 = data @ data - fine_along**2 / fine_square + (fine / sigma) ** 2
@@ -130,7 +139,9 @@ def statements(found: Comparison) -> list[str]:
         f"(95 %: {best.interval95[0]:.3g} to {best.interval95[1]:.3g}), energies shifted by {best.shift_eV:+.2f} eV."
     ]
     if len(able) > 1 and able[1].aic - best.aic < CLAIM_AIC:
-        words.append(f"{able[1].scenario.name} is not excluded: it is worse by only {able[1].aic - best.aic:.1f} in AIC.")
+        words.append(
+            f"{able[1].scenario.name} is not excluded: it is worse by only {able[1].aic - best.aic:.1f} in AIC."
+        )
     if best.chi2 > found.points + 4 * np.sqrt(2 * found.points):
         words.append(f"Even the best does not describe the data: chi2 is {best.chi2:.0f} for {found.points} points.")
     if best.f_q2 is not None:

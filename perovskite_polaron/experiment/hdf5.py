@@ -33,7 +33,9 @@ def read_hdf5_tables(path: str | os.PathLike[str]) -> tuple[Table, ...]:
     except Exception as error:  # h5py raises OSError, KeyError, RuntimeError or ValueError for a damaged file
         raise InputError(f"{path} cannot be read as HDF5: {error}; check that the file is whole") from None
     if not tables:
-        raise InputError(f"{path} holds no table: a group needs at least two one-dimensional datasets of numbers of one length")
+        raise InputError(
+            f"{path} holds no table: a group needs at least two one-dimensional datasets of numbers of one length"
+        )
     return tables
 
 
@@ -51,7 +53,9 @@ def _table(group: Any, path: str) -> Table | None:
     if len(columns) < 2:
         return None
     if len({len(c) for c in columns}) > 1:
-        raise InputError(f"{path}{group.name}: the datasets {', '.join(names)} have different lengths; keep one table per group")
+        raise InputError(
+            f"{path}{group.name}: the datasets {', '.join(names)} have different lengths; keep one table per group"
+        )
     # The abscissa goes first, as everywhere else; HDF5 lists by name.
     order = sorted(range(len(names)), key=lambda i: names[i].lower() not in ("energy", "delay", "time"))
     metadata = {key: _text(value) for key, value in group.attrs.items() if np.ndim(value) == 0}

@@ -92,7 +92,9 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel, start_ps: Sequenc
     low, high = np.log(model.sigma_ps / 100), np.log(100 * span)
     starts = [np.array(start_ps, dtype=float)] if start_ps is not None else _starts(model, span)
     if any(len(s) != model.components or not np.all((s > np.exp(low)) & (s < np.exp(high))) for s in starts):
-        raise InputError(f"starting lifetimes: give {model.components} between {np.exp(low):.3g} and {np.exp(high):.3g} ps")
+        raise InputError(
+            f"starting lifetimes: give {model.components} between {np.exp(low):.3g} and {np.exp(high):.3g} ps"
+        )
     best: tuple[float, Array] | None = None
     for start in starts:
         theta = np.log(np.sort(start))
@@ -125,8 +127,13 @@ def _check(traces: tuple[Trace, ...], model: KineticModel) -> None:
     columns = model.components + model.offset
     for trace in traces:
         if len(trace.delay_ps) <= columns or np.ptp(trace.delay_ps) == 0:
-            raise InputError(f"{trace.label or 'trace'}: {len(trace.delay_ps)} points cannot fix {columns} amplitudes; fit fewer components")
-    if sum(len(t.delay_ps) for t in traces) <= columns * len(traces) + model.components + model.sigma_free + model.t0_free:
+            raise InputError(
+                f"{trace.label or 'trace'}: {len(trace.delay_ps)} points cannot fix {columns} amplitudes; fit fewer components"
+            )
+    if (
+        sum(len(t.delay_ps) for t in traces)
+        <= columns * len(traces) + model.components + model.sigma_free + model.t0_free
+    ):
         raise InputError("fewer points than parameters: fit fewer components")
 
 
@@ -140,7 +147,9 @@ def _starts(model: KineticModel, span: float) -> list[Array]:
     return [np.exp(low + (high - low) * (np.linspace(a, b, k) if k > 1 else np.array([(a + b) / 2]))) for a, b in sets]
 
 
-def _basis(model: KineticModel, theta: Array, delay_ps: Array, gradient: bool = False) -> tuple[Array, list[tuple[Array, Array]]]:
+def _basis(
+    model: KineticModel, theta: Array, delay_ps: Array, gradient: bool = False
+) -> tuple[Array, list[tuple[NDArray[np.intp], Array]]]:
     """Return the columns (m, k[+1]) and, for each searched parameter, (which columns, their derivative)."""
     lifetimes, sigma, t0 = model.unpack(theta)
     constants = np.append(lifetimes, np.inf) if model.offset else lifetimes
@@ -172,7 +181,9 @@ def _project(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> tu
     return np.concatenate(residuals), np.concatenate(jacobians)
 
 
-def _search(traces: tuple[Trace, ...], model: KineticModel, theta: Array, low: float, high: float) -> tuple[float, Array] | None:
+def _search(
+    traces: tuple[Trace, ...], model: KineticModel, theta: Array, low: float, high: float
+) -> tuple[float, Array] | None:
     """Levenberg–Marquardt on the projected problem; None when it does not converge."""
     k = model.components
     upper = np.full(len(theta), np.inf)
@@ -195,8 +206,16 @@ def _search(traces: tuple[Trace, ...], model: KineticModel, theta: Array, low: f
             return None
         new_cost = float(new_residual @ new_residual)
         if new_cost <= cost:
-            small = np.max(np.abs(trial - theta) / np.maximum(1, np.abs(theta))) < 1e-9 or cost - new_cost <= 1e-14 * cost
-            theta, residual, jacobian, cost, damping = trial, new_residual, new_jacobian, new_cost, max(damping / 10, 1e-12)
+            small = (
+                np.max(np.abs(trial - theta) / np.maximum(1, np.abs(theta))) < 1e-9 or cost - new_cost <= 1e-14 * cost
+            )
+            theta, residual, jacobian, cost, damping = (
+                trial,
+                new_residual,
+                new_jacobian,
+                new_cost,
+                max(damping / 10, 1e-12),
+            )
             if small:
                 return cost, theta
         else:
@@ -230,7 +249,9 @@ def _result(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> Kin
     norms = np.linalg.norm(full, axis=0)
     singular = np.linalg.svd(full / np.where(norms > 0, norms, 1), compute_uv=False)
     if (norms == 0).any() or singular[-1] < 1e-7 * singular[0]:
-        raise ComputationError("the data do not fix all parameters: two lifetimes cannot be told apart; fit fewer components")
+        raise ComputationError(
+            "the data do not fix all parameters: two lifetimes cannot be told apart; fit fewer components"
+        )
     inverse = np.linalg.inv((full / norms).T @ (full / norms)) / np.outer(norms, norms)
     scaled = traces[0].error is None
     covariance = inverse * (chi2 / dof if scaled else 1.0)

@@ -56,7 +56,11 @@ def read_traces(
             x = _abscissa(table, _DELAY_NAMES)
             factor = _factor(table.units[x], delay_unit, "time", ("fs", "ps", "ns", "us", "µs", "ms", "s"), table, x)
             for y, e in _signals(table, x, signal):
-                label = table.label if signal is None and len(_signals(table, x, None)) == 1 else f"{table.label}:{table.names[y]}"
+                label = (
+                    table.label
+                    if signal is None and len(_signals(table, x, None)) == 1
+                    else f"{table.label}:{table.names[y]}"
+                )
                 traces.append(Trace(table.columns[x] * factor, table.columns[y], _error(table, e), label))
     return tuple(traces)
 
@@ -67,7 +71,9 @@ def _scans(table: Table, signal: str | None, energy_unit: str | None) -> list[Sc
     order = np.argsort(table.columns[x], kind="stable")
     energy = table.columns[x][order] * factor
     if (np.diff(energy) <= 0).any():
-        raise InputError(f"{table.source}: the energy {energy[:-1][np.diff(energy) <= 0][0]:g} eV stands twice; combine or remove the rows")
+        raise InputError(
+            f"{table.source}: the energy {energy[:-1][np.diff(energy) <= 0][0]:g} eV stands twice; combine or remove the rows"
+        )
     signals = _signals(table, x, signal)
     scans = []
     for y, e in signals:
@@ -121,7 +127,9 @@ def _signals(table: Table, x: int, signal: str | None) -> list[tuple[int, int | 
         wanted = table.index(signal)
         pairs = [pair for pair in pairs if pair[0] == wanted] or [(wanted, None)]
     if not pairs:
-        raise InputError(f"{table.source} has no signal column beside {table.names[x]!r}; its columns are {', '.join(table.names)}")
+        raise InputError(
+            f"{table.source} has no signal column beside {table.names[x]!r}; its columns are {', '.join(table.names)}"
+        )
     return pairs
 
 
@@ -130,7 +138,9 @@ def _error(table: Table, column: int | None) -> np.ndarray | None:
         return None
     error = table.columns[column]
     if (error <= 0).any():
-        raise InputError(f"{table.source}: the error column {table.names[column]!r} has values that are not positive; correct them")
+        raise InputError(
+            f"{table.source}: the error column {table.names[column]!r} has values that are not positive; correct them"
+        )
     return error
 
 
@@ -147,14 +157,18 @@ def _temperature(table: Table, name: str) -> float | None:
         if (word := key.split(".")[-1]).lower().startswith("temperature"):
             unit = word[11:].strip("_ ()[]")
             return _quantity(value if not unit else f"{value} {unit}", _TEMPERATURE, table)
-    return next((_quantity(text, _TEMPERATURE, None) for text in (name, table.label) if _TEMPERATURE.search(text)), None)
+    return next(
+        (_quantity(text, _TEMPERATURE, None) for text in (name, table.label) if _TEMPERATURE.search(text)), None
+    )
 
 
 def _quantity(text: str, pattern: re.Pattern[str], table: Table | None) -> float | None:
     match = pattern.search(text.replace("_", " "))
     if match is None:
         if table is not None:
-            raise InputError(f"{table.source}: {text[:40]!r} in the header has no number with a known unit; write it as 100 ps or 60 C")
+            raise InputError(
+                f"{table.source}: {text[:40]!r} in the header has no number with a known unit; write it as 100 ps or 60 C"
+            )
         return None
     value = float(match[1])
     if not math.isfinite(value):

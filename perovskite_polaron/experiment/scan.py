@@ -98,7 +98,9 @@ def _frozen(record: object, *names: str) -> list[Array]:
     for name in names:
         array = np.array(getattr(record, name), dtype=np.float64)
         if not np.isfinite(array).all():
-            raise InputError(f"{getattr(record, 'label', '') or 'data'}: {name} contains NaN or infinity; remove those points")
+            raise InputError(
+                f"{getattr(record, 'label', '') or 'data'}: {name} contains NaN or infinity; remove those points"
+            )
         array.setflags(write=False)
         object.__setattr__(record, name, array)
         arrays.append(array)
@@ -115,7 +117,10 @@ def combine(scans: Sequence[Scan], label: str = "") -> Scan:
     if not scans:
         raise InputError("no scan to combine: give at least one")
     first = scans[0]
-    if any(s.energy_eV.shape != first.energy_eV.shape or not np.allclose(s.energy_eV, first.energy_eV, rtol=0, atol=1e-6) for s in scans):
+    if any(
+        s.energy_eV.shape != first.energy_eV.shape or not np.allclose(s.energy_eV, first.energy_eV, rtol=0, atol=1e-6)
+        for s in scans
+    ):
         raise InputError("the scans to combine have different energies: rebin them to one grid first")
     if len(scans) == 1:
         return first

@@ -73,11 +73,14 @@ def read_scenarios(path: str | os.PathLike[str]) -> ScenarioSet:
         content = json.loads(read_text(path, "scenario file (JSON)"))
         energy = floats(content["energy_eV"], "energy_eV", (None,))
         scenarios = tuple(
-            Scenario(str(s["name"]), energy, s["difference"], s.get("even_amplitude_sqrt_amu_A")) for s in content["scenarios"]
+            Scenario(str(s["name"]), energy, s["difference"], s.get("even_amplitude_sqrt_amu_A"))
+            for s in content["scenarios"]
         )
         return ScenarioSet(energy, floats(content["steady_state"], "steady_state", energy.shape), scenarios)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is no scenario file ({type(error).__name__}: {error}): it needs energy_eV, steady_state, scenarios") from None
+        raise InputError(
+            f"{path} is no scenario file ({type(error).__name__}: {error}): it needs energy_eV, steady_state, scenarios"
+        ) from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -89,5 +92,8 @@ def write_scenarios(path: str | os.PathLike[str], found: ScenarioSet) -> Path:
         for s in found.scenarios
     ]
     return write_atomically(
-        path, json.dumps({"energy_eV": found.energy_eV.tolist(), "steady_state": found.steady_state.tolist(), "scenarios": rows})
+        path,
+        json.dumps(
+            {"energy_eV": found.energy_eV.tolist(), "steady_state": found.steady_state.tolist(), "scenarios": rows}
+        ),
     )

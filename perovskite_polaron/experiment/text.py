@@ -44,7 +44,9 @@ def parse_text_table(text: str, source: str) -> Table:
             header = fields
             continue
         if rows and len(fields) != len(rows[0]):
-            raise InputError(f"{source}:{i}: {len(fields)} numbers where the rows above have {len(rows[0])}; complete or remove the line")
+            raise InputError(
+                f"{source}:{i}: {len(fields)} numbers where the rows above have {len(rows[0])}; complete or remove the line"
+            )
         rows.append([number(field, f"{source}:{i}") for field in fields])
     if not rows:
         raise InputError(f"{source}: no row of numbers; give a file with at least two columns of numbers")
@@ -52,7 +54,9 @@ def parse_text_table(text: str, source: str) -> Table:
     if header is None and len(_split(comment)) == n:
         header = _split(comment)
     if header is not None and len(header) != n:
-        raise InputError(f"{source}: the header names {len(header)} columns but the rows have {n}; give one name per column")
+        raise InputError(
+            f"{source}: the header names {len(header)} columns but the rows have {n}; give one name per column"
+        )
     names, units = zip(*(split_unit(h) for h in header or [f"column{k}" for k in range(1, n + 1)]), strict=True)
     if len({name.lower() for name in names}) < n:
         names = tuple(header or ())

@@ -63,7 +63,9 @@ def normalise(scan: Scan, *, by: str, from_eV: float | None = None, to_eV: float
         raise InputError(f"normalise by {by!r}: choose last, edge_step, area or absolute_area")
     divisor = float(weights @ scan.intensity)
     if not divisor > 0:
-        raise InputError(f"{scan.name}: the {by.replace('_', ' ')} to divide by is {divisor:g}; it must be positive: check baseline and interval")
+        raise InputError(
+            f"{scan.name}: the {by.replace('_', ' ')} to divide by is {divisor:g}; it must be positive: check baseline and interval"
+        )
     scaled = scan.intensity / divisor
     jacobian = (np.eye(n) - np.outer(scaled, weights)) / divisor
     parameters = {"by": by, "from_eV": from_eV, "to_eV": to_eV}
@@ -95,7 +97,14 @@ def rebin(scan: Scan, *, step_eV: float) -> Scan:
     else:
         jacobian = (which == np.arange(len(count))[:, None]) / count[:, None]
         variance = jacobian @ scan.variance @ jacobian.T
-    return _made(scan, "rebin", {"step_eV": step_eV}, energy_eV=mean(scan.energy_eV), intensity=mean(scan.intensity), variance=variance)
+    return _made(
+        scan,
+        "rebin",
+        {"step_eV": step_eV},
+        energy_eV=mean(scan.energy_eV),
+        intensity=mean(scan.intensity),
+        variance=variance,
+    )
 
 
 def average_adjacent(scan: Scan, *, points: int = 3) -> Scan:
@@ -116,7 +125,9 @@ def subtract(scan: Scan, *, reference: Scan) -> Scan:
     _few(reference)
     e, r = scan.energy_eV, reference.energy_eV
     if e[0] < r[0] - 1e-9 or e[-1] > r[-1] + 1e-9:
-        raise InputError(f"{scan.name}: the reference {reference.name} spans {r[0]:g} to {r[-1]:g} eV only; cut the scan to it")
+        raise InputError(
+            f"{scan.name}: the reference {reference.name} spans {r[0]:g} to {r[-1]:g} eV only; cut the scan to it"
+        )
     intensity = scan.intensity - np.interp(e, r, reference.intensity)
     variance = None
     if scan.variance is not None and reference.variance is not None:
@@ -200,7 +211,9 @@ def replay(scan: Scan, steps: Sequence[Step], references: Mapping[str, Scan] | N
 
 def _few(scan: Scan) -> None:
     if len(scan.energy_eV) > MOST_POINTS:
-        raise InputError(f"{scan.name}: {len(scan.energy_eV)} points are more than the {MOST_POINTS} treated at once; rebin first")
+        raise InputError(
+            f"{scan.name}: {len(scan.energy_eV)} points are more than the {MOST_POINTS} treated at once; rebin first"
+        )
 
 
 def _inside(scan: Scan, low: float, high: float, at_least: int, what: str) -> NDArray[np.bool_]:

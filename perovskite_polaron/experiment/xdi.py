@@ -32,7 +32,37 @@ SYMBOLS = frozenset(
     Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Uut Fl Uup Lv Uus
     Uuo""".lower().split()
 )
-EDGES = frozenset("k l l1 l2 l3 m m1 m2 m3 m4 m5 n n1 n2 n3 n4 n5 n6 n7 o o1 o2 o3 o4 o5 o6 o7".split())
+EDGES = frozenset(
+    [
+        "k",
+        "l",
+        "l1",
+        "l2",
+        "l3",
+        "m",
+        "m1",
+        "m2",
+        "m3",
+        "m4",
+        "m5",
+        "n",
+        "n1",
+        "n2",
+        "n3",
+        "n4",
+        "n5",
+        "n6",
+        "n7",
+        "o",
+        "o1",
+        "o2",
+        "o3",
+        "o4",
+        "o5",
+        "o6",
+        "o7",
+    ]
+)
 # abscissa -> the units the dictionary allows for it
 ABSCISSAE = {"energy": ("ev", "kev", "pixel"), "angle": ("degrees", "radians", "steps")}
 _NUMERIC_FIELDS = ("facility.energy", "facility.current", "mono.d_spacing", "sample.temperature", "scan.edge_energy")
@@ -99,7 +129,9 @@ def parse_xdi(text: str, name: str) -> XDI:
         warnings.append(f"{name}:1: written for XDI {version[0]}.{version[1]}; read by the rules of 1.0")
     end = next((i for i, line in enumerate(lines) if _HEADER_END.match(line)), None)
     if end is None:
-        raise InputError(f"{name}: the header has no end: a line '#' followed by three or more dashes must stand before the data")
+        raise InputError(
+            f"{name}: the header has no end: a line '#' followed by three or more dashes must stand before the data"
+        )
     fields: dict[str, tuple[str, str, int]] = {}
     comments: list[str] = []
     in_comments = False
@@ -131,9 +163,7 @@ def _version(line: str, place: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     return version, tuple(words[1:])
 
 
-def _read_field(
-    line: str, place: str, row: int, fields: dict[str, tuple[str, str, int]], warnings: list[str]
-) -> None:
+def _read_field(line: str, place: str, row: int, fields: dict[str, tuple[str, str, int]], warnings: list[str]) -> None:
     body = line[1:].strip(_BLANK)
     match = _FIELD.match(body)
     if match is None:
@@ -143,7 +173,9 @@ def _read_field(
     name, value = f"{match[1]}.{match[2]}", match[3].strip()
     if len(line) > 2048:
         warnings.append(f"{place}: the line is longer than the recommended 2048 characters")
-    if match[1].lower() == "column" and not (match[2].isascii() and match[2].isdigit() and 0 < len(match[2]) < 6 and int(match[2]) > 0):
+    if match[1].lower() == "column" and not (
+        match[2].isascii() and match[2].isdigit() and 0 < len(match[2]) < 6 and int(match[2]) > 0
+    ):
         warnings.append(f"{place}: ignored, a Column field is named by an integer from 1: {name!r}")
         return
     key = f"column.{int(match[2])}" if match[1].lower() == "column" else name.lower()
@@ -167,9 +199,13 @@ def _data(lines: list[str], first: int, name: str) -> NDArray[np.float64]:
         if not words:
             continue
         if words[0].startswith("#"):
-            raise InputError(f"{name}:{i}: a line that begins with '#' stands among the data; remove it, or split the file")
+            raise InputError(
+                f"{name}:{i}: a line that begins with '#' stands among the data; remove it, or split the file"
+            )
         if rows and len(words) != len(rows[0]):
-            raise InputError(f"{name}:{i}: {len(words)} numbers where the lines above have {len(rows[0])}; complete or remove the line")
+            raise InputError(
+                f"{name}:{i}: {len(words)} numbers where the lines above have {len(rows[0])}; complete or remove the line"
+            )
         rows.append([number(word, f"{name}:{i}") for word in words])
     if not rows:
         raise InputError(f"{name}: no data after the header; an XDI file must hold the spectrum itself")
@@ -192,9 +228,13 @@ def _assemble(
         labels.append(words[0] if words else line[i - 1] if line is not None else f"column{i}")
         units.append(words[1] if len(words) > 1 else "")
         if line is not None and words and words[0].lower() != line[i - 1].lower():
-            raise InputError(f"{name}:{label_row}: column {i} is labelled {line[i - 1]!r} but Column.{i} says {words[0]!r}; make them the same")
+            raise InputError(
+                f"{name}:{label_row}: column {i} is labelled {line[i - 1]!r} but Column.{i} says {words[0]!r}; make them the same"
+            )
     if line is not None and line[0].lower() != abscissa.lower():
-        raise InputError(f"{name}:{label_row}: column 1 is labelled {line[0]!r} but Column.1 says {abscissa!r}; make them the same")
+        raise InputError(
+            f"{name}:{label_row}: column 1 is labelled {line[0]!r} but Column.1 says {abscissa!r}; make them the same"
+        )
     for key, (written, _, row) in fields.items():
         if key.startswith("column.") and int(key[7:]) > n:
             warnings.append(f"{name}:{row}: ignored, {written} names a column that the data do not have")
@@ -204,7 +244,9 @@ def _assemble(
 
 def _abscissa(fields: dict[str, tuple[str, str, int]], warnings: list[str], name: str) -> tuple[str, str]:
     if "column.1" not in fields:
-        raise InputError(f"{name}: Column.1 is missing: it must name the abscissa and its unit, as in '# Column.1: energy eV'")
+        raise InputError(
+            f"{name}: Column.1 is missing: it must name the abscissa and its unit, as in '# Column.1: energy eV'"
+        )
     _, value, row = fields["column.1"]
     words = value.split(None, 1)
     if len(words) < 2:
@@ -213,15 +255,22 @@ def _abscissa(fields: dict[str, tuple[str, str, int]], warnings: list[str], name
     if allowed is None:
         warnings.append(f"{name}:{row}: {words[0]!r} is not one of the defined abscissae (energy, angle)")
     elif words[1].lower() not in allowed:
-        raise InputError(f"{name}:{row}: {words[1]!r} is not a unit of {words[0]}; the dictionary allows {', '.join(allowed)}")
+        raise InputError(
+            f"{name}:{row}: {words[1]!r} is not a unit of {words[0]}; the dictionary allows {', '.join(allowed)}"
+        )
     return words[0], words[1]
 
 
 def _required(fields: dict[str, tuple[str, str, int]], abscissa: str, warnings: list[str], name: str) -> None:
-    for key, known, what in (("element.symbol", SYMBOLS, "a chemical symbol"), ("element.edge", EDGES, "an absorption edge")):
+    for key, known, what in (
+        ("element.symbol", SYMBOLS, "a chemical symbol"),
+        ("element.edge", EDGES, "an absorption edge"),
+    ):
         written, value, row = fields.get(key, ("", "", 0))
         if not row:
-            raise InputError(f"{name}: {key.title()} is missing; an XDI file must name the absorbing element and its edge")
+            raise InputError(
+                f"{name}: {key.title()} is missing; an XDI file must name the absorbing element and its edge"
+            )
         if value.lower() not in known:
             raise InputError(f"{name}:{row}: {written} must be {what}; it says {value[:40]!r}")
     if "mono.d_spacing" not in fields:

@@ -19,7 +19,16 @@ def write_compare_figure(transient: Scan, found: Comparison, theory: ScenarioSet
     top.plot(theory.energy_eV + offset_eV, theory.steady_state, color="0.2", label="calculated steady state")
     top.set_ylabel("absorption (arb. units)")
     top.legend(frameon=False)
-    bottom.errorbar(transient.energy_eV, transient.intensity, transient.error, fmt="o", ms=3, lw=0.8, color="0.4", label=transient.name)
+    bottom.errorbar(
+        transient.energy_eV,
+        transient.intensity,
+        transient.error,
+        fmt="o",
+        ms=3,
+        lw=0.8,
+        color="0.4",
+        label=transient.name,
+    )
     for i, fit in enumerate(found.fits[: len(COLOURS)]):
         chosen = fit is found.best
         bottom.plot(

@@ -26,12 +26,14 @@ def write_comparison_figure(points: Sequence[Comparison], windows: Windows, path
         x = [float(p.delay_ps if rows is delays else p.temperature_C) for p in rows]  # type: ignore[arg-type]
         errors = [windows.shown_times * (p.err or 0.0) for p in rows]
         handles.append(
-            target.errorbar(x, [windows.shown_times * p.value for p in rows], errors, fmt=shape, color=colour, capsize=3, label=name)
+            target.errorbar(
+                x, [windows.shown_times * p.value for p in rows], errors, fmt=shape, color=colour, capsize=3, label=name
+            )
         )
         target.set_xlabel("delay (ps)" if rows is delays else "temperature (°C)", color=colour)
         if rows is delays and min(x) > 0 and max(x) > 20 * min(x):
             target.set_xscale("log")
     axes.axhline(0, color="0.6", lw=0.8)
     axes.set_ylabel("comparison parameter C" + (f" × {windows.shown_times:g}" if windows.shown_times != 1 else ""))
-    axes.legend(handles=handles, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     return save(figure, path)

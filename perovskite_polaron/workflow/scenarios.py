@@ -24,5 +24,7 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings) -> Scenari
         if d.intensity.any()
     )
     if not scenarios:
-        raise InputError("the study has no structure beside its reference: add a distortion or another phase to compare")
+        raise InputError(
+            "the study has no structure beside its reference: add a distortion or another phase to compare"
+        )
     return ScenarioSet(base.energy_eV, base.intensity, scenarios)
