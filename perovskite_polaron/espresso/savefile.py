@@ -6,6 +6,7 @@ import json
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -176,7 +177,7 @@ def read_chains(path: str | os.PathLike[str]) -> dict[str, LanczosSave]:
                 )
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: give the chains of a study (.npz)") from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} does not hold the chains of a study ({error}): write it again") from None
     return saves
 

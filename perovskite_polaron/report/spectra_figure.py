@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perovskite_polaron.report.sweep_figure import save
 from perovskite_polaron.workflow.spectra import StudySpectra
@@ -16,31 +17,37 @@ _ENERGY = "energy above the reference edge (eV)"
 def write_difference_figure(spectra: StudySpectra, path: Path, edge_eV: float | None = None) -> Path:
     """Draw the averaged spectra above and their differences from the reference below; .png or .svg.
 
-    edge_eV: photon energy of the calculated zero, if the caller places the axis on the experimental one.
+    Each entry of the study has a panel of its own for its differences (they can differ in size by an order of
+    magnitude); the points of a sweep share one. edge_eV: photon energy of the calculated zero, if the caller places the
+    axis on the experimental one.
     """
-    figure, (above, below) = _panels((7.0, 6.2), (3, 2))
-    base = spectra.structures[spectra.reference].average
-    top = float(base.intensity.max())
-    offset = edge_eV or 0.0
-    for colour, (name, structure) in zip(_cycle(len(spectra.structures)), spectra.structures.items(), strict=True):
-        above.plot(
-            structure.average.energy_eV + offset, structure.average.intensity / top, color=colour, lw=1.5, label=name
-        )
-        if name != spectra.reference:
-            d = spectra.differences[name]
-            below.plot(
-                d.energy_eV + offset,
-                100 * d.intensity / np.abs(base.intensity / _norm(spectra)).max(),
-                color=colour,
-                lw=1.5,
-            )
-    above.set_ylabel("absorption (reference maximum = 1)")
+    entries: dict[str, list[str]] = {}
+    for name in spectra.differences:
+        entries.setdefault(name.split("@")[0], []).append(name)
+    figure, axes = _panels((7.0, 3.8 + 2.0 * len(entries)), (3.2,) + (2.0,) * len(entries))
+    above, *panels = np.atleast_1d(axes)
+    top = float(spectra.structures[spectra.reference].average.intensity.max())
+    colours = dict(zip(spectra.structures, _cycle(len(spectra.structures)), strict=True))
+    for name, structure in spectra.structures.items():
+        x = structure.average.energy_eV + (edge_eV or 0.0)
+        above.plot(x, structure.average.intensity / top, color=colours[name], lw=1.5, label=name)
+    above.set_ylabel("absorption\n(reference maximum = 1)")
     above.legend(frameon=False)
-    below.axhline(0, color="0.6", lw=0.8)
-    below.set_ylabel("difference (% of maximum)")
-    below.set_xlabel("photon energy (eV)" if edge_eV is not None else _ENERGY)
     above.set_title(_settings(spectra), fontsize=9)
+    for ax, names in zip(panels, entries.values(), strict=True):
+        for name in names:
+            x = spectra.differences[name].energy_eV + (edge_eV or 0.0)
+            ax.plot(x, _percent(spectra, name), color=colours[name], lw=1.5, label=f"{name} − {spectra.reference}")
+        ax.axhline(0, color="0.6", lw=0.8)
+        ax.set_ylabel("difference\n(% of maximum)")
+        ax.legend(frameon=False, fontsize=9)
+    np.atleast_1d(axes)[-1].set_xlabel("photon energy (eV)" if edge_eV is not None else _ENERGY)
     return save(figure, path)
+
+
+def _percent(spectra: StudySpectra, name: str) -> NDArray[np.float64]:
+    base = spectra.structures[spectra.reference].average.intensity
+    return 100 * (spectra.structures[name].average.intensity - base) / base.max()
 
 
 def write_sites_figure(spectra: StudySpectra, path: Path) -> Path:
@@ -74,29 +81,15 @@ def write_alignment_figure(spectra: StudySpectra, other: StudySpectra, path: Pat
     figure, axes = _panels((7.0, 1.4 + 2.4 * max(len(names), 1)), (1,) * max(len(names), 1))
     for ax, name in zip(np.atleast_1d(axes), names, strict=False):
         for colour, style, one in (("#D55E00", "-", spectra), ("#0072B2", "--", other)):
-            base = one.structures[one.reference].average.intensity
-            d = one.differences[name]
             label = "ΔSCF" if one.settings.alignment == "delta-scf" else "each at its own Fermi energy"
-            ax.plot(
-                d.energy_eV,
-                100 * d.intensity / np.abs(base / _norm(one)).max(),
-                color=colour,
-                ls=style,
-                lw=1.4,
-                label=label,
-            )
+            x = one.differences[name].energy_eV
+            ax.plot(x, _percent(one, name), color=colour, ls=style, lw=1.4, label=label)
         ax.axhline(0, color="0.6", lw=0.8)
         ax.set_title(f"{name} - {spectra.reference}", fontsize=10, loc="left")
         ax.set_ylabel("difference (% of maximum)")
         ax.legend(frameon=False, fontsize=8)
     np.atleast_1d(axes)[-1].set_xlabel(_ENERGY)
     return save(figure, path)
-
-
-def _norm(spectra: StudySpectra) -> float:
-    from perovskite_polaron.spectra.difference import norm
-
-    return norm(spectra.structures[spectra.reference].average, spectra.settings.normalisation.replace("-", " "))
 
 
 def _cycle(count: int) -> list[Any]:
@@ -118,7 +111,4 @@ def _panels(size: tuple[float, float], heights: tuple[float, ...]) -> tuple[Any,
 def _settings(spectra: StudySpectra) -> str:
     s = spectra.settings
     align = "ΔSCF-aligned" if s.alignment == "delta-scf" else "each at its own Fermi energy"
-    return (
-        f"{align}; core hole HWHM {s.core_hole_hwhm_eV:g} eV ({s.width_model}), resolution FWHM {s.resolution_fwhm_eV:g} eV, "
-        f"normalised by {s.normalisation}"
-    )
+    return f"{align}\ncore hole HWHM {s.core_hole_hwhm_eV:g} eV ({s.width_model}), resolution FWHM {s.resolution_fwhm_eV:g} eV"
