@@ -98,3 +98,12 @@ def test_command(tmp_path, capsys):
     assert answer["constant_p"] == pytest.approx(1.0)
     assert (tmp_path / "c.png").stat().st_size > 1000
     assert main(["cparam", *files]) == 2
+
+
+def test_command_says_the_warnings_of_the_reader(tmp_path, capsys):
+    head = "# XDI/1.0\n# Column.1: energy eV\n# Column.2: mutrans\n# Element.symbol: Br\n# Element.edge: K\n# ---\n"
+    (tmp_path / "a.xdi").write_text(head + "\n".join(f"{e} {y}" for e, y in zip(E, transient(), strict=True)))
+    assert main(["cparam", str(tmp_path / "a.xdi"), "--edge", "Br-K"]) == 0
+    assert "warning: " in (captured := capsys.readouterr()).err
+    assert "Mono.d_spacing is missing" in captured.err
+    assert "constancy not tested" in captured.out

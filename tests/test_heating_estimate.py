@@ -69,8 +69,9 @@ def test_cooling_and_range(capsys):
     assert result.exposure.start_C + result.temperature_C(np.array([0.0]), 300.0)[0] > 0
 
 
-def test_words_are_said(capsys):
-    assert main([*PAPER, "--jet", "200um"]) == 0
+def test_words_are_said(capsys, tmp_path):
+    assert main([*PAPER, "--jet", "200um", "--figure", str(tmp_path / "h.svg")]) == 0
+    assert (tmp_path / "h.svg").read_text().startswith("<?xml")
     text = capsys.readouterr().out
     assert "upper limit" in text
     assert "identifies none of them" in text

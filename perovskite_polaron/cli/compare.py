@@ -34,10 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, fit and print."""
-    from perovskite_polaron.cli.cparam import window
+    from perovskite_polaron.cli.cparam import warn, window
 
     offset, sigma = parse_quantity(args.edge, "energy"), parse_quantity(args.shift_sigma, "energy")
     scans = read_scans([args.transient], args.signal, args.energy_unit)
+    warn(scans)
     if len(scans) > 1:
         raise InputError(f"{args.transient} holds {len(scans)} spectra: choose one with --signal")
     transient = (

@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.experiment.comparison import EDGES, Windows, comparison_parameter, constancy
 from perovskite_polaron.experiment.readers import read_scans
+from perovskite_polaron.experiment.scan import Scan
 from perovskite_polaron.units import parse_quantity
 
 EXAMPLE = "  polaron cparam br_100ps.xdi br_10ns.xdi --edge Br-K"
@@ -38,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if step is not None and step <= 0:
         raise InputError(f"--step {args.step}: it must be positive")
     scans = read_scans(args.files, args.signal, args.energy_unit)
+    warn(scans)
     points = [comparison_parameter(scan, windows, step) for scan in scans]
     test = constancy(points) if len(points) > 1 and all(p.err for p in points) else None
     if args.figure is not None:
@@ -74,6 +78,12 @@ def run(args: argparse.Namespace) -> int:
             f"mean {test.mean:.4f} ± {test.mean_err:.4f}"
         )
     return 0
+
+
+def warn(scans: Sequence[Scan]) -> None:
+    """Say on stderr, once each, what the readers objected to."""
+    for text in dict.fromkeys(w for scan in scans for w in scan.warnings):
+        print(f"polaron: warning: {text}", file=sys.stderr)
 
 
 def window(text: str) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sigma", action="append", default=[], metavar="INPUT=FRACTION",
         help="relative uncertainty of an input, e.g. jet=0.1; inputs: " + ", ".join(f"{k} ({v:g})" for k, v in RELATIVE_SIGMA.items()),
     )  # fmt: skip
+    parser.add_argument("--figure", type=Path, help="draw what dominates, and the cooling (.png or .svg)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -66,6 +68,10 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--sigma {item}: write it as jet=0.1") from None
     cooling_ps = parse_quantity(args.cooling, "time")
     result = heating(exposure, sigmas)
+    if args.figure is not None:
+        from perovskite_polaron.report.heating_figure import write_heating_figure
+
+        write_heating_figure(result, cooling_ps, args.figure)
     times = np.array([0.0, 100, 200, 300, 400, 500, 600, 800, 1000, 1500, 2000])
     curve = result.temperature_C(times, cooling_ps)
     print(json.dumps(summary(result, times, curve)) if args.json else table(result, times, curve, cooling_ps))

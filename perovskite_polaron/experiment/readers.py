@@ -85,6 +85,7 @@ def _scans(table: Table, signal: str | None, energy_unit: str | None) -> list[Sc
                 delay_ps=_delay(table, table.names[y] if len(signals) > 1 else ""),
                 temperature_C=_temperature(table, table.names[y] if len(signals) > 1 else ""),
                 source=table.source,
+                warnings=table.warnings,
             )
         )  # fmt: skip
     return scans

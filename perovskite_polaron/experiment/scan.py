@@ -33,7 +33,7 @@ class Scan:
     """A spectrum. All arrays float64, read-only.
 
     energy_eV: (n,), rising. intensity: (n,). variance: (n,) for independent points, (n, n) covariance for correlated
-    ones, None when the errors are unknown. history: the steps that made it from what was read.
+    ones, None when the errors are unknown. history: the steps that made it from what was read; warnings: what its reader objected to.
     """
 
     energy_eV: Array
@@ -44,6 +44,7 @@ class Scan:
     temperature_C: float | None = None
     source: str = ""
     history: tuple[Step, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         energy, intensity = _frozen(self, "energy_eV", "intensity")
