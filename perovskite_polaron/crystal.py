@@ -4,6 +4,7 @@ Nothing here wraps, re-orders or re-standardises atoms: a frozen phonon would no
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -253,6 +254,20 @@ def _check_overlap(crystal: Crystal) -> None:
                 f" {crystal.species[i + 1 + near]} {i + 2 + near}"
                 f" are {distance[near]:.3f} Å apart; remove one of them"
             )
+
+
+def irreducible_kpoints(
+    crystal: Crystal, grid: tuple[int, int, int], shift: tuple[int, int, int], kinds: Sequence[str] | None = None
+) -> int:
+    """Return how many k points of a Monkhorst-Pack grid are inequivalent, time reversal included.
+
+    kinds: what makes atoms equal, when that is more than the element (such as one atom with a core hole).
+    1 if no symmetry is found, which is safe for choosing a number of pools.
+    """
+    names = list(kinds or crystal.species)
+    cell = (crystal.lattice_A, crystal.positions, [sorted(set(names)).index(n) for n in names])
+    found = _spglib("get_ir_reciprocal_mesh", grid, cell, is_shift=shift, symprec=1e-4)
+    return 1 if found is None else len(set(found[0].tolist()))
 
 
 def _spglib(function: str, *args: Any, **options: Any) -> Any:

@@ -43,7 +43,8 @@ def evaluate(
     Phys. Rev. B 54, 7334 (1996)); within cut_smooth_eV of it the resolvent is then a cubic that joins both sides, with
     slopes over one step of the energy grid, which is what XSpectra prints (0: the exact spectrum).
     terminator N is XSpectra's xcheck_conv=N: the last two pairs of each chain are left out and the mean of the N // 2
-    before them continues it for ever. None ends each chain at its last vector, which shows the poles of a finite chain.
+    before them continues it for ever. None ends each chain at its last vector, which shows the poles of a finite chain; XSpectra
+    without its terminator takes the last level with the opposite sign of the width, which is not followed here.
     k-points have equal weights, as on the full grid that XSpectra uses. An aligned spectrum needs no interpolation:
     evaluate at ``common_grid - shift``.
     Raises InputError for non-finite or non-positive input, or a terminator longer than a chain.

@@ -4,9 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 
-import spglib
-
-from perovskite_polaron.crystal import Absorber, Crystal
+from perovskite_polaron.crystal import Absorber, Crystal, irreducible_kpoints
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.programs import program_version
 from perovskite_polaron.espresso.pseudo import HOLES, make_pseudo
@@ -186,18 +184,11 @@ def _pw_job(
 
 
 def _irreducible_kpoints(crystal: Crystal, settings: PwSettings, absorber: int | None) -> int:
-    """Return how many k points pw.x is left with: more pools than that would idle. 1 if the symmetry is not found."""
+    """Return how many k points pw.x is left with: more pools than that would idle."""
     kinds = list(crystal.species)
     if absorber is not None:
         kinds[absorber] = absorber_label(kinds[absorber])
-    numbers = [sorted(set(kinds)).index(kind) for kind in kinds]
-    found = spglib.get_ir_reciprocal_mesh(
-        settings.kpoints,
-        (crystal.lattice_A.tolist(), crystal.positions.tolist(), numbers),
-        is_shift=settings.kpoint_shift,
-        symprec=1e-4,
-    )
-    return 1 if found is None else len(set(found[0]))
+    return irreducible_kpoints(crystal, settings.kpoints, settings.kpoint_shift, kinds)
 
 
 def _xas_job(
