@@ -79,12 +79,15 @@ def mutate(rng, data):
     return bytes(data)
 
 
-def fuzz(seconds, seed=0):
-    """Run for some seconds; return how many files were tried and how many were read."""
+def fuzz(seconds, seed=0, skip=()):
+    """Run for some seconds; return how many files were tried and how many were read.
+
+    The suite skips ``.h5``: on some damaged attributes the HDF5 library itself never returns, a known open fault.
+    """
     rng, tried, read = np.random.default_rng(seed), 0, 0
     end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as folder:
-        files = seeds()
+        files = [(suffix, data) for suffix, data in seeds() if suffix not in skip]
         while time.monotonic() < end:
             suffix, data = files[tried % len(files)]
             data = mutate(rng, data)
