@@ -21,6 +21,10 @@ VERBS = {
     "status": "say how far a study has come",
     "spectra": "align, weight, average and subtract the spectra of a study",
     "lanczos": "evaluate one XSpectra save file on any grid and width",
+    "compare": "find which scenario a measured transient supports, and how strongly",
+    "kinetics": "fit pump-probe traces with shared lifetimes",
+    "cparam": "compute the comparison parameter of transients",
+    "heat": "estimate how hot a pump pulse can make nanocrystals",
 }
 
 

@@ -1,1 +1,1 @@
-"""Measured data: readers, normalisation, comparison, kinetics and fits; knows nothing of Quantum ESPRESSO."""
+"""Measured spectra and traces, from the file to a statement; knows nothing of how the theory was computed."""

@@ -1,0 +1,43 @@
+"""Global fit of two traces with the published parameters, against TRXASprefitpack on the same data from the same start."""
+
+import numpy as np
+import pytest
+
+from perovskite_polaron.experiment.kinetics import KineticModel, fit_kinetics
+from perovskite_polaron.experiment.scan import Trace
+from perovskite_polaron.kernels.convolution import exponential_gaussian
+
+DELAY = np.r_[np.arange(-300, 600, 20.0), np.geomspace(600, 100e3, 30)]
+START = [100.0, 1000.0]
+
+
+def traces():
+    rng = np.random.default_rng(1)
+    clean = exponential_gaussian(DELAY, [120.0, 900.0, np.inf], 45.0) @ [0.6, 0.21, 0.19]
+    return [Trace(DELAY, s * clean + 0.03 * rng.normal(size=len(DELAY)), np.full(len(DELAY), 0.03)) for s in (1, -0.8)]
+
+
+def ours(data):
+    fit = fit_kinetics(data, KineticModel(2, 45.0), START)
+    return fit.lifetimes_ps, fit.chi2
+
+
+def theirs(data):
+    prefit = pytest.importorskip("TRXASprefitpack")
+    fwhm = 45 * np.sqrt(8 * np.log(2))
+    tight = {"xtol": 1e-12, "ftol": 1e-12, "gtol": 1e-12}
+    result = prefit.fit_transient_exp(
+        "g", fwhm, np.zeros(2), np.array(START), True, method_lsq="trf", kwargs_lsq=tight, bound_fwhm=[(fwhm, fwhm)],
+        bound_t0=[(0, 0), (0, 0)], bound_tau=[(20, 400), (300, 5000)], name_of_dset=["both"], t=[DELAY],
+        intensity=[np.array([t.signal for t in data]).T], eps=[np.array([t.error for t in data]).T],
+    )  # fmt: skip
+    return np.asarray(result["x"])[-2:], result["chi2"]
+
+
+@pytest.mark.parametrize("program", [ours, theirs])
+def test_global_fit(benchmark, program):
+    data = traces()
+    lifetimes, chi2 = benchmark(program, data)
+    reference, lowest = ours(data)
+    np.testing.assert_allclose(lifetimes, reference, rtol=1e-4)
+    assert chi2 == pytest.approx(lowest, rel=1e-8)

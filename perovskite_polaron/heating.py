@@ -1,0 +1,216 @@
+"""How hot a nanocrystal in a jet can get from one pump pulse: an upper limit, its range, and what dominates it.
+
+Every absorbed photon leaves its energy above the gap (or all of it) as heat in the crystal that absorbed it, at once, and
+none flows out: the temperature rise is therefore an upper limit. Several choices of the inputs give the same rise, so
+agreement with a measured or published value identifies none of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.kernels import heating as kernel
+
+Array = NDArray[np.float64]
+
+# CsPbBr3: standard atomic weights; volume of the orthorhombic cell at 300 K [Stoumpos et al., Cryst. Growth Des. 13, 2722].
+MOLAR_MASS_G_MOL = 132.905 + 207.2 + 3 * 79.904
+FORMULA_VOLUME_A3 = 793.13 / 4
+DULONG_PETIT_J_MOL_K = 15 * 8.314462618
+ABSORBS_ALL_PER_CM = 1e9
+# Published intervals (°C) in which the two transitions happen.
+TETRAGONAL_C, CUBIC_C = (50.0, 59.0), (108.0, 117.0)
+# Relative standard uncertainties that are assumed where none is given; size: 10 ± 2 nm.
+RELATIVE_SIGMA = {
+    "fluence": 0.1,
+    "jet": 0.25,
+    "concentration": 0.1,
+    "size": 0.2,
+    "absorption": 0.2,
+    "heat_capacity": 0.04,
+}
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One experiment. absorption_per_cm None: the jet absorbs the whole pulse. latent heats in J/mol, 0 to leave them out.
+
+    heat_fraction None: the part above the gap, 1 − gap / photon energy, which is what heats before recombination.
+    """
+
+    fluence_mJ_cm2: float
+    photon_energy_eV: float
+    size_A: float
+    concentration_mg_mL: float
+    jet_A: float
+    gap_eV: float = 2.4
+    start_C: float = 25.0
+    absorption_per_cm: float | None = None
+    heat_capacity_J_mol_K: float = DULONG_PETIT_J_MOL_K
+    latent_tetragonal_J_mol: float = 0.0
+    latent_cubic_J_mol: float = 0.0
+    heat_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in (
+            "fluence_mJ_cm2",
+            "photon_energy_eV",
+            "size_A",
+            "concentration_mg_mL",
+            "jet_A",
+            "gap_eV",
+            "heat_capacity_J_mol_K",
+        ):
+            if not 0 < getattr(self, name) < np.inf:
+                raise InputError(f"{name} is {getattr(self, name):g}: it must be positive")
+        if self.absorption_per_cm is not None and not 0 < self.absorption_per_cm < np.inf:
+            raise InputError(f"absorption_per_cm is {self.absorption_per_cm:g}: it must be positive")
+        if self.heat_fraction is None and self.photon_energy_eV <= self.gap_eV:
+            raise InputError(
+                f"the photon energy {self.photon_energy_eV:g} eV is not above the gap {self.gap_eV:g} eV: nothing is left "
+                "over as heat; check pump and gap"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Heating:
+    """The answer: rises in K; low and high are the 16th and 84th percentile of the Monte Carlo draws."""
+
+    exposure: Exposure
+    delta_T_K: float
+    delta_T_low_K: float
+    delta_T_high_K: float
+    photons_per_nc: float
+    front_face_delta_T_K: float | None
+    phase: str
+    tornado: tuple[tuple[str, float, float], ...]
+    equivalent: tuple[str, ...]
+    draws_K: Array
+
+    def temperature_C(self, time_ps: Array, lifetime_ps: float) -> Array:
+        """Newton's cooling: start + ΔT exp(−t/τ), at times (m,) after the pulse."""
+        return self.exposure.start_C + kernel.cooling(self.delta_T_K, time_ps, lifetime_ps)
+
+
+def phase_at(temperature_C: float) -> str:
+    """Return the phase of CsPbBr3 at a temperature; inside a published interval the transition itself."""
+    for limit, name in (
+        (TETRAGONAL_C[0], "orthorhombic"), (TETRAGONAL_C[1], "transition orthorhombic to tetragonal"),
+        (CUBIC_C[0], "tetragonal"), (CUBIC_C[1], "transition tetragonal to cubic"),
+    ):  # fmt: skip
+        if temperature_C < limit or (temperature_C == limit and name.startswith("transition")):
+            return name
+    return "cubic"
+
+
+def heating(
+    exposure: Exposure, relative_sigma: Mapping[str, float] = RELATIVE_SIGMA, draws: int = 20_000, seed: int = 0
+) -> Heating:
+    """Return the upper limit of the temperature rise, its range, and how much each input moves it.
+
+    relative_sigma: relative standard uncertainty of the inputs named in RELATIVE_SIGMA; a name left out is exact.
+    Raises InputError for an unknown name or impossible inputs.
+    """
+    if unknown := set(relative_sigma) - set(RELATIVE_SIGMA):
+        raise InputError(
+            f"no input is called {', '.join(sorted(unknown))}: uncertain can be {', '.join(RELATIVE_SIGMA)}"
+        )
+    central = _inputs(exposure)
+    rise, photons = _heat(exposure, central)
+    sigmas = {name: relative_sigma.get(name, 0.0) for name in central}
+    drawn = kernel.draw(
+        {name: (float(value[0]), sigmas[name] * float(value[0])) for name, value in central.items()}, draws, seed
+    )
+    spread, _ = _heat(exposure, drawn)
+    low, high = np.percentile(spread, [15.865, 84.135])
+    tornado = []
+    for name, sigma in sigmas.items():
+        if sigma > 0 and (name != "absorption" or exposure.absorption_per_cm is not None):
+            ends = [
+                _heat(exposure, central | {name: central[name] * factor})[0][0]
+                for factor in (max(1 - sigma, 0.01), 1 + sigma)
+            ]
+            tornado.append((name, float(ends[0]), float(ends[1])))
+    tornado.sort(key=lambda row: -abs(row[2] - row[1]))
+    front = None
+    if exposure.absorption_per_cm is not None:
+        energy = kernel.absorbed_energy_eV(
+            exposure.fluence_mJ_cm2, exposure.absorption_per_cm, exposure.concentration_mg_mL, MOLAR_MASS_G_MOL
+        )
+        front = float(
+            kernel.temperature_rise(
+                _fraction(exposure) * np.atleast_1d(energy), exposure.start_C + 273.15, _table(exposure)
+            )[0]
+        )
+    return Heating(
+        exposure, float(rise[0]), float(low), float(high), float(photons[0]), front, phase_at(exposure.start_C + float(rise[0])),
+        tuple(tornado), _equivalent(exposure), spread,
+    )  # fmt: skip
+
+
+def _inputs(exposure: Exposure) -> dict[str, Array]:
+    absorption = ABSORBS_ALL_PER_CM if exposure.absorption_per_cm is None else exposure.absorption_per_cm
+    values = {
+        "fluence": exposure.fluence_mJ_cm2, "absorption": absorption, "jet": exposure.jet_A,
+        "concentration": exposure.concentration_mg_mL, "size": exposure.size_A, "heat_capacity": exposure.heat_capacity_J_mol_K,
+    }  # fmt: skip
+    return {name: np.array([value]) for name, value in values.items()}
+
+
+def _heat(exposure: Exposure, inputs: Mapping[str, Array]) -> tuple[Array, Array]:
+    """Rise and photons of draws; a larger heat capacity acts as less energy, latent heats scale with it."""
+    relative = inputs["heat_capacity"] / exposure.heat_capacity_J_mol_K
+    rise, photons = kernel.heat(
+        inputs["fluence"] / relative, inputs["absorption"], inputs["jet"], inputs["concentration"], inputs["size"],
+        molar_mass_g_mol=MOLAR_MASS_G_MOL, formula_volume_A3=FORMULA_VOLUME_A3, photon_energy_eV=exposure.photon_energy_eV,
+        heat_fraction=_fraction(exposure), start_K=exposure.start_C + 273.15, table=_table(exposure),
+    )  # fmt: skip
+    return rise, photons * relative
+
+
+def _fraction(exposure: Exposure) -> float:
+    return 1 - exposure.gap_eV / exposure.photon_energy_eV if exposure.heat_fraction is None else exposure.heat_fraction
+
+
+def _table(exposure: Exposure) -> kernel.HeatTable:
+    latent = [
+        (low + 273.15, high + 273.15, heat)
+        for (low, high), heat in (
+            (TETRAGONAL_C, exposure.latent_tetragonal_J_mol),
+            (CUBIC_C, exposure.latent_cubic_J_mol),
+        )
+        if heat
+    ]
+    return kernel.tabulated([0.0, 1e4], [exposure.heat_capacity_J_mol_K] * 2, latent)
+
+
+def _equivalent(exposure: Exposure, target_K: float = 120.0) -> tuple[str, ...]:
+    """Single changes of one input that would each give the published upper limit of about 120 K."""
+    from scipy.optimize import brentq
+
+    found = []
+    for name, unit, factor in (
+        ("jet", "µm", 1e-4),
+        ("concentration", "mg/mL", 1.0),
+        ("fluence", "mJ/cm2", 1.0),
+        ("heat_capacity", "J/mol/K", 1.0),
+    ):
+        central = _inputs(exposure)
+
+        def miss(log_scale: float, name: str = name, central: Mapping[str, Array] = central) -> float:
+            return float(_heat(exposure, {**central, name: central[name] * np.exp(log_scale)})[0][0]) - target_K
+
+        if miss(-3) * miss(3) < 0:
+            value = float(central[name][0]) * np.exp(brentq(miss, -3, 3)) * factor
+            found.append(f"{name.replace('_', ' ')} {value:.3g} {unit}")
+    if exposure.heat_fraction is None:
+        all_heat = replace(exposure, heat_fraction=1.0)
+        rise = float(_heat(all_heat, _inputs(all_heat))[0][0])
+        found.append(
+            "all of each photon as heat instead of the part above the gap, in a jet of "
+            f"{exposure.jet_A * 1e-4 * rise / target_K:.3g} µm (without latent heat)"
+        )
+    return tuple(found)

@@ -1,0 +1,109 @@
+"""The comparison parameter: hand-calculated cases, error bars against Monte Carlo, constancy."""
+
+import json
+
+import numpy as np
+import pytest
+
+from perovskite_polaron.cli.main import main
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.experiment.comparison import EDGES, Windows, bootstrap_error, comparison_parameter, constancy
+from perovskite_polaron.experiment.scan import Scan
+from perovskite_polaron.experiment.treatment import average_adjacent
+
+BR = EDGES["Br-K"]
+E = np.arange(13460.0, 13480.01, 0.5)
+
+
+def transient(scale=1.0, tilt=0.0):
+    return scale * (1 + 0.3 * (E - 13470) + tilt * (E - 13460))
+
+
+def test_by_hand():
+    # Numerator 13471, 13471.5, 13472: 1.3 + 1.45 + 1.6; denominator 13468, 13468.5, 13469: 0.4 + 0.55 + 0.7.
+    c = comparison_parameter(Scan(E, transient(), np.full(len(E), 0.01)), BR)
+    assert c.value == pytest.approx(4.35 / 1.65, rel=1e-12)
+    assert c.err == pytest.approx(0.1 * np.sqrt(3) / 1.65 * np.sqrt(1 + c.value**2), rel=1e-12)
+
+
+def test_uneven_grid_is_interpolated_at_equally_spaced_points():
+    uneven = np.array([13460, 13467.9, 13468.3, 13469.2, 13470.9, 13471.4, 13472.1, 13480])
+    value = comparison_parameter(Scan(uneven, 1 + 0.3 * (uneven - 13470)), BR, step_eV=0.5).value
+    assert value == pytest.approx(4.35 / 1.65, rel=1e-9)
+
+
+def test_pb_windows():
+    e = np.arange(13030.0, 13050.5, 1.0)
+    assert comparison_parameter(Scan(e, e - 13000), EDGES["Pb-L3"]).value == pytest.approx(4 * 45.5 / (4 * 38.5))
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_error_bar_against_monte_carlo(smooth):
+    scan = Scan(E, transient(), np.full(len(E), 0.03**2))
+    rng = np.random.default_rng(1)
+    treated = average_adjacent(scan) if smooth else scan
+    quoted = comparison_parameter(treated, BR).err
+    draws = np.array([scan.intensity + 0.03 * rng.normal(size=len(E)) for _ in range(10_000)])
+    values = []
+    for y in draws:
+        drawn = Scan(E, y)
+        values.append(comparison_parameter(average_adjacent(drawn) if smooth else drawn, BR).value)
+    assert quoted == pytest.approx(np.std(values), rel=0.03)
+
+
+def test_bootstrap_agrees_with_propagation():
+    rng = np.random.default_rng(2)
+    scans = [Scan(E, transient() + 0.1 * rng.normal(size=len(E))) for _ in range(60)]
+    mean = Scan(E, transient(), np.full(len(E), 0.01 / 60))
+    assert bootstrap_error(scans, BR) == pytest.approx(comparison_parameter(mean, BR).err, rel=0.25)
+    with pytest.raises(InputError, match="at least four"):
+        bootstrap_error(scans[:3], BR)
+
+
+def test_decay_is_constant_and_sign_change_is_not():
+    rng = np.random.default_rng(3)
+
+    def points(shapes):
+        return [
+            comparison_parameter(Scan(E, y + 0.01 * rng.normal(size=len(E)), np.full(len(E), 1e-4)), BR) for y in shapes
+        ]
+
+    assert constancy(points([transient(s) for s in (1, 0.5, 0.3)])).constant
+    heated = [transient() - k * np.exp(-((E - 13471.5) ** 2)) for k in (0.5, 1.0, 2.5)]
+    series = points(heated)
+    assert series[0].value > 0 > series[-1].value
+    assert not constancy(series).constant
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="spans 13460 to 13480 eV and not the window"):
+        comparison_parameter(Scan(E, transient()), EDGES["Pb-L3"])
+    with pytest.raises(InputError, match="cannot be told from zero"):
+        comparison_parameter(Scan(E, transient(0.01), np.full(len(E), 1.0)), BR)
+    with pytest.raises(InputError, match="is empty"):
+        Windows((2.0, 1.0), (0.0, 1.0))
+
+
+def test_command(tmp_path, capsys):
+    files = []
+    for delay, scale in (("100ps", 1.0), ("10.1ns", 0.4)):
+        path = tmp_path / f"br_{delay}.csv"
+        rows = "\n".join(f"{e},{y},0.01" for e, y in zip(E, transient(scale), strict=True))
+        path.write_text(f"energy_eV,signal,error\n{rows}\n")
+        files.append(str(path))
+    assert main(["cparam", *files, "--edge", "Br-K", "--json", "--figure", str(tmp_path / "c.png")]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [p["label"] for p in answer["points"]] == ["br_100ps", "br_10.1ns"]
+    assert answer["points"][1]["value"] == pytest.approx(4.35 / 1.65)
+    assert answer["constant_p"] == pytest.approx(1.0)
+    assert (tmp_path / "c.png").stat().st_size > 1000
+    assert main(["cparam", *files]) == 2
+
+
+def test_command_says_the_warnings_of_the_reader(tmp_path, capsys):
+    head = "# XDI/1.0\n# Column.1: energy eV\n# Column.2: mutrans\n# Element.symbol: Br\n# Element.edge: K\n# ---\n"
+    (tmp_path / "a.xdi").write_text(head + "\n".join(f"{e} {y}" for e, y in zip(E, transient(), strict=True)))
+    assert main(["cparam", str(tmp_path / "a.xdi"), "--edge", "Br-K"]) == 0
+    assert "warning: " in (captured := capsys.readouterr()).err
+    assert "Mono.d_spacing is missing" in captured.err
+    assert "constancy not tested" in captured.out
