@@ -70,10 +70,10 @@ def run(args: argparse.Namespace) -> int:
 def _theory(path: Path) -> ScenarioSet:
     if path.suffix.lower() == ".json" and path.name != "results.json":
         return read_scenarios(path)
-    from perovskite_polaron.cli.spectra import _load
     from perovskite_polaron.workflow.scenarios import study_scenarios
+    from perovskite_polaron.workflow.spectra import load_results
 
-    results, settings, _ = _load(path)
+    results, settings, _ = load_results(path)
     return study_scenarios(results, settings)
 
 

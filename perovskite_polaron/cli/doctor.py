@@ -9,7 +9,7 @@ import sys
 
 EXAMPLE = "  polaron doctor"
 
-_PACKAGES = ("numpy", "scipy", "spglib", "ase", "matplotlib", "rich")
+_PACKAGES = ("numpy", "scipy", "spglib", "ase", "matplotlib", "h5py")
 _OPTIONAL = {"phonopy": "bench", "hypothesis": "test", "pytest-benchmark": "test"}
 _KERNELS = ("displacement", "geometry", "convolution", "heating", "lanczos")
 

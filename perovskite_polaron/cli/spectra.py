@@ -1,8 +1,14 @@
 """``polaron spectra``: aligned, averaged spectra of a study and their differences."""
 
+from __future__ import annotations
+
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perovskite_polaron.workflow.spectra import StudySpectra
 
 EXAMPLE = (
     "  polaron spectra examples/cspbbr3.toml\n"
@@ -37,10 +43,10 @@ def run(args: argparse.Namespace) -> None:
         write_sites_figure,
     )
     from perovskite_polaron.units import parse_quantity
-    from perovskite_polaron.workflow.spectra import other_alignment, study_spectra
+    from perovskite_polaron.workflow.spectra import load_results, other_alignment, study_spectra
 
     edge = parse_quantity(args.edge, "energy") if args.edge else None
-    results, settings, folder = _load(Path(args.source))
+    results, settings, folder = load_results(Path(args.source))
     if args.alignment:
         settings = replace(settings, alignment=args.alignment)
     if args.hwhm:
@@ -84,26 +90,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"tables and figures are in {out}")
 
 
-def _load(source: Path):  # type: ignore[no-untyped-def]
-    from perovskite_polaron.errors import InputError
-    from perovskite_polaron.workflow.jobs import plan
-    from perovskite_polaron.workflow.results import collect, read_results, write_results
-    from perovskite_polaron.workflow.spectra import spectra_settings
-    from perovskite_polaron.workflow.store import Store
-    from perovskite_polaron.workflow.study import read_study
-
-    if source.is_dir():
-        results = read_results(source)
-        return results, spectra_settings(results), source
-    if not source.exists():
-        raise InputError(f"{source} does not exist: give a study file, or a folder with results.json")
-    study = read_study(source)
-    results = collect(study, plan(study), Store(study.store_folder))
-    write_results(results, study.store_folder)
-    return results, study.spectra, study.store_folder
-
-
-def _write_tables(spectra, out: Path) -> list[Path]:  # type: ignore[no-untyped-def]
+def _write_tables(spectra: StudySpectra, out: Path) -> list[Path]:
     from perovskite_polaron.files import write_atomically
 
     energy = spectra.structures[spectra.reference].average.energy_eV

@@ -40,5 +40,5 @@ def write_compare_figure(transient: Scan, found: Comparison, theory: ScenarioSet
     bottom.ticklabel_format(axis="x", useOffset=False)
     bottom.set_xlabel("photon energy (eV)")
     bottom.set_ylabel("change of absorption")
-    bottom.legend(frameon=False, fontsize=9)
+    bottom.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0.08, 1.0), ncols=2, columnspacing=1.2)
     return save(figure, path)

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -14,8 +15,10 @@ from perovskite_polaron.spectra.average import SiteSpectrum, StructureSpectra, a
 from perovskite_polaron.spectra.broadening import half_width, resolve
 from perovskite_polaron.spectra.difference import differences, normalise
 from perovskite_polaron.spectra.spectrum import Spectrum
-from perovskite_polaron.workflow.results import StudyResults
-from perovskite_polaron.workflow.study import SpectraSettings
+from perovskite_polaron.workflow.jobs import plan
+from perovskite_polaron.workflow.results import StudyResults, collect, read_results, write_results
+from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.study import SpectraSettings, read_study
 
 # kind of core hole in a study -> its name in the alignment
 _HOLES = {"full": "full", "half": "half", "excited-electron": "excited", "none": "none"}
@@ -47,6 +50,23 @@ def spectra_settings(results: StudyResults) -> SpectraSettings:
             f"the study kept with the results cannot be read: {' | '.join(problems)}; compute or export it again"
         )
     return settings
+
+
+def load_results(source: Path) -> tuple[StudyResults, SpectraSettings, Path]:
+    """Return results, [spectra] settings and the folder they are in, from a study file or a folder with results.json.
+
+    From a study file the results are gathered from its store and written beside it as results.json and chains.npz.
+    Raises InputError when there is no such file or folder, ComputationError when jobs of the study have no result yet.
+    """
+    if source.is_dir():
+        results = read_results(source)
+        return results, spectra_settings(results), source
+    if not source.exists():
+        raise InputError(f"{source} does not exist: give a study file, or a folder with results.json")
+    study = read_study(source)
+    results = collect(study, plan(study), Store(study.store_folder))
+    write_results(results, study.store_folder)
+    return results, study.spectra, study.store_folder
 
 
 def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpectra:
