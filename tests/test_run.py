@@ -171,6 +171,37 @@ def test_a_killed_run_resumes_without_repeating_a_job(tiny_study: Path, tmp_path
     )
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_programs_and_keeps_what_is_done(tmp_path: Path, how: signal.Signals) -> None:
+    path = write_tiny_study(tmp_path)
+    runner = subprocess.Popen(
+        [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    jobs = tmp_path / "tiny-results" / "jobs"
+    deadline = time.monotonic() + 120
+    while not list(jobs.glob("*/pw.out")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(0.5)
+    runner.send_signal(how)
+    _, errors = runner.communicate(timeout=60)
+    assert runner.returncode == 130
+    assert errors.splitlines()[-1].startswith("polaron: interrupted; finished work is kept")
+    assert "Traceback" not in errors
+    ours = [p for p in Path("/proc").glob("[0-9]*/cwd") if _link(p).startswith(str(tmp_path))]
+    assert ours == [], "a program outlived its runner"
+    status = json.loads(polaron("status", path.name, "--json", cwd=tmp_path).stdout)
+    assert status["running"] == 0
+
+
+def _link(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
 def test_two_runners_share_the_work(tiny_study: Path, tmp_path: Path) -> None:
     path = write_tiny_study(tmp_path)
     path.write_text(path.read_text().replace("max_displacement_A = [0.10, -0.10]", "max_displacement_A = [0.05]"))
@@ -195,6 +226,24 @@ def test_prepared_decks_are_run_by_hand_and_taken_in(tmp_path: Path) -> None:
     done = polaron("run", "s.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("found finished") == 5
+
+
+@pytest.mark.parametrize(("kind", "electrons"), [("half", 44.0), ("excited-electron", 45.0)])
+def test_other_core_holes_run_and_align(tmp_path: Path, kind: str, electrons: float) -> None:
+    (tmp_path / "s.toml").write_text(
+        'element = "Br"\nreference = "a"\n[structures.a]\ncrystal = "cspbbr3-pm3m"\n'
+        f'[core_hole]\nkind = "{kind}"\n'
+        "[pw]\necutwfc_Ry = 16\necutrho_Ry = 100\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\ndegauss_Ry = 0.01\n"
+        "[xspectra]\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\nrelative_error = 0.05\n"
+    )
+    done = polaron("run", "s.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results, spectra = spectra_of(tmp_path / "s.toml")
+    site = results.structures[0].sites[0]
+    assert site.hole["electrons"] == electrons
+    assert (site.hole["lowest_empty_eV"] is not None) == (kind == "excited-electron")
+    assert abs(spectra.shifts[0].shift_eV) < 1e-12, "the only site is the reference"
+    assert spectra.structures["a"].average.intensity.max() > 0
 
 
 def test_a_cycle_that_does_not_converge_is_a_failure_with_a_remedy(tmp_path: Path) -> None:
@@ -238,7 +287,7 @@ def test_a_save_file_of_another_structure_is_refused(tiny_study: Path, tmp_path:
     shutil.copy(other / "chain.sav", ours / "chain.sav")
     done = polaron("spectra", tiny_study.name, cwd=study)
     assert done.returncode == 1
-    assert "is not the save file of cubic-Br3-3d-x: its Fermi energy" in done.stderr
+    assert "is not the save file of cubic-Br3-3d-x: it is not the file that this job wrote" in done.stderr
 
 
 def test_an_element_that_is_not_there_is_refused_before_any_work(tmp_path: Path) -> None:

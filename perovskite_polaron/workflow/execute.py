@@ -241,21 +241,32 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
                 f"the Lanczos run of {job.label} did not converge at {summary.kpoints_seen - summary.converged} of "
                 f"{summary.kpoints_seen} k points: raise xspectra.max_iterations in the study"
             )
-        record |= {"fermi_eV": save.fermi_energy_eV, "core_eV": save.core_energy_eV, **asdict(summary)}
+        record |= {
+            "chain_sha256": save.sha256,
+            "fermi_eV": save.fermi_energy_eV,
+            "core_eV": save.core_energy_eV,
+            **asdict(summary),
+        }
     else:
         record |= asdict(pw.read_pw_result(folder / pw.OUTDIR))
     return record
 
 
 def check_chain(save: LanczosSave, job: Job, store: Store) -> None:
-    """Refuse chains that do not belong to a job: another structure (its Fermi energy differs), polarisation or absorber."""
-    axis = np.argmax(np.abs(save.polarisation))
-    expected = xspectra.POLARISATIONS[job.label[-1]]
+    """Refuse chains that do not belong to a job.
+
+    A finished job keeps the digest of its save file. Before that, polarisation and Fermi energy must be those of the job;
+    the Fermi energy is compared for fixed occupations only, with smearing XSpectra takes another level than pw.x.
+    """
+    record = store.result(job)
     parent = store.result(job.parent) if job.parent is not None else None
-    if parent is not None and abs(parent["fermi_eV"] - save.fermi_energy_eV) > 1e-3:
-        why = f"its Fermi energy is {save.fermi_energy_eV:.4f} eV, that of the density it should start from {parent['fermi_eV']:.4f} eV"
-    elif expected[axis] != 1.0:
+    fixed = job.parent is not None and "occupations = 'fixed'" in job.parent.deck
+    if record is not None and record["chain_sha256"] != save.sha256:
+        why = "it is not the file that this job wrote"
+    elif xspectra.POLARISATIONS[job.label[-1]][int(np.argmax(np.abs(save.polarisation)))] != 1.0:
         why = "its polarisation is another"
+    elif fixed and parent is not None and abs(parent["fermi_eV"] - save.fermi_energy_eV) > 1e-3:
+        why = f"its Fermi energy is {save.fermi_energy_eV:.4f} eV, that of the density it starts from {parent['fermi_eV']:.4f} eV"
     else:
         return
     path = store.folder(job) / xspectra.SAVE_FILE
