@@ -112,7 +112,7 @@ cdef double voigt_value(double v, double hwhm, double sigma) noexcept nogil:
 
 cdef double voigt_piece(double a, double b, double value, double slope, double hwhm, double sigma,
                         bint near) noexcept nogil:
-    """Quadrature on [a, b] of the profile (near) or its excess over the Lorentzian (far), times value + slope (v − a)."""
+    """Integral over [a, b] of the profile (near), or its excess over the Lorentzian (far), times value + slope (v − a)."""
     cdef double total = 0.0, half = 0.5 * (b - a), u, profile
     cdef int q
     for q in range(8):
@@ -169,7 +169,7 @@ def voigt(const double[::1] x, const double[:, ::1] y, const double[::1] out_x, 
 
 def exponential_gaussian(const double[::1] delay, const double[::1] lifetime, double sigma, double t0,
                          bint gradient, double[:, :, ::1] out, int threads):
-    """out[0, c] = the response of component c; with gradient, out[1..3, c] its derivatives by lifetime, sigma and t0."""
+    """out[0, c] = response of component c; with gradient, out[1..3, c] its derivatives by lifetime, sigma and t0."""
     cdef Py_ssize_t m = delay.shape[0], chunk = 512, chunks = (m + chunk - 1) // chunk, task, c, k, last = 3 * gradient
     for task in prange(chunks * lifetime.shape[0], nogil=True, num_threads=threads, schedule="static"):
         c = task // chunks
