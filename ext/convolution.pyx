@@ -112,7 +112,7 @@ cdef double voigt_value(double v, double hwhm, double sigma) noexcept nogil:
 
 cdef double voigt_piece(double a, double b, double value, double slope, double hwhm, double sigma,
                         bint near) noexcept nogil:
-    """Integral over [a, b] of the profile (near), or its excess over the Lorentzian (far), times value + slope (v − a)."""
+    """Integral on [a, b] of the profile (near) or its excess over the Lorentzian (far), times value + slope (v − a)."""
     cdef double total = 0.0, half = 0.5 * (b - a), u, profile
     cdef int q
     for q in range(8):
