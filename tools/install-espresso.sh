@@ -8,4 +8,4 @@ command -v apt-get >/dev/null || { echo "$hint" >&2; exit 1; }
 if [ "$(id -u)" = 0 ]; then as=""; elif sudo -n true 2>/dev/null; then as="sudo"; else echo "$hint" >&2; exit 1; fi
 echo "installing quantum-espresso with apt" >&2
 $as apt-get update -qq
-DEBIAN_FRONTEND=noninteractive $as apt-get install -y -qq quantum-espresso >/dev/null
+$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq quantum-espresso >/dev/null
