@@ -30,7 +30,7 @@ system = {{ nbnd = 26 }}
 [xspectra]
 kpoints = [1, 1, 1]
 kpoint_shift = [0, 0, 0]
-relative_error = 0.02
+relative_error = 0.002
 """
 
 
