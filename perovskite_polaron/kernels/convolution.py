@@ -23,8 +23,15 @@ LEAF = 48
 
 
 def broaden_lorentzian(
-    x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, hwhm: ArrayLike, *,
-    width_at: WidthAt = "output", ends: Ends = "constant", fast: bool = False, threads: int = 1,
+    x_in: ArrayLike,
+    y_in: ArrayLike,
+    x_out: ArrayLike,
+    hwhm: ArrayLike,
+    *,
+    width_at: WidthAt = "output",
+    ends: Ends = "constant",
+    fast: bool = False,
+    threads: int = 1,
 ) -> Array:
     """Return y_in (…, n) on x_in (n,) broadened by a Lorentzian, at x_out (m,): shape (…, m).
 
@@ -75,8 +82,14 @@ def broaden_gaussian(
 
 
 def broaden_voigt(
-    x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, hwhm: ArrayLike, sigma: ArrayLike, *,
-    ends: Ends = "constant", threads: int = 1,
+    x_in: ArrayLike,
+    y_in: ArrayLike,
+    x_out: ArrayLike,
+    hwhm: ArrayLike,
+    sigma: ArrayLike,
+    *,
+    ends: Ends = "constant",
+    threads: int = 1,
 ) -> Array:
     """Return y_in (…, n) on x_in (n,) broadened by a Voigt profile, at x_out (m,): shape (…, m).
 
@@ -138,7 +151,11 @@ def _spectrum(
 
 def _widths(value: ArrayLike, name: str, count: int) -> Array:
     """One positive width per point; a single number stands for all of them."""
-    widths = floats(value, name, (count,)) if np.ndim(value) else np.full(count, floats(np.reshape(value, (1,)), name, (1,))[0])
+    widths = (
+        floats(value, name, (count,))
+        if np.ndim(value)
+        else np.full(count, floats(np.reshape(value, (1,)), name, (1,))[0])
+    )
     # Squares of widths must neither vanish nor overflow.
     if not np.all((widths > 1e-100) & (widths < 1e100)):
         raise InputError(f"{name} must be positive (and below 1e100): the smallest is {widths.min():g}")

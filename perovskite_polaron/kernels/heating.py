@@ -131,7 +131,10 @@ def temperature_rise(energy_eV: ArrayLike, start_K: float, table: HeatTable, thr
 
 
 def absorbed_energy_eV(
-    fluence_mJ_cm2: ArrayLike, absorption_per_cm: ArrayLike, concentration_mg_mL: ArrayLike, molar_mass_g_mol: float,
+    fluence_mJ_cm2: ArrayLike,
+    absorption_per_cm: ArrayLike,
+    concentration_mg_mL: ArrayLike,
+    molar_mass_g_mol: float,
     depth_A: ArrayLike = 0.0,
 ) -> Array:
     """Return the energy one formula unit absorbs at a depth in the jet, eV (arguments broadcast).
@@ -141,17 +144,33 @@ def absorbed_energy_eV(
     concentration of the solid (its density), it is the front face of a film. Raises InputError for negative input.
     """
     fluence, absorption, concentration, depth = _broadcast(
-        {"fluence_mJ_cm2": fluence_mJ_cm2, "absorption_per_cm": absorption_per_cm,
-         "concentration_mg_mL": concentration_mg_mL, "depth_A": depth_A}, may_vanish=("depth_A",))
+        {
+            "fluence_mJ_cm2": fluence_mJ_cm2,
+            "absorption_per_cm": absorption_per_cm,
+            "concentration_mg_mL": concentration_mg_mL,
+            "depth_A": depth_A,
+        },
+        may_vanish=("depth_A",),
+    )
     shape = np.broadcast_shapes(*map(np.shape, (fluence_mJ_cm2, absorption_per_cm, concentration_mg_mL, depth_A)))
     energy = _scale(molar_mass_g_mol) * fluence * absorption * np.exp(-absorption * depth * 1e-8) / concentration
     return energy.reshape(shape)
 
 
 def heat(
-    fluence_mJ_cm2: ArrayLike, absorption_per_cm: ArrayLike, thickness_A: ArrayLike, concentration_mg_mL: ArrayLike,
-    size_A: ArrayLike, *, molar_mass_g_mol: float, formula_volume_A3: float, photon_energy_eV: float,
-    heat_fraction: float, start_K: float, table: HeatTable, threads: int = 1,
+    fluence_mJ_cm2: ArrayLike,
+    absorption_per_cm: ArrayLike,
+    thickness_A: ArrayLike,
+    concentration_mg_mL: ArrayLike,
+    size_A: ArrayLike,
+    *,
+    molar_mass_g_mol: float,
+    formula_volume_A3: float,
+    photon_energy_eV: float,
+    heat_fraction: float,
+    start_K: float,
+    table: HeatTable,
+    threads: int = 1,
 ) -> tuple[Array, Array]:
     """Return the temperature rise (K) and the photons per nanocrystal of each draw, both (n,).
 
@@ -162,8 +181,14 @@ def heat(
     Raises InputError for wrong shapes, NaN, anything not positive, or a start below the table.
     """
     draws = _broadcast(
-        {"fluence_mJ_cm2": fluence_mJ_cm2, "absorption_per_cm": absorption_per_cm, "thickness_A": thickness_A,
-         "concentration_mg_mL": concentration_mg_mL, "size_A": size_A})
+        {
+            "fluence_mJ_cm2": fluence_mJ_cm2,
+            "absorption_per_cm": absorption_per_cm,
+            "thickness_A": thickness_A,
+            "concentration_mg_mL": concentration_mg_mL,
+            "size_A": size_A,
+        }
+    )
     fluence, absorption, thickness, concentration, size = draws
     for name, value in (("formula_volume_A3", formula_volume_A3), ("photon_energy_eV", photon_energy_eV)):
         if not 0 < value < np.inf:
@@ -173,16 +198,35 @@ def heat(
     rise, photons = np.empty(len(fluence)), np.empty(len(fluence))
     # The kernel takes µ and d in inverse units of each other: 1/cm and cm.
     load("heating").heat(
-        fluence, absorption, thickness * 1e-8, concentration, size, _scale(molar_mass_g_mol), heat_fraction,
-        1 / (formula_volume_A3 * photon_energy_eV), table.knots, table.guide, table.step_eV, table.walk, start_K,
-        table.enthalpy_eV(start_K), rise, photons, _checked(threads),
+        fluence,
+        absorption,
+        thickness * 1e-8,
+        concentration,
+        size,
+        _scale(molar_mass_g_mol),
+        heat_fraction,
+        1 / (formula_volume_A3 * photon_energy_eV),
+        table.knots,
+        table.guide,
+        table.step_eV,
+        table.walk,
+        start_K,
+        table.enthalpy_eV(start_K),
+        rise,
+        photons,
+        _checked(threads),
     )
     return rise, photons
 
 
 def cooling(
-    rise_K: ArrayLike, time_ps: ArrayLike, lifetime_ps: float, *, second_lifetime_ps: float = np.inf,
-    fraction: float = 1.0, threads: int = 1,
+    rise_K: ArrayLike,
+    time_ps: ArrayLike,
+    lifetime_ps: float,
+    *,
+    second_lifetime_ps: float = np.inf,
+    fraction: float = 1.0,
+    threads: int = 1,
 ) -> Array:
     """Return what is left of each rise (n,) at each time (m,), (n, m) in K; a single rise gives (m,).
 
@@ -216,7 +260,9 @@ def draw(uncertain: Mapping[str, tuple[float, float]], count: int, seed: int) ->
         uniform = np.random.Generator(np.random.Philox(stream)).random(count)
         # Half a step off zero, so that no draw is infinite.
         below = ndtr(-mean / sigma) if sigma else 0.0
-        draws[name] = mean + sigma * ndtri(below + (1 - below) * (uniform + 2.0**-54)) if sigma else np.full(count, mean)
+        draws[name] = (
+            mean + sigma * ndtri(below + (1 - below) * (uniform + 2.0**-54)) if sigma else np.full(count, mean)
+        )
     return draws
 
 
