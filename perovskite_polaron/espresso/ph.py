@@ -17,7 +17,7 @@ _NUMBER = r"\s+(-?\d+\.\d+)"
 class PhSettings:
     """Numerical settings of ph.x for the electric-field response; what they mean is in its manual."""
 
-    tr2_ph: float = option(1e-13, low=1e-20, high=1e-6)
+    tr2_ph: float = option(1e-12, low=1e-20, high=1e-6)
     alpha_mix: float = option(0.7, low=0.01, high=1)
 
 
