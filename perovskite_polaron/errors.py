@@ -23,6 +23,10 @@ class ComputationError(PolaronError):
     exit_status = 1
 
 
+class InterruptedRunError(ComputationError):
+    """A program was ended from outside (a signal, wall time, a lost node): the same job may well succeed when tried again."""
+
+
 class MissingProgramError(ComputationError):
     """A program this step needs is not installed (exit status 1)."""
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from perovskite_polaron.errors import ComputationError, InputError
 
 
-def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> Path:
+def write_atomically(path: str | os.PathLike[str], content: str | bytes, *, durable: bool = True) -> Path:
     """Write content to path through a temporary file in the same folder, then rename it into place.
 
     The data are flushed to the disk before the rename, so after a crash the path holds either the old content or
-    the whole new one. Raises InputError if the folder is missing, ComputationError if the disk refuses (full,
+    the whole new one; durable=False leaves that out, for what is compared or made again after a crash.
+    Raises InputError if the folder is missing, ComputationError if the disk refuses (full,
     read-only); in both cases the temporary file is gone and an older file is untouched.
     """
     data = content.encode() if isinstance(content, str) else content
@@ -20,8 +21,9 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> Path
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as handle:
             handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
+            if durable:
+                handle.flush()
+                os.fsync(handle.fileno())
 
     return replace_atomically(path, write)
 

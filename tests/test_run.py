@@ -16,8 +16,8 @@ import pytest
 from conftest import polaron, write_tiny_study
 
 from perovskite_polaron.crystal import Crystal, read_crystal, write_crystal
-from perovskite_polaron.workflow.execute import run_jobs, study_jobs
-from perovskite_polaron.workflow.jobs import plan
+from perovskite_polaron.workflow.execute import run_jobs
+from perovskite_polaron.workflow.jobs import plan, study_jobs
 from perovskite_polaron.workflow.results import collect, read_results, write_results
 from perovskite_polaron.workflow.spectra import study_spectra
 from perovskite_polaron.workflow.store import Store

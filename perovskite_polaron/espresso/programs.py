@@ -4,6 +4,7 @@ import ctypes
 import functools
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from perovskite_polaron.errors import ComputationError, MissingProgramError
+from perovskite_polaron.errors import ComputationError, InterruptedRunError, MissingProgramError
 
 PROGRAMS = ("pw.x", "xspectra.x", "ld1.x", "ph.x")
 INSTALL_HINT = (
@@ -104,7 +105,7 @@ def run_program(
     it has finished well. keep_open: file descriptors that the program inherits (a lock then lasts as long as the
     program, even if we are killed). on_poll is called with the output path a few times a second. On any exception
     here, Ctrl-C included, the program and its ranks are ended.
-    Raises ComputationError with the program's own message when it fails.
+    Raises ComputationError with the program's own message when it fails, InterruptedRunError when it was killed.
     """
     start = time.monotonic()
     errors = output.with_suffix(".err")
@@ -121,20 +122,31 @@ def run_program(
             preexec_fn=_die_with_parent,
         )
         try:
-            while True:
-                try:
-                    status = process.wait(timeout=_POLL_SECONDS)
-                    break
-                except subprocess.TimeoutExpired:
-                    if on_poll is not None:
-                        on_poll(output)
+            _wait(process, (lambda: on_poll(output)) if on_poll is not None else lambda: None)
         except BaseException:
             _end(process)
             raise
-    text = output.read_text(errors="replace")
+    text, status = output.read_text(errors="replace"), process.returncode
     if status != 0 or done not in text:
-        raise ComputationError(_failure(command, status, text, errors.read_text(errors="replace"), output))
+        words = errors.read_text(errors="replace")
+        # mpirun gives its own status for a rank that was killed, and says so in words.
+        cut_off = status in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP) or re.search(
+            r"exited on signal (?:1|9|15) ", text + words
+        )
+        kind = InterruptedRunError if cut_off else ComputationError
+        raise kind(_failure(command, status, text, words, output))
     return time.monotonic() - start
+
+
+def _wait(process: "subprocess.Popen[bytes]", on_poll: Callable[[], None]) -> None:
+    """Wait for a process; it is noticed at once when it ends, where Popen.wait with a timeout sleeps up to 50 ms."""
+    watched = os.pidfd_open(process.pid)
+    try:
+        while not select.select([watched], [], [], _POLL_SECONDS)[0]:
+            on_poll()
+    finally:
+        os.close(watched)
+    process.wait()
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -2,31 +2,35 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from perovskite_polaron.crystal import Absorber, Crystal, Symmetry, find_symmetry, irreducible_kpoints
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, MissingProgramError
 from perovskite_polaron.espresso.programs import program_version
 from perovskite_polaron.espresso.pseudo import HOLES, make_pseudo
 from perovskite_polaron.espresso.pw import PwSettings, absorber_label, pw_deck
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_upf
 from perovskite_polaron.espresso.xspectra import XspectraSettings, xspectra_deck
+from perovskite_polaron.workflow.jobname import JobName, PseudoName
 from perovskite_polaron.workflow.structures import StudyStructure, study_structures
 from perovskite_polaron.workflow.study import Study
 
+INPUTS = "inputs.json"
 # kind of core hole -> (hole in the pseudopotential, charge of the cell)
 _STATES = {"full": ("full", 1.0), "half": ("half", 0.5), "excited-electron": ("full", 0.0), "none": ("none", 0.0)}
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(JobName):
     """One run of one program.
 
     kind: ``ground`` (pw.x), ``hole`` (pw.x with the absorber's core hole), ``xas`` (xspectra.x), ``force`` (pw.x of a
     displaced cell) or ``response`` (ph.x in an electric field). digest: SHA-256 over the program and its version, the
     input, the pseudopotentials and the job it starts from: equal digest, equal result.
     cost: relative size of the work, for the estimate of the time left; 1 is about a second of one job on two cores of 2025.
+    version: of the program the job was planned for; another machine must run the same (empty: not checked).
     """
 
     kind: str
@@ -35,19 +39,31 @@ class Job:
     digest: str
     cost: float
     kpoints: int
-    pseudos: tuple[tuple[str, Pseudopotential], ...] = ()
-    core: Pseudopotential | None = None
+    pseudos: tuple[tuple[str, Pseudopotential | PseudoName], ...] = ()
+    core: Pseudopotential | PseudoName | None = None
     parent: "Job | None" = None
+    version: str = ""
 
-    @property
-    def program(self) -> str:
-        """Name of the program that runs this job."""
-        return {"xas": "xspectra.x", "response": "ph.x"}.get(self.kind, "pw.x")
+    def slim(self) -> "Job":
+        """Return this job with its pseudopotentials by name only: small enough to be sent to another process."""
+        return replace(
+            self,
+            pseudos=tuple((label, PseudoName(p.element, p.digest)) for label, p in self.pseudos),
+            core=PseudoName(self.core.element, self.core.digest) if self.core else None,
+            parent=self.parent.slim() if self.parent else None,
+        )
 
-    @property
-    def folder(self) -> str:
-        """Name of this job's folder in the store."""
-        return f"{self.kind}-{self.label}-{self.digest[:12]}"
+    def description(self) -> str:
+        """Return what the job is, as TOML for a reader of its folder."""
+        lines = [
+            *((key, getattr(self, key)) for key in ("kind", "label", "program", "digest", "kpoints")),
+            ("starts_from", self.parent.folder if self.parent else ""),
+        ]
+        return (
+            "\n".join(f"{key} = {json.dumps(value)}" for key, value in lines)
+            + "\n\n[pseudopotentials]\n"
+            + "".join(f"{label} = {json.dumps(pseudo.digest)}\n" for label, pseudo in self.pseudos)
+        )
 
 
 @dataclass(frozen=True)
@@ -76,6 +92,15 @@ class StructureJobs:
         return jobs
 
 
+@dataclass(frozen=True)
+class StudyInputs:
+    """What a study's jobs depend on beside their decks: program versions, pseudopotentials, and the one with the hole."""
+
+    versions: Mapping[str, str]
+    sets: Mapping[str, Pseudopotential]
+    with_hole: Pseudopotential
+
+
 def plan(study: Study) -> tuple[StructureJobs, ...]:
     """Return the jobs of a study; pseudopotentials that the study does not name are made (seconds) or taken from the cache.
 
@@ -89,12 +114,61 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
             )
     hole, charge = _STATES[study.core_hole.kind]
     elements = sorted({s for structure in structures for s in structure.crystal.species})
-    sets = {element: pseudo_for(element, study.pseudopotentials, study.file) for element in elements}
-    with_hole = pseudo_for(study.element, study.pseudopotentials, study.file, hole)
+    inputs = study_inputs(study, elements, hole)
+    sets, with_hole = inputs.sets, inputs.with_hole
     check_for_xspectra(sets[study.element])
     check_for_xspectra(with_hole)
     _check_hole(sets[study.element], with_hole, HOLES[hole])
-    return tuple(_structure_jobs(study, structure, sets, with_hole, charge) for structure in structures)
+    return tuple(_structure_jobs(study, structure, inputs, charge) for structure in structures)
+
+
+def study_jobs(structures: Sequence[StructureJobs]) -> list[Job]:
+    """Return every job of a study once, in an order that respects what each starts from."""
+    unique: dict[str, Job] = {}
+    for one in structures:
+        for job in one.all():
+            unique.setdefault(job.digest, job)
+    return list(unique.values())
+
+
+def core_hole_state(study: Study) -> str:
+    """Return the hole in the absorber's pseudopotential: ``none``, ``half`` or ``full``."""
+    return _STATES[study.core_hole.kind][0]
+
+
+def study_inputs(study: Study, elements: Sequence[str], hole: str) -> StudyInputs:
+    """Return versions and pseudopotentials as they are here, or, without Quantum ESPRESSO, as the store recorded them.
+
+    So a study can be looked at, and its finished results be used, where the programs are not installed. Raises as
+    pseudo_for does, and MissingProgramError when there is no record either.
+    """
+    file = study.store_folder / INPUTS
+    try:
+        recorded = json.loads(file.read_text())
+    except (OSError, ValueError):
+        recorded = {"versions": {}, "pseudopotentials": {}}
+
+    def version(program: str) -> str:
+        try:
+            return program_version(program)
+        except MissingProgramError:
+            if program not in recorded["versions"]:
+                raise
+            return str(recorded["versions"][program])
+
+    def pseudo(element: str, hole: str) -> Pseudopotential:
+        try:
+            return pseudo_for(element, study.pseudopotentials, study.file, hole)
+        except MissingProgramError:
+            if f"{element}-{hole}" not in recorded["pseudopotentials"]:
+                raise
+            return read_upf(study.store_folder / recorded["pseudopotentials"][f"{element}-{hole}"])
+
+    return StudyInputs(
+        {program: version(program) for program in ("pw.x", "xspectra.x")},
+        {element: pseudo(element, "none") for element in elements},
+        pseudo(study.element, hole),
+    )
 
 
 def pseudo_for(
@@ -124,16 +198,16 @@ def _check_hole(ground: Pseudopotential, hole: Pseudopotential, electrons: float
         )
 
 
-def _structure_jobs(
-    study: Study, structure: StudyStructure, sets: dict[str, Pseudopotential], with_hole: Pseudopotential, charge: float
-) -> StructureJobs:
+def _structure_jobs(study: Study, structure: StudyStructure, inputs: "StudyInputs", charge: float) -> StructureJobs:
+    sets, with_hole, versions = inputs.sets, inputs.with_hole, inputs.versions
     settings = structure.settings
     grid = {k: v for k in ("kpoints", "kpoint_shift") if (v := getattr(settings, k)) is not None}
     pw, xspectra = replace(study.pw, **grid), replace(study.xspectra, **grid)
     crystal = structure.crystal
     species = {label: sets[label] for label in dict.fromkeys(crystal.species)}
     electrons = sum(sets[s].z_valence for s in crystal.species)
-    ground = pw_job("ground", structure.name, crystal, species, pw, electrons, symmetry=structure.symmetry)
+    known: dict[str, Any] = {"symmetry": structure.symmetry, "version": versions["pw.x"]}
+    ground = pw_job("ground", structure.name, crystal, species, pw, electrons, **known)
     result = []
     for absorber in structure.absorbers:
         label = absorber_label(absorber.element)
@@ -141,9 +215,7 @@ def _structure_jobs(
         with_absorber[label] = with_hole
         name = f"{structure.name}-{structure.absorber_label(absorber)}"
         count = electrons + with_hole.z_valence - sets[absorber.element].z_valence - charge
-        hole = pw_job(
-            "hole", name, crystal, with_absorber, pw, count, absorber.index, charge, symmetry=structure.symmetry
-        )
+        hole = pw_job("hole", name, crystal, with_absorber, pw, count, absorber.index, charge, **known)
         cutoff = max(w.cutoff_bohr for w in with_hole.partial_waves if w.l == 1)
         xas = {
             axis: _xas_job(
@@ -154,6 +226,7 @@ def _structure_jobs(
                 axis,
                 list(with_absorber).index(label) + 1,
                 cutoff,
+                versions["xspectra.x"],
             )
             for axis in study.polarisations
         }
@@ -172,10 +245,12 @@ def pw_job(
     charge: float = 0.0,
     parent: Job | None = None,
     symmetry: Symmetry | None = None,
+    version: str | None = None,
 ) -> Job:
     """Return one job of pw.x. A ``force`` job computes forces and starts from the density of its parent, a like cell.
 
-    symmetry: that of the crystal, if it is known already; it only serves to count k points.
+    symmetry: that of the crystal, if it is known already; it only serves to count k points. version: of pw.x, if the
+    program is not here to be asked.
     """
     deck = pw_deck(
         crystal,
@@ -191,30 +266,43 @@ def pw_job(
     kpoints = irreducible_kpoints(
         crystal, symmetry or find_symmetry(crystal), settings.kpoints, settings.kpoint_shift, absorber
     )
+    version = version or program_version("pw.x")
     # Plane waves times bands to the power 3/2, per k point; the constant is that of a 20-atom cell on two cores.
     cost = 4e-7 * crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * kpoints
     return Job(
         kind,
         label,
         deck,
-        digest_of("pw.x", deck, [p.digest for p in species.values()] + ([parent.digest] if parent else [])),
+        digest_of("pw.x", deck, [p.digest for p in species.values()] + ([parent.digest] if parent else []), version),
         cost,
         kpoints,
         tuple(species.items()),
         parent=parent,
+        version=version,
     )
 
 
 def _xas_job(
-    label: str, hole: Job, core: Pseudopotential, settings: XspectraSettings, axis: str, species: int, cutoff: float
+    label: str,
+    hole: Job,
+    core: Pseudopotential,
+    settings: XspectraSettings,
+    axis: str,
+    species: int,
+    cutoff: float,
+    version: str,
 ) -> Job:
     deck = xspectra_deck(settings, polarisation=axis, absorber_species=species, cutoff_bohr=cutoff)
     kpoints = settings.kpoints[0] * settings.kpoints[1] * settings.kpoints[2]
-    digest = digest_of("xspectra.x", deck, [hole.digest, core.digest])
-    return Job("xas", label, deck, digest, hole.cost / hole.kpoints * kpoints * 0.05, kpoints, core=core, parent=hole)
+    digest = digest_of("xspectra.x", deck, [hole.digest, core.digest], version)
+    cost = hole.cost / hole.kpoints * kpoints * 0.05
+    return Job("xas", label, deck, digest, cost, kpoints, core=core, parent=hole, version=version)
 
 
-def digest_of(program: str, deck: str, parts: list[str]) -> str:
-    """Return the identity of a job: SHA-256 over the program, its version, its input and the digests it depends on."""
-    record = json.dumps([program, program_version(program), deck, parts])
+def digest_of(program: str, deck: str, parts: list[str], version: str | None = None) -> str:
+    """Return the identity of a job: SHA-256 over the program, its version, its input and the digests it depends on.
+
+    version: default the one that the installed program prints.
+    """
+    record = json.dumps([program, version or program_version(program), deck, parts])
     return hashlib.sha256(record.encode()).hexdigest()

@@ -1,11 +1,16 @@
 """What is written before anything runs: the record of a study, its structures, and decks to be run elsewhere."""
 
+import json
 import shlex
 from collections.abc import Sequence
 
 from perovskite_polaron.crystal import write_crystal
+from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.espresso.pw import absorber_label
+from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.workflow.jobs import StructureJobs
+from perovskite_polaron.workflow.index import is_planned, write_plan
+from perovskite_polaron.workflow.jobs import INPUTS, StructureJobs, core_hole_state, study_jobs
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.structures import image_distance_A
 from perovskite_polaron.workflow.study import Study, resolved_toml
@@ -31,15 +36,42 @@ def warnings(study: Study, structures: Sequence[StructureJobs]) -> list[str]:
 
 
 def record_study(study: Study, structures: Sequence[StructureJobs], store: Store) -> None:
-    """Write the resolved study and its structures (CIF, and XSF with displacement arrows) into the store."""
+    """Write the resolved study, its plan, its inputs and its structures (CIF, and XSF with arrows) into the store.
+
+    What is there already for this very study is left as it is.
+    """
+    if is_planned(study, store) and (store.root / INPUTS).exists():
+        return
     folder = store.root / "structures"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ComputationError(f"{folder} cannot be made: {error.strerror}; choose another store") from None
     write_atomically(store.root / "study.toml", resolved_toml(study))
     for one in structures:
         structure = one.structure
         write_crystal(structure.crystal, folder / f"{structure.name}.cif")
         if structure.distortion is not None:
             write_crystal(structure.crystal, folder / f"{structure.name}.xsf", structure.distortion.displacement_A)
+    _record_inputs(study, structures, store)
+    # Last, for it says that all the rest is there.
+    write_plan(study, study_jobs(structures), store)
+
+
+def _record_inputs(study: Study, structures: Sequence[StructureJobs], store: Store) -> None:
+    """Keep versions and pseudopotentials, so that a machine without Quantum ESPRESSO can plan the same jobs."""
+    sets: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    for one in structures:
+        for job in one.all():
+            versions[job.program] = job.version
+            for label, pseudo in job.pseudos:
+                if isinstance(pseudo, Pseudopotential):
+                    hole = core_hole_state(study) if label == absorber_label(pseudo.element) else "none"
+                    sets[f"{pseudo.element}-{hole}"] = str(store.keep(pseudo).relative_to(store.root))
+            if isinstance(job.core, Pseudopotential):
+                sets[f"{job.core.element}-none"] = str(store.keep(job.core).relative_to(store.root))
+    write_atomically(store.root / INPUTS, json.dumps({"versions": versions, "pseudopotentials": sets}, indent=1) + "\n")
 
 
 def write_decks(structures: Sequence[StructureJobs], store: Store) -> list[str]:

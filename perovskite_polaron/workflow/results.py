@@ -12,7 +12,7 @@ from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.savefile import LanczosSave, read_chains, read_save, write_chains
 from perovskite_polaron.espresso.xspectra import SAVE_FILE
 from perovskite_polaron.files import read_text, write_atomically
-from perovskite_polaron.workflow.execute import check_chain
+from perovskite_polaron.workflow.attempt import check_chain
 from perovskite_polaron.workflow.jobs import StructureJobs
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study, resolved_toml

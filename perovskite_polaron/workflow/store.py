@@ -4,20 +4,26 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.pw import OUTDIR
-from perovskite_polaron.espresso.upf import write_core_orbital
+from perovskite_polaron.espresso.upf import Pseudopotential, write_core_orbital
 from perovskite_polaron.espresso.xspectra import CORE_FILE
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.workflow.jobs import Job
+from perovskite_polaron.workflow.jobname import JobName, PseudoName
+
+if TYPE_CHECKING:
+    from perovskite_polaron.workflow.jobs import Job
 
 RESULT = "result.json"
 _LOCK = "lock"
+_LOOK_AGAIN_SECONDS = 2.0
 
 
 class Store:
@@ -26,86 +32,120 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._folders: dict[str, Path] = {}
+        self._looked = -_LOOK_AGAIN_SECONDS
 
-    def folder(self, job: Job) -> Path:
+    def folder(self, job: JobName) -> Path:
         """Return the folder of a job, whether or not it exists; a job met before under another label keeps its folder."""
         key = job.digest[:12]
-        if key not in self._folders and self.jobs_root.is_dir():
-            self._folders = {entry.name.rpartition("-")[2]: Path(entry.path) for entry in os.scandir(self.jobs_root)}
-        return self._folders.setdefault(key, self.jobs_root / job.folder)
+        found = self._folders.get(key)
+        if found is None and time.monotonic() - self._looked >= _LOOK_AGAIN_SECONDS:
+            # One look at the whole folder serves ten thousand jobs; another runner's new labels are seen at the next.
+            self._looked = time.monotonic()
+            with suppress(FileNotFoundError):
+                for entry in os.scandir(self.jobs_root):
+                    self._folders.setdefault(entry.name.rpartition("-")[2], Path(entry.path))
+            found = self._folders.get(key)
+        return found or self.jobs_root / job.folder
 
     @property
     def jobs_root(self) -> Path:
         """Folder of all jobs."""
         return self.root / "jobs"
 
-    def result(self, job: Job) -> dict[str, Any] | None:
+    @property
+    def pseudo_root(self) -> Path:
+        """Folder of the pseudopotentials, each once; those in the jobs' folders are links to them."""
+        return self.root / "pseudo"
+
+    def result(self, job: JobName) -> dict[str, Any] | None:
         """Return the stored result of a job, or None if it is not complete. Raises ComputationError if it is damaged."""
         path = self.folder(job) / RESULT
         try:
-            record: dict[str, Any] = json.loads(path.read_text())
-        except FileNotFoundError:
+            record: dict[str, Any] = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ComputationError(f"{path} cannot be read ({error}): delete that job's folder and run again") from None
         return record
 
-    def state(self, job: Job) -> tuple[str, dict[str, Any] | None]:
-        """Return ``done`` with the result, or ``running``, ``failed`` (its last attempt left an output) or ``todo``."""
-        record = self.result(job)
-        if record is not None:
-            return "done", record
-        folder = self.folder(job)
-        if not folder.is_dir():
-            return "todo", None
-        with self.lock(job) as descriptor:
-            if descriptor is None:
-                return "running", None
-        return ("failed" if (folder / self.output_name(job)).exists() else "todo"), None
+    def unfinished_state(self, job: JobName) -> str:
+        """Return ``running``, ``failed`` (its last attempt left an output) or ``todo`` for a job without a result.
 
-    def prepare(self, job: Job) -> Path:
+        Works on a store that may only be read.
+        """
+        folder = self.folder(job)
+        if self.is_locked(job):
+            return "running"
+        return "failed" if (folder / self.output_name(job)).exists() else "todo"
+
+    def is_locked(self, job: JobName) -> bool:
+        """Tell whether a runner works on the job just now."""
+        try:
+            descriptor = os.open(self.folder(job) / _LOCK, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def keep(self, pseudo: Pseudopotential) -> Path:
+        """Put a pseudopotential, and its core orbitals as XSpectra reads them, into the store; return the UPF file's path."""
+        path = self._kept(pseudo)
+        if not path.exists():
+            _make_folder(self.pseudo_root)
+            if pseudo.core_orbitals:
+                os.chmod(write_core_orbital(pseudo, path.with_suffix(".wfc")), 0o444)
+            # Shared by hard links: a change in one job's folder would change it in all.
+            os.chmod(write_atomically(path, pseudo.path.read_bytes()), 0o444)
+        return path
+
+    def _kept(self, pseudo: Pseudopotential | PseudoName) -> Path:
+        return self.pseudo_root / f"{pseudo.element}-{pseudo.digest[:16]}.UPF"
+
+    def prepare(self, job: "Job") -> Path:
         """Write everything that the job's program needs into its folder, whole, and return the folder."""
         folder = self.folder(job)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if job.pseudos:
-                (folder / "pseudo").mkdir(exist_ok=True)
-        except OSError as error:
-            raise ComputationError(
-                f"{folder} cannot be made: {error.strerror}; free the disk or choose another store"
-            ) from None
-        for label, pseudo in job.pseudos:
-            write_atomically(folder / "pseudo" / f"{label}.UPF", pseudo.path.read_bytes())
+        _make_folder(folder / "pseudo" if job.pseudos else folder)
+        files = [(folder / "pseudo" / f"{label}.UPF", pseudo, ".UPF") for label, pseudo in job.pseudos]
         if job.core is not None:
-            write_core_orbital(job.core, folder / CORE_FILE)
-        write_atomically(folder / self.deck_name(job), job.deck)
+            files.append((folder / CORE_FILE, job.core, ".wfc"))
+        for target, pseudo, suffix in files:
+            kept = self.keep(pseudo) if isinstance(pseudo, Pseudopotential) else self._kept(pseudo)
+            _link(kept.with_suffix(suffix), target)
+        # A file that a crash leaves empty is seen when it is compared with the job, so these need not reach the disk.
+        write_atomically(folder / "job.toml", job.description(), durable=False)
+        write_atomically(folder / self.deck_name(job), job.deck, durable=False)
         return folder
 
     @staticmethod
-    def deck_name(job: Job) -> str:
+    def deck_name(job: JobName) -> str:
         """File name of a job's input."""
         return job.program.replace(".x", ".in")
 
     @staticmethod
-    def output_name(job: Job) -> str:
+    def output_name(job: JobName) -> str:
         """File name of a job's standard output."""
         return job.program.replace(".x", ".out")
 
     @contextmanager
-    def lock(self, job: Job) -> Iterator[int | None]:
+    def lock(self, job: JobName) -> Iterator[int | None]:
         """Hold the job's lock; yields its file descriptor, or None if another runner holds it.
 
         The lock belongs to the open file: it ends with the last process that has it, so a killed runner leaves none
-        behind, and a program that outlives its runner still keeps others away.
+        behind, and a program that outlives its runner still keeps others away. Between machines it is as good as the
+        file system's flock: NFS version 4 (or 3 with its lock daemon) and Lustre mounted with ``flock`` keep it.
         """
         folder = self.folder(job)
+        _make_folder(folder)
+        self._folders[job.digest[:12]] = folder
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise ComputationError(
-                f"{folder} cannot be used: {error.strerror}; free the disk or choose another store"
-            ) from None
+            raise _unusable(folder, error) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield descriptor
@@ -114,21 +154,50 @@ class Store:
         finally:
             os.close(descriptor)
 
-    def clear(self, job: Job) -> None:
+    def clear(self, job: JobName) -> None:
         """Remove what an unfinished attempt left, under the job's lock."""
         folder = self.folder(job)
         shutil.rmtree(folder / OUTDIR, ignore_errors=True)
         for name in (self.output_name(job), "chain.sav", "xanes.dat"):
             (folder / name).unlink(missing_ok=True)
 
-    def has_density(self, job: Job) -> bool:
+    def has_density(self, job: JobName) -> bool:
         """Tell whether a finished pw.x job still has the files that xspectra.x starts from."""
         return (self.folder(job) / OUTDIR).is_dir()
 
-    def drop_density(self, job: Job) -> None:
+    def drop_density(self, job: JobName) -> None:
         """Remove the big files of a pw.x job that nothing needs any more."""
         shutil.rmtree(self.folder(job) / OUTDIR, ignore_errors=True)
 
-    def complete(self, job: Job, record: dict[str, Any]) -> None:
+    def complete(self, job: JobName, record: dict[str, Any]) -> None:
         """Make the job complete: its result is renamed into place."""
         write_atomically(self.folder(job) / RESULT, json.dumps(record, indent=1) + "\n")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(folder, error) from None
+
+
+def _unusable(folder: Path, error: OSError) -> ComputationError:
+    return ComputationError(f"{folder} cannot be used: {error.strerror}; free the disk or choose another store")
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make target the same file as source, or a copy where the file system has no links; a whole one or none."""
+    with suppress(OSError):
+        if target.samefile(source):
+            return
+    temporary = Path(tempfile.mktemp(prefix=".tmp-", dir=target.parent))
+    try:
+        try:
+            os.link(source, temporary)
+        except PermissionError:
+            shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise _unusable(target, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,202 @@
+"""One attempt at one job, in this process or on another machine: under the job's lock, complete or nothing."""
+
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perovskite_polaron import __version__
+from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.espresso import ph, pw, xspectra
+from perovskite_polaron.espresso.programs import mpi_command, program_version, run_program
+from perovskite_polaron.espresso.savefile import LanczosSave, read_save
+from perovskite_polaron.workflow.jobname import JobName
+from perovskite_polaron.workflow.jobs import Job
+from perovskite_polaron.workflow.store import Store
+
+_PROGRESS = {"pw.x": pw.progress, "ph.x": ph.progress, "xspectra.x": xspectra.progress}
+_DONE = {"pw.x": "JOB DONE", "ph.x": "JOB DONE", "xspectra.x": "END JOB XSpectra"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended: ``finished`` (a new result), ``done`` (it had one), ``elsewhere`` (another runner has it).
+
+    seconds: wall time of the program, 0 if a finished run was taken in.
+    """
+
+    what: str
+    detail: str = ""
+    seconds: float = 0.0
+
+
+@cache
+def _store(root: str) -> Store:
+    return Store(Path(root))
+
+
+def attempt_there(job: Job, children: Sequence[JobName], root: str, ranks: int) -> Outcome:
+    """Do one job wherever an executor runs this; root is the store's folder, which that machine must see too."""
+    return attempt(job, children, _store(root), ranks)
+
+
+def attempt(
+    job: Job,
+    children: Sequence[JobName],
+    store: Store,
+    ranks: int,
+    started: Callable[[], None] = lambda: None,
+    progress: Callable[[str], None] = lambda detail: None,
+) -> Outcome:
+    """Do one job under its lock, or take in what was run by hand; a finished job is left alone.
+
+    It is run again only if its density is gone and one of its children still has to start from it. started is called
+    when the program starts, progress a few times a second; what they raise ends the program. Raises ComputationError
+    when the program fails, InterruptedRunError when it was killed.
+    """
+    with store.lock(job) as descriptor:
+        if descriptor is None:
+            return Outcome("elsewhere")
+        again = False
+        if store.result(job) is not None:
+            again = not store.has_density(job) and any(store.result(child) is None for child in children)
+            if not again:
+                return Outcome("done")
+        record = None if again else _harvest(job, store)
+        seconds = 0.0
+        if record is None:
+            begun = datetime.now(UTC).isoformat(timespec="seconds")
+            started()
+            seconds = _run(job, store, ranks, progress, descriptor)
+            record = _harvest(job, store)
+            if record is None:
+                raise ComputationError(
+                    f"{job.program} ended without a result in {store.folder(job)}: see its output there"
+                )
+            record |= {"started": begun, "wall_seconds": round(seconds, 1), "ranks": ranks}
+        store.complete(job, record)
+        if job.parent is not None:
+            store.drop_density(job)
+        return Outcome("finished", _summary(record), seconds)
+
+
+def _run(job: Job, store: Store, ranks: int, progress: Callable[[str], None], descriptor: int) -> float:
+    if job.version and program_version(job.program) != job.version:
+        raise ComputationError(
+            f"{job.program} is version {program_version(job.program)} on {platform.node()}, the study was planned for "
+            f"{job.version}: give all machines the same, or set POLARON_ESPRESSO_BIN"
+        )
+    folder = store.prepare(job)
+    # ph.x goes on from its own checkpoint, which it has only after it began, that is after a whole copy.
+    if not (job.program == "ph.x" and (folder / pw.OUTDIR / "_ph0").is_dir()):
+        store.clear(job)
+        if job.parent is not None:
+            _copy(store.folder(job.parent) / pw.OUTDIR, folder / pw.OUTDIR)
+    pools = next(n for n in range(min(ranks, job.kpoints), 0, -1) if ranks % n == 0)
+    try:
+        return run_program(
+            mpi_command(job.program, ranks, pools),
+            folder / store.deck_name(job),
+            folder / store.output_name(job),
+            done=_DONE[job.program],
+            keep_open=(descriptor,),
+            on_poll=lambda output: progress(_PROGRESS[job.program](output.read_text(errors="replace"))),
+        )
+    except Exception:
+        # A failed program leaves nothing worth going on from; a stopped one (not an Exception) may.
+        store.drop_density(job)
+        raise
+
+
+def _copy(source: Path, target: Path) -> None:
+    # Each xspectra.x works on its own copy: two polarisations may run at once, and the program writes beside what it reads.
+    try:
+        shutil.copytree(
+            source, target, ignore=lambda folder, names: [n for n in names if n.startswith(f"{pw.PREFIX}.wfc")]
+        )
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise ComputationError(
+            f"{source} could not be copied to {target} ({error}): free the disk and run again"
+        ) from None
+
+
+def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
+    """Return the record of a finished program run in the job's folder, or None if there is none."""
+    folder = store.folder(job)
+    output = folder / store.output_name(job)
+    deck = folder / store.deck_name(job)
+    if not output.exists() or not deck.exists() or deck.read_text() != job.deck:
+        return None
+    text = output.read_text(errors="replace")
+    if _DONE[job.program] not in text:
+        return None
+    record: dict[str, Any] = {
+        "kind": job.kind,
+        "label": job.label,
+        "digest": job.digest,
+        "parent": job.parent.digest if job.parent else None,
+        "program": job.program,
+        "program_version": program_version(job.program),
+        "polaron_version": __version__,
+        "machine": platform.node(),
+        "pseudopotentials": {name: p.digest for name, p in job.pseudos},
+    }
+    if job.kind == "xas":
+        save = read_save(folder / xspectra.SAVE_FILE)
+        check_chain(save, job, store)
+        summary = xspectra.read_summary(text)
+        if summary.converged < summary.kpoints_seen:
+            raise ComputationError(
+                f"the Lanczos run of {job.label} did not converge at {summary.kpoints_seen - summary.converged} of "
+                f"{summary.kpoints_seen} k points: raise xspectra.max_iterations in the study"
+            )
+        record |= {
+            "chain_sha256": save.sha256,
+            "fermi_eV": save.fermi_energy_eV,
+            "core_eV": save.core_energy_eV,
+            **asdict(summary),
+        }
+    elif job.kind == "response":
+        found = ph.read_response(text)
+        record |= {"epsilon_inf": found.epsilon_inf.tolist(), "born_e": found.born_e.tolist()}
+    else:
+        record |= asdict(pw.read_pw_result(folder / pw.OUTDIR))
+        if job.kind == "force":
+            record |= {"forces_eV_A": pw.read_forces_eV_A(folder / pw.OUTDIR).tolist()}
+    return record
+
+
+def check_chain(save: LanczosSave, job: Job, store: Store) -> None:
+    """Refuse chains that do not belong to a job.
+
+    A finished job keeps the digest of its save file. Before that, polarisation and Fermi energy must be those of the job;
+    the Fermi energy is compared for fixed occupations only, with smearing XSpectra takes another level than pw.x.
+    """
+    record = store.result(job)
+    parent = store.result(job.parent) if job.parent is not None else None
+    fixed = job.parent is not None and "occupations = 'fixed'" in job.parent.deck
+    if record is not None and record["chain_sha256"] != save.sha256:
+        why = "it is not the file that this job wrote"
+    elif xspectra.POLARISATIONS[job.label[-1]][int(np.argmax(np.abs(save.polarisation)))] != 1.0:
+        why = "its polarisation is another"
+    elif fixed and parent is not None and abs(parent["fermi_eV"] - save.fermi_energy_eV) > 1e-3:
+        why = f"its Fermi energy is {save.fermi_energy_eV:.4f} eV, that of the density it starts from {parent['fermi_eV']:.4f} eV"
+    else:
+        return
+    path = store.folder(job) / xspectra.SAVE_FILE
+    raise ComputationError(f"{path} is not the save file of {job.label}: {why}; delete that job's folder and run again")
+
+
+def _summary(record: dict[str, Any]) -> str:
+    if record["kind"] == "xas":
+        return f"relative error {record['worst_error']:.1e}"
+    if record["kind"] == "response":
+        return "epsilon " + " ".join(f"{record['epsilon_inf'][k][k]:.2f}" for k in range(3))
+    return f"{record['iterations']} iterations"

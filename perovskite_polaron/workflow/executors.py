@@ -1,0 +1,130 @@
+"""Clusters: a small file that names one, and Parsl's pool executor on it. The scheduler's language stays Parsl's."""
+
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from perovskite_polaron.errors import InputError, MissingExtraError
+from perovskite_polaron.files import read_text
+from perovskite_polaron.options import fill, option
+
+# name in the file -> (Parsl's class, the name it has there for what we call a queue)
+_PROVIDERS = {
+    "slurm": ("SlurmProvider", "partition"),
+    "pbs": ("PBSProProvider", "queue"),
+    "torque": ("TorqueProvider", "queue"),
+    "lsf": ("LSFProvider", "queue"),
+    "grid-engine": ("GridEngineProvider", "queue"),
+    "kubernetes": ("KubernetesProvider", ""),
+    "local": ("LocalProvider", ""),
+}
+
+
+@dataclass(frozen=True)
+class ExecutorSettings:
+    """A cluster: ``polaron run STUDY.toml --executor FILE.toml``.
+
+    cores: of one node, shared by as many of the study's jobs as fit. nodes_per_block: nodes of one allocation (a block);
+    max_blocks: allocations at a time. worker_init: shell lines that make this package and Quantum ESPRESSO known on the
+    node. retries: how often a job is tried again after wall time or a lost node. worker_address: of this machine as the
+    nodes see it, if Parsl does not find it. options: further arguments of Parsl's provider class, passed through.
+    """
+
+    provider: str = option("slurm", choices=tuple(_PROVIDERS))
+    cores: int = option(1, low=1, high=4096)
+    nodes_per_block: int = option(1, low=1, high=10_000)
+    max_blocks: int = option(1, low=1, high=10_000)
+    queue: str = ""
+    account: str = ""
+    walltime: str = "01:00:00"
+    worker_init: str = ""
+    scheduler_options: str = ""
+    retries: int = option(2, low=0, high=100)
+    worker_address: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def jobs_per_node(self, ranks: int) -> int:
+        """Return how many jobs of at most so many MPI processes share a node."""
+        return max(1, self.cores // ranks)
+
+    def places(self, ranks: int) -> int:
+        """Return how many such jobs the allocations hold together."""
+        return self.jobs_per_node(ranks) * self.nodes_per_block * self.max_blocks
+
+
+def read_executor(path: Path) -> ExecutorSettings:
+    """Read the description of a cluster. Raises InputError with every problem at once."""
+    try:
+        table = tomllib.loads(read_text(path, "executor file (TOML)"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}; mend that line") from None
+    problems: list[str] = []
+    settings = fill(ExecutorSettings, table, "executor", problems)
+    if settings is None:
+        raise InputError(f"{path}: " + " | ".join(problems))
+    return settings
+
+
+@contextmanager
+def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterator[Executor]:
+    """Start Parsl on a cluster for jobs of at most so many MPI processes; its logs go to ``parsl`` in the store.
+
+    Leaving the context ends the allocations, and with them what still runs there. Raises MissingExtraError without
+    Parsl, InputError when the provider refuses the options.
+    """
+    try:
+        import parsl
+        from parsl.concurrent import ParslPoolExecutor
+    except ImportError:
+        raise MissingExtraError("parsl", "cluster") from None
+    from parsl import providers
+    from parsl.executors import HighThroughputExecutor
+    from parsl.launchers import SimpleLauncher, SingleNodeLauncher, SrunLauncher
+
+    class_name, queue = _PROVIDERS[settings.provider]
+    arguments: dict[str, Any] = {"init_blocks": 1, "min_blocks": 0, "max_blocks": settings.max_blocks}
+    if settings.provider != "kubernetes":
+        arguments["worker_init"] = settings.worker_init
+        arguments["launcher"] = SingleNodeLauncher()
+    if settings.provider not in ("kubernetes", "local"):
+        arguments |= {"walltime": settings.walltime, "scheduler_options": settings.scheduler_options}
+        arguments |= {"nodes_per_block": settings.nodes_per_block}
+        arguments |= {key: value for key, value in ((queue, settings.queue), ("account", settings.account)) if value}
+    if settings.provider == "slurm":
+        arguments |= {"cores_per_node": settings.cores, "exclusive": False}
+        arguments["launcher"] = SrunLauncher() if settings.nodes_per_block > 1 else SimpleLauncher()
+    try:
+        provider = getattr(providers, class_name)(**arguments | dict(settings.options))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Parsl's {class_name} refuses the options of the executor file: {error}") from None
+    except ImportError as error:
+        raise MissingExtraError(str(error), "cluster") from None
+    address: dict[str, Any] = {"address": settings.worker_address} if settings.worker_address else {}
+    executor = HighThroughputExecutor(
+        label="polaron",
+        provider=provider,
+        max_workers_per_node=settings.jobs_per_node(ranks),
+        # Not more threads than ranks; the affinity is left to the MPI launcher.
+        cpu_affinity="none",
+        encrypted=False,
+        launch_cmd=None,
+        **address,
+    )
+    config = parsl.Config(
+        executors=[executor],
+        run_dir=str(root / "parsl"),
+        retries=0,
+        usage_tracking=0,
+        initialize_logging=True,
+    )
+    pool = ParslPoolExecutor(config)
+    try:
+        yield pool
+    finally:
+        # Not shutdown(wait=True): after Ctrl-C it would wait for tasks that nobody wants any more.
+        pool.shutdown(wait=sys.exc_info()[0] is None)
