@@ -86,7 +86,7 @@ class Progress:
         return f"about {_clock(max(seconds, 0.0) / self._at_once)} left"
 
     def _line(self, text: str) -> None:
-        self._stream.write(("\r\x1b[K" if self._live else "") + text + "\n")
+        self._stream.write(("\r\x1b[K" if self._live else "") + " ".join(text.split("\n")) + "\n")
         self._stream.flush()
 
 

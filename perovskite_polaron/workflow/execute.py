@@ -100,7 +100,7 @@ def run_jobs(
                             f"the executor broke ({error}); finished jobs are kept, run again"
                         ) from None
                     except Exception as error:
-                        lost = isinstance(error, InterruptedRunError) or _lost_by_parsl(error)
+                        lost = isinstance(error, InterruptedRunError) or _from_parsl(error)
                         if not lost and not isinstance(error, PolaronError):
                             raise
                         tries[job.digest] = tries.get(job.digest, 0) + 1
@@ -131,9 +131,14 @@ def run_jobs(
         raise ComputationError(f"{failures[0]}{more}; finished jobs are kept, run again after mending")
 
 
-def _lost_by_parsl(error: Exception) -> bool:
-    """Tell whether Parsl lost its worker or could not start one, without importing Parsl."""
-    return type(error).__module__.partition(".")[0] == "parsl"
+def _from_parsl(error: Exception) -> bool:
+    """Tell, without importing Parsl, whether it lost the worker of a job; raise when it can start no workers at all."""
+    kind = type(error)
+    if kind.__module__.partition(".")[0] != "parsl":
+        return False
+    if kind.__name__ in ("BadStateException", "ScalingFailed"):
+        raise ComputationError(f"the cluster starts no workers: {error}; mend the executor file and run again") from None
+    return True
 
 
 class _Queue:

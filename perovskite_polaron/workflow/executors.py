@@ -1,5 +1,6 @@
 """Clusters: a small file that names one, and Parsl's pool executor on it. The scheduler's language stays Parsl's."""
 
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -31,7 +32,7 @@ class ExecutorSettings:
 
     cores: of one node, shared by as many of the study's jobs as fit. nodes_per_block: nodes of one allocation (a block);
     max_blocks: allocations at a time. worker_init: shell lines that make this package and Quantum ESPRESSO known on the
-    node. retries: how often a job is tried again after wall time or a lost node. worker_address: of this machine as the
+    node, if it is not there under the same path. retries: how often a job is tried again after wall time or a lost node. worker_address: of this machine as the
     nodes see it, if Parsl does not find it. options: further arguments of Parsl's provider class, passed through.
     """
 
@@ -89,7 +90,9 @@ def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterat
     class_name, queue = _PROVIDERS[settings.provider]
     arguments: dict[str, Any] = {"init_blocks": 1, "min_blocks": 0, "max_blocks": settings.max_blocks}
     if settings.provider != "kubernetes":
-        arguments["worker_init"] = settings.worker_init
+        # The nodes see the store, and so in most places this very environment too; worker_init can name another.
+        here = shlex.quote(str(Path(sys.executable).parent))
+        arguments["worker_init"] = f"export PATH={here}:$PATH\n{settings.worker_init}"
         arguments["launcher"] = SingleNodeLauncher()
     if settings.provider not in ("kubernetes", "local"):
         arguments |= {"walltime": settings.walltime, "scheduler_options": settings.scheduler_options}
@@ -112,7 +115,7 @@ def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterat
         # Not more threads than ranks; the affinity is left to the MPI launcher.
         cpu_affinity="none",
         encrypted=False,
-        launch_cmd=None,
+        interchange_launch_cmd=[sys.executable, "-m", "parsl.executors.high_throughput.interchange"],
         **address,
     )
     config = parsl.Config(
