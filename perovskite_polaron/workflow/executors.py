@@ -115,6 +115,9 @@ def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterat
         # Not more threads than ranks; the affinity is left to the MPI launcher.
         cpu_affinity="none",
         encrypted=False,
+        # A lost node is noticed after so long; the default is two minutes.
+        heartbeat_period=10,
+        heartbeat_threshold=40,
         interchange_launch_cmd=[sys.executable, "-m", "parsl.executors.high_throughput.interchange"],
         **address,
     )
