@@ -19,6 +19,8 @@ VERBS = {
     "prepare": "write every Quantum ESPRESSO input of a study, without running",
     "run": "run a study: resumable, with progress",
     "status": "say how far a study has come",
+    "gc": "free the disk of what a study needs no more",
+    "export": "write a finished study to one HDF5 file, and to an archive",
     "spectra": "align, weight, average and subtract the spectra of a study",
     "lanczos": "evaluate one XSpectra save file on any grid and width",
     "compare": "find which scenario a measured transient supports, and how strongly",

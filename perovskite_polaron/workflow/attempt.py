@@ -2,6 +2,7 @@
 
 import platform
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -79,7 +80,12 @@ def attempt(
                 raise ComputationError(
                     f"{job.program} ended without a result in {store.folder(job)}: see its output there"
                 )
-            record |= {"started": begun, "wall_seconds": round(seconds, 1), "ranks": ranks}
+            record |= {
+                "started": begun,
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "wall_seconds": round(seconds, 1),
+                "ranks": ranks,
+            }
         store.complete(job, record)
         if job.parent is not None:
             store.drop_density(job)
@@ -127,6 +133,18 @@ def _copy(source: Path, target: Path) -> None:
         ) from None
 
 
+@cache
+def _revision() -> str | None:
+    """Git revision of this package, with ``+`` if its files were changed since; None if it is not run from a repository."""
+    here = Path(__file__).parent
+    try:
+        words = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
 def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
     """Return the record of a finished program run in the job's folder, or None if there is none."""
     folder = store.folder(job)
@@ -145,7 +163,9 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
         "program": job.program,
         "program_version": program_version(job.program),
         "polaron_version": __version__,
+        "polaron_revision": _revision(),
         "machine": platform.node(),
+        "system": platform.platform(),
         "pseudopotentials": {name: p.digest for name, p in job.pseudos},
     }
     if job.kind == "xas":

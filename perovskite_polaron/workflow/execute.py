@@ -137,7 +137,9 @@ def _from_parsl(error: Exception) -> bool:
     if kind.__module__.partition(".")[0] != "parsl":
         return False
     if kind.__name__ in ("BadStateException", "ScalingFailed"):
-        raise ComputationError(f"the cluster starts no workers: {error}; mend the executor file and run again") from None
+        raise ComputationError(
+            f"the cluster starts no workers: {error}; mend the executor file and run again"
+        ) from None
     return True
 
 
@@ -165,6 +167,10 @@ class _Queue:
         self._open_children = {
             digest: sum(child.digest in todo for child in children) for digest, children in self.children.items()
         }
+        for job in unique.values():
+            # A runner that was killed between a result and its cleaning leaves a density.
+            if job.digest not in todo and not self._open_children.get(job.digest, 0) and store.has_density(job):
+                store.drop_density(job)
         self.ready = deque(j for j in todo.values() if j.parent is None or j.parent.digest not in todo)
         self.elsewhere: list[Job] = []
 

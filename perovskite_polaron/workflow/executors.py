@@ -32,8 +32,9 @@ class ExecutorSettings:
 
     cores: of one node, shared by as many of the study's jobs as fit. nodes_per_block: nodes of one allocation (a block);
     max_blocks: allocations at a time. worker_init: shell lines that make this package and Quantum ESPRESSO known on the
-    node, if it is not there under the same path. retries: how often a job is tried again after wall time or a lost node. worker_address: of this machine as the
-    nodes see it, if Parsl does not find it. options: further arguments of Parsl's provider class, passed through.
+    node, if it is not there under the same path. retries: how often a job is tried again after wall time or a lost node.
+    worker_address: of this machine as the nodes see it, if Parsl does not find it. options: further arguments of Parsl's
+    provider class, passed through.
     """
 
     provider: str = option("slurm", choices=tuple(_PROVIDERS))

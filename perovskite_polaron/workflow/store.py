@@ -142,6 +142,13 @@ class Store:
         folder = self.folder(job)
         _make_folder(folder)
         self._folders[job.digest[:12]] = folder
+        with self.lock_folder(folder) as descriptor:
+            yield descriptor
+
+    @staticmethod
+    @contextmanager
+    def lock_folder(folder: Path) -> Iterator[int | None]:
+        """Hold the lock of a job's folder, as lock does, whatever job it is."""
         try:
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
