@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import replay
+
+from perovskite_polaron.espresso.programs import program_version
 
 # A cell, cut-off and k grid far too small for physics, but every step is real and the laws hold all the same.
 TINY_STUDY = """
@@ -58,8 +61,23 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small study, computed once with the real programs."""
+    """The small study, computed once with the real programs, and recorded on the way (see tape)."""
     path = write_tiny_study(tmp_path_factory.mktemp("tiny"))
-    done = polaron("run", path.name, cwd=path.parent)
+    recorder = replay.recorder(path.parent / "recorder", path.parent / "tape")
+    done = polaron(
+        "run", path.name, "--ranks", "1", cwd=path.parent, env=os.environ | {"POLARON_ESPRESSO_BIN": str(recorder)}
+    )
     assert done.returncode == 0, done.stderr
     return path
+
+
+@pytest.fixture(scope="session")
+def tape(tiny_study: Path) -> Path:
+    """A recording of the real runs of the small study, for tests of the runner that play it again."""
+    return tiny_study.parent / "tape"
+
+
+@pytest.fixture(scope="session")
+def player(tape: Path) -> Path:
+    """A folder for POLARON_ESPRESSO_BIN whose programs play the recording."""
+    return replay.player(tape.parent / "player", tape, program_version("pw.x"))

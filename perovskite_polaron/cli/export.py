@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     records = job_records(jobs, store)
     written = [write_hdf5(results, study_spectra(results, study.spectra), records, args.out)]
     if args.archive is not None:
-        written.append(write_archive(jobs, store, args.archive))
+        written.append(write_archive(study, jobs, store, args.archive))
     if args.json:
         print(json.dumps({"files": [str(p) for p in written], "jobs": len(jobs), "structures": len(structures)}))
         return

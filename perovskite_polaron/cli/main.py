@@ -19,6 +19,7 @@ VERBS = {
     "prepare": "write every Quantum ESPRESSO input of a study, without running",
     "run": "run a study: resumable, with progress",
     "status": "say how far a study has come",
+    "converge": "say how far the difference spectrum moves with each setting",
     "gc": "free the disk of what a study needs no more",
     "export": "write a finished study to one HDF5 file, and to an archive",
     "spectra": "align, weight, average and subtract the spectra of a study",

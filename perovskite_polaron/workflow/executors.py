@@ -1,5 +1,6 @@
 """Clusters: a small file that names one, and Parsl's pool executor on it. The scheduler's language stays Parsl's."""
 
+import re
 import shlex
 import sys
 import tomllib
@@ -67,7 +68,11 @@ def read_executor(path: Path) -> ExecutorSettings:
         raise InputError(f"{path} is not valid TOML: {error}; mend that line") from None
     problems: list[str] = []
     settings = fill(ExecutorSettings, table, "executor", problems)
-    if settings is None:
+    for key in ("queue", "account", "walltime", "worker_address") if settings else ():
+        # These become lines of a batch script; only worker_init and scheduler_options are meant to hold more.
+        if not re.fullmatch(r"[\w.:@+-]*", getattr(settings, key)):
+            problems.append(f"executor: {key} is a single word of letters, digits and . : @ + -")
+    if settings is None or problems:
         raise InputError(f"{path}: " + " | ".join(problems))
     return settings
 

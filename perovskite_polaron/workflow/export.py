@@ -4,6 +4,8 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +15,23 @@ from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.savefile import LanczosSave
 from perovskite_polaron.files import replace_atomically
-from perovskite_polaron.workflow.jobs import Job
+from perovskite_polaron.workflow.jobs import INPUTS, Job, core_hole_state
 from perovskite_polaron.workflow.results import StudyResults
 from perovskite_polaron.workflow.spectra import StudySpectra
 from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.study import Study, resolved_toml
 
 _ARCHIVED = ("job.toml", "result.json", "chain.sav", "*.in", "*.out")
 _HOW = """This archive holds one study of perovskite_polaron {version}.
 
-study.toml       the study with every default written out; its pseudopotentials are in pseudo/
-structures/      every structure that was computed
-inputs.json      versions of the programs, and which pseudopotential serves which element
-jobs/            of each job: what it is (job.toml), input, output, result, Lanczos chains
-results.json, chains.npz, spectra as HDF5 are made from these by polaron spectra and polaron export
+study.toml            the study with every default written out; it names the files below
+files/                its crystals and modes that were files
+results/pseudo/       its pseudopotentials
+results/structures/   every structure that was computed
+results/jobs/         of each job: what it is (job.toml), input, output, result, Lanczos chains
 
-To look at the spectra:   put study.toml beside a folder {store} that holds the rest, then polaron spectra study.toml
-To compute it again:      remove jobs/*/result.json, then polaron run study.toml
+To look at the spectra:  polaron spectra study.toml        (Quantum ESPRESSO need not be installed)
+To compute it again:     rm results/jobs/*/result.json results/jobs/*/*.out, then polaron run study.toml
 """
 
 
@@ -95,7 +98,8 @@ def _write_entry(file: Any, results: StudyResults, spectra: StudySpectra, name: 
     entry["title"] = f"calculated {results.element} K edge of {name}"
     entry["definition"] = "NXxas"
     started = [r["started"] for r in (structure.ground, *(s.hole for s in structure.sites)) if "started" in r]
-    entry["start_time"] = min(started, default="1970-01-01T00:00:00+00:00")
+    # What was run by hand carries no time; the definition wants one, so then it is that of this file.
+    entry["start_time"] = min(started, default=datetime.now(UTC).isoformat(timespec="seconds"))
     instrument = _group(entry, "instrument", "NXinstrument")
     source = _group(instrument, "source", "NXsource")
     source["type"] = "calculation (Quantum ESPRESSO pw.x and xspectra.x)"
@@ -162,22 +166,48 @@ def job_records(jobs: list[Job], store: Store) -> dict[str, Any]:
     return records
 
 
-def write_archive(jobs: list[Job], store: Store, path: Path) -> Path:
-    """Write one ``.tar.gz`` with inputs, outputs, chains, pseudopotentials and structures; the same store, the same names."""
+def write_archive(study: Study, jobs: list[Job], store: Store, path: Path) -> Path:
+    """Write one ``.tar.gz`` that computes a study again: its files, inputs, outputs, chains and pseudopotentials.
+
+    Raises ComputationError when the store has no record of its inputs (``polaron run`` writes it).
+    """
+    try:
+        recorded = json.loads((store.root / INPUTS).read_text())["pseudopotentials"]
+    except (OSError, ValueError, KeyError):
+        raise ComputationError(f"{store.root / INPUTS} is not there: polaron run {study.path} writes it") from None
+    files: dict[str, Path] = {}
+
+    def packed(name: str) -> str:
+        source = Path(study.file(name))
+        if not source.is_file():
+            return name  # built in
+        if files.setdefault(source.name, source) != source:
+            raise ComputationError(f"two files of the study are named {source.name}: give one of them another name")
+        return f"files/{source.name}"
+
+    structures = {
+        name: replace(one, crystal=packed(one.crystal), modes=tuple(packed(m) for m in one.modes))
+        for name, one in study.structures.items()
+    }
+    hole = f"{study.element}-{core_hole_state(study)}"
+    pseudos = {key.removesuffix("-none"): f"results/{name}" for key, name in recorded.items() if key.endswith("-none")}
+    if hole in recorded and not hole.endswith("-none"):
+        pseudos[f"{study.element}-hole"] = f"results/{recorded[hole]}"
+    own = replace(study, structures=structures, pseudopotentials=pseudos, run=replace(study.run, store="results"))
 
     def write(temporary: Path) -> None:
         with tarfile.open(temporary, "w:gz") as tar:
-            text = _HOW.format(version=__version__, store=store.root.name).encode()
-            info = tarfile.TarInfo("README")
-            info.size = len(text)
-            tar.addfile(info, io.BytesIO(text))
-            for name in ("study.toml", "inputs.json", "structures", "pseudo"):
-                if (store.root / name).exists():
-                    tar.add(store.root / name, name)
-            for job in sorted(jobs, key=lambda job: job.digest):
-                folder = store.folder(job)
+            for name, text in (("README", _HOW.format(version=__version__)), ("study.toml", resolved_toml(own))):
+                info = tarfile.TarInfo(name)
+                info.size = len(text.encode())
+                tar.addfile(info, io.BytesIO(text.encode()))
+            for name, source in sorted(files.items()):
+                tar.add(source, f"files/{name}")
+            for name in (INPUTS, "structures", "pseudo"):
+                tar.add(store.root / name, f"results/{name}")
+            for folder in sorted(store.folder(job) for job in jobs):
                 for pattern in _ARCHIVED:
                     for file in sorted(folder.glob(pattern)):
-                        tar.add(file, f"jobs/{folder.name}/{file.name}")
+                        tar.add(file, f"results/jobs/{folder.name}/{file.name}")
 
     return replace_atomically(path, write)

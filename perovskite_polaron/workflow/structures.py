@@ -69,14 +69,19 @@ def _sweep(study: Study, name: str, settings: StructureSettings, crystal: Crysta
         modes += found
     key = next(k for k in AMPLITUDES if getattr(settings, k) is not None)
     amplitudes = getattr(settings, key)
+    # Two amplitudes that look alike in six digits still need two names.
+    short = {f"{a:g}" for a in amplitudes}
+    texts = [f"{a:g}" if len(short) == len(amplitudes) else repr(a) for a in amplitudes]
+    if len(set(texts)) < len(texts):
+        raise InputError(f"[structures.{name}]: {key} holds the same amplitude twice; name each once")
     points = distort(crystal, modes, amplitudes, unit=AMPLITUDES[key])
     result = []
-    for amplitude, point in zip(amplitudes, points, strict=True):
+    for amplitude, text, point in zip(amplitudes, texts, points, strict=True):
         opposite = False
         if amplitude < 0 and sign_equivalent(crystal, point.displacement_A):
             point = distort(crystal, modes, [-amplitude], unit=AMPLITUDES[key])[0]
             opposite = True
-        full_name = name if len(amplitudes) == 1 else f"{name}@{amplitude:g}"
+        full_name = name if len(amplitudes) == 1 else f"{name}@{text}"
         result.append(
             StudyStructure(
                 full_name,
