@@ -85,10 +85,10 @@ def write_plan(study: Study, jobs: Sequence[Any], store: Store) -> None:
     )
 
 
-def finished(store: Store) -> dict[str, dict[str, Any]]:
-    """Return what status needs of every finished job: the end of its folder's name -> times, ranks, machine.
+def look(store: Store) -> tuple[dict[str, dict[str, Any]], set[str]]:
+    """Return what status needs of every finished job (times, ranks, machine), and which jobs were begun.
 
-    Only results that are new since the last time are read; the index is written again where the store may be written.
+    Jobs are named by the end of their folder's name, the first twelve characters of their digest. Only results that are new since the last time are read; the index is written again where the store may be written.
     """
     try:
         known: dict[str, Any] = json.loads((store.root / _INDEX).read_bytes())
@@ -98,7 +98,8 @@ def finished(store: Store) -> dict[str, dict[str, Any]]:
     try:
         folders = list(os.scandir(store.jobs_root))
     except FileNotFoundError:
-        return {}
+        return {}, set()
+    begun = {folder.name.rpartition("-")[2] for folder in folders}
     for folder in folders:
         path = os.path.join(folder.path, RESULT)
         try:
@@ -118,4 +119,4 @@ def finished(store: Store) -> dict[str, dict[str, Any]]:
     if now != known:
         with contextlib.suppress(ComputationError):
             write_atomically(store.root / _INDEX, json.dumps(now, separators=(",", ":")) + "\n")
-    return {key: entry for key, (_, entry) in now.items()}
+    return {key: entry for key, (_, entry) in now.items()}, begun

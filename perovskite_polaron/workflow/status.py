@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from perovskite_polaron.workflow.index import PlannedJob, finished, read_plan
+from perovskite_polaron.workflow.index import PlannedJob, look, read_plan
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study
 
@@ -46,14 +46,15 @@ def study_status(study: Study) -> StudyStatus:
         from perovskite_polaron.workflow.jobs import plan, study_jobs
 
         jobs = study_jobs(plan(study))
-    done = finished(store)
+    done, begun = look(store)
     rows: list[JobStatus] = []
     spent, open_cost = 0.0, dict[str, float]()
     seen: dict[str, list[float]] = {}
     for job in jobs:
         record = done.get(job.digest[:12])
         if record is None:
-            rows.append(JobStatus(job.kind, job.label, store.unfinished_state(job), None))
+            state = store.unfinished_state(job) if job.digest[:12] in begun else "todo"
+            rows.append(JobStatus(job.kind, job.label, state, None))
             open_cost[job.kind] = open_cost.get(job.kind, 0.0) + job.cost
             continue
         seconds = record.get("wall_seconds")

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -32,20 +33,39 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._folders: dict[str, Path] = {}
-        self._looked = -_LOOK_AGAIN_SECONDS
+        self._looked = -math.inf
+        self._looked_at: int | None = None
 
     def folder(self, job: JobName) -> Path:
         """Return the folder of a job, whether or not it exists; a job met before under another label keeps its folder."""
-        key = job.digest[:12]
-        found = self._folders.get(key)
-        if found is None and time.monotonic() - self._looked >= _LOOK_AGAIN_SECONDS:
-            # One look at the whole folder serves ten thousand jobs; another runner's new labels are seen at the next.
-            self._looked = time.monotonic()
-            with suppress(FileNotFoundError):
-                for entry in os.scandir(self.jobs_root):
-                    self._folders.setdefault(entry.name.rpartition("-")[2], Path(entry.path))
-            found = self._folders.get(key)
+        found = self._known(job)
+        if found is None and self._changed():
+            self._look()
+            found = self._folders.get(job.digest[:12])
         return found or self.jobs_root / job.folder
+
+    def _known(self, job: JobName) -> Path | None:
+        key = job.digest[:12]
+        if key not in self._folders:
+            own = self.jobs_root / job.folder
+            if not own.is_dir():
+                return None
+            self._folders[key] = own
+        return self._folders[key]
+
+    def _changed(self) -> bool:
+        """Tell whether folders may have come since the last look; a look costs as much as there are folders."""
+        try:
+            now = os.stat(self.jobs_root).st_mtime_ns
+        except FileNotFoundError:
+            return False
+        # A folder made in the same tick of the clock as the look would not show in the time.
+        return now != self._looked_at or time.time() - now / 1e9 < 1.0
+
+    def _look(self) -> None:
+        self._looked, self._looked_at = time.monotonic(), os.stat(self.jobs_root).st_mtime_ns
+        for entry in os.scandir(self.jobs_root):
+            self._folders.setdefault(entry.name.rpartition("-")[2], Path(entry.path))
 
     @property
     def jobs_root(self) -> Path:
@@ -139,9 +159,14 @@ class Store:
         behind, and a program that outlives its runner still keeps others away. Between machines it is as good as the
         file system's flock: NFS version 4 (or 3 with its lock daemon) and Lustre mounted with ``flock`` keep it.
         """
-        folder = self.folder(job)
-        _make_folder(folder)
-        self._folders[job.digest[:12]] = folder
+        folder = self._known(job)
+        if folder is None:
+            # A runner makes folders all the time, so it does not look for another label before each of them.
+            if time.monotonic() - self._looked >= _LOOK_AGAIN_SECONDS and self.jobs_root.is_dir():
+                self._look()
+            folder = self._folders.get(job.digest[:12], self.jobs_root / job.folder)
+            _make_folder(folder)
+            self._folders[job.digest[:12]] = folder
         with self.lock_folder(folder) as descriptor:
             yield descriptor
 
