@@ -88,7 +88,8 @@ def write_plan(study: Study, jobs: Sequence[Any], store: Store) -> None:
 def look(store: Store) -> tuple[dict[str, dict[str, Any]], set[str]]:
     """Return what status needs of every finished job (times, ranks, machine), and which jobs were begun.
 
-    Jobs are named by the end of their folder's name, the first twelve characters of their digest. Only results that are new since the last time are read; the index is written again where the store may be written.
+    Jobs are named by the end of their folder's name, the first twelve characters of their digest. Only results that are
+    new since the last time are read; the index is written again where the store may be written.
     """
     try:
         known: dict[str, Any] = json.loads((store.root / _INDEX).read_bytes())
