@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 SOURCES := pyproject.toml setup.py $(wildcard ext/*)
 
-.PHONY: help demo test bench lint clean espresso
+.PHONY: help demo test bench chaos lint clean espresso
 
 help:
 	@echo "make demo   install into $(VENV) and run the main job, small and real (minutes)"
 	@echo "make test   install into $(VENV) and run the tests, with a real Quantum ESPRESSO run"
 	@echo "make bench  measure the compiled core against other programs"
+	@echo "make chaos  hurt a hundred runs of a small study and check what is left"
 	@echo "make lint   ruff, mypy and cython-lint"
 
 $(STAMP): $(SOURCES)
@@ -37,6 +38,9 @@ test: $(STAMP) espresso
 bench: $(STAMP)
 	$(BIN)/pip install --quiet --editable '.[test,bench]'
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+
+chaos: $(STAMP) espresso
+	$(BIN)/python tests/chaos.py --runs 100
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -9,6 +9,12 @@ from perovskite_polaron.report.sweep_figure import save
 from perovskite_polaron.workflow.converge import Movement
 from perovskite_polaron.workflow.spectra import StudySpectra
 
+_NAMES = {
+    "cutoff": "cut-off of the wave functions",
+    "kpoints": "k grid of the density",
+    "spectrum-kpoints": "k grid of the spectrum",
+    "lanczos": "Lanczos steps",
+}
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
@@ -32,7 +38,7 @@ def write_converge_figure(
         left.set_yscale("log")
         left.set_xticks(places, [r.value for r in rows[:-1]])
         left.margins(x=0.15)
-        left.set(xlabel=setting, ylabel=f"change up to {rows[-1].value} (%)")
+        left.set(xlabel=_NAMES.get(setting, setting), ylabel=f"change up to {rows[-1].value} (%)")
         left.legend(frameon=False, fontsize=8)
         name = next(n for n, d in spectra[-1].differences.items() if np.any(d.intensity))
         shades = colormaps["viridis"](np.linspace(0.9, 0.0, len(rows)))
