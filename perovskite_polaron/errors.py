@@ -27,6 +27,10 @@ class InterruptedRunError(ComputationError):
     """A program was ended from outside (a signal, wall time, a lost node): the same job may well succeed when tried again."""
 
 
+class OutOfTimeError(InterruptedRunError):
+    """A program stopped by itself before its allocation ended, and left a checkpoint to go on from."""
+
+
 class MissingProgramError(ComputationError):
     """A program this step needs is not installed (exit status 1)."""
 

@@ -58,7 +58,7 @@ EXECUTOR = """
 provider = "slurm"
 queue = "small"
 cores = {cores}
-walltime = "00:20:00"
+walltime = "00:01:00"
 worker_address = "127.0.0.1"
 """
 

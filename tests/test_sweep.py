@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from conftest import polaron, write_tiny_study
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, OutOfTimeError
+from perovskite_polaron.workflow.attempt import attempt, attempt_there
 from perovskite_polaron.workflow.execute import Event, run_jobs
 from perovskite_polaron.workflow.executors import ExecutorSettings, read_executor
 from perovskite_polaron.workflow.garbage import find_garbage, remove
@@ -228,3 +229,29 @@ def test_amplitudes_that_look_alike_keep_two_names(tmp_path: Path) -> None:
     path.write_text(text.replace("[0.10, -0.10]", "[0.1, 0.1]"))
     with pytest.raises(InputError, match="twice"):
         plan(read_study(path))
+
+
+@pytest.mark.espresso
+def test_a_run_out_of_time_goes_on_from_its_checkpoint(tiny_study: Path, tmp_path: Path) -> None:
+    study = read_study(write_tiny_study(tmp_path))
+    job, store = plan(study)[0].ground, Store(study.store_folder)
+    there = Store(tiny_study.parent / "tiny-results")
+    whole = there.result(job)
+    assert whole is not None
+    with pytest.raises(OutOfTimeError):
+        attempt(job, [], store, 1, max_seconds=min(2.0, 0.4 * whole["wall_seconds"]))
+    assert store.result(job) is None
+    assert find_garbage(store, [job]) == [], "a checkpoint is not garbage"
+    assert attempt(job, [], store, 1).what == "finished"
+    assert "Calculation restarted" in (store.folder(job) / "pw.out").read_text()
+    found = store.result(job)
+    assert found is not None
+    assert found["total_energy_eV"] == pytest.approx(whole["total_energy_eV"], abs=1e-6)
+    assert (store.folder(job) / "pw.in").read_text() == job.deck, "the job keeps its name"
+
+
+def test_little_time_left_is_not_begun(tmp_path: Path) -> None:
+    job = Job("ground", "a", "", "0" * 64, 1.0, 1)
+    with pytest.raises(OutOfTimeError, match="before a could begin"):
+        attempt_there(job, [], str(tmp_path), 1, allocation_seconds=0.5)
+    assert not (tmp_path / "jobs").exists()

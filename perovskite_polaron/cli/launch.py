@@ -84,6 +84,7 @@ def launch(
             report=Progress(jobs, done, jobs_at_once=at_once),
             executor=pool,
             retries=settings.retries if settings else 2,
+            allocation_seconds=settings.allocation_seconds if settings else None,
         )
 
 

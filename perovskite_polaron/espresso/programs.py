@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from perovskite_polaron.errors import ComputationError, InterruptedRunError, MissingProgramError
+from perovskite_polaron.errors import ComputationError, InterruptedRunError, MissingProgramError, OutOfTimeError
 
 PROGRAMS = ("pw.x", "xspectra.x", "ld1.x", "ph.x")
 INSTALL_HINT = (
     "install Quantum ESPRESSO (Debian, Ubuntu: apt install quantum-espresso) or set POLARON_ESPRESSO_BIN to its folder"
 )
 _POLL_SECONDS = 0.2
+# pw.x says so when max_seconds have passed; it has written a checkpoint then.
+OUT_OF_TIME = "Maximum CPU time exceeded"
 
 
 def find_program(name: str) -> Path:
@@ -105,7 +107,8 @@ def run_program(
     it has finished well. keep_open: file descriptors that the program inherits (a lock then lasts as long as the
     program, even if we are killed). on_poll is called with the output path a few times a second. On any exception
     here, Ctrl-C included, the program and its ranks are ended.
-    Raises ComputationError with the program's own message when it fails, InterruptedRunError when it was killed.
+    Raises ComputationError with the program's own message when it fails, InterruptedRunError when it was killed,
+    OutOfTimeError when it stopped at its own limit of time.
     """
     start = time.monotonic()
     errors = output.with_suffix(".err")
@@ -129,6 +132,8 @@ def run_program(
     text, status = output.read_text(errors="replace"), process.returncode
     if status != 0 or done not in text:
         words = errors.read_text(errors="replace")
+        if OUT_OF_TIME in text:
+            raise OutOfTimeError(f"the time given to {deck.stem} was over; run again to go on from its checkpoint")
         # mpirun gives its own status for a rank that was killed, and says so in words.
         cut_off = status in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP) or re.search(
             r"exited on signal (?:1|9|15) ", text + words

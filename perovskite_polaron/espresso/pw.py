@@ -122,6 +122,19 @@ def pw_deck(
     return "\n".join(blocks) + "\n"
 
 
+def with_checkpoint(deck: str, *, max_seconds: float | None, restart: bool) -> str:
+    """Return the input of the same calculation, to stop with a checkpoint after so long, or to go on from one.
+
+    Neither changes the result, so this is what the program is given, and not what the job is named by.
+    """
+    lines = ["&control"]
+    if max_seconds is not None:
+        lines.append(f"  max_seconds = {max_seconds:.0f}")
+    if restart:
+        lines.append("  restart_mode = 'restart'")
+    return deck.replace("&control", "\n".join(lines), 1)
+
+
 def namelist(name: str, values: Mapping[str, Any]) -> str:
     """Return a Fortran namelist as text."""
     return "\n".join([f"&{name}", *(f"  {key} = {fortran(value)}" for key, value in values.items()), "/"])

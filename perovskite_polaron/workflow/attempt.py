@@ -1,8 +1,10 @@
 """One attempt at one job, in this process or on another machine: under the job's lock, complete or nothing."""
 
+import os
 import platform
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron import __version__
-from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.errors import ComputationError, OutOfTimeError
 from perovskite_polaron.espresso import ph, pw, xspectra
-from perovskite_polaron.espresso.programs import mpi_command, program_version, run_program
+from perovskite_polaron.espresso.programs import OUT_OF_TIME, mpi_command, program_version, run_program
 from perovskite_polaron.espresso.savefile import LanczosSave, read_save
+from perovskite_polaron.files import write_atomically
 from perovskite_polaron.workflow.jobname import JobName
 from perovskite_polaron.workflow.jobs import Job
-from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.store import CHECKPOINT, Store
 
 _PROGRESS = {"pw.x": pw.progress, "ph.x": ph.progress, "xspectra.x": xspectra.progress}
 _DONE = {"pw.x": "JOB DONE", "ph.x": "JOB DONE", "xspectra.x": "END JOB XSpectra"}
@@ -42,9 +45,29 @@ def _store(root: str) -> Store:
     return Store(Path(root))
 
 
-def attempt_there(job: Job, children: Sequence[JobName], root: str, ranks: int) -> Outcome:
-    """Do one job wherever an executor runs this; root is the store's folder, which that machine must see too."""
-    return attempt(job, children, _store(root), ranks)
+def attempt_there(
+    job: Job, children: Sequence[JobName], root: str, ranks: int, allocation_seconds: float | None
+) -> Outcome:
+    """Do one job wherever an executor runs this; root is the store's folder, which that machine must see too.
+
+    allocation_seconds: how long the allocation lasts in all that the parent of this process began with. A pw.x that would
+    outlive it stops in time; where hardly any time is left, this waits for the end. Raises as attempt does.
+    """
+    left = None
+    if allocation_seconds is not None:
+        # Enough for pw.x to end an iteration's k point and write its checkpoint.
+        margin = min(120.0, 0.1 * allocation_seconds)
+        left = allocation_seconds - _age_seconds(os.getppid()) - margin
+        if left < margin:
+            time.sleep(max(0.0, min(left + margin, 30.0)))
+            raise OutOfTimeError(f"the allocation ends before {job.label} could begin")
+    return attempt(job, children, _store(root), ranks, max_seconds=left)
+
+
+def _age_seconds(process: int) -> float:
+    """Return how long ago a process started (Linux)."""
+    started = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+    return float(Path("/proc/uptime").read_text().split()[0]) - started / os.sysconf("SC_CLK_TCK")
 
 
 def attempt(
@@ -54,12 +77,14 @@ def attempt(
     ranks: int,
     started: Callable[[], None] = lambda: None,
     progress: Callable[[str], None] = lambda detail: None,
+    max_seconds: float | None = None,
 ) -> Outcome:
     """Do one job under its lock, or take in what was run by hand; a finished job is left alone.
 
     It is run again only if its density is gone and one of its children still has to start from it. started is called
-    when the program starts, progress a few times a second; what they raise ends the program. Raises ComputationError
-    when the program fails, InterruptedRunError when it was killed.
+    when the program starts, progress a few times a second; what they raise ends the program. max_seconds: after so long
+    pw.x stops with a checkpoint. Raises ComputationError when the program fails, InterruptedRunError when it was killed,
+    OutOfTimeError when it stopped in time; the next attempt then goes on.
     """
     with store.lock(job) as descriptor:
         if descriptor is None:
@@ -74,7 +99,7 @@ def attempt(
         if record is None:
             begun = datetime.now(UTC).isoformat(timespec="seconds")
             started()
-            seconds = _run(job, store, ranks, progress, descriptor)
+            seconds = _run(job, store, ranks, progress, descriptor, max_seconds)
             record = _harvest(job, store)
             if record is None:
                 raise ComputationError(
@@ -92,15 +117,30 @@ def attempt(
         return Outcome("finished", _summary(record), seconds)
 
 
-def _run(job: Job, store: Store, ranks: int, progress: Callable[[str], None], descriptor: int) -> float:
+def _run(
+    job: Job,
+    store: Store,
+    ranks: int,
+    progress: Callable[[str], None],
+    descriptor: int,
+    max_seconds: float | None,
+) -> float:
     if job.version and program_version(job.program) != job.version:
         raise ComputationError(
             f"{job.program} is version {program_version(job.program)} on {platform.node()}, the study was planned for "
             f"{job.version}: give all machines the same, or set POLARON_ESPRESSO_BIN"
         )
     folder = store.prepare(job)
+    deck = folder / store.deck_name(job)
+    resumed = job.program == "pw.x" and (folder / CHECKPOINT).exists() and store.has_density(job)
+    if job.program == "pw.x" and (resumed or max_seconds is not None):
+        deck = folder / "pw.run.in"
+        write_atomically(deck, pw.with_checkpoint(job.deck, max_seconds=max_seconds, restart=resumed), durable=False)
     # ph.x goes on from its own checkpoint, which it has only after it began, that is after a whole copy.
-    if not (job.program == "ph.x" and (folder / pw.OUTDIR / "_ph0").is_dir()):
+    if resumed:
+        (folder / CHECKPOINT).unlink()
+        (folder / store.output_name(job)).unlink(missing_ok=True)
+    elif not (job.program == "ph.x" and (folder / pw.OUTDIR / "_ph0").is_dir()):
         store.clear(job)
         if job.parent is not None:
             _copy(store.folder(job.parent) / pw.OUTDIR, folder / pw.OUTDIR)
@@ -108,12 +148,15 @@ def _run(job: Job, store: Store, ranks: int, progress: Callable[[str], None], de
     try:
         return run_program(
             mpi_command(job.program, ranks, pools),
-            folder / store.deck_name(job),
+            deck,
             folder / store.output_name(job),
             done=_DONE[job.program],
             keep_open=(descriptor,),
             on_poll=lambda output: progress(_PROGRESS[job.program](output.read_text(errors="replace"))),
         )
+    except OutOfTimeError:
+        write_atomically(folder / CHECKPOINT, "pw.x stopped by itself; outdir is whole\n")
+        raise
     except Exception:
         # A failed program leaves nothing worth going on from; a stopped one (not an Exception) may.
         store.drop_density(job)
@@ -153,7 +196,7 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
     if not output.exists() or not deck.exists() or deck.read_text() != job.deck:
         return None
     text = output.read_text(errors="replace")
-    if _DONE[job.program] not in text:
+    if _DONE[job.program] not in text or OUT_OF_TIME in text:
         return None
     record: dict[str, Any] = {
         "kind": job.kind,

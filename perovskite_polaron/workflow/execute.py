@@ -8,12 +8,13 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from perovskite_polaron.errors import ComputationError, InterruptedRunError, PolaronError
+from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError, PolaronError
 from perovskite_polaron.workflow.attempt import Outcome, attempt, attempt_there
 from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import Store
 
 _PATIENCE_SECONDS = 0.5
+_CHECKPOINTS = 100
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,15 @@ def run_jobs(
     report: Callable[[Event], None] = lambda event: None,
     executor: Executor | None = None,
     retries: int = 2,
+    allocation_seconds: float | None = None,
 ) -> None:
     """Run the jobs that have no result yet, each after the one it starts from; return when all are done.
 
     ranks: MPI processes of every job, or a function that says it for each. jobs_at_once: how many run at a time; with
     cores also no more than their ranks fit into. executor: any concurrent.futures executor, of other processes or
     machines that see the store under the same path (default: threads here). retries: how often a job is tried again
-    after its program was killed or its machine lost; other failures are not tried again.
+    after its program was killed or its machine lost; other failures are not tried again. allocation_seconds: wall time of
+    the executor's allocations, before whose end pw.x stops and from whose checkpoint the next one goes on.
     A job that another runner works on is left to it and its result is awaited. When a job fails, the jobs that do not
     depend on it still run. On Ctrl-C or SIGTERM the programs started here are ended and KeyboardInterrupt is raised;
     finished jobs keep their results.
@@ -74,7 +77,12 @@ def run_jobs(
                 store.keep(pseudo)  # type: ignore[arg-type]
         report(Event("started", job))
         return pool.submit(
-            attempt_there, job.slim(), [c.slim() for c in children], str(store.root.absolute()), width(job)
+            attempt_there,
+            job.slim(),
+            [c.slim() for c in children],
+            str(store.root.absolute()),
+            width(job),
+            allocation_seconds,
         )
 
     try:
@@ -103,8 +111,10 @@ def run_jobs(
                         lost = isinstance(error, InterruptedRunError) or _from_parsl(error)
                         if not lost and not isinstance(error, PolaronError):
                             raise
+                        # A run that goes on from its checkpoint comes nearer to its end each time.
+                        allowed = _CHECKPOINTS if isinstance(error, OutOfTimeError) else retries
                         tries[job.digest] = tries.get(job.digest, 0) + 1
-                        if lost and tries[job.digest] <= retries:
+                        if lost and tries[job.digest] <= allowed:
                             report(Event("again", job, str(error)))
                             queue.ready.appendleft(job)
                             continue

@@ -55,6 +55,14 @@ class ExecutorSettings:
         """Return how many jobs of at most so many MPI processes share a node."""
         return max(1, self.cores // ranks)
 
+    @property
+    def allocation_seconds(self) -> float | None:
+        """Wall time of an allocation; None where the provider has no such limit."""
+        if self.provider in ("kubernetes", "local"):
+            return None
+        hours, minutes, seconds = (float(x) for x in self.walltime.split(":"))
+        return 3600 * hours + 60 * minutes + seconds
+
     def places(self, ranks: int) -> int:
         """Return how many such jobs the allocations hold together."""
         return self.jobs_per_node(ranks) * self.nodes_per_block * self.max_blocks
@@ -68,10 +76,12 @@ def read_executor(path: Path) -> ExecutorSettings:
         raise InputError(f"{path} is not valid TOML: {error}; mend that line") from None
     problems: list[str] = []
     settings = fill(ExecutorSettings, table, "executor", problems)
-    for key in ("queue", "account", "walltime", "worker_address") if settings else ():
+    for key in ("queue", "account", "worker_address") if settings else ():
         # These become lines of a batch script; only worker_init and scheduler_options are meant to hold more.
         if not re.fullmatch(r"[\w.:@+-]*", getattr(settings, key)):
             problems.append(f"executor: {key} is a single word of letters, digits and . : @ + -")
+    if settings and not re.fullmatch(r"\d+:\d\d:\d\d", settings.walltime):
+        problems.append(f"executor: walltime = {settings.walltime!r} is not hours:minutes:seconds, such as 04:00:00")
     if settings is None or problems:
         raise InputError(f"{path}: " + " | ".join(problems))
     return settings

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from perovskite_polaron.espresso.pw import OUTDIR
 from perovskite_polaron.workflow.jobs import Job
-from perovskite_polaron.workflow.store import RESULT, Store
+from perovskite_polaron.workflow.store import CHECKPOINT, RESULT, Store
 
 # A temporary file younger than this may belong to a runner that is writing it.
 _OLD_SECONDS = 3600.0
@@ -43,8 +43,9 @@ def find_garbage(store: Store, jobs: Sequence[Job]) -> list[Garbage]:
         outdir = folder / OUTDIR
         if not outdir.is_dir() or folder.name in needed:
             continue
-        if (outdir / "_ph0").is_dir() and not (folder / RESULT).exists():
-            continue  # ph.x goes on from there
+        resumable = (outdir / "_ph0").is_dir() or (folder / CHECKPOINT).exists()
+        if resumable and not (folder / RESULT).exists():
+            continue
         why = "no job starts from it" if (folder / RESULT).exists() else "left by an unfinished run"
         found.append(Garbage(outdir, _size(outdir), why, folder))
     return found

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from perovskite_polaron.workflow.jobs import Job
 
 RESULT = "result.json"
+# Says that a program stopped by itself and its output folder is whole; taken away before the program goes on.
+CHECKPOINT = "checkpoint"
 _LOCK = "lock"
 _LOOK_AGAIN_SECONDS = 2.0
 
@@ -189,6 +191,7 @@ class Store:
     def clear(self, job: JobName) -> None:
         """Remove what an unfinished attempt left, under the job's lock."""
         folder = self.folder(job)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
         shutil.rmtree(folder / OUTDIR, ignore_errors=True)
         for name in (self.output_name(job), "chain.sav", "xanes.dat"):
             (folder / name).unlink(missing_ok=True)
