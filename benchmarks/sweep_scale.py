@@ -130,7 +130,7 @@ def draw() -> None:
         axis.text(0.03, limit, "limit", color="0.4", va="bottom", transform=axis.get_yaxis_transform())
         axis.set(title=title, xlabel="jobs", ylim=(0, 1.15 * limit), xlim=(0, 10_600))
         if len(curves) > 1:
-            axis.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.85))
+            axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 0.87))
     figure.savefig(FIGURE, dpi=150)
 
 

@@ -62,7 +62,8 @@ def program_version(name: str) -> str:
 def environment() -> dict[str, str]:
     """Return the process environment for a QE program: one thread a rank, no core binding, root accepted.
 
-    Without the binding policy two mpirun on one machine would share the first cores and leave the others idle.
+    Without the binding policy two mpirun on one machine would share the first cores and leave the others idle. A program
+    alone needs no daemon of Open MPI beside it, which would outlive it for a moment and hold its lock.
     """
     return os.environ | {
         "OMP_NUM_THREADS": "1",
@@ -70,6 +71,7 @@ def environment() -> dict[str, str]:
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "OMPI_MCA_hwloc_base_binding_policy": "none",
         "OMPI_MCA_rmaps_base_oversubscribe": "1",
+        "OMPI_MCA_ess_singleton_isolated": "1",
     }
 
 
