@@ -25,12 +25,14 @@ def test_a_setting_changes_itself_and_what_belongs_to_it(tmp_path: Path) -> None
     assert (large.study.pw.kpoints, large.study.xspectra.kpoints) == ((1, 2, 1), (1, 1, 1))
     grid = variants(study, "spectrum-kpoints", ["1x1x1", "2x2x2"])[1].study
     assert (grid.xspectra.kpoints, grid.pw) == ((2, 2, 2), study.pw)
+    sets = variants(study, "absorber-sets", ["/a/Br.UPF:/a/Brh.UPF", "/b/Br.UPF:/b/Brh.UPF"])[1].study
+    assert sets.pseudopotentials == {"Br": "/b/Br.UPF", "Br-hole": "/b/Brh.UPF"}
 
 
 @pytest.mark.parametrize(
     ("setting", "values", "word"),
     [("kpoints", ["2x2x2"], "two values"), ("kpoints", ["2x2", "3x3x3"], "grid"), ("cutoff", ["20", "30"], "unit"),
-     ("cutoff", ["1Ry", "30Ry"], "outside"), ("supercell", ["0x1x1", "1x1x1"], "grid")],
+     ("cutoff", ["1Ry", "30Ry"], "outside"), ("supercell", ["0x1x1", "1x1x1"], "grid"), ("absorber-sets", ["a.UPF", "b.UPF:c.UPF"], "two files")],
 )  # fmt: skip
 def test_values_that_cannot_be_meant_are_refused(setting: str, values: list[str], word: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=word):

@@ -212,6 +212,18 @@ def test_hostile_names_reach_no_shell_and_leave_no_store(player: Path, tmp_path:
     assert not list(tmp_path.rglob("oops"))
 
 
+@pytest.mark.espresso
+def test_a_hostile_path_reaches_no_shell_of_parsl(player: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "a 'b $(touch oops) `touch oops`"
+    folder.mkdir()
+    path = write_tiny_study(folder)
+    (tmp_path / "here.toml").write_text('provider = "local"\ncores = 2\nworker_address = "127.0.0.1"\n')
+    done = run_played(path, player, "--executor", str(tmp_path / "here.toml"), POLARON_CACHE=os.environ["POLARON_CACHE"])
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob("oops"))
+    assert {p.name for p in folder.iterdir()} == {path.name, "tiny-results"}
+
+
 @pytest.mark.parametrize("name", ["../up", "a/b", "$(touch oops)", "a b", "", "ü", "a" * 41, ".hidden", "-rf", "a\\nb", "a'b"])
 def test_a_structure_name_that_could_leave_the_store_is_refused(name: str, tmp_path: Path) -> None:
     path = write_tiny_study(tmp_path)

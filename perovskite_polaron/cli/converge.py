@@ -11,7 +11,7 @@ EXAMPLE = (
     "  polaron converge study.toml --cutoff 25Ry,30Ry,35Ry --kpoints 1x1x1,2x2x1,3x3x2\n"
     "  polaron converge study.toml --lanczos 40,80,120      # from the chains there are; computes nothing more"
 )
-SETTINGS = ("cutoff", "kpoints", "spectrum-kpoints", "supercell")
+SETTINGS = ("cutoff", "kpoints", "spectrum-kpoints", "supercell", "absorber-sets")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kpoints", metavar="1x1x1,2x2x2,...", help="k grids of the density")
     parser.add_argument("--spectrum-kpoints", metavar="1x1x1,2x2x2,...", help="k grids of the spectrum")
     parser.add_argument("--supercell", metavar="1x1x1,2x1x1,...", help="repeats of the cell; k grids are divided")
+    parser.add_argument(
+        "--absorber-sets",
+        metavar="A.UPF:A-hole.UPF,...",
+        help="pseudopotentials of the absorber, without and with the hole (such as with other second p projectors)",
+    )
     parser.add_argument("--lanczos", metavar="40,80,...", help="Lanczos steps, cut from the chains of the study itself")
     parser.add_argument(
         "--tolerance", type=float, default=2.0, metavar="PERCENT", help="allowed change of the difference (default: 2)"

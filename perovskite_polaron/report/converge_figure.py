@@ -36,7 +36,7 @@ def write_converge_figure(
             left.plot(places, [getattr(r, key) for r in rows[:-1]], marker=marker, color=colour, label=label)
         left.axhline(tolerance_percent, color="0.5", linestyle="--", linewidth=1, label="allowed")
         left.set_yscale("log")
-        left.set_xticks(places, [r.value for r in rows[:-1]])
+        left.set_xticks(places, [r.value.rpartition("/")[2] for r in rows[:-1]])
         left.margins(x=0.15)
         left.set(xlabel=_NAMES.get(setting, setting), ylabel=f"change up to {rows[-1].value} (%)")
         left.legend(frameon=False, fontsize=8)

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,9 @@ def variants(study: Study, setting: str, values: Sequence[str]) -> list[Variant]
     """Return the studies to compare, from the coarsest to the best.
 
     setting: ``cutoff`` (values with a unit of energy; the density's cut-off keeps the study's ratio), ``kpoints`` (of the
-    density), ``spectrum-kpoints`` (of xspectra.x) or ``supercell`` (both grids are divided by it), values as 2x2x1.
+    density), ``spectrum-kpoints`` (of xspectra.x), ``supercell`` (both grids are divided by it), values as 2x2x1; or
+    ``absorber-sets`` (the absorber's pseudopotential files without and with the hole, as A.UPF:A-hole.UPF, such as sets
+    with other second p projectors, whose choice a spectrum must not show).
     Raises InputError for less than two values, or values that cannot be read.
     """
     if len(values) < 2:
@@ -58,9 +61,10 @@ def variants(study: Study, setting: str, values: Sequence[str]) -> list[Variant]
         "kpoints": lambda s, v: replace(s, pw=replace(s.pw, kpoints=_grid(v))),
         "spectrum-kpoints": lambda s, v: replace(s, xspectra=replace(s.xspectra, kpoints=_grid(v))),
         "supercell": _with_supercell,
+        "absorber-sets": _with_sets,
     }
     own = [n for n, s in study.structures.items() if s.kpoints is not None or s.kpoint_shift is not None]
-    if own and setting != "cutoff":
+    if own and setting not in ("cutoff", "absorber-sets"):
         raise InputError(
             f"[structures.{own[0]}] has k points of its own, so --{setting} would not reach it: remove them"
         )
@@ -73,6 +77,14 @@ def _with_cutoff(study: Study, value: str) -> Study:
     if not 5 <= cutoff <= 500:
         raise InputError(f"--cutoff {value} is outside 5 Ry to 500 Ry")
     return replace(study, pw=replace(study.pw, ecutwfc_Ry=cutoff, ecutrho_Ry=round(cutoff * ratio, 6)))
+
+
+def _with_sets(study: Study, value: str) -> Study:
+    ground, separator, hole = value.partition(":")
+    if not (ground and separator and hole):
+        raise InputError(f"--absorber-sets {value}: name two files, without and with the hole, as A.UPF:A-hole.UPF")
+    named = {study.element: str(Path(ground).absolute()), f"{study.element}-hole": str(Path(hole).absolute())}
+    return replace(study, pseudopotentials={**study.pseudopotentials, **named})
 
 
 def _with_supercell(study: Study, value: str) -> Study:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from perovskite_polaron.errors import InputError, MissingExtraError
+from perovskite_polaron.espresso.pseudo import cache_folder
 from perovskite_polaron.files import read_text
 from perovskite_polaron.options import fill, option
 
@@ -87,9 +88,24 @@ def read_executor(path: Path) -> ExecutorSettings:
     return settings
 
 
+def _run_folder(root: Path) -> Path:
+    """Return a folder for Parsl's scripts and logs: in the store, unless its path means something to a shell.
+
+    Parsl writes this path into shell scripts as it is. Raises InputError when the cache's path will not do either.
+    """
+    for folder in (root.absolute() / "parsl", cache_folder().absolute().parent / "parsl"):
+        if re.fullmatch(r"[\w./@+-]+", str(folder), re.ASCII):
+            return folder
+    raise InputError(
+        f"{root} has characters that Parsl cannot take, and so has the cache: set POLARON_CACHE to a plain folder "
+        "that the nodes see"
+    )
+
+
 @contextmanager
 def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterator[Executor]:
-    """Start Parsl on a cluster for jobs of at most so many MPI processes; its logs go to ``parsl`` in the store.
+    """Start Parsl on a cluster for jobs of at most so many MPI processes; its logs go to ``parsl`` in the store, or in
+    the cache where the store's path is not plain.
 
     Leaving the context ends the allocations, and with them what still runs there. Raises MissingExtraError without
     Parsl, InputError when the provider refuses the options.
@@ -139,7 +155,7 @@ def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterat
     )
     config = parsl.Config(
         executors=[executor],
-        run_dir=str(root / "parsl"),
+        run_dir=str(_run_folder(root)),
         retries=0,
         usage_tracking=0,
         initialize_logging=True,
