@@ -32,7 +32,8 @@ def test_a_setting_changes_itself_and_what_belongs_to_it(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("setting", "values", "word"),
     [("kpoints", ["2x2x2"], "two values"), ("kpoints", ["2x2", "3x3x3"], "grid"), ("cutoff", ["20", "30"], "unit"),
-     ("cutoff", ["1Ry", "30Ry"], "outside"), ("supercell", ["0x1x1", "1x1x1"], "grid"), ("absorber-sets", ["a.UPF", "b.UPF:c.UPF"], "two files")],
+     ("cutoff", ["1Ry", "30Ry"], "outside"), ("supercell", ["0x1x1", "1x1x1"], "grid"),
+     ("absorber-sets", ["a.UPF", "b.UPF:c.UPF"], "two files")],
 )  # fmt: skip
 def test_values_that_cannot_be_meant_are_refused(setting: str, values: list[str], word: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=word):
