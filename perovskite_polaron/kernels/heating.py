@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import constants
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import floats, load
+from perovskite_polaron.kernels._core import check_threads, floats, load
 
 Array = NDArray[np.float64]
 EV_PER_J_MOL = 1 / (constants.N_A * constants.e)
@@ -125,7 +125,7 @@ def temperature_rise(energy_eV: ArrayLike, start_K: float, table: HeatTable, thr
     rise = np.empty(len(energy))
     enthalpy = table.enthalpy_eV(start_K)
     load("heating").temperature_rise(
-        energy, table.knots, table.guide, table.step_eV, table.walk, start_K, enthalpy, rise, _checked(threads)
+        energy, table.knots, table.guide, table.step_eV, table.walk, start_K, enthalpy, rise, check_threads(threads)
     )
     return rise.reshape(shape)
 
@@ -175,7 +175,7 @@ def heat(
     load("heating").heat(
         fluence, absorption, thickness * 1e-8, concentration, size, _scale(molar_mass_g_mol), heat_fraction,
         1 / (formula_volume_A3 * photon_energy_eV), table.knots, table.guide, table.step_eV, table.walk, start_K,
-        table.enthalpy_eV(start_K), rise, photons, _checked(threads),
+        table.enthalpy_eV(start_K), rise, photons, check_threads(threads),
     )
     return rise, photons
 
@@ -196,7 +196,7 @@ def cooling(
     if not (lifetime_ps > 0 and second_lifetime_ps > 0 and 0 <= fraction <= 1):
         raise InputError("cooling needs positive lifetimes and a fraction between 0 and 1")
     out = np.empty((len(rise), len(time)))
-    load("heating").cooling(rise, time, lifetime_ps, second_lifetime_ps, fraction, out, _checked(threads))
+    load("heating").cooling(rise, time, lifetime_ps, second_lifetime_ps, fraction, out, check_threads(threads))
     return out if np.ndim(rise_K) else out[0]
 
 
@@ -252,9 +252,3 @@ def _with_guide(knots: Array) -> HeatTable:
     for array in (knots, guide):
         array.setflags(write=False)
     return HeatTable(np.ascontiguousarray(knots), np.ascontiguousarray(guide, dtype=np.int64), step, walk)
-
-
-def _checked(threads: int) -> int:
-    if threads < 1:
-        raise InputError(f"threads is {threads}: give 1 or more")
-    return threads
