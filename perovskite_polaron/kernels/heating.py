@@ -172,7 +172,7 @@ def heat(
             raise InputError(f"{name} is {value:g}: it must be positive")
     if not 0 <= heat_fraction <= 1:
         raise InputError(f"heat_fraction is {heat_fraction:g}: it is the part of a photon that heats, from 0 to 1")
-    rise, photons = np.empty(len(draws[0])), np.empty(len(draws[0]))
+    rise, photons = np.empty((2, len(draws[0])))
     # The kernel looks at each draw anyway, so it counts the bad ones: one pass over memory less for each input.
     bad = load("heating").heat(
         *draws, CM_PER_A, _scale(molar_mass_g_mol), heat_fraction, 1 / (formula_volume_A3 * photon_energy_eV),
