@@ -200,8 +200,8 @@ def cooling(
         raise InputError("time_ps is negative: cooling begins at the pulse, time zero")
     if not (lifetime_ps > 0 and second_lifetime_ps > 0 and 0 <= fraction <= 1):
         raise InputError("cooling needs positive lifetimes and a fraction between 0 and 1")
-    out = np.empty((len(rise), len(time)))
-    load("heating").cooling(rise, time, lifetime_ps, second_lifetime_ps, fraction, out, check_threads(threads))
+    left, out = np.empty(len(time)), np.empty((len(rise), len(time)))
+    load("heating").cooling(rise, time, lifetime_ps, second_lifetime_ps, fraction, left, out, check_threads(threads))
     return out if np.ndim(rise_K) else out[0]
 
 
