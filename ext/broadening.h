@@ -74,6 +74,7 @@ INLINED double *tree_node(const tree *t, int level, ptrdiff_t i) { return t->nod
 INLINED ptrdiff_t tree_bound(const tree *t, int level, ptrdiff_t i) { return (i * t->segments) >> level; }
 
 /* Nodes and weights of Gauss–Legendre rules on [-1, 1], the positive half of each symmetric rule. */
+static const double GAUSS_4[4] = {0.3399810435848562648, 0.6521451548625461426, 0.8611363115940525752, 0.3478548451374538574};
 static const double GAUSS_8[8] = {0.1834346424956498049, 0.3626837833783619830, 0.5255324099163289858, 0.3137066458778872873,
                                   0.7966664774136267396, 0.2223810344533744705, 0.9602898564975362317, 0.1012285362903762592};
 static const double GAUSS_18[18] = {
@@ -186,18 +187,9 @@ static double tree_sum(const tree *t, int level, ptrdiff_t i, double energy, dou
 
 #define CUT 10.0 /* sigmas beyond which a Gaussian (1e-23 of its area) is left out */
 
-/* One segment's integral with a normalised Gaussian: by quadrature when short (differences of erf would cancel). */
+/* One long segment's integral with a normalised Gaussian, by differences of error functions. */
 static double gaussian_segment(double w0, double w1, double h, double sigma, double y0, double y1)
 {
-    double slope = (y1 - y0) / h;
-    if (h <= sigma) {
-        double sum = 0.0;
-        for (int q = 0; q < 8; q++) {
-            double u = 0.5 * h * (1.0 + (q & 1 ? GAUSS_8[q - 1] : -GAUSS_8[q])), v = (w0 + u) / sigma;
-            sum += GAUSS_8[q | 1] * exp(-0.5 * v * v) * (y0 + slope * u);
-        }
-        return 0.5 * h * sum * 0.39894228040143267794 / sigma;
-    }
     double a = w0 / sigma, b = w1 / sigma, area, root_half = 0.70710678118654752440;
     if (a > 0)
         area = 0.5 * (erfc(a * root_half) - erfc(b * root_half));
@@ -206,19 +198,59 @@ static double gaussian_segment(double w0, double w1, double h, double sigma, dou
     else
         area = 0.5 * (erf(b * root_half) - erf(a * root_half));
     return y0 * area
-           + slope * (sigma * 0.39894228040143267794 * (exp(-0.5 * a * a) - exp(-0.5 * b * b)) - w0 * area);
+           + (y1 - y0) / h * (sigma * 0.39894228040143267794 * (exp(-0.5 * a * a) - exp(-0.5 * b * b)) - w0 * area);
 }
 
-static double gaussian_sum(double energy, double sigma, const double *x, const double *y, ptrdiff_t segments)
+/* The segments low <= k < high that are not longer than sigma, by quadrature, because differences of error functions
+ * would cancel. Returns how many are longer. */
+INLINED ptrdiff_t gaussian_points(double energy, double sigma, const double *x, const double *y, ptrdiff_t low,
+                                  ptrdiff_t high, int points, const double *rule, double *total)
 {
-    ptrdiff_t low = 0, high = segments;
+    double per_sigma = 1.0 / sigma, sum = 0.0;
+    ptrdiff_t longer = 0;
+#pragma omp simd reduction(+ : sum, longer)
+    for (ptrdiff_t k = low; k < high; k++) {
+        double h = x[k + 1] - x[k], w = x[k] - energy, rise = y[k + 1] - y[k], part = 0.0;
+#pragma GCC unroll 4
+        for (int q = 0; q < points; q += 2) {
+            double left = 0.5 - 0.5 * rule[q], right = 0.5 + 0.5 * rule[q];
+            double a = (w + h * left) * per_sigma, b = (w + h * right) * per_sigma;
+            part += rule[q + 1] * (fast_exp(-0.5 * a * a) * (y[k] + rise * left)
+                                   + fast_exp(-0.5 * b * b) * (y[k] + rise * right));
+        }
+        sum += h <= sigma ? h * part : 0.0;
+        longer += h > sigma;
+    }
+    *total = 0.5 * sum * 0.39894228040143267794 * per_sigma;
+    return longer;
+}
+
+/* Where no segment is longer than sigma/8, four points are exact to rounding. */
+MULTIVERSIONED
+static ptrdiff_t gaussian_short(double energy, double sigma, int fine, const double *x, const double *y, ptrdiff_t low,
+                                ptrdiff_t high, double *total)
+{
+    return fine ? gaussian_points(energy, sigma, x, y, low, high, 4, GAUSS_4, total)
+                : gaussian_points(energy, sigma, x, y, low, high, 8, GAUSS_8, total);
+}
+
+static double gaussian_sum(double energy, double sigma, double longest, const double *x, const double *y,
+                           ptrdiff_t segments)
+{
+    ptrdiff_t low = 0, high = segments, end = segments;
     while (low < high) { /* the first segment that ends inside the cut */
         ptrdiff_t middle = (low + high) / 2;
         if (x[middle + 1] < energy - CUT * sigma) low = middle + 1; else high = middle;
     }
-    double sum = 0.0;
-    for (ptrdiff_t k = low; k < segments && x[k] < energy + CUT * sigma; k++)
-        sum += gaussian_segment(x[k] - energy, x[k + 1] - energy, x[k + 1] - x[k], sigma, y[k], y[k + 1]);
+    for (high = low; high < end;) { /* the first that begins beyond it */
+        ptrdiff_t middle = (high + end) / 2;
+        if (x[middle] < energy + CUT * sigma) high = middle + 1; else end = middle;
+    }
+    double sum;
+    ptrdiff_t longer = gaussian_short(energy, sigma, longest <= 0.125 * sigma, x, y, low, high, &sum);
+    for (ptrdiff_t k = low; longer > 0 && k < high; k++)
+        if (x[k + 1] - x[k] > sigma)
+            sum += gaussian_segment(x[k] - energy, x[k + 1] - energy, x[k + 1] - x[k], sigma, y[k], y[k + 1]);
     return sum;
 }
 

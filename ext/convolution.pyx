@@ -21,6 +21,7 @@ cdef extern from "broadening.h" nogil:
         Py_ssize_t segments
         int levels
     int NODE_SIZE
+    const double *GAUSS_4
     const double *GAUSS_8
     double angle(double im, double re) noexcept
     double lorentzian_segment(double w0, double w1, double h, double gamma0, double gamma1, double y0, double y1,
@@ -31,7 +32,8 @@ cdef extern from "broadening.h" nogil:
                                   Py_ssize_t first, Py_ssize_t last) noexcept
     void fill_node(const tree *t, int level, Py_ssize_t i) noexcept
     double tree_sum(const tree *t, int level, Py_ssize_t i, double energy, double hwhm) noexcept
-    double gaussian_sum(double energy, double sigma, const double *x, const double *y, Py_ssize_t segments) noexcept
+    double gaussian_sum(double energy, double sigma, double longest, const double *x, const double *y,
+                        Py_ssize_t segments) noexcept
     double voigt_excess(double v, double hwhm, double sigma) noexcept
 
 NODE_DOUBLES = NODE_SIZE
@@ -92,11 +94,13 @@ def gaussian(const double[::1] x, const double[:, ::1] y, const double[::1] out_
              bint continued, double[:, ::1] out, int threads):
     """out[r, j] = the spectrum r broadened by a Gaussian of sigma[j] at out_x[j]."""
     cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], task, row, j
-    cdef double total, scale
+    cdef double total, scale, longest = 0.0
+    for j in range(n - 1):
+        longest = max(longest, x[j + 1] - x[j])
     for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static"):
         row = task // m
         j = task % m
-        total = gaussian_sum(out_x[j], sigma[j], &x[0], &y[row, 0], n - 1)
+        total = gaussian_sum(out_x[j], sigma[j], longest, &x[0], &y[row, 0], n - 1)
         if continued:
             scale = sqrt(0.5) / sigma[j]
             total = total + 0.5 * (y[row, 0] * erfc((out_x[j] - x[0]) * scale)
@@ -114,11 +118,13 @@ cdef double voigt_piece(double a, double b, double value, double slope, double h
                         bint near) noexcept nogil:
     """Integral on [a, b] of the profile (near) or its excess over the Lorentzian (far), times value + slope (v − a)."""
     cdef double total = 0.0, half = 0.5 * (b - a), u, profile
+    cdef bint fine = b - a <= 0.125 * sigma
+    cdef const double *rule = GAUSS_4 if fine else GAUSS_8
     cdef int q
-    for q in range(8):
-        u = half * (1.0 + (GAUSS_8[q - 1] if q % 2 else -GAUSS_8[q]))
+    for q in range(4 if fine else 8):
+        u = half * (1.0 + (rule[q - 1] if q % 2 else -rule[q]))
         profile = voigt_value(a + u, hwhm, sigma) if near else voigt_excess(a + u, hwhm, sigma)
-        total += GAUSS_8[q | 1] * profile * (value + slope * u)
+        total += rule[q | 1] * profile * (value + slope * u)
     return half * total
 
 
