@@ -18,6 +18,8 @@ _TEMPERATURE = re.compile(r"(?<![A-Za-z0-9.])(-?\d+(?:\.\d+)?)\s?(C|degC|°C|K)(
 _ERROR_NAMES = ("error", "err", "sigma", "std", "stderr", "sem", "uncertainty")
 _ENERGY_NAMES = ("energy", "e", "photon energy")
 _DELAY_NAMES = ("delay", "time", "t")
+# Raw counts (the XDI dictionary's and Athena's names), which are no signals while a column made from them stands beside.
+_COUNTS = ("i0", "i1", "i2", "itrans", "ifluor", "irefer", "numerator", "stddev")
 
 
 def read_tables(path: str | os.PathLike[str]) -> tuple[Table, ...]:
@@ -40,6 +42,8 @@ def read_scans(
     paths: Sequence[str | os.PathLike[str]], signal: str | None = None, energy_unit: str | None = None
 ) -> tuple[Scan, ...]:
     """Read every scan of the files; a table with several signal columns gives one scan for each unless ``signal`` names one.
+
+    Columns of raw counts (i0, itrans, ifluor, irefer ...) are no signals where other columns are, unless named.
 
     energy_unit (``eV`` or ``keV``) is for files that do not say it; InputError when neither the file nor it does.
     """
@@ -127,6 +131,8 @@ def _signals(table: Table, x: int, signal: str | None) -> list[tuple[int, int | 
     if signal is not None:
         wanted = table.index(signal)
         pairs = [pair for pair in pairs if pair[0] == wanted] or [(wanted, None)]
+    else:
+        pairs = [pair for pair in pairs if lower[pair[0]] not in _COUNTS] or pairs
     if not pairs:
         raise InputError(
             f"{table.source} has no signal column beside {table.names[x]!r}; its columns are {', '.join(table.names)}"
