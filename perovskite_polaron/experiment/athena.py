@@ -98,14 +98,12 @@ def _perl_groups(text: str, path: str) -> Iterator[tuple[str, Mapping[str, Any]]
 
 def _values(text: str, at: int, path: str) -> tuple[list[Any], int]:
     """Return the values of an assignment (lists nested as in the file), and the position after its semicolon."""
-    start = at
+    place = f"{path}:{text.count(chr(10), 0, at) + 1}"
     stack: list[list[Any]] = [[]]
     while True:
         match = _TOKEN.match(text, at)
         if match is None:
-            raise InputError(
-                f"{path}:{text.count(chr(10), 0, start) + 1}: the value that begins here has no end; the file is damaged"
-            )
+            raise InputError(f"{place}: the value that begins here has no end; the file is damaged")
         at = match.end()
         if match["text"] is not None:
             stack[-1].append(_ESCAPE.sub(_unescape, match["text"][1:-1]))
@@ -120,9 +118,7 @@ def _values(text: str, at: int, path: str) -> tuple[list[Any], int]:
             values = stack[0]
             return (values[0] if len(values) == 1 and isinstance(values[0], list) else values), at
         elif not match["part"]:
-            raise InputError(
-                f"{path}:{text.count(chr(10), 0, at) + 1}: brackets that do not match; the file is damaged"
-            )
+            raise InputError(f"{place}: the value that begins here has brackets that do not match; the file is damaged")
 
 
 def _unescape(match: re.Match[str]) -> str:
