@@ -174,23 +174,26 @@ STEPS: dict[str, Callable[..., Scan]] = {
 }
 
 
-def pump_probe(factor: float = 1.0) -> tuple[Step, ...]:
+def pump_probe(from_eV: float | None = None, to_eV: float | None = None) -> tuple[Step, ...]:
     """The recipe of Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021), for pumped-minus-unpumped scans.
 
-    A transient is divided by its absolute area, so that delays of different excited fraction compare in shape; factor
-    scales it for display.
+    A transient is divided by its absolute area (of an interval, default the whole scan), so that delays of different
+    excited fraction compare in shape.
     """
-    return (Step("normalise", {"by": "absolute_area"}), Step("scale", {"factor": factor}))
+    return (Step("normalise", {"by": "absolute_area", "from_eV": from_eV, "to_eV": to_eV}),)
 
 
-def thermal(reference: str, from_eV: float, to_eV: float) -> tuple[Step, ...]:
+def thermal(
+    reference: str, pre_edge_eV: tuple[float, float], from_eV: float | None = None, to_eV: float | None = None
+) -> tuple[Step, ...]:
     """The recipe of the same paper for spectra at several temperatures.
 
-    Baseline from the interval before the edge, division by the area, minus the reference (the 25 °C spectrum, treated by
-    the same first two steps), 3-point adjacent average.
+    Baseline from the interval before the edge, division by the area (of an interval, default the whole scan), minus the
+    reference (the 25 °C spectrum, treated by the same first two steps), 3-point adjacent average.
     """
     return (
-        Step("baseline", {"from_eV": from_eV, "to_eV": to_eV}), Step("normalise", {"by": "area"}),
+        Step("baseline", {"from_eV": pre_edge_eV[0], "to_eV": pre_edge_eV[1], "order": 0}),
+        Step("normalise", {"by": "area", "from_eV": from_eV, "to_eV": to_eV}),
         Step("subtract", {"reference": reference}), Step("average_adjacent", {"points": 3}),
     )  # fmt: skip
 
