@@ -12,7 +12,7 @@ from perovskite_polaron.cli.treatment_options import add_reading_arguments, add_
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.experiment.recipe import FIELD, conditions, format_steps
 from perovskite_polaron.experiment.scan import Scan
-from perovskite_polaron.experiment.treatment import outliers
+from perovskite_polaron.experiment.treatment import outliers_among
 from perovskite_polaron.experiment.xdi import XDI, parse_xdi, write_xdi
 from perovskite_polaron.files import read_text
 
@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--edge", metavar="ELEMENT-EDGE", help="as Br-K; for files that are not XDI")
     parser.add_argument(
         "--outliers", type=float, default=5.0, metavar="N",
-        help="flag points that miss their neighbours by N robust standard deviations (default: 5)",
+        help="flag points that miss the other repeats (a single scan: their neighbours) by N robust standard deviations "
+        "(default: 5); nothing is removed",
     )  # fmt: skip
     add_reading_arguments(parser)
     parser.add_argument("--figure", type=Path, help="draw the treated spectra (.png or .svg)")
@@ -54,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
     flags = {
         scan.source + ("" if scan.label == Path(scan.source).stem else f" ({scan.label})"): scan.energy_eV[flagged].tolist()
         for group in (*measured.groups, *conditions(measured.references))
-        for scan in group
-        if (flagged := outliers(scan, threshold=args.outliers)).any()
+        for scan, flagged in zip(group, outliers_among(group, threshold=args.outliers), strict=True)
+        if flagged.any()
     }
     paths = _paths(args.out, [scan for scan, _ in done])
     base = _header(args.files[0], args.edge)

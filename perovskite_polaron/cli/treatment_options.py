@@ -121,9 +121,15 @@ def _ends(interval_eV: tuple[float, float]) -> dict[str, float]:
 
 
 def warn(scans: Sequence[Scan]) -> None:
-    """Say on stderr, once each, what the readers objected to."""
-    for text in dict.fromkeys(w for scan in scans for w in scan.warnings):
-        print(f"polaron: warning: {text}", file=sys.stderr)
+    """Say on stderr what the readers objected to: once each, with the first file it is about and how many others."""
+    about: dict[str, list[str]] = {}
+    for scan in scans:
+        for text in scan.warnings:
+            about.setdefault(text.removeprefix(scan.source), []).append(scan.source)
+    for text, sources in about.items():
+        others = len(set(sources)) - 1
+        more = f" (and in {others} more {'file' if others == 1 else 'files'})" if others else ""
+        print(f"polaron: warning: {sources[0]}{text}{more}", file=sys.stderr)
 
 
 def window(text: str) -> tuple[float, float]:

@@ -129,6 +129,8 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _table(name: str, group: Mapping[str, Any], path: str) -> Table:
+    # Names are what users typed: one line each, for messages.
+    name = " ".join(name.split())
     source = f"{path}#{name}"
     args = group.get("args") or {}
     if isinstance(args, list):
@@ -155,5 +157,6 @@ def _table(name: str, group: Mapping[str, Any], path: str) -> Table:
     except ValueError:
         shifted = True
     warnings = (f"{source}: the group's energy shift of {shift[:20]} eV is not applied",) if shifted else ()
-    label = settings.get("label") or name
-    return Table(tuple(names), tuple(units), rows_to_columns(list(zip(*values, strict=True))), source, label, settings, warnings)
+    label = " ".join(settings.get("label", "").split()) or name
+    columns_by_row = list(zip(*values, strict=True))
+    return Table(tuple(names), tuple(units), rows_to_columns(columns_by_row), source, label, settings, warnings)

@@ -7,6 +7,7 @@ every repeat, steps after it on the mean. The reference of a ``subtract`` step g
 import inspect
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -62,7 +63,7 @@ class Recipe:
         treated = tuple(replay(scan, self.steps[:cut], known) for scan in scans)
         if cut == len(names):
             return treated
-        mean = combine(treated)
+        mean = combine(treated, _common_name([scan.label for scan in treated]))
         if len(treated) == 1:
             mean = replace(mean, history=(*mean.history, Step(COMBINE, {"scans": 1})))
         return (replay(mean, self.steps[cut + 1 :], known),)
@@ -135,6 +136,14 @@ def _step(row: dict[str, object], place: str) -> Step:
         if key in ("order", "points") and not isinstance(value, int):
             raise InputError(f"{place}: {key} = {value!r} must be a whole number")
     return Step(name, parameters)
+
+
+def _common_name(labels: Sequence[str]) -> str:
+    """Return what the names of repeats share, cut at a separator: br_100ps_1 and br_100ps_12 share br_100ps."""
+    shared = os.path.commonprefix(list(labels))
+    if shared not in labels:
+        shared = re.sub(r"[_\-. ][^_\-. ]*\Z", "", shared)
+    return shared or labels[0]
 
 
 def _drawn(scans: Sequence[Scan], rng: np.random.Generator) -> list[Scan]:

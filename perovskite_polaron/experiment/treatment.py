@@ -169,6 +169,24 @@ def outliers(scan: Scan, *, threshold: float = 5.0) -> NDArray[np.bool_]:
     return flagged & (np.abs(miss) >= higher)
 
 
+def outliers_among(scans: Sequence[Scan], *, threshold: float = 5.0) -> tuple[NDArray[np.bool_], ...]:
+    """Flag points of repeated scans that miss the median scan by more than threshold robust standard deviations.
+
+    Three or more scans on one grid are compared with each other, so that no feature of the spectrum is taken for a
+    spike: the miss is that from the median over the scans, less each scan's own median miss (its beam intensity), and
+    the scale 1.4826 × the median absolute miss. Otherwise each scan is asked by itself, as by ``outliers``.
+    """
+    if len(scans) < 3 or len({s.energy_eV.tobytes() for s in scans}) > 1:
+        return tuple(outliers(scan, threshold=threshold) for scan in scans)
+    stack = np.array([s.intensity for s in scans])
+    miss = stack - np.median(stack, axis=0)
+    miss -= np.median(miss, axis=1, keepdims=True)
+    # The median scan of a point misses it by nothing: what counts is how far the others are.
+    others = np.sort(np.abs(miss), axis=0)[1:]
+    flagged = np.abs(miss) > threshold * 1.4826 * float(np.median(others))
+    return tuple(flagged)
+
+
 STEPS: dict[str, Callable[..., Scan]] = {
     f.__name__: f for f in (calibrate, baseline, normalise, scale, rebin, average_adjacent, subtract, crop)
 }

@@ -45,6 +45,7 @@ def write_comparison_figure(points: Sequence[Comparison], windows: Windows, path
         target.tick_params(axis="x", colors=colour)
         if name == "pump-probe" and min(x) > 0 and max(x) > 20 * min(x):
             target.set_xscale("log")
+            target.xaxis.set_major_formatter("{x:g}")
         target.margins(x=0.08)
         if name == "pump-probe" and len(rows) > 1 and all(p.err for p in rows):
             mean = constancy(rows)

@@ -11,6 +11,7 @@ def write_treatment_figure(scans: Sequence[Scan], path: Path) -> Path:
     """Draw the scans over each other, coloured in the order of delay or temperature; .png or .svg."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
@@ -18,21 +19,29 @@ def write_treatment_figure(scans: Sequence[Scan], path: Path) -> Path:
     # The end of viridis is too pale for a line on white.
     colours = mpl.colormaps["viridis"]([0.85 * i / max(1, len(ordered) - 1) for i in range(len(ordered))])
     for scan, colour in zip(ordered, colours, strict=True):
-        parts = [f"{scan.delay_ps:g} ps" if scan.delay_ps is not None else "",
-                 f"{scan.temperature_C:g} °C" if scan.temperature_C is not None else ""]  # fmt: skip
-        axes.plot(scan.energy_eV, scan.intensity, color=colour, lw=1.2, label=", ".join(filter(None, parts)) or scan.name)
+        axes.plot(scan.energy_eV, scan.intensity, color=colour, lw=1.2, label=_condition(scan))
         if scan.error is not None:
             axes.fill_between(
                 scan.energy_eV, scan.intensity - scan.error, scan.intensity + scan.error, color=colour, alpha=0.25, lw=0
             )
     if min(scan.intensity.min() for scan in scans) < 0:
         axes.axhline(0, color="0.6", lw=0.8, zorder=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.ticklabel_format(useOffset=False, axis="x")
     axes.set_xlabel("energy (eV)")
     axes.set_ylabel(_ordinate(scans[0]))
     axes.margins(x=0)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return save(figure, path)
+
+
+def _condition(scan: Scan) -> str:
+    parts = []
+    if scan.delay_ps is not None:
+        parts.append(f"{scan.delay_ps:g} ps" if abs(scan.delay_ps) < 1000 else f"{scan.delay_ps / 1000:g} ns")
+    if scan.temperature_C is not None:
+        parts.append(f"{scan.temperature_C:g} °C")
+    return ", ".join(parts) or scan.name
 
 
 def _ordinate(scan: Scan) -> str:
