@@ -148,7 +148,7 @@ def _factor(unit: str, given: str | None, kind: str, allowed: Sequence[str], tab
         why = f"has the unit {word!r}" if word else "does not say its unit"
         raise InputError(
             f"{table.source}: the column {table.names[column]!r} {why}; name it with one of {', '.join(allowed)} in the file, "
-            f"as in {table.names[column].split()[0]}_{allowed[1] if kind == 'time' else allowed[0]}, or give the unit as an option"
+            f"as in {(table.names[column].split() or [kind])[0]}_{allowed[1] if kind == 'time' else allowed[0]}, or give the unit as an option"
         )
     return UNITS[kind][known[word.lower()]]
 
