@@ -199,7 +199,10 @@ def heating(
     if exposure.absorption_per_cm is not None:
         saturated = 1 + exposure.fluence_mJ_cm2 / (exposure.saturation_mJ_cm2 or np.inf)
         energy = kernel.absorbed_energy_eV(
-            exposure.fluence_mJ_cm2, exposure.absorption_per_cm / saturated, exposure.concentration_mg_mL, MOLAR_MASS_G_MOL
+            exposure.fluence_mJ_cm2,
+            exposure.absorption_per_cm / saturated,
+            exposure.concentration_mg_mL,
+            MOLAR_MASS_G_MOL,
         )
         front = float(
             kernel.temperature_rise(

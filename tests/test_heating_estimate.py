@@ -53,7 +53,9 @@ def test_latent_heat_lowers_the_rise_by_its_share(capsys):
 
 
 def test_units_change_nothing(capsys):
-    same = "--fluence 88J/m2 --pump 3490meV --size 100A --concentration 5.8g/L --jet 0.2mm --gap 2400meV --start 298.15K"
+    same = (
+        "--fluence 88J/m2 --pump 3490meV --size 100A --concentration 5.8g/L --jet 0.2mm --gap 2400meV --start 298.15K"
+    )
     same += " --absorption 5000m-1 --saturation 0.04J/cm2 --heat-capacity 0.12kJ/mol/K --latent-cubic 5eV/fu --cooling 0.3ns"
     latent = f"{5 * 96485.33212}J/mol"
     one = answer(
@@ -159,7 +161,9 @@ def test_saturating_absorption_solves_its_own_equation():
     assert saturated.delta_T_K / linear.delta_T_K == pytest.approx(
         saturated.absorbed_fraction / linear.absorbed_fraction, rel=1e-9
     )
-    assert heating(replace(exposure, saturation_mJ_cm2=1e9), draws=10).delta_T_K == pytest.approx(linear.delta_T_K, rel=1e-6)
+    assert heating(replace(exposure, saturation_mJ_cm2=1e9), draws=10).delta_T_K == pytest.approx(
+        linear.delta_T_K, rel=1e-6
+    )
     with pytest.raises(InputError, match="only if it is known"):
         Exposure(8.8, 3.49, 100.0, 5.8, 2e6, saturation_mJ_cm2=4.0)
 
@@ -177,4 +181,6 @@ def test_the_range_holds_the_spread_of_a_single_uncertain_input():
     result = heating(Exposure(8.8, 3.49, 100.0, 5.8, 2e6), {"fluence": 0.1}, draws=40_000)
     assert result.delta_T_low_K == pytest.approx(0.9 * result.delta_T_K, rel=5e-3)
     assert result.delta_T_high_K == pytest.approx(1.1 * result.delta_T_K, rel=5e-3)
-    assert result.tornado == (("fluence", pytest.approx(0.9 * result.delta_T_K), pytest.approx(1.1 * result.delta_T_K)),)
+    assert result.tornado == (
+        ("fluence", pytest.approx(0.9 * result.delta_T_K), pytest.approx(1.1 * result.delta_T_K)),
+    )

@@ -29,7 +29,9 @@ def written(folder, name, y, rng, repeats=5):
     for k in range(repeats):
         noisy = y + NOISE * rng.normal(size=len(E))
         path = folder / f"{name}_{k}.csv"
-        path.write_text("energy_eV,signal\n" + "\n".join(f"{e},{v!r}" for e, v in zip(E.tolist(), noisy.tolist(), strict=True)))
+        path.write_text(
+            "energy_eV,signal\n" + "\n".join(f"{e},{v!r}" for e, v in zip(E.tolist(), noisy.tolist(), strict=True))
+        )
         files.append(str(path))
     return files
 
@@ -44,7 +46,19 @@ def test_pump_probe_by_hand_and_replayed(tmp_path, capsys):
     pumped = written(tmp_path, "pumped_100ps", STEADY + 0.1 * transient(), rng)
     unpumped = written(tmp_path, "unpumped", STEADY, rng)
     out = tmp_path / "br.xdi"
-    said = answer(capsys, "treat", *pumped, "--preset", "pump-probe", "--reference", *unpumped, "--edge", "Br-K", "--out", str(out))
+    said = answer(
+        capsys,
+        "treat",
+        *pumped,
+        "--preset",
+        "pump-probe",
+        "--reference",
+        *unpumped,
+        "--edge",
+        "Br-K",
+        "--out",
+        str(out),
+    )
     assert [step["step"] for step in said["treatment"]] == ["combine", "subtract", "normalise"]
     (scan,) = read_scans([out])
     difference = combine(read_scans(pumped)).intensity - combine(read_scans(unpumped)).intensity
@@ -57,7 +71,9 @@ def test_pump_probe_by_hand_and_replayed(tmp_path, capsys):
     assert "unpumped_4.csv" in record.get("Polaron.reference")
 
     again = tmp_path / "again.xdi"
-    answer(capsys, "treat", *pumped, "--steps", str(out), "--reference", *unpumped, "--edge", "Br-K", "--out", str(again))
+    answer(
+        capsys, "treat", *pumped, "--steps", str(out), "--reference", *unpumped, "--edge", "Br-K", "--out", str(again)
+    )
     assert again.read_bytes() == out.read_bytes()
     assert main(["treat", *pumped, "--steps", str(out), "--edge", "Br-K", "--out", str(again)]) == 2
     assert "give the files of the reference" in capsys.readouterr().err
@@ -65,7 +81,11 @@ def test_pump_probe_by_hand_and_replayed(tmp_path, capsys):
 
 def test_thermal_series_into_a_folder(tmp_path, capsys):
     rng = np.random.default_rng(1)
-    files = [f for t in (25, 60, 140) for f in written(tmp_path, f"br_{t}C", STEADY * (1 + 0.001 * t) + 0.001 * t * transient(), rng)]
+    files = [
+        f
+        for t in (25, 60, 140)
+        for f in written(tmp_path, f"br_{t}C", STEADY * (1 + 0.001 * t) + 0.001 * t * transient(), rng)
+    ]
     said = answer(
         capsys, "treat", *files, "--preset", "thermal", "--pre-edge", "13440eV:13455eV", "--reference", *files[:5],
         "--edge", "Br-K", "--out", str(tmp_path / "out"), "--figure", str(tmp_path / "t.png"),
@@ -86,7 +106,17 @@ def test_header_of_an_xdi_scan_is_kept(tmp_path, capsys):
         "# Mono.d_spacing: 3.1\n# GSE.EXTRA: config 1\n# ///\n#  a comment\n#---\n"
     )
     (tmp_path / "a_10ps.xdi").write_text(text + "\n".join(f"{e} {y}" for e, y in zip(E, STEADY, strict=True)))
-    answer(capsys, "treat", str(tmp_path / "a_10ps.xdi"), "--shift", "0.5eV", "--normalise", "last", "--out", str(tmp_path / "b.xdi"))
+    answer(
+        capsys,
+        "treat",
+        str(tmp_path / "a_10ps.xdi"),
+        "--shift",
+        "0.5eV",
+        "--normalise",
+        "last",
+        "--out",
+        str(tmp_path / "b.xdi"),
+    )
     record = read_xdi(tmp_path / "b.xdi")
     assert record.get("GSE.EXTRA") == "config 1"
     assert record.comments == (" a comment",)
@@ -96,7 +126,9 @@ def test_header_of_an_xdi_scan_is_kept(tmp_path, capsys):
 
 
 def test_recipes_survive_as_text():
-    recipe = Recipe((Step("rebin", {"step_eV": 0.1}), Step("combine"), *thermal("25C", (1.0, 2.0)), *pump_probe(3.5, 4.25)))
+    recipe = Recipe(
+        (Step("rebin", {"step_eV": 0.1}), Step("combine"), *thermal("25C", (1.0, 2.0)), *pump_probe(3.5, 4.25))
+    )
     again = parse_steps(format_steps(recipe.steps), "f")
     assert [s.as_dict() for s in again.steps] == [s.as_dict() for s in recipe.steps]
 
@@ -129,7 +161,7 @@ def test_conditions_and_name_patterns(tmp_path):
     assert read_scans(files[:1], name_pattern="run7_{temperature_K}_*")[0].temperature_C == pytest.approx(-23.15)
     with pytest.raises(InputError, match="does not fit the pattern"):
         read_scans(files, name_pattern="walk_{delay_ps}")
-    with pytest.raises(InputError, match="it knows, once each, {delay_fs}"):
+    with pytest.raises(InputError, match=r"it knows, once each, \{delay_fs\}"):
         read_scans(files, name_pattern="run_{delay_parsec}")
 
 
@@ -179,7 +211,11 @@ def test_c_does_not_care_for_the_scale_of_a_transient():
 def test_cparam_of_repeats_and_the_double_axis(tmp_path, capsys):
     rng = np.random.default_rng(7)
     files = [f for d in ("100ps", "10.1ns") for f in written(tmp_path, f"br_{d}", transient(), rng)]
-    files += [f for t, shape in ((35, -0.5), (60, 0.2), (140, 1.0)) for f in written(tmp_path, f"br_{t}C", transient(shape), rng)]
+    files += [
+        f
+        for t, shape in ((35, -0.5), (60, 0.2), (140, 1.0))
+        for f in written(tmp_path, f"br_{t}C", transient(shape), rng)
+    ]
     said = answer(capsys, "cparam", *files, "--edge", "Br-K", "--combine", "--figure", str(tmp_path / "c.svg"))
     assert [p["label"] for p in said["points"]] == ["br_100ps", "br_10.1ns", "br_35C", "br_60C", "br_140C"]
     assert {p["err_from"] for p in said["points"]} == {"bootstrap"}
@@ -196,7 +232,10 @@ def test_cparam_of_repeats_and_the_double_axis(tmp_path, capsys):
     ("words", "message"),
     [
         (("--preset", "thermal", "--edge", "Br-K", "--out", "x.xdi"), "needs --pre-edge"),
-        (("--preset", "pump-probe", "--normalise", "area", "--edge", "Br-K", "--out", "x.xdi"), "leave out --normalise"),
+        (
+            ("--preset", "pump-probe", "--normalise", "area", "--edge", "Br-K", "--out", "x.xdi"),
+            "leave out --normalise",
+        ),
         (("--interval", "1eV:2eV", "--edge", "Br-K", "--out", "x.xdi"), "--interval is that of"),
         (("--out", "x.xdi"), "give it, as --edge Br-K"),
         (("--edge", "BrK", "--out", "x.xdi"), "with a hyphen"),

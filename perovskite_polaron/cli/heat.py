@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--absorption", help="absorption coefficient of the jet, as 50cm-1 (default: everything is absorbed)"
     )
     parser.add_argument(
-        "--saturation", help="fluence at which absorption has fallen to half, as 5mJ/cm2 (default: it does not saturate)"
+        "--saturation",
+        help="fluence at which absorption has fallen to half, as 5mJ/cm2 (default: it does not saturate)",
     )
     parser.add_argument(
         "--heat-capacity", metavar="VALUE|FILE", help="per mole of CsPbBr3, as 120J/mol/K; or a table of temperature and "

@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
         treated = measured.recipe.apply(group, measured.references)
         done += [(scan, group if len(treated) == 1 else (group[i],)) for i, scan in enumerate(treated)]
     flags = {
-        scan.source + ("" if scan.label == Path(scan.source).stem else f" ({scan.label})"): scan.energy_eV[flagged].tolist()
+        scan.source + ("" if scan.label == Path(scan.source).stem else f" ({scan.label})"): scan.energy_eV[
+            flagged
+        ].tolist()
         for group in (*measured.groups, *conditions(measured.references))
         for scan, flagged in zip(group, outliers_among(group, threshold=args.outliers), strict=True)
         if flagged.any()

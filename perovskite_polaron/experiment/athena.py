@@ -93,7 +93,9 @@ def _perl_groups(text: str, path: str) -> Iterator[tuple[str, Mapping[str, Any]]
             group = {}
         at = end + 1
     if "x" in group:
-        raise InputError(f"{path}: the last group has no [record] line, so the file is cut off; save it again in Athena")
+        raise InputError(
+            f"{path}: the last group has no [record] line, so the file is cut off; save it again in Athena"
+        )
 
 
 def _values(text: str, at: int, path: str) -> tuple[list[Any], int]:

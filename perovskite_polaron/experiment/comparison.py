@@ -32,6 +32,7 @@ class Windows:
                 raise InputError(f"the window {low:g} to {high:g} eV is empty: give its lower end first")
 
 
+AVERAGE = Recipe((Step(COMBINE),))
 EDGES = {
     "Br-K": Windows((13471.0, 13472.0), (13468.0, 13469.0), 2.0),
     "Pb-L3": Windows((13044.0, 13047.0), (13037.0, 13040.0)),
@@ -130,7 +131,7 @@ def comparison_parameter(scan: Scan, windows: Windows, step_eV: float | None = N
 
 def bootstrap_error(
     scans: Sequence[Scan], windows: Windows, draws: int = 1000, seed: int = 0, step_eV: float | None = None,
-    recipe: Recipe = Recipe((Step(COMBINE),)), references: Sequence[Scan] = (),
+    recipe: Recipe = AVERAGE, references: Sequence[Scan] = (),
 ) -> float:  # fmt: skip
     """Return the standard error of C of repeated scans, treated and averaged, by drawing scans with replacement.
 

@@ -49,7 +49,8 @@ def read_hdf5_tables(path: str | os.PathLike[str], time_limit_s: float = TIME_LI
 def _read_apart(path: str | os.PathLike[str], time_limit_s: float) -> tuple[bytes, memoryview]:
     """Run hdf5_child on a file; return its line of JSON and the bytes after it."""
     # -P keeps the modules beside the child from hiding the standard library's; one thread starts fastest.
-    command = [sys.executable, "-P", hdf5_child.__file__, os.path.abspath(path), str(int(time_limit_s) + 1), str(MEMORY_LIMIT_BYTES)]  # fmt: skip
+    limits = str(int(time_limit_s) + 1), str(MEMORY_LIMIT_BYTES)
+    command = [sys.executable, "-P", hdf5_child.__file__, os.path.abspath(path), *limits]
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     remedy = "check that the file is whole, or export the columns as text"
     try:
@@ -78,9 +79,7 @@ def _table(group: dict[str, Any], columns: list[np.ndarray], path: str) -> Table
     names = [name for name, _ in split]
     units = [given or unit for given, (_, unit) in zip(group["units"], split, strict=True)]
     if len({len(c) for c in columns}) > 1:
-        raise InputError(
-            f"{source}: the datasets {', '.join(names)} have different lengths; keep one table per group"
-        )
+        raise InputError(f"{source}: the datasets {', '.join(names)} have different lengths; keep one table per group")
     # The abscissa goes first, as everywhere else; HDF5 lists by name.
     order = sorted(range(len(names)), key=lambda i: names[i].lower() not in ("energy", "delay", "time"))
     label = group["name"].strip("/").split("/")[-1] or Path(path).stem

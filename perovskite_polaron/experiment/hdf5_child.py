@@ -74,7 +74,9 @@ def main(path: str, seconds: str, memory_bytes: str) -> int:
     try:
         found, columns = groups(path)
         head = json.dumps(found, ensure_ascii=True).encode()
-    except Exception as error:  # h5py raises OSError, KeyError, RuntimeError, ValueError, MemoryError for a damaged file
+    except (
+        Exception
+    ) as error:  # h5py raises OSError, KeyError, RuntimeError, ValueError, MemoryError for a damaged file
         print(" ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
         return 3
     sys.stdout.buffer.write(head + b"\n")

@@ -62,8 +62,6 @@ def harmonic_heat_capacity(modes: ModeSet, source: str) -> HeatCapacity:
             f"{source} has {len(modes.modes)} modes: a heat capacity needs all {wanted} of its cell, or {wanted - 3} without "
             "the acoustic ones, at each wave vector"
         )
-    energies = np.r_[
-        [m.energy_meV for m in modes.modes], np.full(wanted * len(at_q) - len(modes.modes), _ACOUSTIC_meV)
-    ]
+    energies = np.r_[[m.energy_meV for m in modes.modes], np.full(wanted * len(at_q) - len(modes.modes), _ACOUSTIC_meV)]
     weights = np.full(len(energies), 1 / (units * len(at_q)))
     return HeatCapacity(f"harmonic modes of {source}", partial(kernel.harmonic, energies, weights))

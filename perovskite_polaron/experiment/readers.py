@@ -56,7 +56,14 @@ def read_scans(
     for path in paths:
         said = {} if name_pattern is None else _from_name(Path(path).stem, name_pattern)
         for table in read_tables(path):
-            scans += [replace(scan, **said) for scan in _scans(table, signal, energy_unit)]
+            scans += [
+                replace(
+                    scan,
+                    delay_ps=said.get("delay_ps", scan.delay_ps),
+                    temperature_C=said.get("temperature_C", scan.temperature_C),
+                )
+                for scan in _scans(table, signal, energy_unit)
+            ]
     return tuple(scans)
 
 
@@ -146,9 +153,10 @@ def _factor(unit: str, given: str | None, kind: str, allowed: Sequence[str], tab
     word = unit or given or ""
     if word.lower() not in known:
         why = f"has the unit {word!r}" if word else "does not say its unit"
+        name = (table.names[column].split() or [kind])[0]
         raise InputError(
             f"{table.source}: the column {table.names[column]!r} {why}; name it with one of {', '.join(allowed)} in the file, "
-            f"as in {(table.names[column].split() or [kind])[0]}_{allowed[1] if kind == 'time' else allowed[0]}, or give the unit as an option"
+            f"as in {name}_{allowed[1] if kind == 'time' else allowed[0]}, or give the unit as an option"
         )
     return UNITS[kind][known[word.lower()]]
 

@@ -53,7 +53,9 @@ class Recipe:
         known = {}
         if self.reference is not None:
             if not references:
-                raise InputError(f"the treatment subtracts {self.reference!r}: give the files of the reference to subtract")
+                raise InputError(
+                    f"the treatment subtracts {self.reference!r}: give the files of the reference to subtract"
+                )
             own = self.before_subtraction()
             if len(references) > 1 and not any(s.name == COMBINE for s in own.steps):
                 raise InputError("several reference scans, but no step combines them: give one, or combine the scans")
@@ -96,7 +98,9 @@ def parse_steps(text: str, source: str) -> Recipe:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: the treatment is no JSON list ({error}); correct it") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("step"), str) for row in rows):
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("step"), str) for row in rows
+    ):
         raise InputError(f'{source}: a treatment is a JSON list of objects with a key "step"; correct it')
     return Recipe(tuple(_step(row, f"{source}: step {i}") for i, row in enumerate(rows, start=1)))
 
@@ -140,7 +144,10 @@ def _step(row: dict[str, object], place: str) -> Step:
 
 def _common_name(labels: Sequence[str]) -> str:
     """Return what the names of repeats share, cut at a separator: br_100ps_1 and br_100ps_12 share br_100ps."""
-    shared = os.path.commonprefix(list(labels))
+    # The first and the last in order differ first where any two do.
+    low, high = min(labels), max(labels)
+    length = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    shared = low[:length]
     if shared not in labels:
         shared = re.sub(r"[_\-. ][^_\-. ]*\Z", "", shared)
     return shared or labels[0]
