@@ -173,7 +173,8 @@ def compare_repeats(
 def constancy(points: Sequence[Comparison]) -> Constancy:
     """Test whether C is the same at all points, with their errors taken as independent.
 
-    A shared reference makes the errors positively correlated and the test lenient. InputError for fewer than two points
+    A shared reference makes the errors positively correlated and the test lenient; errors from few repeats (n) are known
+    to 1/sqrt(2 (n - 1)) only, which makes it reject more often than it says. InputError for fewer than two points
     or unknown errors.
     """
     if len(points) < 2:
