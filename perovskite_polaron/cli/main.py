@@ -21,6 +21,7 @@ VERBS = {
     "status": "say how far a study has come",
     "spectra": "align, weight, average and subtract the spectra of a study",
     "lanczos": "evaluate one XSpectra save file on any grid and width",
+    "treat": "average, treat and subtract measured scans, with every step on record",
     "compare": "find which scenario a measured transient supports, and how strongly",
     "kinetics": "fit pump-probe traces with shared lifetimes",
     "cparam": "compute the comparison parameter of transients",
