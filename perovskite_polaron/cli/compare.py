@@ -84,9 +84,7 @@ def run(args: argparse.Namespace) -> int:
     hypotheses = [(s,) for s in single] if args.no_mixtures else list(mixtures(single))
     problem = Problem(transient, hypotheses, priors, place.offset_eV, args.fraction)
     found = problem.fit(transient.intensity)
-    samples = None
-    if args.sample:
-        samples = sample(problem, found.best or found.fits[0], transient.intensity)
+    samples = sample(problem, found.best, transient.intensity) if args.sample and found.best is not None else None
     if args.figure is not None:
         from perovskite_polaron.report.compare_figure import write_compare_figure
 

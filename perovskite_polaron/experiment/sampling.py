@@ -34,12 +34,12 @@ class Samples:
 
 
 def sample(
-    problem: Problem, fit: ScenarioFit, intensity: Array, walkers: int = 32, steps: int = 2000, seed: int = 0
+    problem: Problem, fit: ScenarioFit, intensity: Array, walkers: int = 32, steps: int = 3000, seed: int = 0
 ) -> Samples:
     """Draw from the posterior of one of the problem's hypotheses about its fit.
 
     The first quarter of the steps is thrown away. Raises MissingExtraError without emcee, and ComputationError when the
-    chains are shorter than 30 autocorrelation times, since their intervals would not be trustworthy.
+    chains are shorter than 20 autocorrelation times, since their intervals would not be trustworthy.
     """
     try:
         import emcee
@@ -97,7 +97,7 @@ def sample(
     sampler._random = np.random.RandomState(seed)
     sampler.run_mcmc(start, steps)
     longest = float(np.max(sampler.get_autocorr_time(discard=steps // 4, tol=0)))
-    if not 30 * longest < 0.75 * steps:
+    if not 20 * longest < 0.75 * steps:
         raise ComputationError(
             f"the sampling of {fit.name!r} has not converged: {steps} steps for an autocorrelation of {longest:.0f}; take more steps"
         )

@@ -10,6 +10,8 @@ from perovskite_polaron.experiment.template import SMALLEST_AMPLITUDE, Template
 
 Array = NDArray[np.float64]
 RISES = (1.0, 3.841)
+# So much does a given fraction cost in χ² when it does not go with the shape; the grid does not reach beyond.
+CONTRADICTION = 9.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +84,13 @@ def _given(template: Template, found: Found, fraction: float, largest: float) ->
     within = [fine[profile <= profile.min() + rise] for rise in RISES]
     q68, q95 = ((float(w[0]), float(w[-1])) for w in within)
     why = ""
-    if q >= largest * (1 - 1e-6):
+    if profile.min() > CONTRADICTION:
         why = (
-            f"with the fraction {fraction:g} its amplitude sits on the largest computed, {largest:.3g} Å√amu; compute larger ones, "
-            "or check the fraction and the normalisation"
+            f"the fraction {fraction:g} contradicts the shape of the change (chi2 rises by {profile.min():.0f}); check the fraction "
+            "and the normalisation, or compute larger amplitudes"
         )
+    elif q >= largest * (1 - 1e-6):
+        why = f"with the fraction {fraction:g} its amplitude sits on the largest computed, {largest:.3g} Å√amu; compute larger ones"
     return Amplitude(q, q68, q95, fraction, (fraction,) * 2, (fraction,) * 2, given_fraction=True), why
 
 

@@ -70,8 +70,8 @@ def _amplitude(best: ScenarioFit) -> list[str]:
             f"(68 %: {amplitude.f68[0]:.3g} to {amplitude.f68[1]:.3g}, 95 %: {amplitude.f95[0]:.3g} to {amplitude.f95[1]:.3g})."
         ]
     return [
-        f"The data fix only excited fraction × Q²: {best.f_q2:.3g} Å²·amu (68 %: {low:.3g} to {high:.3g}). "
-        "The averaged difference of an odd mode is even in its amplitude, so a small fraction strongly distorted and a large one weakly distorted look the same, "
+        f"The data fix only excited fraction × Q²: {best.f_q2:.3g} Å²·amu (68 %: {low:.3g} to {high:.3g}). The averaged difference of an "
+        "odd mode is even in its amplitude, so a small fraction strongly distorted and a large one weakly distorted look the same, "
         "and so do a static displacement and a hotter mode with the same mean square. Give --fraction if it is known."
     ]
 

@@ -84,6 +84,7 @@ def _pairs(axes: Any, best: ScenarioFit) -> None:
     axes.text(
         0.98, 0.55, f"these pairs fit alike:\nf·Q² = {middle:.3g} ± {(high - low) / 2:.2g} Å²·amu", fontsize=9, ha="right",
         transform=axes.transAxes,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
     )  # fmt: skip
 
 
