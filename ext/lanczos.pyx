@@ -2,16 +2,13 @@
 
 from cython.parallel cimport prange
 
-cdef extern from "complex.h" nogil:
-    double complex csqrt(double complex)
-    double creal(double complex)
-    double cimag(double complex)
-
 cdef extern from "continued_fraction.h" nogil:
     enum: LANES
     enum: NODE_LANES
     void chain_fraction(const double *a, const double *b, long length, const double *zr, const double *zi,
                         double *nr, double *ni, double *dr, double *di)
+    void terminator(double a, double b, const double *zr, const double *zi, double *nr, double *ni, double *dr,
+                    double *di)
     double ray_sum(double u, double hwhm, const double *tr, const double *ti, const double *fr, const double *fi,
                    long nodes)
 
@@ -29,26 +26,11 @@ cdef void block(
     cdef double[LANES] ni
     cdef double[LANES] dr
     cdef double[LANES] di
-    cdef double b2, scale
-    cdef double complex d, s
+    cdef double scale
     cdef long c, g
     cdef int i
     for c in range(chains):
-        b2 = tail_b[c] * tail_b[c]
-        for i in range(LANES):
-            # Without a terminator the tail is 0 / 1, so the last b drops out by itself.
-            nr[i] = 0
-            ni[i] = 0
-            dr[i] = 1
-            di[i] = 0
-            if b2 > 0:
-                d = zr[i] - tail_a[c] + 1j * zi[i]
-                s = csqrt(d * d - 4 * b2)
-                if creal(d) * creal(s) + cimag(d) * cimag(s) < 0:
-                    s = -s
-                nr[i] = 2
-                dr[i] = creal(d + s)
-                di[i] = cimag(d + s)
+        terminator(tail_a[c], tail_b[c], zr, zi, nr, ni, dr, di)
         chain_fraction(a + start[c], b + start[c], start[c + 1] - start[c], zr, zi, nr, ni, dr, di)
         g = group[c] * stride
         for i in range(LANES):

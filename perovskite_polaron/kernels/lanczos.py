@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import floats, load
+from perovskite_polaron.kernels._core import check_threads, floats, load
 
 Array = NDArray[np.float64]
 
@@ -82,8 +82,7 @@ def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike, *, threads: in
     hwhm = floats(hwhm, "hwhm", energy.shape)
     if (hwhm <= 0).any():
         raise InputError("hwhm is not positive: give a half width above zero")
-    if threads < 1:
-        raise InputError(f"threads is {threads}: give 1 or more")
+    check_threads(threads)
     compiled = load("lanczos")
     n = len(energy)
     fill = (0, -n % compiled.BLOCK)
