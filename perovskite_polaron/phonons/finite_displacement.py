@@ -85,10 +85,8 @@ def displaced_cells(
     supercell = Crystal(large.cell, tuple(large.symbols), large.scaled_positions, crystal.name)
     atoms = np.array([large.u2u_map[k] for k in large.s2u_map], dtype=np.int64)
     cells = np.rint(large.scaled_positions * repeats - crystal.positions[atoms]).astype(np.int64)
-    moved = [
-        supercell.with_positions(cell.scaled_positions)
-        for cell in phonon.supercells_with_displacements  # fixed order: the forces must come back in it
-    ]
+    # The order is phonopy's, and the forces must come back in it.
+    moved = [supercell.with_positions(cell.scaled_positions) for cell in phonon.supercells_with_displacements or ()]
     return moved, Displacements(crystal, repeats, supercell, atoms, cells, phonon)
 
 
