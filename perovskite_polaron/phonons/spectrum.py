@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.modes import Mode, ModeSet
+from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
 
 DEGENERACY_MEV = 0.005
 """Modes whose energies differ by less than this, in meV (0.04 cm⁻¹), share one subspace."""
@@ -138,6 +139,35 @@ class PhononModes:
             ),
             self.provenance,
         )
+
+
+def diagonalise(
+    crystal: Crystal,
+    masses_amu: ArrayLike,
+    force_constants_eV_A2: ArrayLike,
+    q: ArrayLike = (0.0, 0.0, 0.0),
+    direction: ArrayLike | None = None,
+    provenance: str = "",
+) -> PhononModes:
+    """Return the modes of force constants Φ(q) = Σ_R Φ(0, R) exp(2πi q·R), (3n, 3n) complex in eV/Å².
+
+    The matrix holds whatever is to act (sum rules, non-analytic term); it is made Hermitian, which removes rounding
+    only, weighted by the masses and diagonalised. Raises InputError as PhononModes does.
+    """
+    masses = np.asarray(masses_amu, dtype=np.float64)
+    phi = np.asarray(force_constants_eV_A2, dtype=np.complex128)
+    n = len(crystal)
+    who = provenance or "these force constants"
+    if masses.shape != (n,) or not (masses > 0).all() or phi.shape != (3 * n, 3 * n):
+        raise InputError(f"{who}: {phi.shape} numbers do not fit the {n} atoms of {crystal._label} and their masses")
+    if not np.isfinite(phi).all():
+        raise InputError(f"{who}: a force constant is not a finite number: compute them again")
+    weight = np.repeat(1 / np.sqrt(masses), 3)
+    squares, vectors = np.linalg.eigh((phi + phi.conj().T) / 2 * np.outer(weight, weight))
+    energies = np.sign(squares) * np.sqrt(np.abs(squares) * HBAR2_PER_AMU_A2_EV) * 1e3
+    patterns = (vectors * weight[:, None]).T.reshape(-1, n, 3)
+    along = None if direction is None else np.asarray(direction, dtype=np.float64)
+    return PhononModes(crystal, masses, np.asarray(q, dtype=np.float64), along, energies, patterns, provenance)
 
 
 def _orthonormal(weighted: NDArray[np.complex128], who: str, crystal: Crystal) -> NDArray[np.complex128]:
