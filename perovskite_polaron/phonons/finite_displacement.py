@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.crystal import Crystal, find_symmetry
+from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.errors import ComputationError, InputError, MissingExtraError
+from perovskite_polaron.phonons.symmetry import SYMPREC_A, operations
 
-SYMPREC_A = 1e-3
 DISTANCE_A = 0.01
 Forces = Callable[[Sequence[Crystal]], Sequence[NDArray[np.float64]]]
 """Anything that returns the forces (n, 3) in eV/Å on the atoms of each crystal."""
@@ -128,14 +128,7 @@ def _project(full: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _symmetry_residual(crystal: Crystal, full: NDArray[np.float64]) -> float:
-    symmetry = find_symmetry(crystal, SYMPREC_A)
-    to_cartesian = crystal.lattice_A.T
-    worst = 0.0
-    for rotation, translation in zip(symmetry.rotations, symmetry.translations, strict=True):
-        image = crystal.positions @ rotation.T + translation
-        delta = image[:, None] - crystal.positions[None]
-        place = np.linalg.norm((delta - np.rint(delta)) @ crystal.lattice_A, axis=2).argmin(axis=1)
-        r = to_cartesian @ rotation @ np.linalg.inv(to_cartesian)
-        turned = np.einsum("ab,ijbc,dc->ijad", r, full, r)
-        worst = max(worst, float(np.abs(full[np.ix_(place, place)] - turned).max()))
-    return worst
+    return max(
+        float(np.abs(full[np.ix_(o.place, o.place)] - o.rotation @ full @ o.rotation.T).max())
+        for o in operations(crystal)
+    )

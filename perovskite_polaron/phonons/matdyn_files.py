@@ -62,7 +62,9 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
     n = len(crystal)
     blocks: list[tuple[NDArray[np.float64], NDArray[np.complex128]]] = []
     epsilon = charges = None
-    while (title := lines.find(("Dynamical", "Dielectric Tensor", "Effective Charges E-U", "Diagonalizing"))) is not None:
+    while (
+        title := lines.find(("Dynamical", "Dielectric Tensor", "Effective Charges E-U", "Diagonalizing"))
+    ) is not None:
         if "Diagonalizing" in title:
             break
         if "Dynamical" in title:
@@ -87,7 +89,9 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
     if not blocks:
         raise lines.error("the file ends before a dynamical matrix")
     to_fractional = crystal.lattice_A.T / alat_A
-    return tuple(DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges) for q, phi in blocks)
+    return tuple(
+        DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges) for q, phi in blocks
+    )
 
 
 def read_matdyn_modes(
@@ -115,9 +119,7 @@ def read_matdyn_modes(
     )
 
 
-def _blocks(
-    lines: "_Lines", n: int
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.complex128]]]:
+def _blocks(lines: "_Lines", n: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.complex128]]]:
     """Wave vector (2π/alat), energies (3n,) in meV and vectors (3n, n, 3) of each block of the file."""
     blocks = []
     while lines.find(("q = ",)) is not None:

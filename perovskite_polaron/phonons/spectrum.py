@@ -56,7 +56,9 @@ class PhononModes:
         energies = np.array(self.energies_meV, dtype=np.float64)
         patterns = np.array(self.patterns, dtype=np.complex128)
         if masses.shape != (n,) or not np.isfinite(masses).all() or (masses <= 0).any():
-            raise InputError(f"{who}: {n} positive masses in amu are needed, one for each atom of {self.crystal._label}")
+            raise InputError(
+                f"{who}: {n} positive masses in amu are needed, one for each atom of {self.crystal._label}"
+            )
         if energies.ndim != 1 or len(energies) == 0 or patterns.shape != (len(energies), n, 3):
             raise InputError(
                 f"{who}: patterns of shape {patterns.shape} do not fit {energies.size} energies and the {n} atoms of"
