@@ -15,6 +15,7 @@ VERBS = {
     "structure": "write a built-in or given crystal, and describe its symmetry and absorbers",
     "bonds": "measure B-X bonds, off-centring, tilts; compare two structures",
     "distort": "displace a crystal along phonon modes",
+    "project": "say how much of which mode the displacement between two structures holds",
     "pseudo": "make or check pseudopotentials for a core-hole calculation",
     "prepare": "write every Quantum ESPRESSO input of a study, without running",
     "run": "run a study: resumable, with progress",

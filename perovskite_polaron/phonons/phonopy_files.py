@@ -16,7 +16,7 @@ from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.errors import InputError, MissingExtraError
 from perovskite_polaron.files import read_text
 from perovskite_polaron.phonons.spectrum import PhononModes
-from perovskite_polaron.units import MEV_PER_THZ
+from perovskite_polaron.units import BOHR_ANGSTROM, MEV_PER_THZ
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -46,16 +46,16 @@ def modes_from_table(
 
     crystal, masses_amu  needed for qpoints.yaml, which holds neither; the others carry their own cell
 
-    Lengths are taken as Å: files of an interface that counts in bohr (its lattice is recognised by atoms closer
-    than matter allows, or by the crystal) need phonopy_params.yaml instead.
+    These tables do not say their unit of length: it is Å, or bohr where the crystal given has the lattice only then
+    (phonopy counts in bohr for Quantum ESPRESSO, Abinit and others). Without a crystal it is taken as Å.
     Raises InputError for missing eigenvectors, another number of atoms, NaN, a truncated file, a missing crystal.
     """
     points = document.get("phonon")
     try:
         n = int(document["natom"])
         if document.get("points"):
-            own = _cell(document, Path(path).name)
-            crystal, masses = own, np.array([float(p["mass"]) for p in document["points"]])
+            crystal = _cell(document, Path(path).name, crystal)
+            masses = np.array([float(p["mass"]) for p in document["points"]])
         elif crystal is None:
             raise InputError(f"{path} holds no crystal: give the phonopy.yaml or the structure it was computed for")
         else:
@@ -150,7 +150,7 @@ def _load(path: str | Path) -> Any:
         beside.pop("force_sets_filename", None)
     matrix = np.array(document.get("primitive_matrix", np.eye(3)), dtype=np.float64)
     if abs(abs(np.linalg.det(matrix)) - 1) < 1e-6:
-        beside["primitive_matrix"] = np.eye(3)
+        beside["primitive_matrix"] = "P"
     try:
         # phonopy prints what it reads; a library stays silent.
         with contextlib.redirect_stdout(io.StringIO()):
@@ -168,10 +168,18 @@ def _load(path: str | Path) -> Any:
     return loaded
 
 
-def _cell(document: dict[str, Any], name: str) -> Crystal:
+def _cell(document: dict[str, Any], name: str, like: Crystal | None) -> Crystal:
     points = document["points"]
     lattice = np.array(document["lattice"], dtype=np.float64)
+    if like is not None and _in_bohr(lattice, len(points), like):
+        lattice = lattice * BOHR_ANGSTROM
     return Crystal(lattice, tuple(str(p["symbol"]) for p in points), np.array([p["coordinates"] for p in points]), name)
+
+
+def _in_bohr(lattice: NDArray[np.float64], n: int, like: Crystal) -> bool:
+    """Whether the volume of an atom fits that of the crystal in bohr better than in Å."""
+    ratio = abs(np.linalg.det(lattice)) / n / (like.volume_A3 / len(like))
+    return bool(abs(np.log(ratio * BOHR_ANGSTROM**3)) < abs(np.log(ratio)))
 
 
 def _point(path: str | Path, crystal: Crystal, masses: NDArray[np.float64], point: dict[str, Any]) -> PhononModes:
@@ -199,6 +207,8 @@ def _patterns(
 
 def _same_lattice(path: str | Path, crystal: Crystal, reciprocal: NDArray[np.float64]) -> None:
     lattice = np.linalg.inv(reciprocal).T
+    if _in_bohr(lattice, len(crystal), crystal):
+        lattice = lattice * BOHR_ANGSTROM
     if np.abs(lattice - crystal.lattice_A).max() > 0.02 * np.linalg.norm(crystal.lattice_A, axis=1).max():
         mine, other = (" ".join(f"{v:.3f}" for v in np.linalg.norm(m, axis=1)) for m in (crystal.lattice_A, lattice))
         raise InputError(
