@@ -19,27 +19,29 @@ COULOMB_EV_A = constants.e / (4 * np.pi * constants.epsilon_0) * 1e10
 def crystal_direction(crystal: Crystal, direction: str | Sequence[float]) -> NDArray[np.float64]:
     """Return the Cartesian unit vector (3,) of a direction given in the crystal's own axes.
 
-    direction  "a", "b", "c": along that lattice vector; "a*", "b*", "c*": along that reciprocal vector, normal to the
-               other two; three numbers u v w: along u·a + v·b + w·c of the crystal as given, a direct direction [u v w]
+    direction  "a", "b", "c": along that lattice vector; three numbers u v w: along u·a + v·b + w·c of the crystal as
+               given, a direct direction [u v w]
 
     The axes are those of the crystal that the user gave: no standard setting or primitive cell is looked for. In an
-    orthorhombic cell c, c* and 0 0 1 are one direction; 1 1 0 is [110], not the normal of (110).
+    orthorhombic cell c and 0 0 1 are one direction, and c* too; 1 1 0 is [110], not the normal of (110).
     Raises InputError for anything else.
     """
-    vectors = {f"{n}{star}": row for star, rows in (("", crystal.lattice_A), ("*", np.linalg.inv(crystal.lattice_A).T))
-               for n, row in zip("abc", rows, strict=True)}  # fmt: skip
+    axis = axis_numbers(direction) @ crystal.lattice_A
+    return np.asarray(axis / np.linalg.norm(axis))
+
+
+def axis_numbers(direction: str | Sequence[float]) -> NDArray[np.float64]:
+    """Return u v w (3,) of a direction written as crystal_direction describes; errors as there."""
     if isinstance(direction, str):
-        if direction not in vectors:
+        if direction not in ("a", "b", "c"):
             raise InputError(
-                f"direction {direction!r} is not understood: give a, b, c, a*, b*, c* or three numbers such as 0 0 1"
+                f"direction {direction!r} is not understood: give a, b or c, or three numbers such as 0 0 1"
             )
-        vector = vectors[direction]
-    else:
-        numbers = np.asarray(direction, dtype=np.float64)
-        if numbers.shape != (3,) or not np.isfinite(numbers).all() or not numbers.any():
-            raise InputError(f"direction {direction} is not three numbers, not all zero: give one such as 0 0 1")
-        vector = numbers @ crystal.lattice_A
-    return np.asarray(vector / np.linalg.norm(vector))
+        return np.eye(3)["abc".index(direction)]
+    numbers = np.asarray(direction, dtype=np.float64)
+    if numbers.shape != (3,) or not np.isfinite(numbers).all() or not numbers.any():
+        raise InputError(f"direction {direction} is not three numbers, not all zero: give one such as 0 0 1")
+    return numbers
 
 
 def force_matrix(force: ForceConstants, q: ArrayLike = (0.0, 0.0, 0.0)) -> NDArray[np.complex128]:

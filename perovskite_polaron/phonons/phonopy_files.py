@@ -122,6 +122,14 @@ def modes_from_parameters(
     )
 
 
+def response_from_parameters(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return ε∞ (3, 3) and the Born charges (n, 3, 3), field first, in e, of the cell of modes_from_parameters, or None."""
+    found = _load(path).nac_params
+    if found is None:
+        return None
+    return np.array(found["dielectric"], dtype=np.float64), np.array(found["born"], dtype=np.float64)
+
+
 def _load(path: str | Path) -> Any:
     try:
         import phonopy
