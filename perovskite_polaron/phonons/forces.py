@@ -27,7 +27,11 @@ def mlip_calculator() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it recommends accelerators for graphics cards
+            import torch
             from sevenn.calculator import SevenNetCalculator
+
+            # A cell of tens of atoms gains nothing from threads, and where cores are shared they wait for each other.
+            torch.set_num_threads(1)
 
             return SevenNetCalculator(MLIP_MODEL, device="cpu")
     except ImportError:

@@ -122,12 +122,22 @@ def modes_from_parameters(
     )
 
 
-def response_from_parameters(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return ε∞ (3, 3) and the Born charges (n, 3, 3), field first, in e, of the cell of modes_from_parameters, or None."""
-    found = _load(path).nac_params
-    if found is None:
-        return None
-    return np.array(found["dielectric"], dtype=np.float64), np.array(found["born"], dtype=np.float64)
+def field_of_parameters(
+    path: str | Path,
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Return the unit cell (3, 3) of the file in Å, rows, and ε∞ (3, 3) and Born charges (n, 3, 3) or None for both.
+
+    The charges, in e, field first, belong to the atoms of modes_from_parameters, whose cell may be smaller than the unit
+    cell but has the same Cartesian axes. Errors as there.
+    """
+    from phonopy.interface.calculator import get_calculator_physical_units
+
+    phonopy = _load(path)
+    lattice = phonopy.unitcell.cell * float(get_calculator_physical_units(phonopy.calculator).distance_to_A)
+    field = phonopy.nac_params
+    if field is None:
+        return lattice, None, None
+    return lattice, np.array(field["dielectric"], dtype=np.float64), np.array(field["born"], dtype=np.float64)
 
 
 def _load(path: str | Path) -> Any:

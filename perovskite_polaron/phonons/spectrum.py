@@ -12,7 +12,9 @@ from perovskite_polaron.modes import Mode, ModeSet
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
 
 DEGENERACY_MEV = 0.005
-"""Modes whose energies differ by less than this, in meV (0.04 cm⁻¹), share one subspace."""
+"""Modes of a file whose energies differ by less than this, in meV (0.04 cm⁻¹), share one subspace."""
+DEGENERACY_COMPUTED_MEV = 1e-4
+"""The same for modes that are diagonalised here, where symmetry makes energies equal to far more digits."""
 ORTHOGONALITY = 5e-3
 """Largest overlap Σ m u*·u' between two modes that is put down to the digits of a file."""
 _TIE = 1e-3
@@ -30,6 +32,7 @@ class PhononModes:
     patterns      (m, n, 3) complex128 Cartesian displacements in 1/sqrt(amu); atom k in cell R moves with
                   pattern_k exp(2πi q·R)
     provenance    free text
+    degeneracy_meV  modes whose neighbours are nearer than this share one subspace; smaller where more digits are known
 
     Patterns may come in any scale and any order. They are sorted, normalised to Σ m|u|² = 1 and, in each degenerate
     subspace, replaced by its canonical basis. That basis is found from the projector P onto the subspace, which no
@@ -49,6 +52,7 @@ class PhononModes:
     energies_meV: NDArray[np.float64]
     patterns: NDArray[np.complex128]
     provenance: str = ""
+    degeneracy_meV: float = DEGENERACY_MEV
 
     def __post_init__(self) -> None:
         n, who = len(self.crystal), self.provenance or "these modes"
@@ -77,7 +81,7 @@ class PhononModes:
         order = np.argsort(energies, kind="stable")
         energies = energies[order]
         weighted = _orthonormal(patterns[order] * np.sqrt(masses)[:, None], who, self.crystal)
-        for group in _degenerate(energies):
+        for group in _degenerate(energies, self.degeneracy_meV):
             weighted[group] = _canonical(weighted[group])
         arrays = {
             "masses_amu": masses,
@@ -106,8 +110,8 @@ class PhononModes:
 
     @property
     def degenerate_groups(self) -> tuple[slice, ...]:
-        """Slices of modes that share an energy within DEGENERACY_MEV."""
-        return tuple(_degenerate(self.energies_meV))
+        """Slices of modes that share an energy within degeneracy_meV."""
+        return tuple(_degenerate(self.energies_meV, self.degeneracy_meV))
 
     @property
     def translation_share(self) -> NDArray[np.float64]:
@@ -169,7 +173,8 @@ def diagonalise(
     energies = np.sign(squares) * np.sqrt(np.abs(squares) * HBAR2_PER_AMU_A2_EV) * 1e3
     patterns = (vectors * weight[:, None]).T.reshape(-1, n, 3)
     along = None if direction is None else np.asarray(direction, dtype=np.float64)
-    return PhononModes(crystal, masses, np.asarray(q, dtype=np.float64), along, energies, patterns, provenance)
+    q = np.asarray(q, dtype=np.float64)
+    return PhononModes(crystal, masses, q, along, energies, patterns, provenance, DEGENERACY_COMPUTED_MEV)
 
 
 def _orthonormal(weighted: NDArray[np.complex128], who: str, crystal: Crystal) -> NDArray[np.complex128]:
@@ -191,9 +196,9 @@ def _orthonormal(weighted: NDArray[np.complex128], who: str, crystal: Crystal) -
     return np.asarray(u @ vh)
 
 
-def _degenerate(energies_meV: NDArray[np.float64]) -> list[slice]:
-    """Runs of neighbouring energies closer than DEGENERACY_MEV."""
-    cuts = [0, *(np.flatnonzero(np.diff(energies_meV) > DEGENERACY_MEV) + 1).tolist(), len(energies_meV)]
+def _degenerate(energies_meV: NDArray[np.float64], width_meV: float) -> list[slice]:
+    """Runs of neighbouring energies closer than a width."""
+    cuts = [0, *(np.flatnonzero(np.diff(energies_meV) > width_meV) + 1).tolist(), len(energies_meV)]
     return [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
 
 
