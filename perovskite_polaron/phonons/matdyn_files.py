@@ -9,6 +9,7 @@ cell, as this project does, and give q and positions in units of 2π/alat and al
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from perovskite_polaron.phonons.spectrum import ORTHOGONALITY, PhononModes, diag
 from perovskite_polaron.units import BOHR_ANGSTROM, MEV_PER_THZ, RYDBERG_EV
 
 _AMU_PER_RYDBERG_MASS = 2 * _c.m_e / _c.atomic_mass
+_LARGEST_DENOMINATOR = 12
 _NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.?\d+)(?:[EeDd][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)|\*+", re.IGNORECASE)
 
 
@@ -161,9 +163,19 @@ def _spectrum(
     weighted = vectors * np.sqrt(masses)[:, None]
     if _overlap(weighted) > ORTHOGONALITY >= _overlap(vectors):
         vectors = vectors / np.sqrt(masses)[:, None]
-    fractional = np.zeros(3) if alat_A is None else q @ crystal.lattice_A.T / alat_A
+    fractional = np.zeros(3) if alat_A is None else _fractional(q, crystal.lattice_A / alat_A)
     along = None if q.any() else direction
     return PhononModes(crystal, masses, fractional, along, energies, vectors, lines.path.name)
+
+
+def _fractional(q: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """q in reciprocal-lattice coordinates; a simple fraction within the file's four decimals is what was meant.
+
+    0.3333 printed for 1/3 would fit no supercell.
+    """
+    exact = q @ lattice.T
+    simple = np.array([float(Fraction(float(v)).limit_denominator(_LARGEST_DENOMINATOR)) for v in exact])
+    return np.asarray(np.where(np.abs(simple - exact) <= 0.5e-4 * np.abs(lattice).sum(axis=1) + 1e-12, simple, exact))
 
 
 def _overlap(vectors: NDArray[np.complex128]) -> float:
