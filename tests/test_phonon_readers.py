@@ -1,9 +1,9 @@
 """Phonons of one material through Quantum ESPRESSO's and phonopy's files, all of them real (tests/data/phonons)."""
 
+import re
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from perovskite_polaron.modes import Mode
 from perovskite_polaron.phonons.matdyn_files import read_dynamical_matrices
 from perovskite_polaron.phonons.readers import read_phonons
 from perovskite_polaron.phonons.spectrum import PhononModes
+from perovskite_polaron.units import MEV_PER_THZ
 
 DATA = Path(__file__).parent / "data" / "phonons"
 DYN = DATA / "alas-333.dyn1"
@@ -50,15 +51,11 @@ def phonopy_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ph.run_band_structure([q], with_eigenvectors=True)
         ph.write_yaml_band_structure(filename=folder / "band.yaml")
         ph.run_mesh([2, 1, 1], with_eigenvectors=True, is_mesh_symmetry=False, is_gamma_center=True)
-        ph.write_yaml_mesh(filename=folder / "mesh.yaml") if _takes_name(ph) else ph.mesh.write_yaml(folder / "mesh.yaml")
+        ph.mesh.write_yaml(folder / "mesh.yaml")
         ph.run_qpoints(q, with_eigenvectors=True)
         ph.qpoints.write_yaml(folder / "qpoints.yaml")
         ph.save(folder / "phonopy_params.yaml", settings={"force_constants": True})
     return folder
-
-
-def _takes_name(ph: Any) -> bool:
-    return "filename" in ph.write_yaml_mesh.__code__.co_varnames
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
@@ -181,8 +178,10 @@ def test_displacements_are_phonopys_modulations(
         within = crystal.positions * repeats
         atom = np.array([found.crystal.species.index(s) for s in crystal.species])
         wave = mode.pattern[atom] * np.exp(2j * np.pi * (within - tau[atom]) @ q)[:, None]
-        largest = np.abs(u).argmax()
-        phase = np.deg2rad(argument_deg) - np.angle(wave.ravel()[largest])
+        largest = np.flatnonzero(np.abs(u) > np.abs(u).max() - 1e-9)
+        # One of the largest components has the phase asked for; which of them is left to rounding.
+        assert np.abs(np.exp(1j * np.angle(u.ravel()[largest])) - np.exp(1j * np.deg2rad(argument_deg))).min() < 1e-9
+        phase = np.angle(u.ravel()[largest[0]]) - np.angle(wave.ravel()[largest[0]])
         if standing:
             # phonopy displaces a standing wave by cos(phase): the argument only makes it smaller.
             amount = amplitude / np.sqrt(len(cell)) * np.cos(phase)
@@ -211,11 +210,13 @@ def test_the_basis_of_degenerate_modes_does_not_depend_on_who_diagonalised() -> 
 
 
 def test_imaginary_modes_are_carried_and_left_out_of_what_can_be_displaced(tmp_path: Path) -> None:
-    text = (DATA / "alas-wz-dynmat.modes").read_text().replace("   1.634101 [THz]", "  -1.634101 [THz]")
-    (tmp_path / "soft.modes").write_text(text)
+    text = (DATA / "alas-wz-dynmat.modes").read_text()
+    soft, count = re.subn(r"   (1\.634\d+ \[THz\])", r"  -\1", text)
+    assert count == 2
+    (tmp_path / "soft.modes").write_text(soft)
     (modes,) = read_phonons(tmp_path / "soft.modes", DATA / "alas-wz.dyn")
     assert np.count_nonzero(modes.unstable) == 2
-    np.testing.assert_allclose(modes.energies_meV[:2], -6.758135, atol=1e-5)
+    np.testing.assert_allclose(modes.energies_meV[:2], -1.6341 * MEV_PER_THZ, atol=1e-3)
     assert len(modes.modes().modes) == 7
 
 
@@ -255,17 +256,14 @@ def test_truncated_files_of_quantum_espresso_say_where(tmp_path: Path, name: str
     crystal = DATA / "alas-wz.dyn" if "wz" in name else DYN
     lines = (DATA / name).read_text().splitlines(keepends=True)
     end = next(i for i, line in enumerate(lines) if "Diagonalizing" in line) if "dyn" in Path(name).suffix else len(lines)
-    complete = {i for i, line in enumerate(lines) if "Dynamical  Matrix in" in line or " q = " in line}
-    refused = 0
+    whole = {i + 1 for i, line in enumerate(lines) if "****" in line and "freq" in lines[i - 4]}
     for cut in range(0, end - 1, max(1, end // 40)):
         path = wrong(tmp_path / f"cut{Path(name).suffix}", "".join(lines[:cut]))
-        try:
+        if any(cut in (k, k + 1, k + 2) for k in whole):  # whole wave vectors are left
+            continue
+        with pytest.raises(InputError, match=re.escape(str(path))) as error:
             read_phonons(path, None if "dyn" in Path(name).suffix else crystal)
-        except InputError as error:
-            refused += 1
-            assert str(path) in str(error)
-            assert "\n" not in str(error)
-    assert refused > 15 or len(complete) > 2
+        assert "\n" not in str(error.value)
 
 
 def test_what_is_no_number_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -290,11 +288,9 @@ def test_damaged_files_of_phonopy_are_refused(tmp_path: Path, phonopy_files: Pat
         "cut": (text[: len(text) // 2], r"cut\.yaml"),
         "nan": (text.replace(number, "      - [ .nan, 0.0 ]", 1), "finite"),
         "few": (text.replace("natom: 2", "natom: 3"), "3 atoms"),
-        "bare": ("\n".join(line for line in text.splitlines() if "- [ " not in line[6:] or True), ""),
         "broken": ("phonon: [\n", r"broken\.yaml:2"),
         "other": ("a: 1\n", "no phonopy file"),
     }
-    del cases["bare"]
     for name, (content, message) in cases.items():
         path = wrong(tmp_path / f"{name}.yaml", content)
         with pytest.raises(InputError, match=message):

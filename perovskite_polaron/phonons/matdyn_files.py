@@ -86,8 +86,11 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
             for k in range(n):
                 lines.find(("atom #",), required=f"the effective charge of atom {k + 1}")
                 charges[k] = [lines.row(3) for _ in range(3)]
+    else:
+        lines.at = len(lines.lines)
+        raise lines.error("the file ends before the modes that ph.x writes last: it is truncated; write it again")
     if not blocks:
-        raise lines.error("the file ends before a dynamical matrix")
+        raise lines.error("no dynamical matrix is in the file")
     to_fractional = crystal.lattice_A.T / alat_A
     return tuple(DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges) for q, phi in blocks)
 
