@@ -230,7 +230,7 @@ def test_a_crystal_that_is_not_that_of_the_file_is_refused() -> None:
     modes = DATA / "alas-wz-dynmat.modes"
     with pytest.raises(InputError, match="number of atoms than the 2 of the"):
         read_phonons(modes, DYN)
-    with pytest.raises(InputError, match="more than the 2 atoms|another number of atoms"):
+    with pytest.raises(InputError, match=r"more than the 2 atoms|another number of atoms"):
         read_phonons(DATA / "alas-wz-dynmat.eig", DYN)
     with pytest.raises(InputError, match="masses"):
         read_phonons(modes, right, masses_amu=[74.9, 74.9, 27.0, 27.0])
@@ -251,15 +251,23 @@ def test_a_crystal_that_is_not_that_of_the_file_is_refused() -> None:
         read_phonons(DATA / "alas-333-matdyn.modes", read_dynamical_matrices(DYN)[0].crystal)
 
 
+def _whole_blocks(text: str) -> bool:
+    """Whether a file of modes was cut between two wave vectors, which nobody can tell: it does not say how many it has."""
+    rules = sum("****" in line for line in text.splitlines())
+    return rules > 0 and rules == 2 * text.count(" q = ")
+
+
 @pytest.mark.parametrize("name", ["alas-333.dyn2", "alas-wz.dyn", "alas-wz-dynmat.modes", "alas-333-matdyn.eig"])
 def test_truncated_files_of_quantum_espresso_say_where(tmp_path: Path, name: str) -> None:
     crystal = DATA / "alas-wz.dyn" if "wz" in name else DYN
     lines = (DATA / name).read_text().splitlines(keepends=True)
-    end = next(i for i, line in enumerate(lines) if "Diagonalizing" in line) if "dyn" in Path(name).suffix else len(lines)
-    whole = {i + 1 for i, line in enumerate(lines) if "****" in line and "freq" in lines[i - 4]}
+    end = (
+        next(i for i, line in enumerate(lines) if "Diagonalizing" in line) if "dyn" in Path(name).suffix else len(lines)
+    )
     for cut in range(0, end - 1, max(1, end // 40)):
-        path = wrong(tmp_path / f"cut{Path(name).suffix}", "".join(lines[:cut]))
-        if any(cut in (k, k + 1, k + 2) for k in whole):  # whole wave vectors are left
+        kept = "".join(lines[:cut])
+        path = wrong(tmp_path / f"cut{Path(name).suffix}", kept)
+        if "dyn" not in Path(name).suffix and _whole_blocks(kept):
             continue
         with pytest.raises(InputError, match=re.escape(str(path))) as error:
             read_phonons(path, None if "dyn" in Path(name).suffix else crystal)
@@ -282,7 +290,9 @@ def test_what_is_no_number_is_refused_with_its_line(tmp_path: Path) -> None:
 
 def test_damaged_files_of_phonopy_are_refused(tmp_path: Path, phonopy_files: Path) -> None:
     text = (phonopy_files / "band.yaml").read_text()
-    number = next(line for line in text.splitlines() if line.startswith("      - [  0.") or line.startswith("      - [ -0."))
+    number = next(
+        line for line in text.splitlines() if line.startswith("      - [  0.") or line.startswith("      - [ -0.")
+    )
     cases = {
         "empty": ("", "empty"),
         "cut": (text[: len(text) // 2], r"cut\.yaml"),

@@ -64,7 +64,9 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
     n = len(crystal)
     blocks: list[tuple[NDArray[np.float64], NDArray[np.complex128]]] = []
     epsilon = charges = None
-    while (title := lines.find(("Dynamical", "Dielectric Tensor", "Effective Charges E-U", "Diagonalizing"))) is not None:
+    while (
+        title := lines.find(("Dynamical", "Dielectric Tensor", "Effective Charges E-U", "Diagonalizing"))
+    ) is not None:
         if "Diagonalizing" in title:
             break
         if "Dynamical" in title:
@@ -92,7 +94,9 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
     if not blocks:
         raise lines.error("no dynamical matrix is in the file")
     to_fractional = crystal.lattice_A.T / alat_A
-    return tuple(DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges) for q, phi in blocks)
+    return tuple(
+        DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges) for q, phi in blocks
+    )
 
 
 def read_matdyn_modes(
@@ -120,9 +124,7 @@ def read_matdyn_modes(
     )
 
 
-def _blocks(
-    lines: "_Lines", n: int
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.complex128]]]:
+def _blocks(lines: "_Lines", n: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.complex128]]]:
     """Wave vector (2π/alat), energies (3n,) in meV and vectors (3n, n, 3) of each block of the file."""
     blocks = []
     while lines.find(("q = ",)) is not None:
@@ -227,7 +229,7 @@ def _lattice(lines: "_Lines", ibrav: int, celldm: list[float]) -> NDArray[np.flo
     if ibrav == 0:
         lines.next("the title of the basis vectors")
         return np.array([lines.row(3) for _ in range(3)])
-    _, b, c, cos_bc, cos_ac, cos_ab = celldm
+    _, b, c, celldm4, cos_ac, _ = celldm
     if ibrav == -12:
         return np.array([[1, 0, 0], [0, b, 0], [c * cos_ac, 0, c * np.sqrt(1 - cos_ac**2)]])
     table = {
@@ -238,7 +240,7 @@ def _lattice(lines: "_Lines", ibrav: int, celldm: list[float]) -> NDArray[np.flo
         6: [[1, 0, 0], [0, 1, 0], [0, 0, c]],
         7: [[0.5, -0.5, c / 2], [0.5, 0.5, c / 2], [-0.5, -0.5, c / 2]],
         8: [[1, 0, 0], [0, b, 0], [0, 0, c]],
-        12: [[1, 0, 0], [b * cos_bc, b * np.sqrt(1 - cos_bc**2), 0], [0, 0, c]],
+        12: [[1, 0, 0], [b * celldm4, b * np.sqrt(1 - celldm4**2), 0], [0, 0, c]],
     }
     if ibrav not in table:
         raise lines.error(f"ibrav = {ibrav} is not known here: run ph.x with ibrav = 0 and CELL_PARAMETERS")

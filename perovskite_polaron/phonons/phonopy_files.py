@@ -31,7 +31,9 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
-        raise InputError(f"{path}{line}: this is not YAML ({getattr(error, 'problem', error)}): write it again") from None
+        raise InputError(
+            f"{path}{line}: this is not YAML ({getattr(error, 'problem', error)}): write it again"
+        ) from None
     if not isinstance(document, dict):
         raise InputError(f"{path}:1: this is no phonopy file: a mapping of keys belongs here")
     return document
@@ -59,14 +61,20 @@ def modes_from_table(
         else:
             masses = np.array(crystal.masses_amu if masses_amu is None else masses_amu, dtype=np.float64)
         if not isinstance(points, list) or len(points) != int(document.get("nqpoint", len(points or ()))):
-            raise InputError(f"{path} is truncated: it announces {document.get('nqpoint')} wave vectors; write it again")
+            raise InputError(
+                f"{path} is truncated: it announces {document.get('nqpoint')} wave vectors; write it again"
+            )
         if len(crystal) != n:
-            raise InputError(f"{path} has {n} atoms, {crystal._label} has {len(crystal)}: give the primitive cell it is for")
+            raise InputError(
+                f"{path} has {n} atoms, {crystal._label} has {len(crystal)}: give the primitive cell it is for"
+            )
         if "reciprocal_lattice" in document:
             _same_lattice(path, crystal, np.array(document["reciprocal_lattice"], dtype=np.float64))
         return tuple(_point(path, crystal, masses, point) for point in points)
     except KeyError as error:
-        raise InputError(f"{path} lacks the key {error}: it is truncated or no table of phonopy; write it again") from None
+        raise InputError(
+            f"{path} lacks the key {error}: it is truncated or no table of phonopy; write it again"
+        ) from None
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(f"{path} is damaged ({error}): write it again") from None
 
@@ -109,7 +117,9 @@ def modes_from_parameters(
     found = phonopy.qpoints
     patterns = _patterns(crystal, masses, q, np.asarray(found.eigenvectors[0]).T)
     energies = np.asarray(found.frequencies[0]) * MEV_PER_THZ
-    return PhononModes(crystal, masses, q, direction if along is not None else None, energies, patterns, Path(path).name)
+    return PhononModes(
+        crystal, masses, q, direction if along is not None else None, energies, patterns, Path(path).name
+    )
 
 
 def _load(path: str | Path) -> Any:
@@ -145,13 +155,15 @@ def _load(path: str | Path) -> Any:
         # phonopy prints what it reads; a library stays silent.
         with contextlib.redirect_stdout(io.StringIO()):
             loaded = phonopy.load(path, log_level=0, **beside)
-            ready = loaded.force_constants is not None
+            constants = loaded.force_constants
     except Exception as error:  # phonopy raises anything at all on a damaged file
         text = " ".join(str(error).split())
-        raise InputError(f"phonopy cannot read {path} ({type(error).__name__}: {text}): write the files again") from None
-    if not ready:
+        raise InputError(
+            f"phonopy cannot read {path} ({type(error).__name__}: {text}): write the files again"
+        ) from None
+    if constants is None:
         raise InputError(f"{path} gives phonopy no force constants: put FORCE_SETS or FORCE_CONSTANTS beside it")
-    if not np.isfinite(loaded.force_constants).all():
+    if not np.isfinite(constants).all():
         raise InputError(f"{path}: a force constant is not a finite number: compute the forces again")
     return loaded
 
@@ -194,7 +206,7 @@ def _patterns(
 
 
 def _same_lattice(path: str | Path, crystal: Crystal, reciprocal: NDArray[np.float64]) -> None:
-    lattice = np.linalg.inv(reciprocal).T
+    lattice = np.asarray(np.linalg.inv(reciprocal).T, dtype=np.float64)
     if _in_bohr(lattice, len(crystal), crystal):
         lattice = lattice * BOHR_ANGSTROM
     if np.abs(lattice - crystal.lattice_A).max() > 0.02 * np.linalg.norm(crystal.lattice_A, axis=1).max():

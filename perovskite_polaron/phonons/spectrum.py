@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,7 +57,9 @@ class PhononModes:
         energies = np.array(self.energies_meV, dtype=np.float64)
         patterns = np.array(self.patterns, dtype=np.complex128)
         if masses.shape != (n,) or not np.isfinite(masses).all() or (masses <= 0).any():
-            raise InputError(f"{who}: {n} positive masses in amu are needed, one for each atom of {self.crystal._label}")
+            raise InputError(
+                f"{who}: {n} positive masses in amu are needed, one for each atom of {self.crystal._label}"
+            )
         if energies.ndim != 1 or len(energies) == 0 or patterns.shape != (len(energies), n, 3):
             raise InputError(
                 f"{who}: patterns of shape {patterns.shape} do not fit {energies.size} energies and the {n} atoms of"
@@ -165,7 +168,7 @@ def diagonalise(
     weight = np.repeat(1 / np.sqrt(masses), 3)
     squares, vectors = np.linalg.eigh((phi + phi.conj().T) / 2 * np.outer(weight, weight))
     energies = np.sign(squares) * np.sqrt(np.abs(squares) * HBAR2_PER_AMU_A2_EV) * 1e3
-    patterns = (vectors * weight[:, None]).T.reshape(-1, n, 3)
+    patterns = (vectors * weight[:, None]).T.reshape(-1, n, 3).astype(np.complex128)
     along = None if direction is None else np.asarray(direction, dtype=np.float64)
     return PhononModes(crystal, masses, np.asarray(q, dtype=np.float64), along, energies, patterns, provenance)
 
@@ -192,7 +195,7 @@ def _orthonormal(weighted: NDArray[np.complex128], who: str, crystal: Crystal) -
 def _degenerate(energies_meV: NDArray[np.float64]) -> list[slice]:
     """Runs of neighbouring energies closer than DEGENERACY_MEV."""
     cuts = [0, *(np.flatnonzero(np.diff(energies_meV) > DEGENERACY_MEV) + 1).tolist(), len(energies_meV)]
-    return [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(cuts)]
 
 
 def _canonical(rows: NDArray[np.complex128]) -> NDArray[np.complex128]:
