@@ -56,7 +56,10 @@ def _modes(source: str, crystal: str | None) -> ModeSet:
         if crystal is not None:
             raise InputError(f"{source} holds its own crystal: leave --crystal out")
         return read_modes(source)
-    sets = [m.modes([f"q = {tuple(m.q.tolist())}, mode {i + 1}" for i in range(len(m))]) for m in read_phonons(source, crystal)]
+    sets = [
+        m.modes([f"q = {tuple(m.q.tolist())}, mode {i + 1}" for i in range(len(m))])
+        for m in read_phonons(source, crystal)
+    ]
     first = sets[0].modes[0].crystal
     modes = [m for s in sets for m in s.modes if m.crystal is first]
     return ModeSet(tuple(modes), sets[0].provenance)
@@ -74,9 +77,7 @@ def _record(found: Projection) -> dict[str, Any]:
                 "phase_rad": float(phase),
                 "share": float(share),
             }
-            for mode, q, phase, share in zip(
-                found.modes, found.Q_sqrt_amu_A, found.phase_rad, found.share, strict=True
-            )
+            for mode, q, phase, share in zip(found.modes, found.Q_sqrt_amu_A, found.phase_rad, found.share, strict=True)
         ],
         "remainder_share": found.remainder,
         "remainder_max_A": float(np.linalg.norm(found.remainder_A, axis=1).max()),

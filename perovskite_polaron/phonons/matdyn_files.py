@@ -9,6 +9,7 @@ cell, as this project does, and give q and positions in units of 2π/alat and al
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from perovskite_polaron.phonons.spectrum import ORTHOGONALITY, PhononModes, diag
 from perovskite_polaron.units import BOHR_ANGSTROM, MEV_PER_THZ, RYDBERG_EV
 
 _AMU_PER_RYDBERG_MASS = 2 * _c.m_e / _c.atomic_mass
+_LARGEST_DENOMINATOR = 12
 _NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.?\d+)(?:[EeDd][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)|\*+", re.IGNORECASE)
 
 
@@ -86,8 +88,11 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
             for k in range(n):
                 lines.find(("atom #",), required=f"the effective charge of atom {k + 1}")
                 charges[k] = [lines.row(3) for _ in range(3)]
+    else:
+        lines.at = len(lines.lines)
+        raise lines.error("the file ends before the modes that ph.x writes last: it is truncated; write it again")
     if not blocks:
-        raise lines.error("the file ends before a dynamical matrix")
+        raise lines.error("no dynamical matrix is in the file")
     to_fractional = crystal.lattice_A.T / alat_A
     return tuple(
         DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges) for q, phi in blocks
@@ -163,9 +168,19 @@ def _spectrum(
     weighted = vectors * np.sqrt(masses)[:, None]
     if _overlap(weighted) > ORTHOGONALITY >= _overlap(vectors):
         vectors = vectors / np.sqrt(masses)[:, None]
-    fractional = np.zeros(3) if alat_A is None else q @ crystal.lattice_A.T / alat_A
+    fractional = np.zeros(3) if alat_A is None else _fractional(q, crystal.lattice_A / alat_A)
     along = None if q.any() else direction
     return PhononModes(crystal, masses, fractional, along, energies, vectors, lines.path.name)
+
+
+def _fractional(q: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """q in reciprocal-lattice coordinates; a simple fraction within the file's four decimals is what was meant.
+
+    0.3333 printed for 1/3 would fit no supercell.
+    """
+    exact = q @ lattice.T
+    simple = np.array([float(Fraction(float(v)).limit_denominator(_LARGEST_DENOMINATOR)) for v in exact])
+    return np.asarray(np.where(np.abs(simple - exact) <= 0.5e-4 * np.abs(lattice).sum(axis=1) + 1e-12, simple, exact))
 
 
 def _overlap(vectors: NDArray[np.complex128]) -> float:
@@ -214,7 +229,7 @@ def _lattice(lines: "_Lines", ibrav: int, celldm: list[float]) -> NDArray[np.flo
     if ibrav == 0:
         lines.next("the title of the basis vectors")
         return np.array([lines.row(3) for _ in range(3)])
-    _, b, c, cos_bc, cos_ac, cos_ab = celldm
+    _, b, c, celldm4, cos_ac, _ = celldm
     if ibrav == -12:
         return np.array([[1, 0, 0], [0, b, 0], [c * cos_ac, 0, c * np.sqrt(1 - cos_ac**2)]])
     table = {
@@ -225,7 +240,7 @@ def _lattice(lines: "_Lines", ibrav: int, celldm: list[float]) -> NDArray[np.flo
         6: [[1, 0, 0], [0, 1, 0], [0, 0, c]],
         7: [[0.5, -0.5, c / 2], [0.5, 0.5, c / 2], [-0.5, -0.5, c / 2]],
         8: [[1, 0, 0], [0, b, 0], [0, 0, c]],
-        12: [[1, 0, 0], [b * cos_bc, b * np.sqrt(1 - cos_bc**2), 0], [0, 0, c]],
+        12: [[1, 0, 0], [b * celldm4, b * np.sqrt(1 - celldm4**2), 0], [0, 0, c]],
     }
     if ibrav not in table:
         raise lines.error(f"ibrav = {ibrav} is not known here: run ph.x with ibrav = 0 and CELL_PARAMETERS")

@@ -173,15 +173,15 @@ def _load(path: str | Path) -> Any:
         # phonopy prints what it reads; a library stays silent.
         with contextlib.redirect_stdout(io.StringIO()):
             loaded = phonopy.load(path, log_level=0, **beside)
-            ready = loaded.force_constants is not None
+            constants = loaded.force_constants
     except Exception as error:  # phonopy raises anything at all on a damaged file
         text = " ".join(str(error).split())
         raise InputError(
             f"phonopy cannot read {path} ({type(error).__name__}: {text}): write the files again"
         ) from None
-    if not ready:
+    if constants is None:
         raise InputError(f"{path} gives phonopy no force constants: put FORCE_SETS or FORCE_CONSTANTS beside it")
-    if not np.isfinite(loaded.force_constants).all():
+    if not np.isfinite(constants).all():
         raise InputError(f"{path}: a force constant is not a finite number: compute the forces again")
     return loaded
 
@@ -224,7 +224,7 @@ def _patterns(
 
 
 def _same_lattice(path: str | Path, crystal: Crystal, reciprocal: NDArray[np.float64]) -> None:
-    lattice = np.linalg.inv(reciprocal).T
+    lattice = np.asarray(np.linalg.inv(reciprocal).T, dtype=np.float64)
     if _in_bohr(lattice, len(crystal), crystal):
         lattice = lattice * BOHR_ANGSTROM
     if np.abs(lattice - crystal.lattice_A).max() > 0.02 * np.linalg.norm(crystal.lattice_A, axis=1).max():

@@ -17,6 +17,8 @@ from perovskite_polaron.matching import LATTICE_TOLERANCE, POSITION_TOLERANCE_A,
 from perovskite_polaron.modes import Mode, ModeSet
 from perovskite_polaron.phonons.spectrum import PhononModes
 
+_OVERLAP = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class Projection:
@@ -29,8 +31,8 @@ class Projection:
     share                     (m,) part of the squared mass-weighted norm, 0 to 1, the rigid translation left out
     remainder                 part that none of the modes holds, 0 to 1
     remainder_A               (n, 3) Cartesian displacements of that part, Å
-    translation_A             (3,) rigid translation (of the centre of mass) that was removed, Å
-    displacement_A            (n, 3) the displacements projected, in the axes of the reference, Å
+    translation_A             (3,) rigid translation that was removed, Å
+    displacement_A            (n, 3) the displacements as given, in the axes of the reference, Å
     norm_sqrt_amu_A           sqrt(Σ m|u|²) per primitive cell after that removal, Å·sqrt(amu)
     """
 
@@ -81,7 +83,7 @@ def project(
     modes  of the reference's primitive cell, in any setting; with q ≠ 0 the reference must be a supercell that fits.
            PhononModes are projected on their stable modes: what the unstable ones hold is part of the remainder.
 
-    The centre of mass is brought to rest first. Raises InputError when shapes, crystal or masses do not match, modes
+    The rigid translation is found together with the modes. Raises InputError when shapes, crystal or masses do not match, modes
     are not orthogonal (one of them twice, say), or nothing moves.
     """
     if isinstance(modes, PhononModes):
@@ -93,43 +95,52 @@ def project(
             f"displacements of shape {u.shape} are not finite numbers for the {len(reference)} atoms of {reference._label}"
         )
     masses = _masses(reference, modes, lattice_tolerance, position_tolerance_A)
-    n_cells = len(reference) / len(modes[0].crystal)
-    translation = masses @ u / masses.sum()
-    u -= translation
-    weight = np.sqrt(masses / n_cells)[:, None]
-    w = (u * weight).ravel()
-    norm = float(np.linalg.norm(w))
-    if norm < 1e-12:
-        raise InputError(f"no atom of {reference._label} moves, apart from a rigid translation: there is nothing to project")
-    tolerances = (lattice_tolerance, position_tolerance_A)
-    cosine = (real_patterns(reference, modes, 0.0, *tolerances) * weight).reshape(len(modes), -1)
-    sine = (real_patterns(reference, modes, np.pi / 2, *tolerances) * weight).reshape(len(modes), -1)
-    real = np.array([np.abs(2 * np.array(m.q) - np.rint(2 * np.array(m.q))).max() < 1e-6 for m in modes])
-    sine[real] = 0.0
-    basis = np.vstack([cosine, sine[~real]])
-    overlap = np.abs(basis @ basis.T - np.eye(len(basis)))
-    if overlap.max() > 1e-3:
-        i, j = (int(k) for k in np.unravel_index(overlap.argmax(), overlap.shape))
-        names = [m.name for m in (*modes, *(m for m, r in zip(modes, real, strict=True) if not r))]
-        raise InputError(f"modes {names[i]!r} and {names[j]!r} are not independent waves: give each mode (q or −q) once")
-    # Solved and not only multiplied: what a file's digits left of overlap does not spill into other modes.
-    coefficients = np.linalg.solve(basis @ basis.T, basis @ w)
+    weight = np.sqrt(masses * len(modes[0].crystal) / len(reference))
+    basis, real = _basis(reference, modes, weight, lattice_tolerance, position_tolerance_A)
+    rigid = np.repeat(weight / np.linalg.norm(weight), 3) * np.tile(np.eye(3), len(reference))
+    # Solved together, and not one after the other: overlap that a file's digits left does not spill over.
+    w = (u * weight[:, None]).ravel()
+    both = np.vstack([basis, rigid])
+    coefficients = np.linalg.solve(both @ both.T, both @ w)
+    moved = coefficients[-3:] @ rigid
+    norm = float(np.linalg.norm(w - moved))
+    if norm < 1e-12 * max(1.0, float(np.linalg.norm(w))):
+        raise InputError(f"no atom of {reference._label} moves, apart from a rigid translation: nothing to project")
     first = coefficients[: len(modes)]
     second = np.zeros(len(modes))
-    second[~real] = coefficients[len(modes) :]
+    second[~real] = coefficients[len(modes) : -3]
     q = np.where(real, first, np.hypot(first, second))
-    rest = w - coefficients @ basis
+    rest = w - coefficients @ both
     return Projection(
         modes,
         q,
         np.where(real, 0.0, np.arctan2(second, first)),
         (q / norm) ** 2,
         float((np.linalg.norm(rest) / norm) ** 2),
-        rest.reshape(-1, 3) / weight,
-        np.asarray(translation),
-        u + translation,
+        rest.reshape(-1, 3) / weight[:, None],
+        coefficients[-3:] / np.linalg.norm(weight),
+        u,
         norm,
     )
+
+
+def _basis(
+    reference: Crystal, modes: Sequence[Mode], weight: NDArray[np.float64], *tolerances: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Mass-weighted unit rows, one for each mode and a second (phase 90°) for each whose wave is not real."""
+    real = np.array([np.abs(2 * np.array(m.q) - np.rint(2 * np.array(m.q))).max() < 1e-6 for m in modes])
+    rows = [real_patterns(reference, modes, 0.0, *tolerances)]
+    names = [m.name for m in modes]
+    running = [m for m, r in zip(modes, real, strict=True) if not r]
+    if running:
+        rows.append(real_patterns(reference, running, np.pi / 2, *tolerances))
+        names += [m.name for m in running]
+    basis = (np.vstack(rows) * weight[:, None]).reshape(len(names), -1)
+    overlap = np.abs(basis @ basis.T - np.eye(len(basis)))
+    if overlap.max() > _OVERLAP:
+        i, j = (int(k) for k in np.unravel_index(overlap.argmax(), overlap.shape))
+        raise InputError(f"modes {names[i]!r} and {names[j]!r} are not independent: give each once, and not q and −q")
+    return basis, real
 
 
 def _masses(reference: Crystal, modes: Sequence[Mode], *tolerances: float) -> NDArray[np.float64]:

@@ -73,7 +73,9 @@ def read_phonons(
         elif "unit_cell" in document or "primitive_cell" in document:
             found = (modes_from_parameters(path, q, axis),)
         else:
-            raise InputError(f"{path} is no phonopy file with modes (it is truncated, or another YAML): give {_FORMATS}")
+            raise InputError(
+                f"{path} is no phonopy file with modes (it is truncated, or another YAML): give {_FORMATS}"
+            )
     else:
         raise InputError(f"{path}:1: this is no file of phonons that is known here: give {_FORMATS}")
     if cell is not None:

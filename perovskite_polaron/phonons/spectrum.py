@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -171,7 +172,7 @@ def diagonalise(
     weight = np.repeat(1 / np.sqrt(masses), 3)
     squares, vectors = np.linalg.eigh((phi + phi.conj().T) / 2 * np.outer(weight, weight))
     energies = np.sign(squares) * np.sqrt(np.abs(squares) * HBAR2_PER_AMU_A2_EV) * 1e3
-    patterns = (vectors * weight[:, None]).T.reshape(-1, n, 3)
+    patterns = (vectors * weight[:, None]).T.reshape(-1, n, 3).astype(np.complex128)
     along = None if direction is None else np.asarray(direction, dtype=np.float64)
     q = np.asarray(q, dtype=np.float64)
     return PhononModes(crystal, masses, q, along, energies, patterns, provenance, DEGENERACY_COMPUTED_MEV)
@@ -199,7 +200,7 @@ def _orthonormal(weighted: NDArray[np.complex128], who: str, crystal: Crystal) -
 def _degenerate(energies_meV: NDArray[np.float64], width_meV: float) -> list[slice]:
     """Runs of neighbouring energies closer than a width."""
     cuts = [0, *(np.flatnonzero(np.diff(energies_meV) > width_meV) + 1).tolist(), len(energies_meV)]
-    return [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(cuts)]
 
 
 def _canonical(rows: NDArray[np.complex128]) -> NDArray[np.complex128]:
