@@ -14,6 +14,7 @@ VERBS = {
     "doctor": "say what is installed, in which version, and what is missing",
     "structure": "write a built-in or given crystal, and describe its symmetry and absorbers",
     "bonds": "measure B-X bonds, off-centring, tilts; compare two structures",
+    "modes": "compute or read the Γ modes of a crystal and choose the one that dresses carriers",
     "distort": "displace a crystal along phonon modes",
     "project": "say how much of which mode the displacement between two structures holds",
     "pseudo": "make or check pseudopotentials for a core-hole calculation",
