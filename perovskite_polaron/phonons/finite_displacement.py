@@ -103,7 +103,8 @@ def force_constants(displacements: Displacements, forces: Sequence[ArrayLike]) -
         raise ComputationError(
             f"force constants need finite forces ({n}, 3) on each of {cells} displaced cells: calculate the missing ones"
         )
-    phonon.produce_force_constants(forces=np.array(arrays), show_drift=False)
+    phonon.forces = np.array(arrays)
+    phonon.produce_force_constants(show_drift=False)
     full = np.array(phonon.force_constants)
     residual = float(np.abs(full.sum(axis=1)).max())
     full = _project(full)

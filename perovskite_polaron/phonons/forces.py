@@ -79,7 +79,7 @@ def relax(crystal: Crystal, calculator: Any, what: str, max_steps: int = 300) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         atoms.set_constraint(FixSymmetry(atoms, symprec=SYMPREC_A, verbose=False))
-        target = FrechetCellFilter(atoms) if what == "cell" else atoms
+        target: Any = FrechetCellFilter(atoms) if what == "cell" else atoms
         converged = BFGS(target, logfile=None).run(fmax=_RELAXED_EV_A, steps=max_steps)
     if not converged:
         raise ComputationError(

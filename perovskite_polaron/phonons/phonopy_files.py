@@ -169,10 +169,12 @@ def _load(path: str | Path) -> Any:
     matrix = np.array(document.get("primitive_matrix", np.eye(3)), dtype=np.float64)
     if abs(abs(np.linalg.det(matrix)) - 1) < 1e-6:
         beside["primitive_matrix"] = "P"
+    # Left alone, phonopy takes a BORN file of the working directory, whatever crystal it is of.
+    charges = "born_filename" in beside or "born_effective_charge" in document
     try:
         # phonopy prints what it reads; a library stays silent.
         with contextlib.redirect_stdout(io.StringIO()):
-            loaded = phonopy.load(path, log_level=0, **beside)
+            loaded = phonopy.load(path, log_level=0, is_nac=charges, **beside)
             constants = loaded.force_constants
     except Exception as error:  # phonopy raises anything at all on a damaged file
         text = " ".join(str(error).split())

@@ -52,8 +52,8 @@ def irreps(modes: PhononModes) -> list[str]:
         return [""] * len(modes)
     group: dict[tuple[int, ...], Operation] = {}
     for operation in operations(modes.crystal):
-        turned = None if modes.direction is None else operation.rotation @ modes.direction
-        if turned is None or abs(abs(turned @ modes.direction) - 1) < 1e-4:
+        along = modes.direction
+        if along is None or abs(abs(along @ operation.rotation @ along) - 1) < 1e-4:
             # Lattice translations of a non-primitive cell repeat a rotation: at Γ one of them speaks for all.
             group.setdefault(tuple(operation.lattice_rotation.ravel().tolist()), operation)
     members = list(group.values())

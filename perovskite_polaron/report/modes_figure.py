@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from perovskite_polaron.bonds import find_framework
 from perovskite_polaron.phonons.selection import ModeRow
 from perovskite_polaron.phonons.spectrum import PhononModes
 from perovskite_polaron.report.bonds_figure import BLUE, GREY, ORANGE
@@ -21,8 +22,10 @@ def write_modes_figure(modes: PhononModes, rows: Sequence[ModeRow], index: int, 
 
     row = rows[index]
     if row.classes is not None:
-        names = {"axial_X": "axial X", "equatorial_X": "equatorial X", "B": "B", "A": "A"}
-        movers = {names[k]: v for k, v in row.classes.items()}
+        f = find_framework(modes.crystal)
+        others = "/".join(s for s in dict.fromkeys(modes.crystal.species) if s not in (f.b, f.x))
+        names = {"axial_X": f"axial {f.x}", "equatorial_X": f"equatorial {f.x}", "B": f.b, "A": others}
+        movers = {names[k]: v for k, v in row.classes.items() if names[k]}
     else:
         squares = (np.abs(modes.patterns[index]) ** 2).sum(axis=1)
         species = np.array(modes.crystal.species)
