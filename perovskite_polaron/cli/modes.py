@@ -11,8 +11,10 @@ from perovskite_polaron.cli.structure import refuse_existing
 from perovskite_polaron.crystal import Crystal, read_crystal
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.modes import Mode, ModeSet, write_modes
+from perovskite_polaron.phonons.dynamics import crystal_direction
+from perovskite_polaron.phonons.finite_displacement import displaced_cells
 from perovskite_polaron.phonons.forces import MLIP_NAME, RELAX, ase_forces, mlip_calculator, relax
-from perovskite_polaron.phonons.response import Response, assumed_response, read_born
+from perovskite_polaron.phonons.response import Response, assumed_response, neutral_response, read_born
 from perovskite_polaron.phonons.selection import (
     HOLE_MASS_CSPBBR3,
     PAPER,
@@ -41,12 +43,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="with --forces a structure file or built-in name; else a file of phonopy or Quantum ESPRESSO",
     )
-    parser.add_argument("--forces", choices=("mlip",), help="compute the modes, with the forces of: mlip, " + MLIP_NAME)
+    parser.add_argument(
+        "--forces",
+        choices=("mlip", "qe"),
+        help=f"compute the modes, with the forces of: mlip, {MLIP_NAME}; qe, pw.x of Quantum ESPRESSO, with the charges"
+        " of ph.x, as jobs that resume",
+    )
+    parser.add_argument(
+        "--settings", metavar="FILE.toml", help="tables [pw], [response], [pseudopotentials] for --forces qe"
+    )
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=Path("modes-results"),
+        help="folder of the jobs of --forces qe (default %(default)s)",
+    )
+    parser.add_argument("--ranks", type=int, default=1, metavar="N", help="MPI processes of one job (default 1)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="jobs at once (default: as many as the cores allow)")
     parser.add_argument(
         "--relax",
         choices=RELAX,
-        default="positions",
-        help="what comes to rest before, symmetry kept (default %(default)s: the cell stays as given)",
+        help="what comes to rest before, symmetry kept (default with mlip: positions, the cell stays as given; qe: none)",
     )
     parser.add_argument("--distance", default="0.01A", help="displacement of the atoms (default %(default)s)")
     parser.add_argument(
@@ -94,6 +111,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _computed(args: argparse.Namespace, crystal: Crystal, direction: Direction | None) -> Calculation:
     """Modes from forces. A new source of forces goes here: relaxation, then forces, then its charges."""
+    if args.forces == "qe":
+        return _from_espresso(args, crystal, direction)
+    relaxation = args.relax or "positions"
     response = _response(args.born, crystal)
     if direction is not None and response is None:
         raise InputError(
@@ -102,11 +122,53 @@ def _computed(args: argparse.Namespace, crystal: Crystal, direction: Direction |
         )
     distance_A = parse_quantity(args.distance, "length")
     calculator = mlip_calculator()
-    crystal = relax(crystal, calculator, args.relax)
+    crystal = relax(crystal, calculator, relaxation)
     # The charges follow the atoms to where they came to rest.
     response = _response(args.born, crystal)
-    provenance = f"{MLIP_NAME}; relaxed: {args.relax}; displacement {args.distance}"
+    provenance = f"{MLIP_NAME}; relaxed: {relaxation}; displacement {args.distance}"
     return from_forces(crystal, ase_forces(calculator), direction, response, distance_A, provenance)
+
+
+def _from_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direction | None) -> Calculation:
+    import os
+    import sys
+
+    from perovskite_polaron.report.progress import Progress
+    from perovskite_polaron.workflow.forces import ForceSettings, compute_forces, plan_forces, read_force_settings
+    from perovskite_polaron.workflow.store import Store
+
+    if args.relax not in (None, "none"):
+        raise InputError(f"--relax {args.relax} is not done with --forces qe: relax the crystal with pw.x, or use mlip")
+    if args.born is not None:
+        raise InputError("--born does not go with --forces qe, which computes the charges with ph.x: leave it out")
+    for name in ("ranks", "jobs"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} {value} is not a positive number: give 1 or more")
+    settings = read_force_settings(args.settings) if args.settings else ForceSettings()
+    distance_A = parse_quantity(args.distance, "length")
+    if direction is not None:
+        crystal_direction(crystal, direction)  # a wrong one is refused before hours of work
+    cells, _ = displaced_cells(crystal, distance_A)
+    jobs = plan_forces(crystal, cells, settings)
+    store = Store(args.store)
+    found = {job.digest: store.result(job) for job in jobs.all()}
+    done = {digest: float(record.get("wall_seconds", 0)) for digest, record in found.items() if record is not None}
+    at_once = args.jobs or max(1, len(os.sched_getaffinity(0)) // args.ranks)
+    unique = len(found)
+    print(f"{unique} jobs, {len(done)} done, {at_once} at once; results in {store.root}", file=sys.stderr)
+    forces, field = compute_forces(
+        jobs, store, ranks=args.ranks, jobs_at_once=at_once, report=Progress(jobs.all(), done)
+    )
+    pw, grid = settings.pw, settings.response.kpoints
+    response = neutral_response(
+        crystal, field.epsilon_inf, field.born_e, f"ph.x, k points {grid[0]}×{grid[1]}×{grid[2]}"
+    )
+    provenance = (
+        f"Quantum ESPRESSO, PBE, {pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, k points"
+        f" {pw.kpoints[0]}×{pw.kpoints[1]}×{pw.kpoints[2]}; not relaxed; displacement {args.distance}"
+    )
+    return from_forces(crystal, lambda _: forces, direction, response, distance_A, provenance)
 
 
 def _response(born: Path | None, crystal: Crystal) -> Response | None:
