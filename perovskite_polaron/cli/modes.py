@@ -9,6 +9,7 @@ import numpy as np
 
 from perovskite_polaron.cli.structure import refuse_existing
 from perovskite_polaron.crystal import Crystal, read_crystal
+from perovskite_polaron.cspbbr3 import CRYSTALS
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.modes import Mode, ModeSet, write_modes
 from perovskite_polaron.phonons.dynamics import crystal_direction
@@ -34,6 +35,7 @@ EXAMPLE = (
     "  polaron modes matdyn.modes --crystal crystal.dyn"
 )
 _ROOM_K = 300.0
+_STRUCTURES = (".cif", ".vasp", ".xyz", ".extxyz", ".xsf", ".in")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
     refuse_existing([p for p in (args.out, args.figure) if p is not None], args.overwrite)
     direction = _direction(args.direction)
     if args.forces is None:
+        if args.source in CRYSTALS or Path(args.source).suffix.lower() in _STRUCTURES:
+            raise InputError(f"{args.source} is a structure and holds no modes: add --forces mlip to compute them")
         calculation = from_file(args.source, direction, args.born, args.crystal)
     else:
         calculation = _computed(args, read_crystal(args.source), direction)

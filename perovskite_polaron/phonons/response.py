@@ -116,11 +116,14 @@ def assumed_response(crystal: Crystal) -> Response | None:
         return None
     table = CSPBBR3_CHARGES_E
     framework = find_framework(crystal)
+    # The nearest orthogonal axes: with them the charges of Br along and across add up over the three lines.
+    u, _, vt = np.linalg.svd(framework.axes)
+    axes = u @ vt
     charges = {"Pb": table["Pb"], "Cs": -table["Pb"] - table["Br along"] - 2 * table["Br across"], "Br": 0.0}
     born = np.array([charges[s] * np.eye(3) for s in crystal.species])
     for ligands in framework.ligands:
         for slot, atom in enumerate(ligands):
-            n = framework.axes[slot // 2]
+            n = axes[slot // 2]
             born[atom] = table["Br across"] * np.eye(3) + (table["Br along"] - table["Br across"]) * np.outer(n, n)
     return neutral_response(
         crystal,
