@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from perovskite_polaron.crystal import Absorber, Crystal, irreducible_kpoints
+from perovskite_polaron.crystal import Absorber, Crystal, Symmetry, find_symmetry, irreducible_kpoints
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.programs import program_version
 from perovskite_polaron.espresso.pseudo import HOLES, make_pseudo
@@ -133,7 +133,7 @@ def _structure_jobs(
     crystal = structure.crystal
     species = {label: sets[label] for label in dict.fromkeys(crystal.species)}
     electrons = sum(sets[s].z_valence for s in crystal.species)
-    ground = pw_job("ground", structure.name, crystal, species, pw, electrons)
+    ground = pw_job("ground", structure.name, crystal, species, pw, electrons, symmetry=structure.symmetry)
     result = []
     for absorber in structure.absorbers:
         label = absorber_label(absorber.element)
@@ -141,7 +141,9 @@ def _structure_jobs(
         with_absorber[label] = with_hole
         name = f"{structure.name}-{structure.absorber_label(absorber)}"
         count = electrons + with_hole.z_valence - sets[absorber.element].z_valence - charge
-        hole = pw_job("hole", name, crystal, with_absorber, pw, count, absorber.index, charge)
+        hole = pw_job(
+            "hole", name, crystal, with_absorber, pw, count, absorber.index, charge, symmetry=structure.symmetry
+        )
         cutoff = max(w.cutoff_bohr for w in with_hole.partial_waves if w.l == 1)
         xas = {
             axis: _xas_job(
@@ -169,8 +171,12 @@ def pw_job(
     absorber: int | None = None,
     charge: float = 0.0,
     parent: Job | None = None,
+    symmetry: Symmetry | None = None,
 ) -> Job:
-    """Return one job of pw.x. A ``force`` job computes forces and starts from the density of its parent, a like cell."""
+    """Return one job of pw.x. A ``force`` job computes forces and starts from the density of its parent, a like cell.
+
+    symmetry: that of the crystal, if it is known already; it only serves to count k points.
+    """
     deck = pw_deck(
         crystal,
         {name: f"{name}.UPF" for name in species},
@@ -181,7 +187,10 @@ def pw_job(
         forces=kind == "force",
         from_density=parent is not None,
     )
-    kpoints = _irreducible_kpoints(crystal, settings, absorber)
+    # pw.x is left with so many k points: more pools than that would idle.
+    kpoints = irreducible_kpoints(
+        crystal, symmetry or find_symmetry(crystal), settings.kpoints, settings.kpoint_shift, absorber
+    )
     # Plane waves times bands to the power 3/2, per k point; the constant is that of a 20-atom cell on two cores.
     cost = 4e-7 * crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * kpoints
     return Job(
@@ -194,14 +203,6 @@ def pw_job(
         tuple(species.items()),
         parent=parent,
     )
-
-
-def _irreducible_kpoints(crystal: Crystal, settings: PwSettings, absorber: int | None) -> int:
-    """Return how many k points pw.x is left with: more pools than that would idle."""
-    kinds = list(crystal.species)
-    if absorber is not None:
-        kinds[absorber] = absorber_label(kinds[absorber])
-    return irreducible_kpoints(crystal, settings.kpoints, settings.kpoint_shift, kinds)
 
 
 def _xas_job(
