@@ -11,10 +11,6 @@
 
 #define BLOCK 256
 
-/* (1 − exp(−x))/x from its series below x = 0.25, where 1 − exp(−x) loses digits */
-static const double SERIES_POWERS[12] = {1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
-                                         1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600};
-
 typedef struct {
     const double *temperature, *enthalpy, *first, *ramp;
     const int64_t *guide;
@@ -74,14 +70,12 @@ static int64_t block_absorbed(const draws *from, ptrdiff_t at, ptrdiff_t count, 
 #pragma omp simd reduction(+ : bad)
     for (ptrdiff_t k = 0; k < count; k++) {
         double f = fluence[k], mu = absorption[k], d = thickness[k], c = concentration[k], edge = size[k];
-        double depth = mu * (d * unit);
-        /* (1 − e^−x)/x loses digits for small x: from its series there */
-        double small = POLYNOMIAL(SERIES, -depth), large = 1.0 - fast_exp(-depth);
-        int thin = depth < 0.25;
-        double taken = scale * f * mu * (thin ? small : large) / (c * (thin ? 1.0 : depth));
-        int64_t good = (f > 0.0) & (f < INFINITY) & (mu > 0.0) & (mu < INFINITY) & (d > 0.0) & (d < INFINITY)
-                       & (c > 0.0) & (c < INFINITY) & (edge > 0.0) & (edge < INFINITY);
-        bad += 1 - good;
+        double path = d * unit, taken = scale * f * absorbed_part(mu * path) / (c * path);
+        double least = f < mu ? f : mu, rest = c < edge ? c : edge;
+        least = d < least ? d : least;
+        least = rest < least ? rest : least;
+        /* Infinity and NaN times zero are not zero. */
+        bad += (least > 0.0) & ((f + mu + d + c + edge) * 0.0 == 0.0) ? 0 : 1;
         energy[k] = taken;
         photons[k] = photon_scale * taken * edge * edge * edge;
     }

@@ -87,12 +87,17 @@ def heat(const double[::1] fluence, const double[::1] absorption, const double[:
     return bad
 
 
+cdef void scaled(const double *values, Py_ssize_t count, double factor, double *out) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(count):
+        out[j] = factor * values[j]
+
+
 def cooling(const double[::1] rise, const double[::1] time, double lifetime, double second_lifetime, double fraction,
-            double[:, ::1] out, int threads):
-    """out[k, j] = rise[k] (fraction exp(−t/τ) + (1 − fraction) exp(−t/τ2)) at time[j]."""
+            double[::1] left, double[:, ::1] out, int threads):
+    """out[k, j] = rise[k] left[j], left[j] = fraction exp(−t/τ) + (1 − fraction) exp(−t/τ2) at time[j]."""
     cdef Py_ssize_t n = rise.shape[0], m = time.shape[0], k, j
-    cdef double left
-    for j in prange(m, nogil=True, num_threads=threads, schedule="static"):
-        left = fraction * exp(-time[j] / lifetime) + (1.0 - fraction) * exp(-time[j] / second_lifetime)
-        for k in range(n):
-            out[k, j] = rise[k] * left
+    for j in range(m):
+        left[j] = fraction * exp(-time[j] / lifetime) + (1.0 - fraction) * exp(-time[j] / second_lifetime)
+    for k in prange(n, nogil=True, num_threads=threads, schedule="static"):
+        scaled(&left[0], m, rise[k], &out[k, 0])

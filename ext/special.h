@@ -82,6 +82,15 @@ INLINED double fast_exp(double x)
     return POLYNOMIAL(EXP, r) * power_of_two(half) * power_of_two(rest);
 }
 
+/* 1 − exp(−x) for x >= 0, with all its digits for small x too. */
+INLINED double absorbed_part(double x)
+{
+    double clipped = x < 700.0 ? x : 700.0;
+    double shifted = clipped * -1.4426950408889634074 + ROUNDER, k = shifted - ROUNDER, scale = power_of_two(shifted);
+    double r = (-clipped - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10;
+    return (1.0 - scale) - scale * r * polynomial(EXP_POWERS + 1, 11, r);
+}
+
 /* The angle of the complex number (re, im), in (-π, π]. */
 INLINED double angle(double im, double re)
 {

@@ -172,7 +172,7 @@ def heat(
             raise InputError(f"{name} is {value:g}: it must be positive")
     if not 0 <= heat_fraction <= 1:
         raise InputError(f"heat_fraction is {heat_fraction:g}: it is the part of a photon that heats, from 0 to 1")
-    rise, photons = np.empty(len(draws[0])), np.empty(len(draws[0]))
+    rise, photons = np.empty((2, len(draws[0])))
     # The kernel looks at each draw anyway, so it counts the bad ones: one pass over memory less for each input.
     bad = load("heating").heat(
         *draws, CM_PER_A, _scale(molar_mass_g_mol), heat_fraction, 1 / (formula_volume_A3 * photon_energy_eV),
@@ -200,8 +200,8 @@ def cooling(
         raise InputError("time_ps is negative: cooling begins at the pulse, time zero")
     if not (lifetime_ps > 0 and second_lifetime_ps > 0 and 0 <= fraction <= 1):
         raise InputError("cooling needs positive lifetimes and a fraction between 0 and 1")
-    out = np.empty((len(rise), len(time)))
-    load("heating").cooling(rise, time, lifetime_ps, second_lifetime_ps, fraction, out, check_threads(threads))
+    left, out = np.empty(len(time)), np.empty((len(rise), len(time)))
+    load("heating").cooling(rise, time, lifetime_ps, second_lifetime_ps, fraction, left, out, check_threads(threads))
     return out if np.ndim(rise_K) else out[0]
 
 
