@@ -6,7 +6,7 @@ Nothing here wraps, re-orders or re-standardises atoms: a frozen phonon would no
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,6 @@ class Symmetry:
 
     number            international number
     symbol            Hermann-Mauguin symbol of the standard setting
-    setting           the symbol in the crystal's own axes ("Pbnm"), or the standard one when none of the tabulated
-                      settings has these axes
     rotations         (m, 3, 3) int, and translations (m, 3) float64: x' = R x + t in fractional coordinates
     wyckoff           (n,) site of each atom: multiplicity in the conventional cell and Wyckoff letter ("4c")
     equivalent_atoms  (n,) int: index of the first atom equivalent to each
@@ -111,12 +109,18 @@ class Symmetry:
 
     number: int
     symbol: str
-    setting: str
     rotations: NDArray[np.int64]
     translations: NDArray[np.float64]
     wyckoff: tuple[str, ...]
     equivalent_atoms: NDArray[np.int64]
     symprec_A: float
+    _cell: tuple[Any, ...] = field(repr=False)
+
+    @cached_property
+    def setting(self) -> str:
+        """The symbol in the crystal's own axes ("Pbnm"), or the standard one when no tabulated setting has these axes."""
+        # Found when asked for: it costs more than all the rest, and the points of a sweep are never asked.
+        return _setting(self._cell, self.symprec_A, self.number) or _short_symbol(self.number)
 
 
 def find_symmetry(crystal: Crystal, symprec_A: float = 1e-3) -> Symmetry:
@@ -139,16 +143,15 @@ def find_symmetry(crystal: Crystal, symprec_A: float = 1e-3) -> Symmetry:
         f"{round(counts[orbit] * per_conventional_cell)}{letter}"
         for orbit, letter in zip(orbits, data.wyckoffs, strict=True)
     )
-    kind = _spglib("get_spacegroup_type", data.hall_number)
     return Symmetry(
         int(data.number),
         str(data.international),
-        _setting(cell, symprec_A, data.number) or kind.international_short,
         np.asarray(data.rotations, dtype=np.int64),
         np.asarray(data.translations),
         wyckoff,
         orbits.astype(np.int64),
         symprec_A,
+        cell,
     )
 
 
@@ -257,16 +260,31 @@ def _check_overlap(crystal: Crystal) -> None:
 
 
 def irreducible_kpoints(
-    crystal: Crystal, grid: tuple[int, int, int], shift: tuple[int, int, int], kinds: Sequence[str] | None = None
+    crystal: Crystal,
+    symmetry: Symmetry,
+    grid: tuple[int, int, int],
+    shift: tuple[int, int, int],
+    marked_atom: int | None = None,
 ) -> int:
     """Return how many k points of a Monkhorst-Pack grid are inequivalent, time reversal included.
 
-    kinds: what makes atoms equal, when that is more than the element (such as one atom with a core hole).
-    1 if no symmetry is found, which is safe for choosing a number of pools.
+    marked_atom: index of an atom that differs from the others of its element (the one with a core hole): only the
+    operations of the symmetry that leave it in place then count.
     """
-    names = list(kinds or crystal.species)
-    cell = (crystal.lattice_A, crystal.positions, [sorted(set(names)).index(n) for n in names])
-    found = _spglib("get_ir_reciprocal_mesh", grid, cell, is_shift=shift, symprec=1e-4)
+    rotations = symmetry.rotations
+    if marked_atom is not None:
+        x = crystal.positions[marked_atom]
+        moved = rotations @ x + symmetry.translations - x
+        stays = np.linalg.norm((moved - np.rint(moved)) @ crystal.lattice_A, axis=1) < max(symmetry.symprec_A, 1e-4)
+        rotations = rotations[stays]
+    unique = np.unique(rotations, axis=0).astype(np.intc)
+    return _irreducible_kpoints(unique.tobytes(), tuple(grid), tuple(shift))
+
+
+@lru_cache(maxsize=4096)
+def _irreducible_kpoints(rotations: bytes, grid: tuple[int, int, int], shift: tuple[int, int, int]) -> int:
+    matrices = np.frombuffer(rotations, dtype=np.intc).reshape(-1, 3, 3)
+    found = _spglib("get_stabilized_reciprocal_mesh", grid, matrices, is_shift=shift)
     return 1 if found is None else len(set(found[0].tolist()))
 
 
@@ -287,14 +305,26 @@ def _spglib(function: str, *args: Any, **options: Any) -> Any:
 
 def _setting(cell: tuple[Any, ...], symprec_A: float, number: int) -> str | None:
     """Symbol of the tabulated setting whose axes are, up to length and origin, the axes of the cell."""
-    for hall in range(1, 531):
-        kind = _spglib("get_spacegroup_type", hall)
-        if kind.number != number:
-            continue
+    for hall, symbol in _hall_settings(number):
         data = _spglib("get_symmetry_dataset", cell, symprec=symprec_A, hall_number=hall)
         if data is None:
             continue
         matrix = np.asarray(data.transformation_matrix)
         if np.abs(matrix - np.diag(matrix.diagonal())).max() < 1e-3:
-            return str(kind.international_full if number < 16 else kind.international).split("=")[0].replace(" ", "")
+            return symbol
     return None
+
+
+@cache
+def _hall_settings(number: int) -> tuple[tuple[int, str], ...]:
+    """Hall number and symbol of each tabulated setting of a space group."""
+    kinds = [(hall, _spglib("get_spacegroup_type", hall)) for hall in range(1, 531)]
+    return tuple(
+        (hall, str(k.international_full if number < 16 else k.international).split("=")[0].replace(" ", ""))
+        for hall, k in kinds
+        if k.number == number
+    )
+
+
+def _short_symbol(number: int) -> str:
+    return str(_spglib("get_spacegroup_type", _hall_settings(number)[0][0]).international_short)

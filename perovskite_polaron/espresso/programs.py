@@ -14,7 +14,7 @@ from pathlib import Path
 
 from perovskite_polaron.errors import ComputationError, MissingProgramError
 
-PROGRAMS = ("pw.x", "xspectra.x", "ld1.x")
+PROGRAMS = ("pw.x", "xspectra.x", "ld1.x", "ph.x")
 INSTALL_HINT = (
     "install Quantum ESPRESSO (Debian, Ubuntu: apt install quantum-espresso) or set POLARON_ESPRESSO_BIN to its folder"
 )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.options import option
-from perovskite_polaron.units import RYDBERG_EV
+from perovskite_polaron.units import BOHR_ANGSTROM, RYDBERG_EV
 
 PREFIX = "polaron"
 OUTDIR = "outdir"
@@ -57,12 +57,15 @@ def pw_deck(
     electrons: float,
     absorber: int | None = None,
     charge: float = 0.0,
+    forces: bool = False,
+    from_density: bool = False,
 ) -> str:
     """Return the pw.x input of one self-consistent calculation.
 
     pseudos: species label -> UPF file name, in the order in which ATOMIC_SPECIES is written. absorber: index of the
     atom that carries the label absorber_label(element), so that it is a species of its own even without a hole.
-    electrons: number of valence electrons at this charge, which decides ``occupations = auto``.
+    electrons: number of valence electrons at this charge, which decides ``occupations = auto``. forces: have the forces
+    computed and written. from_density: start from the charge density of a like cell that lies in the output folder.
     Coordinates carry 12 decimals: fewer would shift a small frozen phonon.
     """
     labels = list(crystal.species)
@@ -83,7 +86,7 @@ def pw_deck(
     if occupations == "smearing":
         system |= {"smearing": "gaussian", "degauss": settings.degauss_Ry}
     blocks = [
-        _namelist(
+        namelist(
             "control",
             {
                 "calculation": "scf",
@@ -91,14 +94,16 @@ def pw_deck(
                 "outdir": OUTDIR,
                 "pseudo_dir": "pseudo",
                 "disk_io": "low",
-            },
+            }
+            | ({"tprnfor": True} if forces else {}),
         ),
-        _namelist("system", system | dict(settings.system)),
-        _namelist(
+        namelist("system", system | dict(settings.system)),
+        namelist(
             "electrons",
             {
                 "conv_thr": settings.conv_thr_Ry,
                 "mixing_beta": settings.mixing_beta,
+                **({"startingpot": "file"} if from_density else {}),
                 **settings.electrons,
             },
         ),
@@ -117,7 +122,8 @@ def pw_deck(
     return "\n".join(blocks) + "\n"
 
 
-def _namelist(name: str, values: Mapping[str, Any]) -> str:
+def namelist(name: str, values: Mapping[str, Any]) -> str:
+    """Return a Fortran namelist as text."""
     return "\n".join([f"&{name}", *(f"  {key} = {fortran(value)}" for key, value in values.items()), "/"])
 
 
@@ -195,6 +201,16 @@ def read_pw_result(outdir: str | Path) -> PwResult:
         iterations=iterations,
         scf_error_Ry=error,
     )
+
+
+def read_forces_eV_A(outdir: str | Path) -> NDArray[np.float64]:
+    """Return the forces (n, 3), eV/Å, of a finished pw.x run that was asked for them. Raises ComputationError if absent."""
+    path = _xml(outdir)
+    try:
+        text = _text(ET.parse(path).getroot(), "output/forces")
+        return np.array(text.split(), dtype=np.float64).reshape(-1, 3) * 2 * RYDBERG_EV / BOHR_ANGSTROM
+    except (OSError, ET.ParseError, ValueError, LookupError) as why:
+        raise ComputationError(f"pw.x left no readable forces in {path} ({why}): run this job again") from None
 
 
 def read_levels_eV(outdir: str | Path) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ class Pseudopotential:
     partial_waves: tuple[PartialWave, ...]
     has_gipaw: bool
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the file without its generation date, so the same set made twice is the same set."""
         text = self.path.read_text(encoding="utf-8", errors="replace")

@@ -180,8 +180,8 @@ def heat(
         check_threads(threads),
     )
     if bad:
-        for name, value in given.items():
-            _check_sign(value, name)
+        for name in given:
+            _check_sign(given[name], name)
     return rise, photons
 
 

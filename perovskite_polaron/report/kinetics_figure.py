@@ -23,7 +23,14 @@ def write_kinetics_figure(fit: KineticFit, path: Path) -> Path:
         colour, scale = COLOURS[i % len(COLOURS)], 1 / fit.amplitudes[i].sum()
         error = None if trace.error is None else trace.error * abs(scale)
         top.errorbar(
-            trace.delay_ps, trace.signal * scale, error, fmt="o", ms=3.5, lw=0.8, color=colour, label=trace.label or f"trace {i + 1}"
+            trace.delay_ps,
+            trace.signal * scale,
+            error,
+            fmt="o",
+            ms=3.5,
+            lw=0.8,
+            color=colour,
+            label=trace.label or f"trace {i + 1}",
         )
         top.plot(delay, fit.curve(i, delay) * scale, color=colour)
         bottom.plot(trace.delay_ps, fit.residuals[i], "o", ms=3, color=colour)

@@ -17,13 +17,15 @@ import numpy as np
 
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, PolaronError
-from perovskite_polaron.espresso import pw, xspectra
+from perovskite_polaron.espresso import ph, pw, xspectra
 from perovskite_polaron.espresso.programs import mpi_command, program_version, run_program
 from perovskite_polaron.espresso.savefile import LanczosSave, read_save
 from perovskite_polaron.workflow.jobs import Job, StructureJobs
 from perovskite_polaron.workflow.store import Store
 
 _PATIENCE_SECONDS = 0.5
+_PROGRESS = {"pw.x": pw.progress, "ph.x": ph.progress, "xspectra.x": xspectra.progress}
+_DONE = {"pw.x": "JOB DONE", "ph.x": "JOB DONE", "xspectra.x": "END JOB XSpectra"}
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ def _attempt(
                 )
             record |= {"started": started, "wall_seconds": round(seconds, 1), "ranks": ranks}
         store.complete(job, record)
+        if job.parent is not None:
+            store.drop_density(job)
         report(Event("finished", job, _summary(record), seconds))
         return True
 
@@ -171,30 +175,31 @@ def _run(
     job: Job, store: Store, ranks: int, report: Callable[[Event], None], stop: threading.Event, descriptor: int
 ) -> float:
     folder = store.prepare(job)
-    store.clear(job)
-    progress = xspectra.progress if job.kind == "xas" else pw.progress
-    if job.parent is not None:
-        _copy(store.folder(job.parent) / pw.OUTDIR, folder / pw.OUTDIR)
+    # ph.x goes on from its own checkpoint, which it has only after it began, that is after a whole copy.
+    if not (job.program == "ph.x" and (folder / pw.OUTDIR / "_ph0").is_dir()):
+        store.clear(job)
+        if job.parent is not None:
+            _copy(store.folder(job.parent) / pw.OUTDIR, folder / pw.OUTDIR)
 
     def poll(output: Path) -> None:
         if stop.is_set():
             raise _Stop
-        report(Event("running", job, progress(output.read_text(errors="replace"))))
+        report(Event("running", job, _PROGRESS[job.program](output.read_text(errors="replace"))))
 
     pools = next(n for n in range(min(ranks, job.kpoints), 0, -1) if ranks % n == 0)
-    done = "END JOB XSpectra" if job.kind == "xas" else "JOB DONE"
     try:
         return run_program(
             mpi_command(job.program, ranks, pools),
             folder / store.deck_name(job),
             folder / store.output_name(job),
-            done=done,
+            done=_DONE[job.program],
             keep_open=(descriptor,),
             on_poll=poll,
         )
-    finally:
-        if job.kind == "xas":
-            shutil.rmtree(folder / pw.OUTDIR, ignore_errors=True)
+    except Exception:
+        # A failed program leaves nothing worth going on from; a stopped one (not an Exception) may.
+        store.drop_density(job)
+        raise
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -215,11 +220,10 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
     folder = store.folder(job)
     output = folder / store.output_name(job)
     deck = folder / store.deck_name(job)
-    done = "END JOB XSpectra" if job.kind == "xas" else "JOB DONE"
     if not output.exists() or not deck.exists() or deck.read_text() != job.deck:
         return None
     text = output.read_text(errors="replace")
-    if done not in text:
+    if _DONE[job.program] not in text:
         return None
     record: dict[str, Any] = {
         "kind": job.kind,
@@ -247,8 +251,13 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
             "core_eV": save.core_energy_eV,
             **asdict(summary),
         }
+    elif job.kind == "response":
+        found = ph.read_response(text)
+        record |= {"epsilon_inf": found.epsilon_inf.tolist(), "born_e": found.born_e.tolist()}
     else:
         record |= asdict(pw.read_pw_result(folder / pw.OUTDIR))
+        if job.kind == "force":
+            record |= {"forces_eV_A": pw.read_forces_eV_A(folder / pw.OUTDIR).tolist()}
     return record
 
 
@@ -276,6 +285,8 @@ def check_chain(save: LanczosSave, job: Job, store: Store) -> None:
 def _summary(record: dict[str, Any]) -> str:
     if record["kind"] == "xas":
         return f"relative error {record['worst_error']:.1e}"
+    if record["kind"] == "response":
+        return "epsilon " + " ".join(f"{record['epsilon_inf'][k][k]:.2f}" for k in range(3))
     return f"{record['iterations']} iterations"
 
 

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from perovskite_polaron.crystal import Absorber, Crystal, irreducible_kpoints
+from perovskite_polaron.crystal import Absorber, Crystal, Symmetry, find_symmetry, irreducible_kpoints
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.programs import program_version
 from perovskite_polaron.espresso.pseudo import HOLES, make_pseudo
@@ -22,8 +23,9 @@ _STATES = {"full": ("full", 1.0), "half": ("half", 0.5), "excited-electron": ("f
 class Job:
     """One run of one program.
 
-    kind: ``ground`` (pw.x), ``hole`` (pw.x with the absorber's core hole) or ``xas`` (xspectra.x). digest: SHA-256 over
-    the program and its version, the input, the pseudopotentials and the job it starts from: equal digest, equal result.
+    kind: ``ground`` (pw.x), ``hole`` (pw.x with the absorber's core hole), ``xas`` (xspectra.x), ``force`` (pw.x of a
+    displaced cell) or ``response`` (ph.x in an electric field). digest: SHA-256 over the program and its version, the
+    input, the pseudopotentials and the job it starts from: equal digest, equal result.
     cost: relative size of the work, for the estimate of the time left; 1 is about a second of one job on two cores of 2025.
     """
 
@@ -40,7 +42,7 @@ class Job:
     @property
     def program(self) -> str:
         """Name of the program that runs this job."""
-        return "xspectra.x" if self.kind == "xas" else "pw.x"
+        return {"xas": "xspectra.x", "response": "ph.x"}.get(self.kind, "pw.x")
 
     @property
     def folder(self) -> str:
@@ -87,18 +89,24 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
             )
     hole, charge = _STATES[study.core_hole.kind]
     elements = sorted({s for structure in structures for s in structure.crystal.species})
-    sets = {element: _pseudo(study, element) for element in elements}
-    with_hole = _pseudo(study, study.element, hole)
+    sets = {element: pseudo_for(element, study.pseudopotentials, study.file) for element in elements}
+    with_hole = pseudo_for(study.element, study.pseudopotentials, study.file, hole)
     check_for_xspectra(sets[study.element])
     check_for_xspectra(with_hole)
     _check_hole(sets[study.element], with_hole, HOLES[hole])
     return tuple(_structure_jobs(study, structure, sets, with_hole, charge) for structure in structures)
 
 
-def _pseudo(study: Study, element: str, hole: str = "none") -> Pseudopotential:
+def pseudo_for(
+    element: str, named: Mapping[str, str], file: Callable[[str], str], hole: str = "none"
+) -> Pseudopotential:
+    """Return an element's pseudopotential: the file named for it, or the one made from its recipe.
+
+    named: element, or ``element-hole``, to UPF file. file: turns a name into a path. Raises as read_upf, make_pseudo do.
+    """
     key = element if hole == "none" else f"{element}-hole"
-    if key in study.pseudopotentials:
-        pseudo = read_upf(study.file(study.pseudopotentials[key]))
+    if key in named:
+        pseudo = read_upf(file(named[key]))
         if pseudo.element != element:
             raise InputError(
                 f"[pseudopotentials]: {key} names {pseudo.path}, which is for {pseudo.element}; give one for {element}"
@@ -125,7 +133,7 @@ def _structure_jobs(
     crystal = structure.crystal
     species = {label: sets[label] for label in dict.fromkeys(crystal.species)}
     electrons = sum(sets[s].z_valence for s in crystal.species)
-    ground = _pw_job("ground", structure.name, structure, species, pw, electrons)
+    ground = pw_job("ground", structure.name, crystal, species, pw, electrons, symmetry=structure.symmetry)
     result = []
     for absorber in structure.absorbers:
         label = absorber_label(absorber.element)
@@ -133,7 +141,9 @@ def _structure_jobs(
         with_absorber[label] = with_hole
         name = f"{structure.name}-{structure.absorber_label(absorber)}"
         count = electrons + with_hole.z_valence - sets[absorber.element].z_valence - charge
-        hole = _pw_job("hole", name, structure, with_absorber, pw, count, absorber.index, charge)
+        hole = pw_job(
+            "hole", name, crystal, with_absorber, pw, count, absorber.index, charge, symmetry=structure.symmetry
+        )
         cutoff = max(w.cutoff_bohr for w in with_hole.partial_waves if w.l == 1)
         xas = {
             axis: _xas_job(
@@ -151,44 +161,48 @@ def _structure_jobs(
     return StructureJobs(structure, ground, tuple(result))
 
 
-def _pw_job(
+def pw_job(
     kind: str,
     label: str,
-    structure: StudyStructure,
+    crystal: Crystal,
     species: dict[str, Pseudopotential],
     settings: PwSettings,
     electrons: float,
     absorber: int | None = None,
     charge: float = 0.0,
+    parent: Job | None = None,
+    symmetry: Symmetry | None = None,
 ) -> Job:
+    """Return one job of pw.x. A ``force`` job computes forces and starts from the density of its parent, a like cell.
+
+    symmetry: that of the crystal, if it is known already; it only serves to count k points.
+    """
     deck = pw_deck(
-        structure.crystal,
+        crystal,
         {name: f"{name}.UPF" for name in species},
         settings,
         electrons=electrons,
         absorber=absorber,
         charge=charge,
+        forces=kind == "force",
+        from_density=parent is not None,
     )
-    kpoints = _irreducible_kpoints(structure.crystal, settings, absorber)
+    # pw.x is left with so many k points: more pools than that would idle.
+    kpoints = irreducible_kpoints(
+        crystal, symmetry or find_symmetry(crystal), settings.kpoints, settings.kpoint_shift, absorber
+    )
     # Plane waves times bands to the power 3/2, per k point; the constant is that of a 20-atom cell on two cores.
-    cost = 4e-7 * structure.crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * kpoints
+    cost = 4e-7 * crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * kpoints
     return Job(
         kind,
         label,
         deck,
-        _digest("pw.x", deck, [p.digest for p in species.values()]),
+        digest_of("pw.x", deck, [p.digest for p in species.values()] + ([parent.digest] if parent else [])),
         cost,
         kpoints,
         tuple(species.items()),
+        parent=parent,
     )
-
-
-def _irreducible_kpoints(crystal: Crystal, settings: PwSettings, absorber: int | None) -> int:
-    """Return how many k points pw.x is left with: more pools than that would idle."""
-    kinds = list(crystal.species)
-    if absorber is not None:
-        kinds[absorber] = absorber_label(kinds[absorber])
-    return irreducible_kpoints(crystal, settings.kpoints, settings.kpoint_shift, kinds)
 
 
 def _xas_job(
@@ -196,10 +210,11 @@ def _xas_job(
 ) -> Job:
     deck = xspectra_deck(settings, polarisation=axis, absorber_species=species, cutoff_bohr=cutoff)
     kpoints = settings.kpoints[0] * settings.kpoints[1] * settings.kpoints[2]
-    digest = _digest("xspectra.x", deck, [hole.digest, core.digest])
+    digest = digest_of("xspectra.x", deck, [hole.digest, core.digest])
     return Job("xas", label, deck, digest, hole.cost / hole.kpoints * kpoints * 0.05, kpoints, core=core, parent=hole)
 
 
-def _digest(program: str, deck: str, parts: list[str]) -> str:
+def digest_of(program: str, deck: str, parts: list[str]) -> str:
+    """Return the identity of a job: SHA-256 over the program, its version, its input and the digests it depends on."""
     record = json.dumps([program, program_version(program), deck, parts])
     return hashlib.sha256(record.encode()).hexdigest()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perovskite_polaron.crystal import Absorber, Crystal, absorbers, find_symmetry, read_crystal, supercell
+from perovskite_polaron.crystal import Absorber, Crystal, Symmetry, absorbers, find_symmetry, read_crystal, supercell
 from perovskite_polaron.distortion import Distortion, distort, sign_equivalent
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.modes import Mode, read_modes
@@ -23,10 +23,15 @@ class StudyStructure:
     name: str
     settings: StructureSettings
     crystal: Crystal
-    space_group: str
+    symmetry: Symmetry
     absorbers: tuple[Absorber, ...]
     distortion: Distortion | None = None
     opposite_sign: bool = False
+
+    @property
+    def space_group(self) -> str:
+        """Symbol and number of the space group."""
+        return f"{self.symmetry.symbol} ({self.symmetry.number})"
 
     def absorber_label(self, absorber: Absorber) -> str:
         """Return the name of an absorber within its structure, such as ``Br9-8d``."""
@@ -49,7 +54,7 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
         else:
             symmetry = find_symmetry(crystal)
             sites = absorbers(crystal, study.element, symmetry)
-            result.append(StudyStructure(name, settings, crystal, f"{symmetry.symbol} ({symmetry.number})", sites))
+            result.append(StudyStructure(name, settings, crystal, symmetry, sites))
     return tuple(result)
 
 
@@ -77,7 +82,7 @@ def _sweep(study: Study, name: str, settings: StructureSettings, crystal: Crysta
                 full_name,
                 settings,
                 point.crystal,
-                f"{point.symmetry.symbol} ({point.symmetry.number})",
+                point.symmetry,
                 absorbers(point.crystal, study.element, point.symmetry),
                 point,
                 opposite,

@@ -1,0 +1,133 @@
+"""Forces of displaced cells and the response to an electric field, computed with Quantum ESPRESSO as resumable jobs."""
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perovskite_polaron.crystal import Crystal
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.espresso.ph import FieldResponse, PhSettings, ph_deck
+from perovskite_polaron.espresso.pw import PwSettings
+from perovskite_polaron.files import read_text
+from perovskite_polaron.options import fill, option
+from perovskite_polaron.workflow.execute import Event, run_jobs
+from perovskite_polaron.workflow.jobs import Job, digest_of, pseudo_for, pw_job
+from perovskite_polaron.workflow.store import Store
+
+
+@dataclass(frozen=True)
+class ResponseSettings(PhSettings):
+    """Settings of the electric-field response; its k grid is denser than the density's, for the charges need it."""
+
+    kpoints: tuple[int, int, int] = option((2, 2, 2), low=1, high=99)
+    kpoint_shift: tuple[int, int, int] = option((1, 1, 1), low=0, high=1)
+
+
+@dataclass(frozen=True)
+class ForceSettings:
+    """How forces and charges are computed: the tables ``[pw]``, ``[response]`` and ``[pseudopotentials]`` of a TOML file.
+
+    pw differs from a study's in one default: conv_thr_Ry = 1e-10, for the differences of forces are small.
+    """
+
+    pw: PwSettings = field(default_factory=lambda: PwSettings(conv_thr_Ry=1e-10))
+    response: ResponseSettings = field(default_factory=ResponseSettings)
+    pseudopotentials: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = Path()
+
+    def file(self, name: str) -> str:
+        """Return a file named in the settings as a path: relative names are relative to the settings file."""
+        candidate = self.folder / name
+        return str(candidate) if candidate.exists() else name
+
+
+def read_force_settings(path: str | Path) -> ForceSettings:
+    """Read the settings from a TOML file. Raises InputError with every problem at once."""
+    try:
+        table = tomllib.loads(read_text(path, "settings file (TOML)"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}; mend that line") from None
+    problems = [
+        f"{name!r} is not one of the tables pw, response, pseudopotentials"
+        for name in table
+        if name not in ("pw", "response", "pseudopotentials") or not isinstance(table[name], dict)
+    ]
+    default = ForceSettings(folder=Path(path).parent)
+    pw = fill(PwSettings, {"conv_thr_Ry": default.pw.conv_thr_Ry} | table.get("pw", {}), "[pw]", problems)
+    response = fill(ResponseSettings, table.get("response", {}), "[response]", problems)
+    if problems or pw is None or response is None:
+        raise InputError(f"{path}: " + " | ".join(problems))
+    return dataclasses.replace(default, pw=pw, response=response, pseudopotentials=table.get("pseudopotentials", {}))
+
+
+@dataclass(frozen=True)
+class ForceJobs:
+    """The jobs of one crystal's lattice dynamics. ``rest`` and ``dense`` are the cell at rest, on either k grid."""
+
+    rest: Job
+    displaced: tuple[Job, ...]
+    dense: Job
+    response: Job
+
+    def all(self) -> list[Job]:
+        """Every job, each after the one it starts from."""
+        return [self.rest, *self.displaced, self.dense, self.response]
+
+
+def plan_forces(crystal: Crystal, displaced: Sequence[Crystal], settings: ForceSettings) -> ForceJobs:
+    """Return the jobs that give the forces of the displaced cells, and ε∞ and the Born charges of the cell at rest.
+
+    Raises InputError for an element without a pseudopotential, or a metal (an odd number of electrons).
+    """
+    species = {
+        element: pseudo_for(element, settings.pseudopotentials, settings.file)
+        for element in dict.fromkeys(crystal.species)
+    }
+    electrons = sum(species[s].z_valence for s in crystal.species)
+    if settings.pw.occupations == "auto" and round(electrons) % 2:
+        raise InputError(f"{crystal.name or 'this crystal'} has an odd number of electrons ({electrons:g}): charges need an insulator")
+    rest = pw_job("force", "rest", crystal, species, settings.pw, electrons)
+    moved = tuple(
+        pw_job("force", f"displaced-{k + 1:02d}", cell, species, settings.pw, electrons, parent=rest)
+        for k, cell in enumerate(displaced)
+    )
+    grid = dataclasses.replace(
+        settings.pw, kpoints=settings.response.kpoints, kpoint_shift=settings.response.kpoint_shift
+    )
+    dense = pw_job("ground", "rest-dense", crystal, species, grid, electrons)
+    deck = ph_deck(settings.response)
+    # Three field directions of about ten iterations, each like one of the band calculation with its own potential.
+    response = Job(
+        "response",
+        "electric-field",
+        deck,
+        digest_of("ph.x", deck, [dense.digest]),
+        15 * dense.cost,
+        dense.kpoints,
+        parent=dense,
+    )
+    return ForceJobs(rest, moved, dense, response)
+
+
+def compute_forces(
+    jobs: ForceJobs, store: Store, *, ranks: int, jobs_at_once: int, report: Callable[[Event], None]
+) -> tuple[list[NDArray[np.float64]], FieldResponse]:
+    """Run what has no result yet; return the forces (n, 3), eV/Å, of each displaced cell, and the field response.
+
+    Resumable and safe beside other runners, as run_jobs is, whose errors it raises.
+    """
+    run_jobs(jobs.all(), store, ranks=ranks, jobs_at_once=jobs_at_once, report=report)
+    forces = [np.array(_record(store, job)["forces_eV_A"]) for job in jobs.displaced]
+    record = _record(store, jobs.response)
+    return forces, FieldResponse(np.array(record["epsilon_inf"]), np.array(record["born_e"]))
+
+
+def _record(store: Store, job: Job) -> dict[str, list[list[float]]]:
+    record = store.result(job)
+    assert record is not None
+    return record

@@ -1,0 +1,142 @@
+"""Forces and the electric-field response from the real pw.x and ph.x, on the smallest ionic crystal: CsBr."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from perovskite_polaron.crystal import Crystal
+from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.espresso.ph import read_response
+from perovskite_polaron.espresso.pw import PwSettings
+from perovskite_polaron.workflow.execute import Event
+from perovskite_polaron.workflow.forces import (
+    ForceSettings,
+    ResponseSettings,
+    compute_forces,
+    plan_forces,
+    read_force_settings,
+)
+from perovskite_polaron.workflow.store import Store
+
+CSBR = Crystal(4.286 * np.eye(3), ("Cs", "Br"), [[0, 0, 0], [0.5, 0.5, 0.5]], "CsBr")
+SMALL = ForceSettings(
+    pw=PwSettings(ecutwfc_Ry=35, ecutrho_Ry=280, kpoints=(2, 2, 2), conv_thr_Ry=1e-10),
+    response=ResponseSettings(kpoints=(2, 2, 2)),
+)
+STEP_A = 0.01
+# The runner of one computation in a process of its own, so that it can be killed.
+RUNNER = """
+import sys
+from pathlib import Path
+import test_forces as t
+t.compute_forces(t.plan_forces(t.CSBR, [t.moved()], t.SMALL), t.Store(Path(sys.argv[1])), ranks=1, jobs_at_once=1,
+                 report=lambda event: None)
+"""
+
+
+def moved(atom: int = 1, axis: int = 2, step_A: float = STEP_A) -> Crystal:
+    positions = CSBR.positions.copy()
+    positions[atom, axis] += step_A / CSBR.lattice_A[0, 0]
+    return CSBR.with_positions(positions)
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    store = Store(tmp_path_factory.mktemp("forces"))
+    jobs = plan_forces(CSBR, [moved(1), moved(0)], SMALL)
+    forces, response = compute_forces(jobs, store, ranks=1, jobs_at_once=1, report=lambda event: None)
+    return jobs, store, forces, response
+
+
+@pytest.mark.espresso
+def test_forces_obey_newton_and_reciprocity(computed) -> None:  # type: ignore[no-untyped-def]
+    _, _, (of_br, of_cs), _ = computed
+    spring = -of_br[1, 2] / STEP_A
+    assert 0.5 < spring < 2, "eV/Å²; a stable crystal pulls its atom back"
+    for forces in (of_br, of_cs):
+        np.testing.assert_allclose(forces.sum(axis=0), 0, atol=1e-6)
+        np.testing.assert_allclose(forces[:, :2], 0, atol=1e-6)
+    # Not exact: the grid of the density is finite, and an atom that moves sees it (23 % apart at 120 Ry, 0.4 % at 280).
+    np.testing.assert_allclose(of_br[0, 2], of_cs[1, 2], rtol=1e-2)
+
+
+@pytest.mark.espresso
+def test_the_response_of_a_cubic_site_is_isotropic_and_charges_oppose(computed) -> None:  # type: ignore[no-untyped-def]
+    _, _, _, response = computed
+    one = np.eye(3)
+    np.testing.assert_allclose(response.epsilon_inf, response.epsilon_inf[0, 0] * one, atol=1e-5)
+    np.testing.assert_allclose(response.born_e, response.born_e[:, :1, :1] * one, atol=1e-5)
+    assert 2 < response.epsilon_inf[0, 0] < 4
+    assert response.born_e[0, 0, 0] > 0.5 > -0.5 > response.born_e[1, 0, 0]
+
+
+@pytest.mark.espresso
+def test_what_is_done_is_not_done_again(computed) -> None:  # type: ignore[no-untyped-def]
+    jobs, store, forces, response = computed
+    seen: list[Event] = []
+    again, same = compute_forces(jobs, store, ranks=1, jobs_at_once=1, report=seen.append)
+    assert not [event for event in seen if event.what == "started"]
+    np.testing.assert_array_equal(again, forces)
+    np.testing.assert_array_equal(same.born_e, response.born_e)
+    assert not list(store.jobs_root.glob("*/outdir")), "densities that nothing needs are removed"
+
+
+@pytest.mark.espresso
+def test_a_killed_response_goes_on_from_its_checkpoint(computed, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    _, _, _, response = computed
+    here = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", RUNNER, str(tmp_path)]
+    first = subprocess.Popen(command, env=here)
+    output = None
+    limit = time.monotonic() + 300
+    while time.monotonic() < limit and first.poll() is None:
+        output = next(tmp_path.glob("jobs/response-*/ph.out"), None)
+        if output is not None and "iter #   2" in output.read_text():
+            break
+        time.sleep(0.01)
+    assert first.poll() is None, "the run ended before it could be killed"
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    deadline = time.monotonic() + 30
+    store = Store(tmp_path)
+    jobs = plan_forces(CSBR, [moved()], SMALL)
+    while time.monotonic() < deadline:
+        with store.lock(jobs.response) as free:
+            if free is not None:
+                break
+        time.sleep(0.05)
+    assert subprocess.run(command, env=here, check=False).returncode == 0
+    assert output is not None
+    text = output.read_text()
+    assert "iter #   1 " not in text, "it began anew instead of going on"
+    record = json.loads(output.with_name("result.json").read_text())
+    np.testing.assert_allclose(record["born_e"], response.born_e, atol=1e-4)
+    np.testing.assert_allclose(record["epsilon_inf"], response.epsilon_inf, atol=1e-4)
+
+
+def test_an_output_without_charges_is_refused() -> None:
+    with pytest.raises(ComputationError, match="no dielectric tensor"):
+        read_response("JOB DONE.")
+    with pytest.raises(ComputationError, match="did not converge"):
+        read_response("     No convergence has been achieved\n")
+
+
+def test_settings_report_every_problem_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("[pw]\necutwfc = 30\n[response]\nkpoints = [2, 2]\n[pwx]\na = 1\n")
+    with pytest.raises(InputError) as caught:
+        read_force_settings(path)
+    for word in ("ecutwfc_Ry", "kpoints", "pwx"):
+        assert word in str(caught.value)
+    path.write_text("[pw]\necutwfc_Ry = 30\n")
+    settings = read_force_settings(path)
+    assert settings.pw == replace(PwSettings(), ecutwfc_Ry=30.0, conv_thr_Ry=1e-10)
+    assert settings.response == ResponseSettings()
