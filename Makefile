@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
+BENCH := .venv-bench
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 SOURCES := pyproject.toml setup.py $(wildcard ext/*)
@@ -12,7 +13,7 @@ help:
 	@echo "make demo   install into $(VENV) and evaluate the bundled CsPbBr3 calculation (seconds, no Quantum ESPRESSO)"
 	@echo "make demo-qe  install into $(VENV) and run the main job, small and real, with Quantum ESPRESSO (minutes)"
 	@echo "make test   install into $(VENV) and run the tests, with a real Quantum ESPRESSO run"
-	@echo "make bench  measure the compiled core against other programs"
+	@echo "make bench  measure the compiled core against other programs, in $(BENCH); write benchmarks/README.md"
 	@echo "make lint   ruff, mypy and cython-lint"
 
 $(STAMP): $(SOURCES)
@@ -45,9 +46,12 @@ demo-qe: $(STAMP) espresso
 test: $(STAMP) espresso
 	$(BIN)/python -m pytest
 
-bench: $(STAMP)
-	$(BIN)/pip install --quiet --editable '.[test,bench]'
-	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+# The other programs hold numpy, setuptools and more at older versions: they live in an environment of their own.
+bench:
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --editable '.[test,bench]'
+	OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=1 $(BENCH)/bin/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-json=build/benchmarks.json
+	$(BENCH)/bin/python benchmarks/table.py build/benchmarks.json benchmarks
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
