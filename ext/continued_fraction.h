@@ -9,8 +9,7 @@
 #define NODE_LANES 8
 #define STEPS 8
 
-typedef double pack __attribute__((vector_size(64)));
-#define PACKS (LANES / 8)
+#define PACKS (LANES / LANE_COUNT)
 
 /* One level of the recursion on all lanes, in place: p becomes (z - a) q - b^2 p. */
 INLINED void level(pack *pr, pack *pi, const pack *qr, const pack *qi, const pack *zr, const pack *zi, double a, double b)
@@ -41,7 +40,7 @@ MULTIVERSIONED static void chain_fraction(const double *a, const double *b, long
             level(q, q + PACKS, p, p + PACKS, z, z + PACKS, a[j - 1], b[j - 1]);
         }
         for (int i = 0; i < PACKS; i++) {
-            for (int l = 0; l < 8; l++) size[l] = 1 / (fabs(q[i][l]) + fabs(q[PACKS + i][l]));
+            for (int l = 0; l < LANE_COUNT; l++) size[l] = 1 / (fabs(q[i][l]) + fabs(q[PACKS + i][l]));
             p[i] *= size; p[PACKS + i] *= size; q[i] *= size; q[PACKS + i] *= size;
         }
     }

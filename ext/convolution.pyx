@@ -31,7 +31,8 @@ cdef extern from "broadening.h" nogil:
     double lorentzian_sum_slanted(double energy, const double *hwhm, const double *x, const double *y,
                                   Py_ssize_t first, Py_ssize_t last) noexcept
     void fill_node(const tree *t, int level, Py_ssize_t i) noexcept
-    double tree_sum(const tree *t, int level, Py_ssize_t i, double energy, double hwhm) noexcept
+    enum: LANE_COUNT
+    void tree_block(const tree *t, const double *energy, const double *hwhm, double *total) noexcept
     double gaussian_sum(double energy, double sigma, double longest, const double *x, const double *y,
                         Py_ssize_t segments) noexcept
     double voigt_excess(double v, double hwhm, double sigma) noexcept
@@ -65,29 +66,46 @@ def lorentzian(const double[::1] x, const double[:, ::1] y, const double[::1] ou
         out[row, j] = total / M_PI
 
 
+cdef void fast_block(const tree *t, const double *out_x, const double *hwhm, Py_ssize_t count, bint continued,
+                     double *out) noexcept nogil:
+    """The next count <= LANE_COUNT outputs; the last one fills lanes that are left over."""
+    cdef double[LANE_COUNT] energy
+    cdef double[LANE_COUNT] width
+    cdef double[LANE_COUNT] total
+    cdef Py_ssize_t k, l, last = t.segments
+    for l in range(LANE_COUNT):
+        k = min(l, count - 1)
+        energy[l] = out_x[k]
+        width[l] = 0.0 if t.hwhm else hwhm[k]
+    tree_block(t, energy, width, total)
+    for l in range(count):
+        if continued:
+            total[l] += lorentzian_tails(energy[l], t.hwhm[0] if t.hwhm else width[l],
+                                         t.hwhm[last] if t.hwhm else width[l], t.x[0], t.x[last], t.y[0], t.y[last])
+        out[l] = total[l] / M_PI
+
+
 def lorentzian_fast(const double[::1] x, const double[::1] y, const double[::1] out_x, const double[::1] hwhm,
                     bint at_source, bint continued, int levels, double[::1] nodes, double[::1] out, int threads):
-    """The same for one spectrum through a tree of 2^levels leaves; nodes: NODE_DOUBLES per node."""
-    cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], j, i, left, right
+    """The same for one spectrum through a tree of 2^levels leaves; nodes: NODE_DOUBLES per node.
+
+    Outputs are taken LANE_COUNT at a time, so they should come in increasing order.
+    """
+    cdef Py_ssize_t m = out_x.shape[0], b, i
     cdef int level
-    cdef double total
     cdef tree t
     t.x = &x[0]
     t.y = &y[0]
     t.hwhm = &hwhm[0] if at_source else NULL
     t.nodes = &nodes[0]
-    t.segments = n - 1
+    t.segments = x.shape[0] - 1
     t.levels = levels
     for level in range(levels, -1, -1):
         for i in prange(<Py_ssize_t>1 << level, nogil=True, num_threads=threads, schedule="static"):
             fill_node(&t, level, i)
-    for j in prange(m, nogil=True, num_threads=threads, schedule="static"):
-        left = 0 if at_source else j
-        right = n - 1 if at_source else j
-        total = tree_sum(&t, 0, 0, out_x[j], 0.0 if at_source else hwhm[j])
-        if continued:
-            total = total + lorentzian_tails(out_x[j], hwhm[left], hwhm[right], x[0], x[n - 1], y[0], y[n - 1])
-        out[j] = total / M_PI
+    for b in prange((m + LANE_COUNT - 1) // LANE_COUNT, nogil=True, num_threads=threads, schedule="static"):
+        i = b * LANE_COUNT
+        fast_block(&t, &out_x[i], &hwhm[0 if at_source else i], min(<Py_ssize_t>LANE_COUNT, m - i), continued, &out[i])
 
 
 def gaussian(const double[::1] x, const double[:, ::1] y, const double[::1] out_x, const double[::1] sigma,

@@ -18,6 +18,10 @@
 #endif
 #define INLINED static inline __attribute__((always_inline))
 
+/* Eight numbers that are worked on together. */
+#define LANE_COUNT 8
+typedef double pack __attribute__((vector_size(8 * LANE_COUNT)));
+
 /* ATAN: largest relative error 1.3e-18 */
 static const double ATAN_POWERS[12] = {
     0.9999999999999999987, -0.3333333333333312082, 0.1999999999994080586, -0.1428571427924190144,

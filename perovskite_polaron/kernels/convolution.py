@@ -51,8 +51,14 @@ def broaden_lorentzian(
     if fast:
         levels = max(0, int(np.ceil(np.log2((len(x) - 1) / LEAF))))
         nodes = np.empty(kernel.NODE_DOUBLES * (2 ** (levels + 1) - 1))
+        # Neighbouring outputs share their way through the tree.
+        order = None if np.all(out_x[1:] >= out_x[:-1]) else np.argsort(out_x, kind="stable")
+        if order is not None:
+            out_x, widths = out_x[order], widths if at_source else widths[order]
         for row, result in zip(rows, out, strict=True):
             kernel.lorentzian_fast(x, row, out_x, widths, at_source, ends == "constant", levels, nodes, result, threads)
+        if order is not None:
+            out[:, order] = out.copy()
     else:
         kernel.lorentzian(x, rows, out_x, widths, at_source, ends == "constant", out, threads)
     return out.reshape(*y.shape[:-1], len(out_x))
