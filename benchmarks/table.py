@@ -13,6 +13,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
+from math import log
 from pathlib import Path
 
 PACKAGES = ("numpy", "scipy", "ase", "phonopy", "Euphonic", "xraylarch", "TRXASprefitpack", "pyglotaran")
@@ -37,9 +38,7 @@ def xspectra() -> str:
 
 
 def seconds(value: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= size:
-            break
+    unit, size = next(((u, f) for u, f in (("s", 1.0), ("ms", 1e-3)) if value >= f), ("µs", 1e-6))
     return f"{value / size:.3g} {unit}"
 
 
@@ -86,8 +85,6 @@ def thread_table(kernels: dict[str, tuple[str, dict[int, tuple[float, float]]]])
     lines = ["| kernel | largest size | one thread | two threads | times faster | growth | two threads pay from |",
              "|---|---|---|---|---|---|---|"]
     for name, (unit, sizes) in kernels.items():
-        from math import log
-
         (n0, (before, _)), (n, (one, two)) = list(sizes.items())[-2:]
         enough = [(size, t1) for size, (t1, t2) in sizes.items() if t1 / t2 >= ENOUGH]
         start = f"{enough[0][0]} {unit} ({seconds(enough[0][1])})" if enough else f"**not reached** ({ENOUGH:g})"

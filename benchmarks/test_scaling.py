@@ -106,7 +106,7 @@ KERNELS = {
     "Lorentzian, source width": ("points", source_width, (125, 500, 2000, 8000)),
     "Lorentzian, fast": ("points", fast, (500, 4000, 32_000, 256_000)),
     "Gaussian": ("points", gaussian, (125, 1000, 8000)),
-    "Voigt": ("points", voigt, (125, 500, 2000)),
+    "Voigt": ("points", voigt, (125, 500)),
     "exponential ⊗ Gaussian, gradients": ("delays", pulse, (1000, 10_000, 100_000)),
     "continued fraction": ("energies", continued_fraction, (100, 1000, 10_000, 100_000)),
     "continued fraction, occupied cut": ("energies", occupied_cut, (100, 1000, 10_000, 100_000)),

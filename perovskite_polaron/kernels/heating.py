@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import constants
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import check_threads, floats, load
+from perovskite_polaron.kernels._core import check_threads, floats, load, real
 
 Array = NDArray[np.float64]
 EV_PER_J_MOL = 1 / (constants.N_A * constants.e)
@@ -235,7 +235,7 @@ def _scale(molar_mass_g_mol: float) -> float:
 def _broadcast(values: Mapping[str, ArrayLike]) -> list[Array]:
     """One-dimensional contiguous arrays of one length; their numbers are not looked at."""
     try:
-        arrays = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in values.values()))
+        arrays = np.broadcast_arrays(*(real(value, name) for name, value in values.items()))
     except ValueError:
         shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in values.items())
         raise InputError(f"these do not broadcast together: {shapes}; pass numbers or arrays of one length") from None
