@@ -72,17 +72,17 @@ cdef void fast_block(const tree *t, const double *out_x, const double *hwhm, Py_
     cdef double[LANE_COUNT] energy
     cdef double[LANE_COUNT] width
     cdef double[LANE_COUNT] total
-    cdef Py_ssize_t k, l, last = t.segments
-    for l in range(LANE_COUNT):
-        k = min(l, count - 1)
-        energy[l] = out_x[k]
-        width[l] = 0.0 if t.hwhm else hwhm[k]
+    cdef Py_ssize_t k, lane, last = t.segments
+    for lane in range(LANE_COUNT):
+        k = min(lane, count - 1)
+        energy[lane] = out_x[k]
+        width[lane] = 0.0 if t.hwhm else hwhm[k]
     tree_block(t, energy, width, total)
-    for l in range(count):
+    for lane in range(count):
         if continued:
-            total[l] += lorentzian_tails(energy[l], t.hwhm[0] if t.hwhm else width[l],
-                                         t.hwhm[last] if t.hwhm else width[l], t.x[0], t.x[last], t.y[0], t.y[last])
-        out[l] = total[l] / M_PI
+            total[lane] += lorentzian_tails(energy[lane], t.hwhm[0] if t.hwhm else width[lane],
+                                         t.hwhm[last] if t.hwhm else width[lane], t.x[0], t.x[last], t.y[0], t.y[last])
+        out[lane] = total[lane] / M_PI
 
 
 def lorentzian_fast(const double[::1] x, const double[::1] y, const double[::1] out_x, const double[::1] hwhm,
