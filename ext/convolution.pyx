@@ -80,8 +80,12 @@ cdef void fast_block(const tree *t, const double *out_x, const double *hwhm, Py_
     tree_block(t, energy, width, total)
     for lane in range(count):
         if continued:
-            total[lane] += lorentzian_tails(energy[lane], t.hwhm[0] if t.hwhm else width[lane],
-                                         t.hwhm[last] if t.hwhm else width[lane], t.x[0], t.x[last], t.y[0], t.y[last])
+            if t.hwhm:
+                total[lane] += lorentzian_tails(energy[lane], t.hwhm[0], t.hwhm[last], t.x[0], t.x[last], t.y[0],
+                                                t.y[last])
+            else:
+                total[lane] += lorentzian_tails(energy[lane], width[lane], width[lane], t.x[0], t.x[last], t.y[0],
+                                                t.y[last])
         out[lane] = total[lane] / M_PI
 
 
