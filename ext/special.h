@@ -74,7 +74,7 @@ INLINED double from_bits(int64_t bits) { double x; memcpy(&x, &bits, 8); return 
 
 /* 2^k for a whole number k in [-1022, 1023], held in the low bits of k + 1.5 * 2^52. */
 #define ROUNDER 6755399441055744.0
-INLINED double power_of_two(double shifted) { return from_bits((bits_of(shifted) + 1023) << 52); }
+INLINED double power_of_two(double shifted) { return from_bits((int64_t)((uint64_t)(bits_of(shifted) + 1023) << 52)); }
 
 /* exp(x); below -708 it flushes to zero in two steps instead of overflowing the exponent. */
 INLINED double fast_exp(double x)
