@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 SOURCES := pyproject.toml setup.py $(wildcard ext/*)
 
-.PHONY: help demo demo-qe test bench lint clean espresso
+.PHONY: help demo demo-qe test bench sanitize lint clean espresso
 
 help:
 	@echo "make demo   install into $(VENV) and evaluate the bundled CsPbBr3 calculation (seconds, no Quantum ESPRESSO)"
 	@echo "make demo-qe  install into $(VENV) and run the main job, small and real, with Quantum ESPRESSO (minutes)"
 	@echo "make test   install into $(VENV) and run the tests, with a real Quantum ESPRESSO run"
 	@echo "make bench  measure the compiled core against other programs, in $(BENCH); write benchmarks/README.md"
+	@echo "make sanitize  run the tests of the compiled core with bounds checks and sanitizers"
 	@echo "make lint   ruff, mypy and cython-lint"
 
 $(STAMP): $(SOURCES)
@@ -52,6 +53,14 @@ bench:
 	$(BENCH)/bin/pip install --quiet --editable '.[test,bench]'
 	OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=1 $(BENCH)/bin/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-json=build/benchmarks.json
 	$(BENCH)/bin/python benchmarks/table.py build/benchmarks.json benchmarks
+
+# The compiled core with bounds checks and sanitizers, apart from the installed one.
+SANITIZED := build/sanitized
+SANITIZERS := -fsanitize=address,undefined -fno-omit-frame-pointer -g
+sanitize: $(STAMP)
+	CFLAGS="$(SANITIZERS)" LDFLAGS="$(SANITIZERS)" POLARON_CHECKED=1 $(BIN)/python setup.py --quiet build --build-lib $(SANITIZED) --build-temp $(SANITIZED)-objects
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	UBSAN_OPTIONS=halt_on_error=1 PYTHONPATH=$(SANITIZED) $(BIN)/pytest $(wildcard tests/test_*kernel*.py) tests/test_lanczos.py tests/test_bonds.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
