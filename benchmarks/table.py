@@ -1,4 +1,4 @@
-"""Writes benchmarks/README.md and benchmarks/scaling.svg from pytest-benchmark's JSON.
+"""Writes benchmarks/README.md and benchmarks/scaling.png from pytest-benchmark's JSON.
 
 ``python benchmarks/table.py run.json benchmarks``, after ``pytest benchmarks --benchmark-json=run.json …``: `make bench`
 does both. A benchmark says in ``extra_info`` which ``side`` it is, how far its result lies from the other's
@@ -96,23 +96,31 @@ def thread_table(kernels: dict[str, tuple[str, dict[int, tuple[float, float]]]])
 def figure(kernels: dict[str, tuple[str, dict[int, tuple[float, float]]]], path: Path) -> None:
     import matplotlib
 
-    matplotlib.use("svg")
+    matplotlib.use("agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
-    columns = 4
-    fig, axes = plt.subplots(-(-len(kernels) // columns), columns, figsize=(12, 2.6 * -(-len(kernels) // columns)),
+    columns = 5
+    fig, axes = plt.subplots(-(-len(kernels) // columns), columns, figsize=(14, 2.7 * -(-len(kernels) // columns)),
                              layout="constrained", squeeze=False)
     for axis, (name, (unit, sizes)) in zip(axes.flat, kernels.items(), strict=False):
         n = list(sizes)
         axis.loglog(n, [1e3 * t for t, _ in sizes.values()], "o-", label="one thread", color="C0")
         axis.loglog(n, [1e3 * t for _, t in sizes.values()], "s--", label="two threads", color="C1")
-        axis.set(title=name, xlabel=unit, ylabel="median / ms")
+        if name.endswith("fast"):
+            scale = 1e3 * sizes[n[-1]][0] / (n[-1] * log(n[-1]))
+            axis.loglog(n, [scale * k * log(k) for k in n], ":", color="black", label="n log n")
+            axis.legend(handles=axis.lines[-1:], frameon=False, fontsize=8)
+        axis.set(title=name, xlabel=unit, ylabel="median / ms", xticks=n)
+        axis.set_xticklabels([f"{k // 1000}k" if k >= 1000 else str(k) for k in n])
         axis.title.set_fontsize(9)
         axis.grid(alpha=0.3)
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_minor_formatter(NullFormatter())
     for axis in axes.flat[len(kernels):]:
         axis.axis("off")
     fig.legend(*axes.flat[0].get_legend_handles_labels(), loc="lower right", frameon=False)
-    fig.savefig(path, metadata={"Date": None})
+    fig.savefig(path, dpi=90)
 
 
 def page(run: dict) -> str:
@@ -128,7 +136,7 @@ def page(run: dict) -> str:
         "## Size and threads", "",
         "Growth is the exponent between the two largest sizes. Two threads pay from the size where they are at least "
         f"{ENOUGH:g} times faster.", "",
-        *thread_table(kernels), "", "![Cost against size of each kernel](scaling.svg)", "",
+        *thread_table(kernels), "", "![Cost against size of each kernel](scaling.png)", "",
         NOTES.read_text(encoding="utf-8")])
 
 
@@ -136,5 +144,5 @@ if __name__ == "__main__":
     from perovskite_polaron.files import write_atomically
 
     measured, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
-    figure(scaling(measured["benchmarks"]), folder / "scaling.svg")
+    figure(scaling(measured["benchmarks"]), folder / "scaling.png")
     write_atomically(folder / "README.md", page(measured))
