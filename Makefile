@@ -51,6 +51,7 @@ test: $(STAMP) espresso
 bench:
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/pip install --quiet --editable '.[test,bench]'
+	mkdir -p build
 	OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=1 $(BENCH)/bin/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-json=build/benchmarks.json
 	$(BENCH)/bin/python benchmarks/table.py build/benchmarks.json benchmarks
 
