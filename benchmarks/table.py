@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from math import log
@@ -32,7 +33,9 @@ def installed(package: str) -> str:
 def xspectra() -> str:
     if shutil.which("xspectra.x") is None:
         return "xspectra.x not installed"
-    said = subprocess.run(["xspectra.x"], input="", capture_output=True, text=True, check=False).stdout
+    # Without input it says its version, then fails and leaves a file behind.
+    with tempfile.TemporaryDirectory() as folder:
+        said = subprocess.run(["xspectra.x"], input="", capture_output=True, text=True, check=False, cwd=folder).stdout
     found = re.search(r"XSpectra v\.?([\w.]+)", said, re.IGNORECASE)
     return f"xspectra.x {found[1]}" if found else "xspectra.x of unknown version"
 
