@@ -4,7 +4,6 @@ Nothing here wraps, re-orders or re-standardises atoms: a frozen phonon would no
 """
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
