@@ -82,7 +82,8 @@ def displaced_cells(
         phonon = Phonopy(unit, np.diag(repeats), primitive_matrix=np.eye(3), symprec=SYMPREC_A, log_level=0)
     phonon.generate_displacements(distance=distance_A)
     large = phonon.supercell
-    supercell = Crystal(large.cell, tuple(large.symbols), large.scaled_positions, crystal.name)
+    lattice_A, positions = (np.array(x, dtype=np.float64) for x in (large.cell, large.scaled_positions))
+    supercell = Crystal(lattice_A, tuple(large.symbols), positions, crystal.name)
     atoms = np.array([large.u2u_map[k] for k in large.s2u_map], dtype=np.int64)
     cells = np.rint(large.scaled_positions * repeats - crystal.positions[atoms]).astype(np.int64)
     # The order is phonopy's, and the forces must come back in it.
