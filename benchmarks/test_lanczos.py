@@ -45,13 +45,14 @@ def test_replot(benchmark, file, side):
         return
     if shutil.which("xspectra.x") is None:
         pytest.skip("xspectra.x is not installed")
+    benchmark.extra_info["required"] = 1000
     plotted = benchmark.pedantic(theirs, rounds=3)
     deviation = np.maximum(np.abs(ours(save) - plotted) - 0.51e-8, 0).max() / plotted.max()
     benchmark.extra_info["deviation"] = float(deviation)
     assert deviation < 2e-6
 
 
-@pytest.mark.parametrize("side", ["polaron", "polaron two threads", "NumPy twin"])
+@pytest.mark.parametrize("side", ["polaron", "polaron, two threads", "NumPy twin"])
 @pytest.mark.benchmark(group="Lanczos, each further width, 1000 energies")
 def test_further_width(benchmark, file, side):
     save = read_save(file)
@@ -67,6 +68,7 @@ def test_further_width(benchmark, file, side):
         return kernel.cut_resolvent(chains, rays, 0.3, x, width, threads=threads)
 
     if side == "NumPy twin":
+        benchmark.extra_info["required"] = 20
         expected = benchmark.pedantic(plain, rounds=5)
         benchmark.extra_info["deviation"] = float(np.abs(compiled(1) / expected - 1).max())
         return

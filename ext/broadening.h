@@ -74,6 +74,7 @@ INLINED double *tree_node(const tree *t, int level, ptrdiff_t i) { return t->nod
 INLINED ptrdiff_t tree_bound(const tree *t, int level, ptrdiff_t i) { return (i * t->segments) >> level; }
 
 /* Nodes and weights of Gauss–Legendre rules on [-1, 1], the positive half of each symmetric rule. */
+static const double GAUSS_4[4] = {0.3399810435848562648, 0.6521451548625461426, 0.8611363115940525752, 0.3478548451374538574};
 static const double GAUSS_8[8] = {0.1834346424956498049, 0.3626837833783619830, 0.5255324099163289858, 0.3137066458778872873,
                                   0.7966664774136267396, 0.2223810344533744705, 0.9602898564975362317, 0.1012285362903762592};
 static const double GAUSS_18[18] = {
@@ -83,25 +84,48 @@ static const double GAUSS_18[18] = {
     0.8926024664975557392, 0.0764257302548890565, 0.9558239495713977552, 0.0497145488949697965,
     0.9915651684209309467, 0.0216160135264833103};
 
-/* Adds the moments of one segment about the node's centre. Short segments need fewer quadrature points. */
-static void add_moments(const tree *t, ptrdiff_t k, double *node)
+/* The moments of the segments of a leaf about its centre, eight segments at a time. Segments that are short against the
+ * radius need fewer quadrature points. */
+MULTIVERSIONED
+static void leaf_moments(const tree *t, ptrdiff_t first, ptrdiff_t last, double *node)
 {
-    double h = t->x[k + 1] - t->x[k], gamma0 = t->hwhm ? t->hwhm[k] : 0.0, gamma1 = t->hwhm ? t->hwhm[k + 1] : 0.0;
-    int few = h * h + (gamma1 - gamma0) * (gamma1 - gamma0) <= node[2] * node[2] / 64;
-    const double *rule = few ? GAUSS_8 : GAUSS_18;
-    double *re = node + 4, *im = re + TERMS;
-    for (int q = 0; q < (few ? 8 : 18); q++) {
-        double at = 0.5 * (1.0 + (q & 1 ? rule[q - 1] : -rule[q])), weight = 0.5 * h * rule[q | 1];
-        double d_re = t->x[k] + at * h - node[0], d_im = -gamma0 - at * (gamma1 - gamma0) - node[1];
-        double p_re = weight * (t->y[k] + at * (t->y[k + 1] - t->y[k])), p_im = 0.0;
-        for (int p = 0; p < TERMS; p++) {
-            re[p] += p_re;
-            im[p] += p_im;
-            double next = p_re * d_re - p_im * d_im;
-            p_im = p_re * d_im + p_im * d_re;
-            p_re = next;
+    pack re[TERMS] = {{0}}, im[TERMS] = {{0}};
+    for (ptrdiff_t start = first; start < last; start += LANE_COUNT) {
+        pack x, h, y, rise, gamma, growth;
+        double longest2 = 0.0;
+        for (int l = 0; l < LANE_COUNT; l++) { /* lanes beyond the end have no length, so no weight */
+            int used = start + l < last;
+            ptrdiff_t k = used ? start + l : last - 1;
+            x[l] = t->x[k];
+            h[l] = used ? t->x[k + 1] - t->x[k] : 0.0;
+            y[l] = t->y[k];
+            rise[l] = t->y[k + 1] - t->y[k];
+            gamma[l] = t->hwhm ? t->hwhm[k] : 0.0;
+            growth[l] = t->hwhm ? t->hwhm[k + 1] - t->hwhm[k] : 0.0;
+            double length2 = h[l] * h[l] + growth[l] * growth[l];
+            longest2 = length2 > longest2 ? length2 : longest2;
+        }
+        double part2 = longest2 / (node[2] * node[2]);
+        int points = part2 < 1.0 / 256 ? 4 : part2 < 1.0 / 64 ? 8 : 18;
+        const double *rule = points == 4 ? GAUSS_4 : points == 8 ? GAUSS_8 : GAUSS_18;
+        for (int q = 0; q < points; q++) {
+            double at = 0.5 * (1.0 + (q & 1 ? rule[q - 1] : -rule[q]));
+            pack d_re = x + at * h - node[0], d_im = -gamma - at * growth - node[1];
+            pack p_re = 0.5 * rule[q | 1] * h * (y + at * rise), p_im = {0};
+            for (int p = 0; p < TERMS; p++) {
+                re[p] += p_re;
+                im[p] += p_im;
+                pack next = p_re * d_re - p_im * d_im;
+                p_im = p_re * d_im + p_im * d_re;
+                p_re = next;
+            }
         }
     }
+    for (int p = 0; p < TERMS; p++)
+        for (int l = 0; l < LANE_COUNT; l++) {
+            node[4 + p] += re[p][l];
+            node[4 + TERMS + p] += im[p][l];
+        }
 }
 
 /* Adds the moments of a child to those of its parent, moving them by the difference d of the centres (Horner's scheme
@@ -144,60 +168,82 @@ static void fill_node(const tree *t, int level, ptrdiff_t i)
     }
     node[2] = radius;
     if (level == t->levels)
-        for (ptrdiff_t k = first; k < last; k++) add_moments(t, k, node);
+        leaf_moments(t, first, last, node);
     else {
         move_moments(tree_node(t, level + 1, 2 * i), node);
         move_moments(tree_node(t, level + 1, 2 * i + 1), node);
     }
 }
 
-/* π times what the segments below a node contribute at energy + i hwhm: their moments if far enough, else each half. */
-static double tree_sum(const tree *t, int level, ptrdiff_t i, double energy, double hwhm)
+/* π times the spectrum at LANE_COUNT neighbouring outputs: a node stands for its segments where it is far enough from
+ * all of them, else each half is looked at, and the segments of a near leaf are added one by one. */
+MULTIVERSIONED
+static void tree_block(const tree *t, const double *energy, const double *hwhm, double *total)
 {
-    const double *node = tree_node(t, level, i);
-    double d_re = energy - node[0], d_im = hwhm - node[1], distance2 = d_re * d_re + d_im * d_im;
-    double ratio2 = node[2] * node[2] / distance2;
-    if (ratio2 > 0.25) {
-        if (level < t->levels)
-            return tree_sum(t, level + 1, 2 * i, energy, hwhm) + tree_sum(t, level + 1, 2 * i + 1, energy, hwhm);
-        ptrdiff_t first = tree_bound(t, level, i), last = tree_bound(t, level, i + 1);
-        return t->hwhm ? lorentzian_sum_slanted(energy, t->hwhm, t->x, t->y, first, last)
-                       : lorentzian_sum_level(energy, hwhm, t->x, t->y, first, last);
+    struct { ptrdiff_t i; int level; } todo[64] = {{0, 0}};
+    pack e, g, sum = {0};
+    memcpy(&e, energy, sizeof e);
+    memcpy(&g, hwhm, sizeof g);
+    for (int left = 1; left > 0;) {
+        left--;
+        int level = todo[left].level;
+        ptrdiff_t i = todo[left].i;
+        const double *node = tree_node(t, level, i);
+        pack d_re = e - node[0], d_im = g - node[1], distance2 = d_re * d_re + d_im * d_im;
+        double nearest2 = distance2[0];
+        for (int l = 1; l < LANE_COUNT; l++) nearest2 = distance2[l] < nearest2 ? distance2[l] : nearest2;
+        double ratio2 = node[2] * node[2] / nearest2;
+        if (!(ratio2 <= 0.25)) {
+            if (level < t->levels) {
+                todo[left].level = todo[left + 1].level = level + 1;
+                todo[left].i = 2 * i + 1;
+                todo[left + 1].i = 2 * i;
+                left += 2;
+                continue;
+            }
+            double near[LANE_COUNT] = {0};
+            for (ptrdiff_t k = tree_bound(t, level, i); k < tree_bound(t, level, i + 1); k++) {
+                double x0 = t->x[k], x1 = t->x[k + 1], y0 = t->y[k], y1 = t->y[k + 1];
+                if (t->hwhm) {
+                    double gamma0 = t->hwhm[k], gamma1 = t->hwhm[k + 1];
+#pragma omp simd
+                    for (int l = 0; l < LANE_COUNT; l++)
+                        near[l] += lorentzian_segment(x0 - energy[l], x1 - energy[l], x1 - x0, gamma0, gamma1, y0, y1, 1);
+                } else
+#pragma omp simd
+                    for (int l = 0; l < LANE_COUNT; l++)
+                        near[l] += lorentzian_segment(x0 - energy[l], x1 - energy[l], x1 - x0, hwhm[l], hwhm[l], y0, y1, 0);
+            }
+            for (int l = 0; l < LANE_COUNT; l++) sum[l] += near[l];
+            continue;
+        }
+        /* (1/2)^32, (1/4)^16, (1/8)^12 ... : the same truncation error with fewer terms further away */
+        int terms = ratio2 > 0.0625 ? 32 : ratio2 > 0.015625 ? 16 : ratio2 > 0.00390625 ? 12 : 8;
+        const double *re = node + 4, *im = re + TERMS;
+        pack i_re = d_re / distance2, i_im = -d_im / distance2;
+        /* two chains, of even and of odd powers, because each step waits for the one before */
+        pack s_re = i_re * i_re - i_im * i_im, s_im = 2 * i_re * i_im;
+        pack even_re = {0}, even_im = {0}, odd_re = {0}, odd_im = {0};
+        for (int p = terms - 2; p >= 0; p -= 2) {
+            pack even = even_re * s_re - even_im * s_im + re[p], odd = odd_re * s_re - odd_im * s_im + re[p + 1];
+            even_im = even_re * s_im + even_im * s_re + im[p];
+            odd_im = odd_re * s_im + odd_im * s_re + im[p + 1];
+            even_re = even;
+            odd_re = odd;
+        }
+        pack sum_re = even_re + odd_re * i_re - odd_im * i_im, sum_im = even_im + odd_re * i_im + odd_im * i_re;
+        sum -= sum_re * i_im + sum_im * i_re;
     }
-    /* (1/2)^32, (1/4)^16, (1/8)^12 ... : the same truncation error with fewer terms further away */
-    int terms = ratio2 > 0.0625 ? 32 : ratio2 > 0.015625 ? 16 : ratio2 > 0.00390625 ? 12 : 8;
-    const double *re = node + 4, *im = re + TERMS;
-    double i_re = d_re / distance2, i_im = -d_im / distance2;
-    /* two chains, of even and of odd powers, because each step waits for the one before */
-    double s_re = i_re * i_re - i_im * i_im, s_im = 2 * i_re * i_im;
-    double even_re = 0, even_im = 0, odd_re = 0, odd_im = 0;
-    for (int p = terms - 2; p >= 0; p -= 2) {
-        double even = even_re * s_re - even_im * s_im + re[p], odd = odd_re * s_re - odd_im * s_im + re[p + 1];
-        even_im = even_re * s_im + even_im * s_re + im[p];
-        odd_im = odd_re * s_im + odd_im * s_re + im[p + 1];
-        even_re = even;
-        odd_re = odd;
-    }
-    double sum_re = even_re + odd_re * i_re - odd_im * i_im, sum_im = even_im + odd_re * i_im + odd_im * i_re;
-    return -(sum_re * i_im + sum_im * i_re);
+    memcpy(total, &sum, sizeof sum);
 }
 
 /* ---- Gaussian and Voigt --------------------------------------------------------------------------------------- */
 
 #define CUT 10.0 /* sigmas beyond which a Gaussian (1e-23 of its area) is left out */
 
-/* One segment's integral with a normalised Gaussian: by quadrature when short (differences of erf would cancel). */
+/* One long segment's integral with a normalised Gaussian, by differences of error functions. */
 static double gaussian_segment(double w0, double w1, double h, double sigma, double y0, double y1)
 {
-    double slope = (y1 - y0) / h;
-    if (h <= sigma) {
-        double sum = 0.0;
-        for (int q = 0; q < 8; q++) {
-            double u = 0.5 * h * (1.0 + (q & 1 ? GAUSS_8[q - 1] : -GAUSS_8[q])), v = (w0 + u) / sigma;
-            sum += GAUSS_8[q | 1] * exp(-0.5 * v * v) * (y0 + slope * u);
-        }
-        return 0.5 * h * sum * 0.39894228040143267794 / sigma;
-    }
     double a = w0 / sigma, b = w1 / sigma, area, root_half = 0.70710678118654752440;
     if (a > 0)
         area = 0.5 * (erfc(a * root_half) - erfc(b * root_half));
@@ -206,19 +252,59 @@ static double gaussian_segment(double w0, double w1, double h, double sigma, dou
     else
         area = 0.5 * (erf(b * root_half) - erf(a * root_half));
     return y0 * area
-           + slope * (sigma * 0.39894228040143267794 * (exp(-0.5 * a * a) - exp(-0.5 * b * b)) - w0 * area);
+           + (y1 - y0) / h * (sigma * 0.39894228040143267794 * (exp(-0.5 * a * a) - exp(-0.5 * b * b)) - w0 * area);
 }
 
-static double gaussian_sum(double energy, double sigma, const double *x, const double *y, ptrdiff_t segments)
+/* The segments low <= k < high that are not longer than sigma, by quadrature, because differences of error functions
+ * would cancel. Returns how many are longer. */
+INLINED ptrdiff_t gaussian_points(double energy, double sigma, const double *x, const double *y, ptrdiff_t low,
+                                  ptrdiff_t high, int points, const double *rule, double *total)
 {
-    ptrdiff_t low = 0, high = segments;
+    double per_sigma = 1.0 / sigma, sum = 0.0;
+    ptrdiff_t longer = 0;
+#pragma omp simd reduction(+ : sum, longer)
+    for (ptrdiff_t k = low; k < high; k++) {
+        double h = x[k + 1] - x[k], w = x[k] - energy, rise = y[k + 1] - y[k], part = 0.0;
+#pragma GCC unroll 4
+        for (int q = 0; q < points; q += 2) {
+            double left = 0.5 - 0.5 * rule[q], right = 0.5 + 0.5 * rule[q];
+            double a = (w + h * left) * per_sigma, b = (w + h * right) * per_sigma;
+            part += rule[q + 1] * (fast_exp(-0.5 * a * a) * (y[k] + rise * left)
+                                   + fast_exp(-0.5 * b * b) * (y[k] + rise * right));
+        }
+        sum += h <= sigma ? h * part : 0.0;
+        longer += h > sigma;
+    }
+    *total = 0.5 * sum * 0.39894228040143267794 * per_sigma;
+    return longer;
+}
+
+/* Where no segment is longer than sigma/8, four points are exact to rounding. */
+MULTIVERSIONED
+static ptrdiff_t gaussian_short(double energy, double sigma, int fine, const double *x, const double *y, ptrdiff_t low,
+                                ptrdiff_t high, double *total)
+{
+    return fine ? gaussian_points(energy, sigma, x, y, low, high, 4, GAUSS_4, total)
+                : gaussian_points(energy, sigma, x, y, low, high, 8, GAUSS_8, total);
+}
+
+static double gaussian_sum(double energy, double sigma, double longest, const double *x, const double *y,
+                           ptrdiff_t segments)
+{
+    ptrdiff_t low = 0, high = segments, end = segments;
     while (low < high) { /* the first segment that ends inside the cut */
         ptrdiff_t middle = (low + high) / 2;
         if (x[middle + 1] < energy - CUT * sigma) low = middle + 1; else high = middle;
     }
-    double sum = 0.0;
-    for (ptrdiff_t k = low; k < segments && x[k] < energy + CUT * sigma; k++)
-        sum += gaussian_segment(x[k] - energy, x[k + 1] - energy, x[k + 1] - x[k], sigma, y[k], y[k + 1]);
+    for (high = low; high < end;) { /* the first that begins beyond it */
+        ptrdiff_t middle = (high + end) / 2;
+        if (x[middle] < energy + CUT * sigma) high = middle + 1; else end = middle;
+    }
+    double sum;
+    ptrdiff_t longer = gaussian_short(energy, sigma, longest <= 0.125 * sigma, x, y, low, high, &sum);
+    for (ptrdiff_t k = low; longer > 0 && k < high; k++)
+        if (x[k + 1] - x[k] > sigma)
+            sum += gaussian_segment(x[k] - energy, x[k + 1] - energy, x[k + 1] - x[k], sigma, y[k], y[k + 1]);
     return sum;
 }
 

@@ -21,6 +21,7 @@ cdef extern from "broadening.h" nogil:
         Py_ssize_t segments
         int levels
     int NODE_SIZE
+    const double *GAUSS_4
     const double *GAUSS_8
     double angle(double im, double re) noexcept
     double lorentzian_segment(double w0, double w1, double h, double gamma0, double gamma1, double y0, double y1,
@@ -30,8 +31,10 @@ cdef extern from "broadening.h" nogil:
     double lorentzian_sum_slanted(double energy, const double *hwhm, const double *x, const double *y,
                                   Py_ssize_t first, Py_ssize_t last) noexcept
     void fill_node(const tree *t, int level, Py_ssize_t i) noexcept
-    double tree_sum(const tree *t, int level, Py_ssize_t i, double energy, double hwhm) noexcept
-    double gaussian_sum(double energy, double sigma, const double *x, const double *y, Py_ssize_t segments) noexcept
+    enum: LANE_COUNT
+    void tree_block(const tree *t, const double *energy, const double *hwhm, double *total) noexcept
+    double gaussian_sum(double energy, double sigma, double longest, const double *x, const double *y,
+                        Py_ssize_t segments) noexcept
     double voigt_excess(double v, double hwhm, double sigma) noexcept
 
 NODE_DOUBLES = NODE_SIZE
@@ -63,40 +66,63 @@ def lorentzian(const double[::1] x, const double[:, ::1] y, const double[::1] ou
         out[row, j] = total / M_PI
 
 
+cdef void fast_block(const tree *t, const double *out_x, const double *hwhm, Py_ssize_t count, bint continued,
+                     double *out) noexcept nogil:
+    """The next count <= LANE_COUNT outputs; the last one fills lanes that are left over."""
+    cdef double[LANE_COUNT] energy
+    cdef double[LANE_COUNT] width
+    cdef double[LANE_COUNT] total
+    cdef Py_ssize_t k, lane, last = t.segments
+    for lane in range(LANE_COUNT):
+        k = min(lane, count - 1)
+        energy[lane] = out_x[k]
+        width[lane] = 0.0 if t.hwhm else hwhm[k]
+    tree_block(t, energy, width, total)
+    for lane in range(count):
+        if continued:
+            if t.hwhm:
+                total[lane] += lorentzian_tails(energy[lane], t.hwhm[0], t.hwhm[last], t.x[0], t.x[last], t.y[0],
+                                                t.y[last])
+            else:
+                total[lane] += lorentzian_tails(energy[lane], width[lane], width[lane], t.x[0], t.x[last], t.y[0],
+                                                t.y[last])
+        out[lane] = total[lane] / M_PI
+
+
 def lorentzian_fast(const double[::1] x, const double[::1] y, const double[::1] out_x, const double[::1] hwhm,
                     bint at_source, bint continued, int levels, double[::1] nodes, double[::1] out, int threads):
-    """The same for one spectrum through a tree of 2^levels leaves; nodes: NODE_DOUBLES per node."""
-    cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], j, i, left, right
+    """The same for one spectrum through a tree of 2^levels leaves; nodes: NODE_DOUBLES per node.
+
+    Outputs are taken LANE_COUNT at a time, so they should come in increasing order.
+    """
+    cdef Py_ssize_t m = out_x.shape[0], b, i
     cdef int level
-    cdef double total
     cdef tree t
     t.x = &x[0]
     t.y = &y[0]
     t.hwhm = &hwhm[0] if at_source else NULL
     t.nodes = &nodes[0]
-    t.segments = n - 1
+    t.segments = x.shape[0] - 1
     t.levels = levels
     for level in range(levels, -1, -1):
         for i in prange(<Py_ssize_t>1 << level, nogil=True, num_threads=threads, schedule="static"):
             fill_node(&t, level, i)
-    for j in prange(m, nogil=True, num_threads=threads, schedule="static"):
-        left = 0 if at_source else j
-        right = n - 1 if at_source else j
-        total = tree_sum(&t, 0, 0, out_x[j], 0.0 if at_source else hwhm[j])
-        if continued:
-            total = total + lorentzian_tails(out_x[j], hwhm[left], hwhm[right], x[0], x[n - 1], y[0], y[n - 1])
-        out[j] = total / M_PI
+    for b in prange((m + LANE_COUNT - 1) // LANE_COUNT, nogil=True, num_threads=threads, schedule="static"):
+        i = b * LANE_COUNT
+        fast_block(&t, &out_x[i], &hwhm[0 if at_source else i], min(<Py_ssize_t>LANE_COUNT, m - i), continued, &out[i])
 
 
 def gaussian(const double[::1] x, const double[:, ::1] y, const double[::1] out_x, const double[::1] sigma,
              bint continued, double[:, ::1] out, int threads):
     """out[r, j] = the spectrum r broadened by a Gaussian of sigma[j] at out_x[j]."""
     cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], task, row, j
-    cdef double total, scale
+    cdef double total, scale, longest = 0.0
+    for j in range(n - 1):
+        longest = max(longest, x[j + 1] - x[j])
     for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static"):
         row = task // m
         j = task % m
-        total = gaussian_sum(out_x[j], sigma[j], &x[0], &y[row, 0], n - 1)
+        total = gaussian_sum(out_x[j], sigma[j], longest, &x[0], &y[row, 0], n - 1)
         if continued:
             scale = sqrt(0.5) / sigma[j]
             total = total + 0.5 * (y[row, 0] * erfc((out_x[j] - x[0]) * scale)
@@ -114,11 +140,13 @@ cdef double voigt_piece(double a, double b, double value, double slope, double h
                         bint near) noexcept nogil:
     """Integral on [a, b] of the profile (near) or its excess over the Lorentzian (far), times value + slope (v − a)."""
     cdef double total = 0.0, half = 0.5 * (b - a), u, profile
+    cdef bint fine = b - a <= 0.125 * sigma
+    cdef const double *rule = GAUSS_4 if fine else GAUSS_8
     cdef int q
-    for q in range(8):
-        u = half * (1.0 + (GAUSS_8[q - 1] if q % 2 else -GAUSS_8[q]))
+    for q in range(4 if fine else 8):
+        u = half * (1.0 + (rule[q - 1] if q % 2 else -rule[q]))
         profile = voigt_value(a + u, hwhm, sigma) if near else voigt_excess(a + u, hwhm, sigma)
-        total += GAUSS_8[q | 1] * profile * (value + slope * u)
+        total += rule[q | 1] * profile * (value + slope * u)
     return half * total
 
 

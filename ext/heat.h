@@ -11,10 +11,6 @@
 
 #define BLOCK 256
 
-/* (1 − exp(−x))/x from its series below x = 0.25, where 1 − exp(−x) loses digits */
-static const double SERIES_POWERS[12] = {1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
-                                         1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600};
-
 typedef struct {
     const double *temperature, *enthalpy, *first, *ramp;
     const int64_t *guide;
@@ -23,20 +19,23 @@ typedef struct {
     int walk;
 } table;
 
+/* rise = T(start_enthalpy + factor × energy) − start. An energy that is no number takes the first segment. */
 MULTIVERSIONED
-static void block_temperatures(const table *t, const double *enthalpy, ptrdiff_t count, double *temperature)
+static void block_rise(const table *t, const double *energy, ptrdiff_t count, double factor, double start,
+                       double start_enthalpy, double *rise)
 {
     int64_t segment[BLOCK];
-    double per_step = 1.0 / t->step;
-    int64_t last_guide = t->guides - 1, last = t->segments - 1;
+    double enthalpy[BLOCK], per_step = 1.0 / t->step;
+    int64_t last = t->segments - 1;
     const int64_t *guide = t->guide;
     const double *starts = t->enthalpy, *first = t->first, *ramp = t->ramp, *kelvin = t->temperature;
-    double end = (double)last_guide;
+    double end = (double)(t->guides - 1);
 #pragma omp simd
     for (ptrdiff_t k = 0; k < count; k++) {
+        enthalpy[k] = start_enthalpy + factor * energy[k];
         double place = enthalpy[k] * per_step;
-        place = place > end ? end : place;
-        segment[k] = guide[(int32_t)place];
+        place = place > 0.0 ? place : 0.0;
+        segment[k] = guide[(int32_t)(place > end ? end : place)];
     }
     for (int walked = 0; walked < t->walk; walked++)
 #pragma omp simd
@@ -48,24 +47,39 @@ static void block_temperatures(const table *t, const double *enthalpy, ptrdiff_t
     for (ptrdiff_t k = 0; k < count; k++) {
         int64_t s = segment[k];
         double excess = enthalpy[k] - starts[s], c = first[s];
-        temperature[k] = kelvin[s] + 2.0 * excess / (c + sqrt(c * c + 2.0 * ramp[s] * excess));
+        rise[k] = kelvin[s] + 2.0 * excess / (c + sqrt(c * c + 2.0 * ramp[s] * excess)) - start;
     }
 }
 
-/* Energy absorbed per formula unit (same unit as scale × fluence × absorption / concentration), averaged over the jet:
- * scale F (1 − exp(−µd)) / (d c), and its limit for a thin jet. */
+/* The draws of one block. Lengths are thickness × unit in the inverse unit of absorption. */
+typedef struct {
+    const double *fluence, *absorption, *thickness, *concentration, *size;
+    double unit;
+} draws;
+
+/* Energy absorbed per formula unit, averaged over the jet: scale F (1 − exp(−µd)) / (d c), and photons per cube,
+ * photon_scale × energy × size³. Returns how many draws are not positive finite numbers; their results mean nothing. */
 MULTIVERSIONED
-static void block_absorbed(const double *fluence, const double *absorption, const double *thickness,
-                           const double *concentration, double scale, ptrdiff_t count, double *energy)
+static int64_t block_absorbed(const draws *from, ptrdiff_t at, ptrdiff_t count, double scale, double photon_scale,
+                              double *energy, double *photons)
 {
-#pragma omp simd
+    const double *fluence = from->fluence + at, *absorption = from->absorption + at, *size = from->size + at;
+    const double *thickness = from->thickness + at, *concentration = from->concentration + at;
+    double unit = from->unit;
+    int64_t bad = 0;
+#pragma omp simd reduction(+ : bad)
     for (ptrdiff_t k = 0; k < count; k++) {
-        double depth = absorption[k] * thickness[k];
-        /* (1 − e^−x)/x keeps its digits through −expm1: below 0.35 from the series */
-        double small = POLYNOMIAL(SERIES, -depth);
-        double large = (1.0 - fast_exp(-depth)) / depth;
-        energy[k] = scale * fluence[k] * absorption[k] * (depth < 0.25 ? small : large) / concentration[k];
+        double f = fluence[k], mu = absorption[k], d = thickness[k], c = concentration[k], edge = size[k];
+        double path = d * unit, taken = scale * f * absorbed_part(mu * path) / (c * path);
+        double least = f < mu ? f : mu, rest = c < edge ? c : edge;
+        least = d < least ? d : least;
+        least = rest < least ? rest : least;
+        /* Infinity and NaN times zero are not zero. */
+        bad += (least > 0.0) & ((f + mu + d + c + edge) * 0.0 == 0.0) ? 0 : 1;
+        energy[k] = taken;
+        photons[k] = photon_scale * taken * edge * edge * edge;
     }
+    return bad;
 }
 
 #endif

@@ -16,9 +16,17 @@ cdef extern from "heat.h" nogil:
         double step
         int walk
     enum: BLOCK
-    void block_temperatures(const table *t, const double *enthalpy, Py_ssize_t count, double *temperature) noexcept
-    void block_absorbed(const double *fluence, const double *absorption, const double *thickness,
-                        const double *concentration, double scale, Py_ssize_t count, double *energy) noexcept
+    ctypedef struct draws:
+        const double *fluence
+        const double *absorption
+        const double *thickness
+        const double *concentration
+        const double *size
+        double unit
+    void block_rise(const table *t, const double *energy, Py_ssize_t count, double factor, double start,
+                    double start_enthalpy, double *rise) noexcept
+    int64_t block_absorbed(const draws *of, Py_ssize_t at, Py_ssize_t count, double scale, double photon_scale,
+                           double *energy, double *photons) noexcept
 
 
 cdef table bind(const double[:, ::1] knots, const int64_t[::1] guide, double step, int walk) noexcept:
@@ -35,20 +43,6 @@ cdef table bind(const double[:, ::1] knots, const int64_t[::1] guide, double ste
     return t
 
 
-cdef void shift(const double *values, Py_ssize_t count, double by, double factor, double *out) noexcept nogil:
-    cdef Py_ssize_t k
-    for k in range(count):
-        out[k] = by + factor * values[k]
-
-
-cdef void rise_block(const table *t, const double *energy, Py_ssize_t count, double factor, double start,
-                     double start_enthalpy, double *rise) noexcept nogil:
-    cdef double[BLOCK] enthalpy
-    shift(energy, count, start_enthalpy, factor, enthalpy)
-    block_temperatures(t, enthalpy, count, rise)
-    shift(rise, count, -start, 1.0, rise)
-
-
 def temperature_rise(const double[::1] energy, const double[:, ::1] knots, const int64_t[::1] guide, double step,
                      int walk, double start, double start_enthalpy, double[::1] rise, int threads):
     """rise[k] = temperature at enthalpy start_enthalpy + energy[k], minus start."""
@@ -56,45 +50,54 @@ def temperature_rise(const double[::1] energy, const double[:, ::1] knots, const
     cdef table t = bind(knots, guide, step, walk)
     for b in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
         k = b * BLOCK
-        rise_block(&t, &energy[k], min(BLOCK, n - k), 1.0, start, start_enthalpy, &rise[k])
+        block_rise(&t, &energy[k], min(BLOCK, n - k), 1.0, start, start_enthalpy, &rise[k])
 
 
-cdef void photon_block(const double *energy, const double *size, Py_ssize_t count, double scale,
-                       double *photons) noexcept nogil:
-    cdef Py_ssize_t k
-    for k in range(count):
-        photons[k] = scale * energy[k] * size[k] * size[k] * size[k]
-
-
-cdef void heat_block(const table *t, const double *fluence, const double *absorption, const double *thickness,
-                     const double *concentration, const double *size, Py_ssize_t count, double scale,
-                     double heat_fraction, double photon_scale, double start, double start_enthalpy, double *rise,
-                     double *photons) noexcept nogil:
+cdef int64_t heat_block(const table *t, const draws *of, Py_ssize_t at, Py_ssize_t count, double scale,
+                        double heat_fraction, double photon_scale, double start, double start_enthalpy, double *rise,
+                        double *photons) noexcept nogil:
     cdef double[BLOCK] energy
-    block_absorbed(fluence, absorption, thickness, concentration, scale, count, energy)
-    photon_block(energy, size, count, photon_scale, photons)
-    rise_block(t, energy, count, heat_fraction, start, start_enthalpy, rise)
+    cdef int64_t bad = block_absorbed(of, at, count, scale, photon_scale, energy, photons)
+    block_rise(t, energy, count, heat_fraction, start, start_enthalpy, rise)
+    return bad
 
 
 def heat(const double[::1] fluence, const double[::1] absorption, const double[::1] thickness,
-         const double[::1] concentration, const double[::1] size, double scale, double heat_fraction,
+         const double[::1] concentration, const double[::1] size, double unit, double scale, double heat_fraction,
          double photon_scale, const double[:, ::1] knots, const int64_t[::1] guide, double step, int walk,
          double start, double start_enthalpy, double[::1] rise, double[::1] photons, int threads):
-    """rise[k] and photons[k] of draw k: absorbed energy, photons per nanocrystal and enthalpy inversion in one pass."""
+    """rise[k] and photons[k] of draw k: absorbed energy, photons per nanocrystal and enthalpy inversion in one pass.
+
+    Returns how many draws have an input that is not a positive finite number.
+    """
     cdef Py_ssize_t n = fluence.shape[0], blocks = (n + BLOCK - 1) // BLOCK, b, k
+    cdef int64_t bad = 0
     cdef table t = bind(knots, guide, step, walk)
+    cdef draws of
+    of.fluence = &fluence[0]
+    of.absorption = &absorption[0]
+    of.thickness = &thickness[0]
+    of.concentration = &concentration[0]
+    of.size = &size[0]
+    of.unit = unit
     for b in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
         k = b * BLOCK
-        heat_block(&t, &fluence[k], &absorption[k], &thickness[k], &concentration[k], &size[k], min(BLOCK, n - k),
-                   scale, heat_fraction, photon_scale, start, start_enthalpy, &rise[k], &photons[k])
+        bad += heat_block(&t, &of, k, min(BLOCK, n - k), scale, heat_fraction, photon_scale, start, start_enthalpy,
+                          &rise[k], &photons[k])
+    return bad
+
+
+cdef void scaled(const double *values, Py_ssize_t count, double factor, double *out) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(count):
+        out[j] = factor * values[j]
 
 
 def cooling(const double[::1] rise, const double[::1] time, double lifetime, double second_lifetime, double fraction,
-            double[:, ::1] out, int threads):
-    """out[k, j] = rise[k] (fraction exp(−t/τ) + (1 − fraction) exp(−t/τ2)) at time[j]."""
+            double[::1] left, double[:, ::1] out, int threads):
+    """out[k, j] = rise[k] left[j], left[j] = fraction exp(−t/τ) + (1 − fraction) exp(−t/τ2) at time[j]."""
     cdef Py_ssize_t n = rise.shape[0], m = time.shape[0], k, j
-    cdef double left
-    for j in prange(m, nogil=True, num_threads=threads, schedule="static"):
-        left = fraction * exp(-time[j] / lifetime) + (1.0 - fraction) * exp(-time[j] / second_lifetime)
-        for k in range(n):
-            out[k, j] = rise[k] * left
+    for j in range(m):
+        left[j] = fraction * exp(-time[j] / lifetime) + (1.0 - fraction) * exp(-time[j] / second_lifetime)
+    for k in prange(n, nogil=True, num_threads=threads, schedule="static"):
+        scaled(&left[0], m, rise[k], &out[k, 0])

@@ -18,6 +18,10 @@
 #endif
 #define INLINED static inline __attribute__((always_inline))
 
+/* Eight numbers that are worked on together. */
+#define LANE_COUNT 8
+typedef double pack __attribute__((vector_size(8 * LANE_COUNT)));
+
 /* ATAN: largest relative error 1.3e-18 */
 static const double ATAN_POWERS[12] = {
     0.9999999999999999987, -0.3333333333333312082, 0.1999999999994080586, -0.1428571427924190144,
@@ -52,12 +56,16 @@ static const double RESIDUE_POWERS[30] = {
     9.426873412120473678e-9, 1.34748743089399951e-8, -1.014693260555246011e-9, -1.996626440138790398e-9,
     5.844612879315281547e-11, 1.650406632398695165e-10};
 
+/* Even and odd powers apart: each Horner chain is half as long, and the two run side by side. */
 INLINED double polynomial(const double *powers, int terms, double x)
 {
-    double value = powers[terms - 1];
-#pragma GCC unroll 32
-    for (int k = terms - 2; k >= 0; k--) value = value * x + powers[k];
-    return value;
+    double square = x * x, last = powers[terms - 1], other = powers[terms - 2];
+#pragma GCC unroll 16
+    for (int k = terms - 3; k >= 1; k -= 2) {
+        last = last * square + powers[k];
+        other = other * square + powers[k - 1];
+    }
+    return terms & 1 ? (last * square + powers[0]) + x * other : other + x * last;
 }
 #define POLYNOMIAL(name, x) polynomial(name##_POWERS, (int)(sizeof(name##_POWERS) / sizeof(double)), x)
 
@@ -66,7 +74,7 @@ INLINED double from_bits(int64_t bits) { double x; memcpy(&x, &bits, 8); return 
 
 /* 2^k for a whole number k in [-1022, 1023], held in the low bits of k + 1.5 * 2^52. */
 #define ROUNDER 6755399441055744.0
-INLINED double power_of_two(double shifted) { return from_bits((bits_of(shifted) + 1023) << 52); }
+INLINED double power_of_two(double shifted) { return from_bits((int64_t)((uint64_t)(bits_of(shifted) + 1023) << 52)); }
 
 /* exp(x); below -708 it flushes to zero in two steps instead of overflowing the exponent. */
 INLINED double fast_exp(double x)
@@ -76,6 +84,15 @@ INLINED double fast_exp(double x)
     double r = (clipped - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10;
     double half = 0.5 * k + ROUNDER, rest = (k - (half - ROUNDER)) + ROUNDER;
     return POLYNOMIAL(EXP, r) * power_of_two(half) * power_of_two(rest);
+}
+
+/* 1 − exp(−x) for x >= 0, with all its digits for small x too. */
+INLINED double absorbed_part(double x)
+{
+    double clipped = x < 700.0 ? x : 700.0;
+    double shifted = clipped * -1.4426950408889634074 + ROUNDER, k = shifted - ROUNDER, scale = power_of_two(shifted);
+    double r = (-clipped - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10;
+    return (1.0 - scale) - scale * r * polynomial(EXP_POWERS + 1, 11, r);
 }
 
 /* The angle of the complex number (re, im), in (-π, π]. */

@@ -177,15 +177,24 @@ def compare(displaced: Crystal, reference: Crystal, framework: Framework | None 
     partner, displacement, shift = _pair(displaced, reference)
     norms = np.empty(len(reference))
     norms[partner] = (displacement**2).sum(axis=1)
-    others = [i for i, s in enumerate(reference.species) if s not in (framework.b, framework.x)]
+    classes = rms_by_class(framework, norms)
+    return Comparison(displacement, classes, shift)
+
+
+def rms_by_class(framework: Framework, squares: ArrayLike) -> dict[str, float]:
+    """Return the root of the mean of squares (n,), one for each atom, over the atoms axial_X, equatorial_X, B and A.
+
+    A are the atoms that are neither B nor X; a class without atoms has 0.
+    """
+    values = np.asarray(squares, dtype=np.float64)
+    species = framework.crystal.species
     members: dict[str, Any] = {
         "axial_X": framework.axial_x,
         "equatorial_X": framework.equatorial_x,
         "B": framework.centres,
-        "A": others,
+        "A": [i for i, s in enumerate(species) if s not in (framework.b, framework.x)],
     }
-    classes = {k: float(np.sqrt(norms[v].mean())) if len(v) else 0.0 for k, v in members.items()}
-    return Comparison(displacement, classes, shift)
+    return {k: float(np.sqrt(values[v].mean())) if len(v) else 0.0 for k, v in members.items()}
 
 
 def _pair(displaced: Crystal, reference: Crystal) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:

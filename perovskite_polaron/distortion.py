@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from perovskite_polaron.crystal import Crystal, Symmetry, find_symmetry
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.kernels.displacement import displace
-from perovskite_polaron.matching import LATTICE_TOLERANCE, POSITION_TOLERANCE_A, match
+from perovskite_polaron.matching import LATTICE_TOLERANCE, POSITION_TOLERANCE_A, Match, match
 from perovskite_polaron.modes import Mode
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
 
@@ -82,8 +82,11 @@ def real_patterns(
     """
     phases = np.broadcast_to(np.asarray(phases_rad, dtype=np.float64), (len(modes),))
     rows = []
+    matches: dict[int, Match] = {}  # the modes of one calculation share their crystal: it is matched once
     for mode, phase in zip(modes, phases, strict=True):
-        found = match(crystal, mode.crystal, lattice_tolerance, position_tolerance_A)
+        if id(mode.crystal) not in matches:
+            matches[id(mode.crystal)] = match(crystal, mode.crystal, lattice_tolerance, position_tolerance_A)
+        found = matches[id(mode.crystal)]
         if not np.allclose(crystal.masses_amu[:], mode.masses_amu[found.atoms], rtol=0.02):
             raise InputError(
                 f"mode {mode.name!r} has other masses than {crystal._label}: give the mode of this crystal"

@@ -5,8 +5,9 @@ none flows out: the temperature rise is therefore an upper limit. Several choice
 agreement with a measured or published value identifies none of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,6 @@ Array = NDArray[np.float64]
 # CsPbBr3: standard atomic weights; volume of the orthorhombic cell at 300 K [Stoumpos et al., Cryst. Growth Des. 13, 2722].
 MOLAR_MASS_G_MOL = 132.905 + 207.2 + 3 * 79.904
 FORMULA_VOLUME_A3 = 793.13 / 4
-DULONG_PETIT_J_MOL_K = 15 * 8.314462618
 ABSORBS_ALL_PER_CM = 1e9
 # Published intervals (°C) in which the two transitions happen.
 TETRAGONAL_C, CUBIC_C = (50.0, 59.0), (108.0, 117.0)
@@ -34,10 +34,50 @@ RELATIVE_SIGMA = {
 }
 
 
+Latent = Sequence[tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
+class HeatCapacity:
+    """Heat capacity against temperature of one mole of CsPbBr3: words say where it is from, make gives its enthalpy.
+
+    make takes the latent heats as ``kernels.heating.tabulated`` does.
+    """
+
+    words: str
+    make: Callable[[Latent], kernel.HeatTable]
+
+    def at_J_mol_K(self, temperature_C: float) -> float:
+        """Return the heat capacity at a temperature, from the enthalpy half a kelvin to either side (within the table)."""
+        table = _enthalpy(self, ())
+        high = temperature_C + 273.15 + 0.5
+        low = max(high - 1, float(table.knots[0, 0]))
+        return (table.enthalpy_eV(high) - table.enthalpy_eV(low)) / (high - low) / kernel.EV_PER_J_MOL
+
+
+@lru_cache(maxsize=16)
+def _enthalpy(capacity: HeatCapacity, latent: tuple[tuple[float, float, float], ...]) -> kernel.HeatTable:
+    """The table of a heat capacity; kept, because a Monte Carlo run and its searches ask for it hundreds of times."""
+    return capacity.make(latent)
+
+
+DULONG_PETIT = HeatCapacity("Dulong-Petit, 15 R", partial(kernel.dulong_petit, 5))
+
+
+def constant_heat_capacity(capacity_J_mol_K: float) -> HeatCapacity:
+    """Return a heat capacity that does not depend on temperature."""
+    if not 0 < capacity_J_mol_K < np.inf:
+        raise InputError(f"a heat capacity of {capacity_J_mol_K:g} J/mol/K: it must be positive")
+    return HeatCapacity(
+        f"constant, {capacity_J_mol_K:g} J/mol/K", partial(kernel.tabulated, [0.0, 1e4], [capacity_J_mol_K] * 2)
+    )
+
+
 @dataclass(frozen=True)
 class Exposure:
     """One experiment. absorption_per_cm None: the jet absorbs the whole pulse. latent heats in J/mol, 0 to leave them out.
 
+    saturation_mJ_cm2: the fluence at which absorption has fallen to half, µ/(1 + F/F_s); None: it does not saturate.
     heat_fraction None: the part above the gap, 1 − gap / photon energy, which is what heats before recombination.
     """
 
@@ -49,10 +89,11 @@ class Exposure:
     gap_eV: float = 2.4
     start_C: float = 25.0
     absorption_per_cm: float | None = None
-    heat_capacity_J_mol_K: float = DULONG_PETIT_J_MOL_K
+    heat_capacity: HeatCapacity = DULONG_PETIT
     latent_tetragonal_J_mol: float = 0.0
     latent_cubic_J_mol: float = 0.0
     heat_fraction: float | None = None
+    saturation_mJ_cm2: float | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -62,12 +103,15 @@ class Exposure:
             "concentration_mg_mL",
             "jet_A",
             "gap_eV",
-            "heat_capacity_J_mol_K",
         ):
             if not 0 < getattr(self, name) < np.inf:
                 raise InputError(f"{name} is {getattr(self, name):g}: it must be positive")
-        if self.absorption_per_cm is not None and not 0 < self.absorption_per_cm < np.inf:
-            raise InputError(f"absorption_per_cm is {self.absorption_per_cm:g}: it must be positive")
+        for name in ("absorption_per_cm", "saturation_mJ_cm2"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < np.inf:
+                raise InputError(f"{name} is {value:g}: it must be positive")
+        if self.saturation_mJ_cm2 is not None and self.absorption_per_cm is None:
+            raise InputError("absorption can saturate only if it is known: give the absorption coefficient too")
         if self.heat_fraction is None and self.photon_energy_eV <= self.gap_eV:
             raise InputError(
                 f"the photon energy {self.photon_energy_eV:g} eV is not above the gap {self.gap_eV:g} eV: nothing is left "
@@ -84,11 +128,27 @@ class Heating:
     delta_T_low_K: float
     delta_T_high_K: float
     photons_per_nc: float
+    absorbed_fraction: float
     front_face_delta_T_K: float | None
     phase: str
     tornado: tuple[tuple[str, float, float], ...]
     equivalent: tuple[str, ...]
     draws_K: Array
+
+    @property
+    def final_C(self) -> float:
+        """Temperature right after the pulse, the start and the upper limit of the rise together."""
+        return self.exposure.start_C + self.delta_T_K
+
+    @property
+    def total_energy_eV(self) -> float:
+        """Energy of all photons that one nanocrystal absorbs."""
+        return self.photons_per_nc * self.exposure.photon_energy_eV
+
+    @property
+    def heat_eV(self) -> float:
+        """The part of it that becomes heat."""
+        return self.total_energy_eV * _fraction(self.exposure)
 
     def temperature_C(self, time_ps: Array, lifetime_ps: float) -> Array:
         """Newton's cooling: start + ΔT exp(−t/τ), at times (m,) after the pulse."""
@@ -137,8 +197,12 @@ def heating(
     tornado.sort(key=lambda row: -abs(row[2] - row[1]))
     front = None
     if exposure.absorption_per_cm is not None:
+        saturated = 1 + exposure.fluence_mJ_cm2 / (exposure.saturation_mJ_cm2 or np.inf)
         energy = kernel.absorbed_energy_eV(
-            exposure.fluence_mJ_cm2, exposure.absorption_per_cm, exposure.concentration_mg_mL, MOLAR_MASS_G_MOL
+            exposure.fluence_mJ_cm2,
+            exposure.absorption_per_cm / saturated,
+            exposure.concentration_mg_mL,
+            MOLAR_MASS_G_MOL,
         )
         front = float(
             kernel.temperature_rise(
@@ -146,7 +210,8 @@ def heating(
             )[0]
         )
     return Heating(
-        exposure, float(rise[0]), float(low), float(high), float(photons[0]), front, phase_at(exposure.start_C + float(rise[0])),
+        exposure, float(rise[0]), float(low), float(high), float(photons[0]),
+        float(-np.expm1(-_depth(exposure, central)[0])), front, phase_at(exposure.start_C + float(rise[0])),
         tuple(tornado), _equivalent(exposure), spread,
     )  # fmt: skip
 
@@ -155,20 +220,39 @@ def _inputs(exposure: Exposure) -> dict[str, Array]:
     absorption = ABSORBS_ALL_PER_CM if exposure.absorption_per_cm is None else exposure.absorption_per_cm
     values = {
         "fluence": exposure.fluence_mJ_cm2, "absorption": absorption, "jet": exposure.jet_A,
-        "concentration": exposure.concentration_mg_mL, "size": exposure.size_A, "heat_capacity": exposure.heat_capacity_J_mol_K,
+        "concentration": exposure.concentration_mg_mL, "size": exposure.size_A,
+        "heat_capacity": exposure.heat_capacity.at_J_mol_K(exposure.start_C),
     }  # fmt: skip
     return {name: np.array([value]) for name, value in values.items()}
 
 
 def _heat(exposure: Exposure, inputs: Mapping[str, Array]) -> tuple[Array, Array]:
     """Rise and photons of draws; a larger heat capacity acts as less energy, latent heats scale with it."""
-    relative = inputs["heat_capacity"] / exposure.heat_capacity_J_mol_K
+    relative = inputs["heat_capacity"] / exposure.heat_capacity.at_J_mol_K(exposure.start_C)
+    # The kernel knows Lambert and Beer; saturation reaches it as the coefficient that absorbs as much.
+    absorption = _depth(exposure, inputs) / (inputs["jet"] * 1e-8)
     rise, photons = kernel.heat(
-        inputs["fluence"] / relative, inputs["absorption"], inputs["jet"], inputs["concentration"], inputs["size"],
+        inputs["fluence"] / relative, absorption, inputs["jet"], inputs["concentration"], inputs["size"],
         molar_mass_g_mol=MOLAR_MASS_G_MOL, formula_volume_A3=FORMULA_VOLUME_A3, photon_energy_eV=exposure.photon_energy_eV,
         heat_fraction=_fraction(exposure), start_K=exposure.start_C + 273.15, table=_table(exposure),
     )  # fmt: skip
     return rise, photons * relative
+
+
+def _depth(exposure: Exposure, inputs: Mapping[str, Array]) -> Array:
+    """Optical depth −ln(transmitted / incident) of the jet.
+
+    With saturation dF/dz = −µ F/(1 + F/F_s), which integrates to ln F + F/F_s = ln F_0 + F_0/F_s − µ z: F/F_s is
+    Wright's omega of the right side.
+    """
+    from scipy.special import wrightomega
+
+    linear = inputs["absorption"] * inputs["jet"] * 1e-8
+    if exposure.saturation_mJ_cm2 is None:
+        return np.asarray(linear)
+    incident = inputs["fluence"] / exposure.saturation_mJ_cm2
+    left = wrightomega(np.log(incident) + incident - linear)
+    return np.asarray(linear - (incident - left))
 
 
 def _fraction(exposure: Exposure) -> float:
@@ -176,15 +260,15 @@ def _fraction(exposure: Exposure) -> float:
 
 
 def _table(exposure: Exposure) -> kernel.HeatTable:
-    latent = [
+    latent = tuple(
         (low + 273.15, high + 273.15, heat)
         for (low, high), heat in (
             (TETRAGONAL_C, exposure.latent_tetragonal_J_mol),
             (CUBIC_C, exposure.latent_cubic_J_mol),
         )
         if heat
-    ]
-    return kernel.tabulated([0.0, 1e4], [exposure.heat_capacity_J_mol_K] * 2, latent)
+    )
+    return _enthalpy(exposure.heat_capacity, latent)
 
 
 def _equivalent(exposure: Exposure, target_K: float = 120.0) -> tuple[str, ...]:

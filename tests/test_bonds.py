@@ -83,6 +83,21 @@ def test_a_sweep_equals_the_structures_it_does_not_build():
         np.testing.assert_allclose(sweep.offcentring_A[k], built.octahedra.offcentring_A[0], atol=1e-12)
 
 
+def test_moving_everything_changes_no_bond_and_a_supercell_repeats_its_cell():
+    crystal = read_crystal("cspbbr3-pbnm")
+    drift = np.ones((1, len(crystal.species), 3)) * [0.3, -0.2, 0.7]
+    q, small = [[0.0, 0.0], [1.0, 2.0], [-3.0, 0.5]], find_framework(crystal)
+    patterns = np.concatenate([real_patterns(crystal, [LO]), drift])
+    still = sweep_bonds(small, patterns, q)
+    np.testing.assert_allclose(sweep_bonds(small, patterns[:1], [row[:1] for row in q]).lengths_A, still.lengths_A, atol=1e-12)
+    large = supercell(crystal, (2, 1, 2))
+    repeated = sweep_bonds(find_framework(large), real_patterns(large, [LO]), [row[:1] for row in q])
+    for name in ("lengths_A", "offcentring_A", "elongation", "angle_variance_deg2", "tilts_deg", "angles_deg"):
+        one, many = getattr(still, name), getattr(repeated, name)
+        for k in range(len(q)):
+            np.testing.assert_allclose(np.sort(many[k].ravel()), np.repeat(np.sort(one[k].ravel()), 4), atol=2e-6, err_msg=name)
+
+
 def test_structures_that_cannot_be_compared_or_measured_are_refused():
     pbnm, pnma = read_crystal("cspbbr3-pbnm"), read_crystal("cspbbr3-pnma")
     with pytest.raises(InputError, match="different lattices"):

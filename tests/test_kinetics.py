@@ -109,3 +109,53 @@ def test_command(tmp_path, capsys):
     assert main(call) == 0
     assert "F test" in capsys.readouterr().out
     assert main(["kinetics", *files, "--irf-sigma", "45"]) == 2
+
+
+def test_extreme_inputs_end_in_a_finite_fit_or_a_reason():
+    """Delays, sigmas and signals over many decades: no warning, no NaN, no traceback."""
+    rng = np.random.default_rng(0)
+    fitted = 0
+    for _ in range(300):
+        n, span = int(rng.integers(6, 60)), 10 ** rng.uniform(-9, 9)
+        delay = np.sort(rng.uniform(-span / 5, span, n))
+        decay = np.exp(-np.clip(delay, 0, None) / (span * 10 ** rng.uniform(-4, 4))) * 10 ** rng.uniform(-12, 12)
+        signal = [rng.normal(size=n), np.zeros(n), np.ones(n), decay][int(rng.integers(4))]
+        error = None if rng.random() < 0.3 else np.full(n, 10 ** rng.uniform(-12, 3))
+        sigma, (offset, sigma_free, t0_free) = span * 10 ** rng.uniform(-8, 2), rng.integers(2, size=3).astype(bool)
+        model = KineticModel(int(rng.integers(1, 4)), sigma, offset, sigma_free, 0.0, t0_free)
+        try:
+            fit = fit_kinetics([Trace(delay, signal, error)], model)
+        except (ComputationError, InputError):
+            continue
+        fitted += 1
+        for values in (
+            fit.lifetimes_ps,
+            fit.lifetimes_err_ps,
+            fit.fractions,
+            fit.fractions_err,
+            fit.chi2,
+            fit.t0_err_ps,
+        ):
+            assert np.isfinite(values).all()
+    assert fitted
+
+
+def test_a_bound_is_said(tmp_path, capsys):
+    with pytest.raises(ComputationError, match="sits on a bound of sigma"):
+        fit_kinetics(traces(0, noise=1e-6), KineticModel(2, 3000.0, sigma_free=True))
+    with pytest.raises(InputError, match="nothing can be resolved"):
+        fit_kinetics(traces(0), KineticModel(2, 1e7))
+    rows = "\n".join(f"{d},{s},1" for d, s in zip(DELAY, np.exp(-np.clip(DELAY, 0, None) / 1e-3), strict=True))
+    (tmp_path / "instant.csv").write_text(f"delay_ps,signal,error\n{rows}\n")
+    assert main(["kinetics", str(tmp_path / "instant.csv"), "--irf-sigma", "45ps", "--components", "1"]) == 1
+    assert capsys.readouterr().err.startswith("polaron: ")
+
+
+def test_the_reading_is_offered_not_asserted(tmp_path, capsys):
+    trace = traces(1)[0]
+    rows = "\n".join(f"{a},{b},{c}" for a, b, c in zip(trace.delay_ps, trace.signal, trace.error, strict=True))
+    (tmp_path / "br.csv").write_text(f"delay_ps,signal,error\n{rows}\n")
+    assert main(["kinetics", str(tmp_path / "br.csv"), "--irf-sigma", "45ps", "--profile"]) == 0
+    out = capsys.readouterr().out
+    assert "often read as Auger" in out
+    assert "the fit itself does not tell" in out

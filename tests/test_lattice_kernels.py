@@ -1,4 +1,3 @@
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
 import numpy as np
@@ -48,17 +47,6 @@ def test_geometry_equals_its_twin(seed, b, m, s):
         np.testing.assert_allclose(
             getattr(found, field.name), expected[field.name], rtol=1e-11, atol=1e-11, err_msg=field.name
         )
-
-
-def test_results_do_not_depend_on_threads_and_calls_can_overlap():
-    x, g = displacement_input(1, s=301), geometry_input(1, s=301)
-    with ThreadPoolExecutor(4) as pool:
-        moved = list(pool.map(lambda t: displace(*x, threads=t), (1, 2, 3, 4)))
-        found = list(pool.map(lambda t: octahedra(*g, threads=t), (1, 2, 3, 4)))
-    for k in range(1, 4):
-        assert moved[k].tobytes() == moved[0].tobytes()
-        for field in fields(found[0]):
-            assert getattr(found[k], field.name).tobytes() == getattr(found[0], field.name).tobytes()
 
 
 def test_strided_read_only_and_integer_input_is_accepted():

@@ -60,15 +60,15 @@ def test_laws():
 
 
 def test_replay_gives_the_same_bits():
-    reference = replay(scan(label="25C"), thermal("25C", 13450, 13460)[:2])
+    reference = replay(scan(label="25C"), thermal("25C", (13450, 13460))[:2])
     hot = scan(Y + 0.1 * np.exp(-((E - 13475) ** 2)))
-    treated = replay(hot, thermal("25C", 13450, 13460), {"25C": reference})
+    treated = replay(hot, thermal("25C", (13450, 13460)), {"25C": reference})
     again = replay(hot, treated.history, {"25C": reference})
     assert np.array_equal(treated.intensity, again.intensity)
     assert [s.as_dict()["step"] for s in treated.history] == ["baseline", "normalise", "subtract", "average_adjacent"]
     assert np.trapezoid(np.abs(replay(scan(Y - 0.7), pump_probe()).intensity), E) == pytest.approx(1)
     with pytest.raises(InputError, match="the reference '25C' is missing"):
-        replay(hot, thermal("25C", 13450, 13460))
+        replay(hot, thermal("25C", (13450, 13460)))
     with pytest.raises(InputError, match="is no treatment step"):
         replay(hot, [Step("polish")])
 

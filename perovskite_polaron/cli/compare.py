@@ -2,100 +2,226 @@
 
 import argparse
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.fit import Comparison, compare, statements
+from perovskite_polaron.experiment.fit import Comparison, Problem, ScenarioFit
 from perovskite_polaron.experiment.readers import read_scans
-from perovskite_polaron.experiment.scenario import ScenarioSet, read_scenarios, with_rigid_shift
+from perovskite_polaron.experiment.sampling import Samples, sample
+from perovskite_polaron.experiment.scan import Scan
+from perovskite_polaron.experiment.scenario import (
+    ScenarioSet,
+    heated_lattice,
+    mixtures,
+    read_scenarios,
+    rigid_shift,
+)
+from perovskite_polaron.experiment.template import REACH_SHIFT, Priors
 from perovskite_polaron.experiment.treatment import crop
+from perovskite_polaron.experiment.verdict import statements
 from perovskite_polaron.units import parse_quantity
 
-EXAMPLE = "  polaron compare transient.xdi --study cspbbr3.toml --edge 13472eV --figure compare.png"
+EXAMPLE = (
+    "  polaron compare transient.csv                 # against the computed CsPbBr3 set that comes with the package\n"
+    "  polaron compare transient.xdi --study cspbbr3.toml --window above-edge --figure compare.png\n"
+    "  polaron compare transient.csv --heated br_25C.csv br_60C.csv br_140C.csv --fraction 0.1"
+)
+# Where the first maximum of the measured Br K edge of CsPbBr3 lies (Cannelli et al., J. Am. Chem. Soc. 143, 9048).
+FIRST_MAXIMUM_EV = {"Br": 13472.0}
+# From here above the first maximum on, the window called above-edge: the first published feature beyond the edge is at
+# +13 eV, and the electronic change that is not computed lies within 5 eV.
+ABOVE_EDGE_EV = 8.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument("transient", metavar="TRANSIENT", help="measured difference spectrum with an error column")
-    parser.add_argument(
-        "--study", required=True, type=Path, help="study (TOML), folder of its results, or scenario file (.json)"
+    add = parser.add_argument
+    add("transient", metavar="TRANSIENT", help="measured difference spectrum with an error column")
+    add(
+        "--study", type=Path,
+        help="study (TOML), folder of its results, or scenario file (.json) (default: the built-in CsPbBr3 set)",
+    )  # fmt: skip
+    add("--heated", metavar="FILES", nargs="+", help="spectra at several temperatures: adds the heated lattice")
+    add(
+        "--edge",
+        help="photon energy of the calculated zero (default: 0eV if the axes overlap, else the first maximum is put on the published one)",
     )
-    parser.add_argument(
-        "--edge", default="0eV", help="photon energy of the calculated zero (default: 0eV, axes already agree)"
+    add("--window", metavar="LOW:HIGH", help="energies to fit: all (default), above-edge, or as 13.475keV:13.52keV")
+    add("--fraction", type=float, help="excited fraction, if it is known: the amplitude then follows")
+    add("--no-mixtures", action="store_true", help="leave out the mixtures of a structural change with an edge shift")
+    add("--shift-sigma", help="prior of the calculated axis' place (default: 0.2eV; 0.5eV without --edge; 0eV: fixed)")
+    add(
+        "--width-sigma", default="0.3eV", help="prior of the broadening beyond the calculation's, FWHM (default: 0.3eV)"
     )
-    parser.add_argument("--shift-sigma", default="0.2eV", help="prior uncertainty of that number (default: 0.2eV)")
-    parser.add_argument("--window", metavar="LOW:HIGH", help="energies to fit, as 13.475keV:13.52keV (default: all)")
-    parser.add_argument("--signal", help="column to read, by name or number")
-    parser.add_argument("--energy-unit", choices=("eV", "keV"), help="for files that do not say it")
-    parser.add_argument("--figure", type=Path, help="draw steady state, transient and fits (.png or .svg)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add("--scale-sigma", type=float, default=0.0, help="relative prior error of the normalisation (default: 0)")
+    add("--sample", action="store_true", help="also sample the posterior of the best scenario (extra emcee)")
+    add("--signal", help="column to read, by name or number")
+    add("--energy-unit", choices=("eV", "keV"), help="for files that do not say it")
+    add("--figure", type=Path, help="draw steady state, transient, fits and residuals (.png or .svg)")
+    add("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     """Read, fit and print."""
-    from perovskite_polaron.cli.cparam import warn, window
+    from perovskite_polaron.cli.cparam import warn
 
-    offset, sigma = parse_quantity(args.edge, "energy"), parse_quantity(args.shift_sigma, "energy")
     scans = read_scans([args.transient], args.signal, args.energy_unit)
     warn(scans)
     if len(scans) > 1:
         raise InputError(f"{args.transient} holds {len(scans)} spectra: choose one with --signal")
-    transient = (
-        scans[0]
-        if args.window is None
-        else crop(scans[0], **dict(zip(("from_eV", "to_eV"), window(args.window), strict=True)))
-    )
-    theory = with_rigid_shift(_theory(args.study))
-    found = compare(transient, theory.scenarios, sigma, offset)
+    theory, element = _theory(args.study)
+    place = _place(scans[0], theory, element, args.edge, args.shift_sigma)
+    priors = Priors(place.sigma_eV, parse_quantity(args.width_sigma, "energy"), args.scale_sigma)
+    transient = _cut(scans[0], args.window, theory, place.offset_eV, priors)
+    single = [*theory.scenarios, rigid_shift(theory)]
+    if args.heated:
+        heated = read_scans(args.heated, args.signal, args.energy_unit)
+        warn(heated)
+        single += heated_lattice(heated)
+    hypotheses = [(s,) for s in single] if args.no_mixtures else list(mixtures(single))
+    problem = Problem(transient, hypotheses, priors, place.offset_eV, args.fraction)
+    found = problem.fit(transient.intensity)
+    samples = sample(problem, found.best, transient.intensity) if args.sample and found.best is not None else None
     if args.figure is not None:
         from perovskite_polaron.report.compare_figure import write_compare_figure
 
-        write_compare_figure(transient, found, theory, offset, args.figure)
-    if args.json:
-        print(json.dumps(summary(found)))
-        return 0
-    print(f"{'scenario':28s}{'chi2':>10s}{'delta AIC':>11s}{'strength':>12s}{'error':>10s}{'shift (eV)':>12s}")
-    for f in found.fits:
-        print(
-            f"{f.scenario.name[:27]:28s}{f.chi2:10.1f}{f.aic - found.fits[0].aic:11.1f}"
-            f"{f.strength:12.4g}{f.strength_err:10.2g}{f.shift_eV:+12.2f}"
-        )
-    print(f"{'no change':28s}{found.chi2_null:10.1f}{found.chi2_null - found.fits[0].aic:11.1f}\n")
-    print("\n".join(statements(found)))
-    print("A strength is an excited fraction only when transient and calculation are normalised in the same way.")
+        write_compare_figure(transient, found, theory, place.offset_eV, args.figure)
+    words = [*place.words, *statements(found), *_interpolation(found)]
+    words.append(
+        "A strength is an excited fraction only when transient and calculation are normalised in the same way."
+    )
+    print(json.dumps(summary(found, words, place.offset_eV, samples)) if args.json else _table(found, words, samples))
     return 0
 
 
-def _theory(path: Path) -> ScenarioSet:
-    if path.suffix.lower() == ".json" and path.name != "results.json":
-        return read_scenarios(path)
-    from perovskite_polaron.workflow.scenarios import study_scenarios
+@dataclass(frozen=True)
+class _Place:
+    offset_eV: float
+    sigma_eV: float
+    words: tuple[str, ...] = ()
+
+
+def _theory(path: Path | None) -> tuple[ScenarioSet, str | None]:
+    """The scenarios, and the absorbing element where it is known."""
+    if path is not None and path.suffix.lower() == ".json" and path.name != "results.json":
+        return read_scenarios(path), None
+    from perovskite_polaron.workflow.scenarios import BUILT_IN, study_scenarios
     from perovskite_polaron.workflow.spectra import load_results
 
-    results, settings, _ = load_results(path)
-    return study_scenarios(results, settings)
+    results, settings, _ = load_results(BUILT_IN if path is None else path)
+    return study_scenarios(results, settings), results.element
 
 
-def summary(found: Comparison) -> dict[str, Any]:
+def _place(transient: Scan, theory: ScenarioSet, element: str | None, edge: str | None, sigma: str | None) -> _Place:
+    given = None if sigma is None else parse_quantity(sigma, "energy")
+    if edge is not None:
+        return _Place(parse_quantity(edge, "energy"), 0.2 if given is None else given)
+    middle = (transient.energy_eV[0] + transient.energy_eV[-1]) / 2
+    if theory.energy_eV[0] < middle < theory.energy_eV[-1]:
+        return _Place(0.0, 0.2 if given is None else given)
+    if element not in FIRST_MAXIMUM_EV:
+        raise InputError("the transient and the calculation have different axes: say with --edge where the zero lies")
+    offset = FIRST_MAXIMUM_EV[element] - theory.first_maximum_eV
+    said = (
+        f"The first maximum of the calculation was put on the published one, {FIRST_MAXIMUM_EV[element]:g} eV: "
+        f"its zero is {offset:.2f} eV."
+    )
+    return _Place(offset, 0.5 if given is None else given, (said,))
+
+
+def _cut(transient: Scan, text: str | None, theory: ScenarioSet, offset_eV: float, priors: Priors) -> Scan:
+    from perovskite_polaron.cli.cparam import window
+
+    if text in (None, "all"):
+        return transient
+    if text == "above-edge":
+        low = offset_eV + theory.first_maximum_eV + ABOVE_EDGE_EV
+        high = min(
+            float(transient.energy_eV[-1]),
+            offset_eV + float(theory.energy_eV[-1]) - REACH_SHIFT * priors.shift_sigma_eV,
+        )
+    else:
+        low, high = window(str(text))
+    return crop(transient, from_eV=low, to_eV=high)
+
+
+def _interpolation(found: Comparison) -> list[str]:
+    """How far the interpolation between computed amplitudes can be trusted, for the best scenario."""
+    sweep = found.best.parts[0].sweep if found.best is not None else None
+    if sweep is None or len(sweep.amplitudes_sqrt_amu_A) < 2:
+        return []
+    return [
+        f"Interpolation between {len(sweep.amplitudes_sqrt_amu_A)} computed amplitudes: left out, one is missed by up to "
+        f"{100 * sweep.left_out().max():.2g} % of its largest change."
+    ]
+
+
+def _table(found: Comparison, words: Sequence[str], samples: Samples | None) -> str:
+    wide = max(28, *(len(f.name) + 2 for f in found.fits))
+    low, odds = found.fits[0], found.odds()
+    lines = [
+        f"{'scenario':{wide}s}{'chi2':>10s}{'dAIC':>9s}{'dBIC':>9s}{'odds':>9s}{'strength':>12s}{'error':>10s}"
+        f"{'shift (eV)':>12s}{'width (eV)':>12s}"
+    ]
+    bic = min([*(f.bic for f in found.fits), found.chi2_null])
+    for f in found.fits:
+        lines.append(
+            f"{f.name:{wide}s}{f.chi2:10.1f}{f.aic - low.aic:9.1f}{f.bic - bic:9.1f}{odds[f.name]:9.2g}{f.strength:12.4g}"
+            f"{f.strength_err:10.2g}{f.shift_eV:+12.2f}{f.width_fwhm_eV:12.2f}"
+        )
+    lines.append(
+        f"{'no change':{wide}s}{found.chi2_null:10.1f}{found.chi2_null - low.aic:9.1f}{found.chi2_null - bic:9.1f}"
+        f"{odds['no change']:9.2g}"
+    )
+    lines += [f"{found.points} points", "", *words]
+    for name in () if samples is None else samples.names:
+        (a, b), (c, d) = (samples.interval(name, level) for level in (0.6827, 0.95))  # type: ignore[union-attr]
+        lines.append(f"sampled {name}: 68 % from {a:.4g} to {b:.4g}, 95 % from {c:.4g} to {d:.4g}")
+    return "\n".join(lines)
+
+
+def summary(found: Comparison, words: Sequence[str], offset_eV: float, samples: Samples | None) -> dict[str, Any]:
     """Return the comparison as one object for JSON."""
+    odds = found.odds()
+    bic = min([*(f.bic for f in found.fits), found.chi2_null])
     return {
-        "best": None if found.best is None else found.best.scenario.name,
+        "best": None if found.best is None else found.best.name,
         "scenarios": [
-            {
-                "name": f.scenario.name,
-                "chi2": f.chi2,
-                "delta_aic": f.aic - found.fits[0].aic,
-                "strength": f.strength,
-                "strength_err": f.strength_err,
-                "strength_interval68": f.interval68,
-                "strength_interval95": f.interval95,
-                "shift_eV": f.shift_eV,
-                "f_q2_A2_amu": f.f_q2,
-            }
+            {**_row(f), "delta_aic": f.aic - found.fits[0].aic, "delta_bic": f.bic - bic, "posterior": odds[f.name]}
             for f in found.fits
         ],
         "chi2_no_change": found.chi2_null,
+        "delta_aic_no_change": found.chi2_null - found.fits[0].aic,
+        "posterior_no_change": odds["no change"],
         "points": found.points,
-        "statements": statements(found),
-    }
+        "edge_eV": offset_eV,
+        "sampled": None if samples is None else {
+            name: {"interval68": samples.interval(name), "interval95": samples.interval(name, 0.95)} for name in samples.names
+        },
+        "statements": list(words),
+    }  # fmt: skip
+
+
+def _row(fit: ScenarioFit) -> dict[str, Any]:
+    a, largest = fit.amplitude, fit.parts[0].amplitude_sqrt_amu_A
+    return {
+        "name": fit.name,
+        "chi2": fit.chi2,
+        "strength": fit.strength,
+        "strength_err": fit.strength_err,
+        "strength_interval68": fit.interval68,
+        "strength_interval95": fit.interval95,
+        "parts": [
+            {"name": p.name, "strength": float(s), "interval68": i68.tolist(), "interval95": i95.tolist(), "per_eV": p.kind == "shift"}
+            for p, s, i68, i95 in zip(fit.parts, fit.strengths, fit.intervals68, fit.intervals95, strict=True)
+        ],
+        "shift_eV": fit.shift_eV,
+        "width_fwhm_eV": fit.width_fwhm_eV,
+        "f_q2_A2_amu": fit.f_q2,
+        "f_q2_interval68_A2_amu": None if largest is None else [e * largest**2 for e in fit.interval68],
+        "amplitude_sqrt_amu_A": None if a is None else {"value": a.q, "interval68": a.q68, "interval95": a.q95},
+        "fraction": None if a is None else {"value": a.f, "interval68": a.f68, "interval95": a.f95, "given": a.given_fraction},
+    }  # fmt: skip

@@ -2,17 +2,27 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from perovskite_polaron.cli.treatment_options import (
+    add_reading_arguments,
+    add_treatment_arguments,
+    read_measured,
+    warn,
+    window,
+)
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.comparison import EDGES, Windows, comparison_parameter, constancy
-from perovskite_polaron.experiment.readers import read_scans
-from perovskite_polaron.experiment.scan import Scan
+from perovskite_polaron.experiment.comparison import EDGES, Comparison, Constancy, Windows, compare_repeats, constancy
+from perovskite_polaron.experiment.recipe import format_steps
 from perovskite_polaron.units import parse_quantity
 
-EXAMPLE = "  polaron cparam br_100ps.xdi br_10ns.xdi --edge Br-K"
+# compare takes these two from here.
+__all__ = ["add_arguments", "run", "table", "warn", "window"]
+EXAMPLE = """  polaron cparam br_delays/*.xdi --edge Br-K --figure c.png
+  polaron cparam scans/*.dat --combine --name-pattern 'br_{delay_ps}_*' --edge Br-K"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--denominator", metavar="LOW:HIGH", help="window below it")
     parser.add_argument("--step", help="spacing of the summed points, as 0.25eV (default: as measured)")
-    parser.add_argument("--signal", help="column to read, by name or number (default: every signal column)")
-    parser.add_argument("--energy-unit", choices=("eV", "keV"), help="for files that do not say it")
+    parser.add_argument(
+        "--combine", action="store_true", help="scans of one delay and temperature are repeats: average them; "
+        "with four or more the error of C is a bootstrap's",
+    )  # fmt: skip
+    add_reading_arguments(parser)
     parser.add_argument("--figure", type=Path, help="draw C against delay and temperature (.png or .svg)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_treatment_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,55 +54,60 @@ def run(args: argparse.Namespace) -> int:
     step = None if args.step is None else parse_quantity(args.step, "energy")
     if step is not None and step <= 0:
         raise InputError(f"--step {args.step}: it must be positive")
-    scans = read_scans(args.files, args.signal, args.energy_unit)
-    warn(scans)
-    points = [comparison_parameter(scan, windows, step) for scan in scans]
-    test = constancy(points) if len(points) > 1 and all(p.err for p in points) else None
+    measured = read_measured(args, args.combine)
+    points = [
+        point
+        for group in measured.groups
+        for point in compare_repeats(group, windows, measured.recipe, measured.references, step)
+    ]
+    tests = {name: _test([p for p in points if p.series == name]) for name in ("pump-probe", "thermal", "other")}
     if args.figure is not None:
         from perovskite_polaron.report.comparison_figure import write_comparison_figure
 
         write_comparison_figure(points, windows, args.figure)
     if args.json:
-        print(
-            json.dumps(
-                {
-                    "points": [vars(p) for p in points],
-                    "constant_p": None if test is None else test.p,
-                    "constant": None if test is None else test.constant,
-                    "mean": None if test is None else test.mean,
-                    "mean_err": None if test is None else test.mean_err,
-                    "chi2": None if test is None else test.chi2,
-                    "shown_times": windows.shown_times,
-                }
-            )
-        )
-        return 0
-    print(f"{'label':30s}{'delay (ps)':>12s}{'T (C)':>9s}{'C':>12s}{'error':>10s}")
-    for p in points:
-        delay, temperature, error = (f"{v:.4g}" if v is not None else "-" for v in (p.delay_ps, p.temperature_C, p.err))
-        print(f"{p.label[:29]:30s}{delay:>12s}{temperature:>9s}{p.value:12.4f}{error:>10s}")
-    if windows.shown_times != 1:
-        print(f"(figures show C times {windows.shown_times:g} for this edge, as published)")
-    if test is None:
-        print("constancy not tested: it needs two or more transients, each with an error column")
+        whole = _test(points)
+        answer = {
+            "points": [asdict(p) for p in points],
+            **_said(whole),
+            "series": {name: _said(test) for name, test in tests.items() if test is not None},
+            "shown_times": windows.shown_times,
+            "treatment": json.loads(format_steps(measured.recipe.steps)),
+        }
+        print(json.dumps(answer))
     else:
-        verdict = "is constant within error" if test.constant else "is NOT constant"
-        print(
-            f"C {verdict}: chi2 = {test.chi2:.2f} for {test.dof} degrees of freedom, p = {test.p:.3g}; "
-            f"mean {test.mean:.4f} ± {test.mean_err:.4f}"
-        )
+        print(table(points, windows, tests))
     return 0
 
 
-def warn(scans: Sequence[Scan]) -> None:
-    """Say on stderr, once each, what the readers objected to."""
-    for text in dict.fromkeys(w for scan in scans for w in scan.warnings):
-        print(f"polaron: warning: {text}", file=sys.stderr)
+def table(points: Sequence[Comparison], windows: Windows, tests: dict[str, Constancy | None]) -> str:
+    """Return the answer for people."""
+    lines = [f"{'label':30s}{'delay (ps)':>12s}{'T (C)':>9s}{'C':>12s}{'error':>10s}  {'scans':>5s}  error from"]
+    for p in points:
+        delay, temperature, error = (f"{v:.4g}" if v is not None else "-" for v in (p.delay_ps, p.temperature_C, p.err))
+        origin = "-" if p.err is None else p.err_from
+        lines.append(
+            f"{p.label[:29]:30s}{delay:>12s}{temperature:>9s}{p.value:12.4f}{error:>10s}  {p.scans:5d}  {origin}"
+        )
+    if windows.shown_times != 1:
+        lines.append(f"(figures show C times {windows.shown_times:g} for this edge, as published)")
+    if all(test is None for test in tests.values()):
+        lines.append("constancy not tested: it needs two or more points of one series, each with an error")
+    for name, test in tests.items():
+        if test is not None:
+            verdict = "is constant within error" if test.constant else "is NOT constant"
+            lines.append(
+                f"{'C' if name == 'other' else f'C ({name})'} {verdict}: chi2 = {test.chi2:.2f} for {test.dof} degrees of "
+                f"freedom, p = {test.p:.3g}; mean {test.mean:.4f} ± {test.mean_err:.4f}"
+            )
+    return "\n".join(lines)
 
 
-def window(text: str) -> tuple[float, float]:
-    """Return LOW:HIGH, each with its unit, in eV."""
-    low, colon, high = text.partition(":")
-    if not colon:
-        raise InputError(f"{text!r} is no window: write it as 13.471keV:13.472keV")
-    return parse_quantity(low, "energy"), parse_quantity(high, "energy")
+def _test(points: Sequence[Comparison]) -> Constancy | None:
+    return constancy(points) if len(points) > 1 and all(p.err for p in points) else None
+
+
+def _said(test: Constancy | None) -> dict[str, Any]:
+    names = ("p", "constant", "mean", "mean_err", "chi2")
+    values = {name: None if test is None else getattr(test, name) for name in names}
+    return {("constant_p" if name == "p" else name): value for name, value in values.items()}

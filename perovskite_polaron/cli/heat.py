@@ -9,7 +9,16 @@ import numpy as np
 from scipy import constants
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.heating import RELATIVE_SIGMA, Exposure, Heating, heating
+from perovskite_polaron.experiment.heat_capacity import read_heat_capacity
+from perovskite_polaron.heating import (
+    DULONG_PETIT,
+    RELATIVE_SIGMA,
+    Exposure,
+    HeatCapacity,
+    Heating,
+    constant_heat_capacity,
+    heating,
+)
 from perovskite_polaron.units import UNITS, parse_quantity, parse_temperature_celsius, split_quantity
 
 EXAMPLE = "  polaron heat --fluence 8.8mJ/cm2 --pump 355nm --size 10nm --concentration 5.8mg/mL --jet 200um"
@@ -28,7 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--absorption", help="absorption coefficient of the jet, as 50cm-1 (default: everything is absorbed)"
     )
-    parser.add_argument("--heat-capacity", default="124.717J/mol/K", help="per mole of CsPbBr3 (default: Dulong-Petit)")
+    parser.add_argument(
+        "--saturation",
+        help="fluence at which absorption has fallen to half, as 5mJ/cm2 (default: it does not saturate)",
+    )
+    parser.add_argument(
+        "--heat-capacity", metavar="VALUE|FILE", help="per mole of CsPbBr3, as 120J/mol/K; or a table of temperature and "
+        "heat capacity; or a mode file, taken as harmonic (default: Dulong-Petit, 124.7J/mol/K)",
+    )  # fmt: skip
     parser.add_argument(
         "--latent-tetragonal", default="0J/mol", help="latent heat of the transition at 50-59 C (default: none)"
     )
@@ -56,8 +72,9 @@ def run(args: argparse.Namespace) -> int:
         parse_quantity(args.fluence, "fluence"), HC_EV_A / pump if length else pump, parse_quantity(args.size, "length"),
         parse_quantity(args.concentration, "concentration"), parse_quantity(args.jet, "length"), parse_quantity(args.gap, "energy"),
         parse_temperature_celsius(args.start), None if args.absorption is None else parse_quantity(args.absorption, "inverse length"),
-        parse_quantity(args.heat_capacity, "heat capacity"), parse_quantity(args.latent_tetragonal, "molar energy"),
+        heat_capacity(args.heat_capacity), parse_quantity(args.latent_tetragonal, "molar energy"),
         parse_quantity(args.latent_cubic, "molar energy"), 1.0 if args.all_heat else None,
+        None if args.saturation is None else parse_quantity(args.saturation, "fluence"),
     )  # fmt: skip
     sigmas = dict(RELATIVE_SIGMA)
     for item in args.sigma:
@@ -76,6 +93,15 @@ def run(args: argparse.Namespace) -> int:
     curve = result.temperature_C(times, cooling_ps)
     print(json.dumps(summary(result, times, curve)) if args.json else table(result, times, curve, cooling_ps))
     return 0
+
+
+def heat_capacity(text: str | None) -> HeatCapacity:
+    """Return what ``--heat-capacity`` names: a file if there is one of that name, else a quantity."""
+    if text is None:
+        return DULONG_PETIT
+    if Path(text).exists() or text[:1] not in tuple("0123456789.+-"):
+        return read_heat_capacity(text)
+    return constant_heat_capacity(parse_quantity(text, "heat capacity"))
 
 
 def statements(result: Heating) -> list[str]:
@@ -101,9 +127,14 @@ def summary(result: Heating, times: np.ndarray, curve: np.ndarray) -> dict[str, 
         "delta_T_high_K": result.delta_T_high_K,
         "interval": "16th to 84th percentile",
         "photons_per_nc": result.photons_per_nc,
+        "absorbed_fraction": result.absorbed_fraction,
+        "absorbed_energy_per_nc_eV": result.total_energy_eV,
+        "heat_per_nc_eV": result.heat_eV,
+        "heat_capacity": result.exposure.heat_capacity.words,
+        "heat_capacity_at_start_J_mol_K": result.exposure.heat_capacity.at_J_mol_K(result.exposure.start_C),
         "front_face_delta_T_K": result.front_face_delta_T_K,
         "phase": result.phase,
-        "final_temperature_C": result.exposure.start_C + result.delta_T_K,
+        "final_temperature_C": result.final_C,
         "temperature_C": [{"time_ps": float(t), "value": float(v)} for t, v in zip(times, curve, strict=True)],
         "tornado": [{"input": n, "delta_T_low_input_K": a, "delta_T_high_input_K": b} for n, a, b in result.tornado],
         "statements": statements(result),
@@ -112,11 +143,16 @@ def summary(result: Heating, times: np.ndarray, curve: np.ndarray) -> dict[str, 
 
 def table(result: Heating, times: np.ndarray, curve: np.ndarray, cooling_ps: float) -> str:
     """Return the answer for people."""
+    exposure = result.exposure
     lines = [
         f"temperature rise, upper limit    {result.delta_T_K:8.1f} K"
         f"   (68 % range {result.delta_T_low_K:.0f} to {result.delta_T_high_K:.0f} K)",
+        f"final temperature                {result.final_C:8.1f} C   {result.phase}",
+        f"absorbed by the jet              {100 * result.absorbed_fraction:8.1f} % of the pulse",
         f"photons absorbed per nanocrystal {result.photons_per_nc:8.0f}",
-        f"final temperature                {result.exposure.start_C + result.delta_T_K:8.1f} C   {result.phase}",
+        f"their energy                     {result.total_energy_eV:8.0f} eV, of which {result.heat_eV:.0f} eV become heat",
+        f"heat capacity at the start       {exposure.heat_capacity.at_J_mol_K(exposure.start_C):8.1f} J/mol/K"
+        f"   ({exposure.heat_capacity.words})",
     ]
     if result.front_face_delta_T_K is not None:
         lines.append(f"at the jet's front face          {result.front_face_delta_T_K:8.1f} K")

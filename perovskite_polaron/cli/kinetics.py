@@ -2,9 +2,11 @@
 
 import argparse
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.experiment.kinetics import (
     FTest,
     KineticFit,
@@ -47,7 +49,11 @@ def run(args: argparse.Namespace) -> int:
     model(args.components)
     traces = read_traces(args.files, args.signal, args.delay_unit)
     fit = fit_kinetics(traces, model(args.components))
-    test = f_test(fit_kinetics(traces, model(args.components - 1)), fit) if args.components > 1 else None
+    test = None
+    if args.components > 1:
+        # A smaller model that cannot be fitted is no reason to withhold the larger one.
+        with suppress(ComputationError):
+            test = f_test(fit_kinetics(traces, model(args.components - 1)), fit)
     profiles = (
         [[profile_interval(fit, k, level) for level in (0.6827, 0.95)] for k in range(args.components)]
         if args.profile

@@ -5,13 +5,14 @@ a transient decays with its shape kept; it does when the shape changes, as it do
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.scan import Scan
+from perovskite_polaron.experiment.recipe import COMBINE, Recipe
+from perovskite_polaron.experiment.scan import Scan, Step
 from perovskite_polaron.experiment.treatment import interpolation
 
 Array = NDArray[np.float64]
@@ -31,6 +32,7 @@ class Windows:
                 raise InputError(f"the window {low:g} to {high:g} eV is empty: give its lower end first")
 
 
+AVERAGE = Recipe((Step(COMBINE),))
 EDGES = {
     "Br-K": Windows((13471.0, 13472.0), (13468.0, 13469.0), 2.0),
     "Pb-L3": Windows((13044.0, 13047.0), (13037.0, 13040.0)),
@@ -39,13 +41,25 @@ EDGES = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """C of one transient with its standard error (None when the errors of the points are unknown)."""
+    """C of one transient with its standard error (None when the errors of the points are unknown).
+
+    scans: how many repeats it is the mean of; err_from: "points" (propagated) or "bootstrap".
+    """
 
     label: str
     value: float
     err: float | None
     delay_ps: float | None = None
     temperature_C: float | None = None
+    scans: int = 1
+    err_from: str = "points"
+
+    @property
+    def series(self) -> str:
+        """Whether the point belongs to a series of delays, of temperatures, or to none."""
+        if self.delay_ps is not None:
+            return "pump-probe"
+        return "thermal" if self.temperature_C is not None else "other"
 
 
 @dataclass(frozen=True)
@@ -116,33 +130,51 @@ def comparison_parameter(scan: Scan, windows: Windows, step_eV: float | None = N
 
 
 def bootstrap_error(
-    scans: Sequence[Scan], windows: Windows, draws: int = 2000, seed: int = 0, step_eV: float | None = None
-) -> float:
-    """Return the standard error of C of the mean of repeated scans by drawing scans with replacement.
+    scans: Sequence[Scan], windows: Windows, draws: int = 1000, seed: int = 0, step_eV: float | None = None,
+    recipe: Recipe = AVERAGE, references: Sequence[Scan] = (),
+) -> float:  # fmt: skip
+    """Return the standard error of C of repeated scans, treated and averaged, by drawing scans with replacement.
 
-    With n scans the bootstrap variance is (n − 1)/n of the true one, which is put right here. Raises InputError for fewer
-    than four scans.
+    Each draw goes through the whole recipe, so what the treatment does to the noise is in the error; the repeats of a
+    reference are drawn too. With n repeats the bootstrap variance is (n - 1)/n of the true one, which is put right here.
+    Draw k is the same whatever the number of draws. Raises InputError for fewer than four repeats of either.
     """
-    if len(scans) < 4:
-        raise InputError(f"a bootstrap needs at least four repeated scans, not {len(scans)}")
-    sums = np.array(
-        [
-            [
-                window_weights(s.energy_eV, w, step_eV) @ s.intensity
-                for w in (windows.numerator_eV, windows.denominator_eV)
-            ]
-            for s in scans
-        ]
-    )
-    picks = np.random.default_rng(seed).integers(len(scans), size=(draws, len(scans)))
-    numerator, denominator = sums[picks].mean(axis=1).T
-    return float(np.std(numerator / denominator, ddof=1) * np.sqrt(len(scans) / (len(scans) - 1)))
+    fewest = min(len(group) for group in (scans, references) if group)
+    if fewest < 4:
+        raise InputError(f"a bootstrap needs at least four repeated scans, not {fewest}")
+    bare, bare_references = ([replace(s, variance=None) for s in group] for group in (scans, references))
+    values = np.empty(draws)
+    for k in range(draws):
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(k,)))
+        drawn = replace(recipe.resampled(bare, rng, bare_references), variance=None)
+        values[k] = comparison_parameter(drawn, windows, step_eV).value
+    return float(np.std(values, ddof=1) * np.sqrt(fewest / (fewest - 1)))
+
+
+def compare_repeats(
+    scans: Sequence[Scan], windows: Windows, recipe: Recipe, references: Sequence[Scan] = (), step_eV: float | None = None
+) -> tuple[Comparison, ...]:  # fmt: skip
+    """Treat the scans of one condition and return C: of their mean where the recipe combines them, else of each.
+
+    The error is the bootstrap's where there are four or more repeats to draw from (and of the reference, if any), else
+    it is propagated from the points. Propagation is asked first in any case: it refuses a denominator lost in noise.
+    """
+    found = [comparison_parameter(s, windows, step_eV) for s in recipe.apply(scans, references)]
+    combined = any(step.name == COMBINE for step in recipe.steps)
+    if not combined:
+        return tuple(found)
+    point = replace(found[0], scans=len(scans))
+    if len(scans) >= 4 and (not references or len(references) >= 4):
+        error = bootstrap_error(scans, windows, step_eV=step_eV, recipe=recipe, references=references)
+        point = replace(point, err=error, err_from="bootstrap")
+    return (point,)
 
 
 def constancy(points: Sequence[Comparison]) -> Constancy:
     """Test whether C is the same at all points, with their errors taken as independent.
 
-    A shared reference makes the errors positively correlated and the test lenient. InputError for fewer than two points
+    A shared reference makes the errors positively correlated and the test lenient; errors from few repeats (n) are known
+    to 1/sqrt(2 (n - 1)) only, which makes it reject more often than it says. InputError for fewer than two points
     or unknown errors.
     """
     if len(points) < 2:

@@ -1,10 +1,15 @@
 """Which scenario a transient supports, and how strongly.
 
-Model: strength × difference(E − shift), the strength free, the shift with a Gaussian prior. The fit maximises the
-posterior over both; the interval of the strength is where the profile of χ² (shift refitted) rises by 1 or by 3.84.
-AIC counts the strength and the shift, and no change at all competes as a model without parameters. A scenario is claimed
-only when it beats no change by 10 in AIC: noise alone then claims none. Use it when the scenarios' shapes differ over the
-window; it cannot tell apart scenarios whose shapes agree, nor say that none of the given ones is right (look at χ²).
+Model: a sum of strengths times difference spectra, each moved and broadened by the nuisance parameters of
+``template.Priors``; the odd mode of a sweep also has its amplitude Q. Strengths are linear and solved for; the nuisance
+parameters and Q are searched for on a grid that is narrowed until it resolves the posterior. Intervals are profiles: where
+χ² (with the priors' terms, all else refitted) rises by 1 or 3.84.
+
+AIC and BIC count strengths, free nuisance parameters and Q; no change at all competes as a model without parameters. A
+scenario is claimed only when it beats no change by 10 in AIC, and a mixture only when it beats each of its parts by as
+much: noise alone then claims none, and a true scenario is not lost to a mixture that fits its noise. Use it when the
+scenarios' shapes differ over the window; it cannot tell apart scenarios whose shapes agree, nor say that none of the
+given ones is right (look at χ²).
 """
 
 from collections.abc import Sequence
@@ -16,6 +21,9 @@ from numpy.typing import NDArray
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.experiment.scan import Scan
 from perovskite_polaron.experiment.scenario import Scenario
+from perovskite_polaron.experiment.search import Grid, Interval, make_grid, profile_interval, search, white
+from perovskite_polaron.experiment.separation import RISES, Amplitude, separate
+from perovskite_polaron.experiment.template import Curves, Priors, Template
 
 Array = NDArray[np.float64]
 CLAIM_AIC = 10.0
@@ -23,28 +31,72 @@ CLAIM_AIC = 10.0
 
 @dataclass(frozen=True, eq=False)
 class ScenarioFit:
-    """One scenario's best fit: chi2 includes the prior's term; interval68 and interval95 are profile intervals."""
+    """One hypothesis' best fit. Arrays: strengths (parts,), intervals68 and intervals95 (parts, 2), model (m,), float64.
 
-    scenario: Scenario
-    strength: float
-    strength_err: float
-    interval68: tuple[float, float]
-    interval95: tuple[float, float]
+    chi2 includes the priors' terms. The strength of an odd mode is f·Q²/Qmax², with Qmax its largest computed amplitude:
+    the excited fraction if the amplitude is that one. amplitude is None where f and Q cannot be told apart.
+    """
+
+    name: str
+    parts: tuple[Scenario, ...]
+    strengths: Array
+    intervals68: Array
+    intervals95: Array
     shift_eV: float
+    width_fwhm_eV: float
+    q_sqrt_amu_A: float | None
+    amplitude: Amplitude | None
     chi2: float
-    aic: float
+    parameters: int
+    points: int
     model: Array
+    on_bound: str
+
+    @property
+    def strength(self) -> float:
+        """Strength of the first part."""
+        return float(self.strengths[0])
+
+    @property
+    def interval68(self) -> Interval:
+        """68 % profile interval of the first part's strength."""
+        return float(self.intervals68[0, 0]), float(self.intervals68[0, 1])
+
+    @property
+    def interval95(self) -> Interval:
+        """95 % profile interval of the first part's strength."""
+        return float(self.intervals95[0, 0]), float(self.intervals95[0, 1])
+
+    @property
+    def strength_err(self) -> float:
+        """Half of the 68 % interval."""
+        return (self.interval68[1] - self.interval68[0]) / 2
+
+    @property
+    def aic(self) -> float:
+        """χ² + 2 × parameters."""
+        return self.chi2 + 2 * self.parameters
+
+    @property
+    def bic(self) -> float:
+        """χ² + ln(points) × parameters."""
+        return self.chi2 + float(np.log(self.points)) * self.parameters
 
     @property
     def f_q2(self) -> float | None:
-        """Excited fraction × Q² (Å²·amu) for the mode of an odd symmetry, else None."""
-        amplitude = self.scenario.even_amplitude_sqrt_amu_A
-        return None if amplitude is None else self.strength * amplitude**2
+        """Excited fraction × Q² (Å²·amu) for an odd mode, else None."""
+        largest = self.parts[0].amplitude_sqrt_amu_A
+        return None if largest is None else self.strength * largest**2
+
+    @property
+    def possible(self) -> bool:
+        """Whether every structural strength is positive; an edge may shift either way."""
+        return all(s > 0 or p.kind == "shift" for s, p in zip(self.strengths, self.parts, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """All fits, best first, against no change (chi2_null = aic_null)."""
+    """All fits, lowest AIC first, against no change (chi2_null is its χ², AIC and BIC)."""
 
     fits: tuple[ScenarioFit, ...]
     chi2_null: float
@@ -52,104 +104,107 @@ class Comparison:
 
     @property
     def best(self) -> ScenarioFit | None:
-        """The scenario that is claimed, or None: positive strength and 10 in AIC better than no change."""
-        able = [f for f in self.fits if f.strength > 0]
-        return able[0] if able and self.chi2_null - able[0].aic > CLAIM_AIC else None
+        """The fit that is claimed, or None; see the module for the rule."""
+        claimed: ScenarioFit | None = None
+        for fit in sorted(self.fits, key=lambda f: (len(f.parts), f.aic)):
+            if not fit.possible or self.chi2_null - fit.aic <= CLAIM_AIC:
+                continue
+            if claimed is None or fit.aic < claimed.aic - (CLAIM_AIC if len(fit.parts) > len(claimed.parts) else 0.0):
+                claimed = fit
+        return claimed
+
+    def odds(self) -> dict[str, float]:
+        """Posterior probability of each possible hypothesis and of ``no change``, from equal prior ones: ∝ exp(−BIC/2) [G. Schwarz,
+        Ann. Stat. 6, 461 (1978)]."""
+        rows = {f.name: f.bic for f in self.fits if f.possible} | {"no change": self.chi2_null}
+        low = min(rows.values())
+        weight = {name: float(np.exp(-(value - low) / 2)) for name, value in rows.items()}
+        total = sum(weight.values())
+        return {name: weight.get(name, 0.0) / total for name in [*(f.name for f in self.fits), "no change"]}
+
+
+class Problem:
+    """Hypotheses prepared for transients on one set of energies with one covariance; ``fit`` may be called for many.
+
+    hypotheses: each a scenario or a tuple of scenarios that act together. offset_eV is added to the calculated
+    energies. fraction: the excited fraction, if it is known from elsewhere. Raises InputError when errors are missing,
+    names repeat, or a scenario does not span the transient, shifts included.
+    """
+
+    def __init__(
+        self, transient: Scan, hypotheses: Sequence[Scenario | tuple[Scenario, ...]], priors: Priors | None = None,
+        offset_eV: float = 0.0, fraction: float | None = None,
+    ) -> None:  # fmt: skip
+        parts = [h if isinstance(h, tuple) else (h,) for h in hypotheses]
+        names = [" + ".join(p.name for p in h) for h in parts]
+        if not parts or len(set(names)) < len(names):
+            raise InputError("give at least one scenario, each with a name of its own")
+        if fraction is not None and not 0 < fraction <= 1:
+            raise InputError(f"the excited fraction, {fraction:g}, must lie above 0 and not above 1")
+        self.priors = priors or Priors()
+        self.fraction = fraction
+        self.whiten = _whitening(transient)
+        self.points = len(transient.energy_eV)
+        curves = {id(s): Curves(s, transient.energy_eV, offset_eV, self.priors) for h in parts for s in h}
+        templates = [Template([curves[id(s)] for s in h]) for h in parts]
+        self.hypotheses = [
+            (name, template, make_grid(template, self.whiten, self.priors))
+            for name, template in zip(names, templates, strict=True)
+        ]
+
+    def fit(self, intensity: Array) -> Comparison:
+        """Fit every hypothesis to intensities (m,) at the transient's energies.
+
+        Raises ComputationError when the claimed fit sits on the bound of a parameter or does not converge.
+        """
+        data = white(np.asarray(intensity, dtype=np.float64)[None, :, None], self.whiten)[0, :, 0]
+        fits = [_fit(self, data, *h) for h in self.hypotheses]
+        found = Comparison(tuple(sorted(fits, key=lambda f: f.aic)), float(data @ data), self.points)
+        # A wrong scenario may well run to the end of its range; the one that is claimed must not.
+        if found.best is not None and found.best.on_bound:
+            raise ComputationError(f"{found.best.name!r} fits best, but {found.best.on_bound}")
+        return found
 
 
 def compare(
-    transient: Scan, scenarios: Sequence[Scenario], shift_sigma_eV: float = 0.2, offset_eV: float = 0.0
-) -> Comparison:
-    """Fit every scenario to a transient with known errors; offset_eV is added to the scenarios' energies first.
+    transient: Scan, hypotheses: Sequence[Scenario | tuple[Scenario, ...]], priors: Priors | None = None,
+    offset_eV: float = 0.0, fraction: float | None = None,
+) -> Comparison:  # fmt: skip
+    """Fit every hypothesis to one transient: ``Problem`` and its ``fit`` in one call, errors as there."""
+    return Problem(transient, hypotheses, priors, offset_eV, fraction).fit(transient.intensity)
 
-    Raises InputError when errors are missing, names repeat, or a scenario does not span the transient, shifts included;
-    ComputationError when the shift of the claimed scenario sits at the end of its range, five prior widths.
-    """
+
+def _whitening(transient: Scan) -> Array:
     if transient.variance is None:
         raise InputError(
             f"{transient.name}: the errors of the points are unknown; give an error column or repeated scans"
         )
-    if not 0 < shift_sigma_eV < np.inf:
-        raise InputError(f"the prior width of the shift, {shift_sigma_eV:g} eV, must be positive")
-    if not scenarios or len({s.name for s in scenarios}) < len(scenarios):
-        raise InputError("give at least one scenario, each with a name of its own")
+    if transient.variance.ndim == 1:
+        if not (transient.variance > 0).all():
+            raise InputError(f"{transient.name}: an error is zero; give every point its error")
+        return np.asarray(1 / np.sqrt(transient.variance))
     try:
-        whiten = np.linalg.inv(np.linalg.cholesky(np.asarray(transient.covariance)))
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(transient.variance)))
     except np.linalg.LinAlgError:
         raise InputError(
             f"{transient.name}: the covariance of its points is singular (averaging and normalising make it so); fit the "
             "transient before averaging, or rebin it"
         ) from None
-    data = whiten @ transient.intensity
-    fits = [_fit(transient, data, whiten, s, shift_sigma_eV, offset_eV) for s in scenarios]
-    found = Comparison(tuple(sorted(fits, key=lambda f: f.aic)), float(data @ data), len(data))
-    # A wrong scenario may well run to the end of its range; the one that is claimed must not.
-    if found.best is not None and abs(found.best.shift_eV) > 4.99 * shift_sigma_eV:
-        raise ComputationError(
-            f"the shift of {found.best.scenario.name!r} sits on its bound, {found.best.shift_eV:+.2f} eV; check the calibration "
-            "or widen the prior"
-        )
-    return found
 
 
-def _fit(transient: Scan, data: Array, whiten: Array, scenario: Scenario, sigma: float, offset: float) -> ScenarioFit:
-    reach = 5 * sigma
-    energy = scenario.energy_eV + offset
-    if transient.energy_eV[0] - reach < energy[0] or transient.energy_eV[-1] + reach > energy[-1]:
-        raise InputError(
-            f"the scenario {scenario.name!r} spans {energy[0]:.1f} to {energy[-1]:.1f} eV and not the transient with its shifts, "
-            f"{transient.energy_eV[0] - reach:.1f} to {transient.energy_eV[-1] + reach:.1f} eV; cut the transient, or set the offset"
-        )
-    shifts = np.linspace(-reach, reach, 401)
-    columns = np.array([np.interp(transient.energy_eV - s, energy, scenario.difference) for s in shifts]) @ whiten.T
-    along, square = columns @ data, np.einsum("ij,ij->i", columns, columns)
-    if not (square > 0).all():
-        raise InputError(f"the scenario {scenario.name!r} is zero over the transient's energies; widen the window")
-    best_strength = along / square
-    prior = (shifts / sigma) ** 2
-    chi2 = data @ data - along**2 / square + prior
-    at = int(np.argmin(chi2))
-    fine = np.linspace(shifts[max(at - 1, 0)], shifts[min(at + 1, len(shifts) - 1)], 41)
-    fine_columns = np.array([np.interp(transient.energy_eV - s, energy, scenario.difference) for s in fine]) @ whiten.T
-    fine_along, fine_square = fine_columns @ data, np.einsum("ij,ij->i", fine_columns, fine_columns)
-    fine_chi2 = data @ data - fine_along**2 / fine_square + (fine / sigma) ** 2
-    k = int(np.argmin(fine_chi2))
-    strength, lowest = float(fine_along[k] / fine_square[k]), float(fine_chi2[k])
-    intervals = []
-    for rise in (1.0, 3.841):
-        # For each shift the strengths within the rise form an interval; the profile's is their union.
-        room = np.concatenate([chi2, fine_chi2]) - lowest
-        half = np.sqrt(np.maximum(rise - room, 0) / np.concatenate([square, fine_square]))
-        middle = np.concatenate([best_strength, fine_along / fine_square])
-        inside = room <= rise
-        intervals.append((float((middle - half)[inside].min()), float((middle + half)[inside].max())))
-    curve = strength * np.interp(transient.energy_eV - fine[k], energy, scenario.difference)
-    err = (intervals[0][1] - intervals[0][0]) / 2
-    return ScenarioFit(scenario, strength, err, intervals[0], intervals[1], float(fine[k]), lowest, lowest + 4.0, curve)
-
-
-def statements(found: Comparison) -> list[str]:
-    """The result in plain words, with what the data cannot tell."""
-    best = found.best
-    if best is None:
-        return ["No scenario is claimed: none describes the data better than no change at all by 10 in AIC."]
-    able = [f for f in found.fits if f.strength > 0]
-    words = [
-        f"Best: {best.scenario.name}, strength {best.strength:.3g} ± {best.strength_err:.2g} "
-        f"(95 %: {best.interval95[0]:.3g} to {best.interval95[1]:.3g}), energies shifted by {best.shift_eV:+.2f} eV."
-    ]
-    if len(able) > 1 and able[1].aic - best.aic < CLAIM_AIC:
-        words.append(
-            f"{able[1].scenario.name} is not excluded: it is worse by only {able[1].aic - best.aic:.1f} in AIC."
-        )
-    if best.chi2 > found.points + 4 * np.sqrt(2 * found.points):
-        words.append(f"Even the best does not describe the data: chi2 is {best.chi2:.0f} for {found.points} points.")
-    if best.f_q2 is not None:
-        words.append(
-            f"The data fix only excited fraction × Q²: {best.f_q2:.3g} Å²·amu. The averaged difference of an odd mode is even in its "
-            "amplitude, so a small fraction strongly distorted and a large one weakly distorted look the same, and so do a static "
-            "displacement and a hotter mode with the same mean square."
-        )
-    if best.scenario.name == "rigid edge shift":
-        words.append("For a small shift the data fix only excited fraction × shift.")
-    return words
+def _fit(problem: Problem, data: Array, name: str, template: Template, grid: Grid) -> ScenarioFit:
+    found = search(name, template, grid, problem.whiten, data, problem.priors)
+    intervals = [profile_interval(found.room, found.strengths, found.variance, rise) for rise in RISES]
+    amplitude, on_bound = separate(template, found, problem.fraction)
+    shift, width, q = (float(v) for v in found.grid.points[found.best])
+    for value, (low, high), what in ((shift, found.bounds[0], "its shift"), (width, found.bounds[1], "its broadening")):
+        # The width's lower bound, no broadening at all, is a place like any other.
+        if high > low and (value >= high - 1e-9 or (low < 0 and value <= low + 1e-9)):
+            on_bound = f"{what} sits on its bound, {value:+.2f} eV; check the calibration or widen the prior"
+    strengths = found.strengths[found.best]
+    free = sum(len(a) > 1 for a in found.grid.axes)
+    model = template.columns(np.array([shift]), np.array([width]), np.array([q]))[0] @ strengths
+    return ScenarioFit(
+        name, template.parts, strengths, intervals[0], intervals[1], shift, width, q if template.sweep else None,
+        amplitude, found.chi2, len(template.parts) + free, problem.points, model, on_bound,
+    )  # fmt: skip

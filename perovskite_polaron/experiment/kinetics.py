@@ -90,6 +90,11 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel, start_ps: Sequenc
     span = max(float(np.ptp(t.delay_ps)) for t in traces)
     # Shorter than a hundredth of σ, or flat over a hundred spans: the data cannot say how short or long.
     low, high = np.log(model.sigma_ps / 100), np.log(100 * span)
+    if span < model.sigma_ps / 10:
+        raise InputError(
+            f"the delays span {span:g} ps, far less than the response's sigma of {model.sigma_ps:g} ps: nothing can be resolved; "
+            "check the units"
+        )
     starts = [np.array(start_ps, dtype=float)] if start_ps is not None else _starts(model, span)
     if any(len(s) != model.components or not np.all((s > np.exp(low)) & (s < np.exp(high))) for s in starts):
         raise InputError(
@@ -102,7 +107,7 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel, start_ps: Sequenc
             theta = np.append(theta, np.log(model.sigma_ps))
         if model.t0_free:
             theta = np.append(theta, model.t0_ps)
-        found = _search(traces, model, theta, low, high)
+        found = _search(traces, model, theta, *_bounds(traces, model, len(theta), low, high))
         if found is not None and (best is None or found[0] < best[0]):
             best = found
     if best is None:
@@ -116,7 +121,29 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel, start_ps: Sequenc
                 f"the kinetic fit sits on a bound: a lifetime of {np.exp(value):.3g} ps cannot be told from "
                 f"{'an instant' if value < low + 1e-3 else 'an offset'}; fit fewer components"
             )
+    lower, upper = _bounds(traces, model, len(theta), low, high)
+    for value, name, least, most in zip(theta[k:], _others(model), lower[k:], upper[k:], strict=True):
+        if value < least + 1e-3 * (most - least) or value > most - 1e-3 * (most - least):
+            raise ComputationError(
+                f"the kinetic fit sits on a bound of {name}; give it a better start, or hold it fixed"
+            )
     return _result(traces, model, theta)
+
+
+def _others(model: KineticModel) -> list[str]:
+    return [name for name, free in (("sigma", model.sigma_free), ("time zero", model.t0_free)) if free]
+
+
+def _bounds(traces: tuple[Trace, ...], model: KineticModel, count: int, low: float, high: float) -> tuple[Array, Array]:
+    """Bounds of the searched vector: time zero stays within the delays, sigma within a factor e⁴."""
+    k = model.components
+    lower, upper = np.full(count, low), np.full(count, high)
+    if model.sigma_free:
+        lower[k], upper[k] = np.log(model.sigma_ps) - 4, np.log(model.sigma_ps) + 4
+    if model.t0_free:
+        lower[-1] = min(model.t0_ps, *(float(t.delay_ps.min()) for t in traces))
+        upper[-1] = max(model.t0_ps, *(float(t.delay_ps.max()) for t in traces))
+    return lower, upper
 
 
 def _check(traces: tuple[Trace, ...], model: KineticModel) -> None:
@@ -169,6 +196,15 @@ def _project(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> tu
     """Residual with the best amplitudes, and its Jacobian in Kaufman's approximation."""
     residuals, jacobians = [], []
     for trace in traces:
+        residual, jacobian = _project_one(trace, model, theta)
+        residuals.append(residual)
+        jacobians.append(jacobian)
+    return np.concatenate(residuals), np.concatenate(jacobians)
+
+
+def _project_one(trace: Trace, model: KineticModel, theta: Array) -> tuple[Array, Array]:
+    # Where every column vanishes the amplitudes overflow: the search then turns back, see there.
+    with np.errstate(all="ignore"):
         weight = 1.0 if trace.error is None else 1 / trace.error
         columns, slopes = _basis(model, theta, trace.delay_ps, gradient=True)
         q, r = np.linalg.qr((columns.T * weight).T)
@@ -176,36 +212,32 @@ def _project(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> tu
         inside = q.T @ signal
         amplitude = np.linalg.lstsq(r, inside, rcond=1e-12)[0]
         change = np.column_stack([(slope @ amplitude[which]) * weight for which, slope in slopes])
-        residuals.append(signal - q @ inside)
-        jacobians.append(-(change - q @ (q.T @ change)))
-    return np.concatenate(residuals), np.concatenate(jacobians)
+        return signal - q @ inside, -(change - q @ (q.T @ change))
 
 
 def _search(
-    traces: tuple[Trace, ...], model: KineticModel, theta: Array, low: float, high: float
+    traces: tuple[Trace, ...], model: KineticModel, theta: Array, lower: Array, upper: Array
 ) -> tuple[float, Array] | None:
     """Levenberg–Marquardt on the projected problem; None when it does not converge."""
     k = model.components
-    upper = np.full(len(theta), np.inf)
-    lower = -upper
-    lower[:k], upper[:k] = low, high
-    if model.sigma_free:
-        lower[k], upper[k] = np.log(model.sigma_ps) - 4, np.log(model.sigma_ps) + 4
     residual, jacobian = _project(traces, model, theta)
     cost, damping = float(residual @ residual), 1e-3
+    if not (np.isfinite(cost) and np.isfinite(jacobian).all()):
+        return None
     for _ in range(200):
         normal, slope = jacobian.T @ jacobian, jacobian.T @ residual
         scale = np.maximum(np.diag(normal), 1e-30)
+        # A parameter that a bound stops is held, or it would spoil the steps of the others.
+        held = ((theta <= lower) & (slope > 0)) | ((theta >= upper) & (slope < 0))
+        normal[held], normal[:, held], slope[held] = 0.0, 0.0, 0.0
         step = np.linalg.solve(normal + damping * np.diag(scale), -slope)
         # A step of more than a factor e² in a lifetime leaves the region where the linearisation means anything.
         step[: k + model.sigma_free] = np.clip(step[: k + model.sigma_free], -2, 2)
         trial = np.clip(theta + step, lower, upper)
-        try:
-            new_residual, new_jacobian = _project(traces, model, trial)
-        except np.linalg.LinAlgError:
-            return None
+        new_residual, new_jacobian = _project(traces, model, trial)
         new_cost = float(new_residual @ new_residual)
-        if new_cost <= cost:
+        # A comparison with NaN is false: a step to where nothing is finite is one that does not go downhill.
+        if new_cost <= cost and np.isfinite(new_jacobian).all():
             small = (
                 np.max(np.abs(trial - theta) / np.maximum(1, np.abs(theta))) < 1e-9 or cost - new_cost <= 1e-14 * cost
             )

@@ -4,6 +4,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,12 @@ from perovskite_polaron.units import UNITS, parse_temperature_celsius
 
 _DELAY = re.compile(r"(?<![A-Za-z0-9.])(-?\d+(?:\.\d+)?)\s?(fs|ps|ns|us|µs)(?![A-Za-z])")
 _TEMPERATURE = re.compile(r"(?<![A-Za-z0-9.])(-?\d+(?:\.\d+)?)\s?(C|degC|°C|K)(?![A-Za-z])")
+_PLACES = (*(("delay", unit) for unit in ("fs", "ps", "ns", "us")), ("temperature", "C"), ("temperature", "K"))
 _ERROR_NAMES = ("error", "err", "sigma", "std", "stderr", "sem", "uncertainty")
 _ENERGY_NAMES = ("energy", "e", "photon energy")
 _DELAY_NAMES = ("delay", "time", "t")
+# Raw counts (the XDI dictionary's and Athena's names), which are no signals while a column made from them stands beside.
+_COUNTS = ("i0", "i1", "i2", "itrans", "ifluor", "irefer", "numerator", "stddev")
 
 
 def read_tables(path: str | os.PathLike[str]) -> tuple[Table, ...]:
@@ -37,13 +41,30 @@ def read_tables(path: str | os.PathLike[str]) -> tuple[Table, ...]:
 
 
 def read_scans(
-    paths: Sequence[str | os.PathLike[str]], signal: str | None = None, energy_unit: str | None = None
-) -> tuple[Scan, ...]:
+    paths: Sequence[str | os.PathLike[str]], signal: str | None = None, energy_unit: str | None = None,
+    name_pattern: str | None = None,
+) -> tuple[Scan, ...]:  # fmt: skip
     """Read every scan of the files; a table with several signal columns gives one scan for each unless ``signal`` names one.
 
+    Columns of raw counts (i0, itrans, ifluor, irefer ...) are no signals where other columns are, unless named.
+
     energy_unit (``eV`` or ``keV``) is for files that do not say it; InputError when neither the file nor it does.
+    name_pattern says where the names of the files keep delay and temperature, as in ``br_{delay_ps}_{temperature_C}*``;
+    it overrules their headers. Without it a number with its unit is looked for in header and name.
     """
-    return tuple(scan for path in paths for table in read_tables(path) for scan in _scans(table, signal, energy_unit))
+    scans = []
+    for path in paths:
+        said = {} if name_pattern is None else _from_name(Path(path).stem, name_pattern)
+        for table in read_tables(path):
+            scans += [
+                replace(
+                    scan,
+                    delay_ps=said.get("delay_ps", scan.delay_ps),
+                    temperature_C=said.get("temperature_C", scan.temperature_C),
+                )
+                for scan in _scans(table, signal, energy_unit)
+            ]
+    return tuple(scans)
 
 
 def read_traces(
@@ -91,6 +112,36 @@ def _scans(table: Table, signal: str | None, energy_unit: str | None) -> list[Sc
     return scans
 
 
+def _from_name(stem: str, pattern: str) -> dict[str, float]:
+    """Return delay_ps and temperature_C as a pattern finds them in a file's name."""
+    fields: list[tuple[str, str]] = []
+    expression = ""
+    for part in re.split(r"(\{[^{}]*\}|\*)", pattern):
+        if part == "*":
+            expression += ".*?"
+        elif part.startswith("{"):
+            quantity, _, unit = part[1:-1].partition("_")
+            if (quantity, unit) not in _PLACES or any(quantity == known for known, _ in fields):
+                raise InputError(
+                    f"the name pattern {pattern!r} has the place {part}: it knows, once each, "
+                    + ", ".join(f"{{{q}_{u}}}" for q, u in _PLACES)
+                )
+            fields.append((quantity, unit))
+            expression += r"(-?\d+(?:\.\d+)?)"
+        else:
+            expression += re.escape(part)
+    match = re.fullmatch(expression, stem)
+    if match is None or not fields:
+        raise InputError(f"the name {stem!r} does not fit the pattern {pattern!r}; correct it, or name the files alike")
+    said = {}
+    for (quantity, unit), text in zip(fields, match.groups(), strict=True):
+        if quantity == "delay":
+            said["delay_ps"] = float(text) * UNITS["time"][unit]
+        else:
+            said["temperature_C"] = parse_temperature_celsius(text + unit)
+    return said
+
+
 def _abscissa(table: Table, names: Sequence[str]) -> int:
     if len(table.names) < 2:
         raise InputError(f"{table.source} has one column: an abscissa and a signal are needed")
@@ -102,9 +153,10 @@ def _factor(unit: str, given: str | None, kind: str, allowed: Sequence[str], tab
     word = unit or given or ""
     if word.lower() not in known:
         why = f"has the unit {word!r}" if word else "does not say its unit"
+        name = (table.names[column].split() or [kind])[0]
         raise InputError(
             f"{table.source}: the column {table.names[column]!r} {why}; name it with one of {', '.join(allowed)} in the file, "
-            f"as in {table.names[column].split()[0]}_{allowed[1] if kind == 'time' else allowed[0]}, or give the unit as an option"
+            f"as in {name}_{allowed[1] if kind == 'time' else allowed[0]}, or give the unit as an option"
         )
     return UNITS[kind][known[word.lower()]]
 
@@ -127,6 +179,8 @@ def _signals(table: Table, x: int, signal: str | None) -> list[tuple[int, int | 
     if signal is not None:
         wanted = table.index(signal)
         pairs = [pair for pair in pairs if pair[0] == wanted] or [(wanted, None)]
+    else:
+        pairs = [pair for pair in pairs if lower[pair[0]] not in _COUNTS] or pairs
     if not pairs:
         raise InputError(
             f"{table.source} has no signal column beside {table.names[x]!r}; its columns are {', '.join(table.names)}"

@@ -5,30 +5,37 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.experiment.scan import Scan
 from perovskite_polaron.files import read_text, write_atomically
 from perovskite_polaron.kernels._core import floats
+from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
 
 Array = NDArray[np.float64]
+RIGID_SHIFT = "rigid edge shift"
+Kind = Literal["structure", "shift", "measured"]
 
 
 @dataclass(frozen=True, eq=False)
 class Scenario:
     """One explanation. energy_eV (n,) and difference (n,), float64, read-only: changed minus unchanged spectrum.
 
-    difference is that of a fully excited sample, so that its strength in a fit is the excited fraction. even_amplitude:
-    the amplitude Q (Å·√amu) of the odd mode it was computed at, when there is one: the difference is then ∝ Q² for
-    small Q, and the data fix f·Q² alone.
+    difference is that of a fully excited sample, so that its strength in a fit is the excited fraction.
+    sweep: the differences of an odd mode at its computed amplitudes, when it is one; difference is then that of the
+    largest. kind: ``structure`` (computed; strength positive), ``shift`` (of the edge, per eV; either sign) or
+    ``measured`` (on the experiment's own energies, so that no calculated axis is placed or broadened).
     """
 
     name: str
     energy_eV: Array
     difference: Array
-    even_amplitude_sqrt_amu_A: float | None = None
+    sweep: AmplitudeSpectra | None = None
+    kind: Kind = "structure"
 
     def __post_init__(self) -> None:
         energy = floats(self.energy_eV, f"energy_eV of {self.name}", (None,)).copy()
@@ -37,12 +44,16 @@ class Scenario:
             raise InputError(f"the energies of the scenario {self.name!r} do not increase: sort them first")
         if not difference.any():
             raise InputError(f"the scenario {self.name!r} is zero everywhere: it explains nothing; leave it out")
-        amplitude = self.even_amplitude_sqrt_amu_A
-        if amplitude is not None and not 0 < amplitude < np.inf:
-            raise InputError(f"the amplitude of the scenario {self.name!r} must be positive")
+        if self.sweep is not None and not np.array_equal(self.sweep.differences[-1], difference):
+            raise InputError(f"the scenario {self.name!r} must have the difference of its largest amplitude")
         for name, array in (("energy_eV", energy), ("difference", difference)):
             array.setflags(write=False)
             object.__setattr__(self, name, array)
+
+    @property
+    def amplitude_sqrt_amu_A(self) -> float | None:
+        """The largest computed amplitude Q (Å·√amu) of the odd mode, which ``difference`` belongs to; else None."""
+        return None if self.sweep is None else float(self.sweep.amplitudes_sqrt_amu_A[-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,30 +64,77 @@ class ScenarioSet:
     steady_state: Array
     scenarios: tuple[Scenario, ...]
 
+    @property
+    def first_maximum_eV(self) -> float:
+        """Energy of the first maximum of the steady state that reaches half of its largest value (for Br K the 1s-4p peak)."""
+        y = self.steady_state
+        peak = (y[1:-1] >= y[:-2]) & (y[1:-1] > y[2:]) & (y[1:-1] >= y.max() / 2)
+        if not peak.any():
+            raise InputError("the steady state has no maximum: its edge cannot be placed; say where its zero is")
+        return float(self.energy_eV[1 + int(np.argmax(peak))])
 
-def with_rigid_shift(found: ScenarioSet, shift_eV: float = 0.01) -> ScenarioSet:
-    """Add the rigid edge shift: the steady-state spectrum moved up by shift_eV minus itself, per fully excited sample.
 
-    For small shifts the data fix fraction × shift alone.
+def polaron(name: str, sweep: AmplitudeSpectra) -> Scenario:
+    """Return the scenario of a displacement along an odd mode, of any amplitude up to the largest computed."""
+    return Scenario(name, sweep.energy_eV, sweep.differences[-1], sweep)
+
+
+def rigid_shift(found: ScenarioSet, step_eV: float = 0.01) -> Scenario:
+    """The steady state moved up by a small step minus itself, per eV: its strength is excited fraction × shift (eV).
+
+    A negative strength is a shift to lower energies. For shifts small against the width of the edge the data fix only
+    that product.
     """
     e, y = found.energy_eV, found.steady_state
-    moved = Scenario("rigid edge shift", e, np.interp(e - shift_eV, e, y) - y)
-    return ScenarioSet(e, y, (*found.scenarios, moved))
+    return Scenario(RIGID_SHIFT, e, (np.interp(e - step_eV, e, y) - y) / step_eV, kind="shift")
+
+
+def heated_lattice(scans: Sequence[Scan]) -> tuple[Scenario, ...]:
+    """Return each spectrum of a temperature series minus the coldest, as scenarios; strength 1 is that heating.
+
+    Their own noise is not part of the fit: average the series well. Raises InputError when a temperature is missing or
+    occurs twice, or the coldest does not span the others.
+    """
+    if len(scans) < 2 or any(s.temperature_C is None for s in scans):
+        raise InputError("a heated lattice needs two or more spectra that each say their temperature, as in br_60C.csv")
+    rows = sorted((float(s.temperature_C), s) for s in scans if s.temperature_C is not None) if _distinct(scans) else []
+    coldest_C, coldest = rows[0]
+    found = []
+    for temperature_C, scan in rows[1:]:
+        e, c = scan.energy_eV, coldest.energy_eV
+        if e[0] < c[0] - 1e-6 or e[-1] > c[-1] + 1e-6:
+            raise InputError(f"{scan.name}: the coldest spectrum, {coldest.name}, spans {c[0]:g} to {c[-1]:g} eV only")
+        change = scan.intensity - np.interp(e, c, coldest.intensity)
+        found.append(Scenario(f"heated lattice ({temperature_C:g} minus {coldest_C:g} °C)", e, change, kind="measured"))
+    return tuple(found)
+
+
+def _distinct(scans: Sequence[Scan]) -> bool:
+    if len({s.temperature_C for s in scans}) < len(scans):
+        raise InputError("two spectra of the temperature series have one temperature: combine them first")
+    return True
+
+
+def mixtures(scenarios: Sequence[Scenario]) -> tuple[tuple[Scenario, ...], ...]:
+    """Return every scenario alone, and with each structure the rigid shift, if there is one."""
+    shifts = [s for s in scenarios if s.kind == "shift"]
+    return (*((s,) for s in scenarios), *((s, shift) for s in scenarios if s.kind != "shift" for shift in shifts))
 
 
 def read_scenarios(path: str | os.PathLike[str]) -> ScenarioSet:
-    """Read a scenario file: JSON with ``energy_eV``, ``steady_state`` and ``scenarios`` (name, difference, amplitude).
+    """Read a scenario file: JSON with ``energy_eV``, ``steady_state`` and ``scenarios``.
 
-    Raises InputError, naming the file, for anything missing or of the wrong kind.
+    Each scenario has ``name`` and ``difference``, or for an odd mode ``amplitudes_sqrt_amu_A`` and ``differences``, one
+    for each amplitude. Raises InputError, naming the file, for anything missing or of the wrong kind.
     """
     try:
         content = json.loads(read_text(path, "scenario file (JSON)"))
         energy = floats(content["energy_eV"], "energy_eV", (None,))
-        scenarios = tuple(
-            Scenario(str(s["name"]), energy, s["difference"], s.get("even_amplitude_sqrt_amu_A"))
-            for s in content["scenarios"]
+        return ScenarioSet(
+            energy,
+            floats(content["steady_state"], "steady_state", energy.shape),
+            tuple(_scenario(row, energy) for row in content["scenarios"]),
         )
-        return ScenarioSet(energy, floats(content["steady_state"], "steady_state", energy.shape), scenarios)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path} is no scenario file ({type(error).__name__}: {error}): it needs energy_eV, steady_state, scenarios"
@@ -85,15 +143,23 @@ def read_scenarios(path: str | os.PathLike[str]) -> ScenarioSet:
         raise InputError(f"{path}: {error}") from None
 
 
+def _scenario(row: dict[str, Any], energy: Array) -> Scenario:
+    if "amplitudes_sqrt_amu_A" in row:
+        return polaron(str(row["name"]), AmplitudeSpectra(energy, row["amplitudes_sqrt_amu_A"], row["differences"]))
+    return Scenario(str(row["name"]), energy, row["difference"])
+
+
 def write_scenarios(path: str | os.PathLike[str], found: ScenarioSet) -> Path:
     """Write a scenario file; all scenarios must share the energies of the steady state."""
-    rows: Sequence[dict[str, object]] = [
-        {"name": s.name, "difference": s.difference.tolist(), "even_amplitude_sqrt_amu_A": s.even_amplitude_sqrt_amu_A}
+    rows: list[dict[str, object]] = [
+        {"name": s.name, "difference": s.difference.tolist()}
+        if s.sweep is None
+        else {
+            "name": s.name,
+            "amplitudes_sqrt_amu_A": s.sweep.amplitudes_sqrt_amu_A.tolist(),
+            "differences": s.sweep.differences.tolist(),
+        }
         for s in found.scenarios
     ]
-    return write_atomically(
-        path,
-        json.dumps(
-            {"energy_eV": found.energy_eV.tolist(), "steady_state": found.steady_state.tolist(), "scenarios": rows}
-        ),
-    )
+    content = {"energy_eV": found.energy_eV.tolist(), "steady_state": found.steady_state.tolist(), "scenarios": rows}
+    return write_atomically(path, json.dumps(content))

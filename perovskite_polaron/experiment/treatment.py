@@ -169,28 +169,49 @@ def outliers(scan: Scan, *, threshold: float = 5.0) -> NDArray[np.bool_]:
     return flagged & (np.abs(miss) >= higher)
 
 
+def outliers_among(scans: Sequence[Scan], *, threshold: float = 5.0) -> tuple[NDArray[np.bool_], ...]:
+    """Flag points of repeated scans that miss the median scan by more than threshold robust standard deviations.
+
+    Three or more scans on one grid are compared with each other, so that no feature of the spectrum is taken for a
+    spike: the miss is that from the median over the scans, less each scan's own median miss (its beam intensity), and
+    the scale 1.4826 × the median absolute miss. Otherwise each scan is asked by itself, as by ``outliers``.
+    """
+    if len(scans) < 3 or len({s.energy_eV.tobytes() for s in scans}) > 1:
+        return tuple(outliers(scan, threshold=threshold) for scan in scans)
+    stack = np.array([s.intensity for s in scans])
+    miss = stack - np.median(stack, axis=0)
+    miss -= np.median(miss, axis=1, keepdims=True)
+    # The median scan of a point misses it by nothing: what counts is how far the others are.
+    others = np.sort(np.abs(miss), axis=0)[1:]
+    flagged = np.abs(miss) > threshold * 1.4826 * float(np.median(others))
+    return tuple(flagged)
+
+
 STEPS: dict[str, Callable[..., Scan]] = {
     f.__name__: f for f in (calibrate, baseline, normalise, scale, rebin, average_adjacent, subtract, crop)
 }
 
 
-def pump_probe(factor: float = 1.0) -> tuple[Step, ...]:
+def pump_probe(from_eV: float | None = None, to_eV: float | None = None) -> tuple[Step, ...]:
     """The recipe of Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021), for pumped-minus-unpumped scans.
 
-    A transient is divided by its absolute area, so that delays of different excited fraction compare in shape; factor
-    scales it for display.
+    A transient is divided by its absolute area (of an interval, default the whole scan), so that delays of different
+    excited fraction compare in shape.
     """
-    return (Step("normalise", {"by": "absolute_area"}), Step("scale", {"factor": factor}))
+    return (Step("normalise", {"by": "absolute_area", "from_eV": from_eV, "to_eV": to_eV}),)
 
 
-def thermal(reference: str, from_eV: float, to_eV: float) -> tuple[Step, ...]:
+def thermal(
+    reference: str, pre_edge_eV: tuple[float, float], from_eV: float | None = None, to_eV: float | None = None
+) -> tuple[Step, ...]:
     """The recipe of the same paper for spectra at several temperatures.
 
-    Baseline from the interval before the edge, division by the area, minus the reference (the 25 °C spectrum, treated by
-    the same first two steps), 3-point adjacent average.
+    Baseline from the interval before the edge, division by the area (of an interval, default the whole scan), minus the
+    reference (the 25 °C spectrum, treated by the same first two steps), 3-point adjacent average.
     """
     return (
-        Step("baseline", {"from_eV": from_eV, "to_eV": to_eV}), Step("normalise", {"by": "area"}),
+        Step("baseline", {"from_eV": pre_edge_eV[0], "to_eV": pre_edge_eV[1], "order": 0}),
+        Step("normalise", {"by": "area", "from_eV": from_eV, "to_eV": to_eV}),
         Step("subtract", {"reference": reference}), Step("average_adjacent", {"points": 3}),
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import floats, load
+from perovskite_polaron.kernels._core import check_threads, floats, load, number
 
 Ends = Literal["zero", "constant"]
 WidthAt = Literal["source", "output"]
@@ -23,15 +23,8 @@ LEAF = 48
 
 
 def broaden_lorentzian(
-    x_in: ArrayLike,
-    y_in: ArrayLike,
-    x_out: ArrayLike,
-    hwhm: ArrayLike,
-    *,
-    width_at: WidthAt = "output",
-    ends: Ends = "constant",
-    fast: bool = False,
-    threads: int = 1,
+    x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, hwhm: ArrayLike, *,
+    width_at: WidthAt = "output", ends: Ends = "constant", fast: bool = False, threads: int = 1,
 ) -> Array:
     """Return y_in (…, n) on x_in (n,) broadened by a Lorentzian, at x_out (m,): shape (…, m).
 
@@ -58,8 +51,14 @@ def broaden_lorentzian(
     if fast:
         levels = max(0, int(np.ceil(np.log2((len(x) - 1) / LEAF))))
         nodes = np.empty(kernel.NODE_DOUBLES * (2 ** (levels + 1) - 1))
+        # Neighbouring outputs share their way through the tree.
+        order = None if np.all(out_x[1:] >= out_x[:-1]) else np.argsort(out_x, kind="stable")
+        if order is not None:
+            out_x, widths = out_x[order], widths if at_source else widths[order]
         for row, result in zip(rows, out, strict=True):
             kernel.lorentzian_fast(x, row, out_x, widths, at_source, ends == "constant", levels, nodes, result, threads)
+        if order is not None:
+            out[:, order] = out.copy()
     else:
         kernel.lorentzian(x, rows, out_x, widths, at_source, ends == "constant", out, threads)
     return out.reshape(*y.shape[:-1], len(out_x))
@@ -82,14 +81,8 @@ def broaden_gaussian(
 
 
 def broaden_voigt(
-    x_in: ArrayLike,
-    y_in: ArrayLike,
-    x_out: ArrayLike,
-    hwhm: ArrayLike,
-    sigma: ArrayLike,
-    *,
-    ends: Ends = "constant",
-    threads: int = 1,
+    x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, hwhm: ArrayLike, sigma: ArrayLike, *,
+    ends: Ends = "constant", threads: int = 1,
 ) -> Array:
     """Return y_in (…, n) on x_in (n,) broadened by a Voigt profile, at x_out (m,): shape (…, m).
 
@@ -122,11 +115,10 @@ def exponential_gaussian(
     if constants.ndim > 1 or constants.size == 0 or constants.dtype.kind not in "fiu" or not np.all(constants > 0):
         raise InputError("lifetime must be positive (infinity allowed): give one number or a list of them")
     constants = np.ascontiguousarray(np.atleast_1d(constants), dtype=np.float64)
-    width = _widths(sigma, "sigma", 1)[0]
-    start = floats([t0], "t0", (1,))[0]
+    width, start = _width(number(sigma, "sigma"), "sigma"), number(t0, "t0")
     if constants.min() < 1e-100 * width:
         raise InputError("lifetime is below 1e-100 sigma: such a component has no response; leave it out")
-    _check_threads(threads)
+    check_threads(threads)
     out = np.empty((4 if gradient else 1, len(constants), len(times)))
     load("convolution").exponential_gaussian(times, constants, width, start, gradient, out, threads)
     columns = [part.T if np.ndim(lifetime) else part[0] for part in out]
@@ -145,23 +137,23 @@ def _spectrum(
     y = floats(y_in, "y_in", (None,) * max(1, len(shape) - 1) + (len(x),) if len(shape) > 1 else (len(x),))
     if ends not in ("zero", "constant"):
         raise InputError(f"ends is {ends!r}: give 'zero' or 'constant'")
-    _check_threads(threads)
+    check_threads(threads)
     return x, y, floats(x_out, "x_out", (None,))
 
 
 def _widths(value: ArrayLike, name: str, count: int) -> Array:
     """One positive width per point; a single number stands for all of them."""
-    widths = (
-        floats(value, name, (count,))
-        if np.ndim(value)
-        else np.full(count, floats(np.reshape(value, (1,)), name, (1,))[0])
-    )
-    # Squares of widths must neither vanish nor overflow.
-    if not np.all((widths > 1e-100) & (widths < 1e100)):
-        raise InputError(f"{name} must be positive (and below 1e100): the smallest is {widths.min():g}")
+    if np.ndim(value) == 0:
+        return np.full(count, _width(number(value, name), name))  # type: ignore[arg-type]
+    widths = floats(value, name, (count,))
+    _width(widths.min(), name)
+    _width(widths.max(), name)
     return widths
 
 
-def _check_threads(threads: int) -> None:
-    if threads < 1:
-        raise InputError(f"threads is {threads}: give 1 or more")
+def _width(width: float, name: str) -> float:
+    """Squares of widths must neither vanish nor overflow."""
+    if not 1e-100 < width < 1e100:
+        raise InputError(f"{name} must be positive (and below 1e100), not {width:g}")
+    return width
+

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import floats, load
+from perovskite_polaron.kernels._core import check_threads, floats, load
 
 
 def displace(
@@ -24,7 +24,7 @@ def displace(
     x = floats(equilibrium_A, "equilibrium_A", (None, 3))
     p = floats(patterns, "patterns", (None, len(x), 3))
     c = floats(coefficients, "coefficients", (None, len(p)))
-    _check_threads(threads)
+    check_threads(threads)
     shape = (len(c), *x.shape)
     if out is None:
         out = np.empty(shape)
@@ -32,8 +32,3 @@ def displace(
         raise InputError(f"out must be a writable C-contiguous float64 array of shape {shape}")
     load("displacement").displace(x.ravel(), p.reshape(len(p), -1), c, out.reshape(len(c), -1), threads)
     return out
-
-
-def _check_threads(threads: int) -> None:
-    if threads < 1:
-        raise InputError(f"threads is {threads}: give 1 or more")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import floats, load
+from perovskite_polaron.kernels._core import check_threads, floats, load
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +54,7 @@ def octahedra(
     pairs = np.ascontiguousarray(bridges, dtype=np.intp).reshape(-1, 2)
     if pairs.size and (pairs.min() < 0 or pairs.max() >= 6 * len(d)):
         raise InputError(f"bridges must number bonds from 0 to {6 * len(d) - 1}")
-    if threads < 1:
-        raise InputError(f"threads is {threads}: give 1 or more")
+    check_threads(threads)
     n, b = len(c), len(d)
     lengths, scalars, tilts = np.empty((n, b, 6)), np.empty((n, b, 4)), np.empty((n, b, 3))
     angles = np.empty((n, len(pairs)))

@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import constants
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import floats, load
+from perovskite_polaron.kernels._core import check_threads, floats, load, real
 
 Array = NDArray[np.float64]
 EV_PER_J_MOL = 1 / (constants.N_A * constants.e)
 BOLTZMANN_EV = constants.k / constants.e
+CM_PER_A = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,16 +126,13 @@ def temperature_rise(energy_eV: ArrayLike, start_K: float, table: HeatTable, thr
     rise = np.empty(len(energy))
     enthalpy = table.enthalpy_eV(start_K)
     load("heating").temperature_rise(
-        energy, table.knots, table.guide, table.step_eV, table.walk, start_K, enthalpy, rise, _checked(threads)
+        energy, table.knots, table.guide, table.step_eV, table.walk, start_K, enthalpy, rise, check_threads(threads)
     )
     return rise.reshape(shape)
 
 
 def absorbed_energy_eV(
-    fluence_mJ_cm2: ArrayLike,
-    absorption_per_cm: ArrayLike,
-    concentration_mg_mL: ArrayLike,
-    molar_mass_g_mol: float,
+    fluence_mJ_cm2: ArrayLike, absorption_per_cm: ArrayLike, concentration_mg_mL: ArrayLike, molar_mass_g_mol: float,
     depth_A: ArrayLike = 0.0,
 ) -> Array:
     """Return the energy one formula unit absorbs at a depth in the jet, eV (arguments broadcast).
@@ -143,34 +141,20 @@ def absorbed_energy_eV(
     formula units, concentration / molar mass: Lambert–Beer, linear absorption. Depth 0 is the front face; with µ and
     concentration of the solid (its density), it is the front face of a film. Raises InputError for negative input.
     """
-    fluence, absorption, concentration, depth = _broadcast(
-        {
-            "fluence_mJ_cm2": fluence_mJ_cm2,
-            "absorption_per_cm": absorption_per_cm,
-            "concentration_mg_mL": concentration_mg_mL,
-            "depth_A": depth_A,
-        },
-        may_vanish=("depth_A",),
-    )
+    given = {"fluence_mJ_cm2": fluence_mJ_cm2, "absorption_per_cm": absorption_per_cm,
+             "concentration_mg_mL": concentration_mg_mL, "depth_A": depth_A}
+    for name, value in given.items():
+        _check_sign(value, name, may_vanish=name == "depth_A")
+    fluence, absorption, concentration, depth = _broadcast(given)
     shape = np.broadcast_shapes(*map(np.shape, (fluence_mJ_cm2, absorption_per_cm, concentration_mg_mL, depth_A)))
-    energy = _scale(molar_mass_g_mol) * fluence * absorption * np.exp(-absorption * depth * 1e-8) / concentration
+    energy = _scale(molar_mass_g_mol) * fluence * absorption * np.exp(-absorption * depth * CM_PER_A) / concentration
     return energy.reshape(shape)
 
 
 def heat(
-    fluence_mJ_cm2: ArrayLike,
-    absorption_per_cm: ArrayLike,
-    thickness_A: ArrayLike,
-    concentration_mg_mL: ArrayLike,
-    size_A: ArrayLike,
-    *,
-    molar_mass_g_mol: float,
-    formula_volume_A3: float,
-    photon_energy_eV: float,
-    heat_fraction: float,
-    start_K: float,
-    table: HeatTable,
-    threads: int = 1,
+    fluence_mJ_cm2: ArrayLike, absorption_per_cm: ArrayLike, thickness_A: ArrayLike, concentration_mg_mL: ArrayLike,
+    size_A: ArrayLike, *, molar_mass_g_mol: float, formula_volume_A3: float, photon_energy_eV: float,
+    heat_fraction: float, start_K: float, table: HeatTable, threads: int = 1,
 ) -> tuple[Array, Array]:
     """Return the temperature rise (K) and the photons per nanocrystal of each draw, both (n,).
 
@@ -180,53 +164,30 @@ def heat(
     A very large µ means that the jet absorbs everything. Bitwise independent of threads.
     Raises InputError for wrong shapes, NaN, anything not positive, or a start below the table.
     """
-    draws = _broadcast(
-        {
-            "fluence_mJ_cm2": fluence_mJ_cm2,
-            "absorption_per_cm": absorption_per_cm,
-            "thickness_A": thickness_A,
-            "concentration_mg_mL": concentration_mg_mL,
-            "size_A": size_A,
-        }
-    )
-    fluence, absorption, thickness, concentration, size = draws
+    given = {"fluence_mJ_cm2": fluence_mJ_cm2, "absorption_per_cm": absorption_per_cm, "thickness_A": thickness_A,
+             "concentration_mg_mL": concentration_mg_mL, "size_A": size_A}
+    draws = _broadcast(given)
     for name, value in (("formula_volume_A3", formula_volume_A3), ("photon_energy_eV", photon_energy_eV)):
         if not 0 < value < np.inf:
             raise InputError(f"{name} is {value:g}: it must be positive")
     if not 0 <= heat_fraction <= 1:
         raise InputError(f"heat_fraction is {heat_fraction:g}: it is the part of a photon that heats, from 0 to 1")
-    rise, photons = np.empty(len(fluence)), np.empty(len(fluence))
-    # The kernel takes µ and d in inverse units of each other: 1/cm and cm.
-    load("heating").heat(
-        fluence,
-        absorption,
-        thickness * 1e-8,
-        concentration,
-        size,
-        _scale(molar_mass_g_mol),
-        heat_fraction,
-        1 / (formula_volume_A3 * photon_energy_eV),
-        table.knots,
-        table.guide,
-        table.step_eV,
-        table.walk,
-        start_K,
-        table.enthalpy_eV(start_K),
-        rise,
-        photons,
-        _checked(threads),
+    rise, photons = np.empty((2, len(draws[0])))
+    # The kernel looks at each draw anyway, so it counts the bad ones: one pass over memory less for each input.
+    bad = load("heating").heat(
+        *draws, CM_PER_A, _scale(molar_mass_g_mol), heat_fraction, 1 / (formula_volume_A3 * photon_energy_eV),
+        table.knots, table.guide, table.step_eV, table.walk, start_K, table.enthalpy_eV(start_K), rise, photons,
+        check_threads(threads),
     )
+    if bad:
+        for name in given:
+            _check_sign(given[name], name)
     return rise, photons
 
 
 def cooling(
-    rise_K: ArrayLike,
-    time_ps: ArrayLike,
-    lifetime_ps: float,
-    *,
-    second_lifetime_ps: float = np.inf,
-    fraction: float = 1.0,
-    threads: int = 1,
+    rise_K: ArrayLike, time_ps: ArrayLike, lifetime_ps: float, *, second_lifetime_ps: float = np.inf,
+    fraction: float = 1.0, threads: int = 1,
 ) -> Array:
     """Return what is left of each rise (n,) at each time (m,), (n, m) in K; a single rise gives (m,).
 
@@ -239,8 +200,8 @@ def cooling(
         raise InputError("time_ps is negative: cooling begins at the pulse, time zero")
     if not (lifetime_ps > 0 and second_lifetime_ps > 0 and 0 <= fraction <= 1):
         raise InputError("cooling needs positive lifetimes and a fraction between 0 and 1")
-    out = np.empty((len(rise), len(time)))
-    load("heating").cooling(rise, time, lifetime_ps, second_lifetime_ps, fraction, out, _checked(threads))
+    left, out = np.empty(len(time)), np.empty((len(rise), len(time)))
+    load("heating").cooling(rise, time, lifetime_ps, second_lifetime_ps, fraction, left, out, check_threads(threads))
     return out if np.ndim(rise_K) else out[0]
 
 
@@ -260,9 +221,7 @@ def draw(uncertain: Mapping[str, tuple[float, float]], count: int, seed: int) ->
         uniform = np.random.Generator(np.random.Philox(stream)).random(count)
         # Half a step off zero, so that no draw is infinite.
         below = ndtr(-mean / sigma) if sigma else 0.0
-        draws[name] = (
-            mean + sigma * ndtri(below + (1 - below) * (uniform + 2.0**-54)) if sigma else np.full(count, mean)
-        )
+        draws[name] = mean + sigma * ndtri(below + (1 - below) * (uniform + 2.0**-54)) if sigma else np.full(count, mean)
     return draws
 
 
@@ -273,34 +232,35 @@ def _scale(molar_mass_g_mol: float) -> float:
     return 1e-3 * molar_mass_g_mol / 1e-3 * EV_PER_J_MOL
 
 
-def _broadcast(values: Mapping[str, ArrayLike], may_vanish: tuple[str, ...] = ()) -> list[Array]:
-    """One-dimensional contiguous arrays of one length, each positive."""
-    arrays = []
-    for name, value in values.items():
-        array = floats(np.ravel(value), name, (None,))
-        if array.min() < 0 or (array.min() == 0 and name not in may_vanish):
-            raise InputError(f"{name} must be positive: the smallest is {array.min():g}")
-        arrays.append(array.reshape(np.shape(value)))
+def _broadcast(values: Mapping[str, ArrayLike]) -> list[Array]:
+    """One-dimensional contiguous arrays of one length; their numbers are not looked at."""
     try:
-        return [np.ascontiguousarray(array.ravel()) for array in np.broadcast_arrays(*arrays)]
+        arrays = np.broadcast_arrays(*(real(value, name) for name, value in values.items()))
     except ValueError:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(values, arrays, strict=True))
+        shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in values.items())
         raise InputError(f"these do not broadcast together: {shapes}; pass numbers or arrays of one length") from None
+    if arrays[0].size == 0:
+        raise InputError("there are no draws: pass at least one value of " + ", ".join(values))
+    return [np.ascontiguousarray(array.ravel()) for array in arrays]
+
+
+def _check_sign(value: ArrayLike, name: str, *, may_vanish: bool = False) -> None:
+    """Raise InputError unless every number is finite and positive (or zero, when it may be)."""
+    smallest = floats(np.ravel(value), name, (None,)).min()
+    if smallest < 0 or (smallest == 0 and not may_vanish):
+        raise InputError(f"{name} must be positive: the smallest is {smallest:g}")
 
 
 def _with_guide(knots: Array) -> HeatTable:
     """The search table: for each step of enthalpy the segment its start lies in."""
     enthalpy = knots[1]
     guides = max(1, min(65536, 8 * len(enthalpy)))
-    step = float(enthalpy[-1] / guides) or 1.0
+    # The last segment starts in the middle of a step; a start that lies on the edge of one costs another comparison.
+    step = float(enthalpy[-1] / (guides - 0.5)) or 1.0
     guide = np.searchsorted(enthalpy, step * np.arange(guides + 1) * (1 - 1e-12), side="right") - 1
-    walk = int(np.max(np.diff(np.r_[guide, len(enthalpy) - 1]))) + 1
+    place = enthalpy[1:] / step
+    on_edge = bool(np.any(np.abs(place - np.rint(place)) < 1e-9))
+    walk = int(np.max(np.diff(np.r_[guide, len(enthalpy) - 1]))) + on_edge
     for array in (knots, guide):
         array.setflags(write=False)
     return HeatTable(np.ascontiguousarray(knots), np.ascontiguousarray(guide, dtype=np.int64), step, walk)
-
-
-def _checked(threads: int) -> int:
-    if threads < 1:
-        raise InputError(f"threads is {threads}: give 1 or more")
-    return threads

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import floats, load
+from perovskite_polaron.kernels._core import check_threads, floats, load
 
 Array = NDArray[np.float64]
 
@@ -78,32 +78,10 @@ def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike, *, threads: in
     Bitwise independent of threads. Raises InputError for wrong shapes, non-finite numbers, or a width or number of
     threads that is not positive.
     """
-    energy = floats(energy, "energy", (None,))
-    hwhm = floats(hwhm, "hwhm", energy.shape)
-    if (hwhm <= 0).any():
-        raise InputError("hwhm is not positive: give a half width above zero")
-    if threads < 1:
-        raise InputError(f"threads is {threads}: give 1 or more")
-    compiled = load("lanczos")
-    n = len(energy)
-    fill = (0, -n % compiled.BLOCK)
-    real = np.zeros((chains.groups, n + fill[1]))
-    imag = np.zeros_like(real)
-    compiled.resolvent(
-        chains.a,
-        chains.b,
-        chains.start,
-        chains.weight,
-        chains.tail_a,
-        chains.tail_b,
-        chains.group,
-        np.pad(energy, fill, mode="edge"),
-        np.pad(hwhm, fill, mode="edge"),
-        real,
-        imag,
-        threads,
-    )
-    return (real + 1j * imag)[:, :n]
+    real, imag = _sums(chains, *_points(energy, hwhm), check_threads(threads))
+    out = np.empty(real.shape, dtype=np.complex128)
+    out.real, out.imag = real, imag
+    return out
 
 
 @dataclass(frozen=True)
@@ -122,7 +100,7 @@ def fermi_rays(chains: Chains, fermi: float, *, threads: int = 1) -> FermiRays:
     1e-3 to 1e3 units from the Fermi energy for that: what is left out of the rays shrinks with these distances.
     """
     step = 0.18
-    radius = 1e-14 * np.exp(step * np.arange(30 * load("lanczos").NODE_BLOCK))
+    radius = 1e-14 * np.exp(step * np.arange(15 * load("lanczos").NODE_BLOCK))
     t = (np.array([[1 + 1j], [-1 + 1j]]) * np.sqrt(0.5) * radius).astype(np.complex128)
     g = resolvent(chains, fermi + t.real.ravel(), t.imag.ravel(), threads=threads).reshape(chains.groups, *t.shape)
     return FermiRays(t, np.ascontiguousarray((g * t * (step / np.pi)).transpose(1, 0, 2)))
@@ -135,18 +113,32 @@ def cut_resolvent(
 
     It is exact for any width at each energy: no convolution on a grid. Arguments and errors as in resolvent.
     """
-    energy = floats(energy, "energy", (None,))
-    whole = resolvent(chains, energy, hwhm, threads=threads).imag
+    energy, hwhm = _points(energy, hwhm)
     u = energy - fermi
-    out = np.empty((chains.groups, len(u)))
+    out = np.zeros((chains.groups, len(u)))
+    above = u >= 0
+    if above.any():
+        out[:, above] = _sums(chains, energy[above], hwhm[above], check_threads(threads))[1]
     load("lanczos").occupied(
-        u,
-        floats(hwhm, "hwhm", u.shape),
-        rays.t.real.copy(),
-        rays.t.imag.copy(),
-        rays.weighted.real.copy(),
-        rays.weighted.imag.copy(),
-        out,
-        threads,
+        u, hwhm, rays.t.real.copy(), rays.t.imag.copy(), rays.weighted.real.copy(), rays.weighted.imag.copy(), out,
+        check_threads(threads),
     )
-    return np.where(u >= 0, whole, 0.0) + out
+    return out
+
+
+def _points(energy: ArrayLike, hwhm: ArrayLike) -> tuple[Array, Array]:
+    energies = floats(energy, "energy", (None,))
+    widths = floats(hwhm, "hwhm", energies.shape)
+    if widths.min() <= 0:
+        raise InputError("hwhm is not positive: give a half width above zero")
+    return energies, widths
+
+
+def _sums(chains: Chains, energy: Array, hwhm: Array, threads: int) -> tuple[Array, Array]:
+    """Real and imaginary parts of the resolvents of each group."""
+    real, imag = np.zeros((2, chains.groups, len(energy)))
+    load("lanczos").resolvent(
+        chains.a, chains.b, chains.start, chains.weight, chains.tail_a, chains.tail_b, chains.group, energy, hwhm,
+        real, imag, threads,
+    )
+    return real, imag

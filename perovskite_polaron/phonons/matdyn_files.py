@@ -1,0 +1,305 @@
+"""Phonons as Quantum ESPRESSO writes them: ``.dyn`` files of ph.x, and the modes of matdyn.x and dynmat.x.
+
+A ``.dyn`` file holds second derivatives of the energy in Ry/bohr² (without masses), the cell, and masses in units of
+twice the electron's. The mode files hold frequencies and, in six decimals, either displacements (``flvec``, ``filout``)
+or eigenvectors of the dynamical matrix (``fleig``, ``fileig``), each scaled to Σ|u|² = 1 without masses, in the same
+layout: which of the two it is shows in which of them is orthogonal. Both programs use the phase exp(2πi q·R) of the
+cell, as this project does, and give q and positions in units of 2π/alat and alat.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import constants as _c
+
+from perovskite_polaron.crystal import Crystal
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.files import read_text
+from perovskite_polaron.phonons.spectrum import ORTHOGONALITY, PhononModes, diagonalise
+from perovskite_polaron.units import BOHR_ANGSTROM, MEV_PER_THZ, RYDBERG_EV
+
+_AMU_PER_RYDBERG_MASS = 2 * _c.m_e / _c.atomic_mass
+_LARGEST_DENOMINATOR = 12
+_NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.?\d+)(?:[EeDd][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)|\*+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False)
+class DynamicalMatrix:
+    """One wave vector of a ``.dyn`` file.
+
+    crystal                 the cell, in the axes of the calculation
+    masses_amu              (n,) float64
+    alat_A                  lattice parameter in which the file counts, Å
+    q                       (3,) in reciprocal-lattice coordinates
+    force_constants_eV_A2   (3n, 3n) complex128, Φ(q) without masses and without the non-analytic term
+    epsilon_inf             (3, 3) high-frequency dielectric tensor, or None
+    born_charges            (n, 3, 3) [atom, field, displacement] in units of e, or None
+    """
+
+    crystal: Crystal
+    masses_amu: NDArray[np.float64]
+    alat_A: float
+    q: NDArray[np.float64]
+    force_constants_eV_A2: NDArray[np.complex128]
+    epsilon_inf: NDArray[np.float64] | None
+    born_charges: NDArray[np.float64] | None
+
+    def modes(self, provenance: str = "") -> PhononModes:
+        """Return the modes of this matrix as it stands: no sum rule, no non-analytic term."""
+        return diagonalise(self.crystal, self.masses_amu, self.force_constants_eV_A2, self.q, provenance=provenance)
+
+
+def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
+    """Return every wave vector of a ``.dyn`` file (ph.x writes the whole star of q into one).
+
+    ε∞ and Born charges, which the file of Γ may hold, go with each of them.
+    Raises InputError with file and line for a truncated file, a number that is none, or a lattice it cannot build.
+    """
+    lines = _Lines(path, "dynamical-matrix file of ph.x")
+    crystal, masses, alat_A = _header(lines, Path(path).name)
+    n = len(crystal)
+    blocks: list[tuple[NDArray[np.float64], NDArray[np.complex128]]] = []
+    epsilon = charges = None
+    while (
+        title := lines.find(("Dynamical", "Dielectric Tensor", "Effective Charges E-U", "Diagonalizing"))
+    ) is not None:
+        if "Diagonalizing" in title:
+            break
+        if "Dynamical" in title:
+            lines.find(("q = ",), required="the wave vector of a dynamical matrix")
+            q = lines.again(3)
+            phi = np.empty((n, 3, n, 3), dtype=np.complex128)
+            for i in range(n):
+                for j in range(n):
+                    pair = lines.row(2)
+                    if tuple(pair) != (i + 1, j + 1):
+                        raise lines.error(f"atoms {pair[0]:g} {pair[1]:g} where {i + 1} {j + 1} belong")
+                    rows = np.array([lines.row(6) for _ in range(3)])
+                    phi[i, :, j] = rows[:, ::2] + 1j * rows[:, 1::2]
+            blocks.append((q, phi.reshape(3 * n, 3 * n) * RYDBERG_EV / BOHR_ANGSTROM**2))
+        elif "Dielectric" in title:
+            epsilon = np.array([lines.row(3) for _ in range(3)])
+        else:
+            charges = np.empty((n, 3, 3))
+            for k in range(n):
+                lines.find(("atom #",), required=f"the effective charge of atom {k + 1}")
+                charges[k] = [lines.row(3) for _ in range(3)]
+    else:
+        lines.at = len(lines.lines)
+        raise lines.error("the file ends before the modes that ph.x writes last: it is truncated; write it again")
+    if not blocks:
+        raise lines.error("no dynamical matrix is in the file")
+    to_fractional = crystal.lattice_A.T / alat_A
+    return tuple(
+        DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges) for q, phi in blocks
+    )
+
+
+def read_matdyn_modes(
+    path: str | Path,
+    crystal: Crystal,
+    masses_amu: NDArray[np.float64] | None = None,
+    alat_A: float | None = None,
+    direction: NDArray[np.float64] | None = None,
+) -> tuple[PhononModes, ...]:
+    """Return the modes in a file of matdyn.x (``flvec``, ``fleig``) or dynmat.x (``filout``, ``fileig``).
+
+    crystal     the cell of the calculation in its own axes and order of atoms: the file holds neither
+    masses_amu  (n,) those of the calculation; default: standard atomic masses
+    alat_A      lattice parameter of the calculation in Å, needed for q ≠ 0 only
+    direction   (3,) Cartesian, along which q went to 0 in the run, if it did
+
+    Raises InputError with file and line for a damaged file, and naming the mismatch when atoms, masses or order of
+    the crystal are not those of the file.
+    """
+    lines = _Lines(path, "file of modes from matdyn.x or dynmat.x")
+    masses = np.array(crystal.masses_amu if masses_amu is None else masses_amu, dtype=np.float64)
+    return tuple(
+        _spectrum(lines, crystal, masses, alat_A, direction, q, energies, rows)
+        for q, energies, rows in _blocks(lines, len(crystal))
+    )
+
+
+def _blocks(lines: "_Lines", n: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.complex128]]]:
+    """Wave vector (2π/alat), energies (3n,) in meV and vectors (3n, n, 3) of each block of the file."""
+    blocks = []
+    while lines.find(("q = ",)) is not None:
+        q = lines.again(3)
+        energies, vectors = [], []
+        for mode in range(3 * n):
+            title = lines.next(f"mode {mode + 1} of {3 * n}")
+            while "****" in title and mode == 0 and "freq" not in title:
+                title = lines.next("mode 1")
+            if "freq" not in title:
+                raise lines.error(
+                    f"mode {mode + 1} does not begin here: the file has another number of atoms than the {n} of the"
+                    " crystal, or it is damaged; give the crystal of the calculation",
+                )
+            energies.append(lines.numbers(title.split("=")[1], 1)[0] * MEV_PER_THZ)
+            vectors.append([lines.vector(f"the {n} atoms of mode {mode + 1}") for _ in range(n)])
+        rest = lines.next("the line of asterisks that ends a wave vector")
+        if "****" not in rest:
+            raise lines.error(f"the file goes on after {3 * n} modes: it has more than the {n} atoms of the crystal")
+        blocks.append((q, np.array(energies), np.array(vectors)))
+    if not blocks:
+        raise lines.error("no mode is in the file")
+    return blocks
+
+
+def _spectrum(
+    lines: "_Lines",
+    crystal: Crystal,
+    masses: NDArray[np.float64],
+    alat_A: float | None,
+    direction: NDArray[np.float64] | None,
+    q: NDArray[np.float64],
+    energies: NDArray[np.float64],
+    vectors: NDArray[np.complex128],
+) -> PhononModes:
+    if q.any() and alat_A is None:
+        raise InputError(
+            f"{lines.path} counts q = {q.tolist()} in 2π/alat, which it does not hold: give the .dyn file of the"
+            " calculation as the crystal, or the lattice parameter"
+        )
+    weighted = vectors * np.sqrt(masses)[:, None]
+    if _overlap(weighted) > ORTHOGONALITY >= _overlap(vectors):
+        vectors = vectors / np.sqrt(masses)[:, None]
+    fractional = np.zeros(3) if alat_A is None else _fractional(q, crystal.lattice_A / alat_A)
+    along = None if q.any() else direction
+    return PhononModes(crystal, masses, fractional, along, energies, vectors, lines.path.name)
+
+
+def _fractional(q: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """q in reciprocal-lattice coordinates; a simple fraction within the file's four decimals is what was meant.
+
+    0.3333 printed for 1/3 would fit no supercell.
+    """
+    exact = q @ lattice.T
+    simple = np.array([float(Fraction(float(v)).limit_denominator(_LARGEST_DENOMINATOR)) for v in exact])
+    return np.asarray(np.where(np.abs(simple - exact) <= 0.5e-4 * np.abs(lattice).sum(axis=1) + 1e-12, simple, exact))
+
+
+def _overlap(vectors: NDArray[np.complex128]) -> float:
+    rows = vectors.reshape(len(vectors), -1)
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1), 1e-12)[:, None]
+    return float(np.abs(rows.conj() @ rows.T - np.eye(len(rows))).max())
+
+
+def _header(lines: "_Lines", name: str) -> tuple[Crystal, NDArray[np.float64], float]:
+    lines.next("the title")
+    lines.next("the title")
+    kinds, n, ibrav, *celldm = lines.row(9)
+    if kinds < 1 or n < 1 or kinds != int(kinds) or n != int(n):
+        raise lines.error(f"{kinds:g} kinds and {n:g} atoms are not possible")
+    alat_A = celldm[0] * BOHR_ANGSTROM
+    lattice = _lattice(lines, int(ibrav), celldm) * alat_A
+    symbols, kind_masses = [], []
+    for _ in range(int(kinds)):
+        line = lines.next("a kind of atom")
+        if line.count("'") != 2:
+            raise lines.error("this line should hold a kind of atom: number, 'name', mass")
+        symbols.append(re.match(r"[A-Za-z]+", line.split("'")[1].strip()))
+        kind_masses.append(lines.numbers(line.split("'")[2], 1)[0] * _AMU_PER_RYDBERG_MASS)
+    species, masses, positions = [], [], []
+    for _ in range(int(n)):
+        row = lines.row(5)
+        k = int(row[1]) - 1
+        if not 0 <= k < len(symbols) or symbols[k] is None:
+            raise lines.error(f"an atom of kind {row[1]:g} is not described above")
+        species.append(_element(str(symbols[k][0])))  # type: ignore[index]
+        masses.append(kind_masses[k])
+        positions.append(row[2:])
+    fractional = np.array(positions) * alat_A @ np.linalg.inv(lattice)
+    return Crystal(lattice, tuple(species), fractional, name), np.array(masses), alat_A
+
+
+def _element(label: str) -> str:
+    """Chemical symbol of a label such as "Br" or "Brh": the longest one it begins with."""
+    from ase.data import chemical_symbols
+
+    return next((s for s in (label[:2].capitalize(), label[:1].upper()) if s in chemical_symbols[1:]), label)
+
+
+def _lattice(lines: "_Lines", ibrav: int, celldm: list[float]) -> NDArray[np.float64]:
+    """Lattice vectors in alat: those of Quantum ESPRESSO's input description for each ibrav."""
+    if ibrav == 0:
+        lines.next("the title of the basis vectors")
+        return np.array([lines.row(3) for _ in range(3)])
+    _, b, c, celldm4, cos_ac, _ = celldm
+    if ibrav == -12:
+        return np.array([[1, 0, 0], [0, b, 0], [c * cos_ac, 0, c * np.sqrt(1 - cos_ac**2)]])
+    table = {
+        1: [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+        2: [[-0.5, 0, 0.5], [0, 0.5, 0.5], [-0.5, 0.5, 0]],
+        3: [[0.5, 0.5, 0.5], [-0.5, 0.5, 0.5], [-0.5, -0.5, 0.5]],
+        4: [[1, 0, 0], [-0.5, np.sqrt(0.75), 0], [0, 0, c]],
+        6: [[1, 0, 0], [0, 1, 0], [0, 0, c]],
+        7: [[0.5, -0.5, c / 2], [0.5, 0.5, c / 2], [-0.5, -0.5, c / 2]],
+        8: [[1, 0, 0], [0, b, 0], [0, 0, c]],
+        12: [[1, 0, 0], [b * celldm4, b * np.sqrt(1 - celldm4**2), 0], [0, 0, c]],
+    }
+    if ibrav not in table:
+        raise lines.error(f"ibrav = {ibrav} is not known here: run ph.x with ibrav = 0 and CELL_PARAMETERS")
+    return np.array(table[ibrav], dtype=np.float64)
+
+
+class _Lines:
+    """The lines of a file in order; every error names file and line."""
+
+    def __init__(self, path: str | Path, what: str) -> None:
+        self.path = Path(path)
+        self.lines = read_text(path, what).splitlines()
+        self.at = 0
+
+    def error(self, why: str) -> InputError:
+        return InputError(f"{self.path}:{max(self.at, 1)}: {why}")
+
+    def next(self, expected: str) -> str:
+        """The next line that is not blank."""
+        while self.at < len(self.lines):
+            self.at += 1
+            if self.lines[self.at - 1].strip():
+                return self.lines[self.at - 1]
+        raise self.error(f"the file ends where {expected} belongs: it is truncated; write it again")
+
+    def find(self, words: tuple[str, ...], required: str | None = None) -> str | None:
+        """The next line that holds one of the words; None, or an error if required, when there is none."""
+        for i in range(self.at, len(self.lines)):
+            if any(word in self.lines[i] for word in words):
+                self.at = i + 1
+                return self.lines[i]
+        if required is not None:
+            self.at = len(self.lines)
+            raise self.error(f"the file ends where {required} belongs: it is truncated; write it again")
+        return None
+
+    def again(self, count: int) -> NDArray[np.float64]:
+        """The numbers after "=" in the line just found."""
+        return np.array(self.numbers(self.lines[self.at - 1].split("=")[1], count))
+
+    def row(self, count: int) -> list[float]:
+        return self.numbers(self.next(f"a row of {count} numbers"), count)
+
+    def vector(self, expected: str) -> NDArray[np.complex128]:
+        line = self.next(expected)
+        if not line.lstrip().startswith("("):
+            raise self.error(f"a displacement belongs here, one for each of {expected}: give the right crystal")
+        values = self.numbers(line, 6)
+        return np.array(values[::2]) + 1j * np.array(values[1::2])
+
+    def numbers(self, text: str, count: int) -> list[float]:
+        """The first ``count`` numbers of a text; they may touch, as in fixed columns."""
+        found = _NUMBER.findall(text)
+        if len(found) < count:
+            raise self.error(f"{count} numbers belong here, {len(found)} are found")
+        try:
+            values = [float(v.lower().replace("d", "e")) for v in found[:count]]
+        except ValueError:
+            values = [np.nan]
+        if not np.isfinite(values).all():
+            raise self.error("a number here is not finite, or too wide for its column; compute the file again")
+        return values

@@ -1,0 +1,153 @@
+"""The door for files of other programs that hold phonons: tells the format by its content and checks the crystal.
+
+phonopy: ``phonopy_params.yaml``, ``phonopy.yaml``; ``band.yaml``, ``mesh.yaml``, ``qpoints.yaml`` with eigenvectors.
+Quantum ESPRESSO: ``.dyn``; modes of matdyn.x and dynmat.x. Imaginary frequencies come out as negative energies.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from perovskite_polaron.crystal import Crystal, find_symmetry, read_crystal
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.files import read_text
+from perovskite_polaron.matching import match
+from perovskite_polaron.phonons.matdyn_files import read_dynamical_matrices, read_matdyn_modes
+from perovskite_polaron.phonons.phonopy_files import load_yaml, modes_from_parameters, modes_from_table
+from perovskite_polaron.phonons.spectrum import PhononModes
+
+MASS_TOLERANCE = 0.02
+_FORMATS = "phonopy_params.yaml, band.yaml, mesh.yaml, qpoints.yaml, a .dyn file, or modes of matdyn.x or dynmat.x"
+
+
+def read_phonons(
+    path: str | Path,
+    crystal: Crystal | str | Path | None = None,
+    *,
+    masses_amu: ArrayLike | None = None,
+    alat_A: float | None = None,
+    q: ArrayLike = (0.0, 0.0, 0.0),
+    axis: ArrayLike | None = None,
+) -> tuple[PhononModes, ...]:
+    """Return the modes in a file of phonopy or Quantum ESPRESSO, one set for each wave vector it holds.
+
+    crystal     needed for qpoints.yaml and for modes of matdyn.x or dynmat.x, in the axes and the order of atoms of the
+                calculation: a Crystal, a structure file, or best a .dyn file of the calculation, which also has the
+                masses and alat. Files that hold their crystal are checked against it (it may be another setting).
+    masses_amu  (n,) for files without; default: those of the .dyn file, or standard atomic masses
+    alat_A      lattice parameter of Quantum ESPRESSO's input, Å, for q ≠ 0 in a file of modes
+    q           (3,) wave vector for phonopy_params.yaml, which holds all of them
+    axis        (3,) direction [u v w] in lattice vectors (phonopy: of its unit cell) along which q → 0. phonopy
+                computes with it; for a file of modes it says how the file was computed; a .dyn file and phonopy's
+                tables refuse it, as they hold no direction.
+
+    Raises InputError for an unknown format, a damaged file (with file and line), or a crystal with another number of
+    atoms, masses, lattice or setting; MissingExtraError when the file needs phonopy or PyYAML and it is not installed.
+    """
+    path = Path(path)
+    text = read_text(path, f"file of phonons ({_FORMATS})")
+    cell, masses, alat_A = _calculation(crystal, masses_amu, alat_A)
+    head = text[:4000]
+    if "iagonalizing the dynamical matrix" in head and "Dynamical  Matrix in cartesian axes" not in text:
+        if cell is None:
+            raise InputError(
+                f"{path} holds no crystal: give the .dyn file of the calculation (best), or its structure file"
+            )
+        along = None if axis is None else np.asarray(axis, dtype=np.float64) @ cell.lattice_A
+        found = read_matdyn_modes(path, cell, masses, alat_A, along)
+        for modes in found:
+            _fits(modes, path)
+        return found
+    if "Dynamical  Matrix in cartesian axes" in text or head.lstrip().startswith("Dynamical matrix file"):
+        _refuse_axis(path, axis)
+        found = tuple(matrix.modes(path.name) for matrix in read_dynamical_matrices(path))
+    elif path.suffix.lower() in (".yaml", ".yml"):
+        document = load_yaml(path)
+        if "phonon" in document:
+            _refuse_axis(path, axis)
+            found = modes_from_table(path, document, cell, masses)
+            if not document.get("points"):
+                for modes in found:
+                    _fits(modes, path)
+        elif "unit_cell" in document or "primitive_cell" in document:
+            found = (modes_from_parameters(path, q, axis),)
+        else:
+            raise InputError(
+                f"{path} is no phonopy file with modes (it is truncated, or another YAML): give {_FORMATS}"
+            )
+    else:
+        raise InputError(f"{path}:1: this is no file of phonons that is known here: give {_FORMATS}")
+    if cell is not None:
+        for modes in found:
+            _same_crystal(modes, cell, masses, path)
+    return found
+
+
+def _calculation(
+    crystal: Crystal | str | Path | None, masses_amu: ArrayLike | None, alat_A: float | None
+) -> tuple[Crystal | None, NDArray[np.float64] | None, float | None]:
+    masses = None if masses_amu is None else np.asarray(masses_amu, dtype=np.float64)
+    if crystal is None or isinstance(crystal, Crystal):
+        return crystal, masses, alat_A
+    if Path(crystal).is_file() and read_text(crystal, "crystal").lstrip().startswith("Dynamical matrix file"):
+        matrix = read_dynamical_matrices(crystal)[0]
+        return matrix.crystal, matrix.masses_amu if masses is None else masses, alat_A or matrix.alat_A
+    return read_crystal(str(crystal)), masses, alat_A
+
+
+def _refuse_axis(path: Path, axis: ArrayLike | None) -> None:
+    if axis is not None:
+        raise InputError(
+            f"{path} holds modes as computed, a direction cannot be given to them: leave it out, or give"
+            " phonopy_params.yaml with Born charges"
+        )
+
+
+def _same_crystal(modes: PhononModes, crystal: Crystal, masses: NDArray[np.float64] | None, path: Path) -> None:
+    """Refuse a crystal that is not, in any setting, the one in the file, or has other masses."""
+    found = match(crystal, modes.crystal)
+    mine = crystal.masses_amu if masses is None else masses
+    wrong = np.abs(mine / modes.masses_amu[found.atoms] - 1)
+    if wrong.max() > MASS_TOLERANCE:
+        k = int(wrong.argmax())
+        raise InputError(
+            f"{path} was computed with a mass of {modes.masses_amu[found.atoms[k]]:.3f} amu for {crystal.species[k]}"
+            f" {k + 1}, {crystal._label} has {mine[k]:.3f}: give the masses of the calculation"
+        )
+
+
+def _fits(modes: PhononModes, path: Path) -> None:
+    """Refuse modes at Γ that, on this crystal, have no rigid translation or not the crystal's symmetry.
+
+    That is how a file without a crystal shows that the atoms come in another order or the axes in another setting.
+    """
+    if not modes.at_gamma or len(modes) != 3 * len(modes.crystal):
+        return
+    label = modes.crystal._label
+    if np.count_nonzero(modes.translation_share > 0.9) != 3:
+        raise InputError(
+            f"{path} has no three rigid translations with the masses and atoms of {label}: give the masses and the"
+            " order of atoms of the calculation"
+        )
+    strengths = np.sign(modes.energies_meV) * modes.energies_meV**2
+    matrix = np.einsum("m,mi,mj->ij", strengths, modes.weighted, modes.weighted.conj())
+    crystal, n = modes.crystal, len(modes.crystal)
+    symmetry = find_symmetry(crystal)
+    to_cartesian = crystal.lattice_A.T
+    for rotation, translation in zip(symmetry.rotations, symmetry.translations, strict=True):
+        cartesian = to_cartesian @ rotation @ np.linalg.inv(to_cartesian)
+        if modes.direction is not None and abs(modes.direction @ cartesian @ modes.direction) < 1 - 1e-6:
+            continue
+        image = crystal.positions @ rotation.T + translation
+        delta = image[:, None] - crystal.positions[None]
+        atoms = np.linalg.norm((delta - np.rint(delta)) @ crystal.lattice_A, axis=2).argmin(axis=1)
+        moved = np.zeros((n, 3, n, 3))
+        moved[atoms, :, np.arange(n), :] = cartesian
+        operation = moved.reshape(3 * n, 3 * n)
+        if np.abs(operation @ matrix @ operation.T - matrix).max() > 0.02 * np.abs(matrix).max():
+            how = "" if modes.direction is None else " for this direction"
+            raise InputError(
+                f"{path} does not have the symmetry of {label}{how}: axes, setting or order of atoms are not those of"
+                " the calculation, or q went to 0 along a direction that must be given"
+            )

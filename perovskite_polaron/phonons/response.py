@@ -1,0 +1,146 @@
+"""Born effective charges and the electronic dielectric tensor: from a BORN file, by hand, or assumed for CsPbBr3."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from perovskite_polaron.bonds import find_framework
+from perovskite_polaron.crystal import Crystal, find_symmetry
+from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.files import read_text
+from perovskite_polaron.phonons.symmetry import operations
+
+NEUTRALITY_E_PER_ATOM = 0.05
+"""Largest |Σ Z| over the number of atoms that is put down to convergence; beyond it the charges are refused."""
+CSPBBR3_CHARGES_E = {"Pb": 4.65, "Br along": -4.20, "Br across": -0.84}
+"""In-plane Born charges of orthorhombic CsPbBr3 (PBE, ph.x); Cs follows from neutrality."""
+CSPBBR3_EPSILON_INF = 4.75
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """How a crystal answers to an electric field with its nuclei held still; neutral, and as symmetric as the crystal.
+
+    epsilon_inf  (3, 3) electronic dielectric tensor, Cartesian
+    born_e       (n, 3, 3) born_e[k, α, β] = Ω ∂P_α/∂u_kβ (polarisation first), elementary charges; Σ_k born_e[k] = 0
+    residual     largest |Σ_k Z_k| before neutrality was enforced, in elementary charges for the whole cell
+    source       free text: where they come from
+    """
+
+    epsilon_inf: NDArray[np.float64]
+    born_e: NDArray[np.float64]
+    residual: float
+    source: str = ""
+
+
+def neutral_response(crystal: Crystal, epsilon_inf: ArrayLike, born_e: ArrayLike, source: str = "") -> Response:
+    """Return a response from a dielectric tensor (3, 3) and the charges (n, 3, 3) of every atom of the crystal.
+
+    Charges and tensor are averaged over the space group, and what is missing to neutrality is shared out equally among
+    the atoms (the acoustic sum rule of Gonze and Lee, Phys. Rev. B 55, 10355 (1997)).
+    Raises InputError for wrong shapes or NaN; ComputationError when |Σ Z| exceeds NEUTRALITY_E_PER_ATOM for each atom,
+    or the dielectric tensor has an eigenvalue below 1.
+    """
+    epsilon, born = np.asarray(epsilon_inf, dtype=np.float64), np.asarray(born_e, dtype=np.float64)
+    n = len(crystal)
+    if epsilon.shape != (3, 3) or born.shape != (n, 3, 3):
+        raise InputError(
+            f"{source or 'the response'} holds a dielectric tensor {epsilon.shape} and charges {born.shape}:"
+            f" {crystal._label} needs (3, 3) and ({n}, 3, 3)"
+        )
+    if not (np.isfinite(epsilon).all() and np.isfinite(born).all()):
+        raise InputError(f"{source or 'the response'} holds NaN or infinity: calculate it again")
+    if np.linalg.eigvalsh((epsilon + epsilon.T) / 2).min() < 1:
+        raise ComputationError(
+            f"{source or 'the response'} has a dielectric constant below 1, which no crystal has: converge it on the k grid"
+        )
+    missing = born.sum(axis=0)
+    residual = float(np.abs(missing).max())
+    if residual > NEUTRALITY_E_PER_ATOM * n:
+        i, j = np.unravel_index(np.abs(missing).argmax(), (3, 3))
+        raise ComputationError(
+            f"the Born charges of {source or 'the response'} miss neutrality by {residual:.2f} e ({'xyz'[i]}{'xyz'[j]},"
+            f" {n} atoms; {NEUTRALITY_E_PER_ATOM * n:.2f} e is tolerated): they are not converged, use a denser k grid"
+        )
+    epsilon, born = _symmetrised(crystal, epsilon, born)
+    born = born - born.mean(axis=0)
+    for array in (epsilon, born):
+        array.setflags(write=False)
+    return Response(epsilon, born, residual, source)
+
+
+def read_born(path: str | Path, crystal: Crystal) -> Response:
+    """Return the response in a BORN file of phonopy.
+
+    The file holds a factor or comment, the nine numbers of the dielectric tensor, and nine numbers for every atom or for
+    each symmetry-inequivalent atom of the crystal, in the order of their first appearance. The axes are those of the
+    crystal as given. Raises InputError for a missing or damaged file or a wrong number of atoms.
+    """
+    lines = [(i, text.split("#")[0].split()) for i, text in enumerate(read_text(path, "BORN file").splitlines(), 1)]
+    rows = []
+    for number, words in [(i, words) for i, words in lines if words][1:]:
+        try:
+            rows.append(np.array([float(w) for w in words]).reshape(3, 3))
+        except ValueError:
+            raise InputError(f"nine numbers are expected in a line of a BORN file ({path}:{number})") from None
+    if not rows:
+        raise InputError(f"{path} holds no dielectric tensor: give a BORN file of phonopy")
+    symmetry = find_symmetry(crystal)
+    first = list(dict.fromkeys(symmetry.equivalent_atoms.tolist()))
+    given = len(rows) - 1
+    if given == len(crystal):
+        born = np.array(rows[1:])
+    elif given == len(first):
+        born = np.zeros((len(crystal), 3, 3))
+        for o in operations(crystal):
+            for atom, z in zip(first, rows[1:], strict=True):
+                born[o.place[atom]] = o.rotation @ z @ o.rotation.T
+    else:
+        raise InputError(
+            f"{path} holds the charges of {given} atoms: {crystal._label} has {len(crystal)} atoms,"
+            f" {len(first)} of them inequivalent; give charges for all or for these"
+        )
+    return neutral_response(crystal, rows[0], born, str(path))
+
+
+def assumed_response(crystal: Crystal) -> Response | None:
+    """Return the built-in charges of CsPbBr3 for any of its phases and settings; None for another compound.
+
+    An approximation: the charge of Br is −4.20 along the Pb-Br-Pb line and −0.84 across, that of Pb +4.65, ε∞ 4.75,
+    isotropic. Cs gets what neutrality leaves, +1.23.
+    """
+    counts = {s: crystal.species.count(s) for s in crystal.species}
+    if set(counts) != {"Cs", "Pb", "Br"} or not counts["Br"] == 3 * counts["Cs"] == 3 * counts["Pb"]:
+        return None
+    table = CSPBBR3_CHARGES_E
+    framework = find_framework(crystal)
+    # The nearest orthogonal axes: with them the charges of Br along and across add up over the three lines.
+    u, _, vt = np.linalg.svd(framework.axes)
+    axes = u @ vt
+    charges = {"Pb": table["Pb"], "Cs": -table["Pb"] - table["Br along"] - 2 * table["Br across"], "Br": 0.0}
+    born = np.array([charges[s] * np.eye(3) for s in crystal.species])
+    for ligands in framework.ligands:
+        for slot, atom in enumerate(ligands):
+            n = axes[slot // 2]
+            born[atom] = table["Br across"] * np.eye(3) + (table["Br along"] - table["Br across"]) * np.outer(n, n)
+    return neutral_response(
+        crystal,
+        CSPBBR3_EPSILON_INF * np.eye(3),
+        born,
+        "built-in approximate charges of CsPbBr3: Pb 4.65, Br -4.20 along and -0.84 across the Pb-Br-Pb line, Cs 1.23"
+        " (from neutrality), ε∞ 4.75",
+    )
+
+
+def _symmetrised(
+    crystal: Crystal, epsilon: NDArray[np.float64], born: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    mean, total = np.zeros((3, 3)), np.zeros_like(born)
+    group = operations(crystal)
+    for o in group:
+        mean += o.rotation @ epsilon @ o.rotation.T
+        total[o.place] += o.rotation @ born @ o.rotation.T
+    mean /= len(group)
+    return (mean + mean.T) / 2, total / len(group)

@@ -1,0 +1,83 @@
+"""The difference spectrum of an odd mode at any amplitude, from the amplitudes that were computed.
+
+The averaged difference of an odd (polar) mode is even in its amplitude Q and vanishes with it, so it is Q² times a smooth
+function of Q². That function is interpolated between the computed amplitudes by a cubic spline in Q² (a parabola through
+three, a line through two); with a single amplitude it is constant: the Q² law. The interpolation is exact at the computed
+amplitudes and is not continued beyond the largest.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicSpline
+
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.kernels._core import floats
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class AmplitudeSpectra:
+    """Difference spectra of one odd mode at k amplitudes; arrays float64, read-only.
+
+    energy_eV (n,), rising. amplitudes_sqrt_amu_A (k,): Q > 0, rising (give |Q|: the difference is even). differences
+    (k, n), in any unit: changed minus unchanged spectrum. Raises InputError for other shapes, NaN, or Q out of order.
+    """
+
+    energy_eV: Array
+    amplitudes_sqrt_amu_A: Array
+    differences: Array
+
+    def __post_init__(self) -> None:
+        energy = floats(self.energy_eV, "energy_eV", (None,)).copy()
+        amplitudes = floats(self.amplitudes_sqrt_amu_A, "amplitudes_sqrt_amu_A", (None,)).copy()
+        differences = floats(self.differences, "differences", (len(amplitudes), len(energy))).copy()
+        if len(energy) < 2 or (np.diff(energy) <= 0).any():
+            raise InputError("the energies of a sweep do not increase: sort them first")
+        if not len(amplitudes) or amplitudes[0] <= 0 or (np.diff(amplitudes) <= 0).any():
+            raise InputError("the amplitudes of a sweep must be positive and rise: give |Q|, sorted, each once")
+        for name, array in (
+            ("energy_eV", energy),
+            ("amplitudes_sqrt_amu_A", amplitudes),
+            ("differences", differences),
+        ):
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+
+    def weights(self, amplitudes_sqrt_amu_A: ArrayLike) -> Array:
+        """Return (j, k): row i times ``differences`` is the difference at the i-th of j amplitudes (either sign).
+
+        Raises InputError beyond the largest computed amplitude.
+        """
+        q = np.abs(floats(amplitudes_sqrt_amu_A, "amplitudes_sqrt_amu_A", (None,)))
+        nodes = self.amplitudes_sqrt_amu_A
+        if (q > nodes[-1] * (1 + 1e-9)).any():
+            raise InputError(
+                f"Q = {q.max():g} Å√amu is beyond the largest computed amplitude, {nodes[-1]:g} Å√amu: compute a larger one"
+            )
+        if len(nodes) == 1:
+            return np.asarray((q**2)[:, None] / nodes**2)
+        smooth = CubicSpline(nodes**2, np.eye(len(nodes)))(q**2)
+        return np.asarray(smooth * (q**2)[:, None] / nodes**2)
+
+    def at(self, amplitude_sqrt_amu_A: float) -> Array:
+        """Return the difference (n,) at one amplitude of either sign."""
+        return np.asarray(self.weights(np.array([amplitude_sqrt_amu_A]))[0] @ self.differences)
+
+    def left_out(self) -> Array:
+        """Return (k − 1,): for each amplitude but the largest, how far the others miss it when it is left out.
+
+        The miss is the largest deviation over the largest |difference| of that amplitude. The largest amplitude is not
+        left out, since nothing is used beyond it. Empty for a single amplitude: then nothing is known of the error.
+        """
+        misses = []
+        for i in range(len(self.amplitudes_sqrt_amu_A) - 1):
+            others = AmplitudeSpectra(
+                self.energy_eV, np.delete(self.amplitudes_sqrt_amu_A, i), np.delete(self.differences, i, axis=0)
+            )
+            own = self.differences[i]
+            miss = others.at(float(self.amplitudes_sqrt_amu_A[i])) - own
+            misses.append(float(np.abs(miss).max() / max(np.abs(own).max(), 1e-300)))
+        return np.array(misses)

@@ -1,0 +1,55 @@
+"""The difference at any amplitude of an odd mode: exact at the nodes, even, Q² near zero, honest about its error."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
+
+ENERGY = np.linspace(0, 10, 50)
+
+
+def truth(q):
+    """An even function of the amplitude that vanishes with it: the difference of a line and its two displaced halves."""
+    return np.exp(-((ENERGY - 5 - q) ** 2)) / 2 + np.exp(-((ENERGY - 5 + q) ** 2)) / 2 - np.exp(-((ENERGY - 5) ** 2))
+
+
+def sweep(*amplitudes):
+    return AmplitudeSpectra(ENERGY, np.array(amplitudes), np.array([truth(q) for q in amplitudes]))
+
+
+@pytest.mark.parametrize("nodes", [(0.3,), (0.2, 0.4), (0.2, 0.4, 0.6), (0.1, 0.2, 0.3, 0.4, 0.5)])
+def test_exact_at_the_nodes_even_and_zero_at_zero(nodes):
+    found = sweep(*nodes)
+    for q in nodes:
+        np.testing.assert_allclose(found.at(q), truth(q), rtol=0, atol=1e-14)
+        np.testing.assert_array_equal(found.at(-q), found.at(q))
+    assert not found.at(0.0).any()
+    small = 1e-3 * nodes[0]
+    np.testing.assert_allclose(
+        found.at(2 * small), 4 * found.at(small), rtol=0, atol=1e-5 * np.abs(found.at(2 * small)).max()
+    )
+
+
+def test_more_amplitudes_come_closer():
+    misses = [
+        np.abs(sweep(*n).at(0.33) - truth(0.33)).max()
+        for n in ((0.6,), (0.3, 0.6), (0.2, 0.4, 0.6), (0.15, 0.3, 0.45, 0.6))
+    ]
+    assert all(b < a / 3 for a, b in pairwise(misses))
+
+
+def test_what_is_left_out_is_what_is_missed():
+    found = sweep(0.2, 0.4, 0.6)
+    expected = np.abs(sweep(0.2, 0.6).at(0.4) - truth(0.4)).max() / np.abs(truth(0.4)).max()
+    assert found.left_out()[1] == pytest.approx(expected)
+    assert len(sweep(0.5).left_out()) == 0
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="beyond the largest computed"):
+        sweep(0.2, 0.4).at(0.41)
+    with pytest.raises(InputError, match="must be positive and rise"):
+        AmplitudeSpectra(ENERGY, [0.4, 0.2], [ENERGY, ENERGY])

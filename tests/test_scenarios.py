@@ -1,0 +1,92 @@
+"""The built-in CsPbBr3 set as scenarios, and ``polaron compare`` on a transient alone."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from perovskite_polaron.cli.main import main
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.workflow import scenarios
+from perovskite_polaron.workflow.scenarios import BUILT_IN, study_scenarios
+from perovskite_polaron.workflow.spectra import load_results, study_spectra
+
+
+@pytest.fixture(scope="module")
+def built_in():
+    return load_results(BUILT_IN)[:2]
+
+
+@pytest.fixture(scope="module")
+def theory(built_in):
+    return study_scenarios(*built_in)
+
+
+def test_every_structure_but_the_reference_is_a_scenario(built_in, theory):
+    results, settings = built_in
+    spectra = study_spectra(results, settings)
+    assert [s.name for s in theory.scenarios] == ["polaron lo", "cubic"]
+    amplitude = next(s.amplitude_sqrt_amu_A for s in results.structures if s.name == "lo")
+    assert theory.scenarios[0].amplitude_sqrt_amu_A == amplitude
+    assert theory.scenarios[1].amplitude_sqrt_amu_A is None
+    average = {name: s.average.intensity for name, s in spectra.structures.items()}
+    norm = np.trapezoid(np.abs(average["ground"]), theory.energy_eV)
+    np.testing.assert_allclose(theory.steady_state, average["ground"] / norm, rtol=1e-12)
+    for scenario, name in zip(theory.scenarios, ("lo", "cubic"), strict=True):
+        np.testing.assert_allclose(scenario.difference, (average[name] - average["ground"]) / norm, atol=1e-12)
+
+
+def test_the_first_maximum_is_the_published_feature(theory):
+    """The 1s-4p maximum that docs/validation.md puts on 13.472 keV."""
+    assert theory.first_maximum_eV == pytest.approx(6.55, abs=0.01)
+
+
+def _with_points(results, settings, monkeypatch, factors):
+    """The study's LO entry replaced by a sweep whose differences are the LO one times factors[amplitude]."""
+    real = study_spectra(results, settings)
+    own = next(s for s in results.structures if s.name == "lo")
+    points = {f"lo@{q:g}": (abs(q), real.differences["lo"] * f) for q, f in factors.items()}
+    structures = tuple(replace(own, name=n, amplitude_sqrt_amu_A=q) for n, (q, _) in points.items())
+    monkeypatch.setattr(
+        scenarios, "study_spectra", lambda *_: replace(real, differences={n: d for n, (_, d) in points.items()})
+    )
+    return study_scenarios(replace(results, structures=structures), settings)
+
+
+def test_a_sweep_is_one_polaron(built_in, monkeypatch):
+    (one,) = _with_points(*built_in, monkeypatch, {0.1: 0.01, -0.1: 0.01, 0.5: 0.25, 1.0: 1.0}).scenarios
+    assert one.name == "polaron lo"
+    np.testing.assert_allclose(one.sweep.amplitudes_sqrt_amu_A, [0.1, 0.5, 1.0])
+    np.testing.assert_allclose(one.sweep.at(0.7), 0.49 * one.difference, atol=1e-12)
+
+
+def test_a_mode_that_is_not_odd_gives_no_sweep(built_in, monkeypatch):
+    found = _with_points(*built_in, monkeypatch, {0.5: 0.5, -0.5: -0.4}).scenarios
+    assert [s.name for s in found] == ["lo@0.5", "lo@-0.5"]
+    assert all(s.sweep is None for s in found)
+
+
+def test_a_study_of_the_reference_alone_is_refused(built_in):
+    results, settings = built_in
+    with pytest.raises(InputError, match="no structure beside its reference"):
+        study_scenarios(replace(results, structures=results.structures[:1]), settings)
+
+
+def test_a_transient_alone_is_compared_with_the_built_in_set(theory, tmp_path, capsys):
+    polaron, offset = theory.scenarios[0], 13472 - theory.first_maximum_eV
+    energy = np.arange(13462, 13516, 0.5)
+    clean = 0.1 * np.interp(energy - offset, polaron.energy_eV, polaron.difference)
+    noise = np.abs(clean).max() / 20
+    signal = clean + noise * np.random.default_rng(0).normal(size=len(energy))
+    rows = "\n".join(f"{a},{b:.10g},{noise:.10g}" for a, b in zip(energy, signal, strict=True))
+    (tmp_path / "t.csv").write_text(f"energy_eV,signal,error\n{rows}\n")
+    call = ["compare", str(tmp_path / "t.csv"), "--json", "--no-mixtures", "--window", "above-edge"]
+    assert main(call) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["best"] == "polaron lo"
+    best = answer["scenarios"][0]
+    assert best["strength"] == pytest.approx(0.1, abs=3 * best["strength_err"])
+    assert answer["edge_eV"] == pytest.approx(offset)
+    assert answer["points"] == np.count_nonzero((energy >= 13480) & (energy <= offset + 60 - 2.5))
+    assert best["fraction"] is None
