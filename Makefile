@@ -49,7 +49,7 @@ test: $(STAMP) espresso
 	$(BIN)/python -m pytest
 
 # The other programs hold numpy, setuptools and more at older versions: they live in an environment of their own.
-bench:
+bench: espresso
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/pip install --quiet --editable '.[test,bench]'
 	mkdir -p build

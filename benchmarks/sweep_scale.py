@@ -24,31 +24,16 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 SIZES = (104, 302, 1004, 3002, 10004)
 DATA, FIGURE = ROOT / "docs" / "sweep-scale.csv", ROOT / "docs" / "sweep-scale.png"
-STUDY = """
-element = "Br"
-reference = "cubic"
-[structures.cubic]
-crystal = "cspbbr3-pm3m"
-[structures.polar]
-crystal = "cspbbr3-pm3m"
-modes = ["{mode}"]
-max_displacement_A = {amplitudes}
-[pw]
-ecutwfc_Ry = 20
-ecutrho_Ry = 120
-system = {{ nbnd = 26 }}
-[xspectra]
-kpoints = [1, 1, 1]
-kpoint_shift = [0, 0, 0]
-"""
 
 
 def write_study(folder: Path, jobs: int) -> Path:
     """Write a study of about so many jobs: five of the reference, nine of each amplitude."""
+    from conftest import write_tiny_study
+
     count = max(1, (jobs - 5) // 9)
     amplitudes = [round(0.001 + 0.199 * i / count, 6) for i in range(count)]
     path = folder / "sweep.toml"
-    path.write_text(STUDY.format(mode=ROOT / "examples" / "modes" / "cubic_polar.json", amplitudes=amplitudes))
+    path.write_text(write_tiny_study(folder).read_text().replace("[0.10, -0.10]", str(amplitudes)))
     return path
 
 

@@ -1,6 +1,5 @@
 """Chains of a 20-atom cell, 1000 energies, occupied states cut: xspectra.x plotting the same file, and the twin."""
 
-import shutil
 
 import numpy as np
 import pytest
@@ -43,8 +42,6 @@ def test_replot(benchmark, file, side):
         function = (lambda: ours(save)) if side == "polaron" else (lambda: ours(read_save(file)))
         benchmark.pedantic(function, rounds=20, warmup_rounds=2)
         return
-    if shutil.which("xspectra.x") is None:
-        pytest.skip("xspectra.x is not installed")
     benchmark.extra_info["required"] = 1000
     plotted = benchmark.pedantic(theirs, rounds=3)
     deviation = np.maximum(np.abs(ours(save) - plotted) - 0.51e-8, 0).max() / plotted.max()

@@ -25,7 +25,7 @@ def constants() -> ForceConstants:
     matrix = np.zeros((60, 60))
     matrix[np.triu_indices(60)] = record["upper_eV_A2"]
     values = (matrix + np.triu(matrix, 1).T).reshape(20, 3, 20, 3).transpose(0, 2, 1, 3)
-    return ForceConstants(crystal, np.arange(20), np.zeros((20, 3), dtype=np.int64), (1, 1, 1), values, 0.0, 0.0)
+    return ForceConstants(crystal, np.arange(20), np.zeros((20, 3), dtype=np.int64), (1, 1, 1), values, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("points", POINTS)

@@ -29,7 +29,7 @@ cdef extern from "heat.h" nogil:
                            double *energy, double *photons) noexcept
 
 
-cdef table bind(const double[:, ::1] knots, const int64_t[::1] guide, double step, int walk) noexcept:
+cdef table bind(const double[:, ::1] knots, const int64_t[::1] guide, double step, int walk) except *:
     cdef table t
     t.temperature = &knots[0, 0]
     t.enthalpy = &knots[1, 0]

@@ -1,9 +1,11 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and reading those that users name."""
 
 import os
 import tempfile
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from perovskite_polaron.errors import ComputationError, InputError
 
@@ -84,3 +86,17 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
     if not text.strip():
         raise InputError(f"{path} is empty: give a {what}")
     return text
+
+
+def read_toml(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
+    """Return the table of a TOML file that the user named; errors as read_text, and InputError when it is not TOML."""
+    try:
+        return tomllib.loads(read_text(path, what))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}; mend that line") from None
+
+
+def beside(folder: Path, name: str) -> str:
+    """Return a file named in a settings file as a path: relative to that file's folder if it is there, else as it stands."""
+    candidate = folder / name
+    return str(candidate) if candidate.exists() else name

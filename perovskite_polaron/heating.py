@@ -230,7 +230,7 @@ def _heat(exposure: Exposure, inputs: Mapping[str, Array]) -> tuple[Array, Array
     """Rise and photons of draws; a larger heat capacity acts as less energy, latent heats scale with it."""
     relative = inputs["heat_capacity"] / exposure.heat_capacity.at_J_mol_K(exposure.start_C)
     # The kernel knows Lambert and Beer; saturation reaches it as the coefficient that absorbs as much.
-    absorption = _depth(exposure, inputs) / (inputs["jet"] * 1e-8)
+    absorption = _depth(exposure, inputs) / (inputs["jet"] * kernel.CM_PER_A)
     rise, photons = kernel.heat(
         inputs["fluence"] / relative, absorption, inputs["jet"], inputs["concentration"], inputs["size"],
         molar_mass_g_mol=MOLAR_MASS_G_MOL, formula_volume_A3=FORMULA_VOLUME_A3, photon_energy_eV=exposure.photon_energy_eV,
@@ -247,7 +247,7 @@ def _depth(exposure: Exposure, inputs: Mapping[str, Array]) -> Array:
     """
     from scipy.special import wrightomega
 
-    linear = inputs["absorption"] * inputs["jet"] * 1e-8
+    linear = inputs["absorption"] * inputs["jet"] * kernel.CM_PER_A
     if exposure.saturation_mJ_cm2 is None:
         return np.asarray(linear)
     incident = inputs["fluence"] / exposure.saturation_mJ_cm2

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import replay
-from conftest import write_tiny_study
+from conftest import processes_in, write_tiny_study
 
 from perovskite_polaron.espresso.programs import program_version
 from perovskite_polaron.workflow.jobs import Job, plan, study_jobs
@@ -64,15 +64,7 @@ class Trial:
         )
 
     def programs(self) -> list[int]:
-        """Processes that work in the store."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cwd"):
-            try:
-                if os.readlink(path).startswith(str(self.store)):
-                    found.append(int(path.parent.name))
-            except OSError:
-                continue
-        return found
+        return processes_in(self.store)
 
     def results(self) -> dict[str, bytes]:
         return {p.parent.name: p.read_bytes() for p in self.store.glob("jobs/*/result.json")}

@@ -45,6 +45,18 @@ def polaron(*words: str, cwd: Path, **keywords: object) -> "subprocess.Completed
     )
 
 
+def processes_in(folder: Path) -> list[int]:
+    """Return the processes that work in a folder or below it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if os.readlink(path).startswith(str(folder)):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
 def write_tiny_study(folder: Path) -> Path:
     """Write the small study into a folder and return its path."""
     mode = Path(__file__).parent.parent / "examples" / "modes" / "cubic_polar.json"

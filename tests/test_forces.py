@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import polaron, processes_in
 
-from perovskite_polaron.crystal import Crystal
+from perovskite_polaron.crystal import Crystal, write_crystal
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.ph import read_response
 from perovskite_polaron.espresso.pw import PwSettings
-from perovskite_polaron.workflow.execute import Event
+from perovskite_polaron.workflow.execute import Event, run_jobs
 from perovskite_polaron.workflow.forces import (
     ForceSettings,
     ResponseSettings,
-    compute_forces,
+    collect_forces,
     plan_forces,
     read_force_settings,
 )
@@ -37,8 +38,7 @@ RUNNER = """
 import sys
 from pathlib import Path
 import test_forces as t
-t.compute_forces(t.plan_forces(t.CSBR, [t.moved()], t.SMALL), t.Store(Path(sys.argv[1])), ranks=1, jobs_at_once=1,
-                 report=lambda event: None)
+t.run_jobs(t.plan_forces(t.CSBR, [t.moved()], t.SMALL).all(), t.Store(Path(sys.argv[1])), ranks=1, jobs_at_once=1)
 """
 
 
@@ -52,8 +52,8 @@ def moved(atom: int = 1, axis: int = 2, step_A: float = STEP_A) -> Crystal:
 def computed(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     store = Store(tmp_path_factory.mktemp("forces"))
     jobs = plan_forces(CSBR, [moved(1), moved(0)], SMALL)
-    forces, response = compute_forces(jobs, store, ranks=1, jobs_at_once=1, report=lambda event: None)
-    return jobs, store, forces, response
+    run_jobs(jobs.all(), store, ranks=1, jobs_at_once=1)
+    return jobs, store, *collect_forces(jobs, store)
 
 
 @pytest.mark.espresso
@@ -82,7 +82,8 @@ def test_the_response_of_a_cubic_site_is_isotropic_and_charges_oppose(computed) 
 def test_what_is_done_is_not_done_again(computed) -> None:  # type: ignore[no-untyped-def]
     jobs, store, forces, response = computed
     seen: list[Event] = []
-    again, same = compute_forces(jobs, store, ranks=1, jobs_at_once=1, report=seen.append)
+    run_jobs(jobs.all(), store, ranks=1, jobs_at_once=1, report=seen.append)
+    again, same = collect_forces(jobs, store)
     assert not [event for event in seen if event.what == "started"]
     np.testing.assert_array_equal(again, forces)
     np.testing.assert_array_equal(same.born_e, response.born_e)
@@ -90,7 +91,8 @@ def test_what_is_done_is_not_done_again(computed) -> None:  # type: ignore[no-un
 
 
 @pytest.mark.espresso
-def test_a_killed_response_goes_on_from_its_checkpoint(computed, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("victim", ["runner", "program"])
+def test_a_killed_response_goes_on_from_its_checkpoint(computed, victim: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     _, _, _, response = computed
     here = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-c", RUNNER, str(tmp_path)]
@@ -103,23 +105,52 @@ def test_a_killed_response_goes_on_from_its_checkpoint(computed, tmp_path: Path)
             break
         time.sleep(0.01)
     assert first.poll() is None, "the run ended before it could be killed"
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    deadline = time.monotonic() + 30
-    store = Store(tmp_path)
-    jobs = plan_forces(CSBR, [moved()], SMALL)
-    while time.monotonic() < deadline:
-        with store.lock(jobs.response) as free:
-            if free is not None:
-                break
-        time.sleep(0.05)
-    assert subprocess.run(command, env=here, check=False).returncode == 0
+    if victim == "runner":
+        first.kill()
+        first.wait()
+        store, killed = Store(tmp_path), plan_forces(CSBR, [moved()], SMALL).response
+        deadline = time.monotonic() + 30
+        while store.is_locked(killed) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert subprocess.run(command, env=here, check=False).returncode == 0
+    else:
+        # The runner sees that its program was killed, and tries again by itself.
+        assert output is not None
+        (program,) = processes_in(output.parent)
+        os.kill(program, signal.SIGKILL)
+        assert first.wait(timeout=300) == 0
     assert output is not None
     text = output.read_text()
     assert "iter #   1 " not in text, "it began anew instead of going on"
     record = json.loads(output.with_name("result.json").read_text())
     np.testing.assert_allclose(record["born_e"], response.born_e, atol=1e-4)
     np.testing.assert_allclose(record["epsilon_inf"], response.epsilon_inf, atol=1e-4)
+
+
+@pytest.mark.espresso
+def test_from_a_structure_to_the_longitudinal_mode_in_one_command(tmp_path: Path) -> None:
+    """CsBr: one polar mode, so (ω_LO / ω_TO)² = ε0 / ε∞ (Lyddane, Sachs and Teller), ε∞ as ph.x printed it."""
+    write_crystal(CSBR, tmp_path / "csbr.cif")
+    (tmp_path / "s.toml").write_text("[pw]\nkpoints = [2, 2, 2]\n[response]\nkpoints = [4, 4, 4]\n")
+    words = ("modes", "csbr.cif", "--forces", "qe", "--settings", "s.toml", "--direction", "c", "--json")
+    done = polaron(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    transverse, longitudinal = record["modes"][3], record["modes"][record["selected"]]
+    assert (transverse["kind"], longitudinal["kind"]) == ("TO", "LO")
+    (printed,) = (tmp_path / "modes-results").glob("jobs/response-*/result.json")
+    epsilon_inf = json.loads(printed.read_text())["epsilon_inf"][2][2]
+    squares = (longitudinal["energy_meV"] / transverse["energy_meV"]) ** 2
+    assert squares == pytest.approx(record["epsilon_static"][2] / epsilon_inf, rel=1e-6)
+    assert squares > 1.5
+    assert 0 < record["residuals"]["reciprocity_residual_eV_A2"] < 0.02
+    assert record["charge_residual_e"] < 0.1
+    coarse = tmp_path / "coarse.toml"
+    coarse.write_text("[pw]\nkpoints = [2, 2, 2]\n")
+    refused = polaron(*words[:5], coarse.name, *words[6:], cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "denser k grid" in refused.stderr
+    assert "--born does not go with" in polaron(*words, "--born", "BORN", cwd=tmp_path).stderr
 
 
 def test_an_output_without_charges_is_refused() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import polaron, write_tiny_study
+from conftest import polaron, processes_in, write_tiny_study
 
 from perovskite_polaron.workflow.jobs import plan
 from perovskite_polaron.workflow.results import StudyResults, collect
@@ -135,7 +135,7 @@ def test_slurm_gives_the_chains_of_the_local_run(slurm: Path, tiny_study: Path, 
     assert runner.returncode == 130, errors
     assert "Traceback" not in errors
     until(lambda: not slurm_says("squeue", "-h"), 60)
-    until(lambda: not [p for p in Path("/proc").glob("[0-9]*/cwd") if str(p.resolve()).startswith(str(jobs))], 30)
+    until(lambda: not processes_in(jobs), 30)
 
     # Robbed of its node in the middle: another allocation goes on.
     runner = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)

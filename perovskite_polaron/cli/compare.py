@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from perovskite_polaron.cli.treatment_options import warn, window
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.experiment.fit import Comparison, Problem, ScenarioFit
 from perovskite_polaron.experiment.readers import read_scans
@@ -66,8 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, fit and print."""
-    from perovskite_polaron.cli.cparam import warn
-
     scans = read_scans([args.transient], args.signal, args.energy_unit)
     warn(scans)
     if len(scans) > 1:
@@ -133,8 +132,6 @@ def _place(transient: Scan, theory: ScenarioSet, element: str | None, edge: str 
 
 
 def _cut(transient: Scan, text: str | None, theory: ScenarioSet, offset_eV: float, priors: Priors) -> Scan:
-    from perovskite_polaron.cli.cparam import window
-
     if text in (None, "all"):
         return transient
     if text == "above-edge":

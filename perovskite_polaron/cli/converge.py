@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
         steps = [int(n) for n in args.lanczos.split(",")] if args.lanczos else []
     except ValueError:
         raise InputError(f"--lanczos {args.lanczos} is not a list of whole numbers, such as 40,80,120") from None
+    if steps and (len(steps) < 2 or min(steps) < 2):
+        raise InputError("--lanczos needs at least two numbers of steps, each two or more, the best last")
     store = Store(study.store_folder)
     planned = {
         setting: [(v, plan(v.study)) for v in variants(study, setting, values)] for setting, values in asked.items()
@@ -74,8 +76,6 @@ def run(args: argparse.Namespace) -> int:
             costs.append(sum(r.get("wall_seconds", 0.0) * r.get("ranks", 1) for r in records) / 3600)
         found[setting] = movements(setting, asked[setting], results, study, costs)
     if steps:
-        if len(steps) < 2 or min(steps) < 2:
-            raise InputError("--lanczos needs at least two numbers of steps, each two or more, the best last")
         results = [truncated(collect(study, own, store), n) for n in steps]
         found["lanczos"] = movements("lanczos", [str(n) for n in steps], results, study, [None] * len(steps))
 

@@ -11,7 +11,6 @@ from perovskite_polaron.cli.treatment_options import (
     add_reading_arguments,
     add_treatment_arguments,
     read_measured,
-    warn,
     window,
 )
 from perovskite_polaron.errors import InputError
@@ -19,8 +18,6 @@ from perovskite_polaron.experiment.comparison import EDGES, Comparison, Constanc
 from perovskite_polaron.experiment.recipe import format_steps
 from perovskite_polaron.units import parse_quantity
 
-# compare takes these two from here.
-__all__ = ["add_arguments", "run", "table", "warn", "window"]
 EXAMPLE = """  polaron cparam br_delays/*.xdi --edge Br-K --figure c.png
   polaron cparam scans/*.dat --combine --name-pattern 'br_{delay_ps}_*' --edge Br-K"""
 

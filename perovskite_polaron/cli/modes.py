@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from perovskite_polaron.cli.launch import add_run_options, check_run_options, finished_seconds, launch
 from perovskite_polaron.cli.structure import refuse_existing
 from perovskite_polaron.crystal import Crystal, read_crystal
 from perovskite_polaron.cspbbr3 import CRYSTALS
@@ -60,8 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("modes-results"),
         help="folder of the jobs of --forces qe (default %(default)s)",
     )
-    parser.add_argument("--ranks", type=int, default=1, metavar="N", help="MPI processes of one job (default 1)")
-    parser.add_argument("--jobs", type=int, metavar="N", help="jobs at once (default: as many as the cores allow)")
+    add_run_options(parser)
     parser.add_argument(
         "--relax",
         choices=RELAX,
@@ -100,13 +100,13 @@ def run(args: argparse.Namespace) -> int:
     modes = calculation.modes
     rows = mode_table(modes, calculation.response, _mass(args.mass, modes.crystal))
     index, why = select(rows)
+    if args.figure is not None and index is None:
+        raise InputError(f"--figure draws the chosen mode, and {why}")
     if args.out is not None:
         write_modes(_mode_set(calculation, rows, index), args.out)
-    if args.figure is not None:
+    if args.figure is not None and index is not None:
         from perovskite_polaron.report.modes_figure import write_modes_figure
 
-        if index is None:
-            raise InputError(f"--figure draws the chosen mode, and {why}")
         write_modes_figure(modes, rows, index, args.figure)
     record = _record(calculation, rows, index, why)
     print(json.dumps(record) if args.json else _table(record, modes.crystal))
@@ -134,21 +134,15 @@ def _computed(args: argparse.Namespace, crystal: Crystal, direction: Direction |
 
 
 def _from_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direction | None) -> Calculation:
-    import os
-    import sys
-
-    from perovskite_polaron.report.progress import Progress
-    from perovskite_polaron.workflow.forces import ForceSettings, compute_forces, plan_forces, read_force_settings
+    from perovskite_polaron.workflow.forces import ForceSettings, collect_forces, plan_forces, read_force_settings
     from perovskite_polaron.workflow.store import Store
+    from perovskite_polaron.workflow.study import RunSettings
 
     if args.relax not in (None, "none"):
         raise InputError(f"--relax {args.relax} is not done with --forces qe: relax the crystal with pw.x, or use mlip")
     if args.born is not None:
         raise InputError("--born does not go with --forces qe, which computes the charges with ph.x: leave it out")
-    for name in ("ranks", "jobs"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name} {value} is not a positive number: give 1 or more")
+    check_run_options(args)
     settings = read_force_settings(args.settings) if args.settings else ForceSettings()
     distance_A = parse_quantity(args.distance, "length")
     if direction is not None:
@@ -156,14 +150,8 @@ def _from_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direct
     cells, _ = displaced_cells(crystal, distance_A)
     jobs = plan_forces(crystal, cells, settings)
     store = Store(args.store)
-    found = {job.digest: store.result(job) for job in jobs.all()}
-    done = {digest: float(record.get("wall_seconds", 0)) for digest, record in found.items() if record is not None}
-    at_once = args.jobs or max(1, len(os.sched_getaffinity(0)) // args.ranks)
-    unique = len(found)
-    print(f"{unique} jobs, {len(done)} done, {at_once} at once; results in {store.root}", file=sys.stderr)
-    forces, field = compute_forces(
-        jobs, store, ranks=args.ranks, jobs_at_once=at_once, report=Progress(jobs.all(), done)
-    )
+    launch(args, RunSettings(), jobs.all(), store, finished_seconds(jobs.all(), store))
+    forces, field = collect_forces(jobs, store)
     pw, grid = settings.pw, settings.response.kpoints
     response = neutral_response(
         crystal, field.epsilon_inf, field.born_e, f"ph.x, k points {grid[0]}×{grid[1]}×{grid[2]}"
@@ -314,7 +302,8 @@ def _notes(record: dict[str, Any]) -> list[str]:
         r = record["residuals"]
         lines.append(
             f"{r['displaced_cells']:.0f} displaced cells; acoustic sum rule missed by {r['acoustic_residual_eV_A2']:.1e} eV/Å²"
-            f" before it was enforced, space group by {r['symmetry_residual_eV_A2']:.1e} eV/Å²"
+            f" before it was enforced, reciprocity by {r['reciprocity_residual_eV_A2']:.1e} eV/Å², space group by"
+            f" {r['symmetry_residual_eV_A2']:.1e} eV/Å²"
         )
     if record["charge_residual_e"] is not None:
         lines.append(f"Born charges missed neutrality by {record['charge_residual_e']:.3f} e in the cell; enforced")

@@ -60,9 +60,7 @@ def _modes(source: str, crystal: str | None) -> ModeSet:
         m.modes([f"q = {tuple(m.q.tolist())}, mode {i + 1}" for i in range(len(m))])
         for m in read_phonons(source, crystal)
     ]
-    first = sets[0].modes[0].crystal
-    modes = [m for s in sets for m in s.modes if m.crystal is first]
-    return ModeSet(tuple(modes), sets[0].provenance)
+    return ModeSet(tuple(m for s in sets for m in s.modes), sets[0].provenance)
 
 
 def _record(found: Projection) -> dict[str, Any]:

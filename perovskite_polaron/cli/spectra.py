@@ -94,11 +94,14 @@ def _write_tables(spectra: StudySpectra, out: Path) -> list[Path]:
     from perovskite_polaron.files import write_atomically
 
     energy = spectra.structures[spectra.reference].average.energy_eV
+    kind = spectra.settings.normalisation.replace("-", " ")
+    # The differences are in units of this; spectra.csv and sites.csv are not.
+    scale = "" if kind == "none" else f" (over the {kind} of {spectra.reference})"
     tables = {
         "spectra.csv": {name: s.average for name, s in spectra.structures.items()},
         "sites.csv": {f"{name}/{site}": x for name, s in spectra.structures.items() for site, x in s.sites.items()},
         "differences.csv": {
-            **spectra.differences,
+            **{f"{name}{scale}": s for name, s in spectra.differences.items()},
             **{f"{name} over its absolute area": s for name, s in spectra.scaled.items()},
         },
     }

@@ -56,7 +56,7 @@ def read_response(output: str) -> FieldResponse:
     """
     if "No convergence has been achieved" in output:
         raise ComputationError(
-            "the electric-field response of ph.x did not converge: lower ph.alpha_mix, or use a denser k grid"
+            "the electric-field response of ph.x did not converge: lower response.alpha_mix, or use a denser k grid"
         )
     dielectric = re.findall(
         r"Dielectric constant in cartesian axis\s*((?:\n\s*\(" + _NUMBER * 3 + r"\s*\)\s*){3})", output

@@ -17,8 +17,6 @@ from perovskite_polaron.units import UNITS
 
 _PER_GRAM = ("J/g/K", "J/(g*K)", "J/(g.K)", "J/K/g")
 _FORMULA_UNIT = Counter(Cs=1, Pb=1, Br=3)
-# Stands for an acoustic mode that a set of zone-centre modes leaves out: far below kT, so it counts as k.
-_ACOUSTIC_meV = 1e-2
 
 
 def read_heat_capacity(path: str | os.PathLike[str]) -> HeatCapacity:
@@ -50,7 +48,8 @@ def read_heat_capacity(path: str | os.PathLike[str]) -> HeatCapacity:
 def harmonic_heat_capacity(modes: ModeSet, source: str) -> HeatCapacity:
     """Return the heat capacity at constant volume of all modes of a CsPbBr3 cell, each an oscillator of its energy.
 
-    The three acoustic modes may be missing at each wave vector; they count as k. InputError for an incomplete set.
+    The three acoustic modes may be missing at each wave vector; they are taken to be spread like the others, as in
+    phonons.thermal, so that the limit of high temperature is that of Dulong and Petit. InputError for an incomplete set.
     """
     crystal = modes.modes[0].crystal
     units = len(crystal) // 5
@@ -62,6 +61,6 @@ def harmonic_heat_capacity(modes: ModeSet, source: str) -> HeatCapacity:
             f"{source} has {len(modes.modes)} modes: a heat capacity needs all {wanted} of its cell, or {wanted - 3} without "
             "the acoustic ones, at each wave vector"
         )
-    energies = np.r_[[m.energy_meV for m in modes.modes], np.full(wanted * len(at_q) - len(modes.modes), _ACOUSTIC_meV)]
-    weights = np.full(len(energies), 1 / (units * len(at_q)))
+    energies = np.array([m.energy_meV for m in modes.modes])
+    weights = np.full(len(energies), wanted / (units * len(energies)))
     return HeatCapacity(f"harmonic modes of {source}", partial(kernel.harmonic, energies, weights))

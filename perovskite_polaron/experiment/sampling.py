@@ -94,8 +94,7 @@ def sample(
         column = low + np.abs(column - low)
         start = np.column_stack([start, np.minimum(high - np.abs(high - column), high)])
     sampler = emcee.EnsembleSampler(walkers, start.shape[1], log_posterior)
-    sampler._random = np.random.RandomState(seed)
-    sampler.run_mcmc(start, steps)
+    sampler.run_mcmc(emcee.State(start, random_state=np.random.RandomState(seed).get_state()), steps)
     longest = float(np.max(sampler.get_autocorr_time(discard=steps // 4, tol=0)))
     if not 20 * longest < 0.75 * steps:
         raise ComputationError(

@@ -97,7 +97,9 @@ def heated_lattice(scans: Sequence[Scan]) -> tuple[Scenario, ...]:
     """
     if len(scans) < 2 or any(s.temperature_C is None for s in scans):
         raise InputError("a heated lattice needs two or more spectra that each say their temperature, as in br_60C.csv")
-    rows = sorted((float(s.temperature_C), s) for s in scans if s.temperature_C is not None) if _distinct(scans) else []
+    if len({s.temperature_C for s in scans}) < len(scans):
+        raise InputError("two spectra of the temperature series have one temperature: combine them first")
+    rows = sorted((float(s.temperature_C), s) for s in scans if s.temperature_C is not None)
     coldest_C, coldest = rows[0]
     found = []
     for temperature_C, scan in rows[1:]:
@@ -107,12 +109,6 @@ def heated_lattice(scans: Sequence[Scan]) -> tuple[Scenario, ...]:
         change = scan.intensity - np.interp(e, c, coldest.intensity)
         found.append(Scenario(f"heated lattice ({temperature_C:g} minus {coldest_C:g} °C)", e, change, kind="measured"))
     return tuple(found)
-
-
-def _distinct(scans: Sequence[Scan]) -> bool:
-    if len({s.temperature_C for s in scans}) < len(scans):
-        raise InputError("two spectra of the temperature series have one temperature: combine them first")
-    return True
 
 
 def mixtures(scenarios: Sequence[Scenario]) -> tuple[tuple[Scenario, ...], ...]:

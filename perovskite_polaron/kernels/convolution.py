@@ -156,4 +156,3 @@ def _width(width: float, name: str) -> float:
     if not 1e-100 < width < 1e100:
         raise InputError(f"{name} must be positive (and below 1e100), not {width:g}")
     return width
-

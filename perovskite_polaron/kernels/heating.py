@@ -100,7 +100,7 @@ def harmonic(
 
     energy_meV (n,) positive mode energies; weight (n,) how many modes per formula unit each stands for, in all three
     times the number of atoms: without it the modes are those of one formula unit. The heat capacity is
-    k Σ w (x / 2 sinh(x/2))², x = E/kT; the table follows the exact enthalpy to about 1e-6. latent as in tabulated.
+    harmonic_capacity's; the table follows the exact enthalpy to about 1e-6. latent as in tabulated.
     Raises InputError for energies that are not positive.
     """
     modes = floats(energy_meV, "energy_meV", (None,)) * 1e-3
@@ -108,9 +108,17 @@ def harmonic(
     if not (np.all(modes > 0) and np.all(weights >= 0) and weights.sum() > 0):
         raise InputError("mode energies must be positive and weights not negative: leave out the acoustic modes at Γ")
     kelvin = np.arange(5.0, 1500.25, 0.5)
-    half = np.minimum(modes / (2 * BOLTZMANN_EV * kelvin[:, None]), 300.0)
-    capacity = BOLTZMANN_EV / EV_PER_J_MOL * ((half / np.sinh(half)) ** 2 @ weights)
-    return tabulated(kelvin, capacity, latent)
+    return tabulated(kelvin, harmonic_capacity(modes * 1e3, weights, kelvin), latent)
+
+
+def harmonic_capacity(energy_meV: Array, weight: Array, temperature_K: Array) -> Array:
+    """Return the heat capacity (t,), J/mol/K, of oscillators (n,) of positive energy at temperatures (t,), zero included.
+
+    k Σ w (x / 2 sinh(x/2))², x = E/kT: Bose and Einstein.
+    """
+    with np.errstate(divide="ignore"):
+        half = np.minimum(energy_meV * 1e-3 / (2 * BOLTZMANN_EV * temperature_K[:, None]), 300.0)
+    return np.asarray(constants.R * ((half / np.sinh(half)) ** 2 @ weight))
 
 
 def temperature_rise(energy_eV: ArrayLike, start_K: float, table: HeatTable, threads: int = 1) -> Array:

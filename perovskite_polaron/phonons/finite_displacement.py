@@ -45,8 +45,10 @@ class ForceConstants:
     atoms, cells         (N,), (N, 3) int: atom and unit cell of each atom of the supercell
     repeats              the supercell; waves that are periodic in it are exact
     values_eV_A2         (n, N, 3, 3) force constants between the atoms of cell 0 and all atoms, eV/Å²
-    acoustic_residual    largest |Σ_j Φ_ij| before it was removed, eV/Å²
+    acoustic_residual    largest |Σ_j Φ_ij| before it was removed, eV/Å²; no alarm where the program takes the net force
+                         off by itself, as pw.x does
     symmetry_residual    largest change of Φ under an operation of the space group, eV/Å²
+    reciprocity_residual largest |Φ_ij − Φ_jiᵀ| before it was removed, eV/Å²: what an atom feels of the grid it moves on
     """
 
     crystal: Crystal
@@ -56,6 +58,7 @@ class ForceConstants:
     values_eV_A2: NDArray[np.float64]
     acoustic_residual_eV_A2: float
     symmetry_residual_eV_A2: float
+    reciprocity_residual_eV_A2: float
 
 
 def displaced_cells(
@@ -108,6 +111,7 @@ def force_constants(displacements: Displacements, forces: Sequence[ArrayLike]) -
     phonon.produce_force_constants(show_drift=False)
     full = np.array(phonon.force_constants)
     residual = float(np.abs(full.sum(axis=1)).max())
+    reciprocity = float(np.abs(full - full.transpose(1, 0, 3, 2)).max())
     full = _project(full)
     home = np.array([np.flatnonzero((displacements.atoms == k) & ~displacements.cells.any(axis=1))[0]
                      for k in range(len(displacements.crystal))])  # fmt: skip
@@ -119,6 +123,7 @@ def force_constants(displacements: Displacements, forces: Sequence[ArrayLike]) -
         full[home],
         residual,
         _symmetry_residual(displacements.supercell, full),
+        reciprocity,
     )
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.crystal import Crystal, find_symmetry, read_crystal
+from perovskite_polaron.crystal import Crystal, read_crystal
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import read_text
 from perovskite_polaron.matching import match
 from perovskite_polaron.phonons.matdyn_files import read_dynamical_matrices, read_matdyn_modes
 from perovskite_polaron.phonons.phonopy_files import load_yaml, modes_from_parameters, modes_from_table
 from perovskite_polaron.phonons.spectrum import PhononModes
+from perovskite_polaron.phonons.symmetry import operations
 
 MASS_TOLERANCE = 0.02
 _FORMATS = "phonopy_params.yaml, band.yaml, mesh.yaml, qpoints.yaml, a .dyn file, or modes of matdyn.x or dynmat.x"
@@ -133,17 +134,11 @@ def _fits(modes: PhononModes, path: Path) -> None:
     strengths = np.sign(modes.energies_meV) * modes.energies_meV**2
     matrix = np.einsum("m,mi,mj->ij", strengths, modes.weighted, modes.weighted.conj())
     crystal, n = modes.crystal, len(modes.crystal)
-    symmetry = find_symmetry(crystal)
-    to_cartesian = crystal.lattice_A.T
-    for rotation, translation in zip(symmetry.rotations, symmetry.translations, strict=True):
-        cartesian = to_cartesian @ rotation @ np.linalg.inv(to_cartesian)
-        if modes.direction is not None and abs(modes.direction @ cartesian @ modes.direction) < 1 - 1e-6:
+    for one in operations(crystal):
+        if modes.direction is not None and abs(modes.direction @ one.rotation @ modes.direction) < 1 - 1e-6:
             continue
-        image = crystal.positions @ rotation.T + translation
-        delta = image[:, None] - crystal.positions[None]
-        atoms = np.linalg.norm((delta - np.rint(delta)) @ crystal.lattice_A, axis=2).argmin(axis=1)
         moved = np.zeros((n, 3, n, 3))
-        moved[atoms, :, np.arange(n), :] = cartesian
+        moved[one.place, :, np.arange(n), :] = one.rotation
         operation = moved.reshape(3 * n, 3 * n)
         if np.abs(operation @ matrix @ operation.T - matrix).max() > 0.02 * np.abs(matrix).max():
             how = "" if modes.direction is None else " for this direction"

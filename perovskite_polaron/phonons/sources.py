@@ -64,6 +64,7 @@ def from_forces(
         "displaced_cells": float(len(cells)),
         "acoustic_residual_eV_A2": constants.acoustic_residual_eV_A2,
         "symmetry_residual_eV_A2": constants.symmetry_residual_eV_A2,
+        "reciprocity_residual_eV_A2": constants.reciprocity_residual_eV_A2,
     }
     return Calculation(modes, transverse, response, residuals)
 

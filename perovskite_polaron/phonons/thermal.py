@@ -2,10 +2,10 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import constants
 
 from perovskite_polaron.distortion import KT_MEV_PER_K
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.kernels.heating import harmonic_capacity
 from perovskite_polaron.phonons.spectrum import PhononModes
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
 
@@ -15,7 +15,7 @@ def heat_capacity(
 ) -> NDArray[np.float64]:
     """Return C_V (t,) in J/mol/K for each formula unit at temperatures (t,).
 
-    Each oscillator has k_B x² eˣ/(eˣ − 1)², x = ħω/k_BT (Bose and Einstein). Only Γ is sampled: the rigid translations,
+    Only Γ is sampled: the rigid translations,
     and modes with an imaginary frequency, have no energy there and are taken to be spread like the others, so that the
     limit of high temperature is that of Dulong and Petit, 3R for each atom. Below about a quarter of the mean mode energy
     the true capacity, which the acoustic branches dominate, is larger.
@@ -26,11 +26,8 @@ def heat_capacity(
     energies = _usable(modes)[0]
     if not (np.isfinite(t).all() and (t >= 0).all()):
         raise InputError("a temperature is negative or not a number: give it in kelvin")
-    with np.errstate(divide="ignore"):
-        x = np.minimum(energies[None] / (KT_MEV_PER_K * t[:, None]), 500.0)
-    each = (x / 2 / np.sinh(x / 2)) ** 2
-    units = formula_units or formula_units_of(modes)
-    return np.asarray(3 * len(modes.crystal) * constants.R * each.mean(axis=1) / units)
+    weight = 3 * len(modes.crystal) / len(energies) / (formula_units or formula_units_of(modes))
+    return harmonic_capacity(energies, np.full(len(energies), weight), t)
 
 
 def formula_units_of(modes: PhononModes) -> int:

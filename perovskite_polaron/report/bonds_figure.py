@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from perovskite_polaron.bonds import BondReport, Comparison
-from perovskite_polaron.report.sweep_figure import save
+from perovskite_polaron.report.sweep_figure import BLUE, ORANGE, save
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
+GREY = "#999999"
 
 
 def write_bonds_figure(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perovskite_polaron.report.sweep_figure import save
+from perovskite_polaron.report.sweep_figure import BLUE, ORANGE, save
 from perovskite_polaron.workflow.converge import Movement
 from perovskite_polaron.workflow.spectra import StudySpectra
 
@@ -15,7 +15,6 @@ _NAMES = {
     "spectrum-kpoints": "k grid of the spectrum",
     "lanczos": "Lanczos steps",
 }
-BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
 def write_converge_figure(

@@ -8,8 +8,8 @@ import numpy as np
 from perovskite_polaron.bonds import find_framework
 from perovskite_polaron.phonons.selection import ModeRow
 from perovskite_polaron.phonons.spectrum import PhononModes
-from perovskite_polaron.report.bonds_figure import BLUE, GREY, ORANGE
-from perovskite_polaron.report.sweep_figure import save
+from perovskite_polaron.report.bonds_figure import GREY
+from perovskite_polaron.report.sweep_figure import BLUE, ORANGE, save
 
 
 def write_modes_figure(modes: PhononModes, rows: Sequence[ModeRow], index: int, path: Path) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron import __version__
-from perovskite_polaron.errors import ComputationError, OutOfTimeError
+from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError
 from perovskite_polaron.espresso import ph, pw, xspectra
 from perovskite_polaron.espresso.programs import OUT_OF_TIME, mpi_command, program_version, run_program
 from perovskite_polaron.espresso.savefile import LanczosSave, read_save
@@ -156,6 +156,11 @@ def _run(
         )
     except OutOfTimeError:
         write_atomically(folder / CHECKPOINT, "pw.x stopped by itself; outdir is whole\n")
+        raise
+    except InterruptedRunError:
+        # Only ph.x writes its checkpoint as it goes; should the blow have damaged it, the next failure removes it.
+        if job.program != "ph.x":
+            store.drop_density(job)
         raise
     except Exception:
         # A failed program leaves nothing worth going on from; a stopped one (not an Exception) may.

@@ -3,7 +3,6 @@
 import re
 import shlex
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 
 from perovskite_polaron.errors import InputError, MissingExtraError
 from perovskite_polaron.espresso.pseudo import cache_folder
-from perovskite_polaron.files import read_text
+from perovskite_polaron.files import read_toml
 from perovskite_polaron.options import fill, option
 
 # name in the file -> (Parsl's class, the name it has there for what we call a queue)
@@ -71,10 +70,7 @@ class ExecutorSettings:
 
 def read_executor(path: Path) -> ExecutorSettings:
     """Read the description of a cluster. Raises InputError with every problem at once."""
-    try:
-        table = tomllib.loads(read_text(path, "executor file (TOML)"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}; mend that line") from None
+    table = read_toml(path, "executor file (TOML)")
     problems: list[str] = []
     settings = fill(ExecutorSettings, table, "executor", problems)
     for key in ("queue", "account", "worker_address") if settings else ():

@@ -1,8 +1,7 @@
 """Forces of displaced cells and the response to an electric field, computed with Quantum ESPRESSO as resumable jobs."""
 
 import dataclasses
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.crystal import Crystal
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.ph import FieldResponse, PhSettings, ph_deck
+from perovskite_polaron.espresso.programs import program_version
 from perovskite_polaron.espresso.pw import PwSettings
-from perovskite_polaron.files import read_text
+from perovskite_polaron.files import beside, read_toml
 from perovskite_polaron.options import fill, option
-from perovskite_polaron.workflow.execute import Event, run_jobs
 from perovskite_polaron.workflow.jobs import Job, digest_of, pseudo_for, pw_job
 from perovskite_polaron.workflow.store import Store
 
@@ -42,16 +41,12 @@ class ForceSettings:
 
     def file(self, name: str) -> str:
         """Return a file named in the settings as a path: relative names are relative to the settings file."""
-        candidate = self.folder / name
-        return str(candidate) if candidate.exists() else name
+        return beside(self.folder, name)
 
 
 def read_force_settings(path: str | Path) -> ForceSettings:
     """Read the settings from a TOML file. Raises InputError with every problem at once."""
-    try:
-        table = tomllib.loads(read_text(path, "settings file (TOML)"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}; mend that line") from None
+    table = read_toml(path, "settings file (TOML)")
     problems = [
         f"{name!r} is not one of the tables pw, response, pseudopotentials"
         for name in table
@@ -90,7 +85,7 @@ def plan_forces(crystal: Crystal, displaced: Sequence[Crystal], settings: ForceS
     }
     electrons = sum(species[s].z_valence for s in crystal.species)
     if settings.pw.occupations == "auto" and round(electrons) % 2:
-        raise InputError(f"{crystal.name or 'this crystal'} has an odd number of electrons ({electrons:g}): charges need an insulator")
+        raise InputError(f"{crystal._label} has an odd number of electrons ({electrons:g}): charges need an insulator")
     rest = pw_job("force", "rest", crystal, species, settings.pw, electrons)
     moved = tuple(
         pw_job("force", f"displaced-{k + 1:02d}", cell, species, settings.pw, electrons, parent=rest)
@@ -100,28 +95,26 @@ def plan_forces(crystal: Crystal, displaced: Sequence[Crystal], settings: ForceS
         settings.pw, kpoints=settings.response.kpoints, kpoint_shift=settings.response.kpoint_shift
     )
     dense = pw_job("ground", "rest-dense", crystal, species, grid, electrons)
-    deck = ph_deck(settings.response)
+    deck, version = ph_deck(settings.response), program_version("ph.x")
     # Three field directions of about ten iterations, each like one of the band calculation with its own potential.
     response = Job(
         "response",
         "electric-field",
         deck,
-        digest_of("ph.x", deck, [dense.digest]),
+        digest_of("ph.x", deck, [dense.digest], version),
         15 * dense.cost,
         dense.kpoints,
         parent=dense,
+        version=version,
     )
     return ForceJobs(rest, moved, dense, response)
 
 
-def compute_forces(
-    jobs: ForceJobs, store: Store, *, ranks: int, jobs_at_once: int, report: Callable[[Event], None]
-) -> tuple[list[NDArray[np.float64]], FieldResponse]:
-    """Run what has no result yet; return the forces (n, 3), eV/Å, of each displaced cell, and the field response.
+def collect_forces(jobs: ForceJobs, store: Store) -> tuple[list[NDArray[np.float64]], FieldResponse]:
+    """Return the forces (n, 3), eV/Å, of each displaced cell, and the field response, from the results in the store.
 
-    Resumable and safe beside other runners, as run_jobs is, whose errors it raises.
+    Raises ComputationError when a job has no result yet.
     """
-    run_jobs(jobs.all(), store, ranks=ranks, jobs_at_once=jobs_at_once, report=report)
     forces = [np.array(_record(store, job)["forces_eV_A"]) for job in jobs.displaced]
     record = _record(store, jobs.response)
     return forces, FieldResponse(np.array(record["epsilon_inf"]), np.array(record["born_e"]))
@@ -129,5 +122,6 @@ def compute_forces(
 
 def _record(store: Store, job: Job) -> dict[str, list[list[float]]]:
     record = store.result(job)
-    assert record is not None
+    if record is None:
+        raise ComputationError(f"{job.label} has no result in {store.root} yet: run it first")
     return record

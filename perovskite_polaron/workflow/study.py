@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.xspectra import POLARISATIONS, XspectraSettings
-from perovskite_polaron.files import read_text
+from perovskite_polaron.files import beside, read_toml
 from perovskite_polaron.options import fill, option
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}\Z")
@@ -109,8 +108,7 @@ class Study:
 
     def file(self, name: str) -> str:
         """Return a file named in the study as a path: relative names are relative to the study file."""
-        candidate = self.path.parent / name
-        return str(candidate) if candidate.exists() else name
+        return beside(self.path.parent, name)
 
 
 @dataclass(frozen=True)
@@ -135,10 +133,7 @@ def read_study(path: str | os.PathLike[str]) -> Study:
     Raises InputError with every unknown key, wrong type and out-of-range value at once, each with its table.
     """
     path = Path(path)
-    try:
-        table = tomllib.loads(read_text(path, "study file (TOML)"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}; mend that line") from None
+    table = read_toml(path, "study file (TOML)")
     problems: list[str] = []
     structures_table = table.pop("structures", {})
     pseudopotentials = table.pop("pseudopotentials", {})
