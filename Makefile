@@ -60,6 +60,7 @@ bench: espresso
 SANITIZED := build/sanitized
 SANITIZERS := -fsanitize=address,undefined -fno-omit-frame-pointer -g
 sanitize: $(STAMP)
+	$(BIN)/pip install --quiet 'setuptools>=77' 'cython>=3.1'
 	CFLAGS="$(SANITIZERS)" LDFLAGS="$(SANITIZERS)" POLARON_CHECKED=1 $(BIN)/python setup.py --quiet build --build-lib $(SANITIZED) --build-temp $(SANITIZED)-objects
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	UBSAN_OPTIONS=halt_on_error=1 PYTHONPATH=$(SANITIZED) $(BIN)/pytest $(wildcard tests/test_*kernel*.py) tests/test_lanczos.py tests/test_bonds.py

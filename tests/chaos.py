@@ -42,7 +42,7 @@ class Trial:
     """One study in a folder of its own, and the runners on it."""
 
     def __init__(self, folder: Path, player: Path, small_disk: bool) -> None:
-        self.folder, self.mounted = folder, small_disk
+        self.folder = folder
         folder.mkdir()
         self.study = write_tiny_study(folder)
         self.store = folder / "tiny-results"
@@ -84,7 +84,8 @@ class Trial:
         self.expect("Traceback" not in errors, f"traceback: {errors.strip()[-400:]}")
 
     def close(self) -> None:
-        if self.mounted:
+        # What a blow laid over the store goes first.
+        while os.path.ismount(self.store):
             subprocess.run(["umount", self.store], check=True)
         shutil.rmtree(self.folder)
 
@@ -133,8 +134,14 @@ def fill_disk(trial: Trial, runner: "subprocess.Popen[str]") -> None:
 
 
 def make_read_only(trial: Trial, runner: "subprocess.Popen[str]") -> None:
-    subprocess.run(["mount", "--bind", trial.store, trial.store], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", trial.store], check=True)
+    # A mount that somebody writes through cannot be made read-only: one that nobody knows can, and is then laid over.
+    sealed = trial.folder / "sealed"
+    sealed.mkdir()
+    subprocess.run(["mount", "--bind", trial.store, sealed], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", sealed], check=True)
+    subprocess.run(["mount", "--bind", sealed, trial.store], check=True)
+    subprocess.run(["umount", sealed], check=True)
+    trial.expect(os.statvfs(trial.store).f_flag & os.ST_RDONLY != 0, "the store can still be written")
     trial.end(runner, 0, 1)
     status = subprocess.run(
         [*POLARON, "status", trial.study.name, "--json"], cwd=trial.folder, env=trial.environment, capture_output=True, text=True,
@@ -157,6 +164,14 @@ NEED_ROOT = ("full disk", "read-only store")
 
 def one_trial(name: str, folder: Path, player: Path, moment: float, truth: dict[str, str], jobs: list[Job]) -> list[str]:
     trial = Trial(folder, player, small_disk=name in NEED_ROOT)
+    try:
+        strike(trial, name, moment, truth, jobs)
+    finally:
+        trial.close()
+    return trial.trouble
+
+
+def strike(trial: Trial, name: str, moment: float, truth: dict[str, str], jobs: list[Job]) -> None:
     runner = trial.start()
     time.sleep(moment)
     BLOWS[name](trial, runner)
@@ -180,8 +195,6 @@ def one_trial(name: str, folder: Path, player: Path, moment: float, truth: dict[
     trial.expect(not any(store.is_locked(job) for job in jobs), "a lock is left")
     trial.expect(not list(trial.store.rglob(".tmp-*")) or name.startswith("kill -9"), "a temporary file is left")
     trial.expect(not list(trial.store.glob("jobs/*/outdir")), "a density is left")
-    trial.close()
-    return trial.trouble
 
 
 def essence(store: Path, name: str) -> str:
