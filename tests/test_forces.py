@@ -146,7 +146,7 @@ def test_from_a_structure_to_the_longitudinal_mode_in_one_command(tmp_path: Path
     assert 0 < record["residuals"]["reciprocity_residual_eV_A2"] < 0.02
     assert record["charge_residual_e"] < 0.1
     coarse = tmp_path / "coarse.toml"
-    coarse.write_text("[pw]\nkpoints = [2, 2, 2]\n")
+    coarse.write_text("[pw]\nkpoints = [2, 2, 2]\n[response]\nkpoints = [2, 2, 2]\n")
     refused = polaron(*words[:5], coarse.name, *words[6:], cwd=tmp_path)
     assert refused.returncode == 1
     assert "denser k grid" in refused.stderr

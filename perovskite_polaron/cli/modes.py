@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " of ph.x, as jobs that resume",
     )
     parser.add_argument(
-        "--settings", metavar="FILE.toml", help="tables [pw], [response], [pseudopotentials] for --forces qe"
+        "--settings", metavar="FILE.toml", help="tables [pw], [relax], [response], [pseudopotentials] for --forces qe"
     )
     parser.add_argument(
         "--store",
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--relax",
         choices=RELAX,
-        help="what comes to rest before, symmetry kept (default with mlip: positions, the cell stays as given; qe: none)",
+        help="what comes to rest before, symmetry kept (default: positions, the cell stays as given)",
     )
     parser.add_argument("--distance", default="0.01A", help="displacement of the atoms (default %(default)s)")
     parser.add_argument(
@@ -134,12 +134,17 @@ def _computed(args: argparse.Namespace, crystal: Crystal, direction: Direction |
 
 
 def _from_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direction | None) -> Calculation:
-    from perovskite_polaron.workflow.forces import ForceSettings, collect_forces, plan_forces, read_force_settings
+    from perovskite_polaron.workflow.forces import (
+        ForceSettings,
+        collect_forces,
+        plan_forces,
+        plan_relaxation,
+        read_force_settings,
+        relaxed_crystal,
+    )
     from perovskite_polaron.workflow.store import Store
     from perovskite_polaron.workflow.study import RunSettings
 
-    if args.relax not in (None, "none"):
-        raise InputError(f"--relax {args.relax} is not done with --forces qe: relax the crystal with pw.x, or use mlip")
     if args.born is not None:
         raise InputError("--born does not go with --forces qe, which computes the charges with ph.x: leave it out")
     check_run_options(args)
@@ -147,9 +152,14 @@ def _from_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direct
     distance_A = parse_quantity(args.distance, "length")
     if direction is not None:
         crystal_direction(crystal, direction)  # a wrong one is refused before hours of work
+    store, relaxation = Store(args.store), args.relax or "positions"
+    if relaxation != "none":
+        displaced_cells(crystal, distance_A)  # a wrong distance is refused before hours of work, too
+        relaxing = plan_relaxation(crystal, settings, free_cell=relaxation == "cell")
+        launch(args, RunSettings(), [relaxing], store, finished_seconds([relaxing], store))
+        crystal = relaxed_crystal(crystal, relaxing, store)
     cells, _ = displaced_cells(crystal, distance_A)
     jobs = plan_forces(crystal, cells, settings)
-    store = Store(args.store)
     launch(args, RunSettings(), jobs.all(), store, finished_seconds(jobs.all(), store))
     forces, field = collect_forces(jobs, store)
     pw, grid = settings.pw, settings.response.kpoints
@@ -158,7 +168,7 @@ def _from_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direct
     )
     provenance = (
         f"Quantum ESPRESSO, PBE, {pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, k points"
-        f" {pw.kpoints[0]}×{pw.kpoints[1]}×{pw.kpoints[2]}; not relaxed; displacement {args.distance}"
+        f" {pw.kpoints[0]}×{pw.kpoints[1]}×{pw.kpoints[2]}; relaxed: {relaxation}; displacement {args.distance}"
     )
     return from_forces(crystal, lambda _: forces, direction, response, distance_A, provenance)
 
