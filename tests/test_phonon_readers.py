@@ -251,6 +251,23 @@ def test_a_crystal_that_is_not_that_of_the_file_is_refused() -> None:
         read_phonons(DATA / "alas-333-matdyn.modes", read_dynamical_matrices(DYN)[0].crystal)
 
 
+def test_modes_of_matdyn_take_the_crystal_that_lies_beside_them(tmp_path: Path) -> None:
+    for name in ("alas-wz-dynmat.modes", "alas-wz.dyn"):
+        shutil.copy(DATA / name, tmp_path)
+    modes = tmp_path / "alas-wz-dynmat.modes"
+    (found,) = read_phonons(modes)
+    (given,) = read_phonons(modes, DATA / "alas-wz.dyn")
+    np.testing.assert_array_equal(found.patterns, given.patterns)
+    np.testing.assert_array_equal(found.masses_amu, given.masses_amu)
+    shutil.copy(DYN, tmp_path)
+    with pytest.raises(InputError, match="2 of several crystals"):
+        read_phonons(modes)
+    for path in tmp_path.glob("*.dyn*"):
+        path.unlink()
+    with pytest.raises(InputError, match="none is beside it"):
+        read_phonons(modes)
+
+
 def _whole_blocks(text: str) -> bool:
     """Whether a file of modes was cut between two wave vectors, which nobody can tell: it does not say how many it has."""
     rules = sum("****" in line for line in text.splitlines())

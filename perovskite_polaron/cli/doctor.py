@@ -10,7 +10,15 @@ import sys
 EXAMPLE = "  polaron doctor"
 
 _PACKAGES = ("numpy", "scipy", "spglib", "ase", "matplotlib", "h5py")
-_OPTIONAL = {"phonopy": "bench", "hypothesis": "test", "pytest-benchmark": "test"}
+# package -> extra that brings it, and what it is for
+_OPTIONAL = {
+    "phonopy": ("phonons", "polaron modes"),
+    "sevenn": ("mlip", "polaron modes --forces mlip"),
+    "emcee": ("emcee", "polaron compare --sample"),
+    "parsl": ("cluster", "--executor"),
+    "hypothesis": ("test", "make test"),
+    "pytest-benchmark": ("test", "make bench"),
+}
 _KERNELS = ("displacement", "geometry", "convolution", "heating", "lanczos")
 
 
@@ -50,8 +58,9 @@ def run(args: argparse.Namespace) -> int:
     )
     for package in _PACKAGES:
         rows.append((package, *_package(package, f"pip install {package}"), True))
-    for package, extra in _OPTIONAL.items():
-        rows.append((f"{package} (optional)", *_package(package, f"pip install 'perovskite-polaron[{extra}]'"), True))
+    for package, (extra, purpose) in _OPTIONAL.items():
+        hint = f"for {purpose}: pip install 'perovskite-polaron[{extra}]'"
+        rows.append((f"{package} (optional)", *_package(package, hint), True))
     rows.append(("pseudopotential cache", "", str(cache_folder()), True))
     missing = [name for name, _, _, fine in rows if not fine]
     if args.json:

@@ -33,7 +33,7 @@ from perovskite_polaron.units import MEV_PER_INVERSE_CM, MEV_PER_THZ, parse_quan
 EXAMPLE = (
     "  polaron modes cspbbr3-pbnm --forces mlip --direction c --out modes.json --figure modes.png\n"
     "  polaron modes phonopy_params.yaml --direction 0 0 1\n"
-    "  polaron modes matdyn.modes --crystal crystal.dyn"
+    "  polaron modes matdyn.modes"
 )
 _ROOM_K = 300.0
 _STRUCTURES = (".cif", ".vasp", ".xyz", ".extxyz", ".xsf", ".in")
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--born", type=Path, metavar="FILE", help="Born charges and ε∞ in a BORN file of phonopy")
     parser.add_argument(
-        "--crystal", metavar="FILE", help="crystal of a file of modes that holds none: best the .dyn file"
+        "--crystal", metavar="FILE", help="crystal of a file of modes that holds none: best the .dyn file (default: one beside it)"
     )
     parser.add_argument(
         "--mass", type=float, metavar="M", help="effective mass for alpha, electron masses (CsPbBr3: 0.17, a bare hole)"

@@ -35,7 +35,9 @@ def read_phonons(
 
     crystal     needed for qpoints.yaml and for modes of matdyn.x or dynmat.x, in the axes and the order of atoms of the
                 calculation: a Crystal, a structure file, or best a .dyn file of the calculation, which also has the
-                masses and alat. Files that hold their crystal are checked against it (it may be another setting).
+                masses and alat. Without one, modes of matdyn.x and dynmat.x take the .dyn files in their folder, if
+                these are of one crystal. Files that hold their crystal are checked against it (it may be another
+                setting).
     masses_amu  (n,) for files without; default: those of the .dyn file, or standard atomic masses
     alat_A      lattice parameter of Quantum ESPRESSO's input, Å, for q ≠ 0 in a file of modes
     q           (3,) wave vector for phonopy_params.yaml, which holds all of them
@@ -52,9 +54,7 @@ def read_phonons(
     head = text[:4000]
     if "iagonalizing the dynamical matrix" in head and "Dynamical  Matrix in cartesian axes" not in text:
         if cell is None:
-            raise InputError(
-                f"{path} holds no crystal: give the .dyn file of the calculation (best), or its structure file"
-            )
+            cell, masses, alat_A = _of_matrix(_dynamical_matrix_beside(path), masses, alat_A)
         along = None if axis is None else np.asarray(axis, dtype=np.float64) @ cell.lattice_A
         found = read_matdyn_modes(path, cell, masses, alat_A, along)
         for modes in found:
@@ -92,9 +92,42 @@ def _calculation(
     if crystal is None or isinstance(crystal, Crystal):
         return crystal, masses, alat_A
     if Path(crystal).is_file() and read_text(crystal, "crystal").lstrip().startswith("Dynamical matrix file"):
-        matrix = read_dynamical_matrices(crystal)[0]
-        return matrix.crystal, matrix.masses_amu if masses is None else masses, alat_A or matrix.alat_A
+        return _of_matrix(Path(crystal), masses, alat_A)
     return read_crystal(str(crystal)), masses, alat_A
+
+
+def _of_matrix(
+    path: Path, masses: NDArray[np.float64] | None, alat_A: float | None
+) -> tuple[Crystal, NDArray[np.float64], float]:
+    matrix = read_dynamical_matrices(path)[0]
+    return matrix.crystal, matrix.masses_amu if masses is None else masses, alat_A or matrix.alat_A
+
+
+def _dynamical_matrix_beside(path: Path) -> Path:
+    """Return a .dyn file in the folder of a file of modes; refuse none, or several that are not of one crystal."""
+    found = [p for p in sorted(path.parent.iterdir()) if p != path and p.is_file() and _is_dynamical_matrix(p)]
+    crystals = [read_dynamical_matrices(p)[0].crystal for p in found]
+    if not found or any(_differ(crystals[0], other) for other in crystals[1:]):
+        there = "none is" if not found else f"the {len(found)} of several crystals are"
+        raise InputError(
+            f"{path} holds no crystal: give the .dyn file of the calculation (best; {there} beside it), or its structure"
+            " file"
+        )
+    return found[0]
+
+
+def _is_dynamical_matrix(path: Path) -> bool:
+    start = b"Dynamical matrix file"
+    with open(path, "rb") as handle:
+        return handle.read(len(start) + 8).lstrip().startswith(start)
+
+
+def _differ(one: Crystal, other: Crystal) -> bool:
+    return (
+        one.species != other.species
+        or not np.allclose(one.lattice_A, other.lattice_A, atol=1e-6)
+        or not np.allclose(one.positions, other.positions, atol=1e-6)
+    )
 
 
 def _refuse_axis(path: Path, axis: ArrayLike | None) -> None:
