@@ -11,20 +11,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from conftest import polaron, processes_in
 
 from perovskite_polaron.crystal import Crystal, write_crystal
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.ph import read_response
 from perovskite_polaron.espresso.pw import PwSettings
+from perovskite_polaron.phonons.forces import relax
 from perovskite_polaron.workflow.execute import Event, run_jobs
 from perovskite_polaron.workflow.forces import (
     ForceSettings,
     ResponseSettings,
     collect_forces,
+    espresso_calculator,
     plan_forces,
     read_force_settings,
 )
+from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import Store
 
 CSBR = Crystal(4.286 * np.eye(3), ("Cs", "Br"), [[0, 0, 0], [0.5, 0.5, 0.5]], "CsBr")
@@ -151,6 +155,46 @@ def test_from_a_structure_to_the_longitudinal_mode_in_one_command(tmp_path: Path
     assert refused.returncode == 1
     assert "denser k grid" in refused.stderr
     assert "--born does not go with" in polaron(*words, "--born", "BORN", cwd=tmp_path).stderr
+
+
+@pytest.mark.espresso
+def test_an_atom_off_its_site_comes_back_and_no_step_is_done_twice(tmp_path: Path) -> None:
+    store, labels = Store(tmp_path), []
+
+    def run(job: Job) -> None:
+        labels.append(job.label)
+        run_jobs([job], store, ranks=1, jobs_at_once=1)
+
+    start = moved(1, step_A=0.12)
+    found = relax(start, espresso_calculator(start, SMALL, store, run, stress=False), "positions", 0.002, 20)
+    distance = (found.positions[1] - found.positions[0]) * CSBR.lattice_A[0, 0]
+    # Its spring is about 1 eV/Å², so 0.002 eV/Å are 0.002 Å.
+    np.testing.assert_allclose(distance, 0.5 * CSBR.lattice_A[0, 0], atol=0.004)
+    assert 2 <= len(labels) <= 8
+    count = len(labels)
+    again = relax(start, espresso_calculator(start, SMALL, store, run, stress=False), "positions", 0.002, 20)
+    assert len(labels) == count, "a relaxation that was interrupted replays its steps from the store"
+    np.testing.assert_array_equal(again.positions, found.positions)
+    with pytest.raises(ComputationError, match="did not come to rest in 1 steps"):
+        relax(start, espresso_calculator(start, SMALL, store, run, stress=False), "positions", 0.002, 1)
+
+
+@pytest.mark.espresso
+def test_a_cell_at_rest_has_the_least_energy(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    start = replace(CSBR, lattice_A=4.25 * np.eye(3))
+    calculator = espresso_calculator(
+        start, SMALL, store, lambda job: run_jobs([job], store, ranks=1, jobs_at_once=1), stress=True
+    )
+    found = relax(start, calculator, "cell", 0.01, 20)
+    np.testing.assert_allclose(found.lattice_A, found.lattice_A[0, 0] * np.eye(3), atol=1e-9)
+    energies = []
+    for factor in (0.97, 1.0, 1.03):
+        atoms = Atoms("CsBr", scaled_positions=CSBR.positions, cell=factor * found.lattice_A, pbc=True)
+        atoms.calc = calculator
+        energies.append(atoms.get_potential_energy())
+    # The basis is that of the cut-off at each volume, which moves the minimum a little: hence the wide steps.
+    assert energies[1] < min(energies[0], energies[2])
 
 
 def test_an_output_without_charges_is_refused() -> None:

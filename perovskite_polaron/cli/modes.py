@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,11 +138,11 @@ def _from_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direct
     from perovskite_polaron.workflow.forces import (
         ForceSettings,
         collect_forces,
+        espresso_calculator,
         plan_forces,
-        plan_relaxation,
         read_force_settings,
-        relaxed_crystal,
     )
+    from perovskite_polaron.workflow.jobs import Job
     from perovskite_polaron.workflow.store import Store
     from perovskite_polaron.workflow.study import RunSettings
 
@@ -153,11 +154,21 @@ def _from_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direct
     if direction is not None:
         crystal_direction(crystal, direction)  # a wrong one is refused before hours of work
     store, relaxation = Store(args.store), args.relax or "positions"
+
+
+    def run(job: Job) -> None:
+        launch(args, RunSettings(), [job], store, {})
+
     if relaxation != "none":
         displaced_cells(crystal, distance_A)  # a wrong distance is refused before hours of work, too
-        relaxing = plan_relaxation(crystal, settings, free_cell=relaxation == "cell")
-        launch(args, RunSettings(), [relaxing], store, finished_seconds([relaxing], store))
-        crystal = relaxed_crystal(crystal, relaxing, store)
+        crystal = relax(
+            crystal,
+            espresso_calculator(crystal, settings, store, run, stress=relaxation == "cell"),
+            relaxation,
+            settings.relax.max_force_eV_A,
+            settings.relax.max_steps,
+            sys.stderr,
+        )
     cells, _ = displaced_cells(crystal, distance_A)
     jobs = plan_forces(crystal, cells, settings)
     launch(args, RunSettings(), jobs.all(), store, finished_seconds(jobs.all(), store))

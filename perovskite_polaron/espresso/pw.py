@@ -39,14 +39,6 @@ class PwSettings:
     electrons: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class RelaxSettings:
-    """When atoms count as at rest: no component of a force above max_force_eV_A, within max_steps steps (BFGS)."""
-
-    max_force_eV_A: float = option(0.002, low=1e-5, high=0.1)
-    max_steps: int = option(50, low=1, high=1000)
-
-
 def absorber_label(element: str) -> str:
     """Return the species label of the absorbing atom; pw.x reads three characters at most."""
     return element + "h"
@@ -66,17 +58,15 @@ def pw_deck(
     absorber: int | None = None,
     charge: float = 0.0,
     forces: bool = False,
+    stress: bool = False,
     from_density: bool = False,
-    relax: RelaxSettings | None = None,
-    free_cell: bool = False,
 ) -> str:
-    """Return the pw.x input of one self-consistent calculation, or of a relaxation.
+    """Return the pw.x input of one self-consistent calculation.
 
     pseudos: species label -> UPF file name, in the order in which ATOMIC_SPECIES is written. absorber: index of the
     atom that carries the label absorber_label(element), so that it is a species of its own even without a hole.
-    electrons: number of valence electrons at this charge, which decides ``occupations = auto``. forces: have the forces
-    computed and written. from_density: start from the charge density of a like cell that lies in the output folder.
-    relax: let the atoms come to rest first, and with free_cell the cell too; pw.x keeps the space group it finds.
+    electrons: number of valence electrons at this charge, which decides ``occupations = auto``. forces, stress: have
+    them computed and written. from_density: start from the charge density of a like cell that lies in the output folder.
     Coordinates carry 12 decimals: fewer would shift a small frozen phonon.
     """
     labels = list(crystal.species)
@@ -100,14 +90,14 @@ def pw_deck(
         namelist(
             "control",
             {
-                "calculation": "scf" if relax is None else "vc-relax" if free_cell else "relax",
+                "calculation": "scf",
                 "prefix": PREFIX,
                 "outdir": OUTDIR,
                 "pseudo_dir": "pseudo",
                 "disk_io": "low",
             }
             | ({"tprnfor": True} if forces else {})
-            | ({} if relax is None else _rest(relax)),
+            | ({"tstress": True} if stress else {}),
         ),
         namelist("system", system | dict(settings.system)),
         namelist(
@@ -119,9 +109,6 @@ def pw_deck(
                 **settings.electrons,
             },
         ),
-        # The tolerance of the density is that of the settings in every step.
-        *([] if relax is None else [namelist("ions", _EXTRAPOLATION | {"upscale": 1.0})]),
-        *([namelist("cell", {"cell_dynamics": "bfgs"})] if relax is not None and free_cell else []),
         "ATOMIC_SPECIES",
         *(f"{label} {_mass(label, crystal)} {name}" for label, name in pseudos.items()),
         "CELL_PARAMETERS angstrom",
@@ -135,15 +122,6 @@ def pw_deck(
         " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift))),
     ]
     return "\n".join(blocks) + "\n"
-
-
-_EXTRAPOLATION = {"pot_extrapolation": "second_order", "wfc_extrapolation": "second_order"}
-
-
-def _rest(relax: RelaxSettings) -> dict[str, float | int]:
-    # The forces decide: pw.x also asks for an energy that changes by less than this.
-    force_Ry_bohr = relax.max_force_eV_A / RYDBERG_EV * BOHR_ANGSTROM
-    return {"forc_conv_thr": force_Ry_bohr, "etot_conv_thr": 1e-5, "nstep": relax.max_steps}
 
 
 def with_checkpoint(deck: str, *, max_seconds: float | None, restart: bool) -> str:
@@ -250,26 +228,13 @@ def read_forces_eV_A(outdir: str | Path) -> NDArray[np.float64]:
         raise ComputationError(f"pw.x left no readable forces in {path} ({why}): run this job again") from None
 
 
-def read_relaxed(outdir: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the lattice (3, 3), Å, and the fractional positions (n, 3) at which a relaxation by pw.x ended.
-
-    Raises ComputationError if they cannot be read, or the atoms did not come to rest.
-    """
-    path = _xml(outdir)
-    try:
-        output = _child(ET.parse(path).getroot(), "output")
-        rest = _text(output, "convergence_info/opt_conv/convergence_achieved") == "true"
-        steps = _text(output, "convergence_info/opt_conv/n_opt_steps")
-        structure = _child(output, "atomic_structure")
-        lattice_bohr = np.array([_text(structure, f"cell/a{k}").split() for k in (1, 2, 3)], dtype=np.float64)
-        atoms_bohr = np.array([(e.text or "").split() for e in structure.iter("atom")], dtype=np.float64)
-    except (OSError, ET.ParseError, ValueError, LookupError) as why:
-        raise ComputationError(f"pw.x left no readable structure in {path} ({why}): run this job again") from None
-    if not rest:
-        raise ComputationError(
-            f"the atoms did not come to rest in {steps} steps: raise relax.max_steps, or start nearer to equilibrium"
-        )
-    return lattice_bohr * BOHR_ANGSTROM, atoms_bohr @ np.linalg.inv(lattice_bohr)
+def read_stress_eV_A3(outdir: str | Path) -> NDArray[np.float64] | None:
+    """Return the stress (3, 3), eV/Å³, positive under tension, of a finished pw.x run; None if it was not asked for it."""
+    node = ET.parse(_xml(outdir)).getroot().find("output/stress")
+    if node is None or not (node.text or "").strip():
+        return None
+    # pw.x counts it positive under compression.
+    return -np.array((node.text or "").split(), dtype=np.float64).reshape(3, 3) * 2 * RYDBERG_EV / BOHR_ANGSTROM**3
 
 
 def read_levels_eV(outdir: str | Path) -> NDArray[np.float64]:
@@ -302,7 +267,4 @@ def progress(output: str) -> str:
     accuracy = re.findall(r"estimated scf accuracy\s*<\s*(\S+)", output)
     if not iterations:
         return ""
-    steps = re.findall(r"number of bfgs steps\s*=\s*(\d+)", output)
-    forces = re.findall(r"Total force =\s*(\S+)", output)
-    relaxed = f"step {int(steps[-1]) + 1}, force {forces[-1]} Ry/bohr in all, " if steps and forces else ""
-    return f"{relaxed}iteration {iterations[-1]}" + (f", accuracy {float(accuracy[-1]):.0e} Ry" if accuracy else "")
+    return f"iteration {iterations[-1]}" + (f", accuracy {float(accuracy[-1]):.0e} Ry" if accuracy else "")

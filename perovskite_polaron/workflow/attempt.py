@@ -236,11 +236,10 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
         record |= {"epsilon_inf": found.epsilon_inf.tolist(), "born_e": found.born_e.tolist()}
     else:
         record |= asdict(pw.read_pw_result(folder / pw.OUTDIR))
-        if job.kind == "relax":
-            lattice_A, positions = pw.read_relaxed(folder / pw.OUTDIR)
-            record |= {"lattice_A": lattice_A.tolist(), "positions": positions.tolist()}
-        if job.kind in ("force", "relax"):
+        if job.kind == "force":
             record |= {"forces_eV_A": pw.read_forces_eV_A(folder / pw.OUTDIR).tolist()}
+            stress = pw.read_stress_eV_A3(folder / pw.OUTDIR)
+            record |= {} if stress is None else {"stress_eV_A3": stress.tolist()}
     return record
 
 

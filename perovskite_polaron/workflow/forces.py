@@ -1,9 +1,10 @@
 """Relaxation, forces of displaced cells and the response to an electric field, computed with Quantum ESPRESSO as resumable jobs."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.ph import FieldResponse, PhSettings, ph_deck
 from perovskite_polaron.espresso.programs import program_version
-from perovskite_polaron.espresso.pw import PwSettings, RelaxSettings
+from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.files import beside, read_toml
 from perovskite_polaron.options import fill, option
@@ -28,6 +29,14 @@ class ResponseSettings(PhSettings):
 
     kpoints: tuple[int, int, int] = option((2, 2, 4), low=1, high=99)
     kpoint_shift: tuple[int, int, int] = option((1, 1, 1), low=0, high=1)
+
+
+@dataclass(frozen=True)
+class RelaxSettings:
+    """When atoms count as at rest: no force above max_force_eV_A, within max_steps steps."""
+
+    max_force_eV_A: float = option(0.002, low=1e-5, high=0.1)
+    max_steps: int = option(50, low=1, high=1000)
 
 
 @dataclass(frozen=True)
@@ -81,25 +90,40 @@ class ForceJobs:
         return [self.rest, *self.displaced, self.dense, self.response]
 
 
-def plan_relaxation(crystal: Crystal, settings: ForceSettings, free_cell: bool) -> Job:
-    """Return the job that brings the crystal to rest, its space group kept, in a fixed or a free cell.
+def espresso_calculator(
+    crystal: Crystal, settings: ForceSettings, store: Store, run: Callable[[Job], None], stress: bool
+) -> Any:
+    """Return pw.x as a calculator of ASE, each of whose calls is a job in the store: what was done is not done again.
 
-    Raises InputError as plan_forces does.
+    run: does a job that has no result. The calculator raises what run raises, and InputError as plan_forces does.
     """
+    from ase.calculators.calculator import Calculator, all_changes
+
     species, electrons = _valence(crystal, settings)
-    relax = {"relax": settings.relax, "free_cell": free_cell}
-    return pw_job("relax", "rest", crystal, species, settings.pw, electrons, **relax)  # type: ignore[arg-type]
 
+    class Espresso(Calculator):
+        implemented_properties = ("energy", "forces", "stress") if stress else ("energy", "forces")  # type: ignore[assignment]
+        calls = 0
 
-def relaxed_crystal(crystal: Crystal, job: Job, store: Store) -> Crystal:
-    """Return the crystal at rest, in the order of the atoms given, from the result of its relaxation.
+        def calculate(
+            self, atoms: Any = None, properties: Any = None, system_changes: list[str] = all_changes
+        ) -> None:
+            super().calculate(atoms, properties, system_changes)
+            self.calls += 1
+            moved = dataclasses.replace(
+                crystal, lattice_A=atoms.cell.array, positions=atoms.get_scaled_positions(wrap=False)
+            )
+            label = f"relax-{self.calls:02d}"
+            job = pw_job("force", label, moved, species, settings.pw, electrons, stress=stress)
+            if store.result(job) is None:
+                run(job)
+            record = _record(store, job)
+            self.results = {"energy": record["total_energy_eV"], "forces": np.array(record["forces_eV_A"])}
+            if stress:
+                s = np.array(record["stress_eV_A3"])
+                self.results["stress"] = np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])
 
-    Raises ComputationError when the job has no result yet.
-    """
-    record = _record(store, job)
-    return dataclasses.replace(
-        crystal, lattice_A=np.array(record["lattice_A"]), positions=np.array(record["positions"])
-    )
+    return Espresso()
 
 
 def plan_forces(crystal: Crystal, displaced: Sequence[Crystal], settings: ForceSettings) -> ForceJobs:
@@ -154,7 +178,7 @@ def _valence(crystal: Crystal, settings: ForceSettings) -> tuple[dict[str, Pseud
     return species, electrons
 
 
-def _record(store: Store, job: Job) -> dict[str, list[list[float]]]:
+def _record(store: Store, job: Job) -> dict[str, Any]:
     record = store.result(job)
     if record is None:
         raise ComputationError(f"{job.label} has no result in {store.root} yet: run it first")

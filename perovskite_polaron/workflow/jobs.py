@@ -10,7 +10,7 @@ from perovskite_polaron.crystal import Absorber, Crystal, Symmetry, find_symmetr
 from perovskite_polaron.errors import InputError, MissingProgramError
 from perovskite_polaron.espresso.programs import program_version
 from perovskite_polaron.espresso.pseudo import HOLES, make_pseudo
-from perovskite_polaron.espresso.pw import PwSettings, RelaxSettings, absorber_label, pw_deck
+from perovskite_polaron.espresso.pw import PwSettings, absorber_label, pw_deck
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_upf
 from perovskite_polaron.espresso.xspectra import XspectraSettings, xspectra_deck
 from perovskite_polaron.workflow.jobname import JobName, PseudoName
@@ -27,9 +27,8 @@ class Job(JobName):
     """One run of one program.
 
     kind: ``ground`` (pw.x), ``hole`` (pw.x with the absorber's core hole), ``xas`` (xspectra.x), ``force`` (pw.x of a
-    displaced cell), ``relax`` (pw.x until the atoms are at rest) or ``response`` (ph.x in an electric field).
-    digest: SHA-256 over the program and its version, the input, the pseudopotentials and the job it starts from: equal
-    digest, equal result.
+    displaced cell) or ``response`` (ph.x in an electric field). digest: SHA-256 over the program and its version, the
+    input, the pseudopotentials and the job it starts from: equal digest, equal result.
     cost: relative size of the work, for the estimate of the time left; 1 is about a second of one job on two cores of 2025.
     version: of the program the job was planned for; another machine must run the same (empty: not checked).
     """
@@ -247,12 +246,9 @@ def pw_job(
     parent: Job | None = None,
     symmetry: Symmetry | None = None,
     version: str | None = None,
-    relax: RelaxSettings | None = None,
-    free_cell: bool = False,
+    stress: bool = False,
 ) -> Job:
     """Return one job of pw.x. A ``force`` job computes forces and starts from the density of its parent, a like cell.
-
-    relax, free_cell: for a ``relax`` job, as pw_deck takes them.
 
     symmetry: that of the crystal, if it is known already; it only serves to count k points. version: of pw.x, if the
     program is not here to be asked.
@@ -265,9 +261,8 @@ def pw_job(
         absorber=absorber,
         charge=charge,
         forces=kind == "force",
+        stress=stress,
         from_density=parent is not None,
-        relax=relax,
-        free_cell=free_cell,
     )
     # pw.x is left with so many k points: more pools than that would idle.
     kpoints = irreducible_kpoints(
@@ -276,8 +271,6 @@ def pw_job(
     version = version or program_version("pw.x")
     # Plane waves times bands to the power 3/2, per k point; the constant is that of a 20-atom cell on two cores.
     cost = 4e-7 * crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * kpoints
-    if relax is not None:
-        cost *= 6  # about ten steps, all but the first from a good density
     return Job(
         kind,
         label,
