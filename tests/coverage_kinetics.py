@@ -10,6 +10,7 @@ from collections import defaultdict
 
 import numpy as np
 
+from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.experiment.kinetic_model import KineticModel
 from perovskite_polaron.experiment.kinetic_profile import fraction_profile, searched_profile
 from perovskite_polaron.experiment.kinetics import fit_kinetics
@@ -36,13 +37,19 @@ def traces(seed, noise=0.03, errors=True):
 
 
 def coverage(model, count, errors=True):
-    """Return for each reported parameter the share of intervals that hold the truth: {name: {level: share}}."""
+    """Return for each reported parameter the share of intervals that hold the truth, {name: {level: share}}, and how many
+    pairs the fit refused: those have no intervals, and count neither way."""
     searched = {"lifetime 1": np.log(LIFETIMES[0]), "lifetime 2": np.log(LIFETIMES[1])}
     searched |= {"sigma": np.log(45.0)} if model.sigma_free else {}
     searched |= {"time zero": 0.0} if model.t0_free else {}
     inside = defaultdict(lambda: dict.fromkeys(LEVELS, 0))
+    refused = 0
     for seed in range(count):
-        fit = fit_kinetics(traces(seed, errors=errors), model, start_ps=[100, 1000])
+        try:
+            fit = fit_kinetics(traces(seed, errors=errors), model, start_ps=[100, 1000])
+        except ComputationError:
+            refused += 1
+            continue
         profiles = {name: (searched_profile(fit, i), truth) for i, (name, truth) in enumerate(searched.items())}
         for i in range(2):
             for j, part in enumerate(("decay 1", "decay 2", "offset")):
@@ -51,12 +58,13 @@ def coverage(model, count, errors=True):
             rise = profile.rise(truth)
             for level in LEVELS:
                 inside[name][level] += rise <= profile.critical(level)
-    return {name: {level: n / count for level, n in found.items()} for name, found in inside.items()}
+    return {name: {level: n / (count - refused) for level, n in found.items()} for name, found in inside.items()}, refused
 
 
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     for case, (model, errors) in CASES.items():
-        print(f"{case}: share of {count} pairs whose 68 % and 95 % intervals hold the truth")
-        for name, found in coverage(model, count, errors).items():
+        shares, refused = coverage(model, count, errors)
+        print(f"{case}: share of {count - refused} pairs whose 68 % and 95 % intervals hold the truth; {refused} refused")
+        for name, found in shares.items():
             print(f"  {name:20s}" + "".join(f"{100 * share:8.1f} %" for share in found.values()), flush=True)

@@ -31,8 +31,8 @@ def test_sigma_and_t0_can_be_free():
 
 def test_every_interval_covers_the_truth():
     """500 seeded pairs with the published parameters: lifetimes, fractions and offset of both traces."""
-    found = coverage(MODEL, 500)
-    assert len(found) == 8
+    found, refused = coverage(MODEL, 500)
+    assert (len(found), refused) == (8, 0)
     for name, shares in found.items():
         for level, share in shares.items():
             assert abs(share - level) <= LEVELS[level], (name, level, share)
@@ -119,14 +119,22 @@ def test_without_errors_the_intervals_follow_the_f_distribution():
 
 
 def test_an_end_that_the_data_do_not_set_is_open():
-    """A decay far longer than the delays: its lifetime has no upper end."""
+    """A decay longer than the delays, beside an offset: nothing says how long it is at most."""
     rng = np.random.default_rng(4)
     delay = np.linspace(-200, 2000, 60)
-    clean = exponential_gaussian(delay, [3000.0, np.inf], 45.0) @ [1.0, 0.0]
+    clean = exponential_gaussian(delay, [2000.0, np.inf], 45.0) @ [0.5, 0.5]
     data = [Trace(delay, clean + 0.03 * rng.normal(size=60), np.full(60, 0.03))]
     ((_, (low, high)),) = profile_intervals(fit_kinetics(data, KineticModel(1, 45.0))).lifetimes_ps
-    assert 0 < low < 3000
+    assert 0 < low < 2000
     assert high == np.inf
+
+
+def test_the_search_converges_where_it_used_to_swing():
+    """With sigma and time zero free these pairs' steps overshoot the minimum: it took Kaufman's Jacobian over 200 of them."""
+    model = KineticModel(2, 45.0, sigma_free=True, t0_free=True)
+    for seed in (73, 434):
+        fit = fit_kinetics(traces(seed), model, start_ps=[100, 1000])
+        assert fit.lifetimes_ps == pytest.approx(LIFETIMES, rel=0.5)
 
 
 def test_one_decay_fitted_with_two_says_so():

@@ -1,6 +1,6 @@
 """Least squares with the amplitudes eliminated: only what is not linear is searched for.
 
-[G. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973); Jacobian after L. Kaufman, BIT 15, 49 (1975)]
+[G. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), with both terms of its Jacobian]
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,8 +44,12 @@ def search(
         if new_cost <= cost and np.isfinite(new_jacobian).all():
             moved = np.max(np.abs(trial - theta) / np.maximum(1, np.abs(theta)))
             small = moved < 1e-9 or cost - new_cost <= 1e-14 * cost
-            theta, residual, jacobian, cost, damping = trial, new_residual, new_jacobian, new_cost, damping / 10
-            damping = max(damping, 1e-12)
+            # Less than half of what the linearisation promised is an overshoot: then the damping must grow, or the search
+            # swings about the minimum [H. B. Nielsen, IMM-REP-1999-05, Technical University of Denmark].
+            promised = -(2 * slope + normal @ (trial - theta)) @ (trial - theta)
+            gain = (cost - new_cost) / promised if promised > 0 else 1.0
+            damping = max(damping * np.clip(1 - (2 * gain - 1) ** 3, 0.1, 4), 1e-12)
+            theta, residual, jacobian, cost = trial, new_residual, new_jacobian, new_cost
             if small:
                 return cost, theta
         else:
@@ -59,7 +63,7 @@ def search(
 def _project(
     traces: Sequence[Trace], model: KineticModel, theta: Array, allowed: Mapping[int, Array]
 ) -> tuple[Array, Array]:
-    """Residual with the best amplitudes, and its Jacobian in Kaufman's approximation."""
+    """Residual with the best amplitudes, and its Jacobian."""
     parts = [_project_one(trace, model, theta, allowed.get(i)) for i, trace in enumerate(traces)]
     return np.concatenate([r for r, _ in parts]), np.concatenate([j for _, j in parts])
 
@@ -74,8 +78,14 @@ def _project_one(trace: Trace, model: KineticModel, theta: Array, allowed: Array
         q, r = np.linalg.qr((columns.T * weight).T)
         signal = trace.signal * weight
         inside = q.T @ signal
-        amplitude = np.linalg.lstsq(r, inside, rcond=1e-12)[0]
-        if allowed is not None:
-            amplitude = allowed @ amplitude
+        residual = signal - q @ inside
+        inverse = np.linalg.pinv(r, rcond=1e-12)
+        amplitude = inverse @ inside if allowed is None else allowed @ (inverse @ inside)
         change = np.column_stack([(slope @ amplitude[which]) * weight for which, slope in slopes])
-        return signal - q @ inside, -(change - q @ (q.T @ change))
+        # How the amplitudes follow: without this term the search creeps where residuals are large and columns alike.
+        follow = np.zeros((len(amplitude), len(slopes)))
+        for j, (which, slope) in enumerate(slopes):
+            follow[which, j] = slope.T @ (residual * weight)
+        if allowed is not None:
+            follow = allowed.T @ follow
+        return residual, -(change - q @ (q.T @ change)) - q @ (inverse.T @ follow)
