@@ -118,15 +118,25 @@ def test_without_errors_the_intervals_follow_the_f_distribution():
     assert high - low == pytest.approx((high_known - low_known) * np.sqrt(with_errors.chi2_red), rel=0.05)
 
 
-def test_an_end_that_the_data_do_not_set_is_open():
-    """A decay longer than the delays, beside an offset: nothing says how long it is at most."""
-    rng = np.random.default_rng(4)
-    delay = np.linspace(-200, 2000, 60)
-    clean = exponential_gaussian(delay, [2000.0, np.inf], 45.0) @ [0.5, 0.5]
-    data = [Trace(delay, clean + 0.03 * rng.normal(size=60), np.full(60, 0.03))]
-    ((_, (low, high)),) = profile_intervals(fit_kinetics(data, KineticModel(1, 45.0))).lifetimes_ps
+def test_an_end_that_the_data_do_not_set_is_open(tmp_path, capsys):
+    """A decay longer than the delays, beside an offset: nothing says how long, or how large, it is at most."""
+    rng = np.random.default_rng(3)
+    delay = np.linspace(-200, 1200, 60)
+    signal = exponential_gaussian(delay, [2000.0, np.inf], 45.0) @ [0.5, 0.5] + 0.03 * rng.normal(size=60)
+    ends = profile_intervals(fit_kinetics([Trace(delay, signal, np.full(60, 0.03))], KineticModel(1, 45.0)))
+    ((_, (low, high)),) = ends.lifetimes_ps
     assert 0 < low < 2000
     assert high == np.inf
+    (((_, (low, high)), (_, (offset_low, offset_high))),) = ends.fractions
+    assert 0 < low < 0.5 < high == np.inf
+    assert -np.inf == offset_low < 0.5 < offset_high < 1
+    rows = "\n".join(f"{a},{b},0.03" for a, b in zip(delay, signal, strict=True))
+    (tmp_path / "slow.csv").write_text(f"delay_ps,signal,error\n{rows}\n")
+    call = ["kinetics", str(tmp_path / "slow.csv"), "--irf-sigma", "45ps", "--components", "1"]
+    assert main([*call, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert answer["lifetimes_interval_ps"][0]["95"][1] is None
+    assert answer["offset_interval"][0]["95"][0] is None
 
 
 def test_the_search_converges_where_it_used_to_swing():

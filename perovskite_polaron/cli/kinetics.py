@@ -9,12 +9,7 @@ from typing import Any
 
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.experiment.kinetic_model import KineticModel
-from perovskite_polaron.experiment.kinetic_profile import (
-    LEVELS,
-    Interval,
-    Intervals,
-    profile_intervals,
-)
+from perovskite_polaron.experiment.kinetic_profile import LEVELS, Interval, Intervals, profile_intervals
 from perovskite_polaron.experiment.kinetics import FTest, KineticFit, f_test, fit_kinetics
 from perovskite_polaron.experiment.readers import read_traces
 from perovskite_polaron.units import parse_quantity

@@ -7,6 +7,7 @@ simple: a lifetime's or a fraction's likelihood is lopsided. They fail as the fi
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,76 +19,83 @@ from perovskite_polaron.experiment.variable_projection import search
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 LEVELS = (0.6827, 0.95)
-# A fraction is followed to so many of its standard errors; beyond, the interval is open.
-REACH = 300.0
+# A fraction is followed to so many times its trace's whole signal; beyond, where a slow decay and the offset cancel, the
+# interval is open: only the bounds of the lifetimes would close it.
+REACH = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class Profile:
     """χ² of a fit along one parameter, from its best value with a standard error, between two limits.
 
-    lowest: χ² of the fit. unit: 1, or without measured errors the residual variance, which stands for them; dof is then its
-    degrees of freedom, else None. refitted: χ² at a value with all else refitted, or None where that does not converge.
+    refit: χ² and the searched vector at a value, from a vector
+    to start with, or None where the search does not converge.
     """
 
+    fit: KineticFit
     best: float
     err: float
     limits: Interval
-    lowest: float
-    unit: float
-    dof: int | None
-    refitted: Callable[[float], float | None]
+    refit: Callable[[float, Array], tuple[float, Array] | None]
 
     def rise(self, value: float) -> float:
-        """Return by how much χ² rises, in units of the errors' variance.
+        """Return by how much χ², all else refitted, rises at a value; in units of the errors' variance.
 
         It is 0, so that the value is not excluded, where the refit does not converge. Raises ComputationError when the
         refit is better than the fit.
         """
-        chi2 = self.refitted(value)
-        if chi2 is None:
-            return 0.0
-        rise = (chi2 - self.lowest) / self.unit
-        if rise < -1e-3:
-            raise ComputationError(
-                "the kinetic fit is not the best there is: a profile found a lower chi2; give starting lifetimes, or fit fewer components"
-            )
-        return rise
+        return self._rise(value, self.fit.theta)[0]
 
     def critical(self, level: float) -> float:
         """The rise at the ends of an interval: the quantile of χ² for one parameter, of F where the errors are estimated."""
         from scipy.stats import chi2, f
 
-        return float(chi2.ppf(level, 1) if self.dof is None else f.ppf(level, 1, self.dof))
+        return float(f.ppf(level, 1, self.fit.dof) if self.fit.scaled_errors else chi2.ppf(level, 1))
 
     def interval(self, level: float = 0.6827) -> Interval:
         """Return where χ² has risen by its critical value; an end is infinite where it never does within the limits."""
         return self._end(0, -1, self.critical(level)), self._end(1, 1, self.critical(level))
 
+    def _rise(self, value: float, start: Array) -> tuple[float, Array]:
+        found = self.refit(value, start)
+        if found is None:
+            return 0.0, start
+        rise = (found[0] - self.fit.chi2) / (self.fit.chi2_red if self.fit.scaled_errors else 1.0)
+        if rise < -1e-3:
+            raise ComputationError(
+                "the kinetic fit is not the best there is: a profile found a lower chi2; give starting lifetimes, or fit fewer components"
+            )
+        return rise, found[1]
+
     def _end(self, side: int, sign: int, critical: float) -> float:
         from scipy.optimize import brentq
 
-        inner, step, limit = self.best, self.err, self.limits[side]
+        inner, step, limit, theta = self.best, self.err / 2, self.limits[side], self.fit.theta
         while inner != limit:
-            outer = inner + sign * min(step, abs(limit - inner))
-            if abs(limit - outer) <= 1e-12 * abs(limit):
-                outer = limit
-            if self.rise(outer) > critical:
-                return float(brentq(lambda value: self.rise(value) - critical, inner, outer, xtol=1e-4 * self.err))
-            inner, step = outer, 1.5 * step
+            outer = inner + sign * step if step < abs(limit - inner) else limit
+            # From where the last step ended: from the best fit a distant value may fall into another minimum.
+            rise, moved = self._rise(outer, theta)
+            if rise > critical:
+                excess = partial(self._excess, start=theta, critical=critical)
+                return float(brentq(excess, inner, outer, xtol=1e-4 * self.err, rtol=1e-12))
+            inner, step, theta = outer, 1.3 * step, moved
         return sign * np.inf
+
+    def _excess(self, value: float, start: Array, critical: float) -> float:
+        return self._rise(value, start)[0] - critical
 
 
 def searched_profile(fit: KineticFit, index: int) -> Profile:
     """Return the profile of one parameter of the searched vector: the logarithm of a lifetime or of σ (ps), or t0 (ps)."""
     lower, upper = fit.model.bounds(fit.traces)
 
-    def refitted(value: float) -> float | None:
-        theta, low, high = fit.theta.copy(), lower.copy(), upper.copy()
+    def refit(value: float, start: Array) -> tuple[float, Array] | None:
+        theta, low, high = start.copy(), lower.copy(), upper.copy()
         theta[index] = low[index] = high[index] = value
-        return _chi2(search(fit.traces, fit.model, theta, low, high))
+        return search(fit.traces, fit.model, theta, low, high)
 
-    return _profile(fit, float(fit.theta[index]), float(fit.theta_err[index]), (float(lower[index]), float(upper[index])), refitted)
+    limits = float(lower[index]), float(upper[index])
+    return Profile(fit, float(fit.theta[index]), float(fit.theta_err[index]), limits, refit)
 
 
 def fraction_profile(fit: KineticFit, trace: int, part: int) -> Profile:
@@ -96,15 +104,15 @@ def fraction_profile(fit: KineticFit, trace: int, part: int) -> Profile:
     if width < 2:
         raise InputError("the only amplitude of a trace is all of it: its fraction has no interval")
     lower, upper = fit.model.bounds(fit.traces)
-    best, err = float(fit.fractions[trace, part]), float(fit.fractions_err[trace, part])
 
-    def refitted(value: float) -> float | None:
+    def refit(value: float, start: Array) -> tuple[float, Array] | None:
         # The amplitudes across this direction are those with the fraction wanted.
         across = np.eye(width)[part] - value
         allowed = np.linalg.svd(across[None])[2][1:].T
-        return _chi2(search(fit.traces, fit.model, fit.theta, lower, upper, {trace: allowed}))
+        return search(fit.traces, fit.model, start, lower, upper, {trace: allowed})
 
-    return _profile(fit, best, err, (best - REACH * err, best + REACH * err), refitted)
+    best, err = float(fit.fractions[trace, part]), float(fit.fractions_err[trace, part])
+    return Profile(fit, best, err, (min(best, 0.0) - REACH, max(best, 1.0) + REACH), refit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,14 +149,3 @@ def profile_intervals(fit: KineticFit) -> Intervals:
 
 def _at_levels(profile: Profile) -> tuple[Interval, ...]:
     return tuple(profile.interval(level) for level in LEVELS)
-
-
-def _profile(
-    fit: KineticFit, best: float, err: float, limits: Interval, refitted: Callable[[float], float | None]
-) -> Profile:
-    scaled = fit.scaled_errors
-    return Profile(best, err, limits, fit.chi2, fit.chi2_red if scaled else 1.0, fit.dof if scaled else None, refitted)
-
-
-def _chi2(found: tuple[float, Array] | None) -> float | None:
-    return None if found is None else found[0]

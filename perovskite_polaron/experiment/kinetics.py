@@ -76,7 +76,7 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel, start_ps: Sequenc
     starts = [np.array(start_ps, dtype=float)] if start_ps is not None else _starts(model, span)
     if any(len(s) != k or not np.all((s > np.exp(low)) & (s < np.exp(high))) for s in starts):
         raise InputError(f"starting lifetimes: give {k} between {np.exp(low):.3g} and {np.exp(high):.3g} ps")
-    others = np.array([np.log(model.sigma_ps)] * model.sigma_free + [model.t0_ps] * model.t0_free)
+    others = np.array([np.log(model.sigma_ps), model.t0_ps])[[model.sigma_free, model.t0_free]]
     ends = [search(traces, model, np.append(np.log(np.sort(start)), others), lower, upper) for start in starts]
     found = [end for end in ends if end is not None]
     if not found:
@@ -95,7 +95,7 @@ def _refuse_bounds(model: KineticModel, theta: Array, lower: Array, upper: Array
                 f"the kinetic fit sits on a bound: a lifetime of {np.exp(value):.3g} ps cannot be told from "
                 f"{'an instant' if value < lower[0] + 1e-3 else 'an offset'}; fit fewer components"
             )
-    names = ["sigma"] * model.sigma_free + ["time zero"] * model.t0_free
+    names = [name for name, free in (("sigma", model.sigma_free), ("time zero", model.t0_free)) if free]
     for value, name, least, most in zip(theta[k:], names, lower[k:], upper[k:], strict=True):
         if value < least + 1e-3 * (most - least) or value > most - 1e-3 * (most - least):
             raise ComputationError(
