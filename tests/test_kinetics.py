@@ -231,6 +231,40 @@ def test_a_bound_is_said(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("polaron: ")
 
 
+def test_a_signal_that_says_nothing_is_told_from_lifetimes_that_merge():
+    data = traces(0)
+    with pytest.raises(ComputationError, match="see that the traces hold a signal"):
+        fit_kinetics([Trace(DELAY, 0 * DELAY, np.ones(len(DELAY)))], MODEL)
+    with pytest.raises(ComputationError, match="delays after time zero"):
+        fit_kinetics(data, KineticModel(2, 45.0, t0_ps=1e9))
+
+
+def test_a_poor_fit_is_said_and_a_negative_time_zero_is_taken(tmp_path, capsys):
+    rows = "\n".join(f"{a},{b},0.005" for a, b in zip(DELAY, traces(1)[0].signal, strict=True))
+    (tmp_path / "br.csv").write_text(f"delay_ps,signal,error\n{rows}\n")
+    call = ["kinetics", str(tmp_path / "br.csv"), "--irf-sigma", "45ps", "--t0", "-10ps", "--fit-t0"]
+    assert main(call) == 0
+    assert "does not describe the data within their errors" in capsys.readouterr().out
+    assert main([*call, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["chi2_p"] < 1e-6
+    assert answer["t0_interval_ps"]["95"][0] < answer["t0_ps"] < answer["t0_interval_ps"]["95"][1]
+
+
+@pytest.mark.parametrize(("unit", "per_ps"), [("fs", 1e3), ("ns", 1e-3)])
+def test_units_change_nothing(tmp_path, capsys, unit, per_ps):
+    answers = []
+    for name, factor in (("ps", 1.0), (unit, per_ps)):
+        trace = traces(1)[0]
+        rows = "\n".join(f"{factor * a!r},{b!r},0.03" for a, b in zip(trace.delay_ps.tolist(), trace.signal.tolist(), strict=True))
+        (tmp_path / "br.csv").write_text(f"delay_{name},signal,error\n{rows}\n")
+        assert main(["kinetics", str(tmp_path / "br.csv"), "--irf-sigma", f"{45 * factor:g}{name}", "--json"]) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    one, two = answers
+    for key in ("lifetimes_ps", "lifetimes_err_ps", "offset", "chi2_red"):
+        assert two[key] == pytest.approx(one[key], rel=1e-6)
+
+
 def test_the_reading_is_offered_not_asserted(tmp_path, capsys):
     trace = traces(1)[0]
     rows = "\n".join(f"{a},{b},{c}" for a, b, c in zip(trace.delay_ps, trace.signal, trace.error, strict=True))

@@ -171,18 +171,23 @@ def _table(found: Comparison, words: Sequence[str], samples: Samples | None) -> 
     bic = min([*(f.bic for f in found.fits), found.chi2_null])
     for f in found.fits:
         lines.append(
-            f"{f.name:{wide}s}{f.chi2:10.1f}{f.aic - low.aic:9.1f}{f.bic - bic:9.1f}{odds[f.name]:9.2g}{f.strength:12.4g}"
-            f"{f.strength_err:10.2g}{f.shift_eV:+12.2f}{f.width_fwhm_eV:12.2f}"
+            f"{f.name:{wide}s}{_short(f.chi2):>10s}{_short(f.aic - low.aic):>9s}{_short(f.bic - bic):>9s}{odds[f.name]:9.2g}"
+            f"{f.strength:12.4g}{f.strength_err:10.2g}{f.shift_eV:+12.2f}{f.width_fwhm_eV:12.2f}"
         )
+    null = found.chi2_null
     lines.append(
-        f"{'no change':{wide}s}{found.chi2_null:10.1f}{found.chi2_null - low.aic:9.1f}{found.chi2_null - bic:9.1f}"
-        f"{odds['no change']:9.2g}"
+        f"{'no change':{wide}s}{_short(null):>10s}{_short(null - low.aic):>9s}{_short(null - bic):>9s}{odds['no change']:9.2g}"
     )
     lines += [f"{found.points} points", "", *words]
     for name in () if samples is None else samples.names:
         (a, b), (c, d) = (samples.interval(name, level) for level in (0.6827, 0.95))  # type: ignore[union-attr]
         lines.append(f"sampled {name}: 68 % from {a:.4g} to {b:.4g}, 95 % from {c:.4g} to {d:.4g}")
     return "\n".join(lines)
+
+
+def _short(value: float) -> str:
+    """A χ² or its difference in at most eight characters: a hopeless scenario's may have any size."""
+    return f"{value:.1f}" if abs(value) < 1e5 else f"{value:.2g}"
 
 
 def summary(found: Comparison, words: Sequence[str], offset_eV: float, samples: Samples | None) -> dict[str, Any]:

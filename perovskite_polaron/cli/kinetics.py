@@ -77,6 +77,7 @@ def summary(fit: KineticFit, test: FTest | None, intervals: Intervals) -> dict[s
         "offset_err": fit.fractions_err[:, k].tolist() if fit.model.offset else None,
         "offset_interval": [_closed(held[k]) for held in intervals.fractions] if fit.model.offset else None,
         "chi2_red": fit.chi2_red,
+        "chi2_p": fit.chi2_p,
         "irf_sigma_ps": fit.sigma_ps,
         "irf_sigma_err_ps": fit.sigma_err_ps,
         "irf_sigma_interval_ps": _closed(intervals.sigma_ps),
@@ -116,6 +117,11 @@ def table(fit: KineticFit, test: FTest | None, intervals: Intervals) -> str:
         f"{'residual variance' if fit.scaled_errors else 'reduced chi2'} {fit.chi2_red:.4g} for {fit.dof} degrees of freedom",
         "Errors are the covariance's, to first order; intervals are where chi2, all else refitted, has risen: quote these.",
     ]
+    if fit.chi2_p is not None and fit.chi2_p < 1e-3:
+        lines.append(
+            f"The fit does not describe the data within their errors (p = {fit.chi2_p:.2g}): the model lacks something, or the errors "
+            "are too small, and so are those above. Look at the residuals (--figure)."
+        )
     if fit.scaled_errors:
         lines.append(
             "No error column: the errors above come from the scatter about the fit, and no test of the fit itself is possible."

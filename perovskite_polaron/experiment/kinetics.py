@@ -52,6 +52,13 @@ class KineticFit:
         """χ² over degrees of freedom; without measured errors the residual variance in the signal's unit squared."""
         return self.chi2 / self.dof
 
+    @property
+    def chi2_p(self) -> float | None:
+        """The chance of a larger χ² if the model is right and the errors are; None without measured errors."""
+        from scipy.stats import chi2
+
+        return None if self.scaled_errors else float(chi2.sf(self.chi2, self.dof))
+
     def curve(self, trace: int, delay_ps: Array) -> Array:
         """The fitted curve of one trace at any delays."""
         return np.asarray(self.model.columns(self.theta, delay_ps) @ self.amplitudes[trace])
@@ -150,7 +157,11 @@ def _result(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> Kin
     dof = points - full.shape[1]
     norms = np.linalg.norm(full, axis=0)
     singular = np.linalg.svd(full / np.where(norms > 0, norms, 1), compute_uv=False)
-    if (norms == 0).any() or singular[-1] < 1e-7 * singular[0]:
+    if (norms == 0).any():
+        raise ComputationError(
+            "the data do not fix all parameters: some move nothing; see that the traces hold a signal, and delays after time zero"
+        )
+    if singular[-1] < 1e-7 * singular[0]:
         raise ComputationError(
             "the data do not fix all parameters: two lifetimes cannot be told apart; fit fewer components"
         )
