@@ -48,7 +48,7 @@ def search(
             # swings about the minimum [H. B. Nielsen, IMM-REP-1999-05, Technical University of Denmark].
             promised = -(2 * slope + normal @ (trial - theta)) @ (trial - theta)
             gain = (cost - new_cost) / promised if promised > 0 else 1.0
-            damping = max(damping * np.clip(1 - (2 * gain - 1) ** 3, 0.1, 4), 1e-12)
+            damping = max(damping * float(np.clip(1 - (2 * gain - 1) ** 3, 0.1, 4)), 1e-12)
             theta, residual, jacobian, cost = trial, new_residual, new_jacobian, new_cost
             if small:
                 return cost, theta
