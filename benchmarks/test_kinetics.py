@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from perovskite_polaron.experiment.kinetics import KineticModel, fit_kinetics
+from perovskite_polaron.experiment.kinetic_model import KineticModel
+from perovskite_polaron.experiment.kinetics import fit_kinetics
 from perovskite_polaron.experiment.scan import Trace
 from perovskite_polaron.kernels.convolution import exponential_gaussian
 

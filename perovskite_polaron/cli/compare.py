@@ -28,7 +28,8 @@ from perovskite_polaron.units import parse_quantity
 EXAMPLE = (
     "  polaron compare transient.csv                 # against the computed CsPbBr3 set that comes with the package\n"
     "  polaron compare transient.xdi --study cspbbr3.toml --window above-edge --figure compare.png\n"
-    "  polaron compare transient.csv --heated br_25C.csv br_60C.csv br_140C.csv --fraction 0.1"
+    "  polaron compare transient.csv --mixture lo+cubic --fraction 0.1\n"
+    "  polaron compare transient.csv --heated br_25C.csv br_60C.csv br_140C.csv --mixture lo+heated"
 )
 # Where the first maximum of the measured Br K edge of CsPbBr3 lies (Cannelli et al., J. Am. Chem. Soc. 143, 9048).
 FIRST_MAXIMUM_EV = {"Br": 13472.0}
@@ -52,7 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--window", metavar="LOW:HIGH", help="energies to fit: all (default), above-edge, or as 13.475keV:13.52keV")
     add("--fraction", type=float, help="excited fraction, if it is known: the amplitude then follows")
-    add("--no-mixtures", action="store_true", help="leave out the mixtures of a structural change with an edge shift")
+    add(
+        "--mixture", metavar="A+B", action="append", default=[],
+        help="also two scenarios that act together, by name or a part of it, as lo+cubic or lo+heated; may be repeated",
+    )  # fmt: skip
+    add("--no-mixtures", action="store_true", help="leave out the mixtures with an edge shift that are not asked for")
     add("--shift-sigma", help="prior of the calculated axis' place (default: 0.2eV; 0.5eV without --edge; 0eV: fixed)")
     add(
         "--width-sigma", default="0.3eV", help="prior of the broadening beyond the calculation's, FWHM (default: 0.3eV)"
@@ -80,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         heated = read_scans(args.heated, args.signal, args.energy_unit)
         warn(heated)
         single += heated_lattice(heated)
-    hypotheses = [(s,) for s in single] if args.no_mixtures else list(mixtures(single))
+    hypotheses = mixtures(single, args.mixture, not args.no_mixtures)
     problem = Problem(transient, hypotheses, priors, place.offset_eV, args.fraction)
     found = problem.fit(transient.intensity)
     samples = sample(problem, found.best, transient.intensity) if args.sample and found.best is not None else None
@@ -166,18 +171,23 @@ def _table(found: Comparison, words: Sequence[str], samples: Samples | None) -> 
     bic = min([*(f.bic for f in found.fits), found.chi2_null])
     for f in found.fits:
         lines.append(
-            f"{f.name:{wide}s}{f.chi2:10.1f}{f.aic - low.aic:9.1f}{f.bic - bic:9.1f}{odds[f.name]:9.2g}{f.strength:12.4g}"
-            f"{f.strength_err:10.2g}{f.shift_eV:+12.2f}{f.width_fwhm_eV:12.2f}"
+            f"{f.name:{wide}s}{_short(f.chi2):>10s}{_short(f.aic - low.aic):>9s}{_short(f.bic - bic):>9s}{odds[f.name]:9.2g}"
+            f"{f.strength:12.4g}{f.strength_err:10.2g}{f.shift_eV:+12.2f}{f.width_fwhm_eV:12.2f}"
         )
+    null = found.chi2_null
     lines.append(
-        f"{'no change':{wide}s}{found.chi2_null:10.1f}{found.chi2_null - low.aic:9.1f}{found.chi2_null - bic:9.1f}"
-        f"{odds['no change']:9.2g}"
+        f"{'no change':{wide}s}{_short(null):>10s}{_short(null - low.aic):>9s}{_short(null - bic):>9s}{odds['no change']:9.2g}"
     )
     lines += [f"{found.points} points", "", *words]
     for name in () if samples is None else samples.names:
         (a, b), (c, d) = (samples.interval(name, level) for level in (0.6827, 0.95))  # type: ignore[union-attr]
         lines.append(f"sampled {name}: 68 % from {a:.4g} to {b:.4g}, 95 % from {c:.4g} to {d:.4g}")
     return "\n".join(lines)
+
+
+def _short(value: float) -> str:
+    """A χ² or its difference in at most eight characters: a hopeless scenario's may have any size."""
+    return f"{value:.1f}" if abs(value) < 1e5 else f"{value:.2g}"
 
 
 def summary(found: Comparison, words: Sequence[str], offset_eV: float, samples: Samples | None) -> dict[str, Any]:

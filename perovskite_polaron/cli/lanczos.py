@@ -1,7 +1,6 @@
 """``polaron lanczos``: one XSpectra save file, evaluated on any grid and width."""
 
 import argparse
-import re
 
 import numpy as np
 
@@ -17,8 +16,6 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
-    # argparse would take -10eV for an option: only plain numbers may follow a minus sign by default.
-    parser._negative_number_matcher = re.compile(r"-\.?\d")
     parser.add_argument("file", metavar="FILE", help="x_save_file of xspectra.x")
     parser.add_argument("--emin", required=True, help="first energy from the Fermi energy, such as -10eV")
     parser.add_argument("--emax", required=True, help="last energy, such as 60eV")

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -49,6 +50,8 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
             description=description[0].upper() + description[1:] + ".",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        # argparse would take -10eV for an option: only plain numbers may follow a minus sign by default.
+        sub._negative_number_matcher = re.compile(r"-\.?\d")
         if name == verb:
             module = importlib.import_module(f"perovskite_polaron.cli.{name}")
             sub.epilog = "example:\n" + module.EXAMPLE

@@ -1,9 +1,8 @@
 """Global fit of pump-probe traces: shared lifetimes, an amplitude for each trace, and an instrument response.
 
 Model of each trace: Σ_k a_k exp(−t/τ_k) + offset, begun at t0 and convolved with a Gaussian of standard deviation σ. The
-amplitudes enter linearly and are eliminated at each step [variable projection: G. Golub, V. Pereyra, SIAM J. Numer. Anal.
-10, 413 (1973); Jacobian after L. Kaufman, BIT 15, 49 (1975)], so only τ, σ and t0 are searched for, in logarithms where
-they are positive. Use it for parallel decays; it tells nothing about the reaction scheme behind them. It fails when two
+amplitudes enter linearly and are eliminated (``variable_projection``), so only τ, σ and t0 are searched for, in
+logarithms where they are positive. Use it for parallel decays; it tells nothing about the reaction scheme behind them. It fails when two
 lifetimes are nearly equal or lie outside the delays measured: then a ComputationError says so.
 """
 
@@ -14,42 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.experiment.kinetic_model import KineticModel
 from perovskite_polaron.experiment.scan import Trace
-from perovskite_polaron.kernels.convolution import exponential_gaussian
+from perovskite_polaron.experiment.variable_projection import search
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class KineticModel:
-    """What is fitted: the number of decays, a flat offset or none, and which of σ and t0 are free (start values given)."""
-
-    components: int
-    sigma_ps: float
-    offset: bool = True
-    sigma_free: bool = False
-    t0_ps: float = 0.0
-    t0_free: bool = False
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.components <= 6:
-            raise InputError(f"{self.components} components: give from 1 to 6")
-        if not (0 < self.sigma_ps < np.inf and np.isfinite(self.t0_ps)):
-            raise InputError(f"the instrument response's sigma, {self.sigma_ps:g} ps, must be positive")
-
-    def unpack(self, theta: Array) -> tuple[Array, float, float]:
-        """Return lifetimes (ps), σ (ps) and t0 (ps) of the searched vector."""
-        k = self.components
-        sigma = float(np.exp(theta[k])) if self.sigma_free else self.sigma_ps
-        return np.exp(theta[:k]), sigma, float(theta[-1]) if self.t0_free else self.t0_ps
 
 
 @dataclass(frozen=True, eq=False)
 class KineticFit:
     """Result; arrays float64. Errors are standard errors from the covariance, scaled by √χ²_red without given errors.
 
-    lifetimes_ps (k,), rising. amplitudes (traces, k or k + 1), the offset last; fractions likewise, each trace's
-    amplitudes over their sum. residuals: one array for each trace, in units of the errors.
+    lifetimes_ps (k,), rising. theta, theta_err: the searched vector of the model. amplitudes (traces, k or k + 1), the
+    offset last; fractions likewise, each trace's amplitudes over their sum. residuals: one array for each trace, in units
+    of the errors.
     """
 
     model: KineticModel
@@ -67,6 +44,7 @@ class KineticFit:
     dof: int
     residuals: tuple[Array, ...]
     theta: Array
+    theta_err: Array
     scaled_errors: bool
 
     @property
@@ -74,9 +52,16 @@ class KineticFit:
         """χ² over degrees of freedom; without measured errors the residual variance in the signal's unit squared."""
         return self.chi2 / self.dof
 
+    @property
+    def chi2_p(self) -> float | None:
+        """The chance of a larger χ² if the model is right and the errors are; None without measured errors."""
+        from scipy.stats import chi2
+
+        return None if self.scaled_errors else float(chi2.sf(self.chi2, self.dof))
+
     def curve(self, trace: int, delay_ps: Array) -> Array:
         """The fitted curve of one trace at any delays."""
-        return np.asarray(_basis(self.model, self.theta, delay_ps)[0] @ self.amplitudes[trace])
+        return np.asarray(self.model.columns(self.theta, delay_ps) @ self.amplitudes[trace])
 
 
 def fit_kinetics(traces: Sequence[Trace], model: KineticModel, start_ps: Sequence[float] | None = None) -> KineticFit:
@@ -88,62 +73,41 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel, start_ps: Sequenc
     traces = tuple(traces)
     _check(traces, model)
     span = max(float(np.ptp(t.delay_ps)) for t in traces)
-    # Shorter than a hundredth of σ, or flat over a hundred spans: the data cannot say how short or long.
-    low, high = np.log(model.sigma_ps / 100), np.log(100 * span)
     if span < model.sigma_ps / 10:
         raise InputError(
             f"the delays span {span:g} ps, far less than the response's sigma of {model.sigma_ps:g} ps: nothing can be resolved; "
             "check the units"
         )
+    lower, upper = model.bounds(traces)
+    k, low, high = model.components, lower[0], upper[0]
     starts = [np.array(start_ps, dtype=float)] if start_ps is not None else _starts(model, span)
-    if any(len(s) != model.components or not np.all((s > np.exp(low)) & (s < np.exp(high))) for s in starts):
-        raise InputError(
-            f"starting lifetimes: give {model.components} between {np.exp(low):.3g} and {np.exp(high):.3g} ps"
-        )
-    best: tuple[float, Array] | None = None
-    for start in starts:
-        theta = np.log(np.sort(start))
-        if model.sigma_free:
-            theta = np.append(theta, np.log(model.sigma_ps))
-        if model.t0_free:
-            theta = np.append(theta, model.t0_ps)
-        found = _search(traces, model, theta, *_bounds(traces, model, len(theta), low, high))
-        if found is not None and (best is None or found[0] < best[0]):
-            best = found
-    if best is None:
+    if any(len(s) != k or not np.all((s > np.exp(low)) & (s < np.exp(high))) for s in starts):
+        raise InputError(f"starting lifetimes: give {k} between {np.exp(low):.3g} and {np.exp(high):.3g} ps")
+    others = np.array([np.log(model.sigma_ps), model.t0_ps])[[model.sigma_free, model.t0_free]]
+    ends = [search(traces, model, np.append(np.log(np.sort(start)), others), lower, upper) for start in starts]
+    found = [end for end in ends if end is not None]
+    if not found:
         raise ComputationError("the kinetic fit did not converge; try fewer components, or give starting lifetimes")
-    theta = best[1]
-    k = model.components
+    _, theta = min(found, key=lambda end: end[0])
     theta[:k] = np.sort(theta[:k])
+    _refuse_bounds(model, theta, lower, upper)
+    return _result(traces, model, theta)
+
+
+def _refuse_bounds(model: KineticModel, theta: Array, lower: Array, upper: Array) -> None:
+    k = model.components
     for value in theta[:k]:
-        if value < low + 1e-3 or value > high - 1e-3:
+        if value < lower[0] + 1e-3 or value > upper[0] - 1e-3:
             raise ComputationError(
                 f"the kinetic fit sits on a bound: a lifetime of {np.exp(value):.3g} ps cannot be told from "
-                f"{'an instant' if value < low + 1e-3 else 'an offset'}; fit fewer components"
+                f"{'an instant' if value < lower[0] + 1e-3 else 'an offset'}; fit fewer components"
             )
-    lower, upper = _bounds(traces, model, len(theta), low, high)
-    for value, name, least, most in zip(theta[k:], _others(model), lower[k:], upper[k:], strict=True):
+    names = [name for name, free in (("sigma", model.sigma_free), ("time zero", model.t0_free)) if free]
+    for value, name, least, most in zip(theta[k:], names, lower[k:], upper[k:], strict=True):
         if value < least + 1e-3 * (most - least) or value > most - 1e-3 * (most - least):
             raise ComputationError(
                 f"the kinetic fit sits on a bound of {name}; give it a better start, or hold it fixed"
             )
-    return _result(traces, model, theta)
-
-
-def _others(model: KineticModel) -> list[str]:
-    return [name for name, free in (("sigma", model.sigma_free), ("time zero", model.t0_free)) if free]
-
-
-def _bounds(traces: tuple[Trace, ...], model: KineticModel, count: int, low: float, high: float) -> tuple[Array, Array]:
-    """Bounds of the searched vector: time zero stays within the delays, sigma within a factor e⁴."""
-    k = model.components
-    lower, upper = np.full(count, low), np.full(count, high)
-    if model.sigma_free:
-        lower[k], upper[k] = np.log(model.sigma_ps) - 4, np.log(model.sigma_ps) + 4
-    if model.t0_free:
-        lower[-1] = min(model.t0_ps, *(float(t.delay_ps.min()) for t in traces))
-        upper[-1] = max(model.t0_ps, *(float(t.delay_ps.max()) for t in traces))
-    return lower, upper
 
 
 def _check(traces: tuple[Trace, ...], model: KineticModel) -> None:
@@ -157,10 +121,7 @@ def _check(traces: tuple[Trace, ...], model: KineticModel) -> None:
             raise InputError(
                 f"{trace.label or 'trace'}: {len(trace.delay_ps)} points cannot fix {columns} amplitudes; fit fewer components"
             )
-    if (
-        sum(len(t.delay_ps) for t in traces)
-        <= columns * len(traces) + model.components + model.sigma_free + model.t0_free
-    ):
+    if sum(len(t.delay_ps) for t in traces) <= columns * len(traces) + model.searched:
         raise InputError("fewer points than parameters: fit fewer components")
 
 
@@ -174,90 +135,6 @@ def _starts(model: KineticModel, span: float) -> list[Array]:
     return [np.exp(low + (high - low) * (np.linspace(a, b, k) if k > 1 else np.array([(a + b) / 2]))) for a, b in sets]
 
 
-def _basis(
-    model: KineticModel, theta: Array, delay_ps: Array, gradient: bool = False
-) -> tuple[Array, list[tuple[NDArray[np.intp], Array]]]:
-    """Return the columns (m, k[+1]) and, for each searched parameter, (which columns, their derivative)."""
-    lifetimes, sigma, t0 = model.unpack(theta)
-    constants = np.append(lifetimes, np.inf) if model.offset else lifetimes
-    if not gradient:
-        return np.asarray(exponential_gaussian(delay_ps, constants, sigma, t0)), []
-    columns, by_lifetime, by_sigma, by_t0 = exponential_gaussian(delay_ps, constants, sigma, t0, gradient=True)
-    every = np.arange(len(constants))
-    slopes = [(every[j : j + 1], by_lifetime[:, j : j + 1] * lifetimes[j]) for j in range(model.components)]
-    if model.sigma_free:
-        slopes.append((every, by_sigma * sigma))
-    if model.t0_free:
-        slopes.append((every, by_t0))
-    return np.asarray(columns), slopes
-
-
-def _project(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> tuple[Array, Array]:
-    """Residual with the best amplitudes, and its Jacobian in Kaufman's approximation."""
-    residuals, jacobians = [], []
-    for trace in traces:
-        residual, jacobian = _project_one(trace, model, theta)
-        residuals.append(residual)
-        jacobians.append(jacobian)
-    return np.concatenate(residuals), np.concatenate(jacobians)
-
-
-def _project_one(trace: Trace, model: KineticModel, theta: Array) -> tuple[Array, Array]:
-    # Where every column vanishes the amplitudes overflow: the search then turns back, see there.
-    with np.errstate(all="ignore"):
-        weight = 1.0 if trace.error is None else 1 / trace.error
-        columns, slopes = _basis(model, theta, trace.delay_ps, gradient=True)
-        q, r = np.linalg.qr((columns.T * weight).T)
-        signal = trace.signal * weight
-        inside = q.T @ signal
-        amplitude = np.linalg.lstsq(r, inside, rcond=1e-12)[0]
-        change = np.column_stack([(slope @ amplitude[which]) * weight for which, slope in slopes])
-        return signal - q @ inside, -(change - q @ (q.T @ change))
-
-
-def _search(
-    traces: tuple[Trace, ...], model: KineticModel, theta: Array, lower: Array, upper: Array
-) -> tuple[float, Array] | None:
-    """Levenberg–Marquardt on the projected problem; None when it does not converge."""
-    k = model.components
-    residual, jacobian = _project(traces, model, theta)
-    cost, damping = float(residual @ residual), 1e-3
-    if not (np.isfinite(cost) and np.isfinite(jacobian).all()):
-        return None
-    for _ in range(200):
-        normal, slope = jacobian.T @ jacobian, jacobian.T @ residual
-        scale = np.maximum(np.diag(normal), 1e-30)
-        # A parameter that a bound stops is held, or it would spoil the steps of the others.
-        held = ((theta <= lower) & (slope > 0)) | ((theta >= upper) & (slope < 0))
-        normal[held], normal[:, held], slope[held] = 0.0, 0.0, 0.0
-        step = np.linalg.solve(normal + damping * np.diag(scale), -slope)
-        # A step of more than a factor e² in a lifetime leaves the region where the linearisation means anything.
-        step[: k + model.sigma_free] = np.clip(step[: k + model.sigma_free], -2, 2)
-        trial = np.clip(theta + step, lower, upper)
-        new_residual, new_jacobian = _project(traces, model, trial)
-        new_cost = float(new_residual @ new_residual)
-        # A comparison with NaN is false: a step to where nothing is finite is one that does not go downhill.
-        if new_cost <= cost and np.isfinite(new_jacobian).all():
-            small = (
-                np.max(np.abs(trial - theta) / np.maximum(1, np.abs(theta))) < 1e-9 or cost - new_cost <= 1e-14 * cost
-            )
-            theta, residual, jacobian, cost, damping = (
-                trial,
-                new_residual,
-                new_jacobian,
-                new_cost,
-                max(damping / 10, 1e-12),
-            )
-            if small:
-                return cost, theta
-        else:
-            damping *= 8
-            if damping > 1e12:
-                # No downhill step is left at the resolution of the arithmetic.
-                return cost, theta
-    return None
-
-
 def _result(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> KineticFit:
     n_theta = len(theta)
     width = model.components + model.offset
@@ -266,7 +143,7 @@ def _result(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> Kin
     amplitudes, residuals, row = [], [], 0
     for i, trace in enumerate(traces):
         weight = np.ones(len(trace.delay_ps)) if trace.error is None else 1 / trace.error
-        columns, slopes = _basis(model, theta, trace.delay_ps, gradient=True)
+        columns, slopes = model.columns_and_slopes(theta, trace.delay_ps)
         columns = columns * weight[:, None]
         amplitude = np.linalg.lstsq(columns, trace.signal * weight, rcond=1e-12)[0]
         rows = slice(row, row + len(weight))
@@ -280,7 +157,11 @@ def _result(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> Kin
     dof = points - full.shape[1]
     norms = np.linalg.norm(full, axis=0)
     singular = np.linalg.svd(full / np.where(norms > 0, norms, 1), compute_uv=False)
-    if (norms == 0).any() or singular[-1] < 1e-7 * singular[0]:
+    if (norms == 0).any():
+        raise ComputationError(
+            "the data do not fix all parameters: some move nothing; see that the traces hold a signal, and delays after time zero"
+        )
+    if singular[-1] < 1e-7 * singular[0]:
         raise ComputationError(
             "the data do not fix all parameters: two lifetimes cannot be told apart; fit fewer components"
         )
@@ -305,68 +186,9 @@ def _result(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> Kin
     return KineticFit(
         model, traces, lifetimes, lifetimes * error[:k],
         sigma, sigma * float(error[k]) if model.sigma_free else 0.0, t0, float(error[n_theta - 1]) if model.t0_free else 0.0,
-        np.array(amplitudes), np.array(fractions), np.array(fraction_errors), chi2, dof, tuple(residuals), theta, scaled,
+        np.array(amplitudes), np.array(fractions), np.array(fraction_errors), chi2, dof, tuple(residuals),
+        theta, error[:n_theta], scaled,
     )  # fmt: skip
-
-
-def profile_interval(fit: KineticFit, component: int, level: float = 0.6827) -> tuple[float, float]:
-    """Return the ends (ps) of a lifetime's profile-likelihood interval: where χ², all else refitted, rises by its quantile.
-
-    An end is 0 or infinity where χ² never rises that far between a thousandth and a thousand times the lifetime.
-    """
-    from scipy.optimize import brentq
-    from scipy.stats import chi2
-
-    scale = fit.chi2_red if fit.scaled_errors else 1.0
-    rise = float(chi2.ppf(level, 1)) * scale
-    others = np.delete(fit.theta, component)
-    best = float(fit.theta[component])
-
-    def excess(value: float) -> float:
-        return _held(fit, component, value, others) - fit.chi2 - rise
-
-    step = float(fit.lifetimes_err_ps[component] / fit.lifetimes_ps[component])
-    ends = []
-    for sign in (-1, 1):
-        reach, inner = best, best
-        while abs(reach - best) < np.log(1e3):
-            inner, reach = reach, reach + sign * max(step, 1e-6)
-            if excess(reach) > 0:
-                ends.append(float(np.exp(brentq(excess, min(inner, reach), max(inner, reach), xtol=1e-6))))
-                break
-            step *= 1.5
-        else:
-            ends.append(0.0 if sign < 0 else np.inf)
-        step = float(fit.lifetimes_err_ps[component] / fit.lifetimes_ps[component])
-    return ends[0], ends[1]
-
-
-def _held(fit: KineticFit, component: int, value: float, others: Array) -> float:
-    """χ² with one logarithm of a lifetime held, the rest refitted from where they were."""
-    theta = np.insert(others, component, value)
-    free = np.delete(np.arange(len(theta)), component)
-    residual, jacobian = _project(fit.traces, fit.model, theta)
-    cost, damping = float(residual @ residual), 1e-3
-    for _ in range(60):
-        if not len(free):
-            break
-        j = jacobian[:, free]
-        normal = j.T @ j
-        step = np.linalg.solve(normal + damping * np.diag(np.maximum(np.diag(normal), 1e-30)), -j.T @ residual)
-        trial = theta.copy()
-        trial[free] += np.clip(step, -1, 1)
-        new_residual, new_jacobian = _project(fit.traces, fit.model, trial)
-        new_cost = float(new_residual @ new_residual)
-        if new_cost <= cost:
-            done = cost - new_cost < 1e-9 * max(cost, 1e-300)
-            theta, residual, jacobian, cost, damping = trial, new_residual, new_jacobian, new_cost, damping / 10
-            if done:
-                break
-        else:
-            damping *= 10
-            if damping > 1e8:
-                break
-    return cost
 
 
 @dataclass(frozen=True)

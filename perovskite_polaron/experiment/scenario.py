@@ -111,10 +111,46 @@ def heated_lattice(scans: Sequence[Scan]) -> tuple[Scenario, ...]:
     return tuple(found)
 
 
-def mixtures(scenarios: Sequence[Scenario]) -> tuple[tuple[Scenario, ...], ...]:
-    """Return every scenario alone, and with each structure the rigid shift, if there is one."""
-    shifts = [s for s in scenarios if s.kind == "shift"]
-    return (*((s,) for s in scenarios), *((s, shift) for s in scenarios if s.kind != "shift" for shift in shifts))
+def mixtures(
+    scenarios: Sequence[Scenario], asked: Sequence[str] = (), shifted: bool = True
+) -> tuple[tuple[Scenario, ...], ...]:
+    """Return the hypotheses: every scenario alone; if ``shifted``, with each the rigid shift, if there is one; the pairs asked for.
+
+    asked: pairs of names as ``lo+cubic``; a name is a scenario's own, that without ``polaron``, or a part of it, and one that
+    fits several gives a pair with each. InputError for a name that fits none, or a scenario with itself.
+    """
+    shifts = [s for s in scenarios if s.kind == "shift"] if shifted else []
+    pairs = [(s, shift) for s in scenarios if s.kind != "shift" for shift in shifts]
+    for text in asked:
+        pairs += [pair for pair in _pairs(text, scenarios) if pair not in pairs]
+    return (*((s,) for s in scenarios), *pairs)
+
+
+def _pairs(text: str, scenarios: Sequence[Scenario]) -> list[tuple[Scenario, Scenario]]:
+    """The pairs that a text such as ``lo+cubic`` means."""
+    # A plus sign may also stand in a name.
+    halves = [(text[:i], text[i + 1 :]) for i, letter in enumerate(text) if letter == "+"]
+    found = [
+        (one, other)
+        for left, right in halves
+        for one in _called(left, scenarios)
+        for other in _called(right, scenarios)
+        if one is not other
+    ]
+    if not found:
+        raise InputError(
+            f"the mixture {text!r} does not name two different scenarios: write it as A+B, from "
+            + ", ".join(repr(s.name) for s in scenarios)
+        )
+    # A swept mode leads, for the first part is the one whose amplitude is searched for; an edge shift comes last.
+    return [tuple(sorted(pair, key=lambda s: (s.kind == "shift", s.sweep is None))) for pair in found]  # type: ignore[misc]
+
+
+def _called(text: str, scenarios: Sequence[Scenario]) -> list[Scenario]:
+    wanted = text.strip().casefold()
+    names = [s.name.casefold() for s in scenarios]
+    exact = [s for s, name in zip(scenarios, names, strict=True) if wanted in (name, name.removeprefix("polaron "))]
+    return exact or [s for s, name in zip(scenarios, names, strict=True) if wanted and wanted in name]
 
 
 def read_scenarios(path: str | os.PathLike[str]) -> ScenarioSet:

@@ -97,13 +97,15 @@ class Template:
     """Curves of one hypothesis: a column for each of its parts.
 
     The first part may have several computed amplitudes: its column is then that of the difference at Q times (Qmax/Q)²,
-    so that its strength, f·Q²/Qmax², stays finite where f and Q cannot be told apart.
+    so that its strength, f·Q²/Qmax², stays finite where f and Q cannot be told apart. A further part that has several
+    keeps the shape of its largest.
     """
 
     def __init__(self, curves: Sequence[Curves]) -> None:
         self.curves = tuple(curves)
         self.parts = tuple(c.scenario for c in curves)
         self.sweep = curves[0].sweep
+        self.largest = [np.array([p.amplitude_sqrt_amu_A or 1.0]) for p in self.parts[1:]]
         self.reach_shift_eV = max(c.reach_shift_eV for c in curves)
         self.reach_width_eV = max(c.reach_width_eV for c in curves)
 
@@ -111,7 +113,7 @@ class Template:
         """Return (p, m, parts) at the p combinations of the shifts, widths and amplitudes, the last running fastest."""
         shape = (len(shift_eV), len(width_fwhm_eV), len(amplitude_sqrt_amu_A), len(self.curves[0].energy_eV))
         columns = [
-            np.broadcast_to(c.at(shift_eV, width_fwhm_eV, amplitude_sqrt_amu_A if i == 0 else np.ones(1)), shape)
-            for i, c in enumerate(self.curves)
+            np.broadcast_to(c.at(shift_eV, width_fwhm_eV, q), shape)
+            for c, q in zip(self.curves, [amplitude_sqrt_amu_A, *self.largest], strict=True)
         ]
         return np.stack([c.reshape(-1, shape[-1]) for c in columns], axis=-1)

@@ -45,7 +45,7 @@ def write_compare_figure(transient: Scan, found: Comparison, theory: ScenarioSet
         chosen = fit is best
         middle.plot(
             transient.energy_eV, scale * fit.model, color=colour, lw=2.2 if chosen else 1.1, ls="-" if chosen else "--",
-            label=f"{fit.name} (ΔAIC {fit.aic - found.fits[0].aic:.1f})", zorder=3 if chosen else 2,
+            label=f"{fit.name} (ΔAIC {_rounded(fit.aic - found.fits[0].aic)})", zorder=3 if chosen else 2,
         )  # fmt: skip
         if error is not None and (chosen or (best is None and fit is shown[0])):
             bottom.plot(
@@ -86,6 +86,10 @@ def _pairs(axes: Any, best: ScenarioFit) -> None:
         transform=axes.transAxes,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
     )  # fmt: skip
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.1f}" if abs(value) < 1e5 else f"{value:.1e}"
 
 
 def _per(largest: float) -> tuple[float, str]:
