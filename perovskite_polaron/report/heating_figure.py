@@ -1,19 +1,22 @@
 """Figure of the heating estimate: what each input's uncertainty does to the rise, and how the crystal cools."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from perovskite_polaron.heating import CUBIC_C, TETRAGONAL_C, Heating
-from perovskite_polaron.report.sweep_figure import save
+from perovskite_polaron.report.sweep_figure import panels, save
 
 
 def write_heating_figure(result: Heating, cooling_ps: float, path: Path) -> Path:
     """Draw a tornado chart (left) and the cooling curve with the transitions' intervals (right); .png or .svg."""
-    from matplotlib.figure import Figure
+    return save(draw_heating(result, cooling_ps), path)
 
-    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+
+def draw_heating(result: Heating, cooling_ps: float, *, stacked: bool = False) -> Any:
+    """Return the matplotlib figure of write_heating_figure, its panels side by side or stacked for a narrow page."""
+    figure, (left, right) = panels(2, (4.2, 3.6), (4.8, 3.0), stacked)
     for i, (_, low, high) in enumerate(reversed(result.tornado)):
         left.barh(i, high - result.delta_T_K, left=result.delta_T_K, color="#D55E00", height=0.6)
         left.barh(i, low - result.delta_T_K, left=result.delta_T_K, color="#0072B2", height=0.6)
@@ -31,4 +34,4 @@ def write_heating_figure(result: Heating, cooling_ps: float, path: Path) -> Path
     right.set_xlim(0, time[-1])
     right.set_xlabel("time after the pulse (ps)")
     right.set_ylabel("temperature (°C)")
-    return save(figure, path)
+    return figure
