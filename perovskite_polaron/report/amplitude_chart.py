@@ -1,6 +1,6 @@
 """The Q² law of an odd mode: differences over Q², and where they part."""
 
-from perovskite_polaron.report.charts import Chart, WIDTH_IN
+from perovskite_polaron.report.charts import WIDTH_IN, Chart, Column
 from perovskite_polaron.report.difference_chart import RANGE_EV
 from perovskite_polaron.report.spectra_figure import shades
 from perovskite_polaron.report.subject import Subject
@@ -16,7 +16,7 @@ def amplitude_chart(subject: Subject, entry: str, sweep: AmplitudeSpectra, found
     x = sweep.energy_eV + subject.edge_eV
     # The sweep is in the study's normalisation; readers compare with % of the maximum.
     scale = 100 / float(subject.scenarios.steady_state.max())
-    columns = {"energy_eV": x, "law (% of maximum per A2 amu)": scale * found.law}
+    columns: dict[str, Column] = {"energy_eV": x, "law (% of maximum per A2 amu)": scale * found.law}
     for q, curve, colour in zip(amplitudes, sweep.differences, shades(len(amplitudes)), strict=True):
         top.plot(x, scale * curve / q**2, color=colour, lw=1.3, label=f"{q:.2f}")
         columns[f"Q = {q:.4f} sqrt(amu) A"] = scale * curve / q**2

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.report.sweep_figure import save
 
@@ -15,7 +18,7 @@ from perovskite_polaron.report.sweep_figure import save
 WIDTH_IN = 4.8
 SUFFIXES = (".svg", ".png", ".pdf")
 
-Column = Sequence[float | str]
+Column = Sequence[float] | Sequence[str] | Sequence[float | str] | NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,5 +68,6 @@ def inline(svg: str, name: str, alt: str) -> str:
     body = re.sub(r"fill: #ffffff(?=[;\"])", "fill: none", body)
     box = re.search(r'viewBox="[^"]*"', body)
     label = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box[0] if box else ""} role="img" aria-label="{label}">'
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    head = f'<svg {spaces} {box[0] if box else ""} role="img" aria-label="{label}">'
     return head + body[body.index(">") + 1 :]

@@ -97,12 +97,12 @@ def _transient(axes: Any, transient: Scan) -> None:
 
 def _mark_features(axes: Any) -> None:
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.42 * (high - low))
+    axes.set_ylim(low, high + 0.6 * (high - low))
     for feature in FEATURES:
         colour = "0.1" if feature.structural else "0.6"
         axes.axvline(feature.energy_eV, color=colour, lw=0.7, ls=":", zorder=0)
         axes.text(
-            feature.energy_eV, 0.66, "+" if feature.sign > 0 else "−", color=colour, ha="center", va="center", fontsize=12,
+            feature.energy_eV, 0.73, "+" if feature.sign > 0 else "−", color=colour, ha="center", va="center", fontsize=12,
             transform=axes.get_xaxis_transform(), fontweight="bold",
         )  # fmt: skip
     axes.legend(frameon=False, fontsize=9, loc="upper right", ncols=2, columnspacing=1.0)

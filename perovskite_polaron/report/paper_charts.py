@@ -6,7 +6,7 @@ from perovskite_polaron.experiment.comparison import EDGES
 from perovskite_polaron.heating import CUBIC_C, TETRAGONAL_C, Exposure, Heating, heating
 from perovskite_polaron.kernels.convolution import exponential_gaussian
 from perovskite_polaron.report import published
-from perovskite_polaron.report.charts import WIDTH_IN, Chart
+from perovskite_polaron.report.charts import WIDTH_IN, Chart, Column
 from perovskite_polaron.report.heating_figure import draw_heating
 from perovskite_polaron.report.judge import comparison_range
 from perovskite_polaron.report.subject import Subject
@@ -33,9 +33,7 @@ def kinetics_chart(result: Heating) -> Chart:
     delay = np.unique(np.r_[np.linspace(-200, 200, 201), np.geomspace(200, 10_000, 200)])
     signal = _decay(delay, *(t for t, _ in published.LIFETIMES_PS))
     rng = np.random.default_rng(0)
-    drawn = [
-        _decay(delay, *(max(rng.normal(t, e), 1.0) for t, e in published.LIFETIMES_PS)) for _ in range(400)
-    ]
+    drawn = [_decay(delay, *(max(rng.normal(t, e), 1.0) for t, e in published.LIFETIMES_PS)) for _ in range(400)]
     low, high = np.percentile(drawn, [15.865, 84.135], axis=0)
     top.fill_between(delay, low, high, color=ORANGE, alpha=0.25, lw=0)
     top.plot(delay, signal, color=ORANGE)
@@ -87,7 +85,7 @@ def comparison_chart(subject: Subject) -> Chart:
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel(f"comparison parameter C × {times:g}")
     values = np.array(list(rows.values()))
-    columns = {
+    columns: dict[str, Column] = {
         "structure": list(rows),
         **{f"C{word}": values[:, i] for i, word in enumerate(("", " lowest", " highest"))},
     }

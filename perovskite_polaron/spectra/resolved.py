@@ -80,11 +80,11 @@ def parts(changed: Orbits, unchanged: Orbits) -> tuple[Part, ...]:
     (new, new_apart), (old, old_apart) = atom_spectra(changed), atom_spectra(unchanged)
     if set(new) != set(old):
         raise InputError("the spectra are not of the same atoms: compute every inequivalent absorber of both crystals")
-    result = []
+    result: list[Part] = []
     orbit_of = changed.symmetry.equivalent_atoms
     for first in changed.spectra:
         members = [atom for atom in new if orbit_of[atom] == orbit_of[first]]
-        shares = sum(new[atom] - old[atom] for atom in members) / (3 * len(new))
+        shares = np.sum([new[atom] - old[atom] for atom in members], axis=0) / (3 * len(new))
         if new_apart and old_apart:
             result += [
                 Part(first, len(members), axis, share) for axis, share in zip(POLARISATIONS, shares, strict=True)
