@@ -1,7 +1,8 @@
 """Sections 5 and 6 of a report: the heating estimate, how everything was calculated, and what would change the answer."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ from perovskite_polaron.heating import RELATIVE_SIGMA, Heating
 from perovskite_polaron.report import published
 from perovskite_polaron.report.blocks import Block, Rows, Section, Table, Text, listed, meaning
 from perovskite_polaron.report.difference_chart import alignment_chart
-from perovskite_polaron.report.judge import at
 from perovskite_polaron.report.paper_charts import heating_chart
 from perovskite_polaron.report.published import FEATURES
 from perovskite_polaron.report.subject import Subject
+from perovskite_polaron.workflow.jobs import INPUTS
 from perovskite_polaron.workflow.spectra import StudySpectra, study_spectra
 from perovskite_polaron.workflow.structures import image_distance_A
 
@@ -117,6 +118,7 @@ def method_section(subject: Subject) -> Section:
         ),
     ]
     if subject.names:
+        varied = _variations(subject)
         blocks += [
             alignment_chart(subject),
             meaning(
@@ -129,7 +131,8 @@ def method_section(subject: Subject) -> Section:
                     else ""
                 )
             ),
-            Table("What would change the answer", *_variations(subject)),
+            Table("What would change the answer", *_variation_rows(subject, varied)),
+            Text(_turned(varied)),
             Text(
                 "Not varied here, because it needs new calculations: cut-off, k grids and the size of the cell "
                 "(polaron converge does the first three), the functional, the "
@@ -145,13 +148,22 @@ def _settings(subject: Subject) -> Iterator[Sequence[str]]:
     grounds = [s.ground for s in subject.results.structures] + [
         h.hole for s in subject.results.structures for h in s.sites
     ]
-    versions = sorted({f"{r['program']} {r['program_version']}" for r in grounds if "program" in r})
-    yield "programs", ", ".join(versions) or "not recorded"
+    versions = {str(r["program"]): str(r["program_version"]) for r in grounds if "program" in r}
+    inputs = subject.folder / INPUTS
+    if inputs.exists():
+        versions |= json.loads(inputs.read_text())["versions"]
+    for program in ("pw.x", "xspectra.x"):
+        yield program, versions.get(program, "version not in these results")
     yield (
         "polaron",
         ", ".join(sorted({str(r["polaron_version"]) for r in grounds if "polaron_version" in r})) or "not recorded",
     )
-    tables = {"core hole": study.core_hole, "pw.x": study.pw, "xspectra.x": study.xspectra, "spectra": subject.settings}
+    tables: dict[str, Any] = {
+        "core hole": study.core_hole,
+        "pw.x": study.pw,
+        "xspectra.x": study.xspectra,
+        "spectra": subject.settings,
+    }
     for where, values in ((where, asdict(table)) for where, table in tables.items()):
         for key, value in values.items():
             if key in _WORDS:
@@ -247,31 +259,56 @@ def _pseudopotentials(subject: Subject) -> Sequence[Sequence[str]]:
     return sorted(found)
 
 
-def _variations(subject: Subject) -> Rows:
+@dataclass(frozen=True)
+class _Variation:
+    """One structure in one variation; values: at the published structural features, in % of the maximum."""
+
+    words: str
+    structure: str
+    largest: float
+    likeness: float
+    values: tuple[float, ...]
+
+
+def _variations(subject: Subject) -> list[_Variation]:
     features = [f for f in FEATURES if f.structural] if subject.is_published_case else []
-    head = (
-        "variation",
-        "structure",
-        "largest difference (%)",
-        "likeness",
-        *(f"{f.energy_eV / 1000:.3f} keV" for f in features),
-    )
-    rows = []
+    found = []
     for words, spectra, moved_eV in _varied(subject):
-        for name in subject.names:
+        # As in the experiment, energies count from the first maximum, wherever the variation puts it.
+        place = subject.first_maximum_eV(spectra) - moved_eV
+        for name in subject.principal:
             base, curve = subject.percent(name), subject.percent(name, spectra)
-            curve = np.interp(subject.energy_eV - moved_eV, subject.energy_eV, curve)
             likeness = float(base @ curve / np.linalg.norm(base) / np.linalg.norm(curve))
-            rows.append(
-                (
-                    words,
-                    name,
-                    f"{np.abs(curve).max():.2f}",
-                    f"{likeness:.3f}",
-                    *(f"{at(subject, curve, f.offset_eV):+.2f}" for f in features),
-                )
-            )
-    return head, rows
+            values = tuple(float(np.interp(place + f.offset_eV, subject.energy_eV, curve)) for f in features)
+            found.append(_Variation(words, name, float(np.abs(curve).max()), likeness, values))
+    return found
+
+
+def _variation_rows(subject: Subject, found: Sequence[_Variation]) -> Rows:
+    energies = [f"{f.energy_eV / 1000:.3f} keV" for f in FEATURES if f.structural and subject.is_published_case]
+    rows = [
+        (v.words, v.structure, f"{v.largest:.2f}", f"{v.likeness:.3f}", *(f"{x:+.2f}" for x in v.values)) for v in found
+    ]
+    return ("variation", "structure", "largest difference (%)", "likeness", *energies), rows
+
+
+def _turned(found: Sequence[_Variation]) -> str:
+    """Which variations turn the sign of a feature, or change the shape most: the answer to the section's question."""
+    reported = {v.structure: v for v in found if v.words == found[0].words}
+    turned = [
+        f"{v.words} ({v.structure})"
+        for v in found
+        if any(x * y < 0 for x, y in zip(v.values, reported[v.structure].values, strict=True))
+    ]
+    least = min(found, key=lambda v: v.likeness)
+    shape = f"The shape changes most with: {least.words} ({least.structure}, likeness {least.likeness:.2f})."
+    if not found[0].values:
+        return shape
+    return (
+        f"The sign at a published feature is turned by: {'; '.join(turned)}. "
+        if turned
+        else "None of these turns the sign at a published feature. "
+    ) + shape
 
 
 def _varied(subject: Subject) -> Iterator[tuple[str, StudySpectra, float]]:

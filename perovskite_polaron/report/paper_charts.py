@@ -30,7 +30,7 @@ def published_heating() -> Heating:
 def kinetics_chart(result: Heating) -> Chart:
     """Draw the published decay, with a band for the errors of its lifetimes, and how the crystal cools meanwhile."""
     figure, (top, bottom) = panels(2, (4.2, 3.6), (WIDTH_IN, 2.7), True)
-    delay = np.unique(np.r_[np.linspace(-200, 200, 201), np.geomspace(200, 10_000, 200)])
+    delay = np.linspace(-200, 3000, 641)
     signal = _decay(delay, *(t for t, _ in published.LIFETIMES_PS))
     rng = np.random.default_rng(0)
     drawn = [_decay(delay, *(max(rng.normal(t, e), 1.0) for t, e in published.LIFETIMES_PS)) for _ in range(400)]
@@ -44,14 +44,11 @@ def kinetics_chart(result: Heating) -> Chart:
     bottom.plot(delay, temperature, color=BLUE)
     for (start, end), name in ((TETRAGONAL_C, "to tetragonal"), (CUBIC_C, "to cubic")):
         bottom.axhspan(start, end, color="#56B4E9", alpha=0.35, lw=0)
-        bottom.text(9_500, (start + end) / 2, f"transition {name}", ha="right", va="center", fontsize=9)
+        bottom.text(2950, (start + end) / 2, f"transition {name}", ha="right", va="center", fontsize=9)
     bottom.set_ylabel("temperature (°C),\nupper limit")
     bottom.set_xlabel("delay after the pulse (ps)")
     for axes in (top, bottom):
-        axes.set_xscale("symlog", linthresh=200, linscale=1.5)
-        axes.set_xlim(-200, 10_000)
-        axes.set_xticks([-100, 0, 100, 1000, 10_000], ["−100", "0", "100", "1000", "10 000"])
-        axes.minorticks_off()
+        axes.set_xlim(-200, 3000)
     columns = {
         "delay_ps": delay, "signal": signal, "signal_low": low, "signal_high": high, "temperature_C": temperature,
     }  # fmt: skip

@@ -79,6 +79,17 @@ class Subject:
         """Names of the other structures that differ from it in their spectra."""
         return tuple(name for name, d in self.spectra.differences.items() if d.intensity.any())
 
+    @property
+    def principal(self) -> tuple[str, ...]:
+        """Of each sweep the name with the largest amplitude, and all others."""
+        largest: dict[str, str] = {}
+        for name in self.names:
+            key = name.split("@")[0] if self.result(name).amplitude_sqrt_amu_A else name
+            other = largest.setdefault(key, name)
+            if (self.result(name).amplitude_sqrt_amu_A or 0.0) > (self.result(other).amplitude_sqrt_amu_A or 0.0):
+                largest[key] = name
+        return tuple(largest.values())
+
     def result(self, name: str) -> StructureResult:
         """The stored result of a structure."""
         return next(s for s in self.results.structures if s.name == name)
@@ -97,9 +108,12 @@ class Subject:
     @cached_property
     def white_line_eV(self) -> float:
         """Energy of the reference's first maximum on that axis."""
-        return ScenarioSet(
-            self.energy_eV, self.spectra.structures[self.reference].average.intensity, ()
-        ).first_maximum_eV
+        return self.first_maximum_eV(self.spectra)
+
+    def first_maximum_eV(self, spectra: StudySpectra) -> float:
+        """Energy of the reference's first maximum in these spectra."""
+        average = spectra.structures[self.reference].average
+        return ScenarioSet(average.energy_eV, average.intensity, ()).first_maximum_eV
 
     @cached_property
     def is_published_case(self) -> bool:
