@@ -322,7 +322,7 @@ def test_a_browser_shows_it(browser: chromium.Page, report: Path, width: int, da
     assert sticking_out == 0
     smallest = browser.value(
         "Math.min(...[...document.querySelectorAll('svg text')].filter(t => t.textContent.trim() && !t.querySelector('tspan'))"
-        ".map(t => parseFloat(getComputedStyle(t).fontSize) * t.getScreenCTM().a))"
+        ".map(t => parseFloat(getComputedStyle(t).fontSize) * Math.hypot(t.getScreenCTM().a, t.getScreenCTM().b)))"
     )
     assert smallest >= 9
     paper, ink = (

@@ -28,7 +28,15 @@ def amplitude_chart(subject: Subject, entry: str, sweep: AmplitudeSpectra, found
     top.locator_params(axis="x", nbins=6)
     top.set_ylabel("difference / Q²\n(% of maximum / (Å²·amu))")
     top.set_xlabel("photon energy (eV)" if subject.is_published_case else "energy above the reference edge (eV)")
-    top.legend(frameon=False, fontsize=9, title="Q (Å√amu)", title_fontsize=9, ncols=2)
+    top.legend(
+        frameon=False,
+        fontsize=9,
+        title="Q (Å√amu)",
+        title_fontsize=9,
+        ncols=4,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+    )
     bottom.plot(found.amplitude_sqrt_amu_A, 100 * found.deviation, color=ORANGE)
     bottom.plot(amplitudes, 100 * found.computed, "o", color=ORANGE)
     bottom.axhline(100 * found.tolerance, color="0.5", lw=0.8, ls="--")

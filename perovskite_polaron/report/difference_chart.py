@@ -105,7 +105,11 @@ def _mark_features(axes: Any) -> None:
             feature.energy_eV, 0.73, "+" if feature.sign > 0 else "−", color=colour, ha="center", va="center", fontsize=12,
             transform=axes.get_xaxis_transform(), fontweight="bold",
         )  # fmt: skip
-    axes.legend(frameon=False, fontsize=9, loc="upper right", ncols=2, columnspacing=1.0)
+    if len(axes.get_legend_handles_labels()[1]) > 2:
+        # A sweep: its colours are those of the panel above, and its names would cover the signs.
+        axes.get_legend().remove()
+    else:
+        axes.legend(frameon=False, fontsize=9, loc="upper right", ncols=2, columnspacing=1.0)
 
 
 def _fit_height(axes: Any) -> None:

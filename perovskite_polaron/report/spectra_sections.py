@@ -218,6 +218,8 @@ def _law(subject: Subject, entry: str, sweep: AmplitudeSpectra) -> list[Block]:
     said = (
         f"it holds within {100 * regime.tolerance:g} % up to the largest computed amplitude."
         if fails is None
+        else f"it fails by more than {100 * regime.tolerance:g} % already at the smallest computed amplitude."
+        if fails <= amplitudes[0]
         else f"it fails by more than {100 * regime.tolerance:g} % from Q = {fails:.3f} Å√amu on "
         f"(largest displacement {abs(per_A) * fails:.3f} Å)."
     )

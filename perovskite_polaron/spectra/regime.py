@@ -18,7 +18,8 @@ class Regime:
     law (n,): that shape, the coefficient of Q² (in the differences' unit per Å²·amu). computed (k,): deviation at the
     computed amplitudes. amplitude_sqrt_amu_A, deviation (m,): the same between them. The deviation is the largest
     difference from Q² · law over the largest |difference| at that amplitude. fails_at_sqrt_amu_A: the amplitude from which
-    on the deviation stays above the tolerance; None when it is below it at the largest computed amplitude.
+    on the deviation stays above the tolerance: the smallest computed one when it is above it everywhere, None when it is below it at
+    the largest.
     """
 
     law: Array
@@ -32,14 +33,14 @@ class Regime:
 def quadratic_regime(sweep: AmplitudeSpectra, tolerance: float = 0.05, points: int = 200) -> Regime:
     """Return the regime of a sweep of two or more amplitudes.
 
-    The coefficient of Q² is that of a least-squares fit of Q², Q⁴ (and Q⁶ from five amplitudes on) to all differences with
-    equal weights: the smallest differences, which carry the most relative noise, do not decide. Between the computed
-    amplitudes the sweep's own interpolation is used. Raises InputError for a single amplitude, which says nothing about a law.
+    The coefficient of Q² is that of a least-squares fit of Q², Q⁴ (and Q⁶ from three amplitudes on) to all differences with
+    equal weights: with four or more the smallest differences, which carry the most relative noise, do not decide alone. Between
+    the computed amplitudes the sweep's own interpolation is used. Raises InputError for a single amplitude, which says nothing about a law.
     """
     q = sweep.amplitudes_sqrt_amu_A
     if len(q) < 2:
         raise InputError("one amplitude says nothing about the Q² law: compute two or more of them")
-    powers = q[:, None] ** (2 * np.arange(1, 3 if len(q) < 5 else 4))
+    powers = q[:, None] ** (2 * np.arange(1, 1 + min(len(q), 3)))
     # Columns of like size keep the least squares well conditioned.
     scale = powers[-1]
     law = np.linalg.lstsq(powers / scale, sweep.differences, rcond=None)[0][0] / scale[0]
