@@ -17,7 +17,7 @@ from perovskite_polaron.crystal import Crystal, absorbers, find_symmetry, read_c
 from perovskite_polaron.distortion import distort
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.modes import read_modes
-from perovskite_polaron.report import judge
+from perovskite_polaron.report import judge, method_sections
 from perovskite_polaron.report.charts import inline
 from perovskite_polaron.report.published import FEATURES
 from perovskite_polaron.report.subject import Subject
@@ -192,6 +192,19 @@ def test_the_page_answers_how_it_was_calculated(report: Path, subject: Subject) 
         f"{subject.result('lo').amplitude_sqrt_amu_A:.3f}", "8.20 Å from its nearest periodic image", "has one amplitude only",
     ):  # fmt: skip
         assert word in text, word
+
+
+def test_variations_say_what_turns_a_sign(subject: Subject) -> None:
+    found = method_sections._variations(subject)
+    as_reported = {v.structure: v for v in found if v.words == "as reported"}
+    for name in subject.names:
+        rows = [r.value for r in judge.feature_rows(subject, name) if r.feature.structural]
+        np.testing.assert_allclose(as_reported[name].values, rows, atol=1e-12)
+        assert as_reported[name].likeness == pytest.approx(1.0)
+    said = method_sections._turned(found)
+    for v in found:
+        turned = (np.sign(v.values) != np.sign(as_reported[v.structure].values)).any()
+        assert (f"{v.words} ({v.structure})" in said.split("The shape")[0]) == turned
 
 
 def test_the_data_beside_a_figure_are_the_figure(report: Path, subject: Subject) -> None:

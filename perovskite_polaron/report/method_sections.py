@@ -329,8 +329,6 @@ def _varied(subject: Subject) -> Iterator[tuple[str, StudySpectra, float]]:
         study_spectra(subject.results, replace(s, resolution_fwhm_eV=resolution)),
         0.0,
     )
-    if s.cut_occupied:
-        yield "occupied states kept", study_spectra(subject.results, replace(s, cut_occupied=False)), 0.0
     yield f"chains without their last {subject.study.xspectra.check_every} steps", subject.shortened, 0.0
     for moved in (-1.0, 1.0):
         yield f"edge moved by {moved:+g} eV", subject.spectra, moved

@@ -87,7 +87,7 @@ def experiment_section(subject: Subject, heat: Heating) -> Section:
             "The curve is the published decay: two exponentials of 120 ± 20 ps (60 %) and 900 ± 300 ps (21 %) and a "
             "flat rest of 19 %, seen with "
             "an instrument of σ = 45 ps. The band is what the errors of the lifetimes allow. Below it, how a crystal "
-            "heated to the upper limit of section 5 cools. "
+            "heated to the upper limit estimated below cools. "
             "The measured points are not public."
         ),
         kinetics_chart(heat),
