@@ -36,7 +36,8 @@ demo: $(STAMP)
 	$(BIN)/polaron distort cspbbr3-pbnm --mode lo-c --max-displacement 0.1A --out $(DEMO)/structures
 	$(BIN)/polaron bonds $(DEMO)/structures/*.cif cspbbr3-pbnm --figure $(DEMO)/bonds.png
 	$(BIN)/polaron heat --fluence 8.8mJ/cm2 --pump 355nm --size 10nm --concentration 5.8mg/mL --jet 200um
-	@echo "difference spectrum: $(DEMO)/spectra/difference.png   bond report: $(DEMO)/bonds.png"
+	$(BIN)/polaron report --out $(DEMO)
+	@echo "difference spectrum: $(DEMO)/spectra/difference.png   bond report: $(DEMO)/bonds.png   everything: $(DEMO)/report.html"
 
 demo-qe: $(STAMP) espresso
 	$(BIN)/polaron doctor

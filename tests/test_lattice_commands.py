@@ -71,7 +71,7 @@ def test_zero_point_amplitudes_and_a_table(capsys, tmp_path):
         (("structure", "cspbbr3-pbnm", "--element", "I"), "I is not in cspbbr3-pbnm"),
         (("structure", "cspbbr3-pbnm", "--symprec", "0.1"), "no unit"),
         (("bonds", "cspbbr3-pbnm", "cspbbr3-pnma"), "different lattices"),
-        (("bonds", "cspbbr3-pbnm", "--figure", "a.pdf"), "name it .png or .svg"),
+        (("bonds", "cspbbr3-pbnm", "--figure", "a.jpg"), "name it .png, .svg or .pdf"),
         (("distort", "cspbbr3-pbnm", "--mode", "lo-c", "--amplitude", "2", "--out", "o"), "write 1zp or"),
         (
             ("distort", "cspbbr3-pbnm", "--mode", "gone.json", "--amplitude", "1zp", "--out", "o"),

@@ -21,6 +21,6 @@ def test_make_demo_works_without_quantum_espresso(tmp_path: Path) -> None:
         ["/bin/sh", "-e", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    announced = re.findall(r"out/\S+\.png", done.stdout.splitlines()[-1])
-    assert len(announced) == 2
+    announced = re.findall(r"out/\S+\.(?:png|html)", done.stdout.splitlines()[-1])
+    assert len(announced) == 3
     assert all((tmp_path / name).stat().st_size > 1000 for name in announced)

@@ -77,32 +77,34 @@ def run(args: argparse.Namespace) -> int:
     if len(scans) > 1:
         raise InputError(f"{args.transient} holds {len(scans)} spectra: choose one with --signal")
     theory, element = _theory(args.study)
-    place = _place(scans[0], theory, element, args.edge, args.shift_sigma)
-    priors = Priors(place.sigma_eV, parse_quantity(args.width_sigma, "energy"), args.scale_sigma)
-    transient = _cut(scans[0], args.window, theory, place.offset_eV, priors)
+    where = place(scans[0], theory, element, args.edge, args.shift_sigma)
+    priors = Priors(where.sigma_eV, parse_quantity(args.width_sigma, "energy"), args.scale_sigma)
+    transient = _cut(scans[0], args.window, theory, where.offset_eV, priors)
     single = [*theory.scenarios, rigid_shift(theory)]
     if args.heated:
         heated = read_scans(args.heated, args.signal, args.energy_unit)
         warn(heated)
         single += heated_lattice(heated)
     hypotheses = mixtures(single, args.mixture, not args.no_mixtures)
-    problem = Problem(transient, hypotheses, priors, place.offset_eV, args.fraction)
+    problem = Problem(transient, hypotheses, priors, where.offset_eV, args.fraction)
     found = problem.fit(transient.intensity)
     samples = sample(problem, found.best, transient.intensity) if args.sample and found.best is not None else None
     if args.figure is not None:
         from perovskite_polaron.report.compare_figure import write_compare_figure
 
-        write_compare_figure(transient, found, theory, place.offset_eV, args.figure)
-    words = [*place.words, *statements(found), *_interpolation(found)]
+        write_compare_figure(transient, found, theory, where.offset_eV, args.figure)
+    words = [*where.words, *statements(found), *_interpolation(found)]
     words.append(
         "A strength is an excited fraction only when transient and calculation are normalised in the same way."
     )
-    print(json.dumps(summary(found, words, place.offset_eV, samples)) if args.json else _table(found, words, samples))
+    print(json.dumps(summary(found, words, where.offset_eV, samples)) if args.json else _table(found, words, samples))
     return 0
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
+    """Where the calculated zero lies on the measured axis, how surely, and what to say about it."""
+
     offset_eV: float
     sigma_eV: float
     words: tuple[str, ...] = ()
@@ -119,13 +121,17 @@ def _theory(path: Path | None) -> tuple[ScenarioSet, str | None]:
     return study_scenarios(results, settings), results.element
 
 
-def _place(transient: Scan, theory: ScenarioSet, element: str | None, edge: str | None, sigma: str | None) -> _Place:
+def place(transient: Scan, theory: ScenarioSet, element: str | None, edge: str | None, sigma: str | None) -> Place:
+    """Return the place of the calculated axis: as given, or the first maximum on the published one.
+
+    Raises InputError where the axes differ and no maximum is published for the element.
+    """
     given = None if sigma is None else parse_quantity(sigma, "energy")
     if edge is not None:
-        return _Place(parse_quantity(edge, "energy"), 0.2 if given is None else given)
+        return Place(parse_quantity(edge, "energy"), 0.2 if given is None else given)
     middle = (transient.energy_eV[0] + transient.energy_eV[-1]) / 2
     if theory.energy_eV[0] < middle < theory.energy_eV[-1]:
-        return _Place(0.0, 0.2 if given is None else given)
+        return Place(0.0, 0.2 if given is None else given)
     if element not in FIRST_MAXIMUM_EV:
         raise InputError("the transient and the calculation have different axes: say with --edge where the zero lies")
     offset = FIRST_MAXIMUM_EV[element] - theory.first_maximum_eV
@@ -133,7 +139,7 @@ def _place(transient: Scan, theory: ScenarioSet, element: str | None, edge: str 
         f"The first maximum of the calculation was put on the published one, {FIRST_MAXIMUM_EV[element]:g} eV: "
         f"its zero is {offset:.2f} eV."
     )
-    return _Place(offset, 0.5 if given is None else given, (said,))
+    return Place(offset, 0.5 if given is None else given, (said,))
 
 
 def _cut(transient: Scan, text: str | None, theory: ScenarioSet, offset_eV: float, priors: Priors) -> Scan:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import constants
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.experiment.heat_capacity import read_heat_capacity
@@ -19,10 +18,9 @@ from perovskite_polaron.heating import (
     constant_heat_capacity,
     heating,
 )
-from perovskite_polaron.units import UNITS, parse_quantity, parse_temperature_celsius, split_quantity
+from perovskite_polaron.units import HC_EV_A, UNITS, parse_quantity, parse_temperature_celsius, split_quantity
 
 EXAMPLE = "  polaron heat --fluence 8.8mJ/cm2 --pump 355nm --size 10nm --concentration 5.8mg/mL --jet 200um"
-HC_EV_A = constants.h * constants.c / constants.e * 1e10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

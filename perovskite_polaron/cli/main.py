@@ -26,6 +26,7 @@ VERBS = {
     "gc": "free the disk of what a study needs no more",
     "export": "write a finished study to one HDF5 file, and to an archive",
     "spectra": "align, weight, average and subtract the spectra of a study",
+    "report": "write everything about a study on one page, with its figures and their data",
     "lanczos": "evaluate one XSpectra save file on any grid and width",
     "treat": "average, treat and subtract measured scans, with every step on record",
     "compare": "find which scenario a measured transient supports, and how strongly",

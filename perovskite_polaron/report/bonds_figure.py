@@ -1,11 +1,12 @@
 """Figure of bond lengths, before and after, and of how far each class of atoms moved."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from perovskite_polaron.bonds import BondReport, Comparison
-from perovskite_polaron.report.sweep_figure import BLUE, ORANGE, save
+from perovskite_polaron.report.sweep_figure import BLUE, ORANGE, panels, save
 
 GREY = "#999999"
 
@@ -14,10 +15,18 @@ def write_bonds_figure(
     report: BondReport, path: Path, reference: BondReport | None = None, comparison: Comparison | None = None
 ) -> Path:
     """Draw every bond length by class (reference in grey) and, with a comparison, the displacements; .png or .svg."""
-    from matplotlib.figure import Figure
+    return save(draw_bonds(report, reference, comparison), path)
 
-    figure = Figure(figsize=(8.0 if comparison else 4.6, 3.6), layout="constrained")
-    axes = figure.subplots(1, 2 if comparison else 1, squeeze=False)[0]
+
+def draw_bonds(
+    report: BondReport,
+    reference: BondReport | None = None,
+    comparison: Comparison | None = None,
+    *,
+    stacked: bool = False,
+) -> Any:
+    """Return the matplotlib figure of write_bonds_figure, its panels side by side or stacked for a narrow page."""
+    figure, axes = panels(2 if comparison else 1, (4.0, 3.6), (4.8, 3.0), stacked)
     drawn = (
         [(report, ORANGE, "measured structure")]
         if reference is None
@@ -41,4 +50,4 @@ def write_bonds_figure(
         axes[1].bar_label(bars, fmt="%.3f", fontsize=9)
         axes[1].set_ylabel("rms displacement (Å)")
         axes[1].margins(y=0.12)
-    return save(figure, path)
+    return figure

@@ -21,20 +21,33 @@ def write_difference_figure(spectra: StudySpectra, path: Path, edge_eV: float | 
     magnitude); the points of a sweep share one. edge_eV: photon energy of the calculated zero, if the caller places the
     axis on the experimental one.
     """
+    return save(draw_difference(spectra, edge_eV)[0], path)
+
+
+def draw_difference(
+    spectra: StudySpectra, edge_eV: float | None = None, *, width_in: float = 7.0, extra_panels: int = 0
+) -> tuple[Any, list[Any]]:
+    """Return the matplotlib figure of write_difference_figure and its panels, with empty ones added at the bottom."""
     entries: dict[str, list[str]] = {}
     for name in spectra.differences:
         entries.setdefault(name.split("@")[0], []).append(name)
-    figure, axes = _panels((7.0, 3.8 + 2.0 * len(entries)), (3.2,) + (2.0,) * len(entries))
+    lower = len(entries) + extra_panels
+    figure, axes = _panels((width_in, 3.8 + 2.0 * lower), (3.2,) + (2.0,) * lower)
     above, *panels = np.atleast_1d(axes)
     top = float(spectra.structures[spectra.reference].average.intensity.max())
-    colours = dict(zip(spectra.structures, _cycle(len(spectra.structures)), strict=True))
+    # Points of a sweep are coloured in their order, everything else by a colour of its own.
+    sweeps = [names for names in entries.values() if len(names) > 1]
+    alone = [n for n in spectra.structures if not any(n in names for names in sweeps)]
+    colours = dict(zip(alone, _cycle(len(alone)), strict=True))
+    for names in sweeps:
+        colours |= dict(zip(names, shades(len(names)), strict=True))
     for name, structure in spectra.structures.items():
         x = structure.average.energy_eV + (edge_eV or 0.0)
         above.plot(x, structure.average.intensity / top, color=colours[name], lw=1.5, label=name)
     above.set_ylabel("absorption\n(reference maximum = 1)")
     above.legend(frameon=False)
     above.set_title(_settings(spectra), fontsize=9)
-    for ax, names in zip(panels, entries.values(), strict=True):
+    for ax, names in zip(panels, entries.values(), strict=False):
         for name in names:
             x = spectra.differences[name].energy_eV + (edge_eV or 0.0)
             ax.plot(x, _percent(spectra, name), color=colours[name], lw=1.5, label=f"{name} − {spectra.reference}")
@@ -42,7 +55,7 @@ def write_difference_figure(spectra: StudySpectra, path: Path, edge_eV: float | 
         ax.set_ylabel("difference\n(% of maximum)")
         ax.legend(frameon=False, fontsize=9)
     np.atleast_1d(axes)[-1].set_xlabel("photon energy (eV)" if edge_eV is not None else _ENERGY)
-    return save(figure, path)
+    return figure, [above, *panels]
 
 
 def _percent(spectra: StudySpectra, name: str) -> NDArray[np.float64]:
@@ -77,8 +90,13 @@ def write_sites_figure(spectra: StudySpectra, path: Path) -> Path:
 
 def write_alignment_figure(spectra: StudySpectra, other: StudySpectra, path: Path) -> Path:
     """Draw each difference with the alignment of the study and with it switched."""
+    return save(draw_alignment(spectra, other), path)
+
+
+def draw_alignment(spectra: StudySpectra, other: StudySpectra, *, width_in: float = 7.0) -> Any:
+    """Return the matplotlib figure of write_alignment_figure."""
     names = list(spectra.differences)
-    figure, axes = _panels((7.0, 1.4 + 2.4 * max(len(names), 1)), (1,) * max(len(names), 1))
+    figure, axes = _panels((width_in, 1.4 + 2.4 * max(len(names), 1)), (1,) * max(len(names), 1))
     for ax, name in zip(np.atleast_1d(axes), names, strict=False):
         for colour, style, one in (("#D55E00", "-", spectra), ("#0072B2", "--", other)):
             label = "ΔSCF" if one.settings.alignment == "delta-scf" else "each at its own Fermi energy"
@@ -87,17 +105,20 @@ def write_alignment_figure(spectra: StudySpectra, other: StudySpectra, path: Pat
         ax.axhline(0, color="0.6", lw=0.8)
         ax.set_title(f"{name} - {spectra.reference}", fontsize=10, loc="left")
         ax.set_ylabel("difference (% of maximum)")
-        ax.legend(frameon=False, fontsize=8)
+        ax.legend(frameon=False, fontsize=9)
     np.atleast_1d(axes)[-1].set_xlabel(_ENERGY)
-    return save(figure, path)
+    return figure
+
+
+def shades(count: int) -> list[Any]:
+    """Return colours for an ordered series, dark to light; the pale end, invisible on white, is left out."""
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](x) for x in np.linspace(0, 0.85, count)]
 
 
 def _cycle(count: int) -> list[Any]:
-    if count <= len(_COLOURS):
-        return list(_COLOURS[:count])
-    from matplotlib import colormaps
-
-    return [colormaps["viridis"](x) for x in np.linspace(0, 0.9, count)]
+    return list(_COLOURS[:count]) if count <= len(_COLOURS) else shades(count)
 
 
 def _panels(size: tuple[float, float], heights: tuple[float, ...]) -> tuple[Any, Any]:

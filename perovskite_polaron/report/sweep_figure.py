@@ -20,8 +20,6 @@ def write_sweep_figure(
 
     The horizontal axis is the largest atomic displacement, signed as the first mode's amplitude.
     """
-    from matplotlib.figure import Figure
-
     largest = coefficients[np.abs(coefficients).sum(axis=1).argmax()]
     low = min(0.0, float((coefficients @ largest).min() / max(largest @ largest, 1e-300)))
     high = max(0.0, float((coefficients @ largest).max() / max(largest @ largest, 1e-300)))
@@ -29,8 +27,7 @@ def write_sweep_figure(
     unit = float(np.linalg.norm(np.tensordot(largest, patterns, 1), axis=1).max()) * np.sign(largest[0] or 1.0)
     found = sweep_bonds(framework, patterns, steps[:, None] * largest)
     x = steps * unit
-    figure = Figure(figsize=(8.0, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = panels(2, (4.0, 3.6), (4.8, 3.0), False)
     for slots, colour, label in ((slice(0, 4), BLUE, "equatorial"), (slice(4, 6), ORANGE, "axial")):
         lengths = found.lengths_A[:, :, slots].reshape(len(steps), -1)
         distinct = np.unique(np.round(lengths, 9), axis=1)
@@ -45,8 +42,19 @@ def write_sweep_figure(
     return save(figure, path)
 
 
+def panels(
+    count: int, beside_in: tuple[float, float], stacked_in: tuple[float, float], stacked: bool
+) -> tuple[Any, Any]:
+    """Return a figure and its panels: side by side, or below each other; the sizes (inches) are those of one panel."""
+    from matplotlib.figure import Figure
+
+    size = (stacked_in[0], count * stacked_in[1]) if stacked else (count * beside_in[0], beside_in[1])
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(*((count, 1) if stacked else (1, count)), squeeze=False).ravel()
+
+
 def save(figure: Any, path: Path) -> Path:
-    """Write a figure as PNG (200 dpi) or SVG, atomically; InputError for another extension."""
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise InputError(f"{path} is not a figure this program writes: name it .png or .svg")
+    """Write a figure as PNG (200 dpi), SVG or PDF, atomically; InputError for another extension."""
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise InputError(f"{path} is not a figure this program writes: name it .png, .svg or .pdf")
     return replace_atomically(path, lambda temporary: figure.savefig(temporary, dpi=200))

@@ -30,7 +30,7 @@ class StudySpectra:
 
     structures: averages and sites of each structure. differences: average minus the reference's, over the norm of the
     reference. scaled: each difference over its own absolute area, for comparing shapes with a measured transient.
-    shifts: what was added to the energies of each site.
+    shifts: what was added to the energies of each site. records: every polarisation of every site, not averaged.
     """
 
     settings: SpectraSettings
@@ -39,6 +39,7 @@ class StudySpectra:
     differences: Mapping[str, Spectrum]
     scaled: Mapping[str, Spectrum]
     shifts: tuple[Shift, ...]
+    records: tuple[SiteSpectrum, ...]
 
 
 def spectra_settings(results: StudyResults) -> SpectraSettings:
@@ -104,7 +105,7 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
     found = differences(averages, results.reference, settings.normalisation.replace("-", " "))
     found = {name: d for name, d in found.items() if name != results.reference}
     scaled = {name: normalise(d, "absolute area") if np.any(d.intensity) else d for name, d in found.items()}
-    return StudySpectra(settings, results.reference, averages, found, scaled, tuple(table))
+    return StudySpectra(settings, results.reference, averages, found, scaled, tuple(table), tuple(records))
 
 
 def other_alignment(results: StudyResults, settings: SpectraSettings) -> StudySpectra:

@@ -132,8 +132,11 @@ def read_study(path: str | os.PathLike[str]) -> Study:
 
     Raises InputError with every unknown key, wrong type and out-of-range value at once, each with its table.
     """
-    path = Path(path)
-    table = read_toml(path, "study file (TOML)")
+    return study_of(read_toml(path, "study file (TOML)"), Path(path))
+
+
+def study_of(table: dict[str, Any], path: Path) -> Study:
+    """Validate the table of a study file, which is used up; path: where its file names start from. Errors as read_study."""
     problems: list[str] = []
     structures_table = table.pop("structures", {})
     pseudopotentials = table.pop("pseudopotentials", {})
