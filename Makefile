@@ -51,7 +51,7 @@ test: $(STAMP) espresso
 
 MANUAL := build/docs
 docs: $(STAMP)
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs $(MANUAL)
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs $(MANUAL)
 	$(BIN)/python tools/check_links.py $(MANUAL)
 	@echo "the manual is in $(MANUAL)/index.html"
 
