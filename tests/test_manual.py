@@ -98,8 +98,8 @@ def test_what_a_page_shows_works(page: Path, present: list[str], tmp_path: Path)
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_examples_of_the_command_reference_are_accepted(verb: str) -> None:
     example = _parser(verb)._subparsers._group_actions[0].choices[verb].epilog  # type: ignore[union-attr]
-    lines = [line.strip() for line in str(example).splitlines()[1:]]
-    mine = [line for line in lines if line.startswith("polaron ")]
+    lines = re.sub(r"\n +--", " --", str(example)).splitlines()[1:]
+    mine = [line.strip() for line in lines if line.strip().startswith("polaron ")]
     assert mine
     for line in mine:
         parsed(line)
