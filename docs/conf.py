@@ -12,9 +12,9 @@ author = "The perovskite_polaron developers"
 project_copyright = author
 release = version = perovskite_polaron.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx_copybutton", "commands", "plain_docstrings", "rooms"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "commands", "plain_docstrings", "rooms"]
 exclude_patterns = ["_ext"]
-myst_enable_extensions = ["dollarmath", "deflist", "attrs_inline"]
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
@@ -30,4 +30,5 @@ copybutton_only_copy_prompt_lines = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+add_module_names = False
 toc_object_entries = False
