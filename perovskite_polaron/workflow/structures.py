@@ -7,7 +7,7 @@ import numpy as np
 from perovskite_polaron.crystal import Absorber, Crystal, Symmetry, absorbers, find_symmetry, read_crystal, supercell
 from perovskite_polaron.distortion import Distortion, distort, sign_equivalent
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.modes import Mode, read_modes
+from perovskite_polaron.modes import read_modes
 from perovskite_polaron.workflow.study import AMPLITUDES, StructureSettings, Study
 
 
