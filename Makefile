@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 SOURCES := pyproject.toml setup.py $(wildcard ext/*)
 
-.PHONY: help demo demo-qe test bench chaos sanitize lint clean espresso
+.PHONY: help demo demo-qe test docs bench chaos sanitize lint clean espresso
 
 help:
 	@echo "make demo   install into $(VENV) and evaluate the bundled CsPbBr3 calculation (seconds, no Quantum ESPRESSO)"
 	@echo "make demo-qe  install into $(VENV) and run the main job, small and real, with Quantum ESPRESSO (minutes)"
 	@echo "make test   install into $(VENV) and run the tests, with a real Quantum ESPRESSO run"
+	@echo "make docs   build the manual into build/docs, with warnings as errors, and check its links"
 	@echo "make chaos  hurt a hundred runs of a small study and check what is left"
 	@echo "make bench  measure the compiled core against other programs, in $(BENCH); write benchmarks/README.md"
 	@echo "make sanitize  run the tests of the compiled core with bounds checks and sanitizers"
@@ -22,7 +23,7 @@ $(STAMP): $(SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: install a newer Python and say make PYTHON=python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[test,lint]'
+	$(BIN)/pip install --quiet --editable '.[test,lint,docs]'
 	@touch $@
 
 espresso:
@@ -48,6 +49,12 @@ demo-qe: $(STAMP) espresso
 
 test: $(STAMP) espresso
 	$(BIN)/python -m pytest
+
+MANUAL := build/docs
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs $(MANUAL)
+	$(BIN)/python tools/check_links.py $(MANUAL)
+	@echo "the manual is in $(MANUAL)/index.html"
 
 # The other programs hold numpy, setuptools and more at older versions: they live in an environment of their own.
 bench: espresso

@@ -1,46 +1,38 @@
 """What the README and the help texts show is what works."""
 
-import re
-import shlex
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from blocks import commands, read_blocks, run_python, run_shell
 from conftest import polaron
 
 from perovskite_polaron.cli.main import VERBS
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = read_blocks(ROOT / "README.md")
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda p: p.name)
 def test_example_scripts_run_and_stand_in_the_readme(script: Path, tmp_path: Path) -> None:
-    assert f"```python\n{script.read_text()}```" in README
-    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    assert script.read_text() in [b.text for b in README if b.language == "python"]
+    assert run_python(script.read_text(), tmp_path)
 
 
-def commands() -> list[str]:
-    text = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
-    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+def shell_lines() -> list[str]:
+    lines = [command for block in README if block.language == "sh" for command, _ in commands(block)]
     # The full study takes most of an hour; its dry run is here, the small real ones are in test_run.py.
     slow = ("polaron run examples/cspbbr3.toml", "polaron spectra examples/cspbbr3.toml")
     return [line for line in lines if line.startswith("polaron ") and line not in slow]
 
 
 @pytest.mark.espresso
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", shell_lines())
 def test_commands_of_the_readme_work(command: str, tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "perovskite_polaron").symlink_to(ROOT / "perovskite_polaron")
-    done = polaron(*shlex.split(command)[1:], cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    run_shell(command, tmp_path)
 
 
 @pytest.mark.parametrize("verb", VERBS)

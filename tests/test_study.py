@@ -1,11 +1,15 @@
 """The study file: everything wrong is reported at once, defaults are written out, hostile names never leave the store."""
 
+import dataclasses
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.modes import ModeSet, read_modes, write_modes
+from perovskite_polaron.workflow.structures import study_structures
 from perovskite_polaron.workflow.study import read_study, resolved_toml
 
 GOOD = """
@@ -68,6 +72,18 @@ def test_a_file_that_is_no_study_is_refused(tmp_path: Path, text: str, message: 
         read_study(write(tmp_path, text))
     with pytest.raises(InputError, match="does not exist"):
         read_study(tmp_path / "missing.toml")
+
+
+def test_of_a_file_with_several_modes_a_study_takes_the_first(tmp_path: Path) -> None:
+    lo = read_modes("lo-c").modes[0]
+    still = np.zeros_like(lo.pattern)
+    still[0, 0] = 1
+    write_modes(ModeSet((lo, dataclasses.replace(lo, pattern=still))), tmp_path / "two.json")
+    study = read_study(write(tmp_path, GOOD.replace('["lo-c"]', '["two.json"]')))
+    of_file = study_structures(study)
+    built_in = study_structures(read_study(write(tmp_path, GOOD)))
+    for one, other in zip(of_file, built_in, strict=True):
+        np.testing.assert_allclose(one.crystal.positions, other.crystal.positions, atol=1e-12)
 
 
 def test_the_resolved_study_is_itself_a_study_with_the_same_content(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from perovskite_polaron.crystal import Absorber, Crystal, Symmetry, absorbers, find_symmetry, read_crystal, supercell
 from perovskite_polaron.distortion import Distortion, distort, sign_equivalent
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.modes import Mode, read_modes
+from perovskite_polaron.modes import read_modes
 from perovskite_polaron.workflow.study import AMPLITUDES, StructureSettings, Study
 
 
@@ -59,14 +59,8 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
 
 
 def _sweep(study: Study, name: str, settings: StructureSettings, crystal: Crystal) -> list[StudyStructure]:
-    modes: list[Mode] = []
-    for source in settings.modes:
-        found = read_modes(study.file(source)).modes
-        if len(found) != 1:
-            raise InputError(
-                f"[structures.{name}]: {source} holds {len(found)} modes: give a file with the one you mean"
-            )
-        modes += found
+    # The first of a file, as for `polaron distort`: `polaron modes` puts the one there that dresses carriers.
+    modes = [read_modes(study.file(source)).modes[0] for source in settings.modes]
     key = next(k for k in AMPLITUDES if getattr(settings, k) is not None)
     amplitudes = getattr(settings, key)
     # Two amplitudes that look alike in six digits still need two names.

@@ -1,0 +1,148 @@
+"""The manual: every command, every piece of code and every file on its pages works, and it builds without a warning.
+
+A page without notes is run in order in a folder of its own. Where blocks need Quantum ESPRESSO or an extra, the page is run
+twice: without those blocks, and whole, under the marks that they name. tests/blocks.py explains the notes.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from blocks import Block, commands, read_blocks, run_python, run_shell
+
+from perovskite_polaron.cli.main import VERBS, _parser
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.espresso.pseudo import load_recipe
+from perovskite_polaron.workflow.executors import read_executor
+from perovskite_polaron.workflow.forces import read_force_settings
+from perovskite_polaron.workflow.study import read_study
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(p for p in DOCS.rglob("*.md") if any(not b.language.startswith("{") for b in read_blocks(p)))
+# What a file on a page must pass when it is read, besides the commands that use it.
+CHECKS: dict[str, Callable[[Path], object]] = {
+    "study": read_study,
+    "executor": read_executor,
+    "settings": read_force_settings,
+    "recipe": lambda path: [load_recipe(element, str(path)) for element in tomllib.loads(path.read_text())],
+}
+
+
+def parsed(command: str) -> None:
+    """Accept a command of this package by its parser, or the building of what the Makefile builds, without running it."""
+    words = shlex.split(command, comments=True)
+    if words[0] == "polaron":
+        verb = next(w for w in words if w in VERBS)
+        _parser(verb).parse_args(words[1:])
+    elif words[0] == "make":
+        assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(), command
+    else:
+        assert words in ([".", ".venv/bin/activate"], ["pip", "install", words[-1]]), command
+
+
+def prepared(folder: Path) -> Path:
+    """Return a folder as a reader has it: the page's files, and the parts of the repository that pages name."""
+    for file in (DOCS / "files").iterdir():
+        shutil.copy(file, folder)
+    for name in ("examples", "perovskite_polaron"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+def run_block(block: Block, folder: Path) -> None:
+    """Run one block, or keep and check the file that it is."""
+    check = block.notes.get("check")
+    if block.language in ("console", "sh"):
+        for command, shown in commands(block):
+            parsed(command) if check == "parser" else run_shell(command, folder, shown)
+    elif block.language == "python":
+        run_python(block.text, folder)
+    elif "file" in block.notes:
+        path = folder / block.notes["file"]
+        path.write_text(block.text, encoding="utf-8")
+        if check:
+            CHECKS[check](path)
+    else:
+        assert block.language.startswith("{"), f"{block.where}: a {block.language!r} block that nothing runs or checks"
+
+
+def pages() -> list[object]:
+    found: list[object] = []
+    for page in PAGES:
+        name = str(page.relative_to(DOCS))
+        needs = sorted({mark for block in read_blocks(page) for mark in block.needs})
+        found.append(pytest.param(page, [], id=name))
+        if needs:
+            marks = [getattr(pytest.mark, mark) for mark in needs]
+            found.append(pytest.param(page, needs, id=f"{name}, whole", marks=marks))
+    return found
+
+
+@pytest.mark.parametrize(("page", "present"), pages())
+def test_what_a_page_shows_works(page: Path, present: list[str], tmp_path: Path) -> None:
+    if "mlip" in present:
+        pytest.importorskip("sevenn")
+    folder = prepared(tmp_path)
+    for block in read_blocks(page):
+        if set(block.needs) <= set(present):
+            run_block(block, folder)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_examples_of_the_command_reference_are_accepted(verb: str) -> None:
+    example = _parser(verb)._subparsers._group_actions[0].choices[verb].epilog  # type: ignore[union-attr]
+    lines = re.sub(r"\n +--", " --", str(example)).splitlines()[1:]
+    mine = [line.strip() for line in lines if line.strip().startswith("polaron ")]
+    assert mine
+    for line in mine:
+        parsed(line)
+
+
+def test_the_manual_builds_without_a_warning_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx")
+    built = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path / "html")],
+        capture_output=True, text=True, check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    checked = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "check_links.py"), str(tmp_path / "html")], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout
+    reference = (tmp_path / "html" / "commands.html").read_text()
+    for verb in VERBS:
+        assert f'id="polaron-{verb}"' in reference
+    assert "--min-image" not in reference
+    assert "--max-displacement" in reference
+
+
+def test_files_that_pages_name_exist() -> None:
+    missing = []
+    for page in DOCS.rglob("*.md"):
+        for name in re.findall(r"`((?:tests|docs|examples|benchmarks|tools|perovskite_polaron)/[\w./-]+)`", page.read_text()):
+            if not (ROOT / name).exists() and "results" not in name:
+                missing.append(f"{page.name}: {name}")
+    assert not missing
+
+
+def test_a_block_that_fails_is_a_failure_of_the_test(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    for text in (
+        "```console\n$ polaron bonds nothing.cif\n```\n",
+        "```console\n$ echo one\ntwo\n```\n",
+        "```python\nassert 1 == 2\n```\n",
+        "```toml\na = 1\n```\n",
+        '<!-- file: s.toml -->\n<!-- check: study -->\n```toml\nelemental = "Br"\n```\n',
+        "<!-- check: parser -->\n```sh\nmake nonsense\n```\n",
+    ):
+        page.write_text(text)
+        (block,) = read_blocks(page)
+        with pytest.raises((AssertionError, InputError)):
+            run_block(block, tmp_path)
