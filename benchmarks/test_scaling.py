@@ -44,8 +44,8 @@ def heat(n):
 
 
 def cooling(n):
-    rise, time = np.linspace(1, 100, n), np.linspace(0, 1000, 100)
-    return lambda threads: heating.cooling(rise, time, 300.0, threads=threads)
+    rise, time, out = np.linspace(1, 100, n), np.linspace(0, 1000, 100), np.zeros((n, 100))
+    return lambda threads: heating.cooling(rise, time, 300.0, threads=threads, out=out)
 
 
 def lorentzian(n):

@@ -44,6 +44,7 @@ TABLES = {
     "ATANH": (lambda q: atanh(sqrt(q)) / sqrt(q), 1e-30, mpf("0.0425"), 9),
     "EXP": (exp, mpf("-0.3466"), mpf("0.3466"), 12),
     "ERFCX": (of_half_line(lambda z: (1 + 2 * z) * scaled_erfc(z), CENTRE), -1, mpf(1) - mpf(10) ** -9, 28),
+    "CURVE": (lambda x: 2 / (1 + sqrt(1 + x)), mpf(-1) / 32, mpf(1) / 32, 9),
     "RESIDUE": (of_half_line(lambda z: (1 + 2 * z + 2 * z * z) * residue(z), CENTRE), -1, mpf(1) - mpf(10) ** -9, 30),
 }
 if __name__ == "__main__":

@@ -1,53 +1,59 @@
 /* Inversion of an enthalpy whose heat capacity is piecewise linear, a block of draws at a time.
  *
- * Segment k starts at temperature[k] and enthalpy[k], has the heat capacity first[k] + ramp[k] (T − temperature[k]) and
- * ends at enthalpy[k + 1] or, for a transition at one temperature, holds T fixed (first[k] = infinity). The search starts
- * from a table over equal steps of enthalpy (guide) and walks a fixed number of segments on, without branches.
+ * A row describes one piece: the enthalpy and the temperature at its start, 1/C there, and 2C'/C², C' the slope of the
+ * heat capacity C. With e the enthalpy above the start and x = 2C'e/C² the temperature is start + e/C · 2/(1 + √(1 + x)).
+ * The pieces are so short that |x| <= 1/32, where a polynomial gives the last factor to rounding (CURVE in special.h).
+ * The search starts from a table over equal steps of enthalpy and goes on by halving, without branches.
  */
 #ifndef POLARON_HEAT_H
 #define POLARON_HEAT_H
 
+#include <stddef.h>
 #include "special.h"
 
-#define BLOCK 256
+#define BLOCK 64
+#define AHEAD 512 /* draws: how far ahead memory is asked for, because it idles while a block is inverted */
+#define ROW 4
 
 typedef struct {
-    const double *temperature, *enthalpy, *first, *ramp;
-    const int64_t *guide;
-    int64_t segments, guides;
-    double step;
-    int walk;
+    const double *rows;   /* ROW numbers a piece, and 2 × reach rows more that start at infinity */
+    const int64_t *guide; /* for each step of enthalpy where the row of the last piece that starts before all of it is */
+    int64_t steps;
+    double per_eV;
+    int64_t reach;        /* ROW × half of the pieces that a step may hold, at least 1: a power of two */
 } table;
 
-/* rise = T(start_enthalpy + factor × energy) − start. An energy that is no number takes the first segment. */
+typedef double row __attribute__((vector_size(8 * ROW), aligned(8), may_alias));
+
+/* rise = T(start_enthalpy + factor × energy) − start. An energy that is no number takes the first piece. */
 MULTIVERSIONED
 static void block_rise(const table *t, const double *energy, ptrdiff_t count, double factor, double start,
                        double start_enthalpy, double *rise)
 {
-    int64_t segment[BLOCK];
-    double enthalpy[BLOCK], per_step = 1.0 / t->step;
-    int64_t last = t->segments - 1;
+    int32_t step[BLOCK];
+    double enthalpy[BLOCK], found[ROW * BLOCK];
+    double last = (double)(t->steps - 1), per_eV = t->per_eV;
+    const double *rows = t->rows;
     const int64_t *guide = t->guide;
-    const double *starts = t->enthalpy, *first = t->first, *ramp = t->ramp, *kelvin = t->temperature;
-    double end = (double)(t->guides - 1);
 #pragma omp simd
     for (ptrdiff_t k = 0; k < count; k++) {
         enthalpy[k] = start_enthalpy + factor * energy[k];
-        double place = enthalpy[k] * per_step;
+        double place = enthalpy[k] * per_eV;
         place = place > 0.0 ? place : 0.0;
-        segment[k] = guide[(int32_t)(place > end ? end : place)];
+        step[k] = (int32_t)(place > last ? last : place);
     }
-    for (int walked = 0; walked < t->walk; walked++)
-#pragma omp simd
-        for (ptrdiff_t k = 0; k < count; k++) {
-            int64_t next = segment[k] < last ? segment[k] + 1 : last;
-            segment[k] = enthalpy[k] >= starts[next] ? next : segment[k];
-        }
+    /* The rows side by side: eight loads of four neighbours cost less than four gathers of eight. */
+    for (ptrdiff_t k = 0; k < count; k++) {
+        const double h = enthalpy[k], *at = rows + guide[step[k]];
+        for (ptrdiff_t half = t->reach; half > ROW; half >>= 1) at += h >= at[half] ? half : 0;
+        at += h >= at[ROW] ? ROW : 0;
+        *(row *)(found + ROW * k) = *(const row *)at;
+    }
 #pragma omp simd
     for (ptrdiff_t k = 0; k < count; k++) {
-        int64_t s = segment[k];
-        double excess = enthalpy[k] - starts[s], c = first[s];
-        rise[k] = kelvin[s] + 2.0 * excess / (c + sqrt(c * c + 2.0 * ramp[s] * excess)) - start;
+        const double *at = found + ROW * k;
+        double excess = enthalpy[k] - at[0];
+        rise[k] = at[1] + excess * at[2] * POLYNOMIAL(CURVE, excess * at[3]) - start;
     }
 }
 
@@ -67,6 +73,14 @@ static int64_t block_absorbed(const draws *from, ptrdiff_t at, ptrdiff_t count, 
     const double *thickness = from->thickness + at, *concentration = from->concentration + at;
     double unit = from->unit;
     int64_t bad = 0;
+    for (ptrdiff_t k = AHEAD; k < count + AHEAD; k += LANE_COUNT) { /* past the end of an array it does nothing */
+        __builtin_prefetch(fluence + k);
+        __builtin_prefetch(absorption + k);
+        __builtin_prefetch(thickness + k);
+        __builtin_prefetch(concentration + k);
+        __builtin_prefetch(size + k);
+        __builtin_prefetch(photons + k, 1);
+    }
 #pragma omp simd reduction(+ : bad)
     for (ptrdiff_t k = 0; k < count; k++) {
         double f = fluence[k], mu = absorption[k], d = thickness[k], c = concentration[k], edge = size[k];

@@ -6,15 +6,12 @@ from libc.stdint cimport int64_t
 
 cdef extern from "heat.h" nogil:
     ctypedef struct table:
-        const double *temperature
-        const double *enthalpy
-        const double *first
-        const double *ramp
+        const double *rows
         const int64_t *guide
-        int64_t segments
-        int64_t guides
-        double step
-        int walk
+        int64_t steps
+        double per_eV
+        int64_t reach
+    enum: ROW
     enum: BLOCK
     ctypedef struct draws:
         const double *fluence
@@ -29,25 +26,21 @@ cdef extern from "heat.h" nogil:
                            double *energy, double *photons) noexcept
 
 
-cdef table bind(const double[:, ::1] knots, const int64_t[::1] guide, double step, int walk) except *:
+cdef table bind(const double[:, ::1] rows, const int64_t[::1] guide, double per_eV, int reach) except *:
     cdef table t
-    t.temperature = &knots[0, 0]
-    t.enthalpy = &knots[1, 0]
-    t.first = &knots[2, 0]
-    t.ramp = &knots[3, 0]
+    t.rows = &rows[0, 0]
     t.guide = &guide[0]
-    t.segments = knots.shape[1]
-    t.guides = guide.shape[0]
-    t.step = step
-    t.walk = walk
+    t.steps = guide.shape[0]
+    t.per_eV = per_eV
+    t.reach = ROW * reach
     return t
 
 
-def temperature_rise(const double[::1] energy, const double[:, ::1] knots, const int64_t[::1] guide, double step,
-                     int walk, double start, double start_enthalpy, double[::1] rise, int threads):
+def temperature_rise(const double[::1] energy, const double[:, ::1] rows, const int64_t[::1] guide, double per_eV,
+                     int reach, double start, double start_enthalpy, double[::1] rise, int threads):
     """rise[k] = temperature at enthalpy start_enthalpy + energy[k], minus start."""
     cdef Py_ssize_t n = energy.shape[0], blocks = (n + BLOCK - 1) // BLOCK, b, k
-    cdef table t = bind(knots, guide, step, walk)
+    cdef table t = bind(rows, guide, per_eV, reach)
     for b in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
         k = b * BLOCK
         block_rise(&t, &energy[k], min(BLOCK, n - k), 1.0, start, start_enthalpy, &rise[k])
@@ -64,7 +57,7 @@ cdef int64_t heat_block(const table *t, const draws *of, Py_ssize_t at, Py_ssize
 
 def heat(const double[::1] fluence, const double[::1] absorption, const double[::1] thickness,
          const double[::1] concentration, const double[::1] size, double unit, double scale, double heat_fraction,
-         double photon_scale, const double[:, ::1] knots, const int64_t[::1] guide, double step, int walk,
+         double photon_scale, const double[:, ::1] rows, const int64_t[::1] guide, double per_eV, int reach,
          double start, double start_enthalpy, double[::1] rise, double[::1] photons, int threads):
     """rise[k] and photons[k] of draw k: absorbed energy, photons per nanocrystal and enthalpy inversion in one pass.
 
@@ -72,7 +65,7 @@ def heat(const double[::1] fluence, const double[::1] absorption, const double[:
     """
     cdef Py_ssize_t n = fluence.shape[0], blocks = (n + BLOCK - 1) // BLOCK, b, k
     cdef int64_t bad = 0
-    cdef table t = bind(knots, guide, step, walk)
+    cdef table t = bind(rows, guide, per_eV, reach)
     cdef draws of
     of.fluence = &fluence[0]
     of.absorption = &absorption[0]

@@ -51,6 +51,12 @@ def test_newton_cooling_and_two_channels():
     two = heating.cooling(rise, time, 300.0, second_lifetime_ps=3000.0, fraction=0.7)
     np.testing.assert_allclose(two, twin.cooling(rise, time, 300.0, 3000.0, 0.7), rtol=1e-14)
     np.testing.assert_array_equal(two[:, 0], rise)
+    out = np.empty((2, 11))
+    assert heating.cooling(rise, time, 300.0, second_lifetime_ps=3000.0, fraction=0.7, out=out) is out
+    np.testing.assert_array_equal(out, two)
+    for wrong in (np.empty((11, 2)), np.empty((2, 11), np.float32), np.empty((11, 2)).T):
+        with pytest.raises(InputError, match="out must be"):
+            heating.cooling(rise, time, 300.0, out=wrong)
 
 
 def test_rise_inverts_the_enthalpy_with_latent_heats():
@@ -107,6 +113,31 @@ def test_monte_carlo_equals_its_twin_and_ignores_threads():
         TABLE.knots, 298.15, TABLE.enthalpy_eV(298.15))
     np.testing.assert_allclose(rise, expected[0], rtol=1e-12)
     np.testing.assert_allclose(photons, expected[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("latent", [[], TRANSITIONS, [(350.0, 350.0, 1000.0)]])
+@pytest.mark.parametrize("capacity", [[1e-3, 100.0], [100.0, 1.0], [5.0, 5.0 + 1e-9], [1.0, 120.0, 110.0, 3.0, 90.0]])
+def test_steep_heat_capacities_are_inverted_to_rounding(capacity, latent):
+    """Segments over which the heat capacity changes much are many pieces to the kernel, one to the twin."""
+    table = heating.tabulated(np.linspace(200.0, 600.0, len(capacity)), capacity, latent)
+    energy = np.geomspace(1e-3, 2, 5000) * table.enthalpy_eV(600.0)
+    expected = twin.temperatures(energy, table.knots) - 200.0
+    np.testing.assert_allclose(heating.temperature_rise(energy, 200.0, table), expected, rtol=1e-12)
+    starts = table.rows[1 : len(table.rows) - 2 * table.reach, 0]
+    around = np.sort(np.r_[starts, np.nextafter(starts, 0), np.nextafter(starts, 1)])
+    rise = heating.temperature_rise(around, 200.0, table)
+    # A rise is a difference of temperatures: the last place of 600 K remains.
+    np.testing.assert_allclose(rise, twin.temperatures(around, table.knots) - 200.0, rtol=1e-12, atol=1.2e-13)
+    assert np.all(np.diff(rise) > -1e-11)
+
+
+def test_many_pieces_in_one_step_of_the_search():
+    """Far below the modes' energies the heat capacity spans a hundred decades within the first step of enthalpy."""
+    table = heating.harmonic(np.full(15, 60.0))
+    assert table.reach > 1
+    energy = np.geomspace(1e-25, 10, 20_000) * table.enthalpy_eV(300.0)
+    found = 5.0 + heating.temperature_rise(energy, 5.0, table)
+    np.testing.assert_allclose(found, twin.temperatures(energy, table.knots), rtol=1e-12)
 
 
 def test_rise_is_monotone_in_fluence_and_proportional_for_dulong_petit():

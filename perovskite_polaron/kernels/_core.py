@@ -51,6 +51,15 @@ def floats(value: ArrayLike, name: str, shape: tuple[int | None, ...], *, empty:
     return array
 
 
+def output(out: NDArray[np.float64] | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return out, or a new array where it is None; raise InputError unless it is writable C-contiguous float64 of shape."""
+    if out is None:
+        return np.empty(shape)
+    if out.shape != shape or out.dtype != np.float64 or not out.flags.c_contiguous or not out.flags.writeable:
+        raise InputError(f"out must be a writable C-contiguous float64 array of shape {shape}")
+    return out
+
+
 def number(value: float, name: str) -> float:
     """Return value as one finite number, or raise InputError naming the argument."""
     try:

@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import check_threads, floats, load
+from perovskite_polaron.kernels._core import check_threads, floats, load, output
 
 
 def displace(
@@ -25,10 +24,6 @@ def displace(
     p = floats(patterns, "patterns", (None, len(x), 3))
     c = floats(coefficients, "coefficients", (None, len(p)))
     check_threads(threads)
-    shape = (len(c), *x.shape)
-    if out is None:
-        out = np.empty(shape)
-    elif out.shape != shape or out.dtype != np.float64 or not out.flags.c_contiguous or not out.flags.writeable:
-        raise InputError(f"out must be a writable C-contiguous float64 array of shape {shape}")
+    out = output(out, (len(c), *x.shape))
     load("displacement").displace(x.ravel(), p.reshape(len(p), -1), c, out.reshape(len(c), -1), threads)
     return out

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import constants
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import check_threads, floats, load, real
+from perovskite_polaron.kernels._core import check_threads, floats, load, output, real
 
 Array = NDArray[np.float64]
 EV_PER_J_MOL = 1 / (constants.N_A * constants.e)
@@ -26,13 +26,15 @@ class HeatTable:
 
     knots (4, s): for each of s segments of linear heat capacity its first temperature (K), the enthalpy there (eV, zero
     at the first), its first heat capacity (eV/K) and the slope of that (eV/K²); a transition at one temperature is a
-    segment of infinite heat capacity, the last segment has no end. guide, step_eV and walk speed up the search.
+    segment of infinite heat capacity, the last segment has no end. rows, guide, per_eV and reach are the same for the
+    kernel, as ext/heat.h describes them: short pieces of the segments, and what speeds up the search.
     """
 
     knots: Array
+    rows: Array
     guide: NDArray[np.int64]
-    step_eV: float
-    walk: int
+    per_eV: float
+    reach: int
 
     def enthalpy_eV(self, temperature_K: float) -> float:
         """Enthalpy at a temperature, eV per formula unit, measured from the table's first temperature.
@@ -85,7 +87,7 @@ def tabulated(
         ramp = (base[k + 1] - base[k]) / width if np.isfinite(width) else 0.0
         segments.append((start, enthalpy, base[k] + extra, ramp))
         enthalpy += width * (base[k] + extra + ramp * width / 2) if np.isfinite(width) else 0.0
-    return _with_guide(np.array(segments).T)
+    return _with_search(np.array(segments).T)
 
 
 def dulong_petit(atoms: int = 5, latent: Sequence[tuple[float, float, float]] = ()) -> HeatTable:
@@ -134,7 +136,7 @@ def temperature_rise(energy_eV: ArrayLike, start_K: float, table: HeatTable, thr
     rise = np.empty(len(energy))
     enthalpy = table.enthalpy_eV(start_K)
     load("heating").temperature_rise(
-        energy, table.knots, table.guide, table.step_eV, table.walk, start_K, enthalpy, rise, check_threads(threads)
+        energy, table.rows, table.guide, table.per_eV, table.reach, start_K, enthalpy, rise, check_threads(threads)
     )
     return rise.reshape(shape)
 
@@ -184,7 +186,7 @@ def heat(
     # The kernel looks at each draw anyway, so it counts the bad ones: one pass over memory less for each input.
     bad = load("heating").heat(
         *draws, CM_PER_A, _scale(molar_mass_g_mol), heat_fraction, 1 / (formula_volume_A3 * photon_energy_eV),
-        table.knots, table.guide, table.step_eV, table.walk, start_K, table.enthalpy_eV(start_K), rise, photons,
+        table.rows, table.guide, table.per_eV, table.reach, start_K, table.enthalpy_eV(start_K), rise, photons,
         check_threads(threads),
     )
     if bad:
@@ -195,12 +197,13 @@ def heat(
 
 def cooling(
     rise_K: ArrayLike, time_ps: ArrayLike, lifetime_ps: float, *, second_lifetime_ps: float = np.inf,
-    fraction: float = 1.0, threads: int = 1,
+    fraction: float = 1.0, threads: int = 1, out: Array | None = None,
 ) -> Array:
     """Return what is left of each rise (n,) at each time (m,), (n, m) in K; a single rise gives (m,).
 
     rise (f exp(−t/τ) + (1 − f) exp(−t/τ2)): Newton's law with f = 1, else two channels (surface, then solvent).
-    Raises InputError for negative times, lifetimes that are not positive, or a fraction outside 0 to 1.
+    out, when given, is a C-contiguous writable float64 array (n, m) to write into: new memory costs more than the numbers.
+    Raises InputError for negative times, lifetimes that are not positive, a fraction outside 0 to 1, or a wrong out.
     """
     rise = floats(np.atleast_1d(rise_K), "rise_K", (None,))
     time = floats(time_ps, "time_ps", (None,))
@@ -208,7 +211,7 @@ def cooling(
         raise InputError("time_ps is negative: cooling begins at the pulse, time zero")
     if not (lifetime_ps > 0 and second_lifetime_ps > 0 and 0 <= fraction <= 1):
         raise InputError("cooling needs positive lifetimes and a fraction between 0 and 1")
-    left, out = np.empty(len(time)), np.empty((len(rise), len(time)))
+    left, out = np.empty(len(time)), output(out, (len(rise), len(time)))
     load("heating").cooling(rise, time, lifetime_ps, second_lifetime_ps, fraction, left, out, check_threads(threads))
     return out if np.ndim(rise_K) else out[0]
 
@@ -259,16 +262,46 @@ def _check_sign(value: ArrayLike, name: str, *, may_vanish: bool = False) -> Non
         raise InputError(f"{name} must be positive: the smallest is {smallest:g}")
 
 
-def _with_guide(knots: Array) -> HeatTable:
-    """The search table: for each step of enthalpy the segment its start lies in."""
-    enthalpy = knots[1]
-    guides = max(1, min(65536, 8 * len(enthalpy)))
-    # The last segment starts in the middle of a step; a start that lies on the edge of one costs another comparison.
-    step = float(enthalpy[-1] / (guides - 0.5)) or 1.0
-    guide = np.searchsorted(enthalpy, step * np.arange(guides + 1) * (1 - 1e-12), side="right") - 1
-    place = enthalpy[1:] / step
-    on_edge = bool(np.any(np.abs(place - np.rint(place)) < 1e-9))
-    walk = int(np.max(np.diff(np.r_[guide, len(enthalpy) - 1]))) + on_edge
-    for array in (knots, guide):
+def _with_search(knots: Array) -> HeatTable:
+    """The pieces of the kernel and its search table.
+
+    The kernel finds an enthalpy's step in the same arithmetic as here, which never decreases: what starts in an earlier
+    step starts below, what starts in a later one above, and only the starts in its own step are compared.
+    """
+    pieces = _pieces(knots)
+    enthalpy = pieces[:, 0]
+    for guides in 8 * len(enthalpy) * np.array([1, 2, 4, 8]):
+        guides = int(min(65536, guides))
+        per_eV = (guides - 0.5) / enthalpy[-1] if enthalpy[-1] > 0 else 1.0
+        step = (enthalpy * per_eV).astype(np.int64)
+        most = int(np.bincount(step).max())
+        if most == 1:
+            break
+    # A search by halving that may reach past the last piece finds starts at infinity there.
+    reach = 1 << (most.bit_length() - 1)
+    rows = np.vstack([pieces, np.tile([np.inf, 0.0, 0.0, 0.0], (2 * reach, 1))])
+    guide = rows.shape[1] * np.maximum(0, np.searchsorted(step, np.arange(guides)) - 1)
+    for array in (knots, rows, guide):
         array.setflags(write=False)
-    return HeatTable(np.ascontiguousarray(knots), np.ascontiguousarray(guide, dtype=np.int64), step, walk)
+    return HeatTable(knots, rows, guide, per_eV, reach)
+
+
+def _pieces(knots: Array) -> Array:
+    """Start (eV), temperature, 1/C and 2C'/C² of pieces of the segments over which C² changes by at most 1/32, (p, 4)."""
+    kelvin, enthalpy, first, ramp = knots
+    end = np.r_[first[:-1] + ramp[:-1] * np.diff(kelvin), first[-1]]
+    growth = np.ones(len(first))
+    sloped = ramp != 0
+    growth[sloped] = np.maximum(end[sloped] / first[sloped], np.finfo(float).eps)
+    count = np.maximum(1, np.ceil(2 * np.abs(np.log(growth)) / np.log1p(1 / 33))).astype(np.int64)
+    of = np.repeat(np.arange(len(count)), count)
+    part = (np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)) / count[of]
+    capacity = first[of] * growth[of] ** part
+    # The heat capacity at the start of a piece says how far it lies into its segment.
+    into, start, later = np.zeros(len(of)), enthalpy[of], part > 0
+    into[later] = (capacity[later] - first[of][later]) / ramp[of][later]
+    start[later] += into[later] * (first[of][later] + capacity[later]) / 2
+    with np.errstate(over="ignore"):
+        # Infinity (of a capacity whose square is no number) times an excess of zero would be none either.
+        bend = np.clip(2 * ramp[of] / capacity / capacity, -1e300, 1e300)
+    return np.column_stack([start, kelvin[of] + into, 1 / capacity, bend])
