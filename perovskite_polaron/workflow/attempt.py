@@ -16,7 +16,8 @@ import numpy as np
 
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError
-from perovskite_polaron.espresso import ph, pw, xspectra
+from perovskite_polaron.espresso import ph, pw, time_reversal, xspectra
+from perovskite_polaron.espresso.density import move_density, read_atoms
 from perovskite_polaron.espresso.programs import OUT_OF_TIME, mpi_command, program_version, run_program
 from perovskite_polaron.espresso.savefile import LanczosSave, read_save
 from perovskite_polaron.files import write_atomically
@@ -131,20 +132,22 @@ def _run(
             f"{job.version}: give all machines the same, or set POLARON_ESPRESSO_BIN"
         )
     folder = store.prepare(job)
-    deck = folder / store.deck_name(job)
+    pools = next(n for n in range(min(ranks, job.kpoints), 0, -1) if ranks % n == 0)
     resumed = job.program == "pw.x" and (folder / CHECKPOINT).exists() and store.has_density(job)
-    if job.program == "pw.x" and (resumed or max_seconds is not None):
-        deck = folder / "pw.run.in"
-        write_atomically(deck, pw.with_checkpoint(job.deck, max_seconds=max_seconds, restart=resumed), durable=False)
+    text = job.deck
     # ph.x goes on from its own checkpoint, which it has only after it began, that is after a whole copy.
     if resumed:
         (folder / CHECKPOINT).unlink()
         (folder / store.output_name(job)).unlink(missing_ok=True)
     elif not (job.program == "ph.x" and (folder / pw.OUTDIR / "_ph0").is_dir()):
         store.clear(job)
-        if job.parent is not None:
-            _copy(store.folder(job.parent) / pw.OUTDIR, folder / pw.OUTDIR)
-    pools = next(n for n in range(min(ranks, job.kpoints), 0, -1) if ranks % n == 0)
+        text = _lay_out(job, store, pools)
+    if job.program == "pw.x" and (resumed or max_seconds is not None):
+        text = pw.with_checkpoint(text, max_seconds=max_seconds, restart=resumed)
+    deck = folder / store.deck_name(job)
+    if text != job.deck:
+        # What is run differs from what names the job in the way to the result alone.
+        deck = write_atomically(deck.with_suffix(".run.in"), text, durable=False)
     try:
         return run_program(
             mpi_command(job.program, ranks, pools),
@@ -166,6 +169,42 @@ def _run(
         # A failed program leaves nothing worth going on from; a stopped one (not an Exception) may.
         store.drop_density(job)
         raise
+
+
+def _lay_out(job: Job, store: Store, pools: int) -> str:
+    """Put into the job's folder what its program starts from, and return the input that says so."""
+    folder = store.folder(job)
+    if job.parent is not None:
+        _copy(store.folder(job.parent) / pw.OUTDIR, folder / pw.OUTDIR)
+        if job.time_reversal:
+            fermi_eV = (store.result(job.parent) or {})["fermi_eV"]
+            begun = time_reversal.begin(job.deck, fermi_eV, pools)
+            if begun is not None:
+                write_atomically(folder / xspectra.SAVE_FILE, begun[1], durable=False)
+                return begun[0]
+    elif job.seed is not None and _sow(job, job.seed, store):
+        return pw.from_neighbour(job.deck, waves=job.seed.kpoints == job.kpoints)
+    return job.deck
+
+
+def _sow(job: Job, seed: Job, store: Store) -> bool:
+    """Bring the density (and wave functions) of a like calculation, moved to the job's atoms; tell whether it was there.
+
+    Without it the job starts from free atoms, as it would have anyway.
+    """
+    if store.result(seed) is None or not store.has_density(seed) or store.is_locked(seed):
+        return False
+    source, target = store.folder(seed), store.folder(job)
+    try:
+        _copy(source / pw.OUTDIR, target / pw.OUTDIR)
+        move_density(
+            target / pw.DENSITY, read_atoms(source / store.deck_name(seed)), read_atoms(target / store.deck_name(job))
+        )
+    except (OSError, ComputationError):
+        # Another runner may have dropped it in this moment.
+        shutil.rmtree(target / pw.OUTDIR, ignore_errors=True)
+        return False
+    return True
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -218,6 +257,9 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
     }
     if job.kind == "xas":
         save = read_save(folder / xspectra.SAVE_FILE)
+        if np.any(save.norms == 0):
+            time_reversal.complete(folder / xspectra.SAVE_FILE, job.deck)
+            save = read_save(folder / xspectra.SAVE_FILE)
         check_chain(save, job, store)
         summary = xspectra.read_summary(text)
         if summary.converged < summary.kpoints_seen:
@@ -236,6 +278,8 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
         record |= {"epsilon_inf": found.epsilon_inf.tolist(), "born_e": found.born_e.tolist()}
     else:
         record |= asdict(pw.read_pw_result(folder / pw.OUTDIR))
+        if job.seed is not None:
+            record["started_from"] = job.seed.digest if pw.started_from_density(text) else None
         if job.kind == "relax":
             lattice_A, positions = pw.read_relaxed(folder / pw.OUTDIR)
             record |= {"lattice_A": lattice_A.tolist(), "positions": positions.tolist()}
