@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -100,7 +100,7 @@ def attempt(
         if record is None:
             begun = datetime.now(UTC).isoformat(timespec="seconds")
             started()
-            seconds = _run(job, store, ranks, progress, descriptor, max_seconds)
+            seconds = _run_from_best(job, store, ranks, progress, descriptor, max_seconds)
             record = _harvest(job, store)
             if record is None:
                 raise ComputationError(
@@ -116,6 +116,26 @@ def attempt(
         if job.parent is not None:
             store.drop_density(job)
         return Outcome("finished", _summary(record), seconds)
+
+
+def _run_from_best(
+    job: Job,
+    store: Store,
+    ranks: int,
+    progress: Callable[[str], None],
+    descriptor: int,
+    max_seconds: float | None,
+) -> float:
+    """Run the job's program; where it fails from a neighbour's density, run it once more from free atoms."""
+    try:
+        return _run(job, store, ranks, progress, descriptor, max_seconds)
+    except InterruptedRunError:
+        raise
+    except ComputationError:
+        output = store.folder(job) / store.output_name(job)
+        if job.seed is None or not output.exists() or not pw.started_from_density(output.read_text(errors="replace")):
+            raise
+    return _run(replace(job, seed=None), store, ranks, progress, descriptor, max_seconds)
 
 
 def _run(
