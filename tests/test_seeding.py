@@ -11,9 +11,10 @@ import pytest
 from conftest import polaron, write_tiny_study
 
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.espresso.density import Atoms, form_factor, move_density
+from perovskite_polaron.espresso.density import Atoms, add_difference, form_factor, move_density
 from perovskite_polaron.espresso.pseudo import make_pseudo
 from perovskite_polaron.espresso.upf import read_upf
+from perovskite_polaron.workflow.converge import truncated
 from perovskite_polaron.workflow.execute import _Queue
 from perovskite_polaron.workflow.garbage import find_garbage
 from perovskite_polaron.workflow.index import write_plan
@@ -61,39 +62,52 @@ def test_where_a_cycle_starts_is_no_part_of_what_a_job_is(tmp_path: Path) -> Non
     seeded = plan(study)
     plain = plan(dataclasses.replace(study, run=dataclasses.replace(study.run, start="atoms")))
     assert [j.digest for j in study_jobs(seeded)] == [j.digest for j in study_jobs(plain)]
-    assert all(job.seed is None for job in study_jobs(plain))
+    assert all(not job.seeds for job in study_jobs(plain))
     jobs = by_label(seeded)
-    assert jobs["cubic"].seed is None
-    assert jobs["polar@0.05"].seed == jobs["cubic"]
+    assert jobs["cubic"].seeds == ()
+    assert jobs["polar@0.05"].seeds == (jobs["cubic"],)
     # The same atom's hole where the neighbour has it, else the same cell without a hole.
     for label, job in jobs.items():
         structure, _, site = label.partition("-Br")
         if job.kind == "hole" and not label.startswith("polar@-"):
-            assert job.seed is not None
             near = {"polar@0.1": "polar@0.05", "polar@0.05": "cubic", "cubic": "none"}[structure]
             same_atom = [o for o in jobs if o.startswith(f"{near}-Br{site[0]}-")]
-            assert job.seed.label == (same_atom[0] if same_atom else structure)
+            wanted = (same_atom[0], structure, near) if same_atom else (structure,)
+            assert tuple(seed.label for seed in job.seeds) == wanted
     # The image of the opposite amplitude is the same job: it must not wait for itself.
     for job in study_jobs(seeded):
         steps, at = 0, job
-        while at.seed is not None:
-            assert at.seed.digest != at.digest
-            at, steps = at.seed, steps + 1
+        while at.seeds:
+            assert at.digest not in {seed.digest for seed in at.seeds}
+            at, steps = at.seeds[0], steps + 1
             assert steps < 10
 
 
 def test_a_job_sent_elsewhere_takes_no_chain_of_seeds_with_it(tmp_path: Path) -> None:
     jobs = by_label(plan(read_study(sweep(tmp_path, "[0.05, 0.10, 0.15]"))))
     sent = jobs["polar@0.15"].slim()
-    assert sent.seed is not None
-    assert sent.seed.digest == jobs["polar@0.1"].digest
-    assert sent.seed.seed is None
+    assert [seed.digest for seed in sent.seeds] == [jobs["polar@0.1"].digest]
+    assert sent.seeds[0].seeds == ()
 
 
 @pytest.mark.parametrize("element", ["Br", "Pb", "Cs"])
 def test_the_free_atom_holds_its_valence_electrons(element: str) -> None:
     pseudo = read_upf(make_pseudo(element, "none").path)
     assert form_factor(pseudo.path, np.array([0.0, 5.0]))[0] == pytest.approx(pseudo.z_valence, rel=0.01)
+
+
+def test_a_difference_is_added_and_another_grid_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=(3, 5)) + 1j * rng.normal(size=(3, 5))
+    paths = [tmp_path / name for name in ("hole", "plus", "minus")]
+    miller = np.arange(15).reshape(5, 3)
+    for path, density in zip(paths, values, strict=True):
+        write_density(path, miller, density)
+    add_difference(*paths)
+    assert np.allclose(read_density(paths[0], 5), values[0] + values[1] - values[2], atol=1e-15)
+    write_density(paths[2], miller[::-1], values[2])
+    with pytest.raises(ComputationError, match="another grid"):
+        add_difference(*paths)
 
 
 def write_density(path: Path, miller: np.ndarray, density: np.ndarray) -> None:
@@ -161,20 +175,22 @@ def test_results_are_those_from_free_atoms_in_fewer_iterations(seeded_study: Stu
         atoms, near = (store.result(job) for store in stores)
         assert atoms is not None
         assert near is not None
-        assert near.get("started_from") == (job.seed.digest if job.seed else None)
+        assert near.get("started_from") == (job.seeds[0].digest if job.seeds else None)
         # The energy's error is second order in that of the density, which conv_thr = 1e-8 Ry bounds.
         assert near["total_energy_eV"] == pytest.approx(atoms["total_energy_eV"], abs=5e-7)
         spent[0] += atoms["iterations"]
         spent[1] += near["iterations"]
-    assert spent[1] < 0.8 * spent[0], spent
+    assert spent[1] <= 0.8 * spent[0], spent
+    # A Lanczos chain magnifies what is left of the cycle's error from step to step, the more so where one k point of a
+    # small cell gives poles; its first steps show that the two densities are the same.
     one, other = (
-        study_spectra(collect(s, p, store), s.spectra)
+        study_spectra(truncated(collect(s, p, store), 40), s.spectra)
         for s, p, store in zip((plain, seeded_study), plans, stores, strict=True)
     )
     for name, difference in one.differences.items():
         if np.any(difference.intensity):
             moved = np.abs(other.differences[name].intensity - difference.intensity).max()
-            assert moved < 0.01 * np.abs(difference.intensity).max(), name
+            assert moved < 0.005 * np.abs(difference.intensity).max(), name
 
 
 def test_no_density_stays_and_nothing_is_run_again(seeded_study: Study) -> None:
@@ -238,7 +254,7 @@ def test_a_failed_neighbour_takes_nobody_with_it(tmp_path: Path) -> None:
     assert [job.label for job in queue.ready] == ["cubic"]
     queue.ready.clear()
     queue.give_up(jobs["cubic"])
-    assert {job.label for job in queue.ready} == {"polar@0.05", *(k for k, j in jobs.items() if j.seed == jobs["cubic"])}
+    assert {job.label for job in queue.ready} == {k for k, job in jobs.items() if job.seeds == (jobs["cubic"],)}
     hole = next(job for job in queue.ready if job.kind == "hole")
     queue.ready.clear()
     queue.give_up(hole)

@@ -2,6 +2,8 @@
 
 To the density of the finished calculation the densities of its free atoms are subtracted where they were, and those of
 the new atoms added where they are now. What the atoms share by bonding stays; this is how molecular dynamics extrapolates.
+Where the same cells without the core hole are known, the difference of their densities says it better: what is left is
+only how hole and displacement act on each other.
 """
 
 import re
@@ -52,11 +54,7 @@ def move_density(path: Path, old: Atoms, new: Atoms) -> None:
 
     Raises ComputationError when the file is not one of pw.x. The total charge need not agree: pw.x scales it.
     """
-    records = _records(path)
-    miller = np.frombuffer(records[2], _MARKER).reshape(-1, 3)
-    density = np.frombuffer(records[3], np.complex128).copy()
-    if len(density) != len(miller):
-        raise ComputationError(f"{path} is not a charge density of pw.x: delete its folder and run again")
+    records, miller, density = _read(path)
     for atoms, other, sign in ((old, new, -1.0), (new, old, 1.0)):
         # Atoms that stay what and where they are cancel.
         moved = [
@@ -65,9 +63,35 @@ def move_density(path: Path, old: Atoms, new: Atoms) -> None:
             if atoms.files[k].name != other.files[k].name or not np.array_equal(atoms.positions[k], other.positions[k])
         ]
         density += sign * _free_atoms(atoms, moved, miller)
-    records[3] = density.tobytes()
+    _write(path, records, density)
+
+
+def add_difference(path: Path, plus: Path, minus: Path) -> None:
+    """Add the difference of two densities of the same cell and cut-off to a third.
+
+    Raises ComputationError when one is not a density of pw.x, or is on another grid.
+    """
+    records, miller, density = _read(path)
+    for other, sign in ((plus, 1.0), (minus, -1.0)):
+        _, theirs, more = _read(other)
+        if not np.array_equal(theirs, miller):
+            raise ComputationError(f"{other} is on another grid than {path}: run the job from free atoms")
+        density += sign * more
+    _write(path, records, density)
+
+
+def _read(path: Path) -> tuple[list[bytes], NDArray[np.int32], NDArray[np.complex128]]:
+    """Return the records of a density, its Miller indices (n, 3), and its coefficients (n,), e/bohr³."""
+    records = _records(path)
+    if len(records) < 4 or len(records[2]) * 4 != len(records[3]) * 3:
+        raise ComputationError(f"{path} is not a charge density of pw.x: delete its folder and run again")
+    miller = np.frombuffer(records[2], _MARKER).reshape(-1, 3)
+    return records, miller, np.frombuffer(records[3], np.complex128).copy()
+
+
+def _write(path: Path, records: list[bytes], density: NDArray[np.complex128]) -> None:
     parts = []
-    for record in records:
+    for record in (*records[:3], density.tobytes(), *records[4:]):
         marker = np.array(len(record), _MARKER).tobytes()
         parts += [marker, record, marker]
     write_atomically(path, b"".join(parts), durable=False)

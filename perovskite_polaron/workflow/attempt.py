@@ -17,7 +17,7 @@ import numpy as np
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError
 from perovskite_polaron.espresso import ph, pw, time_reversal, xspectra
-from perovskite_polaron.espresso.density import move_density, read_atoms
+from perovskite_polaron.espresso.density import add_difference, move_density, read_atoms
 from perovskite_polaron.espresso.programs import OUT_OF_TIME, mpi_command, program_version, run_program
 from perovskite_polaron.espresso.savefile import LanczosSave, read_save
 from perovskite_polaron.files import write_atomically
@@ -133,9 +133,9 @@ def _run_from_best(
         raise
     except ComputationError:
         output = store.folder(job) / store.output_name(job)
-        if job.seed is None or not output.exists() or not pw.started_from_density(output.read_text(errors="replace")):
+        if not job.seeds or not output.exists() or not pw.started_from_density(output.read_text(errors="replace")):
             raise
-    return _run(replace(job, seed=None), store, ranks, progress, descriptor, max_seconds)
+    return _run(replace(job, seeds=()), store, ranks, progress, descriptor, max_seconds)
 
 
 def _run(
@@ -202,24 +202,28 @@ def _lay_out(job: Job, store: Store, pools: int) -> str:
             if begun is not None:
                 write_atomically(folder / xspectra.SAVE_FILE, begun[1], durable=False)
                 return begun[0]
-    elif job.seed is not None and _sow(job, job.seed, store):
-        return pw.from_neighbour(job.deck, waves=job.seed.kpoints == job.kpoints)
+    elif job.seeds and _sow(job, store):
+        return pw.from_neighbour(job.deck, waves=job.seeds[0].kpoints == job.kpoints)
     return job.deck
 
 
-def _sow(job: Job, seed: Job, store: Store) -> bool:
+def _sow(job: Job, store: Store) -> bool:
     """Bring the density (and wave functions) of a like calculation, moved to the job's atoms; tell whether it was there.
 
     Without it the job starts from free atoms, as it would have anyway.
     """
-    if store.result(seed) is None or not store.has_density(seed) or store.is_locked(seed):
+    there = [store.result(s) is not None and store.has_density(s) and not store.is_locked(s) for s in job.seeds]
+    if not there[0]:
         return False
-    source, target = store.folder(seed), store.folder(job)
+    first, *pair = map(store.folder, job.seeds)
+    target = store.folder(job)
     try:
-        _copy(source / pw.OUTDIR, target / pw.OUTDIR)
-        move_density(
-            target / pw.DENSITY, read_atoms(source / store.deck_name(seed)), read_atoms(target / store.deck_name(job))
-        )
+        _copy(first / pw.OUTDIR, target / pw.OUTDIR)
+        if pair and all(there):
+            add_difference(target / pw.DENSITY, pair[0] / pw.DENSITY, pair[1] / pw.DENSITY)
+        else:
+            name = store.deck_name(job)
+            move_density(target / pw.DENSITY, read_atoms(first / name), read_atoms(target / name))
     except (OSError, ComputationError):
         # Another runner may have dropped it in this moment.
         shutil.rmtree(target / pw.OUTDIR, ignore_errors=True)
@@ -298,8 +302,8 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
         record |= {"epsilon_inf": found.epsilon_inf.tolist(), "born_e": found.born_e.tolist()}
     else:
         record |= asdict(pw.read_pw_result(folder / pw.OUTDIR))
-        if job.seed is not None:
-            record["started_from"] = job.seed.digest if pw.started_from_density(text) else None
+        if job.seeds:
+            record["started_from"] = job.seeds[0].digest if pw.started_from_density(text) else None
         if job.kind == "relax":
             lattice_A, positions = pw.read_relaxed(folder / pw.OUTDIR)
             record |= {"lattice_A": lattice_A.tolist(), "positions": positions.tolist()}

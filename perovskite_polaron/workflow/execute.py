@@ -171,8 +171,8 @@ class _Queue:
         for job in unique.values():
             if job.parent is not None:
                 self.children.setdefault(job.parent.digest, []).append(job)
-            if job.start is not None:
-                self._followers.setdefault(job.start.digest, []).append(job)
+            for start in job.starts:
+                self._followers.setdefault(start.digest, []).append(job)
         todo = {digest: job for digest, job in unique.items() if store.result(job) is None}
         for job in list(todo.values()):
             # A job needs its parent's density, which is dropped once all the parent's children are done.
@@ -188,14 +188,16 @@ class _Queue:
             # A runner that was killed between a result and its cleaning leaves a density.
             if job.digest not in todo and not self._open_followers.get(job.digest, 0) and store.has_density(job):
                 self._drop(job)
-        self.ready = deque(j for j in todo.values() if j.start is None or j.start.digest not in todo)
+        self.ready = deque(job for job in todo.values() if self._can_start(job))
         self.elsewhere: list[Job] = []
 
     def finish(self, job: Job) -> None:
         """Take a job off the list, let its followers start, and drop densities that nothing needs any more."""
         self._remove(job)
         self.ready.extendleft(
-            one for one in reversed(self._followers.get(job.digest, [])) if one.digest in self._todo
+            one
+            for one in reversed(self._followers.get(job.digest, []))
+            if one.digest in self._todo and self._can_start(one)
         )
 
     def give_up(self, job: Job) -> None:
@@ -207,17 +209,20 @@ class _Queue:
         for one in self._followers.get(job.digest, []):
             if one.digest not in self._todo:
                 continue
-            if one.parent is None:
-                self.ready.append(one)
-            else:
+            if one.parent is not None:
                 self.give_up(one)
+            elif self._can_start(one):
+                self.ready.append(one)
+
+    def _can_start(self, job: Job) -> bool:
+        return not any(start.digest in self._todo for start in job.starts)
 
     def _remove(self, job: Job) -> None:
         del self._todo[job.digest]
-        if job.start is not None:
-            self._open_followers[job.start.digest] -= 1
-        for owner in (job, job.start):
-            if owner is not None and owner.digest not in self._todo and not self._open_followers.get(owner.digest, 0):
+        for start in job.starts:
+            self._open_followers[start.digest] -= 1
+        for owner in (job, *job.starts):
+            if owner.digest not in self._todo and not self._open_followers.get(owner.digest, 0):
                 self._drop(owner)
 
     def _drop(self, job: Job) -> None:

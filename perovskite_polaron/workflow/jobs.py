@@ -33,9 +33,10 @@ class Job(JobName):
     digest, equal result.
     cost: relative size of the work, for the estimate of the time left; 1 is about a second of one job on two cores of 2025.
     version: of the program the job was planned for; another machine must run the same (empty: not checked).
-    parent: the job whose density this one works on; it is made again if it is gone. seed: the job whose density this
-    one's cycle starts from, if it is there then; time_reversal: spare xspectra.x one of each two k points k and -k.
-    These two change the way to the result and not the result, so that they are no part of the digest.
+    parent: the job whose density this one works on; it is made again if it is gone. seeds: the job from whose density
+    this one's cycle starts, if it is there then, and perhaps two more, whose difference says how the density moves with
+    the atoms. time_reversal: spare xspectra.x one of each two k points k and -k. Seeds and time reversal change the way
+    to the result and not the result, so that they are no part of the digest.
     """
 
     kind: str
@@ -48,13 +49,13 @@ class Job(JobName):
     core: Pseudopotential | PseudoName | None = None
     parent: "Job | None" = None
     version: str = ""
-    seed: "Job | None" = None
+    seeds: "tuple[Job, ...]" = ()
     time_reversal: bool = False
 
     @property
-    def start(self) -> "Job | None":
-        """The job after which this one runs: its parent or its seed."""
-        return self.parent or self.seed
+    def starts(self) -> "tuple[Job, ...]":
+        """The jobs after which this one runs: its parent, or its seeds."""
+        return (self.parent,) if self.parent else self.seeds
 
     def slim(self) -> "Job":
         """Return this job with its pseudopotentials by name only: small enough to be sent to another process."""
@@ -62,15 +63,18 @@ class Job(JobName):
             self,
             pseudos=tuple((label, PseudoName(p.element, p.digest)) for label, p in self.pseudos),
             core=PseudoName(self.core.element, self.core.digest) if self.core else None,
-            parent=replace(self.parent, pseudos=(), core=None, parent=None, seed=None) if self.parent else None,
-            seed=replace(self.seed, pseudos=(), core=None, parent=None, seed=None) if self.seed else None,
+            parent=self.parent._alone() if self.parent else None,
+            seeds=tuple(seed._alone() for seed in self.seeds),
         )
+
+    def _alone(self) -> "Job":
+        return replace(self, pseudos=(), core=None, parent=None, seeds=())
 
     def description(self) -> str:
         """Return what the job is, as TOML for a reader of its folder."""
         lines = [
             *((key, getattr(self, key)) for key in ("kind", "label", "program", "digest", "kpoints")),
-            ("starts_from", self.parent.folder if self.parent else ""),
+            ("starts_from", self.starts[0].folder if self.starts else ""),
         ]
         return (
             "\n".join(f"{key} = {json.dumps(value)}" for key, value in lines)
@@ -240,8 +244,10 @@ def _structure_jobs(
         name = f"{structure.name}-{structure.absorber_label(absorber)}"
         count = electrons + with_hole.z_valence - sets[absorber.element].z_valence - charge
         hole = pw_job("hole", name, crystal, with_absorber, pw, count, absorber.index, charge, **known)
-        if study.run.start == "neighbour":
-            hole = _seeded(hole, holes.get(absorber.index, ground))
+        if near is not None and absorber.index in holes:
+            hole = _seeded(hole, holes[absorber.index], ground, near.ground)
+        elif study.run.start == "neighbour":
+            hole = _seeded(hole, ground)
         # With smearing XSpectra takes a Fermi energy of its own, which is not known before it runs.
         reversible = "occupations = 'fixed'" in hole.deck and "nspin" not in hole.deck
         cutoff = max(w.cutoff_bohr for w in with_hole.partial_waves if w.l == 1)
@@ -339,9 +345,9 @@ def _xas_job(
     )
 
 
-def _seeded(job: Job, seed: Job) -> Job:
+def _seeded(job: Job, *seeds: Job) -> Job:
     # The image of the opposite amplitude is the same job, which cannot start from itself.
-    return replace(job, seed=seed.seed if seed.digest == job.digest else seed)
+    return replace(job, seeds=seeds[0].seeds if seeds[0].digest == job.digest else seeds)
 
 
 def digest_of(program: str, deck: str, parts: list[str], version: str | None = None) -> str:
