@@ -17,6 +17,7 @@ from perovskite_polaron.units import BOHR_ANGSTROM, RYDBERG_EV
 
 PREFIX = "polaron"
 OUTDIR = "outdir"
+DENSITY = Path(OUTDIR) / f"{PREFIX}.save" / "charge-density.dat"
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,15 @@ def with_checkpoint(deck: str, *, max_seconds: float | None, restart: bool) -> s
     if restart:
         lines.append("  restart_mode = 'restart'")
     return deck.replace("&control", "\n".join(lines), 1)
+
+
+def from_neighbour(deck: str, *, waves: bool) -> str:
+    """Return the input of the same calculation, to start from the density that lies in the output folder.
+
+    waves: and from the wave functions there. The result is the same within the tolerance of the cycle.
+    """
+    lines = ["&electrons", "  startingpot = 'file'", *(["  startingwfc = 'file'"] if waves else [])]
+    return deck.replace("&electrons", "\n".join(lines), 1)
 
 
 def namelist(name: str, values: Mapping[str, Any]) -> str:
@@ -259,6 +269,11 @@ def _child(node: ET.Element, path: str) -> ET.Element:
 
 def _text(node: ET.Element, path: str) -> str:
     return (_child(node, path).text or "").strip()
+
+
+def started_from_density(output: str) -> bool:
+    """Tell from the output of pw.x whether its cycle started from a density that it found."""
+    return "initial density is read from file" in output
 
 
 def progress(output: str) -> str:

@@ -88,7 +88,7 @@ class XspectraSummary:
 def read_summary(output: str) -> XspectraSummary:
     """Return the convergence of a finished run from its standard output."""
     errors = [float(e) for e in re.findall(r"CONVERGED at iter\s+\d+\s+with error=\s*(\S+)", output)]
-    seen = len(set(re.findall(r"! k-point #\s*(\d+)", output)))
+    seen = output.count("Norm of the initial Lanczos vector")
     return XspectraSummary(len(errors), seen, max(errors, default=float("nan")))
 
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,8 @@ import numpy as np
 
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError
-from perovskite_polaron.espresso import ph, pw, xspectra
+from perovskite_polaron.espresso import ph, pw, time_reversal, xspectra
+from perovskite_polaron.espresso.density import add_difference, move_density, read_atoms
 from perovskite_polaron.espresso.programs import OUT_OF_TIME, mpi_command, program_version, run_program
 from perovskite_polaron.espresso.savefile import LanczosSave, read_save
 from perovskite_polaron.files import write_atomically
@@ -99,7 +100,7 @@ def attempt(
         if record is None:
             begun = datetime.now(UTC).isoformat(timespec="seconds")
             started()
-            seconds = _run(job, store, ranks, progress, descriptor, max_seconds)
+            seconds = _run_from_best(job, store, ranks, progress, descriptor, max_seconds)
             record = _harvest(job, store)
             if record is None:
                 raise ComputationError(
@@ -117,6 +118,26 @@ def attempt(
         return Outcome("finished", _summary(record), seconds)
 
 
+def _run_from_best(
+    job: Job,
+    store: Store,
+    ranks: int,
+    progress: Callable[[str], None],
+    descriptor: int,
+    max_seconds: float | None,
+) -> float:
+    """Run the job's program; where it fails from a neighbour's density, run it once more from free atoms."""
+    try:
+        return _run(job, store, ranks, progress, descriptor, max_seconds)
+    except InterruptedRunError:
+        raise
+    except ComputationError:
+        output = store.folder(job) / store.output_name(job)
+        if not job.seeds or not output.exists() or not pw.started_from_density(output.read_text(errors="replace")):
+            raise
+    return _run(replace(job, seeds=()), store, ranks, progress, descriptor, max_seconds)
+
+
 def _run(
     job: Job,
     store: Store,
@@ -131,20 +152,22 @@ def _run(
             f"{job.version}: give all machines the same, or set POLARON_ESPRESSO_BIN"
         )
     folder = store.prepare(job)
-    deck = folder / store.deck_name(job)
+    pools = next(n for n in range(min(ranks, job.kpoints), 0, -1) if ranks % n == 0)
     resumed = job.program == "pw.x" and (folder / CHECKPOINT).exists() and store.has_density(job)
-    if job.program == "pw.x" and (resumed or max_seconds is not None):
-        deck = folder / "pw.run.in"
-        write_atomically(deck, pw.with_checkpoint(job.deck, max_seconds=max_seconds, restart=resumed), durable=False)
+    text = job.deck
     # ph.x goes on from its own checkpoint, which it has only after it began, that is after a whole copy.
     if resumed:
         (folder / CHECKPOINT).unlink()
         (folder / store.output_name(job)).unlink(missing_ok=True)
     elif not (job.program == "ph.x" and (folder / pw.OUTDIR / "_ph0").is_dir()):
         store.clear(job)
-        if job.parent is not None:
-            _copy(store.folder(job.parent) / pw.OUTDIR, folder / pw.OUTDIR)
-    pools = next(n for n in range(min(ranks, job.kpoints), 0, -1) if ranks % n == 0)
+        text = _lay_out(job, store, pools)
+    if job.program == "pw.x" and (resumed or max_seconds is not None):
+        text = pw.with_checkpoint(text, max_seconds=max_seconds, restart=resumed)
+    deck = folder / store.deck_name(job)
+    if text != job.deck:
+        # What is run differs from what names the job in the way to the result alone.
+        deck = write_atomically(deck.with_suffix(".run.in"), text, durable=False)
     try:
         return run_program(
             mpi_command(job.program, ranks, pools),
@@ -166,6 +189,46 @@ def _run(
         # A failed program leaves nothing worth going on from; a stopped one (not an Exception) may.
         store.drop_density(job)
         raise
+
+
+def _lay_out(job: Job, store: Store, pools: int) -> str:
+    """Put into the job's folder what its program starts from, and return the input that says so."""
+    folder = store.folder(job)
+    if job.parent is not None:
+        _copy(store.folder(job.parent) / pw.OUTDIR, folder / pw.OUTDIR)
+        if job.time_reversal:
+            fermi_eV = (store.result(job.parent) or {})["fermi_eV"]
+            begun = time_reversal.begin(job.deck, fermi_eV, pools)
+            if begun is not None:
+                write_atomically(folder / xspectra.SAVE_FILE, begun[1], durable=False)
+                return begun[0]
+    elif job.seeds and _sow(job, store):
+        return pw.from_neighbour(job.deck, waves=job.seeds[0].kpoints == job.kpoints)
+    return job.deck
+
+
+def _sow(job: Job, store: Store) -> bool:
+    """Bring the density (and wave functions) of a like calculation, moved to the job's atoms; tell whether it was there.
+
+    Without it the job starts from free atoms, as it would have anyway.
+    """
+    there = [store.result(s) is not None and store.has_density(s) and not store.is_locked(s) for s in job.seeds]
+    if not there[0]:
+        return False
+    first, *pair = map(store.folder, job.seeds)
+    target = store.folder(job)
+    try:
+        _copy(first / pw.OUTDIR, target / pw.OUTDIR)
+        if pair and all(there):
+            add_difference(target / pw.DENSITY, pair[0] / pw.DENSITY, pair[1] / pw.DENSITY)
+        else:
+            name = store.deck_name(job)
+            move_density(target / pw.DENSITY, read_atoms(first / name), read_atoms(target / name))
+    except (OSError, ComputationError):
+        # Another runner may have dropped it in this moment.
+        shutil.rmtree(target / pw.OUTDIR, ignore_errors=True)
+        return False
+    return True
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -218,6 +281,9 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
     }
     if job.kind == "xas":
         save = read_save(folder / xspectra.SAVE_FILE)
+        if np.any(save.norms == 0):
+            time_reversal.complete(folder / xspectra.SAVE_FILE, job.deck)
+            save = read_save(folder / xspectra.SAVE_FILE)
         check_chain(save, job, store)
         summary = xspectra.read_summary(text)
         if summary.converged < summary.kpoints_seen:
@@ -236,6 +302,8 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
         record |= {"epsilon_inf": found.epsilon_inf.tolist(), "born_e": found.born_e.tolist()}
     else:
         record |= asdict(pw.read_pw_result(folder / pw.OUTDIR))
+        if job.seeds:
+            record["started_from"] = job.seeds[0].digest if pw.started_from_density(text) else None
         if job.kind == "force":
             record |= {"forces_eV_A": pw.read_forces_eV_A(folder / pw.OUTDIR).tolist()}
             stress = pw.read_stress_eV_A3(folder / pw.OUTDIR)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError, PolaronError
 from perovskite_polaron.workflow.attempt import Outcome, attempt, attempt_there
+from perovskite_polaron.workflow.garbage import needed_densities
 from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import Store
 
@@ -47,7 +48,7 @@ def run_jobs(
     retries: int = 2,
     allocation_seconds: float | None = None,
 ) -> None:
-    """Run the jobs that have no result yet, each after the one it starts from; return when all are done.
+    """Run the jobs that have no result yet, each after the one it works on or starts from; return when all are done.
 
     ranks: MPI processes of every job, or a function that says it for each. jobs_at_once: how many run at a time; with
     cores also no more than their ranks fit into. executor: any concurrent.futures executor, of other processes or
@@ -157,6 +158,7 @@ class _Queue:
     """The jobs still to do. Every step costs what it changes, not the number of jobs, so ten thousand are no burden.
 
     ready: those that can start, the children of a finished job first, so that few densities lie on the disk at a time.
+    children: jobs that work on a job's density; those that only start from it (seeds) are among its followers too.
     """
 
     def __init__(self, jobs: Sequence[Job], store: Store) -> None:
@@ -165,46 +167,72 @@ class _Queue:
         for job in jobs:
             unique.setdefault(job.digest, job)
         self.children: dict[str, list[Job]] = {}
+        self._followers: dict[str, list[Job]] = {}
         for job in unique.values():
             if job.parent is not None:
                 self.children.setdefault(job.parent.digest, []).append(job)
+            for start in job.starts:
+                self._followers.setdefault(start.digest, []).append(job)
         todo = {digest: job for digest, job in unique.items() if store.result(job) is None}
         for job in list(todo.values()):
             # A job needs its parent's density, which is dropped once all the parent's children are done.
             if job.parent is not None and job.parent.digest not in todo and not store.has_density(job.parent):
-                todo[job.parent.digest] = job.parent
+                todo[job.parent.digest] = unique.get(job.parent.digest, job.parent)
         self._todo = todo
-        self._open_children = {
-            digest: sum(child.digest in todo for child in children) for digest, children in self.children.items()
+        self._open_followers = {
+            digest: sum(one.digest in todo for one in followers) for digest, followers in self._followers.items()
         }
+        # Other studies in this store may still need what this one does not.
+        self._needed = needed_densities(store, done_or_here=unique)
         for job in unique.values():
             # A runner that was killed between a result and its cleaning leaves a density.
-            if job.digest not in todo and not self._open_children.get(job.digest, 0) and store.has_density(job):
-                store.drop_density(job)
-        self.ready = deque(j for j in todo.values() if j.parent is None or j.parent.digest not in todo)
+            if job.digest not in todo and not self._open_followers.get(job.digest, 0) and store.has_density(job):
+                self._drop(job)
+        self.ready = deque(job for job in todo.values() if self._can_start(job))
         self.elsewhere: list[Job] = []
 
     def finish(self, job: Job) -> None:
-        """Take a job off the list, let its children start, and drop densities that nothing needs any more."""
+        """Take a job off the list, let its followers start, and drop densities that nothing needs any more."""
         self._remove(job)
         self.ready.extendleft(
-            child for child in reversed(self.children.get(job.digest, [])) if child.digest in self._todo
+            one
+            for one in reversed(self._followers.get(job.digest, []))
+            if one.digest in self._todo and self._can_start(one)
         )
 
     def give_up(self, job: Job) -> None:
-        """Take a failed job and all that depends on it off the list; densities stay for another run to go on from."""
-        for child in self.children.get(job.digest, []):
-            if child.digest in self._todo:
-                self.give_up(child)
+        """Take a failed job and all that depends on it off the list; densities stay for another run to go on from.
+
+        What would only have started from its density starts from free atoms.
+        """
         del self._todo[job.digest]
+        for one in self._followers.get(job.digest, []):
+            if one.digest not in self._todo:
+                continue
+            if one.parent is not None:
+                self.give_up(one)
+            elif self._can_start(one):
+                self.ready.append(one)
+
+    def _can_start(self, job: Job) -> bool:
+        return not any(start.digest in self._todo for start in job.starts)
 
     def _remove(self, job: Job) -> None:
         del self._todo[job.digest]
-        if job.parent is not None:
-            self._open_children[job.parent.digest] -= 1
-        for owner in (job, job.parent):
-            if owner is not None and owner.digest not in self._todo and not self._open_children.get(owner.digest, 0):
-                self._store.drop_density(owner)
+        for start in job.starts:
+            self._open_followers[start.digest] -= 1
+        for owner in (job, *job.starts):
+            if owner.digest not in self._todo and not self._open_followers.get(owner.digest, 0):
+                self._drop(owner)
+
+    def _drop(self, job: Job) -> None:
+        folder = self._store.folder(job)
+        if folder.name in self._needed or not self._store.has_density(job):
+            return
+        # Who holds the lock is at work in there: another runner makes this density again, for a study of its own.
+        with self._store.lock_folder(folder) as descriptor:
+            if descriptor is not None:
+                self._store.drop_density(job)
 
     def look_elsewhere(self) -> None:
         """Take in what other runners have finished, and take over what they left."""

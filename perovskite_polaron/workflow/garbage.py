@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def find_garbage(store: Store, jobs: Sequence[Job]) -> list[Garbage]:
     left alone.
     """
     needed = {store.folder(j.parent).name for j in jobs if j.parent is not None and store.result(j) is None}
-    needed |= _needed_by_other_plans(store)
+    needed |= needed_densities(store)
     found = []
     now = time.time()
     for folder in sorted(store.jobs_root.glob("*/")):
@@ -51,14 +52,20 @@ def find_garbage(store: Store, jobs: Sequence[Job]) -> list[Garbage]:
     return found
 
 
-def _needed_by_other_plans(store: Store) -> set[str]:
-    done = {path.parent.name.rpartition("-")[2] for path in store.jobs_root.glob(f"*/{RESULT}")}
-    needed = set()
+def needed_densities(store: Store, done_or_here: Container[str] = ()) -> set[str]:
+    """Return the folders whose densities the unfinished jobs of the store's plans work on.
+
+    done_or_here: digests of jobs that need not be looked at. A plan that is being written or damaged counts for nothing.
+    """
+    rows = []
     for path in store.root.glob("plan-*.json"):
-        for _, _, digest, _, parent in json.loads(path.read_bytes())["jobs"]:
-            if parent and digest[:12] not in done:
-                needed.add(parent)
-    return needed
+        with suppress(OSError, ValueError, KeyError):
+            rows += json.loads(path.read_bytes())["jobs"]
+    open_rows = [(digest, parent) for _, _, digest, _, parent in rows if parent and digest not in done_or_here]
+    if not open_rows:
+        return set()
+    done = {path.parent.name.rpartition("-")[2] for path in store.jobs_root.glob(f"*/{RESULT}")}
+    return {parent for digest, parent in open_rows if digest[:12] not in done}
 
 
 def remove(store: Store, garbage: Sequence[Garbage]) -> int:

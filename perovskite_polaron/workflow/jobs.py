@@ -14,6 +14,7 @@ from perovskite_polaron.espresso.pw import PwSettings, absorber_label, pw_deck
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_upf
 from perovskite_polaron.espresso.xspectra import XspectraSettings, xspectra_deck
 from perovskite_polaron.workflow.jobname import JobName, PseudoName
+from perovskite_polaron.workflow.neighbours import neighbours
 from perovskite_polaron.workflow.structures import StudyStructure, study_structures
 from perovskite_polaron.workflow.study import Study
 
@@ -31,6 +32,10 @@ class Job(JobName):
     input, the pseudopotentials and the job it starts from: equal digest, equal result.
     cost: relative size of the work, for the estimate of the time left; 1 is about a second of one job on two cores of 2025.
     version: of the program the job was planned for; another machine must run the same (empty: not checked).
+    parent: the job whose density this one works on; it is made again if it is gone. seeds: the job from whose density
+    this one's cycle starts, if it is there then, and perhaps two more, whose difference says how the density moves with
+    the atoms. time_reversal: spare xspectra.x one of each two k points k and -k. Seeds and time reversal change the way
+    to the result and not the result, so that they are no part of the digest.
     """
 
     kind: str
@@ -43,6 +48,13 @@ class Job(JobName):
     core: Pseudopotential | PseudoName | None = None
     parent: "Job | None" = None
     version: str = ""
+    seeds: "tuple[Job, ...]" = ()
+    time_reversal: bool = False
+
+    @property
+    def starts(self) -> "tuple[Job, ...]":
+        """The jobs after which this one runs: its parent, or its seeds."""
+        return (self.parent,) if self.parent else self.seeds
 
     def slim(self) -> "Job":
         """Return this job with its pseudopotentials by name only: small enough to be sent to another process."""
@@ -50,14 +62,18 @@ class Job(JobName):
             self,
             pseudos=tuple((label, PseudoName(p.element, p.digest)) for label, p in self.pseudos),
             core=PseudoName(self.core.element, self.core.digest) if self.core else None,
-            parent=self.parent.slim() if self.parent else None,
+            parent=self.parent._alone() if self.parent else None,
+            seeds=tuple(seed._alone() for seed in self.seeds),
         )
+
+    def _alone(self) -> "Job":
+        return replace(self, pseudos=(), core=None, parent=None, seeds=())
 
     def description(self) -> str:
         """Return what the job is, as TOML for a reader of its folder."""
         lines = [
             *((key, getattr(self, key)) for key in ("kind", "label", "program", "digest", "kpoints")),
-            ("starts_from", self.parent.folder if self.parent else ""),
+            ("starts_from", self.starts[0].folder if self.starts else ""),
         ]
         return (
             "\n".join(f"{key} = {json.dumps(value)}" for key, value in lines)
@@ -119,11 +135,16 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
     check_for_xspectra(sets[study.element])
     check_for_xspectra(with_hole)
     _check_hole(sets[study.element], with_hole, HOLES[hole])
-    return tuple(_structure_jobs(study, structure, inputs, charge) for structure in structures)
+    pairs = neighbours(structures) if study.run.start == "neighbour" else [(k, None) for k in range(len(structures))]
+    planned: dict[int, StructureJobs] = {}
+    for index, neighbour in pairs:
+        near = planned[neighbour] if neighbour is not None else None
+        planned[index] = _structure_jobs(study, structures[index], inputs, charge, near)
+    return tuple(planned[index] for index in range(len(structures)))
 
 
 def study_jobs(structures: Sequence[StructureJobs]) -> list[Job]:
-    """Return every job of a study once, in an order that respects what each starts from."""
+    """Return every job of a study once, each after its parent."""
     unique: dict[str, Job] = {}
     for one in structures:
         for job in one.all():
@@ -198,7 +219,9 @@ def _check_hole(ground: Pseudopotential, hole: Pseudopotential, electrons: float
         )
 
 
-def _structure_jobs(study: Study, structure: StudyStructure, inputs: "StudyInputs", charge: float) -> StructureJobs:
+def _structure_jobs(
+    study: Study, structure: StudyStructure, inputs: "StudyInputs", charge: float, near: StructureJobs | None
+) -> StructureJobs:
     sets, with_hole, versions = inputs.sets, inputs.with_hole, inputs.versions
     settings = structure.settings
     grid = {k: v for k in ("kpoints", "kpoint_shift") if (v := getattr(settings, k)) is not None}
@@ -208,6 +231,10 @@ def _structure_jobs(study: Study, structure: StudyStructure, inputs: "StudyInput
     electrons = sum(sets[s].z_valence for s in crystal.species)
     known: dict[str, Any] = {"symmetry": structure.symmetry, "version": versions["pw.x"]}
     ground = pw_job("ground", structure.name, crystal, species, pw, electrons, **known)
+    if near is not None:
+        ground = _seeded(ground, near.ground)
+    # The same atom's core hole in the neighbour is the better start; where it was not computed, the cell without a hole.
+    holes = {one.absorber.index: one.hole for one in near.absorbers} if near is not None else {}
     result = []
     for absorber in structure.absorbers:
         label = absorber_label(absorber.element)
@@ -216,6 +243,12 @@ def _structure_jobs(study: Study, structure: StudyStructure, inputs: "StudyInput
         name = f"{structure.name}-{structure.absorber_label(absorber)}"
         count = electrons + with_hole.z_valence - sets[absorber.element].z_valence - charge
         hole = pw_job("hole", name, crystal, with_absorber, pw, count, absorber.index, charge, **known)
+        if near is not None and absorber.index in holes:
+            hole = _seeded(hole, holes[absorber.index], ground, near.ground)
+        elif study.run.start == "neighbour":
+            hole = _seeded(hole, ground)
+        # With smearing XSpectra takes a Fermi energy of its own, which is not known before it runs.
+        reversible = "occupations = 'fixed'" in hole.deck and "nspin" not in hole.deck
         cutoff = max(w.cutoff_bohr for w in with_hole.partial_waves if w.l == 1)
         xas = {
             axis: _xas_job(
@@ -227,6 +260,7 @@ def _structure_jobs(study: Study, structure: StudyStructure, inputs: "StudyInput
                 list(with_absorber).index(label) + 1,
                 cutoff,
                 versions["xspectra.x"],
+                study.run.time_reversal and reversible,
             )
             for axis in study.polarisations
         }
@@ -293,12 +327,20 @@ def _xas_job(
     species: int,
     cutoff: float,
     version: str,
+    time_reversal: bool,
 ) -> Job:
     deck = xspectra_deck(settings, polarisation=axis, absorber_species=species, cutoff_bohr=cutoff)
     kpoints = settings.kpoints[0] * settings.kpoints[1] * settings.kpoints[2]
     digest = digest_of("xspectra.x", deck, [hole.digest, core.digest], version)
     cost = hole.cost / hole.kpoints * kpoints * 0.05
-    return Job("xas", label, deck, digest, cost, kpoints, core=core, parent=hole, version=version)
+    return Job(
+        "xas", label, deck, digest, cost, kpoints, core=core, parent=hole, version=version, time_reversal=time_reversal
+    )
+
+
+def _seeded(job: Job, *seeds: Job) -> Job:
+    # The image of the opposite amplitude is the same job, which cannot start from itself.
+    return replace(job, seeds=seeds[0].seeds if seeds[0].digest == job.digest else seeds)
 
 
 def digest_of(program: str, deck: str, parts: list[str], version: str | None = None) -> str:

@@ -1,0 +1,146 @@
+"""A converged charge density of pw.x, moved along with the atoms: where the next, alike calculation starts.
+
+To the density of the finished calculation the densities of its free atoms are subtracted where they were, and those of
+the new atoms added where they are now. What the atoms share by bonding stays; this is how molecular dynamics extrapolates.
+Where the same cells without the core hole are known, the difference of their densities says it better: what is left is
+only how hole and displacement act on each other.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.files import write_atomically
+from perovskite_polaron.units import BOHR_ANGSTROM
+
+_MARKER = np.dtype("<i4")
+_Q_STEP = 0.005  # 1/bohr; the form factor is smooth on the scale of 1/(radius of an atom)
+_ATOM_RADIUS_BOHR = 10.0
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """The atoms of a pw.x input: lattice (3, 3) in Å, fractional positions (n, 3), and the UPF file of each."""
+
+    lattice_A: NDArray[np.float64]
+    positions: NDArray[np.float64]
+    files: tuple[Path, ...]
+
+
+def read_atoms(deck: Path) -> Atoms:
+    """Read the atoms of an input that pw_deck wrote; its pseudopotentials lie in ``pseudo`` beside it."""
+    lines = deck.read_text().split("\n")
+
+    def card(name: str, count: int) -> list[list[str]]:
+        start = next(k for k, line in enumerate(lines) if line.startswith(name)) + 1
+        return [line.split() for line in lines[start : start + count]]
+
+    count, species = (int(re.search(rf"^\s*{key} = (\d+)$", "\n".join(lines), re.MULTILINE)[1]) for key in ("nat", "ntyp"))  # type: ignore[index]
+    file = {label: deck.parent / "pseudo" / name for label, _, name in card("ATOMIC_SPECIES", species)}
+    rows = card("ATOMIC_POSITIONS", count)
+    return Atoms(
+        np.array(card("CELL_PARAMETERS", 3), dtype=np.float64),
+        np.array([row[1:4] for row in rows], dtype=np.float64),
+        tuple(file[row[0]] for row in rows),
+    )
+
+
+def move_density(path: Path, old: Atoms, new: Atoms) -> None:
+    """Move a ``charge-density.dat``, which belongs to the old atoms, to the new ones, in the same cell.
+
+    Raises ComputationError when the file is not one of pw.x. The total charge need not agree: pw.x scales it.
+    """
+    records, miller, density = _read(path)
+    for atoms, other, sign in ((old, new, -1.0), (new, old, 1.0)):
+        # Atoms that stay what and where they are cancel.
+        moved = [
+            k
+            for k in range(len(atoms.files))
+            if atoms.files[k].name != other.files[k].name or not np.array_equal(atoms.positions[k], other.positions[k])
+        ]
+        density += sign * _free_atoms(atoms, moved, miller)
+    _write(path, records, density)
+
+
+def add_difference(path: Path, plus: Path, minus: Path) -> None:
+    """Add the difference of two densities of the same cell and cut-off to a third.
+
+    Raises ComputationError when one is not a density of pw.x, or is on another grid.
+    """
+    records, miller, density = _read(path)
+    for other, sign in ((plus, 1.0), (minus, -1.0)):
+        _, theirs, more = _read(other)
+        if not np.array_equal(theirs, miller):
+            raise ComputationError(f"{other} is on another grid than {path}: run the job from free atoms")
+        density += sign * more
+    _write(path, records, density)
+
+
+def _read(path: Path) -> tuple[list[bytes], NDArray[np.int32], NDArray[np.complex128]]:
+    """Return the records of a density, its Miller indices (n, 3), and its coefficients (n,), e/bohr³."""
+    records = _records(path)
+    if len(records) < 4 or len(records[2]) * 4 != len(records[3]) * 3:
+        raise ComputationError(f"{path} is not a charge density of pw.x: delete its folder and run again")
+    miller = np.frombuffer(records[2], _MARKER).reshape(-1, 3)
+    return records, miller, np.frombuffer(records[3], np.complex128).copy()
+
+
+def _write(path: Path, records: list[bytes], density: NDArray[np.complex128]) -> None:
+    parts = []
+    for record in (*records[:3], density.tobytes(), *records[4:]):
+        marker = np.array(len(record), _MARKER).tobytes()
+        parts += [marker, record, marker]
+    write_atomically(path, b"".join(parts), durable=False)
+
+
+def _records(path: Path) -> list[bytes]:
+    """Return the records of a Fortran unformatted file: three of the grid, then one (or two, with spin) densities."""
+    data = path.read_bytes()
+    records, at = [], 0
+    while at < len(data):
+        size = int(np.frombuffer(data, _MARKER, 1, at)[0])
+        records.append(data[at + 4 : at + 4 + size])
+        at += size + 8
+        if size < 0 or at > len(data):
+            raise ComputationError(f"{path} is damaged: delete its folder and run again")
+    return records
+
+
+def _free_atoms(atoms: Atoms, which: list[int], miller: NDArray[np.int32]) -> NDArray[np.complex128]:
+    """Return the Fourier coefficients, e/bohr³, of the superposed densities of some atoms, one for each Miller index."""
+    lattice_bohr = atoms.lattice_A / BOHR_ANGSTROM
+    volume = abs(np.linalg.det(lattice_bohr))
+    q = np.linalg.norm(2 * np.pi * miller @ np.linalg.inv(lattice_bohr).T, axis=1)
+    total = np.zeros(len(miller), np.complex128)
+    for file in dict.fromkeys(atoms.files[k] for k in which):
+        phases = np.zeros(len(miller), np.complex128)
+        for k in which:
+            if atoms.files[k] == file:
+                phase = np.ones(len(miller), np.complex128)
+                for axis in range(3):
+                    low, high = miller[:, axis].min(), miller[:, axis].max()
+                    turns = np.exp(-2j * np.pi * np.arange(low, high + 1) * atoms.positions[k, axis])
+                    phase *= turns[miller[:, axis] - low]
+                phases += phase
+        total += phases * form_factor(file, q) / volume
+    return total
+
+
+def form_factor(file: Path, q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ∫ 4πr² ρ(r) sin(qr)/(qr) dr of the free atom of a UPF file (electrons) at wave numbers q (1/bohr)."""
+    text = file.read_text(encoding="utf-8", errors="replace")
+    radius, density = (
+        np.array(re.search(rf"<{tag}(?=[\s>])[^>]*>(.*?)</{tag}>", text, re.DOTALL)[1].split(), dtype=np.float64)  # type: ignore[index]
+        for tag in ("PP_R", "PP_RHOATOM")
+    )
+    # Beyond this radius the tables of free atoms are noise; pw.x cuts there too.
+    inside = radius <= _ATOM_RADIUS_BOHR
+    radius, density = radius[inside], density[inside]
+    grid = np.arange(0, q.max() + 2 * _Q_STEP, _Q_STEP)
+    weight = density * np.gradient(radius)
+    table = np.array([np.sum(weight * np.sinc(one * radius / np.pi)) for one in grid])
+    return np.interp(q, grid, table)

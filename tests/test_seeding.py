@@ -1,0 +1,290 @@
+"""Cycles that start from a neighbour's density: who starts from whom, that results stay, and what is kept for how long."""
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import polaron, write_tiny_study
+
+from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.espresso.density import Atoms, add_difference, form_factor, move_density
+from perovskite_polaron.espresso.pseudo import make_pseudo
+from perovskite_polaron.espresso.upf import read_upf
+from perovskite_polaron.workflow.converge import truncated
+from perovskite_polaron.workflow.execute import _Queue
+from perovskite_polaron.workflow.garbage import find_garbage
+from perovskite_polaron.workflow.index import write_plan
+from perovskite_polaron.workflow.jobs import Job, StructureJobs, plan, study_jobs
+from perovskite_polaron.workflow.neighbours import neighbours
+from perovskite_polaron.workflow.results import collect
+from perovskite_polaron.workflow.spectra import study_spectra
+from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.structures import study_structures
+from perovskite_polaron.workflow.study import Study, read_study
+
+pytestmark = pytest.mark.espresso
+SEEDED = '\n[run]\nstart = "neighbour"\n'
+
+
+def sweep(folder: Path, amplitudes: str = "[0.10, -0.10]") -> Path:
+    """Write the tiny study with other amplitudes, to be run from neighbours."""
+    path = write_tiny_study(folder)
+    path.write_text(path.read_text().replace("[0.10, -0.10]", amplitudes) + SEEDED)
+    return path
+
+
+def by_label(structures: tuple[StructureJobs, ...]) -> dict[str, Job]:
+    return {job.label: job for one in structures for job in one.all() if job.kind in ("ground", "hole")}
+
+
+def test_a_sweep_is_a_chain_from_rest_to_the_largest_amplitude(tmp_path: Path) -> None:
+    structures = study_structures(read_study(sweep(tmp_path, "[0.15, 0.05, 0.10]")))
+    names = [one.name for one in structures]
+    found = {names[k]: names[near] if near is not None else None for k, near in neighbours(structures)}
+    assert found == {"cubic": None, "polar@0.05": "cubic", "polar@0.1": "polar@0.05", "polar@0.15": "polar@0.1"}
+    order = [k for k, _ in neighbours(structures)]
+    assert all(near is None or order.index(near) < order.index(k) for k, near in neighbours(structures))
+
+
+def test_other_cells_and_k_points_are_no_neighbours(tmp_path: Path) -> None:
+    path = sweep(tmp_path, "[0.05]")
+    path.write_text(path.read_text().replace("max_displacement_A", "kpoints = [1, 1, 1]\nmax_displacement_A"))
+    assert [near for _, near in neighbours(study_structures(read_study(path)))] == [None, None]
+
+
+def test_where_a_cycle_starts_is_no_part_of_what_a_job_is(tmp_path: Path) -> None:
+    path = sweep(tmp_path, "[0.05, 0.10, -0.10]")
+    study = read_study(path)
+    seeded = plan(study)
+    plain = plan(dataclasses.replace(study, run=dataclasses.replace(study.run, start="atoms")))
+    assert [j.digest for j in study_jobs(seeded)] == [j.digest for j in study_jobs(plain)]
+    assert all(not job.seeds for job in study_jobs(plain))
+    jobs = by_label(seeded)
+    assert jobs["cubic"].seeds == ()
+    assert jobs["polar@0.05"].seeds == (jobs["cubic"],)
+    # The same atom's hole where the neighbour has it, else the same cell without a hole.
+    for label, job in jobs.items():
+        structure, _, site = label.partition("-Br")
+        if job.kind == "hole" and not label.startswith("polar@-"):
+            near = {"polar@0.1": "polar@0.05", "polar@0.05": "cubic", "cubic": "none"}[structure]
+            same_atom = [o for o in jobs if o.startswith(f"{near}-Br{site[0]}-")]
+            wanted = (same_atom[0], structure, near) if same_atom else (structure,)
+            assert tuple(seed.label for seed in job.seeds) == wanted
+    # The image of the opposite amplitude is the same job: it must not wait for itself.
+    for job in study_jobs(seeded):
+        steps, at = 0, job
+        while at.seeds:
+            assert at.digest not in {seed.digest for seed in at.seeds}
+            at, steps = at.seeds[0], steps + 1
+            assert steps < 10
+
+
+def test_a_job_sent_elsewhere_takes_no_chain_of_seeds_with_it(tmp_path: Path) -> None:
+    jobs = by_label(plan(read_study(sweep(tmp_path, "[0.05, 0.10, 0.15]"))))
+    sent = jobs["polar@0.15"].slim()
+    assert [seed.digest for seed in sent.seeds] == [jobs["polar@0.1"].digest]
+    assert sent.seeds[0].seeds == ()
+
+
+@pytest.mark.parametrize("element", ["Br", "Pb", "Cs"])
+def test_the_free_atom_holds_its_valence_electrons(element: str) -> None:
+    pseudo = read_upf(make_pseudo(element, "none").path)
+    assert form_factor(pseudo.path, np.array([0.0, 5.0]))[0] == pytest.approx(pseudo.z_valence, rel=0.01)
+
+
+def test_a_difference_is_added_and_another_grid_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=(3, 5)) + 1j * rng.normal(size=(3, 5))
+    paths = [tmp_path / name for name in ("hole", "plus", "minus")]
+    miller = np.arange(15).reshape(5, 3)
+    for path, density in zip(paths, values, strict=True):
+        write_density(path, miller, density)
+    add_difference(*paths)
+    assert np.allclose(read_density(paths[0], 5), values[0] + values[1] - values[2], atol=1e-15)
+    write_density(paths[2], miller[::-1], values[2])
+    with pytest.raises(ComputationError, match="another grid"):
+        add_difference(*paths)
+
+
+def write_density(path: Path, miller: np.ndarray, density: np.ndarray) -> None:
+    parts = []
+    for record in (b"\0" * 12, b"\0" * 72, miller.astype("<i4").tobytes(), density.tobytes()):
+        size = np.array(len(record), "<i4").tobytes()
+        parts += [size, record, size]
+    path.write_bytes(b"".join(parts))
+
+
+def read_density(path: Path, count: int) -> np.ndarray:
+    return np.frombuffer(path.read_bytes()[-4 - 16 * count : -4], np.complex128)
+
+
+def test_a_density_of_free_atoms_is_moved_exactly_and_back(tmp_path: Path) -> None:
+    pseudo = make_pseudo("Br", "none").path
+    (tmp_path / "pseudo").mkdir()
+    file = Path(shutil.copy(pseudo, tmp_path / "pseudo" / "Br.UPF"))
+    miller = np.array([(i, j, k) for i in range(-3, 4) for j in range(-3, 4) for k in range(-3, 4)])
+    lattice = np.diag([6.0, 7.0, 8.0])
+    old = Atoms(lattice, np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]), (file, file))
+    new = Atoms(lattice, np.array([[0.02, 0.0, -0.03], [0.5, 0.5, 0.5]]), (file, file))
+    rng = np.random.default_rng(1)
+    start = rng.normal(size=len(miller)) + 1j * rng.normal(size=len(miller))
+    path = tmp_path / "charge-density.dat"
+    write_density(path, miller, start)
+    move_density(path, old, new)
+    moved = read_density(path, len(miller))
+    # Independent of the module's sums: the shift theorem for the one atom that moved.
+    q = 2 * np.pi * np.linalg.norm(miller / np.diag(lattice) * 0.529177210903, axis=1)
+    volume = np.prod(np.diag(lattice)) / 0.529177210903**3
+    shift = np.exp(-2j * np.pi * miller @ new.positions[0]) - 1
+    assert np.allclose(moved - start, form_factor(file, q) * shift / volume, atol=1e-9)
+    assert moved[np.all(miller == 0, axis=1)] == pytest.approx(start[np.all(miller == 0, axis=1)], abs=1e-12)
+    move_density(path, new, old)
+    assert np.allclose(read_density(path, len(miller)), start, atol=1e-12)
+
+
+@pytest.mark.parametrize("cut", [5, 60, -8])
+def test_half_a_density_is_refused(cut: int, tmp_path: Path) -> None:
+    file = make_pseudo("Br", "none").path
+    atoms = Atoms(np.eye(3) * 6, np.zeros((1, 3)), (file,))
+    path = tmp_path / "charge-density.dat"
+    write_density(path, np.eye(3, dtype=int), np.ones(3, dtype=complex))
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(ComputationError, match="damaged"):
+        move_density(path, atoms, atoms)
+
+
+@pytest.fixture(scope="module")
+def seeded_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The tiny study, computed with the real programs, every cycle but the first from a neighbour."""
+    path = sweep(tmp_path_factory.mktemp("seeded"))
+    done = polaron("run", path.name, "--ranks", "1", cwd=path.parent)
+    assert done.returncode == 0, done.stderr
+    return read_study(path)
+
+
+def test_results_are_those_from_free_atoms_in_fewer_iterations(seeded_study: Study, tiny_study: Path) -> None:
+    plain = read_study(tiny_study)
+    stores = [Store(s.store_folder) for s in (plain, seeded_study)]
+    plans = [plan(s) for s in (plain, seeded_study)]
+    spent = [0, 0]
+    for job in by_label(plans[1]).values():
+        atoms, near = (store.result(job) for store in stores)
+        assert atoms is not None
+        assert near is not None
+        assert near.get("started_from") == (job.seeds[0].digest if job.seeds else None)
+        # The energy's error is second order in that of the density, which conv_thr = 1e-8 Ry bounds.
+        assert near["total_energy_eV"] == pytest.approx(atoms["total_energy_eV"], abs=5e-7)
+        spent[0] += atoms["iterations"]
+        spent[1] += near["iterations"]
+    assert spent[1] <= 0.8 * spent[0], spent
+    # A Lanczos chain magnifies what is left of the cycle's error from step to step, the more so where one k point of a
+    # small cell gives poles; its first steps show that the two densities are the same.
+    one, other = (
+        study_spectra(truncated(collect(s, p, store), 40), s.spectra)
+        for s, p, store in zip((plain, seeded_study), plans, stores, strict=True)
+    )
+    for name, difference in one.differences.items():
+        if np.any(difference.intensity):
+            moved = np.abs(other.differences[name].intensity - difference.intensity).max()
+            assert moved < 0.005 * np.abs(difference.intensity).max(), name
+
+
+def test_no_density_stays_and_nothing_is_run_again(seeded_study: Study) -> None:
+    store = Store(seeded_study.store_folder)
+    jobs = study_jobs(plan(seeded_study))
+    assert not [job.label for job in jobs if store.has_density(job)]
+    assert find_garbage(store, jobs) == []
+    before = {job.digest: (store.folder(job) / "result.json").stat().st_mtime_ns for job in jobs}
+    done = polaron("run", seeded_study.path.name, cwd=seeded_study.path.parent)
+    assert done.returncode == 0, done.stderr
+    assert before == {job.digest: (store.folder(job) / "result.json").stat().st_mtime_ns for job in jobs}
+
+
+def test_without_its_seed_a_job_starts_from_free_atoms(seeded_study: Study, tmp_path: Path) -> None:
+    """A later point of a sweep whose neighbours' densities are gone computes no neighbour again."""
+    path = Path(shutil.copy(seeded_study.path, tmp_path))
+    shutil.copytree(seeded_study.store_folder, tmp_path / seeded_study.store_folder.name)
+    study = read_study(path)
+    store = Store(study.store_folder)
+    job = by_label(plan(study))["polar@0.1"]
+    result = store.folder(job) / "result.json"
+    before = json.loads(result.read_text())
+    shutil.rmtree(store.folder(job))
+    done = polaron("run", path.name, "--ranks", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    after = json.loads(result.read_text())
+    assert after["started_from"] is None
+    assert after["total_energy_eV"] == pytest.approx(before["total_energy_eV"], abs=5e-7)
+
+
+def test_two_runners_share_a_chain(tiny_study: Path, player: Path, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    path = sweep(tmp_path)
+    log = tmp_path / "log"
+    environment = os.environ | {
+        "POLARON_ESPRESSO_BIN": str(player), "POLARON_TAPE_LOG": str(log), "POLARON_TAPE_SECONDS": "0.1",
+    }  # fmt: skip
+    words = [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name, "--ranks", "1", "--jobs", "2"]
+    runners = [
+        subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for runner in runners:
+        assert runner.wait(120) == 0, runner.stderr.read() if runner.stderr else ""
+        if runner.stderr:
+            runner.stderr.close()
+    started = [line for line in log.read_text().splitlines() if line.startswith("start")]
+    jobs = study_jobs(plan(read_study(path)))
+    assert len(started) == len(set(started)) == len(jobs)
+    store = Store(read_study(path).store_folder)
+    assert not [job.label for job in jobs if store.has_density(job)]
+
+
+def test_a_failed_neighbour_takes_nobody_with_it(tmp_path: Path) -> None:
+    study = read_study(sweep(tmp_path, "[0.05, 0.10]"))
+    structures = plan(study)
+    jobs = by_label(structures)
+    queue = _Queue(study_jobs(structures), Store(study.store_folder))
+    assert [job.label for job in queue.ready] == ["cubic"]
+    queue.ready.clear()
+    queue.give_up(jobs["cubic"])
+    assert {job.label for job in queue.ready} == {k for k, job in jobs.items() if job.seeds == (jobs["cubic"],)}
+    hole = next(job for job in queue.ready if job.kind == "hole")
+    queue.ready.clear()
+    queue.give_up(hole)
+    # Its own spectra cannot be had; who would only have started from it begins anew.
+    assert {job.kind for job in queue.ready} <= {"hole"}
+    left = {job.label for job in queue._todo.values()}
+    assert not [label for label in left if label.startswith(hole.label + "-")]
+
+
+def test_a_density_that_another_study_works_on_is_kept(seeded_study: Study, tmp_path: Path) -> None:
+    """The other study has the same ground state and hole, and wants a polarisation that this one has not."""
+    path = Path(shutil.copy(seeded_study.path, tmp_path))
+    shutil.copytree(seeded_study.store_folder, tmp_path / seeded_study.store_folder.name)
+    study = read_study(path)
+    store = Store(study.store_folder)
+    jobs = study_jobs(plan(study))
+    hole = next(job for job in jobs if job.kind == "hole")
+    xas = next(job for job in jobs if job.parent == hole)
+    outdir = store.folder(hole) / "outdir"
+    others = tmp_path / "other.toml"
+    others.write_text(path.read_text().replace("relative_error = 0.002", "relative_error = 0.001"))
+    other = read_study(others)
+    write_plan(other, study_jobs(plan(other)), store)
+    outdir.mkdir()
+    _Queue(jobs, store)
+    assert outdir.is_dir(), "an unfinished job of the other study works on it"
+    (store.root / f"plan-{other.path.stem}.json").unlink()
+    with store.lock(hole):
+        _Queue(jobs, store)
+        assert outdir.is_dir(), "somebody is at work in this folder"
+    _Queue(jobs, store)
+    assert not outdir.exists()
+    assert store.result(xas) is not None
