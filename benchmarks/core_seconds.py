@@ -160,7 +160,7 @@ def agreement(studies: dict[str, Study], plans: dict[str, tuple[StructureJobs, .
     reference = studies["peer"].reference
     peer = np.mean([spectra["peer"].differences[name].intensity for name in ("plus", "minus")], axis=0)
     ours = next(d.intensity for name, d in spectra["ours"].differences.items() if name != reference and np.any(d.intensity))
-    energy_eV = spectra["peer"].differences[reference].energy_eV
+    energy_eV = spectra["peer"].differences["plus"].energy_eV
     low, high = studies["peer"].xspectra.energy_range_eV
     apart = 100 * np.abs(ours - peer) / np.abs(peer).max()
     own = apart[(energy_eV >= low) & (energy_eV <= high)].max()
