@@ -57,9 +57,13 @@ docs: $(STAMP)
 	@echo "the manual is in $(MANUAL)/index.html"
 
 # The other programs hold numpy, setuptools and more at older versions: they live in an environment of their own.
-bench: espresso
+$(BENCH)/installed: $(SOURCES)
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --upgrade pip
 	$(BENCH)/bin/pip install --quiet --editable '.[test,bench]'
+	@touch $@
+
+bench: $(BENCH)/installed espresso
 	mkdir -p build
 	OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=1 $(BENCH)/bin/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-json=build/benchmarks.json
 	$(BENCH)/bin/python benchmarks/table.py build/benchmarks.json benchmarks

@@ -170,6 +170,17 @@ def test_response_and_gradient_match_sixty_digits(ratio):
             assert abs(computed[3, k] / exact[3] - 1) < 1e-11
 
 
+@pytest.mark.parametrize("tau", [0.3, 45.0, 900.0, np.inf])
+def test_what_a_block_of_delays_leaves_out_changes_no_bit(tau):
+    """Alone, each delay leaves out the term that has no weight there; shuffled, every block needs both."""
+    delay = np.random.default_rng(0).uniform(-500, 2000, 999)
+    together = np.array(exponential_gaussian(delay, tau, 45.0, 3.0, gradient=True))
+    alone = np.hstack([exponential_gaussian([t], tau, 45.0, 3.0, gradient=True) for t in delay])
+    np.testing.assert_array_equal(alone, together)
+    order = np.argsort(delay)
+    np.testing.assert_array_equal(exponential_gaussian(delay[order], tau, 45.0, 3.0), together[0, order])
+
+
 def test_response_with_infinite_lifetime_is_a_step_and_columns_are_independent():
     t = np.linspace(-300, 900, 50)
     out = exponential_gaussian(t, [np.inf, 120.0], 45.0)
