@@ -40,6 +40,16 @@ def test_fortran_may_break_lines_anywhere_and_write_d_exponents(good, tmp_path):
         np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.parametrize("rest", ["NaN", "********", "1.0E+308"])
+def test_what_stands_behind_the_end_of_a_shorter_chain_is_not_read(good, rest):
+    text = good.read_text()
+    assert " 2.0 0.0" in text
+    before = read_save(good)
+    good.write_text(text.replace(" 2.0 0.0", f" 2.0 {rest}", 1))
+    for x, y in zip(read_save(good).a, before.a, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
 def test_spin_channels_are_separate(tmp_path):
     save = read_save(write_save(tmp_path / "s.sav", A, B, norms=[0.1, 0.2], spins=2))
     assert save.spin_polarised

@@ -83,6 +83,15 @@ class _Words:
     def array(self, count: int, name: str) -> NDArray[np.float64]:
         return _frozen([self.number(name) for _ in range(count)])
 
+    def chains(self, lengths: list[int], width: int, name: str) -> tuple[NDArray[np.float64], ...]:
+        """Read rows of a table; beyond the length of its chain XSpectra leaves in a row whatever the memory held."""
+        found = []
+        for length in lengths:
+            found.append(self.array(length, name))
+            for _ in range(width - length):
+                self.word(name)
+        return tuple(found)
+
 
 def read_save(path: str | os.PathLike[str]) -> LanczosSave:
     """Read a finished electric-dipole save file of version 2; every error names file and line.
@@ -133,8 +142,8 @@ def read_save(path: str | os.PathLike[str]) -> LanczosSave:
     lengths = [words.count("the number of iterations") for _ in range(k_points)]
     if max(lengths) > longest:
         raise words.error(f"a chain of {max(lengths)} in a table of {longest}: the file is damaged")
-    a = words.array(k_points * longest, "the coefficients a").reshape(k_points, longest)
-    b = words.array(k_points * longest, "the coefficients b").reshape(k_points, longest)
+    a = words.chains(lengths, longest, "the coefficients a")
+    b = words.chains(lengths, longest, "the coefficients b")
     if (extra := next(words.words, None)) is not None:
         raise InputError(f"{path}:{extra[0]}: more numbers than announced: the file is damaged")
     return LanczosSave(
@@ -146,8 +155,8 @@ def read_save(path: str | os.PathLike[str]) -> LanczosSave:
         k_vector,
         polarisation,
         _frozen(norms.reshape(spins, -1)),
-        tuple(_frozen(x[:n]) for x, n in zip(a, lengths, strict=True)),
-        tuple(_frozen(x[:n]) for x, n in zip(b, lengths, strict=True)),
+        a,
+        b,
         hashlib.sha256(text.encode()).hexdigest(),
     )
 
