@@ -10,10 +10,11 @@ Lanczos settings. They can be stopped at any time and go on when called again.
 The peer is aiida-qe-xspec 0.4.1 (workflows/protocols/xspectra/base.yaml, core.yaml, crystal.yaml) on
 aiida-quantumespresso 5.1.0 (workflows/protocols/pw/base.yaml), protocol "balanced": every symmetry-inequivalent absorber
 of every structure it is given (so both signs of the amplitude), three polarisations, each cycle from free atoms with
-conv_thr = 0.2e-9 Ry per atom, xspectra.x on all k points with xerror = 0.001 watched every 10 steps on a spectrum of
-xgamma = 0.5 eV from -10 to 30 eV. The Lanczos settings are used for both recipes; our cycles end at the study's own
-conv_thr_Ry. Left out of the peer's bill, in its favour: forces and stress, which it computes in every cycle; its default
-k grid (0.15/Å, which is 6 x 6 x 4 here). Its ground states are counted, for without them no sites could be aligned.
+conv_thr = 0.2e-9 Ry per atom, xspectra.x on all k points. Our cycles end at the study's own conv_thr_Ry. Both recipes run
+the study's Lanczos settings: with the peer's own (xerror = 0.001 on a spectrum of xgamma = 0.5 eV from -10 to 30 eV) the
+chains end so early that two difference spectra of the same structure are 22 % of their largest value apart. Left out of
+the peer's bill, in its favour: forces and stress, which it computes in every cycle; its default k grid (0.15/Å, which is
+6 x 6 x 4 here). Its ground states are counted, for without them no sites could be aligned.
 
 Seconds are those the programs print as CPU, times the number of processes, so that a busy machine does not change them.
 """
@@ -45,12 +46,15 @@ REQUIRED = 2.5
 CPU = re.compile(r"^\s*(?:PWSCF|xanes)\s*:\s*(.*?)\s*CPU", re.MULTILINE)
 
 
-def recipes(study: Study, folder: Path) -> dict[str, Study]:
-    """Return the peer's study and ours, written into the folder; the study gives structures and numerical settings."""
+def recipes(study: Study, folder: Path, which: int) -> dict[str, Study]:
+    """Return the peer's study and ours, written into the folder; the study gives structures and numerical settings.
+
+    which: place of the amplitude in the study's sweep.
+    """
     reference = study.structures[study.reference]
     name, swept = next((n, s) for n, s in study.structures.items() if s.modes)
     key = next(k for k in AMPLITUDES if getattr(swept, k) is not None)
-    amplitude = getattr(swept, key)[-1]
+    amplitude = getattr(swept, key)[which]
     base = next(s for s in study_structures(dataclasses.replace(study, structures={study.reference: reference})))
     modes = [mode for source in swept.modes for mode in read_modes(study.file(source)).modes]
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,9 +64,6 @@ def recipes(study: Study, folder: Path) -> dict[str, Study]:
         point = distort(base.crystal, modes, [sign * amplitude], unit=AMPLITUDES[key])[0]
         write_crystal(point.crystal, folder / f"{label}.extxyz")
         computed[label] = StructureSettings(str(folder / f"{label}.extxyz"), kpoints=swept.kpoints)
-    lanczos = dataclasses.replace(
-        study.xspectra, relative_error=1e-3, check_every=10, check_hwhm_eV=0.5, energy_range_eV=(-10.0, 30.0)
-    )
     tight = dataclasses.replace(study.pw, conv_thr_Ry=CONV_THR_PER_ATOM_RY * len(base.crystal))
     both = {name: dataclasses.replace(swept, **{key: (amplitude, -amplitude)})}
     absolute = {n: dataclasses.replace(s, modes=tuple(map(study.file, s.modes))) for n, s in both.items()}
@@ -73,7 +74,7 @@ def recipes(study: Study, folder: Path) -> dict[str, Study]:
     ):
         run = dataclasses.replace(study.run, store=recipe, start=start, time_reversal=reversal)
         path = folder / f"{recipe}.toml"
-        one = dataclasses.replace(study, structures=structures, pw=pw, xspectra=lanczos, run=run, path=path)
+        one = dataclasses.replace(study, structures=structures, pw=pw, run=run, path=path)
         one.path.write_text(resolved_toml(one))
         result[recipe] = read_study(one.path)
     return result
@@ -161,12 +162,10 @@ def agreement(studies: dict[str, Study], plans: dict[str, tuple[StructureJobs, .
     peer = np.mean([spectra["peer"].differences[name].intensity for name in ("plus", "minus")], axis=0)
     ours = next(d.intensity for name, d in spectra["ours"].differences.items() if name != reference and np.any(d.intensity))
     energy_eV = spectra["peer"].differences["plus"].energy_eV
-    low, high = studies["peer"].xspectra.energy_range_eV
     apart = 100 * np.abs(ours - peer) / np.abs(peer).max()
-    own = apart[(energy_eV >= low) & (energy_eV <= high)].max()
     return (
-        f"The difference spectra are equal within {own:.2f} % of the largest value of the difference from {low:g} to "
-        f"{high:g} eV, the range that the peer computes (required: 1 %); {apart.max():.2f} % over the study's whole range."
+        f"The difference spectra are equal within {apart.max():.2f} % of the largest value of the difference (required: 1 %), "
+        f"from {energy_eV[0]:g} to {energy_eV[-1]:g} eV."
     )
 
 
@@ -175,12 +174,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, required=True, help="folder of both recipes' results")
     parser.add_argument("--study", type=Path, default=ROOT / "examples" / "cspbbr3.toml")
+    parser.add_argument("--which", type=int, default=-1, help="place of the amplitude in the sweep (default: the last)")
     parser.add_argument("--ranks", default="1", help="MPI processes of a job (default: 1)")
     parser.add_argument("--jobs", default="1", help="jobs at once (default: 1)")
     parser.add_argument("--out", type=Path, help="CSV of the jobs (default: in the store)")
     parser.add_argument("--report-only", action="store_true")
     args = parser.parse_args()
-    studies = recipes(read_study(args.study), args.store.absolute())
+    studies = recipes(read_study(args.study), args.store.absolute(), args.which)
     if not args.report_only:
         for study in (studies["ours"], studies["peer"]):
             words = ["run", str(study.path), "--ranks", args.ranks, "--jobs", args.jobs]

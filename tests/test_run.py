@@ -319,3 +319,15 @@ def test_the_runner_reports_what_it_does(tiny_study: Path) -> None:
     status = json.loads(polaron("status", tiny_study.name, "--json", cwd=tiny_study.parent).stdout)
     assert (status["done"], status["todo"], status["failed"], status["running"]) == (14, 0, 0, 0)
     assert status["core_hours"] > 0
+
+
+def test_the_doctor_sees_the_slow_blas(tmp_path: Path) -> None:
+    slow = next(Path("/usr/lib").glob("*/blas/libblas.so.3"), None)
+    if slow is None:
+        pytest.skip("the reference BLAS of Debian is not installed")
+    here = polaron("doctor", "--json", cwd=tmp_path, env=os.environ | {"LD_LIBRARY_PATH": str(slow.parent)})
+    assert json.loads(here.stdout)["components"]["BLAS of pw.x"]["version"] == "reference"
+    fast = next(Path("/usr/lib").glob("*/openblas-*/libblas.so.3"), None)
+    if fast is not None:
+        here = polaron("doctor", "--json", cwd=tmp_path, env=os.environ | {"LD_LIBRARY_PATH": str(fast.parent)})
+        assert "BLAS of pw.x" not in json.loads(here.stdout)["components"]

@@ -59,6 +59,21 @@ def program_version(name: str) -> str:
     return match[1] if match else "unknown"
 
 
+def reference_blas(name: str) -> Path | None:
+    """Return the reference BLAS that a program is linked to, or None if it has another (or none that ldd shows).
+
+    That library of Debian (``libblas3``) is correct and several times slower than OpenBLAS. Both install side by side.
+    """
+    ldd = shutil.which("ldd")
+    if ldd is None:
+        return None
+    words = [ldd, str(find_program(name))]
+    listed = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False).stdout
+    match = re.search(r"libblas\.so\S* => (\S+)", listed)
+    library = Path(match[1]).resolve() if match else None
+    return library if library is not None and library.parent.name == "blas" else None
+
+
 def environment() -> dict[str, str]:
     """Return the process environment for a QE program: one thread a rank, no core binding, root accepted.
 

@@ -18,6 +18,7 @@ from perovskite_polaron.units import BOHR_ANGSTROM, RYDBERG_EV
 PREFIX = "polaron"
 OUTDIR = "outdir"
 DENSITY = Path(OUTDIR) / f"{PREFIX}.save" / "charge-density.dat"
+_FIRST_DIAGONALISATION_RY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,9 @@ def from_neighbour(deck: str, *, waves: bool) -> str:
 
     waves: and from the wave functions there. The result is the same within the tolerance of the cycle.
     """
-    lines = ["&electrons", "  startingpot = 'file'", *(["  startingwfc = 'file'"] if waves else [])]
+    # pw.x takes a density from a file for the converged one and would begin with a diagonalisation to 1e-5 Ry.
+    start = ["&electrons", "  startingpot = 'file'", f"  diago_thr_init = {_FIRST_DIAGONALISATION_RY:g}"]
+    lines = [*start, *(["  startingwfc = 'file'"] if waves else [])]
     return deck.replace("&electrons", "\n".join(lines), 1)
 
 
