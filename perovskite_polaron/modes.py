@@ -19,7 +19,12 @@ from perovskite_polaron.files import read_text, write_atomically
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
 
 FORMAT = "perovskite-polaron modes 1"
-BUILTIN = {"lo-c": "cspbbr3_lo_c.json"}
+# Name: file, and how many of its modes from the first.
+BUILTIN = {
+    "lo-c": ("cspbbr3.json", 1),
+    "cspbbr3": ("cspbbr3.json", None),
+    "lo-c-sevennet": ("cspbbr3_lo_c_sevennet.json", None),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +86,16 @@ class ModeSet:
 
 
 def read_modes(source: str | Path) -> ModeSet:
-    """Return the modes in a file of this project, or the built-in ones ("lo-c": longitudinal optical, along c).
+    """Return the modes in a file of this project, or built-in ones of CsPbBr3, Pbnm.
 
+    "cspbbr3": all optical modes for q -> 0 along c, from forces and charges of Quantum ESPRESSO; "lo-c": the one of them
+    that couples most to carriers, longitudinal along c; "lo-c-sevennet": the same from a machine-learned potential.
     Raises InputError for a missing, empty or damaged file, or one whose numbers do not fit together.
     """
+    name, first = BUILTIN.get(str(source), (None, None))
     text = (
-        (resources.files("perovskite_polaron") / "data" / "modes" / BUILTIN[str(source)]).read_text()
-        if str(source) in BUILTIN
+        (resources.files("perovskite_polaron") / "data" / "modes" / name).read_text()
+        if name
         else read_text(source, f"mode file, or a built-in name ({', '.join(BUILTIN)})")
     )
     try:
@@ -99,7 +107,7 @@ def read_modes(source: str | Path) -> ModeSet:
     try:
         crystal = Crystal(record["lattice_A"], tuple(record["species"]), record["fractional_positions"], str(source))
         masses = np.asarray(record.get("masses_amu", crystal.masses_amu), dtype=np.float64)
-        modes = tuple(_mode(crystal, masses, entry) for entry in record["modes"])
+        modes = tuple(_mode(crystal, masses, entry) for entry in record["modes"][:first])
         return ModeSet(modes, str(record.get("provenance", "")))
     except KeyError as error:
         raise InputError(f"{source} lacks the key {error}: complete the mode file") from None

@@ -12,7 +12,7 @@ from perovskite_polaron.experiment.text import parse_text_table
 from perovskite_polaron.files import read_text
 from perovskite_polaron.heating import MOLAR_MASS_G_MOL, HeatCapacity
 from perovskite_polaron.kernels import heating as kernel
-from perovskite_polaron.modes import ModeSet, read_modes
+from perovskite_polaron.modes import BUILTIN, ModeSet, read_modes
 from perovskite_polaron.units import UNITS
 
 _PER_GRAM = ("J/g/K", "J/(g*K)", "J/(g.K)", "J/K/g")
@@ -20,12 +20,14 @@ _FORMULA_UNIT = Counter(Cs=1, Pb=1, Br=3)
 
 
 def read_heat_capacity(path: str | os.PathLike[str]) -> HeatCapacity:
-    """Read a table of temperature and heat capacity, or a mode file of this project.
+    """Read a table of temperature and heat capacity, or a mode file of this project (or a built-in set of modes).
 
     A table has two columns whose header says their units: temperature in K or C, heat capacity in J/mol/K (per mole of
     CsPbBr3) or J/g/K; between its points it is linear, beyond them constant. Modes must be all modes of their cell.
     Raises InputError for anything else.
     """
+    if str(path) in BUILTIN:
+        return harmonic_heat_capacity(read_modes(str(path)), str(path))
     text = read_text(path, "table of heat capacity, or mode file")
     if text.lstrip().startswith("{"):
         return harmonic_heat_capacity(read_modes(str(path)), str(path))
