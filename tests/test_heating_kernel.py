@@ -115,6 +115,41 @@ def test_monte_carlo_equals_its_twin_and_ignores_threads():
     np.testing.assert_allclose(photons, expected[1], rtol=1e-12)
 
 
+@pytest.mark.parametrize("first", [1, 3, 600])
+def test_a_draw_depends_on_neither_its_neighbours_nor_its_address(first):
+    draws = heating.draw(UNCERTAIN, 1700, seed=5)
+    whole = heating.heat(**draws, heat_fraction=0.7, table=TABLE, **JET)
+    later = heating.heat(**{name: x[first:] for name, x in draws.items()}, heat_fraction=0.7, table=TABLE, **JET)
+    np.testing.assert_array_equal(later, [x[first:] for x in whole])
+    alone = heating.heat(**{name: x[1000] for name, x in draws.items()}, heat_fraction=0.7, table=TABLE, **JET)
+    np.testing.assert_array_equal(np.ravel(alone), [x[1000] for x in whole])
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, -5e-324, -1.0, -1e300])
+@pytest.mark.parametrize("name", UNCERTAIN)
+def test_no_bad_draw_hides(name, value):
+    """Wherever it stands, and also where a second bad number would hide the first."""
+    good = heating.draw(UNCERTAIN, 1300, seed=2)
+    for at in (0, 5, 700, 1299):
+        for other in (None, *UNCERTAIN):
+            for with_it in (0.0, np.inf, -np.inf, -2.0, np.nan) if other not in (None, name) else (value,):
+                draws = {key: x.copy() for key, x in good.items()}
+                if other:
+                    draws[other][at] = with_it
+                draws[name][at] = value
+                with pytest.raises(InputError, match=r"must be positive|contains NaN or infinity"):
+                    heating.heat(**draws, heat_fraction=0.7, table=TABLE, **JET)
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e-200, 1e200, np.finfo(float).max])
+@pytest.mark.parametrize("name", UNCERTAIN)
+def test_extreme_but_valid_draws_are_not_refused(name, value):
+    draws = heating.draw(UNCERTAIN, 100, seed=2)
+    draws[name][50] = value
+    rise, photons = heating.heat(**draws, heat_fraction=0.7, table=TABLE, **JET)
+    assert np.isfinite(np.delete([rise, photons], 50, axis=1)).all()
+
+
 @pytest.mark.parametrize("latent", [[], TRANSITIONS, [(350.0, 350.0, 1000.0)]])
 @pytest.mark.parametrize("capacity", [[1e-3, 100.0], [100.0, 1.0], [5.0, 5.0 + 1e-9], [1.0, 120.0, 110.0, 3.0, 90.0]])
 def test_steep_heat_capacities_are_inverted_to_rounding(capacity, latent):

@@ -183,13 +183,13 @@ def heat(
     if not 0 <= heat_fraction <= 1:
         raise InputError(f"heat_fraction is {heat_fraction:g}: it is the part of a photon that heats, from 0 to 1")
     rise, photons = np.empty((2, len(draws[0])))
-    # The kernel looks at each draw anyway, so it counts the bad ones: one pass over memory less for each input.
-    bad = load("heating").heat(
+    # The kernel sees each draw anyway and says whether one may be bad: one pass over memory less for each input.
+    suspect = load("heating").heat(
         *draws, CM_PER_A, _scale(molar_mass_g_mol), heat_fraction, 1 / (formula_volume_A3 * photon_energy_eV),
         table.rows, table.guide, table.per_eV, table.reach, start_K, table.enthalpy_eV(start_K), rise, photons,
         check_threads(threads),
     )
-    if bad:
+    if suspect:
         for name in given:
             _check_sign(given[name], name)
     return rise, photons
