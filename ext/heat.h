@@ -7,8 +7,8 @@
  *
  * A block goes through four stages, one group of draws at a time: attenuate, absorb (and find the step), look_up, invert.
  * Each stage works on the group that lies LAG behind that of the stage before. What a stage reads is finished then, and
- * the processor has four independent pieces of work at any time; one stage after the other for the same draws takes half
- * as long again where the draws are in the cache, because the draws wait for exp, for the division, for the search and for their rows to reach the cache.
+ * the processor has four independent pieces of work at any time. One stage after the other for the same draws takes half
+ * as long again where the draws are in the cache: they wait for exp, the division, the search and their rows.
  */
 #ifndef POLARON_HEAT_H
 #define POLARON_HEAT_H
