@@ -30,10 +30,12 @@ typedef struct {
     int64_t reach;        /* ROW × half of the pieces that a step may hold, at least 1: a power of two */
 } table;
 
-/* Lengths are thickness × unit in the inverse unit of absorption. */
+/* Lengths are thickness × unit in the inverse unit of absorption. An input that is one number for all draws stands there
+ * BLOCK times, and moves is 0 for it: memory is what limits the kernel, and that stays in the cache. */
 typedef struct {
     const double *fluence, *absorption, *thickness, *concentration, *size;
     double unit;
+    ptrdiff_t moves[5];
 } draws;
 
 /* scale: see absorb; heat_fraction of the absorbed energy warms the crystal from start, where its enthalpy is given. */
@@ -48,6 +50,17 @@ typedef struct {
 } stages;
 
 typedef double row __attribute__((vector_size(8 * ROW), aligned(8), may_alias));
+
+INLINED draws from_draw(const draws *all, ptrdiff_t at)
+{
+    draws here = *all;
+    here.fluence += at * all->moves[0];
+    here.absorption += at * all->moves[1];
+    here.thickness += at * all->moves[2];
+    here.concentration += at * all->moves[3];
+    here.size += at * all->moves[4];
+    return here;
+}
 
 /* The part of the light that does not leave the jet, 1 − exp(−µd). */
 INLINED void attenuate(const draws *from, ptrdiff_t at, double *part)
@@ -134,13 +147,14 @@ MULTIVERSIONED
 static int block_heat(const table *t, const draws *from, ptrdiff_t at, const conditions *c, double *rise, double *photons)
 {
     stages s;
+    const draws here = from_draw(from, at);
     double energy[GROUP], sum[GROUP] = {0}, total = 0.0;
     uint64_t signs[GROUP] = {0}, sign = 0;
     for (ptrdiff_t k = 0; k < BLOCK + 3 * LAG; k += GROUP) {
-        if (k < BLOCK) attenuate(from, at + k, s.part + k);
+        if (k < BLOCK) attenuate(&here, k, s.part + k);
         ptrdiff_t j = k - LAG;
         if (j >= 0 && j < BLOCK) {
-            absorb(from, at + j, s.part + j, c->scale, c->photon_scale, energy, photons + j, sum, signs);
+            absorb(&here, j, s.part + j, c->scale, c->photon_scale, energy, photons + j, sum, signs);
             place(t, energy, c->heat_fraction, c->start_enthalpy, s.enthalpy + j, s.step + j);
         }
         j -= LAG;
@@ -164,11 +178,12 @@ static int block_heat(const table *t, const draws *from, ptrdiff_t at, const con
 static int part_heat(const table *t, const draws *from, ptrdiff_t at, ptrdiff_t count, const conditions *c, double *rise,
                      double *photons)
 {
-    const double *given[5] = {from->fluence, from->absorption, from->thickness, from->concentration, from->size};
+    const draws here = from_draw(from, at);
+    const double *given[5] = {here.fluence, here.absorption, here.thickness, here.concentration, here.size};
     double copy[5][BLOCK], results[2][BLOCK];
     for (int i = 0; i < 5; i++)
-        for (ptrdiff_t k = 0; k < BLOCK; k++) copy[i][k] = given[i][at + (k < count ? k : count - 1)];
-    draws filled = {copy[0], copy[1], copy[2], copy[3], copy[4], from->unit};
+        for (ptrdiff_t k = 0; k < BLOCK; k++) copy[i][k] = given[i][k < count ? k : count - 1];
+    draws filled = {copy[0], copy[1], copy[2], copy[3], copy[4], from->unit, {0}};
     int suspect = block_heat(t, &filled, 0, c, results[0], results[1]);
     memcpy(rise, results[0], count * sizeof *rise);
     memcpy(photons, results[1], count * sizeof *photons);

@@ -20,6 +20,7 @@ cdef extern from "heat.h" nogil:
         const double *concentration
         const double *size
         double unit
+        Py_ssize_t moves[5]
     ctypedef struct conditions:
         double scale
         double photon_scale
@@ -32,6 +33,10 @@ cdef extern from "heat.h" nogil:
                    double *photons) noexcept
     int part_heat(const table *t, const draws *of, Py_ssize_t at, Py_ssize_t count, const conditions *c, double *rise,
                   double *photons) noexcept
+
+
+# How often an input that is one number for all draws is given.
+REPEATS = BLOCK
 
 
 cdef table bind(const double[:, ::1] rows, const int64_t[::1] guide, double per_eV, int reach) except *:
@@ -60,9 +65,10 @@ def heat(const double[::1] fluence, const double[::1] absorption, const double[:
          double start, double start_enthalpy, double[::1] rise, double[::1] photons, int threads):
     """rise[k] and photons[k] of draw k: absorbed energy, photons per nanocrystal and enthalpy inversion in one pass.
 
+    An input with REPEATS numbers, and not one for each draw, holds the same number so many times.
     Returns whether an input may not be a positive finite number; when it returns 0, all are.
     """
-    cdef Py_ssize_t n = fluence.shape[0], b, k
+    cdef Py_ssize_t n = rise.shape[0], b, k
     # Stores that cross cache lines cost time: the draws before the first whole line of rises are a block of their own.
     cdef Py_ssize_t first = min(n, <Py_ssize_t>(-<uintptr_t>&rise[0] % 64 // 8))
     cdef int suspect = 0
@@ -75,6 +81,11 @@ def heat(const double[::1] fluence, const double[::1] absorption, const double[:
     of.concentration = &concentration[0]
     of.size = &size[0]
     of.unit = unit
+    of.moves[0] = fluence.shape[0] == n
+    of.moves[1] = absorption.shape[0] == n
+    of.moves[2] = thickness.shape[0] == n
+    of.moves[3] = concentration.shape[0] == n
+    of.moves[4] = size.shape[0] == n
     c.scale = scale
     c.photon_scale = photon_scale
     c.heat_fraction = heat_fraction

@@ -45,6 +45,20 @@ def test_front_face_is_the_limit_of_a_thin_jet_and_the_jet_the_mean_of_its_depth
     assert whole[0] == pytest.approx(mean, rel=1e-12)
 
 
+@pytest.mark.parametrize("count", [1, 511, 512, 513, 1500])
+@pytest.mark.parametrize("number", UNCERTAIN)
+def test_a_number_is_as_many_equal_draws(number, count):
+    draws = heating.draw(UNCERTAIN, count, seed=2)
+    value = UNCERTAIN[number][0]
+    one = heating.heat(**draws | {number: value}, heat_fraction=1.0, table=TABLE, **JET)
+    many = heating.heat(**draws | {number: np.full(count, value)}, heat_fraction=1.0, table=TABLE, **JET)
+    for a, b in zip(one, many, strict=True):
+        assert a.shape == (count,)
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(InputError, match=number):
+        heating.heat(**draws | {number: -value}, heat_fraction=1.0, table=TABLE, **JET)
+
+
 def test_newton_cooling_and_two_channels():
     assert 25 + heating.cooling(120.0, [600.0], 300.0)[0] == pytest.approx(41.2, abs=0.05)
     time, rise = np.linspace(0, 1e3, 11), np.array([10.0, 120.0])
