@@ -55,6 +55,11 @@ def test_a_number_is_as_many_equal_draws(number, count):
     for a, b in zip(one, many, strict=True):
         assert a.shape == (count,)
         np.testing.assert_array_equal(a, b)
+    out = np.empty((2, count))
+    heating.heat(**draws | {number: value}, heat_fraction=1.0, table=TABLE, out=out, **JET)
+    np.testing.assert_array_equal(out, one)
+    with pytest.raises(InputError, match="out must be"):
+        heating.heat(**draws, heat_fraction=1.0, table=TABLE, out=out.T.copy(), **JET)
     with pytest.raises(InputError, match=number):
         heating.heat(**draws | {number: -value}, heat_fraction=1.0, table=TABLE, **JET)
 
