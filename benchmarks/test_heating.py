@@ -35,7 +35,7 @@ def test_monte_carlo(benchmark, side):
 
     if side == "NumPy twin":
         benchmark.extra_info["required"] = 20
-        benchmark.pedantic(plain, rounds=9)
+        benchmark.pedantic(plain, rounds=15)
         return
-    rise, _ = benchmark.pedantic(kernel, (2 if "two" in side else 1,), rounds=20, warmup_rounds=1)
+    rise, _ = benchmark.pedantic(kernel, (2 if "two" in side else 1,), rounds=150, warmup_rounds=1)
     benchmark.extra_info["deviation"] = float(np.abs(rise / plain()[0] - 1).max())
