@@ -11,6 +11,17 @@
 
 #define PACKS (LANES / LANE_COUNT)
 
+typedef int64_t pack_bits __attribute__((vector_size(8 * LANE_COUNT)));
+#define MAGNITUDE ((int64_t)0x7FFFFFFFFFFFFFFF)
+#define EXPONENT ((int64_t)0x7FF0000000000000)
+
+/* The power of two that brings |re| + |im|, below 2^1023, to between 1/2 and 1: it costs no division and no rounding. */
+INLINED void to_one(const pack *re, const pack *im, pack *factor)
+{
+    pack size = (pack)((pack_bits)*re & MAGNITUDE) + (pack)((pack_bits)*im & MAGNITUDE);
+    *factor = (pack)(((int64_t)2045 << 52) - ((pack_bits)size & EXPONENT));
+}
+
 /* One level of the recursion on all lanes, in place: p becomes (z - a) q - b^2 p. */
 INLINED void level(pack *pr, pack *pi, const pack *qr, const pack *qi, const pack *zr, const pack *zi, double a, double b)
 {
@@ -40,7 +51,7 @@ MULTIVERSIONED static void chain_fraction(const double *a, const double *b, long
             level(q, q + PACKS, p, p + PACKS, z, z + PACKS, a[j - 1], b[j - 1]);
         }
         for (int i = 0; i < PACKS; i++) {
-            for (int l = 0; l < LANE_COUNT; l++) size[l] = 1 / (fabs(q[i][l]) + fabs(q[PACKS + i][l]));
+            to_one(q + i, q + PACKS + i, &size);
             p[i] *= size; p[PACKS + i] *= size; q[i] *= size; q[PACKS + i] *= size;
         }
     }

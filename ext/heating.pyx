@@ -2,7 +2,7 @@
 
 from cython.parallel cimport prange
 from libc.math cimport exp
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uintptr_t
 
 cdef extern from "heat.h" nogil:
     ctypedef struct table:
@@ -20,10 +20,23 @@ cdef extern from "heat.h" nogil:
         const double *concentration
         const double *size
         double unit
-    void block_rise(const table *t, const double *energy, Py_ssize_t count, double factor, double start,
-                    double start_enthalpy, double *rise) noexcept
-    int64_t block_absorbed(const draws *of, Py_ssize_t at, Py_ssize_t count, double scale, double photon_scale,
-                           double *energy, double *photons) noexcept
+        Py_ssize_t moves[5]
+    ctypedef struct conditions:
+        double scale
+        double photon_scale
+        double heat_fraction
+        double start
+        double start_enthalpy
+    void block_rise(const table *t, const double *energy, Py_ssize_t count, double start, double start_enthalpy,
+                    double *rise) noexcept
+    int block_heat(const table *t, const draws *of, Py_ssize_t at, const conditions *c, double *rise,
+                   double *photons) noexcept
+    int part_heat(const table *t, const draws *of, Py_ssize_t at, Py_ssize_t count, const conditions *c, double *rise,
+                  double *photons) noexcept
+
+
+# How often an input that is one number for all draws is given.
+REPEATS = BLOCK
 
 
 cdef table bind(const double[:, ::1] rows, const int64_t[::1] guide, double per_eV, int reach) except *:
@@ -43,16 +56,7 @@ def temperature_rise(const double[::1] energy, const double[:, ::1] rows, const 
     cdef table t = bind(rows, guide, per_eV, reach)
     for b in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
         k = b * BLOCK
-        block_rise(&t, &energy[k], min(BLOCK, n - k), 1.0, start, start_enthalpy, &rise[k])
-
-
-cdef int64_t heat_block(const table *t, const draws *of, Py_ssize_t at, Py_ssize_t count, double scale,
-                        double heat_fraction, double photon_scale, double start, double start_enthalpy, double *rise,
-                        double *photons) noexcept nogil:
-    cdef double[BLOCK] energy
-    cdef int64_t bad = block_absorbed(of, at, count, scale, photon_scale, energy, photons)
-    block_rise(t, energy, count, heat_fraction, start, start_enthalpy, rise)
-    return bad
+        block_rise(&t, &energy[k], min(<Py_ssize_t>BLOCK, n - k), start, start_enthalpy, &rise[k])
 
 
 def heat(const double[::1] fluence, const double[::1] absorption, const double[::1] thickness,
@@ -61,23 +65,42 @@ def heat(const double[::1] fluence, const double[::1] absorption, const double[:
          double start, double start_enthalpy, double[::1] rise, double[::1] photons, int threads):
     """rise[k] and photons[k] of draw k: absorbed energy, photons per nanocrystal and enthalpy inversion in one pass.
 
-    Returns how many draws have an input that is not a positive finite number.
+    An input with REPEATS numbers, and not one for each draw, holds the same number so many times.
+    Returns whether an input may not be a positive finite number; when it returns 0, all are.
     """
-    cdef Py_ssize_t n = fluence.shape[0], blocks = (n + BLOCK - 1) // BLOCK, b, k
-    cdef int64_t bad = 0
+    cdef Py_ssize_t n = rise.shape[0], b, k
+    # Stores that cross cache lines cost time: the draws before the first whole line of rises are a block of their own.
+    cdef Py_ssize_t first = min(n, <Py_ssize_t>(-<uintptr_t>&rise[0] % 64 // 8))
+    cdef int suspect = 0
     cdef table t = bind(rows, guide, per_eV, reach)
     cdef draws of
+    cdef conditions c
     of.fluence = &fluence[0]
     of.absorption = &absorption[0]
     of.thickness = &thickness[0]
     of.concentration = &concentration[0]
     of.size = &size[0]
     of.unit = unit
-    for b in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
-        k = b * BLOCK
-        bad += heat_block(&t, &of, k, min(BLOCK, n - k), scale, heat_fraction, photon_scale, start, start_enthalpy,
-                          &rise[k], &photons[k])
-    return bad
+    of.moves[0] = fluence.shape[0] == n
+    of.moves[1] = absorption.shape[0] == n
+    of.moves[2] = thickness.shape[0] == n
+    of.moves[3] = concentration.shape[0] == n
+    of.moves[4] = size.shape[0] == n
+    c.scale = scale
+    c.photon_scale = photon_scale
+    c.heat_fraction = heat_fraction
+    c.start = start
+    c.start_enthalpy = start_enthalpy
+    for b in prange(-1, (n - first + BLOCK - 1) // BLOCK, nogil=True, num_threads=threads, schedule="static"):
+        k = first + b * BLOCK
+        if b < 0:
+            if first:
+                suspect += part_heat(&t, &of, 0, first, &c, &rise[0], &photons[0])
+        elif n - k < BLOCK:
+            suspect += part_heat(&t, &of, k, n - k, &c, &rise[k], &photons[k])
+        else:
+            suspect += block_heat(&t, &of, k, &c, &rise[k], &photons[k])
+    return suspect
 
 
 cdef void scaled(const double *values, Py_ssize_t count, double factor, double *out) noexcept nogil:

@@ -45,6 +45,25 @@ def test_front_face_is_the_limit_of_a_thin_jet_and_the_jet_the_mean_of_its_depth
     assert whole[0] == pytest.approx(mean, rel=1e-12)
 
 
+@pytest.mark.parametrize("count", [1, 511, 512, 513, 1500])
+@pytest.mark.parametrize("number", UNCERTAIN)
+def test_a_number_is_as_many_equal_draws(number, count):
+    draws = heating.draw(UNCERTAIN, count, seed=2)
+    value = UNCERTAIN[number][0]
+    one = heating.heat(**draws | {number: value}, heat_fraction=1.0, table=TABLE, **JET)
+    many = heating.heat(**draws | {number: np.full(count, value)}, heat_fraction=1.0, table=TABLE, **JET)
+    for a, b in zip(one, many, strict=True):
+        assert a.shape == (count,)
+        np.testing.assert_array_equal(a, b)
+    out = np.empty((2, count))
+    heating.heat(**draws | {number: value}, heat_fraction=1.0, table=TABLE, out=out, **JET)
+    np.testing.assert_array_equal(out, one)
+    with pytest.raises(InputError, match="out must be"):
+        heating.heat(**draws, heat_fraction=1.0, table=TABLE, out=out.T.copy(), **JET)
+    with pytest.raises(InputError, match=number):
+        heating.heat(**draws | {number: -value}, heat_fraction=1.0, table=TABLE, **JET)
+
+
 def test_newton_cooling_and_two_channels():
     assert 25 + heating.cooling(120.0, [600.0], 300.0)[0] == pytest.approx(41.2, abs=0.05)
     time, rise = np.linspace(0, 1e3, 11), np.array([10.0, 120.0])
@@ -113,6 +132,41 @@ def test_monte_carlo_equals_its_twin_and_ignores_threads():
         TABLE.knots, 298.15, TABLE.enthalpy_eV(298.15))
     np.testing.assert_allclose(rise, expected[0], rtol=1e-12)
     np.testing.assert_allclose(photons, expected[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("first", [1, 3, 600])
+def test_a_draw_depends_on_neither_its_neighbours_nor_its_address(first):
+    draws = heating.draw(UNCERTAIN, 1700, seed=5)
+    whole = heating.heat(**draws, heat_fraction=0.7, table=TABLE, **JET)
+    later = heating.heat(**{name: x[first:] for name, x in draws.items()}, heat_fraction=0.7, table=TABLE, **JET)
+    np.testing.assert_array_equal(later, [x[first:] for x in whole])
+    alone = heating.heat(**{name: x[1000] for name, x in draws.items()}, heat_fraction=0.7, table=TABLE, **JET)
+    np.testing.assert_array_equal(np.ravel(alone), [x[1000] for x in whole])
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, -5e-324, -1.0, -1e300])
+@pytest.mark.parametrize("name", UNCERTAIN)
+def test_no_bad_draw_hides(name, value):
+    """Wherever it stands, and also where a second bad number would hide the first."""
+    good = heating.draw(UNCERTAIN, 1300, seed=2)
+    for at in (0, 5, 700, 1299):
+        for other in (None, *UNCERTAIN):
+            for with_it in (0.0, np.inf, -np.inf, -2.0, np.nan) if other not in (None, name) else (value,):
+                draws = {key: x.copy() for key, x in good.items()}
+                if other:
+                    draws[other][at] = with_it
+                draws[name][at] = value
+                with pytest.raises(InputError, match=r"must be positive|contains NaN or infinity"):
+                    heating.heat(**draws, heat_fraction=0.7, table=TABLE, **JET)
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e-200, 1e200, np.finfo(float).max])
+@pytest.mark.parametrize("name", UNCERTAIN)
+def test_extreme_but_valid_draws_are_not_refused(name, value):
+    draws = heating.draw(UNCERTAIN, 100, seed=2)
+    draws[name][50] = value
+    rise, photons = heating.heat(**draws, heat_fraction=0.7, table=TABLE, **JET)
+    assert np.isfinite(np.delete([rise, photons], 50, axis=1)).all()
 
 
 @pytest.mark.parametrize("latent", [[], TRANSITIONS, [(350.0, 350.0, 1000.0)]])

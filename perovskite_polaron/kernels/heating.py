@@ -164,32 +164,34 @@ def absorbed_energy_eV(
 def heat(
     fluence_mJ_cm2: ArrayLike, absorption_per_cm: ArrayLike, thickness_A: ArrayLike, concentration_mg_mL: ArrayLike,
     size_A: ArrayLike, *, molar_mass_g_mol: float, formula_volume_A3: float, photon_energy_eV: float,
-    heat_fraction: float, start_K: float, table: HeatTable, threads: int = 1,
+    heat_fraction: float, start_K: float, table: HeatTable, threads: int = 1, out: Array | None = None,
 ) -> tuple[Array, Array]:
     """Return the temperature rise (K) and the photons per nanocrystal of each draw, both (n,).
 
     The five inputs are numbers or (n,) draws, all positive. Energy per formula unit, averaged over the jet:
     F (1 − exp(−µ d)) M / (d c N_A); photons: that energy / hν × the formula units in a cube of edge size_A. heat_fraction
     is the part of each photon that becomes heat: 1 − E_gap/hν before recombination, 1 after it; between 0 and 1.
-    A very large µ means that the jet absorbs everything. Bitwise independent of threads.
-    Raises InputError for wrong shapes, NaN, anything not positive, or a start below the table.
+    A very large µ means that the jet absorbs everything. Bitwise independent of threads. out, when given, is a C-contiguous
+    writable float64 array (2, n) to write into: new memory costs up to half as much again as the numbers.
+    Raises InputError for wrong shapes, NaN, anything not positive, a start below the table, or a wrong out.
     """
     given = {"fluence_mJ_cm2": fluence_mJ_cm2, "absorption_per_cm": absorption_per_cm, "thickness_A": thickness_A,
              "concentration_mg_mL": concentration_mg_mL, "size_A": size_A}
-    draws = _broadcast(given)
+    kernel = load("heating")
+    draws = _broadcast(given, kernel.REPEATS)
     for name, value in (("formula_volume_A3", formula_volume_A3), ("photon_energy_eV", photon_energy_eV)):
         if not 0 < value < np.inf:
             raise InputError(f"{name} is {value:g}: it must be positive")
     if not 0 <= heat_fraction <= 1:
         raise InputError(f"heat_fraction is {heat_fraction:g}: it is the part of a photon that heats, from 0 to 1")
-    rise, photons = np.empty((2, len(draws[0])))
-    # The kernel looks at each draw anyway, so it counts the bad ones: one pass over memory less for each input.
-    bad = load("heating").heat(
+    rise, photons = output(out, (2, np.broadcast(*given.values()).size))
+    # The kernel sees each draw anyway and says whether one may be bad: one pass over memory less for each input.
+    suspect = kernel.heat(
         *draws, CM_PER_A, _scale(molar_mass_g_mol), heat_fraction, 1 / (formula_volume_A3 * photon_energy_eV),
         table.rows, table.guide, table.per_eV, table.reach, start_K, table.enthalpy_eV(start_K), rise, photons,
         check_threads(threads),
     )
-    if bad:
+    if suspect:
         for name in given:
             _check_sign(given[name], name)
     return rise, photons
@@ -243,8 +245,11 @@ def _scale(molar_mass_g_mol: float) -> float:
     return 1e-3 * molar_mass_g_mol / 1e-3 * EV_PER_J_MOL
 
 
-def _broadcast(values: Mapping[str, ArrayLike]) -> list[Array]:
-    """One-dimensional contiguous arrays of one length; their numbers are not looked at."""
+def _broadcast(values: Mapping[str, ArrayLike], repeats: int | None = None) -> list[Array]:
+    """One-dimensional contiguous arrays of one length; their numbers are not looked at.
+
+    repeats: an input that is one number comes back so many times and not once for each draw.
+    """
     try:
         arrays = np.broadcast_arrays(*(real(value, name) for name, value in values.items()))
     except ValueError:
@@ -252,7 +257,10 @@ def _broadcast(values: Mapping[str, ArrayLike]) -> list[Array]:
         raise InputError(f"these do not broadcast together: {shapes}; pass numbers or arrays of one length") from None
     if arrays[0].size == 0:
         raise InputError("there are no draws: pass at least one value of " + ", ".join(values))
-    return [np.ascontiguousarray(array.ravel()) for array in arrays]
+    return [
+        np.full(repeats, array.flat[0]) if repeats and np.ndim(value) == 0 else np.ascontiguousarray(array.ravel())
+        for value, array in zip(values.values(), arrays, strict=True)
+    ]
 
 
 def _check_sign(value: ArrayLike, name: str, *, may_vanish: bool = False) -> None:

@@ -6,6 +6,7 @@ occupied states: Brouder, Alouani and Bennemann, Phys. Rev. B 54, 7334 (1996).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -91,6 +92,11 @@ class FermiRays:
     t: NDArray[np.complex128]
     weighted: NDArray[np.complex128]
 
+    @cached_property
+    def parts(self) -> tuple[Array, ...]:
+        """Real and imaginary parts of t and weighted, each contiguous."""
+        return tuple(np.ascontiguousarray(x) for of in (self.t, self.weighted) for x in (of.real, of.imag))
+
 
 def fermi_rays(chains: Chains, fermi: float, *, threads: int = 1) -> FermiRays:
     """Sum the chains once along the rays, for any number of later widths and grids; unit as in the coefficients.
@@ -119,10 +125,7 @@ def cut_resolvent(
     above = u >= 0
     if above.any():
         out[:, above] = _sums(chains, energy[above], hwhm[above], check_threads(threads))[1]
-    load("lanczos").occupied(
-        u, hwhm, rays.t.real.copy(), rays.t.imag.copy(), rays.weighted.real.copy(), rays.weighted.imag.copy(), out,
-        check_threads(threads),
-    )
+    load("lanczos").occupied(u, hwhm, *rays.parts, out, check_threads(threads))
     return out
 
 
