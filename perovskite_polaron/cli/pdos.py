@@ -1,0 +1,201 @@
+"""``polaron pdos``: which shells of which atoms make the bands on either side of the gap."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perovskite_polaron.cli.launch import add_run_options, check_run_options, finished_seconds, launch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perovskite_polaron.spectra.projected import BandEdge, ProjectedStates
+
+EXAMPLE = (
+    "  polaron pdos cspbbr3-pm3m\n"
+    "  polaron pdos examples/cspbbr3.toml --kpoints 4x4x2      # the reference of a study, with its own settings\n"
+    "  polaron pdos pdos-results/pdos/cspbbr3-pm3m/pdos.npz --sigma 0.2eV --by-site      # drawn anew, nothing computed"
+)
+_EMIN_EV, _EMAX_EV, _SIGMA_EV = -6.0, 6.0, 0.1
+_LISTED = 0.01
+_SPIN_ORBIT = (
+    "spin-orbit coupling is not included: it splits the p states of heavy atoms and lowers a conduction band of Pb 6p by"
+    " about 1 eV"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this verb."""
+    parser.add_argument(
+        "source", metavar="STUDY.toml|CRYSTAL|FILE.npz", help="study, structure file or built-in name; or a pdos.npz"
+    )
+    parser.add_argument("--structure", metavar="NAME", help="structure of the study (default: its reference)")
+    parser.add_argument(
+        "--settings", type=Path, metavar="FILE.toml", help="tables [pw] and [pseudopotentials] for a CRYSTAL"
+    )
+    parser.add_argument("--store", type=Path, help="folder of the jobs of a CRYSTAL (default: pdos-results)")
+    parser.add_argument("--kpoints", metavar="4x4x2", help="k grid of the bands, from Γ (default: twice the density's)")
+    parser.add_argument("--empty-bands", type=int, metavar="N", help="default: a quarter of the filled ones")
+    parser.add_argument("--sigma", default=f"{_SIGMA_EV}eV", help="of the Gaussian (default %(default)s)")
+    parser.add_argument("--emin", help=f"first energy from the valence band maximum (default {_EMIN_EV:g}eV)")
+    parser.add_argument("--emax", help=f"last energy (default {_EMAX_EV:g}eV, or less where bands are missing)")
+    parser.add_argument("--by-site", action="store_true", help="keep inequivalent atoms of an element apart")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of table and figure (default: in the results)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_run_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute what is missing, and write pdos.csv, pdos.png, pdos.svg, pdos.json and, from jobs, pdos.npz."""
+    import numpy as np
+
+    from perovskite_polaron.errors import ComputationError, InputError
+    from perovskite_polaron.files import write_atomically
+    from perovskite_polaron.report.charts import csv_text
+    from perovskite_polaron.report.pdos_figure import write_pdos_figure
+    from perovskite_polaron.spectra.projected import band_edges, density_of_states
+    from perovskite_polaron.units import parse_quantity
+    from perovskite_polaron.workflow.pdos import read_states, write_states
+
+    sigma_eV = parse_quantity(args.sigma, "energy")
+    limits = [None if text is None else parse_quantity(text, "energy") for text in (args.emin, args.emax)]
+    low = _EMIN_EV if limits[0] is None else limits[0]
+    if not 1e-3 <= sigma_eV <= 10:
+        raise InputError(f"--sigma {args.sigma} is not possible: give 0.001 to 10 eV")
+    if not low < (_EMAX_EV if limits[1] is None else limits[1]):
+        raise InputError(f"the energies from {args.emin or low} to {args.emax or _EMAX_EV} do not increase: swap them")
+    computed = Path(args.source).suffix.lower() != ".npz"
+    if computed:
+        states, record, folder = _compute(args)
+    else:
+        _refuse_job_options(args)
+        states, record = read_states(args.source)
+        folder = Path(args.source).parent
+    out = args.out or folder
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ComputationError(f"{out} cannot be made: {error.strerror}; choose another folder with --out") from None
+    # Saved before it is judged: a crystal without a gap keeps what was computed.
+    files = [write_states(out / "pdos.npz", states, record)] if computed else []
+    edges = band_edges(states, args.by_site)
+    # A Gaussian of the first missing band would reach down by this much.
+    complete = states.complete_to_eV() - 3 * sigma_eV
+    high = max(min(_EMAX_EV, complete), edges[1].energy_eV + 5 * sigma_eV) if limits[1] is None else limits[1]
+    if high > complete + 1e-9:
+        print(f"note: above {complete:.2f} eV bands are missing: add --empty-bands", file=sys.stderr)
+    energy = np.linspace(low, high, max(2, round((high - low) / (sigma_eV / 5)) + 1))
+    curves = density_of_states(states, energy, sigma_eV, args.by_site)
+    files.append(write_atomically(out / "pdos.csv", csv_text({"energy_eV": energy} | _named(curves))))
+    files += [write_pdos_figure(energy, curves, edges, out / f"pdos{suffix}") for suffix in (".png", ".svg")]
+    result = _result(states, edges, record) | {"sigma_eV": sigma_eV, "files": [str(p) for p in files]}
+    path = out / "pdos.json"
+    result["files"].append(str(path))
+    write_atomically(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    print(json.dumps(result) if args.json else _table(result, edges))
+    if not args.json:
+        print(f"table and figure are in {out}", file=sys.stderr)
+    return 0
+
+
+def _compute(args: argparse.Namespace) -> "tuple[ProjectedStates, dict[str, Any], Path]":
+    from perovskite_polaron.errors import InputError
+    from perovskite_polaron.units import parse_grid
+    from perovskite_polaron.workflow.pdos import (
+        PdosSettings,
+        collect_pdos,
+        plan_pdos,
+        read_pdos_settings,
+        subject_of_crystal,
+        subject_of_study,
+    )
+    from perovskite_polaron.workflow.store import Store
+    from perovskite_polaron.workflow.study import RunSettings, read_study
+
+    check_run_options(args)
+    kpoints = parse_grid(args.kpoints) if args.kpoints else None
+    if Path(args.source).suffix.lower() == ".toml":
+        if args.settings or args.store:
+            raise InputError("--settings and --store do not go with a study, which has its own: leave them out")
+        study = read_study(args.source)
+        subject, store, how = subject_of_study(study, args.structure), Store(study.store_folder), study.run
+    else:
+        if args.structure:
+            raise InputError("--structure names one of a study's structures: give the study, or leave it out")
+        settings = read_pdos_settings(args.settings) if args.settings else PdosSettings()
+        subject = subject_of_crystal(args.source, settings)
+        store, how = Store(args.store or Path("pdos-results")), RunSettings()
+    jobs = plan_pdos(subject, kpoints, args.empty_bands)
+    launch(args, how, jobs.all(), store, finished_seconds(jobs.all(), store))
+    states, record = collect_pdos(subject, jobs, store)
+    return states, record, store.root / "pdos" / subject.name
+
+
+def _refuse_job_options(args: argparse.Namespace) -> None:
+    from perovskite_polaron.errors import InputError
+
+    names = ("structure", "settings", "store", "kpoints", "empty_bands", "ranks", "jobs", "executor")
+    given = [name for name in names if getattr(args, name) is not None]
+    if given:
+        option = "--" + given[0].replace("_", "-")
+        raise InputError(f"{option} says how to compute, but {args.source} is computed: leave it out")
+
+
+def _named(curves: dict[str, Any]) -> dict[str, Any]:
+    return {f"{label} (1/eV)": values for label, values in curves.items()}
+
+
+def _result(states: "ProjectedStates", edges: "Sequence[BandEdge]", record: dict[str, Any]) -> dict[str, Any]:
+    valence, conduction = edges
+    return {
+        "gap_eV": conduction.energy_eV,
+        "direct": valence.kpoint == conduction.kpoint,
+        "edges": [
+            {
+                "edge": e.name,
+                "energy_eV": e.energy_eV,
+                "kpoint": list(e.kpoint),
+                "kpoint_name": e.kpoint_name,
+                "degeneracy": e.degeneracy,
+                "share_percent": {label: 100 * share for label, share in e.shares.items()},
+                "unprojected_percent": 100 * e.unprojected,
+            }
+            for e in edges
+        ],
+        "spilling": states.spilling(),
+        "complete_to_eV": states.complete_to_eV(),
+        "electrons": states.electrons,
+        "spin_orbit": False,
+        "provenance": record,
+    }
+
+
+def _table(result: dict[str, Any], edges: "Sequence[BandEdge]") -> str:
+    record = result["provenance"]
+    pw, grid = record["pw"], "×".join(map(str, record["bands_kpoints"]))
+    listed = [label for label in edges[0].shares if max(e.shares[label] for e in edges) >= _LISTED]
+    listed.sort(key=lambda label: -max(e.shares[label] for e in edges))
+    width = max(9, *(len(label) + 2 for label in listed))
+    head = "".join(f"{label:>{width}s}" for label in listed)
+    lines = [
+        f"{record['name']}, {record['space_group']}: {pw['ecutwfc_Ry']:g}/{pw['ecutrho_Ry']:g} Ry, density on"
+        f" {'×'.join(map(str, pw['kpoints']))} k points, {record['bands']} bands on {grid} from Γ",
+        "projected onto " + "; ".join(f"{e} {' '.join(s)}" for e, s in record["projected_onto"].items()),
+        f"gap {result['gap_eV']:.3f} eV, {'direct' if result['direct'] else 'indirect'}",
+        "",
+        f"{'':5s}{'eV':>8s}  {'k point':<24s}{'bands':>5s}{head}{'others':>{width}s}{'none':>{width}s}   (%)",
+    ]
+    for e in edges:
+        point = f"{e.kpoint_name or 'k'} ({', '.join(f'{x:.4g}' for x in e.kpoint)})"
+        values = [e.shares[label] for label in listed]
+        values += [sum(e.shares.values()) - sum(values), e.unprojected]
+        row = "".join(f"{100 * v + 0.0:{width}.1f}" for v in values)
+        lines.append(f"{e.name:5s}{e.energy_eV:8.3f}  {point:<24s}{e.degeneracy:5d}{row}")
+    lines += [
+        "",
+        f"spilling: {100 * result['spilling']:.2f} % of the electrons lie on none of these shells; with empty states it is more",
+        _SPIN_ORBIT,
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,303 @@
+"""The projected density of states of one crystal: its jobs, in a store, and from their results to states and names."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perovskite_polaron.crystal import Crystal, Symmetry, find_symmetry, read_crystal
+from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.espresso.programs import program_version
+from perovskite_polaron.espresso.projwfc import PROJECTIONS, load_projections, projwfc_deck, summed
+from perovskite_polaron.espresso.pw import PwSettings
+from perovskite_polaron.espresso.upf import Pseudopotential, check_for_projection
+from perovskite_polaron.files import beside, read_toml, write_atomically
+from perovskite_polaron.options import fill
+from perovskite_polaron.spectra.projected import ProjectedStates, Shell
+from perovskite_polaron.workflow.jobs import Job, digest_of, plan, pseudo_for, pw_job
+from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.study import Study
+
+FORMAT = "perovskite_polaron projected states 1"
+_TABLES = ("pw", "pseudopotentials")
+# Keys of pw.x whose wave functions have two components or two spins.
+_SPIN = ("nspin", "noncolin", "lspinorb")
+_MATCH = 1e-4
+_SPILLING_MATCH = 1e-3
+
+
+@dataclass(frozen=True)
+class PdosSettings:
+    """How a crystal that is in no study is computed: the tables ``[pw]`` and ``[pseudopotentials]`` of a TOML file."""
+
+    pw: PwSettings = field(default_factory=PwSettings)
+    pseudopotentials: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = Path()
+
+    def file(self, name: str) -> str:
+        """Return a file named in the settings as a path: relative names are relative to the settings file."""
+        return beside(self.folder, name)
+
+
+def read_pdos_settings(path: str | Path) -> PdosSettings:
+    """Read the settings from a TOML file. Raises InputError with every problem at once."""
+    table = read_toml(path, "settings file (TOML)")
+    problems = [
+        f"{name!r} is not one of the tables {', '.join(_TABLES)}"
+        for name in table
+        if name not in _TABLES or not isinstance(table[name], dict)
+    ]
+    pw = fill(PwSettings, table.get("pw", {}), "[pw]", problems) if isinstance(table.get("pw", {}), dict) else None
+    if problems or pw is None:
+        raise InputError(f"{path}: " + " | ".join(problems))
+    return PdosSettings(pw, table.get("pseudopotentials", {}), Path(path).parent)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is computed: a crystal, the settings of its density, and the job that computes it."""
+
+    name: str
+    crystal: Crystal
+    symmetry: Symmetry
+    pw: PwSettings
+    ground: Job
+
+
+def subject_of_crystal(source: str, settings: PdosSettings) -> Subject:
+    """Return a crystal, a file or built-in, as a subject. Raises InputError as read_crystal and pseudo_for do."""
+    crystal = read_crystal(source)
+    symmetry = find_symmetry(crystal)
+    name = re.sub(r"[^A-Za-z0-9_.+-]", "-", Path(source).stem).lstrip(".-")[:40] or "crystal"
+    species = {s: pseudo_for(s, settings.pseudopotentials, settings.file) for s in dict.fromkeys(crystal.species)}
+    electrons = sum(species[s].z_valence for s in crystal.species)
+    _check(settings.pw, electrons, crystal)
+    ground = pw_job("ground", name, crystal, species, settings.pw, electrons, symmetry=symmetry)
+    return Subject(name, crystal, symmetry, settings.pw, ground)
+
+
+def subject_of_study(study: Study, name: str | None) -> Subject:
+    """Return a structure of a study (default: its reference), with the study's own job of its ground state.
+
+    Raises InputError as plan does, or when the study has no such structure.
+    """
+    structures = {one.structure.name: one for one in plan(study)}
+    chosen = structures.get(name or study.reference)
+    if chosen is None:
+        raise InputError(f"{study.path} has no structure {name!r}: it has {', '.join(structures)}")
+    structure = chosen.structure
+    grid = {k: v for k in ("kpoints", "kpoint_shift") if (v := getattr(structure.settings, k)) is not None}
+    pw = replace(study.pw, **grid)
+    _check(pw, _electrons(structure.crystal, chosen.ground), structure.crystal)
+    return Subject(structure.name, structure.crystal, structure.symmetry, pw, chosen.ground)
+
+
+def _electrons(crystal: Crystal, ground: Job) -> float:
+    sets = _sets(ground)
+    return sum(sets[s].z_valence for s in crystal.species)
+
+
+def _sets(ground: Job) -> dict[str, Pseudopotential]:
+    return {label: pseudo for label, pseudo in ground.pseudos if isinstance(pseudo, Pseudopotential)}
+
+
+def _check(pw: PwSettings, electrons: float, crystal: Crystal) -> None:
+    if round(electrons) % 2 or abs(electrons - round(electrons)) > 1e-6:
+        raise InputError(
+            f"{crystal._label} has {electrons:g} electrons: band edges need an insulator, with an even number"
+        )
+    given = {key.lower(): value for key, value in pw.system.items()}
+    for key in _SPIN:
+        if given.get(key, 1) not in (1, False):
+            raise InputError(
+                f"pw.system.{key} is not supported by the projected density of states: leave it out, or use a copy"
+                " of the settings without it"
+            )
+
+
+@dataclass(frozen=True)
+class PdosJobs:
+    """The jobs of one subject, each after the one it starts from, and the grid and number of the bands."""
+
+    ground: Job
+    bands: Job
+    pdos: Job
+    kpoints: tuple[int, int, int]
+    count: int
+
+    def all(self) -> list[Job]:
+        """Every job, each after the one it starts from."""
+        return [self.ground, self.bands, self.pdos]
+
+
+def plan_pdos(
+    subject: Subject, kpoints: tuple[int, int, int] | None = None, empty_bands: int | None = None
+) -> PdosJobs:
+    """Return the jobs of a projected density of states.
+
+    kpoints: grid of the bands, from Γ; default twice that of the density in each direction, which holds the density's
+    points, Γ and the points on the faces of the zone. empty_bands: default a quarter of the filled ones, at least six.
+    Raises InputError for a pseudopotential without atomic wave functions, MissingProgramError without projwfc.x.
+    """
+    crystal, sets = subject.crystal, _sets(subject.ground)
+    for pseudo in sets.values():
+        check_for_projection(pseudo)
+    version = program_version("projwfc.x")
+    electrons = _electrons(crystal, subject.ground)
+    filled = round(electrons / 2)
+    if empty_bands is not None and empty_bands < 1:
+        raise InputError(f"{empty_bands} empty bands show no conduction band: give 1 or more")
+    count = filled + (empty_bands or max(6, -(-filled // 4)))
+    a, b, c = subject.pw.kpoints
+    grid = kpoints or (2 * a, 2 * b, 2 * c)
+    pw = replace(subject.pw, kpoints=grid, kpoint_shift=(0, 0, 0))
+    bands = pw_job(
+        "bands", subject.name, crystal, sets, pw, electrons,
+        parent=subject.ground, symmetry=subject.symmetry, version=subject.ground.version, bands=count,
+    )  # fmt: skip
+    deck = projwfc_deck()
+    digest = digest_of("projwfc.x", deck, [bands.digest], version)
+    pdos = Job("pdos", subject.name, deck, digest, 0.1 * bands.cost, bands.kpoints, parent=bands, version=version)
+    return PdosJobs(subject.ground, bands, pdos, grid, count)
+
+
+def collect_pdos(subject: Subject, jobs: PdosJobs, store: Store) -> tuple[ProjectedStates, dict[str, Any]]:
+    """Return the states of finished jobs, and the record of how they were made.
+
+    Raises ComputationError when a job has no result yet, or what was read does not add up to what projwfc.x printed.
+    """
+    records = [store.result(job) for job in jobs.all()]
+    ground, bands, pdos = (r or {} for r in records)
+    if not all(records):
+        raise ComputationError(f"{jobs.pdos.label} has no projections in {store.root} yet: run it first")
+    path = store.folder(jobs.pdos) / PROJECTIONS
+    raw = load_projections(path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != pdos["projections_sha256"]:
+        raise ComputationError(f"{path} is not what this job wrote: delete that job's folder and run again")
+    sets = _sets(jobs.ground)
+    shells, columns = _group(subject, raw.atom, raw.shell, sets)
+    shares = summed(raw.shares, columns, len(shells))
+    names = kpoint_names(subject.crystal, subject.symmetry, raw.kpoints)
+    states = ProjectedStates(raw.energies_eV, raw.kpoints, names, raw.weights, shares, shells, raw.electrons)
+    if abs(states.spilling() - raw.printed_spilling) > _SPILLING_MATCH:
+        raise ComputationError(
+            f"the projections in {path} leave out {states.spilling():.4f} of the electrons, projwfc.x printed"
+            f" {raw.printed_spilling:.4f}: delete that job's folder and run again"
+        )
+    return states, {
+        "name": subject.name,
+        "crystal": subject.crystal.name,
+        "space_group": f"{subject.symmetry.symbol} ({subject.symmetry.number})",
+        "spin_orbit": False,
+        "pw": asdict(subject.pw),
+        "bands_kpoints": list(jobs.kpoints),
+        "bands": jobs.count,
+        "printed_spilling": raw.printed_spilling,
+        "total_energy_eV": ground["total_energy_eV"],
+        "projected_onto": {
+            element: [s.label.lower() for s in pseudo.atomic_shells if s.occupation >= 0]
+            for element, pseudo in sets.items()
+        },
+        "pseudopotentials": {element: pseudo.digest for element, pseudo in sets.items()},
+        "jobs": [
+            {k: r.get(k) for k in ("kind", "digest", "program", "program_version", "polaron_version",
+                                   "polaron_revision", "finished", "wall_seconds", "ranks")}
+            for r in (ground, bands, pdos)
+        ],
+    }  # fmt: skip
+
+
+def _group(
+    subject: Subject, atom: NDArray[np.int64], place: NDArray[np.int64], sets: Mapping[str, Pseudopotential]
+) -> tuple[tuple[Shell, ...], NDArray[np.int64]]:
+    """Return the shells of equivalent atoms, and to which of them each shell of each atom belongs."""
+    crystal, symmetry = subject.crystal, subject.symmetry
+    if len(atom) == 0 or atom.max() >= len(crystal):
+        raise ComputationError(f"projwfc.x saw other atoms than those of {crystal._label}: run its jobs again")
+    found: dict[Shell, int] = {}
+    columns = []
+    for a, n in zip(atom.tolist(), place.tolist(), strict=True):
+        element, first = crystal.species[a], int(symmetry.equivalent_atoms[a])
+        label = next((s.label.lower() for s in sets[element].atomic_shells if s.index == n), None)
+        if label is None:
+            raise ComputationError(f"projwfc.x saw wave function {n} of {element}, its UPF file has none: run again")
+        equivalent = int((symmetry.equivalent_atoms == first).sum())
+        shell = Shell(element, label, f"{element}{first + 1}-{symmetry.wyckoff[first]}", equivalent)
+        columns.append(found.setdefault(shell, len(found)))
+    return tuple(found), np.array(columns)
+
+
+def kpoint_names(crystal: Crystal, symmetry: Symmetry, kpoints: NDArray[np.float64]) -> tuple[str, ...]:
+    """Return the usual name of each k point (Setyawan and Curtarolo's, from ASE), or an empty text where it has none.
+
+    Points that an operation of the crystal, time reversal or a reciprocal vector takes to the named one have its name.
+    """
+    from ase.cell import Cell
+
+    try:
+        named = Cell(crystal.lattice_A).bandpath(npoints=0).special_points
+    except (RuntimeError, ValueError):
+        named = {"G": np.zeros(3)}
+    # x' = R x, so k' = k R⁻¹; the operations are a group, so R serves as well.
+    operations = np.concatenate([symmetry.rotations, -symmetry.rotations])
+    result = []
+    for k in kpoints:
+        star = k @ operations
+        hit = ""
+        for name, point in named.items():
+            apart = star - point
+            if np.abs(apart - np.rint(apart)).max(axis=1).min() < _MATCH:
+                hit = "Γ" if name == "G" else name
+                break
+        result.append(hit)
+    return tuple(result)
+
+
+def write_states(path: str | os.PathLike[str], states: ProjectedStates, record: Mapping[str, Any]) -> Path:
+    """Write states (energies to 1 µeV, shares to 1e-6) and their record to one small .npz; equal input, equal bytes."""
+    head = {
+        "format": FORMAT,
+        "electrons": states.electrons,
+        "kpoint_names": states.kpoint_names,
+        "shells": [asdict(s) for s in states.shells],
+        "record": record,
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        head=np.frombuffer(json.dumps(head).encode(), np.uint8),
+        energies_eV=states.energies_eV.round(6),
+        kpoints=states.kpoints.round(9),
+        weights=states.weights,
+        shares=states.shares.round(6),
+    )
+    return write_atomically(path, buffer.getvalue())
+
+
+def read_states(path: str | os.PathLike[str]) -> tuple[ProjectedStates, dict[str, Any]]:
+    """Read what write_states wrote. Raises InputError when the file is missing, damaged or of another kind."""
+    try:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
+            head = json.loads(file["head"].tobytes())
+            if head["format"] != FORMAT:
+                raise InputError(f"{path} is of format {head['format']!r}, this version reads {FORMAT!r}: write it again")
+            arrays = {name: file[name] for name in ("energies_eV", "kpoints", "weights", "shares")}
+        shells = tuple(Shell(**s) for s in head["shells"])
+        states = ProjectedStates(
+            **arrays, kpoint_names=tuple(head["kpoint_names"]), shells=shells, electrons=float(head["electrons"])
+        )
+        return states, dict(head["record"])
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: give a file that polaron pdos wrote (.npz)") from None
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as why:
+        raise InputError(f"{path} does not hold projected states ({why}): write it again with polaron pdos") from None
