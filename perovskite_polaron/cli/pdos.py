@@ -11,6 +11,9 @@ from perovskite_polaron.cli.launch import add_run_options, check_run_options, fi
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from perovskite_polaron.spectra.projected import BandEdge, ProjectedStates
 
 EXAMPLE = (
@@ -18,7 +21,7 @@ EXAMPLE = (
     "  polaron pdos examples/cspbbr3.toml --kpoints 4x4x2      # the reference of a study, with its own settings\n"
     "  polaron pdos pdos-results/pdos/cspbbr3-pm3m/pdos.npz --sigma 0.2eV --by-site      # drawn anew, nothing computed"
 )
-_EMIN_EV, _EMAX_EV, _SIGMA_EV = -6.0, 6.0, 0.1
+_EMAX_EV = 6.0
 _LISTED = 0.01
 _SPIN_ORBIT = (
     "spin-orbit coupling is not included: it splits the p states of heavy atoms and lowers a conduction band of Pb 6p by"
@@ -38,8 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, help="folder of the jobs of a CRYSTAL (default: pdos-results)")
     parser.add_argument("--kpoints", metavar="4x4x2", help="k grid of the bands, from Γ (default: twice the density's)")
     parser.add_argument("--empty-bands", type=int, metavar="N", help="default: a quarter of the filled ones")
-    parser.add_argument("--sigma", default=f"{_SIGMA_EV}eV", help="of the Gaussian (default %(default)s)")
-    parser.add_argument("--emin", help=f"first energy from the valence band maximum (default {_EMIN_EV:g}eV)")
+    parser.add_argument("--sigma", default="0.1eV", help="of the Gaussian (default %(default)s)")
+    parser.add_argument(
+        "--emin", default="-6eV", help="first energy from the valence band maximum (default %(default)s)"
+    )
     parser.add_argument("--emax", help=f"last energy (default {_EMAX_EV:g}eV, or less where bands are missing)")
     parser.add_argument("--by-site", action="store_true", help="keep inequivalent atoms of an element apart")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of table and figure (default: in the results)")
@@ -49,23 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute what is missing, and write pdos.csv, pdos.png, pdos.svg, pdos.json and, from jobs, pdos.npz."""
-    import numpy as np
-
-    from perovskite_polaron.errors import ComputationError, InputError
+    from perovskite_polaron.errors import ComputationError
     from perovskite_polaron.files import write_atomically
     from perovskite_polaron.report.charts import csv_text
     from perovskite_polaron.report.pdos_figure import write_pdos_figure
     from perovskite_polaron.spectra.projected import band_edges, density_of_states
-    from perovskite_polaron.units import parse_quantity
-    from perovskite_polaron.workflow.pdos import read_states, write_states
+    from perovskite_polaron.spectra.projected_file import read_states, write_states
 
-    sigma_eV = parse_quantity(args.sigma, "energy")
-    limits = [None if text is None else parse_quantity(text, "energy") for text in (args.emin, args.emax)]
-    low = _EMIN_EV if limits[0] is None else limits[0]
-    if not 1e-3 <= sigma_eV <= 10:
-        raise InputError(f"--sigma {args.sigma} is not possible: give 0.001 to 10 eV")
-    if not low < (_EMAX_EV if limits[1] is None else limits[1]):
-        raise InputError(f"the energies from {args.emin or low} to {args.emax or _EMAX_EV} do not increase: swap them")
+    sigma_eV, low, high = _numbers(args)
     computed = Path(args.source).suffix.lower() != ".npz"
     if computed:
         states, record, folder = _compute(args)
@@ -81,23 +77,50 @@ def run(args: argparse.Namespace) -> int:
     # Saved before it is judged: a crystal without a gap keeps what was computed.
     files = [write_states(out / "pdos.npz", states, record)] if computed else []
     edges = band_edges(states, args.by_site)
-    # A Gaussian of the first missing band would reach down by this much.
+    energy = _energies(states, edges, sigma_eV, low, high)
+    curves = density_of_states(states, energy, sigma_eV, args.by_site)
+    columns = {f"{label} (1/eV)": values for label, values in curves.items()}
+    files.append(write_atomically(out / "pdos.csv", csv_text({"energy_eV": energy} | columns)))
+    files += [write_pdos_figure(energy, curves, edges, out / f"pdos{suffix}") for suffix in (".png", ".svg")]
+    result = _result(states, edges, record) | {
+        "sigma_eV": sigma_eV,
+        "files": [str(path) for path in (*files, out / "pdos.json")],
+    }
+    write_atomically(out / "pdos.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    print(json.dumps(result) if args.json else _table(result, edges))
+    print(f"table and figure are in {out}", file=sys.stderr)
+    return 0
+
+
+def _numbers(args: argparse.Namespace) -> tuple[float, float, float | None]:
+    """Return sigma, the first energy, and the last if it is given, in eV. Raises InputError."""
+    from perovskite_polaron.errors import InputError
+    from perovskite_polaron.units import parse_quantity
+
+    sigma_eV, low = parse_quantity(args.sigma, "energy"), parse_quantity(args.emin, "energy")
+    high = None if args.emax is None else parse_quantity(args.emax, "energy")
+    if not 1e-3 <= sigma_eV <= 10:
+        raise InputError(f"--sigma {args.sigma} is not possible: give 0.001eV to 10eV")
+    if not -1000 <= low < (0 if high is None else high) <= 1000:
+        raise InputError(
+            f"--emin {args.emin} and --emax {args.emax or '(none)'} are no range of energies from the valence band maximum:"
+            " give the lower one first, below the maximum if it is alone, within 1000 eV"
+        )
+    return sigma_eV, low, high
+
+
+def _energies(
+    states: "ProjectedStates", edges: "Sequence[BandEdge]", sigma_eV: float, low: float, high: float | None
+) -> "NDArray[np.float64]":
+    """Return five energies for each sigma, up to where a missing band would show."""
+    import numpy as np
+
     complete = states.complete_to_eV() - 3 * sigma_eV
-    high = max(min(_EMAX_EV, complete), edges[1].energy_eV + 5 * sigma_eV) if limits[1] is None else limits[1]
+    if high is None:
+        high = max(min(_EMAX_EV, complete), edges[1].energy_eV + 5 * sigma_eV)
     if high > complete + 1e-9:
         print(f"note: above {complete:.2f} eV bands are missing: add --empty-bands", file=sys.stderr)
-    energy = np.linspace(low, high, max(2, round((high - low) / (sigma_eV / 5)) + 1))
-    curves = density_of_states(states, energy, sigma_eV, args.by_site)
-    files.append(write_atomically(out / "pdos.csv", csv_text({"energy_eV": energy} | _named(curves))))
-    files += [write_pdos_figure(energy, curves, edges, out / f"pdos{suffix}") for suffix in (".png", ".svg")]
-    result = _result(states, edges, record) | {"sigma_eV": sigma_eV, "files": [str(p) for p in files]}
-    path = out / "pdos.json"
-    result["files"].append(str(path))
-    write_atomically(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    print(json.dumps(result) if args.json else _table(result, edges))
-    if not args.json:
-        print(f"table and figure are in {out}", file=sys.stderr)
-    return 0
+    return np.linspace(low, high, max(2, round(5 * (high - low) / sigma_eV) + 1))
 
 
 def _compute(args: argparse.Namespace) -> "tuple[ProjectedStates, dict[str, Any], Path]":
@@ -141,10 +164,6 @@ def _refuse_job_options(args: argparse.Namespace) -> None:
     if given:
         option = "--" + given[0].replace("_", "-")
         raise InputError(f"{option} says how to compute, but {args.source} is computed: leave it out")
-
-
-def _named(curves: dict[str, Any]) -> dict[str, Any]:
-    return {f"{label} (1/eV)": values for label, values in curves.items()}
 
 
 def _result(states: "ProjectedStates", edges: "Sequence[BandEdge]", record: dict[str, Any]) -> dict[str, Any]:

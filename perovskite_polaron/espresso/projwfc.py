@@ -160,8 +160,9 @@ def load_projections(path: str | os.PathLike[str]) -> Projections:
     """Read what write_projections wrote. Raises ComputationError when it is missing or damaged."""
     try:
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
-            arrays: dict[str, Any] = {name: file[name] for name in Projections.__dataclass_fields__}
-            return Projections(**{name: a if a.ndim else float(a) for name, a in arrays.items()})
+            found = {name: file[name] for name in Projections.__dataclass_fields__}
+            values: dict[str, Any] = {name: array if array.ndim else float(array) for name, array in found.items()}
+            return Projections(**values)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as why:
         raise ComputationError(
             f"{path} does not hold projections ({why}): delete that job's folder and run again"

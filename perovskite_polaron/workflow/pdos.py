@@ -1,38 +1,31 @@
 """The projected density of states of one crystal: its jobs, in a store, and from their results to states and names."""
 
 import hashlib
-import io
-import json
-import os
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from perovskite_polaron.brillouin import kpoint_names
 from perovskite_polaron.crystal import Crystal, Symmetry, find_symmetry, read_crystal
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.programs import program_version
-from perovskite_polaron.espresso.projwfc import PROJECTIONS, load_projections, projwfc_deck, summed
+from perovskite_polaron.espresso.projwfc import PROJECTIONS, Projections, load_projections, projwfc_deck, summed
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_projection
-from perovskite_polaron.files import beside, read_toml, write_atomically
+from perovskite_polaron.files import beside, read_toml
 from perovskite_polaron.options import fill
 from perovskite_polaron.spectra.projected import ProjectedStates, Shell
 from perovskite_polaron.workflow.jobs import Job, digest_of, plan, pseudo_for, pw_job
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study
 
-FORMAT = "perovskite_polaron projected states 1"
 _TABLES = ("pw", "pseudopotentials")
 # Keys of pw.x whose wave functions have two components or two spins.
 _SPIN = ("nspin", "noncolin", "lspinorb")
-_MATCH = 1e-4
 _SPILLING_MATCH = 1e-3
 
 
@@ -185,10 +178,8 @@ def collect_pdos(subject: Subject, jobs: PdosJobs, store: Store) -> tuple[Projec
     if hashlib.sha256(path.read_bytes()).hexdigest() != pdos["projections_sha256"]:
         raise ComputationError(f"{path} is not what this job wrote: delete that job's folder and run again")
     sets = _sets(jobs.ground)
-    shells, columns = _group(subject, raw.atom, raw.shell, sets)
-    shares = summed(raw.shares, columns, len(shells))
-    names = kpoint_names(subject.crystal, subject.symmetry, raw.kpoints)
-    states = ProjectedStates(raw.energies_eV, raw.kpoints, names, raw.weights, shares, shells, raw.electrons)
+    labels = {e: {s.index: s.label.lower() for s in pseudo.atomic_shells} for e, pseudo in sets.items()}
+    states = projected_states(subject.crystal, subject.symmetry, raw, labels)
     if abs(states.spilling() - raw.printed_spilling) > _SPILLING_MATCH:
         raise ComputationError(
             f"the projections in {path} leave out {states.spilling():.4f} of the electrons, projwfc.x printed"
@@ -217,87 +208,33 @@ def collect_pdos(subject: Subject, jobs: PdosJobs, store: Store) -> tuple[Projec
     }  # fmt: skip
 
 
-def _group(
-    subject: Subject, atom: NDArray[np.int64], place: NDArray[np.int64], sets: Mapping[str, Pseudopotential]
-) -> tuple[tuple[Shell, ...], NDArray[np.int64]]:
-    """Return the shells of equivalent atoms, and to which of them each shell of each atom belongs."""
-    crystal, symmetry = subject.crystal, subject.symmetry
-    if len(atom) == 0 or atom.max() >= len(crystal):
-        raise ComputationError(f"projwfc.x saw other atoms than those of {crystal._label}: run its jobs again")
+def projected_states(
+    crystal: Crystal, symmetry: Symmetry, raw: Projections, labels: Mapping[str, Mapping[int, str]]
+) -> ProjectedStates:
+    """Return the states with the projections summed over equivalent atoms.
+
+    labels: element -> place of the wave function in its UPF file, from 1 -> shell (``4p``).
+    Raises ComputationError when the projections are onto other atoms or wave functions than these.
+    """
     found: dict[Shell, int] = {}
     columns = []
-    for a, n in zip(atom.tolist(), place.tolist(), strict=True):
-        element, first = crystal.species[a], int(symmetry.equivalent_atoms[a])
-        label = next((s.label.lower() for s in sets[element].atomic_shells if s.index == n), None)
+    for a, place in zip(raw.atom.tolist(), raw.shell.tolist(), strict=True):
+        label = labels.get(crystal.species[a], {}).get(place) if a < len(crystal) else None
         if label is None:
-            raise ComputationError(f"projwfc.x saw wave function {n} of {element}, its UPF file has none: run again")
-        equivalent = int((symmetry.equivalent_atoms == first).sum())
-        shell = Shell(element, label, f"{element}{first + 1}-{symmetry.wyckoff[first]}", equivalent)
+            raise ComputationError(
+                f"projwfc.x saw wave function {place} of atom {a + 1}, which {crystal._label} and its pseudopotentials"
+                " do not have: delete that job's folder and run again"
+            )
+        first = int(symmetry.equivalent_atoms[a])
+        site = f"{crystal.species[first]}{first + 1}-{symmetry.wyckoff[first]}"
+        shell = Shell(crystal.species[a], label, site, int((symmetry.equivalent_atoms == first).sum()))
         columns.append(found.setdefault(shell, len(found)))
-    return tuple(found), np.array(columns)
-
-
-def kpoint_names(crystal: Crystal, symmetry: Symmetry, kpoints: NDArray[np.float64]) -> tuple[str, ...]:
-    """Return the usual name of each k point (Setyawan and Curtarolo's, from ASE), or an empty text where it has none.
-
-    Points that an operation of the crystal, time reversal or a reciprocal vector takes to the named one have its name.
-    """
-    from ase.cell import Cell
-
-    try:
-        named = Cell(crystal.lattice_A).bandpath(npoints=0).special_points
-    except (RuntimeError, ValueError):
-        named = {"G": np.zeros(3)}
-    # x' = R x, so k' = k R⁻¹; the operations are a group, so R serves as well.
-    operations = np.concatenate([symmetry.rotations, -symmetry.rotations])
-    result = []
-    for k in kpoints:
-        star = k @ operations
-        hit = ""
-        for name, point in named.items():
-            apart = star - point
-            if np.abs(apart - np.rint(apart)).max(axis=1).min() < _MATCH:
-                hit = "Γ" if name == "G" else name
-                break
-        result.append(hit)
-    return tuple(result)
-
-
-def write_states(path: str | os.PathLike[str], states: ProjectedStates, record: Mapping[str, Any]) -> Path:
-    """Write states (energies to 1 µeV, shares to 1e-6) and their record to one small .npz; equal input, equal bytes."""
-    head = {
-        "format": FORMAT,
-        "electrons": states.electrons,
-        "kpoint_names": states.kpoint_names,
-        "shells": [asdict(s) for s in states.shells],
-        "record": record,
-    }
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        head=np.frombuffer(json.dumps(head).encode(), np.uint8),
-        energies_eV=states.energies_eV.round(6),
-        kpoints=states.kpoints.round(9),
-        weights=states.weights,
-        shares=states.shares.round(6),
+    return ProjectedStates(
+        raw.energies_eV,
+        raw.kpoints,
+        kpoint_names(crystal, symmetry, raw.kpoints),
+        raw.weights,
+        summed(raw.shares, np.array(columns, dtype=np.int64), len(found)),
+        tuple(found),
+        raw.electrons,
     )
-    return write_atomically(path, buffer.getvalue())
-
-
-def read_states(path: str | os.PathLike[str]) -> tuple[ProjectedStates, dict[str, Any]]:
-    """Read what write_states wrote. Raises InputError when the file is missing, damaged or of another kind."""
-    try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
-            head = json.loads(file["head"].tobytes())
-            if head["format"] != FORMAT:
-                raise InputError(f"{path} is of format {head['format']!r}, this version reads {FORMAT!r}: write it again")
-            arrays = {name: file[name] for name in ("energies_eV", "kpoints", "weights", "shares")}
-        shells = tuple(Shell(**s) for s in head["shells"])
-        states = ProjectedStates(
-            **arrays, kpoint_names=tuple(head["kpoint_names"]), shells=shells, electrons=float(head["electrons"])
-        )
-        return states, dict(head["record"])
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist: give a file that polaron pdos wrote (.npz)") from None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as why:
-        raise InputError(f"{path} does not hold projected states ({why}): write it again with polaron pdos") from None
