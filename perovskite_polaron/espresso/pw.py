@@ -109,6 +109,8 @@ def pw_deck(
                 "conv_thr": settings.conv_thr_Ry,
                 "mixing_beta": settings.mixing_beta,
                 **({"startingpot": "file"} if from_density else {}),
+                # 1e-6 eV: without it pw.x asks of the bands a thousandth of what a density needs, at twice the cost.
+                **({} if bands is None else {"diago_thr_init": 1e-7}),
                 **settings.electrons,
             },
         ),
