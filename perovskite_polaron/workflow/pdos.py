@@ -24,8 +24,8 @@ from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study
 
 _TABLES = ("pw", "pseudopotentials")
-# Keys of pw.x whose wave functions have two components or two spins.
-_SPIN = ("nspin", "noncolin", "lspinorb")
+# Keys of pw.x that give the wave functions two spins or two components, and their values that do not.
+_SPIN = {"nspin": 1, "noncolin": False, "lspinorb": False}
 _SPILLING_MATCH = 1e-3
 
 
@@ -110,8 +110,8 @@ def _check(pw: PwSettings, electrons: float, crystal: Crystal) -> None:
             f"{crystal._label} has {electrons:g} electrons: band edges need an insulator, with an even number"
         )
     given = {key.lower(): value for key, value in pw.system.items()}
-    for key in _SPIN:
-        if given.get(key, 1) not in (1, False):
+    for key, none in _SPIN.items():
+        if given.get(key, none) != none:
             raise InputError(
                 f"pw.system.{key} is not supported by the projected density of states: leave it out, or use a copy"
                 " of the settings without it"
