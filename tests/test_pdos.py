@@ -20,6 +20,7 @@ from perovskite_polaron.crystal import Crystal, find_symmetry, read_crystal, wri
 from perovskite_polaron.errors import ComputationError, InputError, OutOfTimeError
 from perovskite_polaron.espresso.projwfc import Projections, load_projections, read_projections, write_projections
 from perovskite_polaron.espresso.upf import check_for_projection, read_upf
+from perovskite_polaron.report.pdos_figure import seen_shells, write_pdos_figure
 from perovskite_polaron.spectra.projected import ProjectedStates, Shell, band_edges, density_of_states
 from perovskite_polaron.spectra.projected_file import read_states, write_states
 from perovskite_polaron.workflow.attempt import attempt
@@ -145,6 +146,20 @@ def test_the_edges_of_cubic_cspbbr3(reduced: Path) -> None:
     assert conduction.shares["Pb 6s"] < 1e-6
     for edge in (valence, conduction):
         assert sum(edge.shares.values()) + edge.unprojected == pytest.approx(1)
+
+
+def test_the_figure_shows_what_the_edges_are_made_of(reduced: Path, tmp_path: Path) -> None:
+    states = states_of(reduced)
+    edges, energy = band_edges(states), np.linspace(-6, 5, 551)
+    curves = density_of_states(states, energy, 0.1)
+    seen = seen_shells(curves, edges)
+    assert seen[:3] == ["Pb 6p", "Br 4p", "Pb 6s"], "by their part in an edge, however low the curve"
+    assert "Pb 5d" not in seen
+    svg = write_pdos_figure(energy, curves, edges, tmp_path / "pdos.svg").read_text()
+    assert svg.count("<path") > 10
+    assert write_pdos_figure(energy, curves, edges, tmp_path / "pdos.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(InputError, match=r"\.png"):
+        write_pdos_figure(energy, curves, edges, tmp_path / "pdos.txt")
 
 
 def test_names_of_k_points_follow_the_cell_and_its_symmetry() -> None:

@@ -10,16 +10,16 @@ from perovskite_polaron.report.compare_figure import COLOURS
 from perovskite_polaron.report.sweep_figure import save
 from perovskite_polaron.spectra.projected import BandEdge
 
-# A shell below this part of the largest total is left to the grey of all states.
+# A shell that is below this part of the largest total, and of both band edges, is left to the grey of all states.
 _SEEN = 0.03
 
 
 def write_pdos_figure(
     energy_eV: NDArray[np.float64], curves: Mapping[str, NDArray[np.float64]], edges: Sequence[BandEdge], path: Path
 ) -> Path:
-    """Draw all states in grey and the shells over them; a white gap with its width; .png, .svg or .pdf.
+    """Draw all states in grey, the shells over them, and the gap with its width; .png, .svg or .pdf.
 
-    energy_eV: from the valence band maximum. Shells of one band edge come first, so that they keep their colours.
+    energy_eV (n,): from the valence band maximum. curves: ``total`` and each shell, (n,), states per eV and cell.
     """
     from matplotlib.figure import Figure
 
@@ -38,6 +38,7 @@ def write_pdos_figure(
     axes.annotate(
         f"gap\n{conduction.energy_eV:.2f} eV", (middle, 0.93 * top), ha="center", va="top", fontsize=8, color="0.25"
     )
+    axes.text(0.01, 0.98, "without spin–orbit coupling", fontsize=8, color="0.25", va="top", transform=axes.transAxes)
     axes.set(
         xlim=(energy_eV[0], energy_eV[-1]),
         ylim=(0, top),
@@ -51,5 +52,7 @@ def write_pdos_figure(
 
 def seen_shells(curves: Mapping[str, NDArray[np.float64]], edges: Sequence[BandEdge]) -> list[str]:
     """Return the shells that a figure of these curves shows: by their part in the band edges, then by height."""
-    tall = [label for label in curves if label != "total" and curves[label].max() >= _SEEN * curves["total"].max()]
-    return sorted(tall, key=lambda label: (-max(e.shares[label] for e in edges), -float(curves[label].max())))
+    part = {label: max(e.shares[label] for e in edges) for label in curves if label != "total"}
+    height = {label: float(curves[label].max() / max(curves["total"].max(), 1e-300)) for label in part}
+    seen = [label for label in part if max(part[label], height[label]) >= _SEEN]
+    return sorted(seen, key=lambda label: (-part[label], -height[label]))
