@@ -1,4 +1,4 @@
-"""Points of the Brillouin zone, and what people call them."""
+"""Points of the Brillouin zone: how many a cell needs, and what people call them."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -6,6 +6,16 @@ from numpy.typing import ArrayLike, NDArray
 from perovskite_polaron.crystal import Crystal, Symmetry
 
 _MATCH = 1e-4
+
+
+def grid_for(crystal: Crystal, spacing_per_A: float = 0.55) -> tuple[int, int, int]:
+    """Return the smallest k grid whose points are no further apart than this along each reciprocal vector, in 1/Å.
+
+    The default (2π included) gives 2×2×2 for cubic CsPbBr3 and 2×2×1 for its 20-atom cell.
+    """
+    lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(crystal.lattice_A), axis=0)
+    a, b, c = (int(n) for n in np.maximum(1, np.ceil(lengths / spacing_per_A - 1e-9)))
+    return a, b, c
 
 
 def kpoint_names(crystal: Crystal, symmetry: Symmetry, kpoints: ArrayLike) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from conftest import polaron
 
-from perovskite_polaron.brillouin import kpoint_names
+from perovskite_polaron.brillouin import grid_for, kpoint_names
 from perovskite_polaron.cli.main import main
-from perovskite_polaron.crystal import Crystal, find_symmetry, read_crystal, write_crystal
+from perovskite_polaron.crystal import Crystal, find_symmetry, read_crystal, supercell, write_crystal
 from perovskite_polaron.errors import ComputationError, InputError, OutOfTimeError
 from perovskite_polaron.espresso.projwfc import Projections, load_projections, read_projections, write_projections
 from perovskite_polaron.espresso.upf import check_for_projection, read_upf
@@ -167,6 +167,15 @@ def test_names_of_k_points_follow_the_cell_and_its_symmetry() -> None:
     assert kpoint_names(CUBIC, find_symmetry(CUBIC), points) == ("Γ", "X", "X", "M", "R", "", "Γ")
     pbnm = read_crystal("cspbbr3-pbnm")
     assert kpoint_names(pbnm, find_symmetry(pbnm), points[:5]) == ("Γ", "Z", "X", "S", "R")
+
+
+def test_a_grid_follows_the_cell() -> None:
+    assert grid_for(CUBIC) == (2, 2, 2)
+    assert grid_for(read_crystal("cspbbr3-pbnm")) == (2, 2, 1)
+    # The same points in a cell of another shape: half as many along a doubled axis.
+    assert grid_for(supercell(CUBIC, (1, 2, 4)), 0.2) == (6, 3, 2)
+    fcc = Crystal([[0, 3, 3], [3, 0, 3], [3, 3, 0]], ("Pb",), [[0, 0, 0]], "fcc")
+    assert len(set(grid_for(fcc))) == 1
 
 
 def synthetic(seed: int = 0) -> ProjectedStates:

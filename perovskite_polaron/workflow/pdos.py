@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.brillouin import kpoint_names
+from perovskite_polaron.brillouin import grid_for, kpoint_names
 from perovskite_polaron.crystal import Crystal, Symmetry, find_symmetry, read_crystal
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.programs import program_version
@@ -31,9 +31,13 @@ _SPILLING_MATCH = 1e-3
 
 @dataclass(frozen=True)
 class PdosSettings:
-    """How a crystal that is in no study is computed: the tables ``[pw]`` and ``[pseudopotentials]`` of a TOML file."""
+    """How a crystal that is in no study is computed: the tables ``[pw]`` and ``[pseudopotentials]`` of a TOML file.
+
+    own_grid: the file names kpoints; else they follow from the size of the cell.
+    """
 
     pw: PwSettings = field(default_factory=PwSettings)
+    own_grid: bool = False
     pseudopotentials: Mapping[str, str] = field(default_factory=dict)
     folder: Path = Path()
 
@@ -53,7 +57,8 @@ def read_pdos_settings(path: str | Path) -> PdosSettings:
     pw = fill(PwSettings, table.get("pw", {}), "[pw]", problems) if isinstance(table.get("pw", {}), dict) else None
     if problems or pw is None:
         raise InputError(f"{path}: " + " | ".join(problems))
-    return PdosSettings(pw, table.get("pseudopotentials", {}), Path(path).parent)
+    own_grid = "kpoints" in table.get("pw", {})
+    return PdosSettings(pw, own_grid, table.get("pseudopotentials", {}), Path(path).parent)
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,10 @@ def subject_of_crystal(source: str, settings: PdosSettings) -> Subject:
     name = re.sub(r"[^A-Za-z0-9_.+-]", "-", Path(source).stem).lstrip(".-")[:40] or "crystal"
     species = {s: pseudo_for(s, settings.pseudopotentials, settings.file) for s in dict.fromkeys(crystal.species)}
     electrons = sum(species[s].z_valence for s in crystal.species)
-    _check(settings.pw, electrons, crystal)
-    ground = pw_job("ground", name, crystal, species, settings.pw, electrons, symmetry=symmetry)
-    return Subject(name, crystal, symmetry, settings.pw, ground)
+    pw = settings.pw if settings.own_grid else replace(settings.pw, kpoints=grid_for(crystal))
+    _check(pw, electrons, crystal)
+    ground = pw_job("ground", name, crystal, species, pw, electrons, symmetry=symmetry)
+    return Subject(name, crystal, symmetry, pw, ground)
 
 
 def subject_of_study(study: Study, name: str | None) -> Subject:
