@@ -47,6 +47,9 @@ LABELS = {
 }
 
 
+RECORD = {"name": "Γ", "space_group": "Pm-3m (221)", "settings": "", "projected_onto": {"Pb": "6s 6p 5d"}}
+
+
 def unpack(name: str, folder: Path) -> Path:
     with tarfile.open(DATA / f"cspbbr3-pm3m-{name}-qe-6.7.tar.xz") as archive:
         archive.extractall(folder, filter="data")
@@ -308,14 +311,30 @@ def test_projections_and_states_survive_their_files(reduced: Path, tmp_path: Pat
     for name, value in vars(raw).items():
         np.testing.assert_array_equal(getattr(again, name), value)
     states = states_of(reduced)
-    first = write_states(tmp_path / "a.npz", states, {"name": "Γ"}).read_bytes()
-    assert write_states(tmp_path / "b.npz", states, {"name": "Γ"}).read_bytes() == first
+    first = write_states(tmp_path / "a.npz", states, RECORD).read_bytes()
+    assert write_states(tmp_path / "b.npz", states, RECORD).read_bytes() == first
     back, record = read_states(tmp_path / "a.npz")
-    assert (record, back.shells, back.kpoint_names) == ({"name": "Γ"}, states.shells, states.kpoint_names)
+    assert (record, back.shells, back.kpoint_names) == (RECORD, states.shells, states.kpoint_names)
     np.testing.assert_allclose(back.shares, states.shares, atol=1e-6)
     x = np.linspace(-6, 6, 301)
     for label, curve in density_of_states(states, x, 0.1).items():
         np.testing.assert_allclose(density_of_states(back, x, 0.1)[label], curve, atol=1e-3)
+
+
+@pytest.mark.parametrize("damage", ["energies_eV", "weights", "record", "shells"])
+def test_states_that_were_tampered_with_are_refused(damage: str, reduced: Path, tmp_path: Path) -> None:
+    path = write_states(tmp_path / "a.npz", states_of(reduced), RECORD)
+    with np.load(path) as file:
+        arrays = dict(file)
+    head = json.loads(arrays["head"].tobytes())
+    if damage in head:
+        head[damage] = {"name": "Γ"} if damage == "record" else [{"element": "Br"}]
+        arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    else:
+        arrays[damage] = arrays[damage] * np.nan
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match=r"a\.npz does not hold projected states \(.*write it again"):
+        read_states(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"text", None])
@@ -448,7 +467,7 @@ def test_from_a_study_to_its_band_edges(computed: Path) -> None:
     assert 0 < found["spilling"] < 0.02
     assert found["spilling"] == pytest.approx(found["provenance"]["printed_spilling"], abs=6e-5)
     assert found["spin_orbit"] is False
-    assert found["provenance"]["projected_onto"] == {"Cs": ["5s", "6s", "5p"], "Br": ["4s", "4p"]}
+    assert found["provenance"]["projected_onto"] == {"Cs": "5s 6s 5p", "Br": "4s 4p"}
     assert [job["kind"] for job in found["provenance"]["jobs"]] == ["ground", "bands", "pdos"]
     assert all((computed / f).stat().st_size > 0 for f in found["files"])
     assert {Path(f).name for f in found["files"]} == {"pdos.npz", "pdos.csv", "pdos.png", "pdos.svg", "pdos.json"}
@@ -556,7 +575,8 @@ SETTINGS = {
      ("csbr.cif --structure rest", "--structure"), ("csbr.toml --store here", "--store"),
      ("csbr.toml --structure other", "it has rest"),
      ("csbr.cif --kpoints 4x4", "not a grid"), ("csbr.cif --empty-bands 0", "0 empty bands"),
-     ("csbr.cif --sigma 0.1", "unit"), ("csbr.cif --sigma 0eV", "--sigma"), ("csbr.cif --emin 3eV --emax 1eV", "--emin 3eV"),
+     ("csbr.cif --sigma 0.1", "unit"), ("csbr.cif --sigma 0eV", "--sigma"),
+     ("csbr.cif --sigma 0.002eV --emin -900eV", "too narrow"), ("csbr.cif --emin 3eV --emax 1eV", "--emin 3eV"),
      ("csbr.cif --emin 1eV", "--emin 1eV"), ("csbr.cif --ranks 0", "--ranks")],
 )  # fmt: skip
 def test_nothing_is_begun_with_what_cannot_end_well(

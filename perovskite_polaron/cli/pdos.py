@@ -22,6 +22,7 @@ EXAMPLE = (
     "  polaron pdos pdos-results/pdos/cspbbr3-pm3m/pdos.npz --sigma 0.2eV --by-site      # drawn anew, nothing computed"
 )
 _EMAX_EV = 6.0
+_MOST_SIGMAS = 100_000
 _LISTED = 0.01
 _SPIN_ORBIT = (
     "spin-orbit coupling is not included: it splits the p states of heavy atoms and lowers a conduction band of Pb 6p by"
@@ -106,6 +107,8 @@ def _numbers(args: argparse.Namespace) -> tuple[float, float, float | None]:
             f"--emin {args.emin} and --emax {args.emax or '(none)'} are no range of energies from the valence band maximum:"
             " give the lower one first, below the maximum if it is alone, within 1000 eV"
         )
+    if ((_EMAX_EV if high is None else high) - low) / sigma_eV > _MOST_SIGMAS:
+        raise InputError(f"--sigma {args.sigma} is too narrow for so many energies: widen it, or narrow the range")
     return sigma_eV, low, high
 
 
@@ -193,15 +196,13 @@ def _result(states: "ProjectedStates", edges: "Sequence[BandEdge]", record: dict
 
 def _table(result: dict[str, Any], edges: "Sequence[BandEdge]") -> str:
     record = result["provenance"]
-    pw, grid = record["pw"], "×".join(map(str, record["bands_kpoints"]))
     listed = [label for label in edges[0].shares if max(e.shares[label] for e in edges) >= _LISTED]
     listed.sort(key=lambda label: -max(e.shares[label] for e in edges))
     width = max(9, *(len(label) + 2 for label in listed))
     head = "".join(f"{label:>{width}s}" for label in listed)
     lines = [
-        f"{record['name']}, {record['space_group']}: {pw['ecutwfc_Ry']:g}/{pw['ecutrho_Ry']:g} Ry, density on"
-        f" {'×'.join(map(str, pw['kpoints']))} k points, {record['bands']} bands on {grid} from Γ",
-        "projected onto " + "; ".join(f"{e} {' '.join(s)}" for e, s in record["projected_onto"].items()),
+        f"{record['name']}, {record['space_group']}: {record['settings']}",
+        "projected onto " + "; ".join(f"{element} {shells}" for element, shells in record["projected_onto"].items()),
         f"gap {result['gap_eV']:.3f} eV, {'direct' if result['direct'] else 'indirect'}",
         "",
         f"{'':5s}{'eV':>8s}  {'k point':<24s}{'bands':>5s}{head}{'others':>{width}s}{'none':>{width}s}   (%)",

@@ -17,6 +17,8 @@ from perovskite_polaron.files import write_atomically
 from perovskite_polaron.spectra.projected import ProjectedStates, Shell
 
 FORMAT = "perovskite_polaron projected states 1"
+# What a record says at least: of what, how computed, and element -> the shells it was projected onto.
+_KEYS = ("name", "space_group", "settings", "projected_onto")
 
 
 def write_states(path: str | os.PathLike[str], states: ProjectedStates, record: Mapping[str, Any]) -> Path:
@@ -46,14 +48,17 @@ def read_states(path: str | os.PathLike[str]) -> tuple[ProjectedStates, dict[str
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             head = json.loads(file["head"].tobytes())
             if head["format"] != FORMAT:
-                raise InputError(f"{path} is of format {head['format']!r}, this version reads {FORMAT!r}: write it again")
+                raise ValueError(f"it is of format {head['format']!r}, this version reads {FORMAT!r}")
             arrays = {name: file[name] for name in ("energies_eV", "kpoints", "weights", "shares")}
         shells = tuple(Shell(**s) for s in head["shells"])
         states = ProjectedStates(
             **arrays, kpoint_names=tuple(head["kpoint_names"]), shells=shells, electrons=float(head["electrons"])
         )
-        return states, dict(head["record"])
+        record = dict(head["record"])
+        if [key for key in _KEYS if key not in record] or not isinstance(record["projected_onto"], dict):
+            raise ValueError(f"its record does not say {', '.join(_KEYS)}")
+        return states, record
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: give a file that polaron pdos wrote (.npz)") from None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as why:
+    except (InputError, OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as why:
         raise InputError(f"{path} does not hold projected states ({why}): write it again with polaron pdos") from None

@@ -310,8 +310,8 @@ def pw_job(
     # Plane waves times bands to the power 3/2, per k point; the constant is that of a 20-atom cell on two cores.
     cost = 4e-7 * crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * kpoints
     if bands is not None:
-        # One diagonalisation from scratch, instead of one in each of a dozen cycles.
-        cost *= 0.4 * (2 * bands / electrons) ** 1.5
+        # Measured: one diagonalisation from scratch takes two thirds of a whole cycle, which goes on from step to step.
+        cost *= 0.65 * (2 * bands / electrons) ** 1.5
     return Job(
         kind,
         label,

@@ -171,7 +171,7 @@ def plan_pdos(
 
 
 def collect_pdos(subject: Subject, jobs: PdosJobs, store: Store) -> tuple[ProjectedStates, dict[str, Any]]:
-    """Return the states of finished jobs, and the record of how they were made.
+    """Return the states of finished jobs, and the record of how they were made (see projected_file).
 
     Raises ComputationError when a job has no result yet, or what was read does not add up to what projwfc.x printed.
     """
@@ -191,18 +191,20 @@ def collect_pdos(subject: Subject, jobs: PdosJobs, store: Store) -> tuple[Projec
             f"the projections in {path} leave out {states.spilling():.4f} of the electrons, projwfc.x printed"
             f" {raw.printed_spilling:.4f}: delete that job's folder and run again"
         )
+    pw = subject.pw
     return states, {
         "name": subject.name,
         "crystal": subject.crystal.name,
         "space_group": f"{subject.symmetry.symbol} ({subject.symmetry.number})",
-        "spin_orbit": False,
-        "pw": asdict(subject.pw),
+        "settings": f"{pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, density on {_times(pw.kpoints)} k points,"
+        f" {jobs.count} bands on {_times(jobs.kpoints)} from Γ",
+        "pw": asdict(pw),
         "bands_kpoints": list(jobs.kpoints),
         "bands": jobs.count,
         "printed_spilling": raw.printed_spilling,
         "total_energy_eV": ground["total_energy_eV"],
         "projected_onto": {
-            element: [s.label.lower() for s in pseudo.atomic_shells if s.occupation >= 0]
+            element: " ".join(s.label.lower() for s in pseudo.atomic_shells if s.occupation >= 0)
             for element, pseudo in sets.items()
         },
         "pseudopotentials": {element: pseudo.digest for element, pseudo in sets.items()},
@@ -212,6 +214,10 @@ def collect_pdos(subject: Subject, jobs: PdosJobs, store: Store) -> tuple[Projec
             for r in (ground, bands, pdos)
         ],
     }  # fmt: skip
+
+
+def _times(grid: tuple[int, int, int]) -> str:
+    return "×".join(map(str, grid))
 
 
 def projected_states(
