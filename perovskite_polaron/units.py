@@ -122,3 +122,11 @@ def parse_temperature_celsius(text: str) -> float:
     if celsius < -_c.zero_Celsius:
         raise InputError(f"{text!r} is below absolute zero; check the unit")
     return celsius
+
+
+def parse_grid(text: str) -> tuple[int, int, int]:
+    """Return three positive numbers written as ``2x2x1``. Raises InputError for anything else."""
+    match = re.fullmatch(r"([1-9]\d?)x([1-9]\d?)x([1-9]\d?)", text)
+    if match is None:
+        raise InputError(f"{text!r} is not a grid: give three positive numbers, such as 2x2x1")
+    return int(match[1]), int(match[2]), int(match[3])

@@ -22,6 +22,7 @@ VERBS = {
     "prepare": "write every Quantum ESPRESSO input of a study, without running",
     "run": "run a study: resumable, with progress",
     "status": "say how far a study has come",
+    "pdos": "say which shells of which atoms make the bands across the gap",
     "converge": "say how far the difference spectrum moves with each setting",
     "gc": "free the disk of what a study needs no more",
     "export": "write a finished study to one HDF5 file, and to an archive",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, MissingProgramError, OutOfTimeError
 
-PROGRAMS = ("pw.x", "xspectra.x", "ld1.x", "ph.x")
+PROGRAMS = ("pw.x", "xspectra.x", "ld1.x", "ph.x", "projwfc.x")
 INSTALL_HINT = (
     "install Quantum ESPRESSO (Debian, Ubuntu: apt install quantum-espresso) or set POLARON_ESPRESSO_BIN to its folder"
 )

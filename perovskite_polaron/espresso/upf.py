@@ -24,6 +24,19 @@ class Orbital:
 
 
 @dataclass(frozen=True)
+class AtomicShell:
+    """A pseudo-atomic wave function by its place in PP_PSWFC (from 1), label (``4P``), angular momentum and occupation.
+
+    pw.x and projwfc.x use those whose occupation is not negative; a set generated with empty states holds others too.
+    """
+
+    index: int
+    label: str
+    l: int  # noqa: E741
+    occupation: float
+
+
+@dataclass(frozen=True)
 class PartialWave:
     """A GIPAW projector's pair of radial functions, all-electron and pseudo; and their matching radius in bohr."""
 
@@ -55,6 +68,17 @@ class Pseudopotential:
         text = self.path.read_text(encoding="utf-8", errors="replace")
         text = re.sub(r'date="[^"]*"|Generation date:.*', "", text)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def atomic_shells(self) -> tuple[AtomicShell, ...]:
+        """What is in PP_PSWFC, in its order; empty if there is nothing. Raises InputError when it is damaged."""
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        try:
+            return (_shells_v2 if self.version == 2 else _shells_v1)(text)
+        except (KeyError, ValueError) as error:
+            raise InputError(
+                f"{self.path} is damaged in PP_PSWFC: {error}; get the file again or make it anew"
+            ) from None
 
 
 def read_upf(path: str | os.PathLike[str]) -> Pseudopotential:
@@ -160,6 +184,33 @@ def _read_v1(path: Path, text: str) -> Pseudopotential:
         waves,
         "<PP_GIPAW_RECONSTRUCTION_DATA>" in text,
     )
+
+
+def _shells_v2(text: str) -> tuple[AtomicShell, ...]:
+    found = [_attributes(opening) for opening in re.findall(r"<PP_CHI\.\d+\s([^>]*)>", text)]
+    return tuple(_shell(k, at["label"], at["l"], at["occupation"]) for k, at in enumerate(found, 1))
+
+
+def _shells_v1(text: str) -> tuple[AtomicShell, ...]:
+    body = re.search(r"<PP_PSWFC>(.*?)</PP_PSWFC>", text, re.DOTALL)
+    found = re.findall(r"^\s*(\S+)\s+(\d+)\s+(\S+)\s+Wavefunction", body[1], re.MULTILINE) if body else []
+    return tuple(_shell(k, *words) for k, words in enumerate(found, 1))
+
+
+def _shell(index: int, label: str, moment: str, occupation: str) -> AtomicShell:
+    shell = AtomicShell(index, label.upper(), round(float(moment)), float(occupation))
+    if shell.l not in range(4) or shell.label[-1:] != "SPDF"[shell.l]:
+        raise ValueError(f"the wave function {label!r} has angular momentum {moment}")
+    return shell
+
+
+def check_for_projection(pseudo: Pseudopotential) -> None:
+    """Refuse a pseudopotential without atomic wave functions, onto which projwfc.x could project. Raises InputError."""
+    if not any(shell.occupation >= 0 for shell in pseudo.atomic_shells):
+        raise InputError(
+            f"{pseudo.path} has no atomic wave function in PP_PSWFC, so nothing can be projected onto {pseudo.element}: "
+            "make a set with polaron pseudo, or take one that has them"
+        )
 
 
 def check_for_xspectra(pseudo: Pseudopotential, *, core_level: str = "1S", channel: int = 1) -> None:

@@ -1,5 +1,6 @@
 """One attempt at one job, in this process or on another machine: under the job's lock, complete or nothing."""
 
+import hashlib
 import os
 import platform
 import shutil
@@ -16,17 +17,16 @@ import numpy as np
 
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError
-from perovskite_polaron.espresso import ph, pw, time_reversal, xspectra
+from perovskite_polaron.espresso import ph, projwfc, pw, time_reversal, xspectra
 from perovskite_polaron.espresso.density import add_difference, move_density, read_atoms
 from perovskite_polaron.espresso.programs import OUT_OF_TIME, mpi_command, program_version, run_program
 from perovskite_polaron.espresso.savefile import LanczosSave, read_save
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.workflow.jobname import JobName
 from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import CHECKPOINT, Store
 
 _PROGRESS = {"pw.x": pw.progress, "ph.x": ph.progress, "xspectra.x": xspectra.progress}
-_DONE = {"pw.x": "JOB DONE", "ph.x": "JOB DONE", "xspectra.x": "END JOB XSpectra"}
+_DONE = {"pw.x": "JOB DONE", "ph.x": "JOB DONE", "projwfc.x": "JOB DONE", "xspectra.x": "END JOB XSpectra"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def _store(root: str) -> Store:
 
 
 def attempt_there(
-    job: Job, children: Sequence[JobName], root: str, ranks: int, allocation_seconds: float | None
+    job: Job, descendants: Sequence[Job], root: str, ranks: int, allocation_seconds: float | None
 ) -> Outcome:
     """Do one job wherever an executor runs this; root is the store's folder, which that machine must see too.
 
@@ -62,7 +62,7 @@ def attempt_there(
         if left < margin:
             time.sleep(max(0.0, min(left + margin, 30.0)))
             raise OutOfTimeError(f"the allocation ends before {job.label} could begin")
-    return attempt(job, children, _store(root), ranks, max_seconds=left)
+    return attempt(job, descendants, _store(root), ranks, max_seconds=left)
 
 
 def _age_seconds(process: int) -> float:
@@ -73,7 +73,7 @@ def _age_seconds(process: int) -> float:
 
 def attempt(
     job: Job,
-    children: Sequence[JobName],
+    descendants: Sequence[Job],
     store: Store,
     ranks: int,
     started: Callable[[], None] = lambda: None,
@@ -82,17 +82,18 @@ def attempt(
 ) -> Outcome:
     """Do one job under its lock, or take in what was run by hand; a finished job is left alone.
 
-    It is run again only if its density is gone and one of its children still has to start from it. started is called
-    when the program starts, progress a few times a second; what they raise ends the program. max_seconds: after so long
-    pw.x stops with a checkpoint. Raises ComputationError when the program fails, InterruptedRunError when it was killed,
-    OutOfTimeError when it stopped in time; the next attempt then goes on.
+    It is run again only if its density is gone and one of its descendants (the jobs that work on its density, and those
+    that work on theirs) still has to start from it. started is called when the program starts, progress a few times a
+    second; what they raise ends the program. max_seconds: after so long pw.x stops with a checkpoint.
+    Raises ComputationError when the program fails, InterruptedRunError when it was killed, OutOfTimeError when it
+    stopped in time; the next attempt then goes on.
     """
     with store.lock(job) as descriptor:
         if descriptor is None:
             return Outcome("elsewhere")
         again = False
         if store.result(job) is not None:
-            again = not store.has_density(job) and any(store.result(child) is None for child in children)
+            again = not store.has_density(job) and _is_needed(job, descendants, store)
             if not again:
                 return Outcome("done")
         record = None if again else _harvest(job, store)
@@ -113,9 +114,18 @@ def attempt(
                 "ranks": ranks,
             }
         store.complete(job, record)
-        if job.parent is not None:
+        if job.parent is not None and not descendants:
             store.drop_density(job)
         return Outcome("finished", _summary(record), seconds)
+
+
+def _is_needed(job: Job, descendants: Sequence[Job], store: Store) -> bool:
+    """Tell whether an unfinished job works on this one's density, or on one that has to be made from it again."""
+    return any(
+        store.result(one) is None and (one.parent.digest == job.digest or not store.has_density(one.parent))
+        for one in descendants
+        if one.parent is not None
+    )
 
 
 def _run_from_best(
@@ -175,7 +185,7 @@ def _run(
             folder / store.output_name(job),
             done=_DONE[job.program],
             keep_open=(descriptor,),
-            on_poll=lambda output: progress(_PROGRESS[job.program](output.read_text(errors="replace"))),
+            on_poll=lambda output: _report(job.program, output, progress),
         )
     except OutOfTimeError:
         write_atomically(folder / CHECKPOINT, "pw.x stopped by itself; outdir is whole\n")
@@ -189,6 +199,11 @@ def _run(
         # A failed program leaves nothing worth going on from; a stopped one (not an Exception) may.
         store.drop_density(job)
         raise
+
+
+def _report(program: str, output: Path, progress: Callable[[str], None]) -> None:
+    say = _PROGRESS.get(program)
+    progress(say(output.read_text(errors="replace")) if say else "")
 
 
 def _lay_out(job: Job, store: Store, pools: int) -> str:
@@ -300,6 +315,15 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
     elif job.kind == "response":
         found = ph.read_response(text)
         record |= {"epsilon_inf": found.epsilon_inf.tolist(), "born_e": found.born_e.tolist()}
+    elif job.kind == "bands":
+        record |= asdict(pw.read_pw_bands(folder / pw.OUTDIR))
+    elif job.kind == "pdos":
+        projections = projwfc.read_projections(folder, text)
+        path = projwfc.write_projections(folder / projwfc.PROJECTIONS, projections)
+        record |= {
+            "projections_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "spilling": projections.printed_spilling,
+        }
     else:
         record |= asdict(pw.read_pw_result(folder / pw.OUTDIR))
         if job.seeds:
@@ -335,6 +359,10 @@ def check_chain(save: LanczosSave, job: Job, store: Store) -> None:
 def _summary(record: dict[str, Any]) -> str:
     if record["kind"] == "xas":
         return f"relative error {record['worst_error']:.1e}"
+    if record["kind"] == "bands":
+        return f"gap {record['lowest_empty_eV'] - record['highest_occupied_eV']:.2f} eV"
+    if record["kind"] == "pdos":
+        return f"spilling {record['spilling']:.4f}"
     if record["kind"] == "response":
         return "epsilon " + " ".join(f"{record['epsilon_inf'][k][k]:.2f}" for k in range(3))
     return f"{record['iterations']} iterations"

@@ -1,7 +1,6 @@
 """Convergence of the difference spectrum, which is what a study is about: how far it moves with each setting."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.savefile import LanczosSave
-from perovskite_polaron.units import RYDBERG_EV, parse_quantity
+from perovskite_polaron.units import RYDBERG_EV, parse_grid, parse_quantity
 from perovskite_polaron.workflow.results import StudyResults
 from perovskite_polaron.workflow.spectra import StudySpectra, study_spectra
 from perovskite_polaron.workflow.study import Study
@@ -58,8 +57,8 @@ def variants(study: Study, setting: str, values: Sequence[str]) -> list[Variant]
         raise InputError(f"--{setting} needs at least two values, from the coarsest to the best")
     change: dict[str, Callable[[Study, str], Study]] = {
         "cutoff": _with_cutoff,
-        "kpoints": lambda s, v: replace(s, pw=replace(s.pw, kpoints=_grid(v))),
-        "spectrum-kpoints": lambda s, v: replace(s, xspectra=replace(s.xspectra, kpoints=_grid(v))),
+        "kpoints": lambda s, v: replace(s, pw=replace(s.pw, kpoints=parse_grid(v))),
+        "spectrum-kpoints": lambda s, v: replace(s, xspectra=replace(s.xspectra, kpoints=parse_grid(v))),
         "supercell": _with_supercell,
         "absorber-sets": _with_sets,
     }
@@ -88,7 +87,7 @@ def _with_sets(study: Study, value: str) -> Study:
 
 
 def _with_supercell(study: Study, value: str) -> Study:
-    repeats = _grid(value)
+    repeats = parse_grid(value)
 
     def divided(grid: _Grid) -> _Grid:
         a, b, c = (math.ceil(n / r) for n, r in zip(grid, repeats, strict=True))
@@ -104,13 +103,6 @@ def _with_supercell(study: Study, value: str) -> Study:
         pw=replace(study.pw, kpoints=divided(study.pw.kpoints)),
         xspectra=replace(study.xspectra, kpoints=divided(study.xspectra.kpoints)),
     )
-
-
-def _grid(value: str) -> _Grid:
-    match = re.fullmatch(r"(\d{1,2})x(\d{1,2})x(\d{1,2})", value)
-    if match is None or "0" in match.groups():
-        raise InputError(f"{value!r} is not a grid: give three positive numbers, such as 2x2x1")
-    return int(match[1]), int(match[2]), int(match[3])
 
 
 def truncated(results: StudyResults, steps: int) -> StudyResults:

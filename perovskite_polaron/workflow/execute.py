@@ -70,9 +70,9 @@ def run_jobs(
     used = 0
 
     def submit(job: Job) -> Future[Outcome]:
-        children = queue.children.get(job.digest, [])
+        descendants = queue.descendants(job)
         if executor is None:
-            return pool.submit(_attempt_here, job, children, store, width(job), report, stop)
+            return pool.submit(_attempt_here, job, descendants, store, width(job), report, stop)
         for pseudo in (*(p for _, p in job.pseudos), job.core):
             if pseudo is not None:
                 store.keep(pseudo)  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ def run_jobs(
         return pool.submit(
             attempt_there,
             job.slim(),
-            [c.slim() for c in children],
+            [one.slim() for one in descendants],
             str(store.root.absolute()),
             width(job),
             allocation_seconds,
@@ -175,9 +175,12 @@ class _Queue:
                 self._followers.setdefault(start.digest, []).append(job)
         todo = {digest: job for digest, job in unique.items() if store.result(job) is None}
         for job in list(todo.values()):
-            # A job needs its parent's density, which is dropped once all the parent's children are done.
-            if job.parent is not None and job.parent.digest not in todo and not store.has_density(job.parent):
-                todo[job.parent.digest] = unique.get(job.parent.digest, job.parent)
+            # A job needs its parent's density, which is dropped once all the parent's children are done; it is made
+            # again from that of the parent's own parent.
+            parent = job.parent
+            while parent is not None and parent.digest not in todo and not store.has_density(parent):
+                todo[parent.digest] = parent = unique.get(parent.digest, parent)
+                parent = parent.parent
         self._todo = todo
         self._open_followers = {
             digest: sum(one.digest in todo for one in followers) for digest, followers in self._followers.items()
@@ -190,6 +193,11 @@ class _Queue:
                 self._drop(job)
         self.ready = deque(job for job in todo.values() if self._can_start(job))
         self.elsewhere: list[Job] = []
+
+    def descendants(self, job: Job) -> list[Job]:
+        """Return the jobs that work on a job's density, and those that work on theirs."""
+        children = self.children.get(job.digest, [])
+        return [*children, *(one for child in children for one in self.descendants(child))]
 
     def finish(self, job: Job) -> None:
         """Take a job off the list, let its followers start, and drop densities that nothing needs any more."""
@@ -246,7 +254,7 @@ class _Queue:
 
 def _attempt_here(
     job: Job,
-    children: Sequence[Job],
+    descendants: Sequence[Job],
     store: Store,
     ranks: int,
     report: Callable[[Event], None],
@@ -257,7 +265,7 @@ def _attempt_here(
             raise _Stop
         report(Event("running", job, detail))
 
-    return attempt(job, children, store, ranks, lambda: report(Event("started", job)), progress)
+    return attempt(job, descendants, store, ranks, lambda: report(Event("started", job)), progress)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ class JobName:
     @property
     def program(self) -> str:
         """Name of the program that runs this job."""
-        return {"xas": "xspectra.x", "response": "ph.x"}.get(self.kind, "pw.x")
+        return {"xas": "xspectra.x", "response": "ph.x", "pdos": "projwfc.x"}.get(self.kind, "pw.x")
 
     @property
     def folder(self) -> str:

@@ -28,8 +28,9 @@ class Job(JobName):
     """One run of one program.
 
     kind: ``ground`` (pw.x), ``hole`` (pw.x with the absorber's core hole), ``xas`` (xspectra.x), ``force`` (pw.x of a
-    displaced cell) or ``response`` (ph.x in an electric field). digest: SHA-256 over the program and its version, the
-    input, the pseudopotentials and the job it starts from: equal digest, equal result.
+    displaced cell), ``response`` (ph.x in an electric field), ``bands`` (pw.x in the potential of its parent's density)
+    or ``pdos`` (projwfc.x). digest: SHA-256 over the program and its version, the input, the pseudopotentials and the
+    job it starts from: equal digest, equal result.
     cost: relative size of the work, for the estimate of the time left; 1 is about a second of one job on two cores of 2025.
     version: of the program the job was planned for; another machine must run the same (empty: not checked).
     parent: the job whose density this one works on; it is made again if it is gone. seeds: the job from whose density
@@ -281,8 +282,10 @@ def pw_job(
     symmetry: Symmetry | None = None,
     version: str | None = None,
     stress: bool = False,
+    bands: int | None = None,
 ) -> Job:
-    """Return one job of pw.x. A ``force`` job computes forces and starts from the density of its parent, a like cell.
+    """Return one job of pw.x. A ``force`` job computes forces and starts from the density of its parent, a like cell; a
+    ``bands`` job computes so many bands in the potential of its parent's density.
 
     symmetry: that of the crystal, if it is known already; it only serves to count k points. version: of pw.x, if the
     program is not here to be asked.
@@ -296,7 +299,8 @@ def pw_job(
         charge=charge,
         forces=kind == "force",
         stress=stress,
-        from_density=parent is not None,
+        from_density=parent is not None and bands is None,
+        bands=bands,
     )
     # pw.x is left with so many k points: more pools than that would idle.
     kpoints = irreducible_kpoints(
@@ -305,6 +309,9 @@ def pw_job(
     version = version or program_version("pw.x")
     # Plane waves times bands to the power 3/2, per k point; the constant is that of a 20-atom cell on two cores.
     cost = 4e-7 * crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * kpoints
+    if bands is not None:
+        # Measured: one diagonalisation from scratch takes two thirds of a whole cycle, which goes on from step to step.
+        cost *= 0.65 * (2 * bands / electrons) ** 1.5
     return Job(
         kind,
         label,

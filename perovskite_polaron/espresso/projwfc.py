@@ -1,0 +1,169 @@
+"""Inputs and outputs of projwfc.x: the projections of Kohn-Sham states onto the pseudopotentials' atomic wave functions.
+
+What is read is ``atomic_proj.xml``, the projections of every state in full precision, and not the ``pdos_atm`` files:
+those are curves, broadened already and on a grid of their own, from which neither another width nor the character of a
+single band edge can be had. Its projections are not symmetrised, so a sum over equivalent atoms is meaningful, a single
+atom of them is not. What each projection is onto is only in the printed output.
+"""
+
+import io
+import os
+import re
+import xml.etree.ElementTree as ET
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.espresso.pw import OUTDIR, PREFIX, namelist
+from perovskite_polaron.files import write_atomically
+from perovskite_polaron.units import RYDBERG_EV
+
+PROJECTIONS = "projections.npz"
+_STATE = re.compile(r"^\s*state #\s*(\d+): atom\s+(\d+) \(\S+\s*\), wfc\s+(\d+) \(l=\s*(\d+) m=\s*(\d+)\)", re.MULTILINE)
+# Löwdin's orthogonal orbitals cannot hold more than the whole of a state; what is above this is not rounding.
+_ROUNDING = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Projections:
+    """The states of a crystal and what of them lies on each shell of each atom.
+
+    energies_eV  (k, bands) float64, as pw.x counts them
+    kpoints      (k, 3) float64, in the reciprocal vectors of the cell; weights (k,) float64, their sum is 1
+    shares       (k, bands, shells) float64: Σ_m |⟨φ_m|ψ⟩|², 0 to 1, not symmetrised; φ are the atomic wave functions
+                 made orthonormal (Löwdin)
+    atom, shell  (shells,) int64: the atom, from 0, and the place of the wave function in its UPF file, from 1
+    electrons    of the cell; printed_spilling: the spilling parameter that projwfc.x prints
+    """
+
+    energies_eV: NDArray[np.float64]
+    kpoints: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    atom: NDArray[np.int64]
+    shell: NDArray[np.int64]
+    electrons: float
+    printed_spilling: float
+
+
+def projwfc_deck() -> str:
+    """Return the projwfc.x input; its curves, which are not used, go where the wave functions are and away with them."""
+    return namelist("projwfc", {"prefix": PREFIX, "outdir": OUTDIR, "filpdos": f"{OUTDIR}/pdos"}) + "\n"
+
+
+def read_projections(folder: str | os.PathLike[str], output: str) -> Projections:
+    """Return what a finished projwfc.x left under ``folder`` (a job's folder), with what it printed.
+
+    Raises ComputationError when a file is missing or damaged, a number is not finite, or the two do not fit together.
+    """
+    save = Path(folder) / OUTDIR / f"{PREFIX}.save"
+    path = save / "atomic_proj.xml"
+    try:
+        atom, shell = _states(output)
+        spilling = re.search(r"Spilling Parameter:\s*(-?\d+\.\d+)", output)
+        if spilling is None:
+            raise ValueError("no spilling parameter was printed")
+        reciprocal = _cell(save / "data-file-schema.xml")
+        found = _parse(path, len(atom))
+    except (OSError, ET.ParseError, ValueError, LookupError, TypeError) as why:
+        raise ComputationError(f"projwfc.x left no readable projections in {path} ({why}): run this job again") from None
+    energies, kpoints, weights, squares, electrons = found
+    unique, place = np.unique(np.stack([atom, shell]), axis=1, return_inverse=True)
+    shares = summed(squares, place.ravel(), unique.shape[1])
+    return Projections(
+        energies, kpoints @ reciprocal, weights, shares, unique[0] - 1, unique[1], electrons, float(spilling[1])
+    )
+
+
+def summed(values: NDArray[np.float64], group: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Return values (…, n) summed over the last axis into count groups: shape (…, count); group (n,) says which."""
+    return values @ (group[:, None] == np.arange(count)).astype(np.float64)
+
+
+def _states(output: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the atom and the wave function, from 1, of every projection, from the printed output."""
+    rows = np.array(_STATE.findall(output), dtype=np.int64).reshape(-1, 5)
+    if len(rows) == 0 or not np.array_equal(rows[:, 0], np.arange(1, len(rows) + 1)):
+        raise ValueError("the printed list of atomic states is missing or not whole")
+    return rows[:, 1], rows[:, 2]
+
+
+def _cell(path: Path) -> NDArray[np.float64]:
+    """Return the matrix that turns k in 2π/alat, Cartesian, into k in reciprocal vectors, from the right."""
+    structure = ET.parse(path).getroot().find("output/atomic_structure")
+    if structure is None:
+        raise LookupError(f"{path} holds no cell")
+    vectors = [_numbers(structure.find(f"cell/a{i}"), 3) for i in (1, 2, 3)]
+    return np.array(vectors).T / float(structure.attrib["alat"])
+
+
+def _parse(path: Path, states: int) -> tuple[Any, ...]:
+    """Return energies (eV), Cartesian k points (2π/alat), weights, squared projections (k, bands, states), electrons."""
+    root = ET.parse(path).getroot()
+    head = root.find("HEADER")
+    if head is None:
+        raise LookupError("no HEADER")
+    bands, count = int(head.attrib["NUMBER_OF_BANDS"]), int(head.attrib["NUMBER_OF_K-POINTS"])
+    if int(head.attrib["NUMBER_OF_SPIN_COMPONENTS"]) != 1:
+        raise ValueError("it is spin-polarised, which is not supported")
+    if int(head.attrib["NUMBER_OF_ATOMIC_WFC"]) != states:
+        raise ValueError(f"{head.attrib['NUMBER_OF_ATOMIC_WFC']} atomic states, but {states} were printed")
+    body = root.find("EIGENSTATES")
+    k_nodes, e_nodes, p_nodes = ([] if body is None else body.findall(tag) for tag in ("K-POINT", "E", "PROJS"))
+    if not len(k_nodes) == len(e_nodes) == len(p_nodes) == count > 0:
+        raise ValueError(f"{len(p_nodes)} of {count} k points are there")
+    squares = np.empty((count, bands, states))
+    for k, node in enumerate(p_nodes):
+        waves = node.findall("ATOMIC_WFC")
+        if len(waves) != states:
+            raise ValueError(f"{len(waves)} of {states} atomic states at k point {k + 1}")
+        for n, wave in enumerate(waves):
+            squares[k, :, n] = (_numbers(wave, 2 * bands).reshape(-1, 2) ** 2).sum(axis=1)
+    if squares.sum(axis=2).max() > 1 + _ROUNDING:
+        raise ValueError("the projections of a state add up to more than the state")
+    weights = np.array([float(node.attrib["Weight"]) for node in k_nodes])
+    electrons = float(head.attrib["NUMBER_OF_ELECTRONS"])
+    if not (np.isfinite(weights).all() and weights.min() > 0 and electrons > 0):
+        raise ValueError("a weight or the number of electrons is not positive")
+    return (
+        np.array([_numbers(node, bands) for node in e_nodes]) * RYDBERG_EV,
+        np.array([_numbers(node, 3) for node in k_nodes]),
+        weights / weights.sum(),
+        squares,
+        electrons,
+    )
+
+
+def _numbers(node: ET.Element | None, count: int) -> NDArray[np.float64]:
+    if node is None:
+        raise LookupError("a part is missing")
+    values = np.array((node.text or "").split(), dtype=np.float64)
+    if len(values) != count or not np.isfinite(values).all():
+        raise ValueError(f"{node.tag} does not hold {count} finite numbers")
+    return values
+
+
+def write_projections(path: str | os.PathLike[str], projections: Projections) -> Path:
+    """Write projections to a small .npz, without loss."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **vars(projections))
+    return write_atomically(path, buffer.getvalue())
+
+
+def load_projections(path: str | os.PathLike[str]) -> Projections:
+    """Read what write_projections wrote. Raises ComputationError when it is missing or damaged."""
+    try:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
+            found = {name: file[name] for name in Projections.__dataclass_fields__}
+            values: dict[str, Any] = {name: array if array.ndim else float(array) for name, array in found.items()}
+            return Projections(**values)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as why:
+        raise ComputationError(
+            f"{path} does not hold projections ({why}): delete that job's folder and run again"
+        ) from None

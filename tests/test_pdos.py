@@ -1,0 +1,625 @@
+"""Projected densities of states: laws on real files of projwfc.x, its own curves, real runs, and hostile input."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import polaron
+
+from perovskite_polaron.brillouin import grid_for, kpoint_names
+from perovskite_polaron.cli.main import main
+from perovskite_polaron.crystal import Crystal, find_symmetry, read_crystal, supercell, write_crystal
+from perovskite_polaron.errors import ComputationError, InputError, OutOfTimeError
+from perovskite_polaron.espresso.projwfc import Projections, load_projections, read_projections, write_projections
+from perovskite_polaron.espresso.upf import check_for_projection, read_upf
+from perovskite_polaron.report.pdos_figure import seen_shells, write_pdos_figure
+from perovskite_polaron.spectra.projected import ProjectedStates, Shell, band_edges, density_of_states
+from perovskite_polaron.spectra.projected_file import read_states, write_states
+from perovskite_polaron.workflow.attempt import attempt
+from perovskite_polaron.workflow.execute import run_jobs
+from perovskite_polaron.workflow.jobs import plan, pseudo_for
+from perovskite_polaron.workflow.pdos import (
+    collect_pdos,
+    plan_pdos,
+    projected_states,
+    read_pdos_settings,
+    subject_of_crystal,
+    subject_of_study,
+)
+from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.study import read_study
+
+DATA = Path(__file__).parent / "data" / "pdos"
+CUBIC = read_crystal("cspbbr3-pm3m")
+# Place in the UPF file -> shell, as generated: projwfc.x leaves out the empty 5s and 5p of Br.
+LABELS = {
+    "Pb": {1: "6s", 2: "6p", 3: "5d"},
+    "Cs": {1: "5s", 2: "6s", 3: "5p"},
+    "Br": {1: "4s", 2: "5s", 3: "4p", 4: "5p"},
+}
+
+
+RECORD = {"name": "Γ", "space_group": "Pm-3m (221)", "settings": "", "projected_onto": {"Pb": "6s 6p 5d"}}
+
+
+def unpack(name: str, folder: Path) -> Path:
+    with tarfile.open(DATA / f"cspbbr3-pm3m-{name}-qe-6.7.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def raw_of(folder: Path) -> Projections:
+    return read_projections(folder, (folder / "projwfc.out").read_text())
+
+
+@pytest.fixture(scope="module")
+def reduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpack("reduced", tmp_path_factory.mktemp("reduced"))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpack("full", tmp_path_factory.mktemp("full"))
+
+
+def states_of(folder: Path) -> ProjectedStates:
+    return projected_states(CUBIC, find_symmetry(CUBIC), raw_of(folder), LABELS)
+
+
+def test_electrons_are_counted(reduced: Path) -> None:
+    states = states_of(reduced)
+    assert states.electrons == 44
+    assert states.spilling() == pytest.approx(raw_of(reduced).printed_spilling, abs=6e-5)
+    assert 0 < states.spilling() < 0.01
+    _, conduction = band_edges(states)
+    energy = np.linspace(-25, conduction.energy_eV / 2, 20001)
+    curves = density_of_states(states, energy, 0.05)
+    assert np.trapezoid(curves["total"], energy) == pytest.approx(44, abs=1e-3)
+    shells = sum(curves[label] for label in curves if label != "total")
+    assert np.trapezoid(shells, energy) == pytest.approx(44 * (1 - states.spilling()), abs=1e-3)
+    # Ten electrons of the 5d, six of the 5p shell: what is a closed shell holds what its name says.
+    assert np.trapezoid(curves["Pb 5d"], energy) == pytest.approx(10, abs=0.1)
+    assert np.trapezoid(curves["Cs 5p"], energy) == pytest.approx(6, abs=0.1)
+
+
+def test_shells_add_up_to_the_projections_of_each_state(reduced: Path) -> None:
+    raw, states = raw_of(reduced), states_of(reduced)
+    np.testing.assert_allclose(states.shares.sum(axis=2), raw.shares.sum(axis=2), atol=1e-12)
+    np.testing.assert_allclose(sum(states.merged().values()), states.shares.sum(axis=2), atol=1e-12)
+    assert [s.label() for s in states.shells if s.element == "Br"] == ["Br 4s", "Br 4p"]
+    assert {s.atoms for s in states.shells if s.element == "Br"} == {3}
+    # What is printed of the lowest state: Cs 5s and a little Cs 6s.
+    assert states.merged()["Cs 5s"][0, 0] == pytest.approx(0.998, abs=2e-3)
+
+
+def test_the_curves_are_those_of_projwfc_itself(reduced: Path) -> None:
+    states = states_of(reduced)
+    top = float(states.energies_eV[:, : states.filled].max())
+    total = np.loadtxt(reduced / "outdir" / "pdos.pdos_tot")
+    ours = density_of_states(states, total[:, 0] - top, 0.1)
+    scale = total[:, 1].max()
+    np.testing.assert_allclose(ours["total"], total[:, 1], atol=2e-3 * scale)
+    np.testing.assert_allclose(sum(v for k, v in ours.items() if k != "total"), total[:, 2], atol=2e-3 * scale)
+    for element, places in LABELS.items():
+        for place, label in places.items():
+            files = list((reduced / "outdir").glob(f"*({element})_wfc#{place}(*"))
+            if not files:
+                assert label in ("5s", "5p")
+                assert element == "Br"
+                continue
+            theirs = sum(np.loadtxt(f)[:, 1] for f in files)
+            # They print three digits, and symmetrise each atom; we sum over the equivalent ones.
+            np.testing.assert_allclose(ours[f"{element} {label}"], theirs, atol=2e-3 * scale)
+
+
+def test_equivalent_atoms_have_the_same_curve(full: Path, reduced: Path) -> None:
+    raw = raw_of(full)
+    assert raw.kpoints.shape == (8, 3)
+    apart = replace(find_symmetry(CUBIC), equivalent_atoms=np.arange(5))
+    energy = np.linspace(-20, 6, 1301)
+    curves = density_of_states(projected_states(CUBIC, apart, raw, LABELS), energy, 0.1, by_site=True)
+    br = [curves[f"Br{n}-3d 4p"] for n in (3, 4, 5)]
+    for one in br[1:]:
+        np.testing.assert_allclose(one, br[0], atol=1e-4 * br[0].max())
+    # Four irreducible points know of the other four through the sum over equivalent atoms alone.
+    whole, few = (density_of_states(states_of(f), energy, 0.1) for f in (full, reduced))
+    for label, curve in whole.items():
+        np.testing.assert_allclose(few[label], curve, atol=1e-4 * whole["total"].max())
+    np.testing.assert_allclose(sum(br), few["Br 4p"], atol=1e-4 * br[0].max())
+    single = density_of_states(projected_states(CUBIC, apart, raw_of(reduced), LABELS), energy, 0.1, by_site=True)
+    assert np.abs(single["Br3-3d 4p"] - single["Br5-3d 4p"]).max() > 0.1 * br[0].max(), "one atom alone means nothing"
+
+
+def test_the_edges_of_cubic_cspbbr3(reduced: Path) -> None:
+    valence, conduction = band_edges(states_of(reduced))
+    assert valence.kpoint_name == conduction.kpoint_name == "R"
+    assert (valence.energy_eV, valence.degeneracy, conduction.degeneracy) == (0, 1, 3)
+    assert valence.shares["Br 4p"] > valence.shares["Pb 6s"] > 0.2
+    assert conduction.shares["Pb 6p"] > 0.8
+    # R is a point of inversion about Pb: the even 6s and the odd 6p never meet in one state.
+    assert valence.shares["Pb 6p"] < 1e-6
+    assert conduction.shares["Pb 6s"] < 1e-6
+    for edge in (valence, conduction):
+        assert sum(edge.shares.values()) + edge.unprojected == pytest.approx(1)
+
+
+def test_the_figure_shows_what_the_edges_are_made_of(reduced: Path, tmp_path: Path) -> None:
+    states = states_of(reduced)
+    edges, energy = band_edges(states), np.linspace(-6, 5, 551)
+    curves = density_of_states(states, energy, 0.1)
+    seen = seen_shells(curves, edges)
+    assert seen[:3] == ["Pb 6p", "Br 4p", "Pb 6s"], "by their part in an edge, however low the curve"
+    assert "Pb 5d" not in seen
+    svg = write_pdos_figure(energy, curves, edges, tmp_path / "pdos.svg").read_text()
+    assert svg.count("<path") > 10
+    assert write_pdos_figure(energy, curves, edges, tmp_path / "pdos.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(InputError, match=r"\.png"):
+        write_pdos_figure(energy, curves, edges, tmp_path / "pdos.txt")
+
+
+def test_names_of_k_points_follow_the_cell_and_its_symmetry() -> None:
+    points = [[0, 0, 0], [0, 0, 0.5], [0.5, 0, 0], [0.5, 1.5, 0], [-0.5, 0.5, 0.5], [0.1, 0, 0], [2, -1, 0]]
+    assert kpoint_names(CUBIC, find_symmetry(CUBIC), points) == ("Γ", "X", "X", "M", "R", "", "Γ")
+    pbnm = read_crystal("cspbbr3-pbnm")
+    assert kpoint_names(pbnm, find_symmetry(pbnm), points[:5]) == ("Γ", "Z", "X", "S", "R")
+
+
+def test_a_grid_follows_the_cell() -> None:
+    assert grid_for(CUBIC) == (2, 2, 2)
+    assert grid_for(read_crystal("cspbbr3-pbnm")) == (2, 2, 1)
+    # The same points in a cell of another shape: half as many along a doubled axis.
+    assert grid_for(supercell(CUBIC, (1, 2, 4)), 0.2) == (6, 3, 2)
+    fcc = Crystal([[0, 3, 3], [3, 0, 3], [3, 3, 0]], ("Pb",), [[0, 0, 0]], "fcc")
+    assert len(set(grid_for(fcc))) == 1
+
+
+def synthetic(seed: int = 0) -> ProjectedStates:
+    draw = np.random.default_rng(seed)
+    energies = np.sort(draw.uniform(-5, 5, (7, 12)), axis=1)
+    energies[:, 6:] += 12
+    shells = (Shell("Br", "4p", "Br1-4c", 4), Shell("Br", "4p", "Br5-8d", 8), Shell("Pb", "6p", "Pb13-4a", 4))
+    return ProjectedStates(
+        energies, draw.uniform(-0.5, 0.5, (7, 3)), ("",) * 7, draw.dirichlet(np.ones(7)),
+        draw.dirichlet(np.ones(4), (7, 12))[:, :, :3], shells, 12,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.1, 0.5])
+def test_curves_are_sums_of_gaussians(sigma: float) -> None:
+    states = synthetic()
+    x = np.linspace(-12, 14, 2001)
+    at = states.energies_eV - states.energies_eV[:, :6].max()
+    bells = np.exp(-((x[:, None, None] - at) ** 2) / (2 * sigma**2)) / (sigma * np.sqrt(2 * np.pi))
+    curves = density_of_states(states, x, sigma)
+    for label, share in (("total", np.ones(at.shape)), ("Pb 6p", states.shares[:, :, 2])):
+        expected = 2 * (bells * states.weights[:, None] * share).sum(axis=(1, 2))
+        np.testing.assert_allclose(curves[label], expected, atol=1e-4 * expected.max())
+    sites = density_of_states(states, x, sigma, by_site=True, threads=2)
+    np.testing.assert_allclose(sites["Br1-4c 4p"] + sites["Br5-8d 4p"], curves["Br 4p"], atol=1e-12)
+    np.testing.assert_array_equal(sites["total"], curves["total"])
+
+
+def test_curves_where_nothing_is() -> None:
+    curves = density_of_states(synthetic(), [100.0, 101.0], 0.1)
+    assert all((c == 0).all() for c in curves.values())
+
+
+def test_degenerate_states_are_judged_together() -> None:
+    states = synthetic()
+    energies, shares = states.energies_eV.copy(), states.shares.copy()
+    energies[3, 6:8] = energies[:, 6:].min() - 1
+    edge = band_edges(replace(states, energies_eV=energies))[1]
+    assert edge.degeneracy == 2
+    # Another combination of the two states: parts move between them, the sum stays.
+    shares[3, 6], shares[3, 7] = 0.8 * shares[3, 6] + 0.2 * shares[3, 7], 0.2 * shares[3, 6] + 0.8 * shares[3, 7]
+    again = band_edges(replace(states, energies_eV=energies, shares=shares))[1]
+    assert again.shares == pytest.approx(dict(edge.shares))
+    assert edge.kpoint == tuple(states.kpoints[3])
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"electrons": 11}, "insulator"), ({"electrons": 24}, "no empty"), ({"weights": np.ones(7)}, "sum is 1"),
+     ({"shares": np.full((7, 12, 3), 0.5)}, "more than 1"), ({"shares": np.full((7, 12, 3), np.nan)}, "NaN"),
+     ({"kpoint_names": ("",)}, "names"), ({"energies_eV": np.zeros((7, 11))}, "shape")],
+)  # fmt: skip
+def test_states_that_cannot_be_are_refused(change: dict[str, object], word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        replace(synthetic(), **change)
+
+
+def test_a_metal_has_no_edges() -> None:
+    states = synthetic()
+    energies = states.energies_eV.copy()
+    energies[0, 6:] -= 30
+    with pytest.raises(ComputationError, match="overlap"):
+        band_edges(replace(states, energies_eV=np.sort(energies, axis=1)))
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), 1e9])
+def test_a_width_that_is_none_is_refused(sigma: float) -> None:
+    with pytest.raises(InputError, match="sigma_eV"):
+        density_of_states(synthetic(), [0.0, 1.0], sigma)
+
+
+def in_xml(change: Callable[[str], str]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        path = folder / "outdir" / "polaron.save" / "atomic_proj.xml"
+        path.write_text(change(path.read_text()))
+
+    return apply
+
+
+def in_output(change: Callable[[str], str]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        path = folder / "projwfc.out"
+        path.write_text(change(path.read_text()))
+
+    return apply
+
+
+def drop(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / "outdir" / "polaron.save" / name).unlink()
+
+
+FIRST = re.compile(r'(<ATOMIC_WFC index="1" spin="1">\s*)\S+')
+DAMAGE = {
+    "missing": drop("atomic_proj.xml"),
+    "no cell": drop("data-file-schema.xml"),
+    "empty": in_xml(lambda t: ""),
+    "cut off": in_xml(lambda t: t[: len(t) // 2]),
+    "not XML": in_xml(lambda t: "\x00\x01 garbage"),
+    "NaN": in_xml(lambda t: FIRST.sub(r"\1NaN", t, count=1)),
+    "infinity": in_xml(lambda t: FIRST.sub(r"\1Infinity", t, count=1)),
+    "stars": in_xml(lambda t: FIRST.sub(r"\1**********", t, count=1)),
+    "one number less": in_xml(lambda t: FIRST.sub(r"\1", t, count=1)),
+    "too much of a state": in_xml(lambda t: FIRST.sub(r"\g<1>1.5", t, count=1)),
+    "no k point": in_xml(lambda t: re.sub(r"<EIGENSTATES>.*</EIGENSTATES>", "", t, flags=re.DOTALL)),
+    "one k point less": in_xml(lambda t: t.replace('NUMBER_OF_K-POINTS="4"', 'NUMBER_OF_K-POINTS="5"')),
+    "no head": in_xml(lambda t: re.sub(r"<HEADER[^>]*>", "", t)),
+    "no bands in the head": in_xml(lambda t: t.replace('NUMBER_OF_BANDS="26"', "")),
+    "two spins": in_xml(lambda t: t.replace('SPIN_COMPONENTS="1"', 'SPIN_COMPONENTS="2"')),
+    "a weight below zero": in_xml(lambda t: t.replace('Weight="', 'Weight="-', 1)),
+    "a weight that is none": in_xml(lambda t: re.sub(r'Weight="[^"]*"', 'Weight="NaN"', t, count=1)),
+    "nothing printed": in_output(lambda t: ""),
+    "no spilling printed": in_output(lambda t: t.replace("Spilling", "")),
+    "a state not printed": in_output(lambda t: re.sub(r"     state #  12.*\n", "", t)),
+    "the last states not printed": in_output(lambda t: re.sub(r"     state #  26.*\n", "", t)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_output_is_one_line_with_its_path(damage: str, tmp_path: Path) -> None:
+    unpack("reduced", tmp_path)
+    DAMAGE[damage](tmp_path)
+    with pytest.raises(ComputationError, match=r"atomic_proj\.xml.*run this job again") as error:
+        raw_of(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_projections_and_states_survive_their_files(reduced: Path, tmp_path: Path) -> None:
+    raw = raw_of(reduced)
+    again = load_projections(write_projections(tmp_path / "p.npz", raw))
+    for name, value in vars(raw).items():
+        np.testing.assert_array_equal(getattr(again, name), value)
+    states = states_of(reduced)
+    first = write_states(tmp_path / "a.npz", states, RECORD).read_bytes()
+    assert write_states(tmp_path / "b.npz", states, RECORD).read_bytes() == first
+    back, record = read_states(tmp_path / "a.npz")
+    assert (record, back.shells, back.kpoint_names) == (RECORD, states.shells, states.kpoint_names)
+    np.testing.assert_allclose(back.shares, states.shares, atol=1e-6)
+    x = np.linspace(-6, 6, 301)
+    for label, curve in density_of_states(states, x, 0.1).items():
+        np.testing.assert_allclose(density_of_states(back, x, 0.1)[label], curve, atol=1e-3)
+
+
+@pytest.mark.parametrize("damage", ["energies_eV", "weights", "record", "shells"])
+def test_states_that_were_tampered_with_are_refused(damage: str, reduced: Path, tmp_path: Path) -> None:
+    path = write_states(tmp_path / "a.npz", states_of(reduced), RECORD)
+    with np.load(path) as file:
+        arrays = dict(file)
+    head = json.loads(arrays["head"].tobytes())
+    if damage in head:
+        head[damage] = {"name": "Γ"} if damage == "record" else [{"element": "Br"}]
+        arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    else:
+        arrays[damage] = arrays[damage] * np.nan
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match=r"a\.npz does not hold projected states \(.*write it again"):
+        read_states(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"text", None])
+def test_a_damaged_file_of_states_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "pdos.npz"
+    if content is None:
+        np.savez(path, head=np.frombuffer(b'{"format": "another"}', np.uint8))
+    else:
+        path.write_bytes(content)
+    done = polaron("pdos", path.name, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, "")
+    assert "polaron: pdos.npz" in done.stderr
+    assert os.listdir(tmp_path) == ["pdos.npz"]
+    with pytest.raises(ComputationError, match="run again"):
+        load_projections(path)
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    for words, word in ((("no.npz",), "does not exist"), (("no.toml",), "does not exist"), (("no.cif",), "no.cif")):
+        done = polaron("pdos", *words, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert word in done.stderr
+
+
+def test_another_atom_or_wave_function_is_noticed(reduced: Path) -> None:
+    raw = raw_of(reduced)
+    for change in ({"atom": raw.atom + 1}, {"shell": raw.shell + 4}):
+        with pytest.raises(ComputationError, match="do not have"):
+            projected_states(CUBIC, find_symmetry(CUBIC), replace(raw, **change), LABELS)
+
+
+UPF_2 = """<UPF version="2.0.1">
+<PP_HEADER element="Br" pseudo_type="NC" z_valence="7.0" functional="PBE"/>
+<PP_MESH><PP_R>0.0 0.1</PP_R></PP_MESH>
+<PP_PSWFC>{waves}</PP_PSWFC>
+</UPF>
+"""
+UPF_1 = """<PP_HEADER>
+   0                   Version Number
+  Br                   Element
+   NC                  Norm - Conserving pseudopotential
+    F                  Nonlinear Core Correction
+ SLA  PW   PBE  PBE    PBE  Exchange-Correlation functional
+    7.00000000000      Z valence
+</PP_HEADER>
+<PP_MESH><PP_R> 0.0 0.1 </PP_R></PP_MESH>
+<PP_PSWFC>
+4S    0  2.00          Wavefunction
+  1.0 2.0
+4P    1  5.00          Wavefunction
+  1.0 2.0
+4D    2 -2.00          Wavefunction
+  1.0 2.0
+</PP_PSWFC>
+"""
+
+
+def wave(index: int, label: str, moment: str, occupation: str) -> str:
+    at = f'label="{label}" l="{moment}" occupation="{occupation}" n="1"'
+    return f'<PP_CHI.{index} size="2" index="{index}" {at}>1.0 2.0</PP_CHI.{index}>'
+
+
+def test_atomic_wave_functions_of_both_versions(tmp_path: Path) -> None:
+    path = tmp_path / "Br.UPF"
+    waves = wave(1, "4S", "0", "2.000") + wave(2, "5S", "0", "-1.0") + wave(3, "4P", "1", "5.000")
+    path.write_text(UPF_2.format(waves=waves))
+    found = read_upf(path).atomic_shells
+    assert [(s.index, s.label, s.l, s.occupation) for s in found] == [(1, "4S", 0, 2), (2, "5S", 0, -1), (3, "4P", 1, 5)]
+    check_for_projection(read_upf(path))
+    path.write_text(UPF_1)
+    assert [(s.label, s.l, s.occupation) for s in read_upf(path).atomic_shells] == [("4S", 0, 2), ("4P", 1, 5), ("4D", 2, -2)]
+
+
+@pytest.mark.parametrize("waves", ["", wave(1, "4S", "0", "-1.0")])
+def test_a_set_without_atomic_wave_functions_is_refused(waves: str, tmp_path: Path) -> None:
+    path = tmp_path / "Br.UPF"
+    path.write_text(UPF_2.format(waves=waves))
+    with pytest.raises(InputError, match=r"no atomic wave function.*polaron pseudo"):
+        check_for_projection(read_upf(path))
+
+
+@pytest.mark.parametrize("waves", [wave(1, "4S", "1", "2"), wave(1, "4S", "x", "2"), wave(1, "4S", "0", "many")])
+def test_a_damaged_list_of_wave_functions_is_refused(waves: str, tmp_path: Path) -> None:
+    path = tmp_path / "Br.UPF"
+    path.write_text(UPF_2.format(waves=waves))
+    with pytest.raises(InputError, match="damaged in PP_PSWFC"):
+        check_for_projection(read_upf(path))
+
+
+CSBR = Crystal(4.286 * np.eye(3), ("Cs", "Br"), [[0, 0, 0], [0.5, 0.5, 0.5]], "CsBr")
+STUDY = """
+element = "Br"
+reference = "rest"
+
+[structures.rest]
+crystal = "csbr.cif"
+
+[pw]
+ecutwfc_Ry = 25
+ecutrho_Ry = 150
+kpoints = [2, 2, 2]
+"""
+
+
+def write_study(folder: Path, more: str = "") -> Path:
+    write_crystal(CSBR, folder / "csbr.cif")
+    (folder / "csbr.toml").write_text(STUDY + more)
+    return folder / "csbr.toml"
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which ``polaron pdos`` was run with the real programs on the smallest ionic crystal."""
+    folder = tmp_path_factory.mktemp("csbr")
+    write_study(folder)
+    done = polaron("pdos", "csbr.toml", "--ranks", "1", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "stdout.json").write_text(done.stdout)
+    return folder
+
+
+@pytest.mark.espresso
+def test_from_a_study_to_its_band_edges(computed: Path) -> None:
+    found = json.loads((computed / "stdout.json").read_text())
+    valence, conduction = found["edges"]
+    assert valence["share_percent"]["Br 4p"] > 90
+    assert found["gap_eV"] == conduction["energy_eV"] > 3
+    assert found["direct"]
+    assert conduction["kpoint_name"] == "Γ"
+    assert 0 < found["spilling"] < 0.02
+    assert found["spilling"] == pytest.approx(found["provenance"]["printed_spilling"], abs=6e-5)
+    assert found["spin_orbit"] is False
+    assert found["provenance"]["projected_onto"] == {"Cs": "5s 6s 5p", "Br": "4s 4p"}
+    assert [job["kind"] for job in found["provenance"]["jobs"]] == ["ground", "bands", "pdos"]
+    assert all((computed / f).stat().st_size > 0 for f in found["files"])
+    assert {Path(f).name for f in found["files"]} == {"pdos.npz", "pdos.csv", "pdos.png", "pdos.svg", "pdos.json"}
+    with open(computed / "csbr-results" / "pdos" / "rest" / "pdos.csv") as handle:
+        rows = list(csv.DictReader(handle))
+    energy, total, br = (np.array([float(r[k]) for r in rows]) for k in ("energy_eV", "total (1/eV)", "Br 4p (1/eV)"))
+    inside = (energy > -4) & (energy < found["gap_eV"] / 2)
+    # The upper valence band: three bands of Br 4p, two electrons each.
+    assert np.trapezoid(total[inside], energy[inside]) == pytest.approx(6, abs=0.01)
+    assert np.trapezoid(br[inside], energy[inside]) > 5.5
+    assert not list((computed / "csbr-results" / "jobs").glob("*/outdir")), "wave functions that nothing needs go"
+
+
+@pytest.mark.espresso
+def test_the_ground_state_is_the_study_s_own(computed: Path) -> None:
+    study = read_study(computed / "csbr.toml")
+    ground = plan(study)[0].ground
+    assert subject_of_study(study, None).ground.digest == ground.digest
+    assert Store(study.store_folder).result(ground) is not None
+    done = polaron("run", "csbr.toml", "--dry-run", cwd=computed)
+    assert done.stdout.split()[:3] == ["done", "ground", "rest"]
+    again = polaron("pdos", "csbr.toml", "--ranks", "1", cwd=computed)
+    assert again.stderr.splitlines()[0].startswith("3 jobs, 3 done")
+    assert len(again.stderr.splitlines()) == 2, "nothing was started"
+    assert "spin-orbit coupling is not included" in again.stdout
+    with pytest.raises(InputError, match="it has rest"):
+        subject_of_study(study, "other")
+
+
+@pytest.mark.espresso
+def test_what_is_drawn_anew_is_not_computed(computed: Path, tmp_path: Path) -> None:
+    shutil.copy(computed / "csbr-results" / "pdos" / "rest" / "pdos.npz", tmp_path)
+    here = {"PATH": os.environ["PATH"], "POLARON_ESPRESSO_BIN": str(tmp_path)}
+    done = polaron("pdos", "pdos.npz", "--sigma", "0.3eV", "--emin", "-20eV", "--by-site", cwd=tmp_path, env=here)
+    assert done.returncode == 0, done.stderr
+    assert "Br2-1b 4p" in done.stdout
+    assert sorted(os.listdir(tmp_path)) == ["pdos.csv", "pdos.json", "pdos.npz", "pdos.png", "pdos.svg"]
+    refused = polaron("pdos", "pdos.npz", "--kpoints", "4x4x4", cwd=tmp_path, env=here)
+    assert refused.returncode == 2
+    assert "--kpoints" in refused.stderr
+    beyond = polaron("pdos", "pdos.npz", "--emax", "50eV", cwd=tmp_path, env=here)
+    assert "bands are missing" in beyond.stderr
+
+
+@pytest.mark.espresso
+def test_lost_projections_are_made_again_along_the_chain(computed: Path, tmp_path: Path) -> None:
+    """Density and wave functions were dropped, so that two finished jobs run again for the third."""
+    shutil.copytree(computed, tmp_path / "copy")
+    study = read_study(tmp_path / "copy" / "csbr.toml")
+    store, subject = Store(study.store_folder), subject_of_study(study, None)
+    jobs = plan_pdos(subject)
+    before, _ = collect_pdos(subject, jobs, store)
+    shutil.rmtree(store.folder(jobs.pdos))
+    started: list[str] = []
+    run_jobs(
+        jobs.all(), Store(study.store_folder), ranks=1, jobs_at_once=2,
+        report=lambda e: started.append(e.job.kind) if e.what == "started" else None,
+    )  # fmt: skip
+    assert started == ["ground", "bands", "pdos"]
+    after, _ = collect_pdos(subject, jobs, Store(study.store_folder))
+    np.testing.assert_allclose(after.energies_eV[:, :10], before.energies_eV[:, :10], atol=1e-3)
+    assert after.spilling() == pytest.approx(before.spilling(), abs=1e-5)
+    assert not list(store.jobs_root.glob("*/outdir"))
+    # Not the file that the job wrote: noticed, not used.
+    path = store.folder(jobs.pdos) / "projections.npz"
+    write_projections(path, replace(load_projections(path), printed_spilling=0.5))
+    with pytest.raises(ComputationError, match="not what this job wrote"):
+        collect_pdos(subject, jobs, store)
+
+
+@pytest.mark.espresso
+def test_bands_out_of_time_go_on_from_their_checkpoint(tmp_path: Path) -> None:
+    subject = subject_of_study(read_study(write_study(tmp_path)), None)
+    jobs, store = plan_pdos(subject, (6, 6, 6)), Store(tmp_path / "store")
+    assert attempt(jobs.ground, [jobs.bands, jobs.pdos], store, 1).what == "finished"
+    with pytest.raises(OutOfTimeError):
+        attempt(jobs.bands, [jobs.pdos], store, 1, max_seconds=1)
+    assert store.result(jobs.bands) is None
+    assert attempt(jobs.bands, [jobs.pdos], store, 1).what == "finished"
+    assert store.has_density(jobs.bands), "projwfc.x still needs the wave functions"
+    assert attempt(jobs.pdos, [], store, 1).what == "finished"
+    states, _ = collect_pdos(subject, jobs, store)
+    assert states.energies_eV.shape[0] == 20
+    assert states.merged()["Br 4p"][:, 7].mean() > 0.5, "the topmost filled band"
+
+
+SETTINGS = {
+    "bare.toml": '[pseudopotentials]\nBr = "bare.UPF"\n',
+    "spin.toml": "[pw]\nsystem = { nspin = 2 }\n",
+    "soc.toml": "[pw]\nsystem = { lspinorb = true, noncolin = true }\n",
+    "unknown.toml": "[pw]\necutwfc_Ry = 25\n[relax]\n",
+    "number.toml": "pw = 3\n",
+}
+
+
+@pytest.mark.espresso
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [("csbr.cif --settings bare.toml", "no atomic wave function"),
+     ("csbr.cif --settings spin.toml", "nspin is not supported"),
+     ("csbr.cif --settings soc.toml", "noncolin is not supported"),
+     ("csbr.cif --settings unknown.toml", "'relax' is not one of the tables"),
+     ("csbr.cif --settings number.toml", "'pw' is not one of the tables"),
+     ("odd.cif", "electrons: band edges need an insulator"),
+     ("csbr.cif --structure rest", "--structure"), ("csbr.toml --store here", "--store"),
+     ("csbr.toml --structure other", "it has rest"),
+     ("csbr.cif --kpoints 4x4", "not a grid"), ("csbr.cif --empty-bands 0", "0 empty bands"),
+     ("csbr.cif --sigma 0.1", "unit"), ("csbr.cif --sigma 0eV", "--sigma"),
+     ("csbr.cif --sigma 0.002eV --emin -900eV", "too narrow"), ("csbr.cif --emin 3eV --emax 1eV", "--emin 3eV"),
+     ("csbr.cif --emin 1eV", "--emin 1eV"), ("csbr.cif --ranks 0", "--ranks")],
+)  # fmt: skip
+def test_nothing_is_begun_with_what_cannot_end_well(
+    words: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(tmp_path)
+    write_crystal(Crystal(CSBR.lattice_A, ("Pb", "Br"), CSBR.positions, "PbBr"), tmp_path / "odd.cif")
+    br = pseudo_for("Br", {}, str).path.read_text()
+    bare = re.sub(r"<PP_PSWFC>.*?</PP_PSWFC>", "<PP_PSWFC></PP_PSWFC>", br, flags=re.DOTALL)
+    for name, text in (SETTINGS | {"bare.UPF": bare}).items():
+        (tmp_path / name).write_text(text)
+    before = sorted(os.listdir(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["pdos", *words.split()]) == 2
+    said = capsys.readouterr()
+    assert (said.err.count("\n"), said.out) == (1, "")
+    assert word in said.err
+    assert sorted(os.listdir(tmp_path)) == before, "nothing was begun"
+
+
+@pytest.mark.espresso
+def test_a_missing_projwfc_is_told_before_the_work(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("pw.x", "ld1.x"):
+        os.symlink(shutil.which(name) or name, programs / name)
+    done = polaron("pdos", "csbr.cif", cwd=tmp_path, env=os.environ | {"POLARON_ESPRESSO_BIN": str(programs)})
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (1, 1, "")
+    assert "projwfc.x was not found" in done.stderr
+    assert "install Quantum ESPRESSO" in done.stderr
+    assert not list(tmp_path.glob("*results"))
+
+
+@pytest.mark.espresso
+def test_settings_of_a_crystal_reach_its_jobs(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    (tmp_path / "s.toml").write_text("[pw]\necutwfc_Ry = 25\necutrho_Ry = 150\nkpoints = [2, 2, 2]\n")
+    of_crystal = subject_of_crystal(str(tmp_path / "csbr.cif"), read_pdos_settings(tmp_path / "s.toml"))
+    of_study = subject_of_study(read_study(tmp_path / "csbr.toml"), "rest")
+    assert plan_pdos(of_crystal).pdos.digest == plan_pdos(of_study).pdos.digest
+    more = plan_pdos(of_crystal, (3, 3, 3), 9)
+    assert "nbnd = 17" in more.bands.deck
+    assert "3 3 3 0 0 0" in more.bands.deck
+    assert more.ground.digest == of_study.ground.digest
+    assert len({j.digest for j in (*more.all(), *plan_pdos(of_study).all())}) == 5
