@@ -6,47 +6,77 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perovskite_polaron.crystal import read_crystal
+from perovskite_polaron.crystal import Crystal, read_crystal
 from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.modes import read_modes
 from perovskite_polaron.phonons.finite_displacement import displaced_cells
-from perovskite_polaron.phonons.response import assumed_response, neutral_response
+from perovskite_polaron.phonons.response import Response, neutral_response
 from perovskite_polaron.phonons.selection import mode_table, select
-from perovskite_polaron.phonons.sources import from_forces
+from perovskite_polaron.phonons.sources import Calculation, from_forces
 
-CRYSTAL = read_crystal("cspbbr3-pbnm")
+REFINED = read_crystal("cspbbr3-pbnm")
 DATA = json.loads((Path(__file__).parent / "data" / "phonons" / "cspbbr3_qe.json").read_text())
+CRYSTAL = Crystal(REFINED.lattice_A, REFINED.species, DATA["relaxed_positions"])
+AXIAL = [k for k in range(20) if abs(CRYSTAL.positions[k, 2] % 0.5 - 0.25) < 0.01 and CRYSTAL.species[k] == "Br"]
+
+
+@pytest.fixture(scope="module")
+def response() -> Response:
+    return neutral_response(CRYSTAL, DATA["epsilon_inf"], DATA["born_e"], "ph.x, k points 2×2×4")
+
+
+@pytest.fixture(scope="module")
+def found(response: Response) -> Calculation:
+    return from_forces(CRYSTAL, lambda _: list(np.array(DATA["forces_eV_A"])), "c", response)
 
 
 def test_charges_on_too_few_k_points_are_refused() -> None:
-    born = np.array(DATA["born_e"])
+    coarse = DATA["k_points_2x2x2"]
+    born = np.array(coarse["born_e"])
     # In the plane they are sound, along c they miss neutrality by 3.8 e on two planes of k points.
     assert np.abs(born.sum(axis=0)[:2]).max() < 0.4
     with pytest.raises(ComputationError, match=r"miss neutrality by 3\.77 e \(zz.*denser k grid"):
-        neutral_response(CRYSTAL, DATA["epsilon_inf"], born, "ph.x")
+        neutral_response(REFINED, coarse["epsilon_inf"], born, "ph.x")
 
 
-def test_forces_balance_and_restore() -> None:
-    forces = np.array(DATA["forces_eV_A"])
+def test_what_charges_on_enough_k_points_miss_is_reported(response: Response) -> None:
+    assert response.residual == pytest.approx(1.79, abs=0.01)
+    np.testing.assert_allclose(response.born_e.sum(axis=0), 0, atol=1e-12)
+
+
+def test_the_crystal_is_at_rest_and_pushed_back_when_moved() -> None:
+    forces, rest = np.array(DATA["forces_eV_A"]), np.array(DATA["rest_forces_eV_A"])
+    assert np.linalg.norm(rest, axis=1).max() < 0.002
     np.testing.assert_allclose(forces.sum(axis=1), 0, atol=1e-6)
     cells, _ = displaced_cells(CRYSTAL)
     assert len(cells) == len(forces) == 17
     for cell, row in zip(cells, forces, strict=True):
         moved = (cell.positions - CRYSTAL.positions) @ CRYSTAL.lattice_A
-        assert (moved * (row - np.array(DATA["rest_forces_eV_A"]))).sum() < 0
+        assert (moved * (row - rest)).sum() < 0
 
 
-def test_the_strongest_coupled_mode_along_c_moves_axial_bromine() -> None:
-    forces = list(np.array(DATA["forces_eV_A"]))
-    response = assumed_response(CRYSTAL)
-    found = from_forces(CRYSTAL, lambda _: forces, "c", response)
+def test_the_mode_that_dresses_carriers_along_c_moves_axial_bromine(found: Calculation, response: Response) -> None:
     rows = mode_table(found.modes, response)
     index, _ = select(rows)
     assert index == len(rows) - 1, "the highest mode"
     row = rows[index]
-    assert row.kind == "LO"
+    assert (row.kind, row.irrep) == ("LO", "B1u")
     assert row.ratio is not None
     assert row.a_to_axial is not None
     assert row.ratio["axial_to_B"] == pytest.approx(2.5, abs=0.3)
     assert row.a_to_axial < 0.25
-    axial = [k for k in range(20) if abs(CRYSTAL.positions[k, 2] % 0.5 - 0.25) < 0.01 and CRYSTAL.species[k] == "Br"]
-    assert int(np.linalg.norm(found.modes.patterns[index], axis=1).argmax()) in axial
+    patterns = np.abs(found.modes.patterns[index])
+    atom, axis = np.unravel_index(patterns.argmax(), patterns.shape)
+    assert atom in AXIAL
+    assert axis == 2
+
+
+def test_the_built_in_set_is_this_calculation(found: Calculation) -> None:
+    built_in = read_modes("cspbbr3").modes
+    assert len(built_in) == 57
+    (lo,) = read_modes("lo-c").modes
+    np.testing.assert_array_equal(lo.pattern, built_in[0].pattern)
+    stable = sorted(e for e in found.modes.energies_meV if abs(e) > 0.05)
+    np.testing.assert_allclose(sorted(m.energy_meV for m in built_in), stable[-57:], rtol=1e-9)
+    overlap = np.abs(np.sqrt(lo.masses_amu)[:, None] * lo.pattern * found.modes.weighted[-1].reshape(20, 3).conj()).sum()
+    assert overlap == pytest.approx(1, abs=1e-9)

@@ -9,7 +9,7 @@ from perovskite_polaron.distortion import distort, real_patterns, sign_equivalen
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.modes import Mode, ModeSet, read_modes, write_modes
 
-LO = read_modes("lo-c").modes[0]
+LO = read_modes("lo-c-sevennet").modes[0]
 
 
 def shuffled(crystal, seed=0):

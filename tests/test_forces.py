@@ -106,6 +106,7 @@ def test_a_killed_response_goes_on_from_its_checkpoint(computed, victim: str, tm
     while time.monotonic() < limit and first.poll() is None:
         output = next(tmp_path.glob("jobs/response-*/ph.out"), None)
         if output is not None and "iter #   2" in output.read_text():
+            time.sleep(0.1)  # the checkpoint is written just after the line
             break
         time.sleep(0.01)
     assert first.poll() is None, "the run ended before it could be killed"

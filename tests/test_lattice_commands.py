@@ -23,7 +23,7 @@ def test_distort_then_bonds_from_files(capsys, tmp_path):
         "distort",
         ground,
         "--mode",
-        "lo-c",
+        "lo-c-sevennet",
         "--max-displacement",
         "0.1A",
         "--format",

@@ -145,7 +145,7 @@ def test_the_verb(tmp_path: Path) -> None:
     assert record["modes"][0]["Q_sqrt_amu_A"] == pytest.approx(2.0, abs=1e-9)
     assert record["remainder_share"] < 1e-12
     table = polaron("project", "lo.cif", "cspbbr3-pbnm", "--modes", "lo-c", cwd=tmp_path)
-    assert "this distortion is 100.0 % LO" in table.stdout
+    assert "this distortion is 100.0 % B1u LO" in table.stdout
     refused = polaron("project", "lo.cif", "cspbbr3-pbnm", "--modes", str(DATA / "alas-wz.dyn"), cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1

@@ -31,7 +31,13 @@ def run(args: argparse.Namespace) -> int:
     """Print one line per component; exit status 1 if one that the main job needs is missing."""
     from perovskite_polaron import __version__
     from perovskite_polaron.errors import PolaronError
-    from perovskite_polaron.espresso.programs import INSTALL_HINT, PROGRAMS, find_program, program_version, reference_blas
+    from perovskite_polaron.espresso.programs import (
+        INSTALL_HINT,
+        PROGRAMS,
+        find_program,
+        program_version,
+        reference_blas,
+    )
     from perovskite_polaron.espresso.pseudo import cache_folder
     from perovskite_polaron.kernels._core import load
 
@@ -49,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             rows.append((program, "", INSTALL_HINT, False))
             continue
         if program == "pw.x" and reference_blas(program):
-            rows.append(("BLAS of pw.x", "reference", "several times faster after: apt install libopenblas0-serial", True))
+            rows.append(("BLAS of pw.x", "reference", "slower than OpenBLAS: apt install libopenblas0-serial", True))
     launcher = shutil.which("mpirun")
     rows.append(
         (

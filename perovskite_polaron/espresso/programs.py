@@ -62,7 +62,8 @@ def program_version(name: str) -> str:
 def reference_blas(name: str) -> Path | None:
     """Return the reference BLAS that a program is linked to, or None if it has another (or none that ldd shows).
 
-    That library of Debian (``libblas3``) is correct and several times slower than OpenBLAS. Both install side by side.
+    That library of Debian (``libblas3``) is correct and slow: with OpenBLAS, which installs beside it, the cycles of CsPbBr3 (20
+    atoms) took 1.6 times less, their diagonalisations 2.1 times.
     """
     ldd = shutil.which("ldd")
     if ldd is None:
