@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--heat-capacity", metavar="VALUE|FILE", help="per mole of CsPbBr3, as 120J/mol/K; or a table of temperature and "
-        "heat capacity; or a mode file, taken as harmonic (default: Dulong-Petit, 124.7J/mol/K)",
+        "heat capacity; or a mode file or cspbbr3, taken as harmonic (default: Dulong-Petit, 124.7J/mol/K)",
     )  # fmt: skip
     parser.add_argument(
         "--latent-tetragonal", default="0J/mol", help="latent heat of the transition at 50-59 C (default: none)"
