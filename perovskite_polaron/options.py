@@ -6,7 +6,11 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
+
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.files import read_toml
 
 T = TypeVar("T")
 
@@ -14,6 +18,28 @@ T = TypeVar("T")
 def option(default: Any, *, low: float = -math.inf, high: float = math.inf, choices: tuple[str, ...] = ()) -> Any:
     """Return a dataclass field whose value from a file must lie in [low, high] or be one of the choices."""
     return dataclasses.field(default=default, metadata={"low": low, "high": high, "choices": choices})
+
+
+def read_tables(path: str | Path, classes: Mapping[str, type]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the tables of a TOML file, filled and as they stand in it; a table that it lacks has every default.
+
+    classes: for each table that the file may hold its settings dataclass, or dict where any key will do.
+    Raises InputError with every problem at once.
+    """
+    given = read_toml(path, "settings file (TOML)")
+    problems = [
+        f"{name!r} is not one of the tables {', '.join(classes)}"
+        for name in given
+        if name not in classes or not isinstance(given[name], dict)
+    ]
+    tables = {name: given[name] if isinstance(given.get(name), dict) else {} for name in classes}
+    filled = {
+        name: table if classes[name] is dict else fill(classes[name], table, f"[{name}]", problems)
+        for name, table in tables.items()
+    }
+    if problems:
+        raise InputError(f"{path}: " + " | ".join(problems))
+    return filled, tables
 
 
 def fill(cls: type[T], table: Mapping[str, Any], where: str, problems: list[str]) -> T | None:

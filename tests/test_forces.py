@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -214,5 +214,6 @@ def test_settings_report_every_problem_at_once(tmp_path: Path) -> None:
         assert word in str(caught.value)
     path.write_text("[pw]\necutwfc_Ry = 30\n")
     settings = read_force_settings(path)
-    assert settings.pw == replace(PwSettings(), ecutwfc_Ry=30.0, conv_thr_Ry=1e-10)
+    assert settings.pw == replace(ForceSettings().pw, ecutwfc_Ry=30.0)
+    assert asdict(settings.pw) == asdict(replace(PwSettings(), ecutwfc_Ry=30.0, conv_thr_Ry=1e-10))
     assert settings.response == ResponseSettings()

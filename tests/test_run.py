@@ -321,13 +321,14 @@ def test_the_runner_reports_what_it_does(tiny_study: Path) -> None:
     assert status["core_hours"] > 0
 
 
-def test_the_doctor_sees_the_slow_blas(tmp_path: Path) -> None:
-    slow = next(Path("/usr/lib").glob("*/blas/libblas.so.3"), None)
-    if slow is None:
-        pytest.skip("the reference BLAS of Debian is not installed")
-    here = polaron("doctor", "--json", cwd=tmp_path, env=os.environ | {"LD_LIBRARY_PATH": str(slow.parent)})
-    assert json.loads(here.stdout)["components"]["BLAS of pw.x"]["version"] == "reference"
-    fast = next(Path("/usr/lib").glob("*/openblas-*/libblas.so.3"), None)
-    if fast is not None:
-        here = polaron("doctor", "--json", cwd=tmp_path, env=os.environ | {"LD_LIBRARY_PATH": str(fast.parent)})
-        assert "BLAS of pw.x" not in json.loads(here.stdout)["components"]
+@pytest.mark.parametrize(("folder", "slow"), [("blas", True), ("openblas-serial", False)])
+def test_the_doctor_sees_the_slow_blas(folder: str, slow: bool, tmp_path: Path) -> None:
+    # Debian tells the two apart by their folders alone, so that any BLAS will do here.
+    given = next(Path("/usr/lib").glob("*/libblas.so.3"), None)
+    if given is None:
+        pytest.skip("the BLAS is not where Debian has it")
+    (tmp_path / folder).mkdir()
+    shutil.copy(given, tmp_path / folder / "libblas.so.3")
+    there = polaron("doctor", "--json", cwd=tmp_path, env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path / folder)})
+    found = json.loads(there.stdout)["components"].get("BLAS of pw.x", {"version": None})
+    assert found["version"] == ("reference" if slow else None)

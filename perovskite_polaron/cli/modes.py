@@ -155,7 +155,6 @@ def _from_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direct
         crystal_direction(crystal, direction)  # a wrong one is refused before hours of work
     store, relaxation = Store(args.store), args.relax or "positions"
 
-
     def run(job: Job) -> None:
         launch(args, RunSettings(), [job], store, {})
 
@@ -175,7 +174,11 @@ def _from_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direct
     forces, field = collect_forces(jobs, store)
     pw, grid = settings.pw, settings.response.kpoints
     response = neutral_response(
-        crystal, field.epsilon_inf, field.born_e, f"ph.x, k points {grid[0]}×{grid[1]}×{grid[2]}"
+        crystal,
+        field.epsilon_inf,
+        field.born_e,
+        f"ph.x, k points {grid[0]}×{grid[1]}×{grid[2]}",
+        settings.response.neutrality_e_per_atom,
     )
     provenance = (
         f"Quantum ESPRESSO, PBE, {pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, k points"

@@ -15,20 +15,30 @@ from perovskite_polaron.espresso.ph import FieldResponse, PhSettings, ph_deck
 from perovskite_polaron.espresso.programs import program_version
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.upf import Pseudopotential
-from perovskite_polaron.files import beside, read_toml
-from perovskite_polaron.options import fill, option
+from perovskite_polaron.files import beside
+from perovskite_polaron.options import option, read_tables
+from perovskite_polaron.phonons.response import NEUTRALITY_E_PER_ATOM
 from perovskite_polaron.workflow.jobs import Job, digest_of, pseudo_for, pw_job
 from perovskite_polaron.workflow.store import Store
 
-_TABLES = ("pw", "relax", "response", "pseudopotentials")
+
+@dataclass(frozen=True)
+class ForcePwSettings(PwSettings):
+    """Those of a study, but with tighter cycles, for the differences of forces are small."""
+
+    conv_thr_Ry: float = option(1e-10, low=1e-14, high=1e-3)
 
 
 @dataclass(frozen=True)
 class ResponseSettings(PhSettings):
-    """Settings of the electric-field response; its k grid is denser than the density's, for the charges need it."""
+    """Settings of the electric-field response; its k grid is denser than the density's, for the charges need it.
+
+    neutrality_e_per_atom: how far the charges may miss neutrality, as neutral_response has it.
+    """
 
     kpoints: tuple[int, int, int] = option((2, 2, 4), low=1, high=99)
     kpoint_shift: tuple[int, int, int] = option((1, 1, 1), low=0, high=1)
+    neutrality_e_per_atom: float = option(NEUTRALITY_E_PER_ATOM, low=0, high=1)
 
 
 @dataclass(frozen=True)
@@ -43,11 +53,9 @@ class RelaxSettings:
 class ForceSettings:
     """How forces and charges are computed: the tables ``[pw]``, ``[relax]``, ``[response]`` and ``[pseudopotentials]`` of
     a TOML file.
-
-    pw differs from a study's in one default: conv_thr_Ry = 1e-10, for the differences of forces are small.
     """
 
-    pw: PwSettings = field(default_factory=lambda: PwSettings(conv_thr_Ry=1e-10))
+    pw: PwSettings = field(default_factory=ForcePwSettings)
     relax: RelaxSettings = field(default_factory=RelaxSettings)
     response: ResponseSettings = field(default_factory=ResponseSettings)
     pseudopotentials: Mapping[str, str] = field(default_factory=dict)
@@ -60,20 +68,8 @@ class ForceSettings:
 
 def read_force_settings(path: str | Path) -> ForceSettings:
     """Read the settings from a TOML file. Raises InputError with every problem at once."""
-    table = read_toml(path, "settings file (TOML)")
-    problems = [
-        f"{name!r} is not one of the tables {', '.join(_TABLES)}"
-        for name in table
-        if name not in _TABLES or not isinstance(table[name], dict)
-    ]
-    default = ForceSettings(folder=Path(path).parent)
-    pw = fill(PwSettings, {"conv_thr_Ry": default.pw.conv_thr_Ry} | table.get("pw", {}), "[pw]", problems)
-    relax = fill(RelaxSettings, table.get("relax", {}), "[relax]", problems)
-    response = fill(ResponseSettings, table.get("response", {}), "[response]", problems)
-    if problems or pw is None or relax is None or response is None:
-        raise InputError(f"{path}: " + " | ".join(problems))
-    named = table.get("pseudopotentials", {})
-    return dataclasses.replace(default, pw=pw, relax=relax, response=response, pseudopotentials=named)
+    classes = {"pw": ForcePwSettings, "relax": RelaxSettings, "response": ResponseSettings, "pseudopotentials": dict}
+    return ForceSettings(**read_tables(path, classes)[0], folder=Path(path).parent)
 
 
 @dataclass(frozen=True)

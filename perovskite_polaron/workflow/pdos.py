@@ -16,14 +16,13 @@ from perovskite_polaron.espresso.programs import program_version
 from perovskite_polaron.espresso.projwfc import PROJECTIONS, Projections, load_projections, projwfc_deck, summed
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_projection
-from perovskite_polaron.files import beside, read_toml
-from perovskite_polaron.options import fill
+from perovskite_polaron.files import beside
+from perovskite_polaron.options import read_tables
 from perovskite_polaron.spectra.projected import ProjectedStates, Shell
 from perovskite_polaron.workflow.jobs import Job, digest_of, plan, pseudo_for, pw_job
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study
 
-_TABLES = ("pw", "pseudopotentials")
 # Keys of pw.x that give the wave functions two spins or two components, and their values that do not.
 _SPIN = {"nspin": 1, "noncolin": False, "lspinorb": False}
 _SPILLING_MATCH = 1e-3
@@ -48,17 +47,8 @@ class PdosSettings:
 
 def read_pdos_settings(path: str | Path) -> PdosSettings:
     """Read the settings from a TOML file. Raises InputError with every problem at once."""
-    table = read_toml(path, "settings file (TOML)")
-    problems = [
-        f"{name!r} is not one of the tables {', '.join(_TABLES)}"
-        for name in table
-        if name not in _TABLES or not isinstance(table[name], dict)
-    ]
-    pw = fill(PwSettings, table.get("pw", {}), "[pw]", problems) if isinstance(table.get("pw", {}), dict) else None
-    if problems or pw is None:
-        raise InputError(f"{path}: " + " | ".join(problems))
-    own_grid = "kpoints" in table.get("pw", {})
-    return PdosSettings(pw, own_grid, table.get("pseudopotentials", {}), Path(path).parent)
+    settings, given = read_tables(path, {"pw": PwSettings, "pseudopotentials": dict})
+    return PdosSettings(**settings, own_grid="kpoints" in given["pw"], folder=Path(path).parent)
 
 
 @dataclass(frozen=True)
