@@ -96,7 +96,7 @@ def lorentzian_fast(const double[::1] x, const double[::1] y, const double[::1] 
     Outputs are taken LANE_COUNT at a time, so they should come in increasing order.
     """
     cdef Py_ssize_t m = out_x.shape[0], b, i
-    cdef int level
+    cdef int level, several
     cdef tree t
     t.x = &x[0]
     t.y = &y[0]
@@ -105,7 +105,9 @@ def lorentzian_fast(const double[::1] x, const double[::1] y, const double[::1] 
     t.segments = x.shape[0] - 1
     t.levels = levels
     for level in range(levels, -1, -1):
-        for i in prange(<Py_ssize_t>1 << level, nogil=True, num_threads=threads, schedule="static"):
+        # To start threads costs more than a few nodes.
+        several = threads if level >= 4 else 1
+        for i in prange(<Py_ssize_t>1 << level, nogil=True, num_threads=several, schedule="static"):
             fill_node(&t, level, i)
     for b in prange((m + LANE_COUNT - 1) // LANE_COUNT, nogil=True, num_threads=threads, schedule="static"):
         i = b * LANE_COUNT

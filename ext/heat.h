@@ -141,24 +141,25 @@ INLINED void invert(const double *enthalpy, const double *found, double start, d
     }
 }
 
-/* Temperature rise and photons of the BLOCK draws from at on. Returns whether one of them may not be five positive
- * finite numbers: it misses none, but results that vanish or overflow raise it too. */
+/* Temperature rise and photons of the count draws from at on, whole groups and at most BLOCK. Returns whether one of them
+ * may not be five positive finite numbers: it misses none, but results that vanish or overflow raise it too. */
 MULTIVERSIONED
-static int block_heat(const table *t, const draws *from, ptrdiff_t at, const conditions *c, double *rise, double *photons)
+static int block_heat(const table *t, const draws *from, ptrdiff_t at, ptrdiff_t count, const conditions *c, double *rise,
+                      double *photons)
 {
     stages s;
     const draws here = from_draw(from, at);
     double energy[GROUP], sum[GROUP] = {0}, total = 0.0;
     uint64_t signs[GROUP] = {0}, sign = 0;
-    for (ptrdiff_t k = 0; k < BLOCK + 3 * LAG; k += GROUP) {
-        if (k < BLOCK) attenuate(&here, k, s.part + k);
+    for (ptrdiff_t k = 0; k < count + 3 * LAG; k += GROUP) {
+        if (k < count) attenuate(&here, k, s.part + k);
         ptrdiff_t j = k - LAG;
-        if (j >= 0 && j < BLOCK) {
+        if (j >= 0 && j < count) {
             absorb(&here, j, s.part + j, c->scale, c->photon_scale, energy, photons + j, sum, signs);
             place(t, energy, c->heat_fraction, c->start_enthalpy, s.enthalpy + j, s.step + j);
         }
         j -= LAG;
-        if (j >= 0 && j < BLOCK) {
+        if (j >= 0 && j < count) {
             if (t->reach == ROW) /* most tables, and then without a loop for each draw */
                 look_up(t, ROW, s.enthalpy + j, s.step + j, s.found + ROW * j);
             else
@@ -174,17 +175,18 @@ static int block_heat(const table *t, const draws *from, ptrdiff_t at, const con
     return !(total * 0.0 == 0.0) || sign >> 63;
 }
 
-/* The same for count <= BLOCK draws, in a block that the last of them fills. */
+/* The same for any count up to BLOCK: the last draw fills its group. */
 static int part_heat(const table *t, const draws *from, ptrdiff_t at, ptrdiff_t count, const conditions *c, double *rise,
                      double *photons)
 {
     const draws here = from_draw(from, at);
     const double *given[5] = {here.fluence, here.absorption, here.thickness, here.concentration, here.size};
     double copy[5][BLOCK], results[2][BLOCK];
+    ptrdiff_t whole = (count + GROUP - 1) / GROUP * GROUP;
     for (int i = 0; i < 5; i++)
-        for (ptrdiff_t k = 0; k < BLOCK; k++) copy[i][k] = given[i][k < count ? k : count - 1];
+        for (ptrdiff_t k = 0; k < whole; k++) copy[i][k] = given[i][k < count ? k : count - 1];
     draws filled = {copy[0], copy[1], copy[2], copy[3], copy[4], from->unit, {0}};
-    int suspect = block_heat(t, &filled, 0, c, results[0], results[1]);
+    int suspect = block_heat(t, &filled, 0, whole, c, results[0], results[1]);
     memcpy(rise, results[0], count * sizeof *rise);
     memcpy(photons, results[1], count * sizeof *photons);
     return suspect;

@@ -29,7 +29,7 @@ cdef extern from "heat.h" nogil:
         double start_enthalpy
     void block_rise(const table *t, const double *energy, Py_ssize_t count, double start, double start_enthalpy,
                     double *rise) noexcept
-    int block_heat(const table *t, const draws *of, Py_ssize_t at, const conditions *c, double *rise,
+    int block_heat(const table *t, const draws *of, Py_ssize_t at, Py_ssize_t count, const conditions *c, double *rise,
                    double *photons) noexcept
     int part_heat(const table *t, const draws *of, Py_ssize_t at, Py_ssize_t count, const conditions *c, double *rise,
                   double *photons) noexcept
@@ -99,7 +99,7 @@ def heat(const double[::1] fluence, const double[::1] absorption, const double[:
         elif n - k < BLOCK:
             suspect += part_heat(&t, &of, k, n - k, &c, &rise[k], &photons[k])
         else:
-            suspect += block_heat(&t, &of, k, &c, &rise[k], &photons[k])
+            suspect += block_heat(&t, &of, k, BLOCK, &c, &rise[k], &photons[k])
     return suspect
 
 
