@@ -91,7 +91,8 @@ def gain(ratio: float) -> str:
 
 
 def thread_table(kernels: dict[str, list[dict]]) -> list[str]:
-    lines = ["| kernel | size | operations | kernel, one thread | two threads | times faster | whole call, one thread | times faster | growth |",
+    lines = ["| kernel | size | operations | kernel, one thread | two threads | times faster | whole call, one thread | "
+             "times faster | growth |",
              "|---|---|---|---|---|---|---|---|---|"]
     for name, sizes in kernels.items():
         before, largest = sizes[-2:]
