@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from conftest import polaron, write_tiny_study
 
+from perovskite_polaron.crystal import read_crystal
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.espresso.density import Atoms, add_difference, form_factor, move_density
+from perovskite_polaron.espresso.density import Atoms, add_difference, form_factor, move_density, turn_density
 from perovskite_polaron.espresso.pseudo import make_pseudo
 from perovskite_polaron.espresso.upf import read_upf
 from perovskite_polaron.workflow.converge import truncated
@@ -66,14 +67,16 @@ def test_where_a_cycle_starts_is_no_part_of_what_a_job_is(tmp_path: Path) -> Non
     jobs = by_label(seeded)
     assert jobs["cubic"].seeds == ()
     assert jobs["polar@0.05"].seeds == (jobs["cubic"],)
-    # The same atom's hole where the neighbour has it, else the same cell without a hole.
+    # The same atom's hole where the neighbour has it, or that of the atom's equivalent, else the same cell without a hole.
     for label, job in jobs.items():
         structure, _, site = label.partition("-Br")
         if job.kind == "hole" and not label.startswith("polar@-"):
             near = {"polar@0.1": "polar@0.05", "polar@0.05": "cubic", "cubic": "none"}[structure]
             same_atom = [o for o in jobs if o.startswith(f"{near}-Br{site[0]}-")]
-            wanted = (same_atom[0], structure, near) if same_atom else (structure,)
+            equivalent = [o for o in jobs if o.startswith(f"{near}-Br")]
+            wanted = ((same_atom or equivalent)[0], structure, near) if equivalent else (structure,)
             assert tuple(seed.label for seed in job.seeds) == wanted
+            assert (job.turn is not None) == bool(equivalent and not same_atom)
     # The image of the opposite amplitude is the same job: it must not wait for itself.
     for job in study_jobs(seeded):
         steps, at = 0, job
@@ -108,6 +111,48 @@ def test_a_difference_is_added_and_another_grid_refused(tmp_path: Path) -> None:
     write_density(paths[2], miller[::-1], values[2])
     with pytest.raises(ComputationError, match="another grid"):
         add_difference(*paths)
+
+
+def test_a_turned_density_has_its_old_values_where_the_operation_leads(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    miller = np.array([(i, j, k) for i in range(-2, 3) for j in range(-2, 3) for k in range(-3, 4)])
+    coefficients = rng.normal(size=len(miller)) + 1j * rng.normal(size=len(miller))
+    path = tmp_path / "charge-density.dat"
+    write_density(path, miller, coefficients)
+    # A four-fold screw axis along the third vector, with an in-plane glide.
+    rotation, translation = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.array([0.25, -0.5, 1 / 3])
+    turn_density(path, rotation, translation)
+    points = rng.uniform(size=(20, 3))
+
+    def at(x: np.ndarray, c: np.ndarray) -> np.ndarray:
+        return np.exp(2j * np.pi * x @ miller.T) @ c
+
+    turned = at(points @ rotation.T + translation, read_density(path, len(miller)))
+    assert np.allclose(turned, at(points, coefficients), atol=1e-12)
+    half = miller[:, 0] >= 0
+    write_density(path, miller[half], coefficients[half])
+    with pytest.raises(ComputationError, match="free atoms"):
+        turn_density(path, rotation, translation)
+
+
+def test_the_hole_of_an_atom_starts_from_that_of_its_equivalent(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(
+        'element = "Br"\nreference = "ground"\n[structures.ground]\ncrystal = "cspbbr3-pbnm"\n[structures.lo]\n'
+        'crystal = "cspbbr3-pbnm"\nmodes = ["lo-c"]\nmax_displacement_A = [0.05, 0.10]\n[core_hole]\nkind = "full"\n' + SEEDED
+    )
+    jobs = by_label(plan(read_study(path)))
+    # The mode splits the equatorial site 8d of Pbnm into two: Br17 has no hole in the crystal at rest, but Br13 has.
+    moved = jobs["lo@0.05-Br17-4a"]
+    assert [seed.label for seed in moved.seeds] == ["ground-Br13-8d", "lo@0.05", "ground"]
+    assert moved.turn is not None
+    rotation, translation = moved.turn
+    positions = read_crystal("cspbbr3-pbnm").positions
+    miss = np.array(rotation) @ positions[12] + translation - positions[16]
+    assert np.allclose(miss, np.rint(miss), atol=1e-3)
+    assert jobs["lo@0.05-Br13-4a"].turn is None
+    assert jobs["lo@0.1-Br17-4a"].seeds[0].label == "lo@0.05-Br17-4a"
+    assert jobs["lo@0.1-Br17-4a"].turn is None
 
 
 def write_density(path: Path, miller: np.ndarray, density: np.ndarray) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.files import write_atomically
@@ -78,6 +78,27 @@ def add_difference(path: Path, plus: Path, minus: Path) -> None:
             raise ComputationError(f"{other} is on another grid than {path}: run the job from free atoms")
         density += sign * more
     _write(path, records, density)
+
+
+def turn_density(path: Path, rotation: ArrayLike, translation: ArrayLike) -> None:
+    """Replace a density by its image under x' = R x + t, an isometry of the lattice, in fractional coordinates.
+
+    rotation (3, 3) int, translation (3,). Raises ComputationError when the file is not a density of pw.x, or holds half of
+    the reciprocal lattice only.
+    """
+    records, miller, density = _read(path)
+    # exp(2πi G·R⁻¹(x − t)): G goes to R⁻ᵀG.
+    image = np.rint(miller @ np.linalg.inv(np.asarray(rotation, dtype=np.float64))).astype(np.int64)
+    span = 2 * np.abs(miller).max() + 1
+    radix = np.array([span**2, span, 1])
+    keys, wanted = miller.astype(np.int64) @ radix, image @ radix
+    order = np.argsort(keys)
+    place = order[np.searchsorted(keys, wanted, sorter=order).clip(max=len(keys) - 1)]
+    if not np.array_equal(keys[place], wanted):
+        raise ComputationError(f"{path} does not hold the images of all its waves: run the job from free atoms")
+    turned = np.empty_like(density)
+    turned[place] = density * np.exp(-2j * np.pi * (image @ np.asarray(translation, dtype=np.float64)))
+    _write(path, records, turned)
 
 
 def _read(path: Path) -> tuple[list[bytes], NDArray[np.int32], NDArray[np.complex128]]:

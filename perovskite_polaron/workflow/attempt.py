@@ -18,7 +18,7 @@ import numpy as np
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError
 from perovskite_polaron.espresso import ph, projwfc, pw, time_reversal, xspectra
-from perovskite_polaron.espresso.density import add_difference, move_density, read_atoms
+from perovskite_polaron.espresso.density import add_difference, move_density, read_atoms, turn_density
 from perovskite_polaron.espresso.programs import OUT_OF_TIME, mpi_command, program_version, run_program
 from perovskite_polaron.espresso.savefile import LanczosSave, read_save
 from perovskite_polaron.files import write_atomically
@@ -218,7 +218,7 @@ def _lay_out(job: Job, store: Store, pools: int) -> str:
                 write_atomically(folder / xspectra.SAVE_FILE, begun[1], durable=False)
                 return begun[0]
     elif job.seeds and _sow(job, store):
-        return pw.from_neighbour(job.deck, waves=job.seeds[0].kpoints == job.kpoints)
+        return pw.from_neighbour(job.deck, waves=job.seeds[0].kpoints == job.kpoints and job.turn is None)
     return job.deck
 
 
@@ -228,12 +228,15 @@ def _sow(job: Job, store: Store) -> bool:
     Without it the job starts from free atoms, as it would have anyway.
     """
     there = [store.result(s) is not None and store.has_density(s) and not store.is_locked(s) for s in job.seeds]
-    if not there[0]:
+    # What was turned moves with the atoms only as the difference of the other two.
+    if not there[0] or (job.turn is not None and not all(there)):
         return False
     first, *pair = map(store.folder, job.seeds)
     target = store.folder(job)
     try:
         _copy(first / pw.OUTDIR, target / pw.OUTDIR)
+        if job.turn is not None:
+            turn_density(target / pw.DENSITY, *job.turn)
         if pair and all(there):
             add_difference(target / pw.DENSITY, pair[0] / pw.DENSITY, pair[1] / pw.DENSITY)
         else:

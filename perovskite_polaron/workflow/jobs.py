@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from perovskite_polaron.crystal import Absorber, Crystal, Symmetry, find_symmetry, irreducible_kpoints
 from perovskite_polaron.errors import InputError, MissingProgramError
 from perovskite_polaron.espresso.programs import program_version
@@ -22,6 +24,9 @@ INPUTS = "inputs.json"
 # kind of core hole -> (hole in the pseudopotential, charge of the cell)
 _STATES = {"full": ("full", 1.0), "half": ("half", 0.5), "excited-electron": ("full", 0.0), "none": ("none", 0.0)}
 
+# An operation of a space group in fractional coordinates: rows of the rotation, and the translation.
+Turn = tuple[tuple[tuple[int, ...], ...], tuple[float, ...]]
+
 
 @dataclass(frozen=True)
 class Job(JobName):
@@ -35,8 +40,9 @@ class Job(JobName):
     version: of the program the job was planned for; another machine must run the same (empty: not checked).
     parent: the job whose density this one works on; it is made again if it is gone. seeds: the job from whose density
     this one's cycle starts, if it is there then, and perhaps two more, whose difference says how the density moves with
-    the atoms. time_reversal: spare xspectra.x one of each two k points k and -k. Seeds and time reversal change the way
-    to the result and not the result, so that they are no part of the digest.
+    the atoms. turn: rotation and translation (fractional) that bring the first seed's absorber to this job's. time_reversal:
+    spare xspectra.x one of each two k points k and -k. Seeds, turn and time reversal change the way to the result and not
+    the result, so that they are no part of the digest.
     """
 
     kind: str
@@ -50,6 +56,7 @@ class Job(JobName):
     parent: "Job | None" = None
     version: str = ""
     seeds: "tuple[Job, ...]" = ()
+    turn: Turn | None = None
     time_reversal: bool = False
 
     @property
@@ -234,8 +241,8 @@ def _structure_jobs(
     ground = pw_job("ground", structure.name, crystal, species, pw, electrons, **known)
     if near is not None:
         ground = _seeded(ground, near.ground)
-    # The same atom's core hole in the neighbour is the better start; where it was not computed, the cell without a hole.
-    holes = {one.absorber.index: one.hole for one in near.absorbers} if near is not None else {}
+    # The same atom's core hole in the neighbour is the better start, or that of an atom which was equivalent to it there;
+    # where neither was computed, the cell without a hole.
     result = []
     for absorber in structure.absorbers:
         label = absorber_label(absorber.element)
@@ -244,8 +251,9 @@ def _structure_jobs(
         name = f"{structure.name}-{structure.absorber_label(absorber)}"
         count = electrons + with_hole.z_valence - sets[absorber.element].z_valence - charge
         hole = pw_job("hole", name, crystal, with_absorber, pw, count, absorber.index, charge, **known)
-        if near is not None and absorber.index in holes:
-            hole = _seeded(hole, holes[absorber.index], ground, near.ground)
+        found = near and _hole_of(absorber.index, near)
+        if near and found:
+            hole = _seeded(hole, found[0], ground, near.ground, turn=found[1])
         elif study.run.start == "neighbour":
             hole = _seeded(hole, ground)
         # With smearing XSpectra takes a Fermi energy of its own, which is not known before it runs.
@@ -267,6 +275,20 @@ def _structure_jobs(
         }
         result.append(AbsorberJobs(structure.absorber_label(absorber), absorber, hole, xas))
     return StructureJobs(structure, ground, tuple(result))
+
+
+def _hole_of(atom: int, near: StructureJobs) -> tuple[Job, Turn | None] | None:
+    """Return the core-hole job of an atom in a structure, or of an equivalent one with the operation that leads from it."""
+    holes = {one.absorber.index: one.hole for one in near.absorbers}
+    if atom in holes:
+        return holes[atom], None
+    crystal, symmetry = near.structure.crystal, near.structure.symmetry
+    for index, hole in holes.items():
+        for rotation, translation in zip(symmetry.rotations, symmetry.translations, strict=True):
+            miss = rotation @ crystal.positions[index] + translation - crystal.positions[atom]
+            if np.linalg.norm((miss - np.rint(miss)) @ crystal.lattice_A) < 10 * symmetry.symprec_A:
+                return hole, (tuple(map(tuple, rotation.tolist())), tuple(translation.tolist()))
+    return None
 
 
 def pw_job(
@@ -345,9 +367,10 @@ def _xas_job(
     )
 
 
-def _seeded(job: Job, *seeds: Job) -> Job:
+def _seeded(job: Job, *seeds: Job, turn: Turn | None = None) -> Job:
     # The image of the opposite amplitude is the same job, which cannot start from itself.
-    return replace(job, seeds=seeds[0].seeds if seeds[0].digest == job.digest else seeds)
+    same = seeds[0].digest == job.digest
+    return replace(job, seeds=seeds[0].seeds if same else seeds, turn=seeds[0].turn if same else turn)
 
 
 def digest_of(program: str, deck: str, parts: list[str], version: str | None = None) -> str:
