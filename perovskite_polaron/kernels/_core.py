@@ -22,8 +22,11 @@ def load(name: str) -> ModuleType:
         ) from None
 
 
-def real(value: ArrayLike, name: str, wanted: str = "numbers") -> NDArray[np.float64]:
-    """Return value as a C-contiguous float64 array of its own shape, or raise InputError if it is not real numbers."""
+def real(value: ArrayLike, name: str, shape: tuple[int | None, ...] | None = None) -> NDArray[np.float64]:
+    """Return value as a C-contiguous float64 array of its own shape, or raise InputError if it is not real numbers.
+
+    shape: what the message asks for.
+    """
     try:
         given = np.asarray(value)
         if given.dtype.kind == "c":
@@ -31,7 +34,8 @@ def real(value: ArrayLike, name: str, wanted: str = "numbers") -> NDArray[np.flo
         # Not ascontiguousarray, which would make a number into an array of one.
         return np.asarray(given, dtype=np.float64, order="C")
     except (TypeError, ValueError):
-        raise InputError(f"{name} is not an array of real numbers: pass {wanted}") from None
+        wanted = "" if shape is None else f" of shape {_describe(shape)}"
+        raise InputError(f"{name} is not an array of real numbers: pass numbers{wanted}") from None
 
 
 def floats(value: ArrayLike, name: str, shape: tuple[int | None, ...], *, empty: bool = False) -> NDArray[np.float64]:
@@ -40,7 +44,7 @@ def floats(value: ArrayLike, name: str, shape: tuple[int | None, ...], *, empty:
     Read-only, strided and integer input is accepted (copied when needed). Raises InputError naming the argument when
     the shape is wrong, a number is not finite, the value is not real numbers, or it is empty while ``empty`` is False.
     """
-    array = real(value, name, f"numbers of shape {_describe(shape)}")
+    array = real(value, name, shape)
     sizes: tuple[int, ...] = array.shape
     if len(sizes) != len(shape) or any(n not in (None, size) for n, size in zip(shape, sizes, strict=True)):
         raise InputError(f"{name} has shape {array.shape}: pass an array of shape {_describe(shape)}")
