@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +155,41 @@ def test_the_hole_of_an_atom_starts_from_that_of_its_equivalent(tmp_path: Path) 
     assert jobs["lo@0.05-Br13-4a"].turn is None
     assert jobs["lo@0.1-Br17-4a"].seeds[0].label == "lo@0.05-Br17-4a"
     assert jobs["lo@0.1-Br17-4a"].turn is None
+
+
+# Two densities are moved again and again while programs are started as the runner starts them.
+MOVING_WHILE_STARTING = """
+import subprocess, sys, threading, time
+from pathlib import Path
+import numpy as np
+from perovskite_polaron.espresso.density import Atoms, move_density, turn_density
+file, density = Path(sys.argv[1]), Path(sys.argv[2])
+old, new = (Atoms(6 * np.eye(3), np.array([[x, 0.0, 0.0]]), (file,)) for x in (0.0, 0.02))
+end = time.monotonic() + 5
+def move(name):
+    path = density.with_name(name)
+    path.write_bytes(density.read_bytes())
+    while time.monotonic() < end:
+        move_density(path, old, new)
+        turn_density(path, np.eye(3), np.zeros(3))
+threads = [threading.Thread(target=move, args=(name,)) for name in ("one", "two")]
+for thread in threads:
+    thread.start()
+while time.monotonic() < end:
+    subprocess.run(["true"], preexec_fn=lambda: None)
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_moving_a_density_does_not_hang_while_programs_are_started(tmp_path: Path) -> None:
+    pseudo = make_pseudo("Br", "none").path
+    file = Path(shutil.copy(pseudo, tmp_path / "Br.UPF"))
+    miller = np.array([(i, j, k) for i in range(-30, 31) for j in range(-30, 31) for k in range(-30, 31)])
+    write_density(tmp_path / "density", miller, np.ones(len(miller), complex))
+    words = [sys.executable, "-W", "ignore", "-c", MOVING_WHILE_STARTING, str(file), str(tmp_path / "density")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def write_density(path: Path, miller: np.ndarray, density: np.ndarray) -> None:

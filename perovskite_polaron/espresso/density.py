@@ -4,6 +4,9 @@ To the density of the finished calculation the densities of its free atoms are s
 the new atoms added where they are now. What the atoms share by bonding stays; this is how molecular dynamics extrapolates.
 Where the same cells without the core hole are known, the difference of their densities says it better: what is left is
 only how hole and displacement act on each other.
+
+This runs in threads, beside others that start programs. OpenBLAS shuts its threads down at a fork, and a product that it is
+just computing then never ends: large products are einsum's here, which computes them by itself.
 """
 
 import re
@@ -88,7 +91,8 @@ def turn_density(path: Path, rotation: ArrayLike, translation: ArrayLike) -> Non
     """
     records, miller, density = _read(path)
     # exp(2πi G·R⁻¹(x − t)): G goes to R⁻ᵀG.
-    image = np.rint(miller @ np.linalg.inv(np.asarray(rotation, dtype=np.float64))).astype(np.int64)
+    inverse = np.linalg.inv(np.asarray(rotation, dtype=np.float64))
+    image = np.rint(np.einsum("gi,ij->gj", miller, inverse)).astype(np.int64)
     span = 2 * np.abs(miller).max() + 1
     radix = np.array([span**2, span, 1])
     keys, wanted = miller.astype(np.int64) @ radix, image @ radix
@@ -97,7 +101,7 @@ def turn_density(path: Path, rotation: ArrayLike, translation: ArrayLike) -> Non
     if not np.array_equal(keys[place], wanted):
         raise ComputationError(f"{path} does not hold the images of all its waves: run the job from free atoms")
     turned = np.empty_like(density)
-    turned[place] = density * np.exp(-2j * np.pi * (image @ np.asarray(translation, dtype=np.float64)))
+    turned[place] = density * np.exp(-2j * np.pi * np.einsum("gi,i->g", image, np.asarray(translation, dtype=np.float64)))
     _write(path, records, turned)
 
 
@@ -135,7 +139,7 @@ def _free_atoms(atoms: Atoms, which: list[int], miller: NDArray[np.int32]) -> ND
     """Return the Fourier coefficients, e/bohr³, of the superposed densities of some atoms, one for each Miller index."""
     lattice_bohr = atoms.lattice_A / BOHR_ANGSTROM
     volume = abs(np.linalg.det(lattice_bohr))
-    q = np.linalg.norm(2 * np.pi * miller @ np.linalg.inv(lattice_bohr).T, axis=1)
+    q = np.linalg.norm(np.einsum("gi,ji->gj", miller, 2 * np.pi * np.linalg.inv(lattice_bohr)), axis=1)
     total = np.zeros(len(miller), np.complex128)
     for file in dict.fromkeys(atoms.files[k] for k in which):
         phases = np.zeros(len(miller), np.complex128)
