@@ -258,6 +258,14 @@ def _check_overlap(crystal: Crystal) -> None:
             )
 
 
+def operations_between(
+    crystal: Crystal, symmetry: Symmetry, start: int, end: int, tolerance_A: float
+) -> NDArray[np.bool_]:
+    """Return which of the m operations of a symmetry bring one atom to the place of another (or leave it, for the same)."""
+    away = symmetry.rotations @ crystal.positions[start] + symmetry.translations - crystal.positions[end]
+    return np.asarray(np.linalg.norm((away - np.rint(away)) @ crystal.lattice_A, axis=1) < tolerance_A)
+
+
 def irreducible_kpoints(
     crystal: Crystal,
     symmetry: Symmetry,
@@ -272,10 +280,8 @@ def irreducible_kpoints(
     """
     rotations = symmetry.rotations
     if marked_atom is not None:
-        x = crystal.positions[marked_atom]
-        moved = rotations @ x + symmetry.translations - x
-        stays = np.linalg.norm((moved - np.rint(moved)) @ crystal.lattice_A, axis=1) < max(symmetry.symprec_A, 1e-4)
-        rotations = rotations[stays]
+        tolerance_A = max(symmetry.symprec_A, 1e-4)
+        rotations = rotations[operations_between(crystal, symmetry, marked_atom, marked_atom, tolerance_A)]
     unique = np.unique(rotations, axis=0).astype(np.intc)
     return _irreducible_kpoints(unique.tobytes(), tuple(grid), tuple(shift))
 

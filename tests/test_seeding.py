@@ -159,10 +159,11 @@ def test_the_hole_of_an_atom_starts_from_that_of_its_equivalent(tmp_path: Path) 
 
 # Two densities are moved again and again while programs are started as the runner starts them.
 MOVING_WHILE_STARTING = """
-import subprocess, sys, threading, time
+import sys, threading, time
 from pathlib import Path
 import numpy as np
 from perovskite_polaron.espresso.density import Atoms, move_density, turn_density
+from perovskite_polaron.espresso.programs import run_program
 file, density = Path(sys.argv[1]), Path(sys.argv[2])
 old, new = (Atoms(6 * np.eye(3), np.array([[x, 0.0, 0.0]]), (file,)) for x in (0.0, 0.02))
 end = time.monotonic() + 5
@@ -176,7 +177,7 @@ threads = [threading.Thread(target=move, args=(name,)) for name in ("one", "two"
 for thread in threads:
     thread.start()
 while time.monotonic() < end:
-    subprocess.run(["true"], preexec_fn=lambda: None)
+    run_program(["/bin/echo", "JOB DONE"], density, density.with_name("echo.out"))
 for thread in threads:
     thread.join()
 """

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.crystal import Crystal, Symmetry
+from perovskite_polaron.crystal import Crystal, Symmetry, operations_between
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.spectra.average import POLARISATIONS
 
@@ -57,10 +57,8 @@ def atom_spectra(orbits: Orbits) -> tuple[dict[int, Array], bool]:
     found: dict[int, Array] = {}
     apart = True
     for first, diagonal in orbits.spectra.items():
-        images = crystal.positions[first] @ symmetry.rotations.transpose(0, 2, 1) + symmetry.translations
         for atom in np.flatnonzero(symmetry.equivalent_atoms == symmetry.equivalent_atoms[first]):
-            away = images - crystal.positions[atom]
-            near = np.linalg.norm((away - np.rint(away)) @ crystal.lattice_A, axis=1) < tolerance_A
+            near = operations_between(crystal, symmetry, first, int(atom), tolerance_A)
             if (near & permutes).any():
                 found[int(atom)] = np.rint(squared[near & permutes]).mean(axis=0) @ diagonal
             else:

@@ -6,9 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from perovskite_polaron.crystal import Absorber, Crystal, Symmetry, find_symmetry, irreducible_kpoints
+from perovskite_polaron.crystal import (
+    Absorber,
+    Crystal,
+    Symmetry,
+    find_symmetry,
+    irreducible_kpoints,
+    operations_between,
+)
 from perovskite_polaron.errors import InputError, MissingProgramError
 from perovskite_polaron.espresso.programs import program_version
 from perovskite_polaron.espresso.pseudo import HOLES, make_pseudo
@@ -282,12 +287,12 @@ def _hole_of(atom: int, near: StructureJobs) -> tuple[Job, Turn | None] | None:
     holes = {one.absorber.index: one.hole for one in near.absorbers}
     if atom in holes:
         return holes[atom], None
-    crystal, symmetry = near.structure.crystal, near.structure.symmetry
+    symmetry = near.structure.symmetry
     for index, hole in holes.items():
-        for rotation, translation in zip(symmetry.rotations, symmetry.translations, strict=True):
-            miss = rotation @ crystal.positions[index] + translation - crystal.positions[atom]
-            if np.linalg.norm((miss - np.rint(miss)) @ crystal.lattice_A) < 10 * symmetry.symprec_A:
-                return hole, (tuple(map(tuple, rotation.tolist())), tuple(translation.tolist()))
+        there = operations_between(near.structure.crystal, symmetry, index, atom, 10 * symmetry.symprec_A)
+        if there.any():
+            k = int(there.argmax())
+            return hole, (tuple(map(tuple, symmetry.rotations[k].tolist())), tuple(symmetry.translations[k].tolist()))
     return None
 
 
