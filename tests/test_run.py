@@ -16,6 +16,8 @@ import pytest
 from conftest import polaron, write_tiny_study
 
 from perovskite_polaron.crystal import Crystal, read_crystal, write_crystal
+from perovskite_polaron.errors import InterruptedRunError
+from perovskite_polaron.espresso.programs import program_version
 from perovskite_polaron.workflow.execute import run_jobs
 from perovskite_polaron.workflow.jobs import plan, study_jobs
 from perovskite_polaron.workflow.results import collect, read_results, write_results
@@ -334,3 +336,16 @@ def test_the_doctor_sees_the_slow_blas(folder: str, slow: bool, tmp_path: Path) 
     there = polaron("doctor", "--json", cwd=tmp_path, env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path / folder)})
     found = json.loads(there.stdout)["components"].get("BLAS of pw.x", {"version": None})
     assert found["version"] == ("reference" if slow else None)
+
+
+def test_a_program_ended_while_asked_for_its_version_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "xspectra.x"
+    program.write_text("#!/bin/sh\nkill -TERM $$\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("POLARON_ESPRESSO_BIN", str(tmp_path))
+    program_version.cache_clear()
+    with pytest.raises(InterruptedRunError, match="signal 15 before it told its version"):
+        program_version("xspectra.x")
+    # What answered once is not held against the program.
+    monkeypatch.delenv("POLARON_ESPRESSO_BIN")
+    assert program_version("xspectra.x") != "unknown"

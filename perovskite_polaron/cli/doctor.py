@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one line per component; exit status 1 if one that the main job needs is missing."""
     from perovskite_polaron import __version__
-    from perovskite_polaron.errors import PolaronError
+    from perovskite_polaron.errors import MissingProgramError, PolaronError
     from perovskite_polaron.espresso.programs import (
         INSTALL_HINT,
         PROGRAMS,
@@ -51,8 +51,11 @@ def run(args: argparse.Namespace) -> int:
     for program in PROGRAMS:
         try:
             rows.append((program, program_version(program), str(find_program(program)), True))
-        except PolaronError:
+        except MissingProgramError:
             rows.append((program, "", INSTALL_HINT, False))
+            continue
+        except PolaronError as error:
+            rows.append((program, "", str(error), False))
             continue
         if program == "pw.x" and reference_blas(program):
             rows.append(("BLAS of pw.x", "reference", "slower than OpenBLAS: apt install libopenblas0-serial", True))

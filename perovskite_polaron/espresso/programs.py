@@ -20,6 +20,7 @@ INSTALL_HINT = (
     "install Quantum ESPRESSO (Debian, Ubuntu: apt install quantum-espresso) or set POLARON_ESPRESSO_BIN to its folder"
 )
 _POLL_SECONDS = 0.2
+_ENDED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
 # pw.x says so when max_seconds have passed; it has written a checkpoint then.
 OUT_OF_TIME = "Maximum CPU time exceeded"
 
@@ -38,12 +39,16 @@ def find_program(name: str) -> Path:
 
 @functools.cache
 def program_version(name: str) -> str:
-    """Return the version a program prints of itself, such as ``6.7MaX``; ``unknown`` if it prints none."""
+    """Return the version a program prints of itself, such as ``6.7MaX``; ``unknown`` if it prints none.
+
+    Raises InterruptedRunError when the program was ended by a signal or did not answer within a minute: a lost node ends this
+    question with everything else on it, and the answer would be no reason to give the job up.
+    """
     program = find_program(name)
     # Given no input the programs print their name and version, complain, and leave files in their working directory.
     with tempfile.TemporaryDirectory(prefix="polaron-version-") as folder:
         try:
-            output = subprocess.run(
+            asked = subprocess.run(
                 [program],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -52,10 +57,12 @@ def program_version(name: str) -> str:
                 env=environment(),
                 cwd=folder,
                 check=False,
-            ).stdout
+            )
         except subprocess.TimeoutExpired:
-            return "unknown"
-    match = re.search(r"v\.\s*(\S+)\s+starts", output)
+            raise InterruptedRunError(f"{program} did not tell its version within a minute; run again, or see why it hangs") from None
+    match = re.search(r"v\.\s*(\S+)\s+starts", asked.stdout)
+    if match is None and asked.returncode in _ENDED_FROM_OUTSIDE:
+        raise InterruptedRunError(f"{program} was ended by signal {-asked.returncode} before it told its version; run again")
     return match[1] if match else "unknown"
 
 
@@ -153,7 +160,7 @@ def run_program(
         if OUT_OF_TIME in text:
             raise OutOfTimeError(f"the time given to {deck.stem} was over; run again to go on from its checkpoint")
         # mpirun gives its own status for a rank that was killed, and says so in words.
-        cut_off = status in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP) or re.search(
+        cut_off = status in _ENDED_FROM_OUTSIDE or re.search(
             r"exited on signal (?:1|9|15) ", text + words
         )
         kind = InterruptedRunError if cut_off else ComputationError
