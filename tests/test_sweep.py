@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from conftest import polaron, write_tiny_study
 
-from perovskite_polaron.errors import InputError, OutOfTimeError
-from perovskite_polaron.workflow.attempt import attempt, attempt_there
+from perovskite_polaron.errors import ComputationError, InputError, InterruptedRunError, OutOfTimeError
+from perovskite_polaron.workflow.attempt import Outcome, attempt, attempt_there
 from perovskite_polaron.workflow.execute import Event, run_jobs
 from perovskite_polaron.workflow.executors import ExecutorSettings, read_executor
 from perovskite_polaron.workflow.garbage import find_garbage, remove
@@ -267,3 +267,29 @@ def test_little_time_left_is_not_begun(tmp_path: Path) -> None:
     with pytest.raises(OutOfTimeError, match="before a could begin"):
         attempt_there(job, [], str(tmp_path), 1, allocation_seconds=0.5)
     assert not (tmp_path / "jobs").exists()
+
+
+def test_ends_of_allocations_are_not_held_against_a_job(tmp_path: Path) -> None:
+    class Ending(ThreadPoolExecutor):
+        """An executor whose allocation ends before each job can begin, twenty times, and takes the waiting job with it."""
+
+        def submit(self, *words: object, **more: object) -> Future[Outcome]:  # type: ignore[override]
+            future: Future[Outcome] = Future()
+            answer = next(answers)
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+            return future
+
+    ends = [OutOfTimeError("the allocation ends"), InterruptedRunError("lost with it")] * 20
+    lost = [InterruptedRunError("lost at work")] * 2
+    jobs = [Job("ground", "a", "", "0" * 64, 1.0, 1)]
+    with Ending() as executor:
+        answers = iter([*ends, *lost, Outcome("finished")])
+        events: list[Event] = []
+        run_jobs(jobs, Store(tmp_path), ranks=1, jobs_at_once=1, executor=executor, retries=2, report=events.append)
+        assert [e.what for e in events].count("again") == 42
+        answers = iter([*ends, *lost, InterruptedRunError("once too often")])
+        with pytest.raises(ComputationError, match="once too often"):
+            run_jobs(jobs, Store(tmp_path), ranks=1, jobs_at_once=1, executor=executor, retries=2)

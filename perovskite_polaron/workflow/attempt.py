@@ -60,7 +60,8 @@ def attempt_there(
         margin = min(120.0, 0.1 * allocation_seconds)
         left = allocation_seconds - _age_seconds(os.getppid()) - margin
         if left < margin:
-            time.sleep(max(0.0, min(left + margin, 30.0)))
+            # Batch systems end an allocation up to minutes late; meanwhile the job is not handed back and forth.
+            time.sleep(min(max(left + margin, margin), 30.0))
             raise OutOfTimeError(f"the allocation ends before {job.label} could begin")
     return attempt(job, descendants, _store(root), ranks, max_seconds=left)
 

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -63,7 +63,7 @@ def run_jobs(
     width = ranks if callable(ranks) else (lambda job: ranks)
     queue = _Queue(jobs, store)
     failures: list[str] = []
-    tries: dict[str, int] = {}
+    patience = _Patience(retries)
     stop = threading.Event()
     pool = executor or ThreadPoolExecutor(jobs_at_once)
     running: dict[Future[Outcome], Job] = {}
@@ -112,10 +112,7 @@ def run_jobs(
                         lost = isinstance(error, InterruptedRunError) or _from_parsl(error)
                         if not lost and not isinstance(error, PolaronError):
                             raise
-                        # A run that goes on from its checkpoint comes nearer to its end each time.
-                        allowed = _CHECKPOINTS if isinstance(error, OutOfTimeError) else retries
-                        tries[job.digest] = tries.get(job.digest, 0) + 1
-                        if lost and tries[job.digest] <= allowed:
+                        if lost and patience.allows(job, error):
                             report(Event("again", job, str(error)))
                             queue.ready.appendleft(job)
                             continue
@@ -140,6 +137,28 @@ def run_jobs(
     if failures:
         more = f" (and {len(failures) - 1} more jobs failed)" if len(failures) > 1 else ""
         raise ComputationError(f"{failures[0]}{more}; finished jobs are kept, run again after mending")
+
+
+class _Patience:
+    """Counts how often each job was tried again.
+
+    retries: how often for a program that was killed or a machine that was lost. Being out of time is not of the job's own making
+    and has a count of its own: a run that goes on from its checkpoint comes nearer to its end each time, and one that had no
+    time left to begin, and then was lost with its allocation, has cost nothing.
+    """
+
+    def __init__(self, retries: int) -> None:
+        self._allowed = {True: _CHECKPOINTS, False: retries}
+        self._tries: Counter[tuple[str, bool]] = Counter()
+        self._waited: set[str] = set()
+
+    def allows(self, job: Job, error: Exception) -> bool:
+        """Count a failure that may pass, and tell whether the job is tried again."""
+        out_of_time = isinstance(error, OutOfTimeError)
+        patient = out_of_time or job.digest in self._waited
+        (self._waited.add if out_of_time else self._waited.discard)(job.digest)
+        self._tries[job.digest, patient] += 1
+        return self._tries[job.digest, patient] <= self._allowed[patient]
 
 
 def _from_parsl(error: Exception) -> bool:
