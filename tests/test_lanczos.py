@@ -166,17 +166,33 @@ def test_whole_chain_is_the_sum_over_states(tmp_path, exact):
     np.testing.assert_allclose(ours, prefactor(energy, 3.0) * lines, rtol=1e-10)
 
 
-@pytest.mark.parametrize("fermi", [-3.0, 0.0, 6.0])
-def test_cut_is_the_sum_over_empty_states(tmp_path, exact, fermi):
-    """Only levels above the Fermi energy, for a width that is its own at each energy."""
+@pytest.mark.parametrize(("fermi", "above"), [(-3.0, 0.0), (0.0, 0.0), (6.0, 0.0), (0.0, 2.5), (6.0, -9.0)])
+def test_cut_is_the_sum_over_empty_states(tmp_path, exact, fermi, above):
+    """Only levels above the cut, for a width that is its own at each energy."""
     _, levels, weights, _ = exact
     energy = np.linspace(-40, 40, 401)
     hwhm = 0.4 + 0.05 * np.abs(energy)
-    empty = levels > fermi
+    empty = levels > fermi + above
     lines = hwhm[:, None] / ((energy[:, None] + fermi - levels) ** 2 + hwhm[:, None] ** 2) @ (weights * empty)
-    ours = evaluate(saved(tmp_path, exact, fermi), energy, hwhm, cut_occupied=True, cut_smooth_eV=0).total
+    ours = evaluate(saved(tmp_path, exact, fermi), energy, hwhm, cut_occupied=True, cut_smooth_eV=0, cut_above_eV=above).total
     expected = prefactor(energy, fermi) * lines
     assert np.abs(ours - expected).max() < 1e-10 * expected.max()
+
+
+def test_a_taper_keeps_what_has_settled_and_moves_nothing_else_far(tmp_path):
+    """A chain that is constant already stays as it is; another changes less the more of its terminator it has reached."""
+    energy = np.linspace(-1, 3, 81)
+    a, b = np.full(60, 0.2), np.full(60, 0.4)
+    a[:20] += 0.1 * np.cos(np.arange(20))
+    settled = read_save(write_save(tmp_path / "s.sav", [a], [b], norms=[1.0], core_eV=500.0))
+    plain = evaluate(settled, energy, 0.1, terminator=10).total
+    np.testing.assert_allclose(evaluate(settled, energy, 0.1, terminator=10, taper=0.5).total, plain, rtol=1e-12)
+    a, b, norm = random_chain(3, 100)
+    whole = read_save(write_save(tmp_path / "w.sav", [a], [b], norms=[norm], core_eV=500.0))
+    plain = evaluate(whole, energy, 2.0, terminator=20).total
+    off = [np.abs(evaluate(whole, energy, 2.0, terminator=20, taper=t).total / plain - 1).max() for t in (0.0, 0.1, 0.5, 1.0)]
+    assert off[0] == 0 < off[1] < off[2] < off[3]
+    assert off[1] < 1e-6, "a width above the resolution of the chain sees no end"
 
 
 def test_moments_and_area(exact):
@@ -330,6 +346,7 @@ def test_join_refuses(arguments, message):
         ([1.0, 1.0], {}, r"hwhm_eV has shape \(2,\)"),
         (np.nan, {}, "hwhm_eV contains NaN"),
         (1.0, {"cut_smooth_eV": -0.1}, "cut_smooth_eV is -0.1"),
+        (1.0, {"cut_above_eV": float("nan")}, "cut_above_eV is nan"),
         (
             1.0,
             {"terminator": 46},
@@ -337,6 +354,8 @@ def test_join_refuses(arguments, message):
             "give a number from 2 to 44",
         ),
         (1.0, {"terminator": 1}, "terminator 1 averages"),
+        (1.0, {"taper": 0.1}, "taper is 0.1: give a share of a chain from 0 to 1, and a terminator"),
+        (1.0, {"terminator": 4, "taper": 1.5}, "taper is 1.5: give a share"),
     ],
 )
 def test_evaluate_refuses(tmp_path, exact, hwhm, options, message):
@@ -365,10 +384,10 @@ def test_command_smooths_as_asked(tmp_path, exact):
     save = saved(tmp_path, exact, 1.0)
     out = tmp_path / "x.dat"
     grid = ("--emin", "-1eV", "--emax", "1eV", "--points", "21", "--hwhm", "0.8eV", "--out", out)
-    assert command(tmp_path / "x.sav", *grid, "--cut-occupied", "--cut-smooth", "0.5eV") == 0
+    assert command(tmp_path / "x.sav", *grid, "--cut-occupied", "--cut-smooth", "0.5eV", "--cut-above", "0.3eV") == 0
     energy, sigma = np.loadtxt(out).T
     np.testing.assert_allclose(
-        sigma, evaluate(save, energy, 0.8, cut_occupied=True, cut_smooth_eV=0.5).total, rtol=1e-11
+        sigma, evaluate(save, energy, 0.8, cut_occupied=True, cut_smooth_eV=0.5, cut_above_eV=0.3).total, rtol=1e-11
     )
 
 
@@ -398,6 +417,7 @@ GOOD = {"--emin": "-1eV", "--emax": "1eV", "--points": "3", "--hwhm": "1eV"}
         ({"--points": "1"}, "--points is 1: give at least 2"),
         ({"--emin": "2eV"}, "--emin 2eV is not below --emax 1eV"),
         ({"--cut-smooth": "0.1eV"}, "--cut-smooth has no effect without --cut-occupied"),
+        ({"--cut-above": "0.3eV"}, "--cut-above has no effect without --cut-occupied"),
         ({"--terminator": "60"}, "terminator 60 averages 30 coefficients"),
         ({"--out": "no/such/x.dat"}, "no/such"),
     ],

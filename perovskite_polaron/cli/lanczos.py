@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hwhm", required=True, help="half width of the Lorentzian, such as 1.5eV (xgamma)")
     parser.add_argument("--cut-occupied", action="store_true", help="leave out the states below the Fermi energy")
     parser.add_argument("--cut-smooth", help="smooth this close to the Fermi energy (cut_desmooth); default 0.1eV")
+    parser.add_argument("--cut-above", help="cut so far above the Fermi energy; default 0eV, as XSpectra does")
     parser.add_argument("--terminator", type=int, metavar="N", help="as xcheck_conv=N of XSpectra")
     parser.add_argument("--out", required=True, metavar="FILE.dat", help="file to write")
 
@@ -34,8 +35,9 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--points is {args.points}: give at least 2")
     if not emin < emax:
         raise InputError(f"--emin {args.emin} is not below --emax {args.emax}: swap them")
-    if args.cut_smooth and not args.cut_occupied:
-        raise InputError("--cut-smooth has no effect without --cut-occupied: add it")
+    for option, given in (("--cut-smooth", args.cut_smooth), ("--cut-above", args.cut_above)):
+        if given and not args.cut_occupied:
+            raise InputError(f"{option} has no effect without --cut-occupied: add it")
     from perovskite_polaron.espresso.lanczos import evaluate
     from perovskite_polaron.espresso.savefile import read_save
 
@@ -45,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
         hwhm,
         cut_occupied=args.cut_occupied,
         cut_smooth_eV=parse_quantity(args.cut_smooth or "0.1eV", "energy"),
+        cut_above_eV=parse_quantity(args.cut_above or "0eV", "energy"),
         terminator=args.terminator,
     )
     columns = {"energy_eV": sigma.energy_eV, "sigma": sigma.total}

@@ -3,7 +3,8 @@
 Taillefumier et al., Phys. Rev. B 66, 195107 (2002); Gougoussis et al., Phys. Rev. B 80, 075102 (2009).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,19 +36,26 @@ def evaluate(
     *,
     cut_occupied: bool = False,
     cut_smooth_eV: float = 0.1,
+    cut_above_eV: float = 0.0,
     terminator: int | None = None,
+    taper: float = 0.0,
 ) -> CrossSection:
     """Return the cross-section at energy_eV (n,), counted from the Fermi energy in the file.
 
     hwhm_eV: half width, one or one per energy. cut_occupied removes the states below the Fermi energy (Brouder et al.,
     Phys. Rev. B 54, 7334 (1996)); within cut_smooth_eV of it the resolvent is then a cubic that joins both sides, with
-    slopes over one step of the energy grid, which is what XSpectra prints (0: the exact spectrum).
+    slopes over one step of the energy grid, which is what XSpectra prints (0: the exact spectrum). cut_above_eV puts the cut
+    so far above the Fermi energy. XSpectra has 0, and where the Fermi energy is the highest occupied level of a few k points the cut
+    then moves with that one level, not with the states it should take away; a third of the gap keeps it clear of both bands.
     terminator N is XSpectra's xcheck_conv=N: the last two pairs of each chain are left out and the mean of the N // 2
-    before them continues it for ever. None ends each chain at its last vector, which shows the poles of a finite chain; XSpectra
-    without its terminator takes the last level with the opposite sign of the width, which is not followed here.
+    before them continues it for ever. taper: the last part of each chain, as a share of its
+    steps, goes over into that mean by half a cosine (XSpectra: 0). A chain that changes into its mean from one step to the next reflects
+    there, which makes a ripple; with a tenth a difference of two spectra is off by a third as much (docs/conventions.md).
+    terminator None ends each chain at its last vector, which shows the poles of a finite chain; XSpectra without its terminator
+    takes the last level with the opposite sign of the width, which is not followed here.
     k-points have equal weights, as on the full grid that XSpectra uses. An aligned spectrum needs no interpolation:
     evaluate at ``common_grid - shift``.
-    Raises InputError for non-finite or non-positive input, or a terminator longer than a chain.
+    Raises InputError for non-finite or non-positive input, a terminator longer than a chain, a taper that is no share or has no terminator.
     """
     energy = floats(energy_eV, "energy_eV", (None,))
     hwhm = floats(np.broadcast_to(hwhm_eV, energy.shape) if np.ndim(hwhm_eV) == 0 else hwhm_eV, "hwhm_eV", energy.shape)
@@ -55,6 +63,8 @@ def evaluate(
         raise InputError("hwhm_eV is not positive: give a half width above zero")
     if not (np.isfinite(cut_smooth_eV) and cut_smooth_eV >= 0):
         raise InputError(f"cut_smooth_eV is {cut_smooth_eV}: give zero or a positive energy")
+    if not np.isfinite(cut_above_eV):
+        raise InputError(f"cut_above_eV is {cut_above_eV}: give an energy")
     drop, tail = 0, 0
     if terminator is not None:
         drop, tail = 2, terminator // 2
@@ -64,27 +74,32 @@ def evaluate(
                 f"terminator {terminator} averages {tail} coefficients before the last two, but the shortest chain has "
                 f"{save.iterations.min()}: give a number from 2 to {longest}"
             )
+    if not 0 <= taper <= 1 or (taper and terminator is None):
+        raise InputError(f"taper is {taper}: give a share of a chain from 0 to 1, and a terminator for it to go over into")
     spins, k = save.norms.shape
     # Each spin channel holds one electron per state: the weights of all k add to two, over both spins together.
     weights = save.norms.ravel() ** 2 * (2 / (k * spins))
     a, b = ([x[: len(x) - drop] for x in rows] for rows in (save.a, save.b))
     chains = kernel.join(a, b, weights, list(np.repeat(range(spins), k)), tail)
+    if taper:
+        chains = _tapered(chains, taper)
     fermi = save.fermi_energy_eV / RYDBERG_EV
     x = energy / RYDBERG_EV + fermi
     width = hwhm / RYDBERG_EV
     if cut_occupied:
-        rays = kernel.fermi_rays(chains, fermi)
-        near = np.abs(energy) < cut_smooth_eV
-        result = kernel.cut_resolvent(chains, rays, fermi, x, width)
+        cut, beyond = fermi + cut_above_eV / RYDBERG_EV, energy - cut_above_eV
+        rays = kernel.fermi_rays(chains, cut)
+        near = np.abs(beyond) < cut_smooth_eV
+        result = kernel.cut_resolvent(chains, rays, cut, x, width)
         if near.any():
             step = max(float(np.ptp(energy)) / max(len(energy) - 1, 1), 1e-4)
             at = np.array([-cut_smooth_eV - step, -cut_smooth_eV, cut_smooth_eV, cut_smooth_eV + step]) / RYDBERG_EV
             n = int(near.sum())
-            ends = kernel.cut_resolvent(chains, rays, fermi, fermi + np.repeat(at, n), np.tile(width[near], 4)).reshape(
+            ends = kernel.cut_resolvent(chains, rays, cut, cut + np.repeat(at, n), np.tile(width[near], 4)).reshape(
                 spins, 4, n
             )
             slopes = np.stack([ends[:, 1] - ends[:, 0], ends[:, 3] - ends[:, 2]]) * (2 * cut_smooth_eV / step)
-            result[:, near] = _hermite((energy[near] / cut_smooth_eV + 1) / 2, ends[:, 1], ends[:, 2], *slopes)
+            result[:, near] = _hermite((beyond[near] / cut_smooth_eV + 1) / 2, ends[:, 1], ends[:, 2], *slopes)
     else:
         result = kernel.resolvent(chains, x, width).imag
     photon = x + save.core_energy_eV / RYDBERG_EV
@@ -92,6 +107,17 @@ def evaluate(
     if spins == 1:
         return CrossSection(energy, sigma[0])
     return CrossSection(energy, sigma.sum(axis=0), sigma[0], sigma[1])
+
+
+def _tapered(chains: kernel.Chains, taper: float) -> kernel.Chains:
+    """Let the last coefficients of each chain go over into what its terminator continues."""
+    a, b = chains.a.copy(), chains.b.copy()
+    for c, (begin, end) in enumerate(pairwise(chains.start)):
+        steps = round(taper * (end - begin))
+        weight, last = 0.5 * (1 + np.cos(np.pi * np.linspace(0, 1, steps))), slice(end - steps, end)
+        a[last] = chains.tail_a[c] + weight * (a[last] - chains.tail_a[c])
+        b[last] = chains.tail_b[c] + weight * (b[last] - chains.tail_b[c])
+    return replace(chains, a=a, b=b)
 
 
 def _hermite(

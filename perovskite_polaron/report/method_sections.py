@@ -37,7 +37,9 @@ _WORDS = {
     "core_hole_hwhm_eV": "core-hole half width, HWHM (eV)",
     "resolution_fwhm_eV": "resolution, Gaussian FWHM (eV)",
     "cut_occupied": "occupied states removed",
+    "cut_above_eV": "up to so far above the highest occupied level (eV; 0 with smearing)",
     "terminator": "chains continued by their mean",
+    "taper": "share of a chain that goes over into it",
     "kind": "core hole",
 }
 

@@ -89,6 +89,8 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
         for site in structure.sites:
             shift = shift_of[structure.name, site.label]
             own = grid - shift
+            # pw.x reports the highest occupied level for the Fermi energy when the occupations are fixed.
+            fixed = site.hole["fermi_eV"] == site.hole["highest_occupied_eV"]
             width = half_width(settings.width_model, own, settings.core_hole_hwhm_eV, settings.width)
             for axis, name in site.chains.items():
                 curve = evaluate(
@@ -97,7 +99,9 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
                     width,
                     cut_occupied=settings.cut_occupied,
                     cut_smooth_eV=settings.cut_smooth_eV,
+                    cut_above_eV=settings.cut_above_eV if fixed else 0.0,
                     terminator=terminator,
+                    taper=settings.taper if settings.terminator else 0.0,
                 ).total
                 spectrum = resolve(Spectrum(grid, curve, name), settings.resolution_fwhm_eV)
                 records.append(SiteSpectrum(structure.name, site.label, site.multiplicity, axis, spectrum, shift))

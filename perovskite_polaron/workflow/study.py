@@ -56,7 +56,13 @@ class CoreHoleSettings:
 
 @dataclass(frozen=True)
 class SpectraSettings:
-    """How chains become spectra. Energies are relative to the reference structure's mean edge (see docs)."""
+    """How chains become spectra. Energies are relative to the reference structure's mean edge (see docs).
+
+    cut_above_eV: how far above the highest occupied level the cut between occupied and empty states lies where the occupations
+    are fixed (with smearing it is at the Fermi energy). Anywhere in the gap gives the same difference; at the level itself it does not,
+    because one level of a few k points then decides what is taken away. taper: share of each chain that goes over smoothly into
+    its terminator.
+    """
 
     alignment: str = option("delta-scf", choices=("delta-scf", "fermi"))
     normalisation: str = option("last-point", choices=("last-point", "edge-step", "area", "absolute-area"))
@@ -68,7 +74,9 @@ class SpectraSettings:
     points: int = option(1401, low=10, high=1_000_000)
     cut_occupied: bool = True
     cut_smooth_eV: float = option(0.1, low=1e-4, high=10)
+    cut_above_eV: float = option(0.3, low=0, high=10)
     terminator: bool = True
+    taper: float = option(0.1, low=0, high=1)
     width: Mapping[str, Any] = field(default_factory=dict)
 
 
