@@ -33,12 +33,22 @@ def test_exact_at_the_nodes_even_and_zero_at_zero(nodes):
     )
 
 
-def test_more_amplitudes_come_closer():
-    misses = [
-        np.abs(sweep(*n).at(0.33) - truth(0.33)).max()
-        for n in ((0.6,), (0.3, 0.6), (0.2, 0.4, 0.6), (0.15, 0.3, 0.45, 0.6))
-    ]
-    assert all(b < a / 3 for a, b in pairwise(misses))
+def test_half_the_step_comes_eight_times_closer_everywhere():
+    between = np.linspace(0.02, 0.6, 59)
+    misses = []
+    for k in (1, 2, 4, 8):
+        found = sweep(*(0.6 * np.arange(1, k + 1) / k))
+        misses.append(max(np.abs(found.at(q) - truth(q)).max() for q in between))
+    assert all(b < a / 8 for a, b in pairwise(misses)), misses
+
+
+def test_the_error_of_a_small_amplitude_stays_where_it_is():
+    """The smallest differences have the largest relative errors: 10 % of the smallest is not seen between the largest."""
+    amplitudes = (0.06, 0.15, 0.3, 0.45, 0.6)
+    clean = sweep(*amplitudes)
+    off = AmplitudeSpectra(ENERGY, clean.amplitudes_sqrt_amu_A, clean.differences * [[1.1], [1], [1], [1], [1]])
+    for q in (0.38, 0.52):
+        assert np.abs(off.at(q) - clean.at(q)).max() < 0.01 * np.abs(clean.at(q)).max()
 
 
 def test_what_is_left_out_is_what_is_missed():

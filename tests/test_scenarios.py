@@ -27,13 +27,15 @@ def test_every_structure_but_the_reference_is_a_scenario(built_in, theory):
     results, settings = built_in
     spectra = study_spectra(results, settings)
     assert [s.name for s in theory.scenarios] == ["polaron lo", "cubic"]
-    amplitude = next(s.amplitude_sqrt_amu_A for s in results.structures if s.name == "lo")
-    assert theory.scenarios[0].amplitude_sqrt_amu_A == amplitude
+    amplitudes = [s.amplitude_sqrt_amu_A for s in results.structures if s.name.startswith("lo@")]
+    assert len(amplitudes) == 5
+    np.testing.assert_array_equal(theory.scenarios[0].sweep.amplitudes_sqrt_amu_A, amplitudes)
+    assert theory.scenarios[0].amplitude_sqrt_amu_A == amplitudes[-1]
     assert theory.scenarios[1].amplitude_sqrt_amu_A is None
     average = {name: s.average.intensity for name, s in spectra.structures.items()}
     norm = np.trapezoid(np.abs(average["ground"]), theory.energy_eV)
     np.testing.assert_allclose(theory.steady_state, average["ground"] / norm, rtol=1e-12)
-    for scenario, name in zip(theory.scenarios, ("lo", "cubic"), strict=True):
+    for scenario, name in zip(theory.scenarios, ("lo@0.2", "cubic"), strict=True):
         np.testing.assert_allclose(scenario.difference, (average[name] - average["ground"]) / norm, atol=1e-12)
 
 
@@ -45,8 +47,8 @@ def test_the_first_maximum_is_the_published_feature(theory):
 def _with_points(results, settings, monkeypatch, factors):
     """The study's LO entry replaced by a sweep whose differences are the LO one times factors[amplitude]."""
     real = study_spectra(results, settings)
-    own = next(s for s in results.structures if s.name == "lo")
-    points = {f"lo@{q:g}": (abs(q), real.differences["lo"] * f) for q, f in factors.items()}
+    own = next(s for s in results.structures if s.name == "lo@0.2")
+    points = {f"lo@{q:g}": (abs(q), real.differences["lo@0.2"] * f) for q, f in factors.items()}
     structures = tuple(replace(own, name=n, amplitude_sqrt_amu_A=q) for n, (q, _) in points.items())
     monkeypatch.setattr(
         scenarios, "study_spectra", lambda *_: replace(real, differences={n: d for n, (_, d) in points.items()})
@@ -90,3 +92,43 @@ def test_a_transient_alone_is_compared_with_the_built_in_set(theory, tmp_path, c
     assert answer["edge_eV"] == pytest.approx(offset)
     assert answer["points"] == np.count_nonzero((energy >= 13480) & (energy <= offset + 60 - 2.5))
     assert best["fraction"] is None
+
+
+# Laws that the computed sweep keeps: real chains, so what is shown here is shown of the calculation
+
+
+def test_an_amplitude_left_out_is_found_again_by_the_others(theory):
+    assert theory.scenarios[0].sweep.left_out().max() < 0.02
+
+
+def _per_square(results, settings, **changes):
+    """Differences over Q² of 0.02 and 0.05 Å, in units of the largest of the latter."""
+    spectra = study_spectra(results, replace(settings, **changes))
+    amplitude = {s.name: s.amplitude_sqrt_amu_A for s in results.structures}
+    small, more = (spectra.differences[n].intensity / amplitude[n] ** 2 for n in ("lo@0.02", "lo@0.05"))
+    return small / np.abs(more).max(), more / np.abs(more).max(), spectra.differences["lo@0.02"].energy_eV
+
+
+def test_small_differences_grow_with_the_square_because_the_cut_is_in_the_gap(built_in):
+    """The level on which XSpectra cuts moves with |Q|; a few tenths of an eV higher there is nothing to cut through."""
+    small, more, energy = _per_square(*built_in)
+    assert np.abs(small - more).max() < 0.04
+    for above in (0.2, 0.6, 1.0):
+        other, _, _ = _per_square(*built_in, cut_above_eV=above)
+        assert np.abs(other - small).max() < 0.005
+    small, more, _ = _per_square(*built_in, cut_above_eV=0.0)
+    edge = np.abs(energy) < 2
+    assert np.abs(small - more)[edge].max() > 0.3
+
+
+def test_a_taper_makes_differences_of_short_chains_better(built_in):
+    results, settings = built_in
+    reference = study_spectra(results, settings).differences["lo@0.05"].intensity
+    for steps in (240, 300):
+        chains = {n: replace(s, a=tuple(x[:steps] for x in s.a), b=tuple(x[:steps] for x in s.b)) for n, s in results.chains.items()}
+        short = replace(results, chains=chains)
+        off = [
+            np.abs(study_spectra(short, replace(settings, taper=taper)).differences["lo@0.05"].intensity - reference).max()
+            for taper in (0.0, 0.1)
+        ]
+        assert off[1] < off[0] / 2

@@ -163,7 +163,7 @@ def _interpolation(found: Comparison) -> list[str]:
         return []
     return [
         f"Interpolation between {len(sweep.amplitudes_sqrt_amu_A)} computed amplitudes: left out, one is missed by up to "
-        f"{100 * sweep.left_out().max():.2g} % of its largest change."
+        f"{100 * sweep.left_out().max():.2f} % of its largest change."
     ]
 
 

@@ -49,8 +49,8 @@ def difference_chart(subject: Subject, transient: Scan | None = None) -> Chart:
 
 
 def alignment_chart(subject: Subject) -> Chart:
-    """Draw each difference with and without the shifts of the alignment."""
-    figure = draw_alignment(subject.spectra, subject.unaligned, width_in=WIDTH_IN)
+    """Draw differences, of a sweep the largest, with and without the shifts of the alignment."""
+    figure = draw_alignment(subject.spectra, subject.unaligned, names=subject.principal, width_in=WIDTH_IN)
     for axes in figure.axes:
         axes.set_xlim(subject.white_line_eV + RANGE_EV[0], subject.white_line_eV + RANGE_EV[1])
         _fit_height(axes)
@@ -62,7 +62,8 @@ def alignment_chart(subject: Subject) -> Chart:
     return Chart(
         "alignment",
         "The same with and without alignment",
-        "Each difference with its sites aligned by total energies, and with each at its own Fermi energy.",
+        "Differences (of a sweep that of the largest amplitude) with the sites aligned by total energies, and with each at its own "
+        "Fermi energy.",
         figure,
         {"": columns},
     )
@@ -105,10 +106,7 @@ def _mark_features(axes: Any) -> None:
             feature.energy_eV, 0.73, "+" if feature.sign > 0 else "−", color=colour, ha="center", va="center", fontsize=12,
             transform=axes.get_xaxis_transform(), fontweight="bold",
         )  # fmt: skip
-    if len(axes.get_legend_handles_labels()[1]) > 2:
-        # A sweep: its colours are those of the panel above, and its names would cover the signs.
-        axes.get_legend().remove()
-    else:
+    if axes.get_legend() is not None:
         axes.legend(frameon=False, fontsize=9, loc="upper right", ncols=2, columnspacing=1.0)
 
 

@@ -1,5 +1,6 @@
 """Figures of a study's spectra: steady states with their differences, the sites, and what the alignment does."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,17 @@ def draw_difference(
     above.set_ylabel("absorption\n(reference maximum = 1)")
     above.legend(frameon=False)
     above.set_title(_settings(spectra), fontsize=9)
-    for ax, names in zip(panels, entries.values(), strict=False):
+    for ax, (entry, names) in zip(panels, entries.items(), strict=False):
         for name in names:
             x = spectra.differences[name].energy_eV + (edge_eV or 0.0)
             ax.plot(x, _percent(spectra, name), color=colours[name], lw=1.5, label=f"{name} − {spectra.reference}")
         ax.axhline(0, color="0.6", lw=0.8)
         ax.set_ylabel("difference\n(% of maximum)")
-        ax.legend(frameon=False, fontsize=9)
+        if len(names) == 1:
+            ax.legend(frameon=False, fontsize=9)
+        else:
+            # No room is free of curves for so many names, and the colours are those of the spectra above.
+            ax.set_title(f"{entry} − {spectra.reference}, colours as above", fontsize=9, loc="left")
     np.atleast_1d(axes)[-1].set_xlabel("photon energy (eV)" if edge_eV is not None else _ENERGY)
     return figure, [above, *panels]
 
@@ -93,9 +98,11 @@ def write_alignment_figure(spectra: StudySpectra, other: StudySpectra, path: Pat
     return save(draw_alignment(spectra, other), path)
 
 
-def draw_alignment(spectra: StudySpectra, other: StudySpectra, *, width_in: float = 7.0) -> Any:
-    """Return the matplotlib figure of write_alignment_figure."""
-    names = list(spectra.differences)
+def draw_alignment(
+    spectra: StudySpectra, other: StudySpectra, *, names: Sequence[str] | None = None, width_in: float = 7.0
+) -> Any:
+    """Return the matplotlib figure of write_alignment_figure; names: of the structures to draw, default all."""
+    names = list(spectra.differences) if names is None else names
     figure, axes = _panels((width_in, 1.4 + 2.4 * max(len(names), 1)), (1,) * max(len(names), 1))
     for ax, name in zip(np.atleast_1d(axes), names, strict=False):
         for colour, style, one in (("#D55E00", "-", spectra), ("#0072B2", "--", other)):

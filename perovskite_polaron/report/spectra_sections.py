@@ -200,7 +200,7 @@ def amplitude_section(subject: Subject) -> Section:
 
 def _law(subject: Subject, entry: str, sweep: AmplitudeSpectra) -> list[Block]:
     regime, amplitudes = quadratic_regime(sweep), sweep.amplitudes_sqrt_amu_A
-    missed = [*(f"{100 * m:.2g}" for m in sweep.left_out()), "–"]
+    missed = [*(f"{100 * m:.2f}" for m in sweep.left_out()), "–"]
     largest = {
         round(abs(s.amplitude_sqrt_amu_A), 9): s.max_displacement_A
         for s in subject.results.structures if s.amplitude_sqrt_amu_A and s.name.split("@")[0] == entry
@@ -228,7 +228,7 @@ def _law(subject: Subject, entry: str, sweep: AmplitudeSpectra) -> list[Block]:
         amplitude_chart(subject, entry, sweep, regime),
         Text(
             f"The Q² law of {entry}: {said} Between computed amplitudes the difference is interpolated; left out, "
-            f"one is missed by at most {worst:.2g} % of its largest change."
+            f"one is missed by at most {worst:.2f} % of its largest change."
         ),
         Table(
             f"Amplitudes of {entry}",

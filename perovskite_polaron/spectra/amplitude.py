@@ -1,9 +1,10 @@
 """The difference spectrum of an odd mode at any amplitude, from the amplitudes that were computed.
 
 The averaged difference of an odd (polar) mode is even in its amplitude Q and vanishes with it, so it is Q² times a smooth
-function of Q². That function is interpolated between the computed amplitudes by a cubic spline in Q² (a parabola through
-three, a line through two); with a single amplitude it is constant: the Q² law. The interpolation is exact at the computed
-amplitudes and is not continued beyond the largest.
+even function of Q. That function is interpolated by a cubic spline in Q through the computed amplitudes and their mirror
+images −Q (through two of them that is a line in Q²); with a single amplitude it is constant: the Q² law. A polynomial or a
+spline in Q² would follow the error of the smallest amplitudes, which lie close together there, far out between the larger ones.
+The interpolation is exact at the computed amplitudes and is not continued beyond the largest.
 """
 
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ class AmplitudeSpectra:
             )
         if len(nodes) == 1:
             return np.asarray((q**2)[:, None] / nodes**2)
-        smooth = CubicSpline(nodes**2, np.eye(len(nodes)))(q**2)
+        own = np.eye(len(nodes))
+        smooth = CubicSpline(np.append(-nodes[::-1], nodes), np.append(own[::-1], own, axis=0))(q)
         return np.asarray(smooth * (q**2)[:, None] / nodes**2)
 
     def at(self, amplitude_sqrt_amu_A: float) -> Array:
