@@ -132,3 +132,24 @@ def test_a_taper_makes_differences_of_short_chains_better(built_in):
             for taper in (0.0, 0.1)
         ]
         assert off[1] < off[0] / 2
+
+
+def _with_levels(results, **levels):
+    """The results with other levels on record for every hole; levels count from the highest occupied one."""
+
+    def other(site):
+        return replace(site, hole=site.hole | {k: site.hole["highest_occupied_eV"] + v for k, v in levels.items()})
+
+    structures = [replace(s, sites=tuple(map(other, s.sites))) for s in results.structures]
+    return replace(results, structures=tuple(structures))
+
+
+def test_a_cut_beyond_the_gap_is_refused_and_with_smearing_it_is_at_the_fermi_energy(built_in):
+    results, settings = built_in
+    with pytest.raises(InputError, match=r"hole on Br9-4c is 0\.20 eV, so cut_above_eV = 0\.3 would take empty"):
+        study_spectra(_with_levels(results, lowest_empty_eV=0.2), settings)
+    study_spectra(_with_levels(results, lowest_empty_eV=0.7), settings)
+    smeared = study_spectra(_with_levels(results, fermi_eV=0.01), settings).differences["lo@0.02"].intensity
+    at_fermi = study_spectra(results, replace(settings, cut_above_eV=0.0)).differences["lo@0.02"].intensity
+    # The shifts of the alignment count from the chains' own Fermi energy, which is what it was.
+    np.testing.assert_array_equal(smeared, at_fermi)

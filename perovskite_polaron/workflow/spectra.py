@@ -16,7 +16,7 @@ from perovskite_polaron.spectra.broadening import half_width, resolve
 from perovskite_polaron.spectra.difference import differences, normalise
 from perovskite_polaron.spectra.spectrum import Spectrum
 from perovskite_polaron.workflow.jobs import plan
-from perovskite_polaron.workflow.results import StudyResults, collect, read_results, write_results
+from perovskite_polaron.workflow.results import SiteResult, StudyResults, collect, read_results, write_results
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import SpectraSettings, read_study
 
@@ -89,8 +89,7 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
         for site in structure.sites:
             shift = shift_of[structure.name, site.label]
             own = grid - shift
-            # pw.x reports the highest occupied level for the Fermi energy when the occupations are fixed.
-            fixed = site.hole["fermi_eV"] == site.hole["highest_occupied_eV"]
+            cut_above = _cut_above_eV(site, settings)
             width = half_width(settings.width_model, own, settings.core_hole_hwhm_eV, settings.width)
             for axis, name in site.chains.items():
                 curve = evaluate(
@@ -99,7 +98,7 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
                     width,
                     cut_occupied=settings.cut_occupied,
                     cut_smooth_eV=settings.cut_smooth_eV,
-                    cut_above_eV=settings.cut_above_eV if fixed else 0.0,
+                    cut_above_eV=cut_above,
                     terminator=terminator,
                     taper=settings.taper if settings.terminator else 0.0,
                 ).total
@@ -116,6 +115,19 @@ def other_alignment(results: StudyResults, settings: SpectraSettings) -> StudySp
     """Return the same spectra with the alignment switched on or off, to show what it does."""
     switched = "fermi" if settings.alignment == "delta-scf" else "delta-scf"
     return study_spectra(results, replace(settings, alignment=switched))
+
+
+def _cut_above_eV(site: SiteResult, settings: SpectraSettings) -> float:
+    # pw.x reports the highest occupied level for the Fermi energy when the occupations are fixed.
+    if site.hole["fermi_eV"] != site.hole["highest_occupied_eV"]:
+        return 0.0
+    empty = site.hole["lowest_empty_eV"]
+    if settings.cut_occupied and empty is not None and empty - site.hole["highest_occupied_eV"] <= settings.cut_above_eV:
+        raise InputError(
+            f"the gap with a hole on {site.label} is {empty - site.hole['highest_occupied_eV']:.2f} eV, so cut_above_eV = "
+            f"{settings.cut_above_eV:g} would take empty states away: set [spectra] cut_above_eV to half of the gap"
+        )
+    return settings.cut_above_eV
 
 
 def _site_energies(results: StudyResults) -> list[SiteEnergies]:
