@@ -1,5 +1,6 @@
 """Sweeps: executors, ranks, the index, what is left when Quantum ESPRESSO is not there, gc, export, hostile names."""
 
+import fcntl
 import json
 import math
 import multiprocessing
@@ -7,6 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -260,6 +262,27 @@ def test_a_run_out_of_time_goes_on_from_its_checkpoint(tiny_study: Path, tmp_pat
     assert found is not None
     assert found["total_energy_eV"] == pytest.approx(whole["total_energy_eV"], abs=1e-6)
     assert (store.folder(job) / "pw.in").read_text() == job.deck, "the job keeps its name"
+
+
+@pytest.mark.espresso
+def test_a_density_that_was_locked_in_its_turn_is_dropped_later(
+    player: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a program that is just being started: it holds a copy of every lock until it has replaced the runner's image."""
+    monkeypatch.setenv("POLARON_ESPRESSO_BIN", str(player))
+    study = read_study(write_tiny_study(tmp_path))
+    store, held = Store(study.store_folder), []
+
+    def hold(event: Event) -> None:
+        if event.what == "finished" and event.job.kind == "ground":
+            descriptor = os.open(store.folder(event.job) / "lock", os.O_RDWR)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            held.append(threading.Timer(0.5, os.close, [descriptor]))
+            held[-1].start()
+
+    run_jobs(study_jobs(plan(study)), store, ranks=1, jobs_at_once=2, report=hold)
+    assert len(held) == 2
+    assert not list(store.root.glob("jobs/*/outdir"))
 
 
 def test_little_time_left_is_not_begun(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from perovskite_polaron.workflow.store import Store
 
 _PATIENCE_SECONDS = 0.5
 _CHECKPOINTS = 100
+_TIDYING = 20
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,12 @@ def run_jobs(
                         report(Event("finished", job, outcome.detail, outcome.seconds))
                     queue.finish(job)
                 queue.look_elsewhere()
+                queue.drop_rest()
+            for _ in range(_TIDYING):
+                if not queue.is_untidy:
+                    break
+                stop.wait(_PATIENCE_SECONDS / 5)
+                queue.drop_rest()
     except BaseException:
         stop.set()
         raise
@@ -201,6 +208,7 @@ class _Queue:
                 todo[parent.digest] = parent = unique.get(parent.digest, parent)
                 parent = parent.parent
         self._todo = todo
+        self._undropped: list[Job] = []
         self._open_followers = {
             digest: sum(one.digest in todo for one in followers) for digest, followers in self._followers.items()
         }
@@ -256,10 +264,24 @@ class _Queue:
         folder = self._store.folder(job)
         if folder.name in self._needed or not self._store.has_density(job):
             return
-        # Who holds the lock is at work in there: another runner makes this density again, for a study of its own.
+        # Who holds the lock is at work in there (another runner makes this density again, for a study of its own), or is
+        # a program that has just been forked and still holds what its runner had open.
         with self._store.lock_folder(folder) as descriptor:
-            if descriptor is not None:
+            if descriptor is None:
+                self._undropped.append(job)
+            else:
                 self._store.drop_density(job)
+
+    def drop_rest(self) -> None:
+        """Drop the densities that were locked when their turn came, as far as they are free now."""
+        waiting, self._undropped = self._undropped, []
+        for job in waiting:
+            self._drop(job)
+
+    @property
+    def is_untidy(self) -> bool:
+        """Whether densities that nothing needs are left because they were locked."""
+        return bool(self._undropped)
 
     def look_elsewhere(self) -> None:
         """Take in what other runners have finished, and take over what they left."""
