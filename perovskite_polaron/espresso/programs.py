@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, MissingProgramError, OutOfTimeError
@@ -137,7 +138,15 @@ def run_program(
     """
     start = time.monotonic()
     errors = output.with_suffix(".err")
-    with open(deck, "rb") as stdin, open(output, "wb") as stdout, open(errors, "wb") as stderr:
+    with ExitStack() as files:
+        try:
+            stdin, stdout, stderr = (
+                files.enter_context(open(path, mode)) for path, mode in ((deck, "rb"), (output, "wb"), (errors, "wb"))
+            )
+        except OSError as error:
+            raise ComputationError(
+                f"{error.filename} cannot be opened: {error.strerror}; make {output.parent} a folder that can be written and run again"
+            ) from None
         process = subprocess.Popen(
             command,
             stdin=stdin,
