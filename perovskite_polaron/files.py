@@ -4,6 +4,7 @@ import os
 import tempfile
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,9 @@ def replace_atomically(path: str | os.PathLike[str], write: Callable[[Path], obj
             f"{path} was not written: {error.strerror or error}; free the disk or choose another folder"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where nothing can be written nothing can be removed either, and the error above is the one to tell.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path
 
 

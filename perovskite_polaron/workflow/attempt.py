@@ -6,7 +6,8 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -89,7 +90,7 @@ def attempt(
     Raises ComputationError when the program fails, InterruptedRunError when it was killed, OutOfTimeError when it
     stopped in time; the next attempt then goes on.
     """
-    with store.lock(job) as descriptor:
+    with _told(job), store.lock(job) as descriptor:
         if descriptor is None:
             return Outcome("elsewhere")
         again = False
@@ -118,6 +119,16 @@ def attempt(
         if job.parent is not None and not descendants:
             store.drop_density(job)
         return Outcome("finished", _summary(record), seconds)
+
+
+@contextmanager
+def _told(job: Job) -> Iterator[None]:
+    """Turn a disk that fails anywhere in a job into one line; a store can become read-only between any two steps."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise ComputationError(f"{job.label}: {error.strerror or error}{where}; mend the disk or its rights and run again") from None
 
 
 def _is_needed(job: Job, descendants: Sequence[Job], store: Store) -> bool:
