@@ -193,9 +193,7 @@ def strike(trial: Trial, name: str, moment: float, truth: dict[str, str], jobs: 
     trial.expect(len(set(truth) - set(ends)) <= 2, "jobs without an end")
     store = Store(trial.store)
     trial.expect(not any(store.is_locked(job) for job in jobs), "a lock is left")
-    # Who is killed, or may no longer write, cannot clear away.
-    helpless = name.startswith("kill -9") or name == "read-only store"
-    trial.expect(helpless or not list(trial.store.rglob(".tmp-*")), "a temporary file is left")
+    trial.expect(not list(trial.store.rglob(".tmp-*")) or name.startswith("kill -9"), "a temporary file is left")
     trial.expect(not list(trial.store.glob("jobs/*/outdir")), "a density is left")
 
 

@@ -17,7 +17,8 @@ from conftest import polaron, write_tiny_study
 
 from perovskite_polaron.crystal import Crystal, read_crystal, write_crystal
 from perovskite_polaron.errors import ComputationError, InterruptedRunError
-from perovskite_polaron.espresso.programs import program_version, run_program
+from perovskite_polaron.espresso.programs import program_version
+from perovskite_polaron.workflow.attempt import attempt
 from perovskite_polaron.workflow.execute import run_jobs
 from perovskite_polaron.workflow.jobs import plan, study_jobs
 from perovskite_polaron.workflow.results import collect, read_results, write_results
@@ -351,7 +352,10 @@ def test_a_program_ended_while_asked_for_its_version_is_tried_again(tmp_path: Pa
     assert program_version("xspectra.x") != "unknown"
 
 
-def test_a_folder_that_cannot_be_written_in_is_told_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "pw.in").write_text("")
-    with pytest.raises(ComputationError, match=r"pw\.out cannot be opened: No such file or directory; make .* a folder"):
-        run_program(["true"], tmp_path / "pw.in", tmp_path / "gone" / "pw.out")
+def test_a_disk_that_fails_in_a_job_is_told_in_one_line(tmp_path: Path) -> None:
+    study = read_study(write_tiny_study(tmp_path))
+    job, store = plan(study)[0].ground, Store(study.store_folder)
+    # A folder where the output should go: opening or removing it fails as on a disk that has become read-only.
+    (store.folder(job) / "pw.out").mkdir(parents=True)
+    with pytest.raises(ComputationError, match=r"^cubic: .*pw\.out\); mend the disk or its rights and run again$"):
+        attempt(job, [], store, 1)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--points", type=int, required=True, help="number of energies")
     parser.add_argument("--hwhm", required=True, help="half width of the Lorentzian, such as 1.5eV (xgamma)")
     parser.add_argument("--cut-occupied", action="store_true", help="leave out the states below the Fermi energy")
-    parser.add_argument("--cut-smooth", help="smooth this close to the Fermi energy (cut_desmooth); default 0.1eV")
+    parser.add_argument("--cut-smooth", help="smooth this close to the cut (cut_desmooth); default 0.1eV")
     parser.add_argument("--cut-above", help="cut so far above the Fermi energy; default 0eV, as XSpectra does")
     parser.add_argument("--terminator", type=int, metavar="N", help="as xcheck_conv=N of XSpectra")
     parser.add_argument("--out", required=True, metavar="FILE.dat", help="file to write")

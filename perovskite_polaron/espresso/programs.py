@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, MissingProgramError, OutOfTimeError
@@ -138,15 +137,7 @@ def run_program(
     """
     start = time.monotonic()
     errors = output.with_suffix(".err")
-    with ExitStack() as files:
-        try:
-            stdin, stdout, stderr = (
-                files.enter_context(open(path, mode)) for path, mode in ((deck, "rb"), (output, "wb"), (errors, "wb"))
-            )
-        except OSError as error:
-            raise ComputationError(
-                f"{error.filename} cannot be opened: {error.strerror}; make {output.parent} a folder that can be written and run again"
-            ) from None
+    with open(deck, "rb") as stdin, open(output, "wb") as stdout, open(errors, "wb") as stderr:
         process = subprocess.Popen(
             command,
             stdin=stdin,

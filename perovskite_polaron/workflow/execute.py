@@ -130,6 +130,7 @@ def run_jobs(
                     queue.finish(job)
                 queue.look_elsewhere()
                 queue.drop_rest()
+            # A program that is being started lets go of our locks in a moment; another runner clears up itself.
             for _ in range(_TIDYING):
                 if not queue.is_untidy:
                     break

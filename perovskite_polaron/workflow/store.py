@@ -132,6 +132,9 @@ class Store:
         """Write everything that the job's program needs into its folder, whole, and return the folder."""
         folder = self.folder(job)
         _make_folder(folder / "pseudo" if job.pseudos else folder)
+        # What was being written when a runner was killed, or the disk failed; we hold the lock, so nobody writes here now.
+        for left in folder.rglob(".tmp-*"):
+            left.unlink(missing_ok=True)
         files = [(folder / "pseudo" / f"{label}.UPF", pseudo, ".UPF") for label, pseudo in job.pseudos]
         if job.core is not None:
             files.append((folder / CORE_FILE, job.core, ".wfc"))
