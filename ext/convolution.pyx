@@ -39,6 +39,10 @@ cdef extern from "broadening.h" nogil:
 
 NODE_DOUBLES = NODE_SIZE
 
+# Threads take turns of this many outputs: widths often grow along a spectrum, and with them the work of an output.
+cdef enum:
+    TURN = 8
+
 
 cdef double lorentzian_tails(double energy, double hwhm_left, double hwhm_right, double x_first, double x_last,
                              double y_first, double y_last) noexcept nogil:
@@ -51,7 +55,7 @@ def lorentzian(const double[::1] x, const double[:, ::1] y, const double[::1] ou
     """out[r, j] = the broadened spectrum r at out_x[j]; hwhm has one value per source (at_source) or output point."""
     cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], task, row, j, left, right
     cdef double total
-    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static", chunksize=TURN):
         row = task // m
         j = task % m
         left = 0 if at_source else j
@@ -95,7 +99,7 @@ def lorentzian_fast(const double[::1] x, const double[::1] y, const double[::1] 
 
     Outputs are taken LANE_COUNT at a time, so they should come in increasing order.
     """
-    cdef Py_ssize_t m = out_x.shape[0], b, i
+    cdef Py_ssize_t m = out_x.shape[0], blocks = (m + LANE_COUNT - 1) // LANE_COUNT, b, i
     cdef int level, several
     cdef tree t
     t.x = &x[0]
@@ -109,7 +113,7 @@ def lorentzian_fast(const double[::1] x, const double[::1] y, const double[::1] 
         several = threads if level >= 4 else 1
         for i in prange(<Py_ssize_t>1 << level, nogil=True, num_threads=several, schedule="static"):
             fill_node(&t, level, i)
-    for b in prange((m + LANE_COUNT - 1) // LANE_COUNT, nogil=True, num_threads=threads, schedule="static"):
+    for b in prange(blocks, nogil=True, num_threads=threads, schedule="static", chunksize=TURN):
         i = b * LANE_COUNT
         fast_block(&t, &out_x[i], &hwhm[0 if at_source else i], min(<Py_ssize_t>LANE_COUNT, m - i), continued, &out[i])
 
@@ -121,7 +125,7 @@ def gaussian(const double[::1] x, const double[:, ::1] y, const double[::1] out_
     cdef double total, scale, longest = 0.0
     for j in range(n - 1):
         longest = max(longest, x[j + 1] - x[j])
-    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static", chunksize=TURN):
         row = task // m
         j = task % m
         total = gaussian_sum(out_x[j], sigma[j], longest, &x[0], &y[row, 0], n - 1)
@@ -182,7 +186,7 @@ def voigt(const double[::1] x, const double[:, ::1] y, const double[::1] out_x, 
     """
     cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], task, row, j, k
     cdef double total, far
-    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static", chunksize=TURN):
         row = task // m
         j = task % m
         total = 0.0
