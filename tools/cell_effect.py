@@ -10,13 +10,14 @@ computed; this is for sets that are there already, and it names the published fe
 import argparse
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, PolaronError
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.report.judge import feature_rows
 from perovskite_polaron.report.published import FEATURES
@@ -98,4 +99,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PolaronError as error:
+        sys.exit(f"error: {error}")

@@ -13,6 +13,7 @@ import argparse
 import csv
 import dataclasses
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from perovskite_polaron.bonds import Comparison, find_framework, rms_by_class
 from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.distortion import distort, sign_equivalent
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, PolaronError
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.modes import ModeSet, read_modes
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
@@ -107,4 +108,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PolaronError as error:
+        sys.exit(f"error: {error}")
