@@ -16,8 +16,9 @@ NEUTRALITY_E_PER_ATOM = 0.05
 """Largest |Σ Z| over the number of atoms that is put down to convergence (default); beyond it charges are refused.
 
 CsPbBr3 at 35/280 Ry misses by 0.09 e an atom on 2×2×4 k points (along c; 0.04 in the plane), by 0.19 on 2×2×2 and 0.14 on
-2×2×1. Whether 0.09 e go equally to all atoms or to those of one element moves the energy of its highest longitudinal mode by up
-to 2 %, the ratio of axial to equatorial displacements by up to 15 %.
+2×2×1. The 0.09 e are the cut-off's, which is low for lead, and not the grid's. Whether they go equally to all atoms or to those
+of one element moves the energy of its highest longitudinal mode by up to 2 %, the ratio of axial to equatorial displacements by up
+to 15 %.
 """
 CSPBBR3_CHARGES_E = {"Pb": 4.65, "Br along": -4.20, "Br across": -0.84}
 """In-plane Born charges of orthorhombic CsPbBr3 (PBE, ph.x); Cs follows from neutrality."""
@@ -73,7 +74,7 @@ def neutral_response(
         i, j = np.unravel_index(np.abs(missing).argmax(), (3, 3))
         raise ComputationError(
             f"the Born charges of {source or 'the response'} miss neutrality by {residual:.2f} e ({'xyz'[i]}{'xyz'[j]},"
-            f" {n} atoms; {neutrality_e_per_atom * n:.2f} e is tolerated): they are not converged, use a denser k grid"
+            f" {n} atoms; {neutrality_e_per_atom * n:.2f} e is tolerated): they are not converged, use a denser k grid or a higher cut-off"
         )
     epsilon, born = _symmetrised(crystal, epsilon, born)
     born = born - born.mean(axis=0)
