@@ -126,12 +126,15 @@ def test_xspectra_plots_a_bundled_cspbbr3_chain_alike(tmp_path):
     )
     read = read_save(path)
     for tinf, tolerance in ((1e-6, 5e-6), (1e-10, 1e-7)):
-        energy, sigma = xspectra_plot(
-            # No energy on the Fermi energy but for rounding, as with 400 points: XSpectra then prints a stray value beside it.
-            path, tmp_path, hwhm=1.26, points=401, emin=-10.0, emax=60.0, k=len(kept.a), conv=20, cut=True, tinf=tinf
-        )
-        ours = evaluate(read, energy, 1.26, cut_occupied=True, terminator=20).total
-        assert deviation(ours, sigma) < tolerance
+        for points, unfair in ((401, -1.0), (400, 1.01 * 70 / 399)):
+            energy, sigma = xspectra_plot(
+                path, tmp_path, hwhm=1.26, points=points, emin=-10.0, emax=60.0, k=len(kept.a), conv=20, cut=True, tinf=tinf
+            )
+            ours = evaluate(read, energy, 1.26, cut_occupied=True, terminator=20).total
+            # With 400 points one energy is on the Fermi energy but for rounding: XSpectra prints a stray value beside it.
+            compared = np.abs(energy) > unfair
+            assert (~compared).sum() <= 3
+            assert deviation(ours[compared], sigma[compared]) < tolerance
 
 
 @pytest.fixture(scope="module")

@@ -8,21 +8,18 @@ computed; this is for sets that are there already, and it names the published fe
 """
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from perovskite_polaron.errors import InputError, PolaronError
 from perovskite_polaron.files import write_atomically
+from perovskite_polaron.report.charts import Column, csv_text
 from perovskite_polaron.report.judge import feature_rows
 from perovskite_polaron.report.published import FEATURES
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.report.sweep_figure import BLUE, ORANGE, save
+from perovskite_polaron.report.sweep_figure import BLUE, ORANGE, panels, save
 from perovskite_polaron.workflow.converge import movements
 from perovskite_polaron.workflow.results import StructureResult, StudyResults, read_results
 from perovskite_polaron.workflow.spectra import spectra_settings
@@ -44,17 +41,16 @@ def shared(results: StudyResults, other: StudyResults) -> StudyResults:
 
 def draw(subjects: Sequence[Subject], names: Sequence[str], cells: Sequence[str], path: Path) -> None:
     """Draw each difference in both cells over the energy from the first maximum; grey: the published features."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.0, 3.2 * len(names)), layout="constrained")
-    for axes, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
+    figure, found = panels(len(names), (8.0, 3.2), (8.0, 3.2), True)
+    for axes, name in zip(found, names, strict=True):
         for feature in FEATURES:
             if feature.structural:
                 axes.axvline(feature.offset_eV, color="0.8", linewidth=4)
         for subject, cell, colour in zip(subjects, cells, (ORANGE, BLUE), strict=True):
             axes.plot(subject.energy_eV - subject.white_line_eV, subject.percent(name), color=colour, label=cell)
         axes.axhline(0, color="0.6", linewidth=0.6)
-        axes.set(xlabel="energy from the first maximum of the ground state (eV)", ylabel=f"{name}, % of its maximum")
+        axes.set_xlabel("energy from the first maximum of the ground state (eV)")
+        axes.set_ylabel(f"{name}: difference\n(% of the ground state's maximum)")
         axes.legend(frameon=False, title="supercell")
     save(figure, path)
 
@@ -89,13 +85,10 @@ def main() -> None:
                               for f in feature_rows(subject, name))
             print(f"{name}, {cell}: {found}")
     draw(subjects, moving, cells, args.out)
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["energy_eV", *(f"{name}, {cell}" for name in moving for cell in cells)])
-    columns = [one.differences[name].intensity for name in moving for one in spectra]
-    axis = spectra[1].differences[moving[0]].energy_eV
-    table.writerows([f"{v:.6g}" for v in row] for row in np.column_stack([axis, *columns]))
-    write_atomically(args.data, text.getvalue())
+    columns: dict[str, Column] = {"energy_eV": spectra[1].differences[moving[0]].energy_eV}
+    for name in moving:
+        columns |= {f"{name}, {cell}": one.differences[name].intensity for cell, one in zip(cells, spectra, strict=True)}
+    write_atomically(args.data, csv_text(columns))
 
 
 if __name__ == "__main__":
