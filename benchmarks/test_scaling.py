@@ -169,7 +169,7 @@ def test_scaling(benchmark, name, n):
     turn()
     start = time.perf_counter()
     turn()
-    rounds = int(np.clip(1.0 / (time.perf_counter() - start), 11, 1000))
+    rounds = int(np.clip(3.0 / (time.perf_counter() - start), 15, 3000))
     for times in seconds.values():
         times.clear()
     benchmark.pedantic(turn, rounds=rounds)

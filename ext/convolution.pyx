@@ -39,7 +39,7 @@ cdef extern from "broadening.h" nogil:
 
 NODE_DOUBLES = NODE_SIZE
 
-# Threads take turns of this many outputs: widths often grow along a spectrum, and with them the work of an output.
+# A thread takes so many outputs at a time: widths often grow along a spectrum, and with them the work of an output.
 cdef enum:
     TURN = 8
 
@@ -55,7 +55,7 @@ def lorentzian(const double[::1] x, const double[:, ::1] y, const double[::1] ou
     """out[r, j] = the broadened spectrum r at out_x[j]; hwhm has one value per source (at_source) or output point."""
     cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], task, row, j, left, right
     cdef double total
-    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static", chunksize=TURN):
+    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="dynamic", chunksize=TURN):
         row = task // m
         j = task % m
         left = 0 if at_source else j
@@ -113,7 +113,7 @@ def lorentzian_fast(const double[::1] x, const double[::1] y, const double[::1] 
         several = threads if level >= 4 else 1
         for i in prange(<Py_ssize_t>1 << level, nogil=True, num_threads=several, schedule="static"):
             fill_node(&t, level, i)
-    for b in prange(blocks, nogil=True, num_threads=threads, schedule="static", chunksize=TURN):
+    for b in prange(blocks, nogil=True, num_threads=threads, schedule="dynamic", chunksize=TURN):
         i = b * LANE_COUNT
         fast_block(&t, &out_x[i], &hwhm[0 if at_source else i], min(<Py_ssize_t>LANE_COUNT, m - i), continued, &out[i])
 
@@ -125,7 +125,7 @@ def gaussian(const double[::1] x, const double[:, ::1] y, const double[::1] out_
     cdef double total, scale, longest = 0.0
     for j in range(n - 1):
         longest = max(longest, x[j + 1] - x[j])
-    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static", chunksize=TURN):
+    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="dynamic", chunksize=TURN):
         row = task // m
         j = task % m
         total = gaussian_sum(out_x[j], sigma[j], longest, &x[0], &y[row, 0], n - 1)
@@ -186,7 +186,7 @@ def voigt(const double[::1] x, const double[:, ::1] y, const double[::1] out_x, 
     """
     cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], task, row, j, k
     cdef double total, far
-    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="static", chunksize=TURN):
+    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="dynamic", chunksize=TURN):
         row = task // m
         j = task % m
         total = 0.0
@@ -205,7 +205,7 @@ def exponential_gaussian(const double[::1] delay, const double[::1] lifetime, do
                          bint gradient, double[:, :, ::1] out, int threads):
     """out[0, c] = response of component c; with gradient, out[1..3, c] its derivatives by lifetime, sigma and t0."""
     cdef Py_ssize_t m = delay.shape[0], chunk = 512, chunks = (m + chunk - 1) // chunk, task, c, k, last = 3 * gradient
-    for task in prange(chunks * lifetime.shape[0], nogil=True, num_threads=threads, schedule="static"):
+    for task in prange(chunks * lifetime.shape[0], nogil=True, num_threads=threads, schedule="dynamic"):
         c = task // chunks
         k = (task % chunks) * chunk
         pulse_response(&delay[k], min(chunk, m - k), lifetime[c], sigma, t0, &out[0, c, k], &out[last // 3, c, k],
