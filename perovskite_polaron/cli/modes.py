@@ -141,6 +141,7 @@ def _from_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direct
         espresso_calculator,
         plan_forces,
         read_force_settings,
+        response_source,
     )
     from perovskite_polaron.workflow.jobs import Job
     from perovskite_polaron.workflow.store import Store
@@ -172,12 +173,12 @@ def _from_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direct
     jobs = plan_forces(crystal, cells, settings)
     launch(args, RunSettings(), jobs.all(), store, finished_seconds(jobs.all(), store))
     forces, field = collect_forces(jobs, store)
-    pw, grid = settings.pw, settings.response.kpoints
+    pw = settings.pw
     response = neutral_response(
         crystal,
         field.epsilon_inf,
         field.born_e,
-        f"ph.x, k points {grid[0]}×{grid[1]}×{grid[2]}",
+        response_source(crystal, settings),
         settings.response.neutrality_e_per_atom,
     )
     provenance = (

@@ -23,6 +23,7 @@ from perovskite_polaron.espresso.programs import find_program, program_version, 
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_upf
 from perovskite_polaron.files import read_text, write_atomically
 
+_BUILT_IN = resources.files("perovskite_polaron") / "data" / "pseudo"
 # kind of core hole -> electrons taken out of the level
 HOLES = {"none": 0.0, "half": 0.5, "full": 1.0}
 _CORE_LEVEL = "1s"
@@ -49,7 +50,7 @@ def load_recipe(element: str, path: str | None = None) -> Recipe:
     Raises InputError when there is none, or a key is missing or unknown.
     """
     if path is None:
-        text = resources.files("perovskite_polaron").joinpath("data/pseudo/recipes.toml").read_text(encoding="utf-8")
+        text = _BUILT_IN.joinpath("recipes.toml").read_text(encoding="utf-8")
     else:
         text = read_text(path, "TOML file with a pseudopotential recipe")
     source = path or "the built-in recipes"
@@ -71,6 +72,13 @@ def load_recipe(element: str, path: str | None = None) -> Recipe:
         return Recipe(element=element, **entry)
     except (KeyError, TypeError) as error:
         raise InputError(f"{source}: the recipe of {element} is incomplete or has an unknown key: {error}") from None
+
+
+@functools.cache
+def response_recipe(element: str) -> str | None:
+    """Return the built-in file with the recipe of an element for the field response; None if it has none of its own."""
+    path = str(_BUILT_IN.joinpath("response.toml"))
+    return path if element in tomllib.loads(read_text(path, "TOML file with pseudopotential recipes")) else None
 
 
 def ld1_deck(recipe: Recipe, hole: str = "none") -> str:

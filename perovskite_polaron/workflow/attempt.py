@@ -174,7 +174,9 @@ def _run(
             f"{job.version}: give all machines the same, or set POLARON_ESPRESSO_BIN"
         )
     folder = store.prepare(job)
-    pools = next(n for n in range(min(ranks, job.kpoints), 0, -1) if ranks % n == 0)
+    # Half of the work of ph.x is the same for all k points: pools would each do all of it.
+    most = 1 if job.program == "ph.x" else min(ranks, job.kpoints)
+    pools = next(n for n in range(most, 0, -1) if ranks % n == 0)
     resumed = job.program == "pw.x" and (folder / CHECKPOINT).exists() and store.has_density(job)
     text = job.deck
     # ph.x goes on from its own checkpoint, which it has only after it began, that is after a whole copy.

@@ -13,6 +13,7 @@ from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.ph import FieldResponse, PhSettings, ph_deck
 from perovskite_polaron.espresso.programs import program_version
+from perovskite_polaron.espresso.pseudo import response_recipe
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.files import beside
@@ -31,12 +32,13 @@ class ForcePwSettings(PwSettings):
 
 @dataclass(frozen=True)
 class ResponseSettings(PhSettings):
-    """Settings of the electric-field response; its k grid is denser than the density's, for the charges need it.
+    """Settings of the electric-field response; its k grid is denser than the density's, for the charges need it, and lead
+    has a softer pseudopotential unless ``[pseudopotentials]`` names one (data/pseudo/response.toml says why).
 
     neutrality_e_per_atom: how far the charges may miss neutrality, as neutral_response has it.
     """
 
-    kpoints: tuple[int, int, int] = option((2, 2, 4), low=1, high=99)
+    kpoints: tuple[int, int, int] = option((4, 4, 4), low=1, high=99)
     kpoint_shift: tuple[int, int, int] = option((1, 1, 1), low=0, high=1)
     neutrality_e_per_atom: float = option(NEUTRALITY_E_PER_ATOM, low=0, high=1)
 
@@ -74,7 +76,7 @@ def read_force_settings(path: str | Path) -> ForceSettings:
 
 @dataclass(frozen=True)
 class ForceJobs:
-    """The jobs of one crystal's lattice dynamics. ``rest`` and ``dense`` are the cell at rest, on either k grid."""
+    """The jobs of one crystal's lattice dynamics. ``rest`` is the cell at rest for the forces, ``dense`` for the response."""
 
     rest: Job
     displaced: tuple[Job, ...]
@@ -136,7 +138,8 @@ def plan_forces(crystal: Crystal, displaced: Sequence[Crystal], settings: ForceS
     grid = dataclasses.replace(
         settings.pw, kpoints=settings.response.kpoints, kpoint_shift=settings.response.kpoint_shift
     )
-    dense = pw_job("ground", "rest-dense", crystal, species, grid, electrons)
+    softer, electrons = _valence(crystal, settings, response_recipe)
+    dense = pw_job("ground", "rest-dense", crystal, softer, grid, electrons)
     deck, version = ph_deck(settings.response), program_version("ph.x")
     # Three field directions of about ten iterations, each like one of the band calculation with its own potential.
     response = Job(
@@ -162,10 +165,19 @@ def collect_forces(jobs: ForceJobs, store: Store) -> tuple[list[NDArray[np.float
     return forces, FieldResponse(np.array(record["epsilon_inf"]), np.array(record["born_e"]))
 
 
-def _valence(crystal: Crystal, settings: ForceSettings) -> tuple[dict[str, Pseudopotential], float]:
+def response_source(crystal: Crystal, settings: ForceSettings) -> str:
+    """Return in a few words how ε∞ and the charges are computed, for reports."""
+    softer = [e for e in dict.fromkeys(crystal.species) if e not in settings.pseudopotentials and response_recipe(e)]
+    grid = "×".join(map(str, settings.response.kpoints))
+    return f"ph.x, k points {grid}" + "".join(f", softer {element}" for element in softer)
+
+
+def _valence(
+    crystal: Crystal, settings: ForceSettings, recipe_file: Callable[[str], str | None] = lambda element: None
+) -> tuple[dict[str, Pseudopotential], float]:
     """Return the pseudopotentials of the crystal's elements and the number of electrons they leave; refuse a metal."""
     species = {
-        element: pseudo_for(element, settings.pseudopotentials, settings.file)
+        element: pseudo_for(element, settings.pseudopotentials, settings.file, recipe_file=recipe_file(element))
         for element in dict.fromkeys(crystal.species)
     }
     electrons = sum(species[s].z_valence for s in crystal.species)

@@ -206,11 +206,12 @@ def study_inputs(study: Study, elements: Sequence[str], hole: str) -> StudyInput
 
 
 def pseudo_for(
-    element: str, named: Mapping[str, str], file: Callable[[str], str], hole: str = "none"
+    element: str, named: Mapping[str, str], file: Callable[[str], str], hole: str = "none", recipe_file: str | None = None
 ) -> Pseudopotential:
     """Return an element's pseudopotential: the file named for it, or the one made from its recipe.
 
-    named: element, or ``element-hole``, to UPF file. file: turns a name into a path. Raises as read_upf, make_pseudo do.
+    named: element, or ``element-hole``, to UPF file. file: turns a name into a path. recipe_file: as make_pseudo has it.
+    Raises as read_upf, make_pseudo do.
     """
     key = element if hole == "none" else f"{element}-hole"
     if key in named:
@@ -220,7 +221,7 @@ def pseudo_for(
                 f"[pseudopotentials]: {key} names {pseudo.path}, which is for {pseudo.element}; give one for {element}"
             )
         return pseudo
-    return make_pseudo(element, hole)
+    return make_pseudo(element, hole, recipe_file)
 
 
 def _check_hole(ground: Pseudopotential, hole: Pseudopotential, electrons: float) -> None:
