@@ -10,9 +10,7 @@ By symmetry the forces of the undisplaced crystal have no part along a polar mod
 """
 
 import argparse
-import csv
 import dataclasses
-import io
 import sys
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from perovskite_polaron.distortion import distort, sign_equivalent
 from perovskite_polaron.errors import InputError, PolaronError
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.modes import ModeSet, read_modes
+from perovskite_polaron.report.charts import csv_text
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
 from perovskite_polaron.workflow.execute import run_jobs
 from perovskite_polaron.workflow.forces import ForceSettings
@@ -93,18 +92,17 @@ def main() -> None:
         assert record is not None
         stiffness[name] = -np.array(record["forces_eV_A"]) / point.amplitude_sqrt_amu_A[0]
     framework = find_framework(crystal)
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["setting", "energy_meV", "axial_to_equatorial", "axial_to_B", "A_to_axial"])
+    rows = []
     first = next(iter(stiffness.values()))
-    for name, found in stiffness.items():
+    for found in stiffness.values():
         energy, pattern = perturbed(modes, found - first)
         classes = rms_by_class(framework, (pattern**2).sum(axis=1))
         ratio = Comparison(pattern, classes, np.zeros(3)).ratio or {}
-        row = (energy, ratio["axial_to_equatorial"], ratio["axial_to_B"], classes["A"] / classes["axial_X"])
-        table.writerow([name, *(f"{v:.3f}" for v in row)])
-    write_atomically(args.out, text.getvalue())
-    print(text.getvalue())
+        rows.append((energy, ratio["axial_to_equatorial"], ratio["axial_to_B"], classes["A"] / classes["axial_X"]))
+    names = ("energy_meV", "axial_to_equatorial", "axial_to_B", "A_to_axial")
+    text = csv_text({"setting": list(stiffness), **dict(zip(names, np.array(rows, dtype=np.float64).round(3).T, strict=True))})
+    write_atomically(args.out, text)
+    print(text)
 
 
 if __name__ == "__main__":
