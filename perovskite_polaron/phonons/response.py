@@ -15,10 +15,10 @@ from perovskite_polaron.phonons.symmetry import operations
 NEUTRALITY_E_PER_ATOM = 0.05
 """Largest |Σ Z| over the number of atoms that is put down to convergence (default); beyond it charges are refused.
 
-CsPbBr3 at 35/280 Ry with the usual lead misses by 0.09 e an atom on 2×2×4 k points (along c; 0.04 in the plane), by 0.19 on
-2×2×2 and 0.14 on 2×2×1. The 0.09 e are the cut-off's, which is low for that lead, and not the grid's. Whether they go equally to all atoms or to those
-of one element moves the energy of its highest longitudinal mode by up to 2 %, the ratio of axial to equatorial displacements by up
-to 15 %.
+CsPbBr3 at 35/280 Ry misses by 0.02 e an atom on 4×4×4 k points with the softer lead of the response. With the usual lead it
+misses by 0.09 e on 2×2×4 (along c; 0.04 in the plane), by 0.19 on 2×2×2 and 0.14 on 2×2×1; the 0.09 e are the cut-off's, which is
+low for that lead, and not the grid's. Whether they go equally to all atoms or to those of one element moves the energy of its
+highest longitudinal mode by up to 2 %, the ratio of axial to equatorial displacements by up to 15 %.
 """
 CSPBBR3_CHARGES_E = {"Pb": 4.65, "Br along": -4.20, "Br across": -0.84}
 """In-plane Born charges of orthorhombic CsPbBr3 (PBE, ph.x); Cs follows from neutrality."""
