@@ -28,9 +28,13 @@ def response() -> Response:
     return neutral_response(CRYSTAL, DATA["epsilon_inf"], DATA["born_e"], "ph.x, k points 2×2×4", NEUTRALITY_E_PER_ATOM)
 
 
+def with_charges(response: Response) -> Calculation:
+    return from_forces(CRYSTAL, lambda _: list(np.array(DATA["forces_eV_A"])), "c", response)
+
+
 @pytest.fixture(scope="module")
 def found(response: Response) -> Calculation:
-    return from_forces(CRYSTAL, lambda _: list(np.array(DATA["forces_eV_A"])), "c", response)
+    return with_charges(response)
 
 
 def test_charges_on_too_few_k_points_are_refused() -> None:
@@ -56,7 +60,7 @@ def test_more_planes_of_k_points_along_c_change_little(found: Calculation, respo
     assert denser.residual == pytest.approx(1.70, abs=0.01)
     np.testing.assert_allclose(denser.epsilon_inf, response.epsilon_inf, rtol=0.012, atol=1e-9)
     np.testing.assert_allclose(denser.born_e, response.born_e, atol=0.03)
-    modes = from_forces(CRYSTAL, lambda _: list(np.array(DATA["forces_eV_A"])), "c", denser).modes
+    modes = with_charges(denser).modes
     assert modes.energies_meV[-1] == pytest.approx(found.modes.energies_meV[-1], rel=2e-3)
 
 
@@ -65,7 +69,7 @@ def test_the_softer_lead_and_denser_planes_make_the_charges_neutral(found: Calcu
     settled = DATA["k_points_4x4x4"]
     response = neutral_response(CRYSTAL, settled["epsilon_inf"], settled["born_e"], "ph.x, k points 4×4×4, softer Pb")
     assert response.residual == pytest.approx(0.395, abs=0.01)
-    modes = from_forces(CRYSTAL, lambda _: list(np.array(DATA["forces_eV_A"])), "c", response).modes
+    modes = with_charges(response).modes
     rows = mode_table(modes, response)
     index, _ = select(rows)
     assert index == len(rows) - 1, "the highest mode"
