@@ -11,48 +11,124 @@
 
 /* π times one segment's contribution. With α = 1 − i(γ1 − γ0)/h and Λ = ln((w1 − iγ1)/(w0 − iγ0)) it is
  * Im[y0 Λ/α + s (h − (w0 − iγ0) Λ/α)/α], s the slope; Λ is built from differences so that small segments far away
- * keep their relative accuracy. */
-INLINED double lorentzian_segment(double w0, double w1, double h, double gamma0, double gamma1, double y0, double y1,
-                                  int slanted)
+ * keep their relative accuracy. Here α = 1. narrow: the segment is short against its distance, see NARROW. */
+INLINED double lorentzian_level(double w0, double w1, double h, double gamma, double y0, double slope, int narrow)
 {
-    double slope = (y1 - y0) / h;
-    double q0 = w0 * w0 + gamma0 * gamma0, q1 = w1 * w1 + gamma1 * gamma1;
-    if (!slanted) {
-        double turn = angle(gamma0 * h, w0 * w1 + gamma0 * gamma0);
-        double stretch = 0.5 * log_ratio(q1, q0, h * (w0 + w1));
-        return y0 * turn + slope * (gamma0 * stretch - w0 * turn);
-    }
-    double rise = gamma1 - gamma0, g = rise / h, norm = 1.0 / (1.0 + g * g);
-    double turn = angle(gamma0 * h - w0 * rise, w0 * w1 + gamma0 * gamma1);
-    double stretch = 0.5 * log_ratio(q1, q0, h * (w0 + w1) + rise * (gamma0 + gamma1));
+    double q0 = w0 * w0 + gamma * gamma, q1 = w1 * w1 + gamma * gamma, turn, log_ratio;
+    angle_and_log_ratio(gamma * h, w0 * w1 + gamma * gamma, q1, q0, h * (w0 + w1), narrow, &turn, &log_ratio);
+    return y0 * turn + slope * (0.5 * gamma * log_ratio - w0 * turn);
+}
+
+/* The same for any α, given g = (γ1 − γ0)/h and norm = 1/(1 + g²). */
+INLINED double lorentzian_slanted(double w0, double w1, double h, double gamma0, double gamma1, double y0, double slope,
+                                  double g, double norm, int narrow)
+{
+    double rise = gamma1 - gamma0, q0 = w0 * w0 + gamma0 * gamma0, q1 = w1 * w1 + gamma1 * gamma1, turn, stretch;
+    angle_and_log_ratio(gamma0 * h - w0 * rise, w0 * w1 + gamma0 * gamma1, q1, q0,
+                        h * (w0 + w1) + rise * (gamma0 + gamma1), narrow, &turn, &stretch);
+    stretch *= 0.5;
     /* 1/α = norm (1 + ig); L = Λ/α, B = h − (w0 − iγ0) L */
     double l_re = norm * (stretch - g * turn), l_im = norm * (turn + g * stretch);
     double b_re = h - (w0 * l_re + gamma0 * l_im), b_im = gamma0 * l_re - w0 * l_im;
     return y0 * l_im + slope * norm * (b_im + g * b_re);
 }
 
-/* π times the sum over the segments first <= k < last. gamma is read only when slanted. */
-MULTIVERSIONED
-static double lorentzian_sum_level(double energy, double hwhm, const double *x, const double *y,
-                                   ptrdiff_t first, ptrdiff_t last)
+/* Where a segment is this much shorter than the distance of its nearer end from the pole, short polynomials do. */
+#define NARROW (1.0 / 16)
+
+/* Segments that are looked at together: what belongs to them alone is computed once for all outputs. */
+#define BATCH 128
+typedef struct {
+    double slope[BATCH], g[BATCH], norm[BATCH]; /* g and norm only where hwhm is given */
+    double longest2, lowest;                          /* largest h² + (γ1 − γ0)², smallest γ */
+} batch;
+
+INLINED void describe(const double *x, const double *y, const double *hwhm, ptrdiff_t n, batch *s)
 {
-    double sum = 0.0;
-#pragma omp simd reduction(+ : sum)
-    for (ptrdiff_t k = first; k < last; k++)
-        sum += lorentzian_segment(x[k] - energy, x[k + 1] - energy, x[k + 1] - x[k], hwhm, hwhm, y[k], y[k + 1], 0);
-    return sum;
+    double longest2 = 0.0, lowest = INFINITY;
+    if (hwhm) {
+#pragma omp simd reduction(max : longest2) reduction(min : lowest)
+        for (ptrdiff_t k = 0; k < n; k++) {
+            double h = x[k + 1] - x[k], rise = hwhm[k + 1] - hwhm[k], length2 = h * h + rise * rise, g = rise / h;
+            s->slope[k] = (y[k + 1] - y[k]) / h;
+            s->g[k] = g;
+            s->norm[k] = 1.0 / (1.0 + g * g);
+            longest2 = length2 > longest2 ? length2 : longest2;
+            lowest = hwhm[k] < lowest ? hwhm[k] : lowest;
+        }
+        lowest = fmin(lowest, hwhm[n]);
+    } else {
+#pragma omp simd reduction(max : longest2)
+        for (ptrdiff_t k = 0; k < n; k++) {
+            double h = x[k + 1] - x[k], length2 = h * h;
+            s->slope[k] = (y[k + 1] - y[k]) / h;
+            longest2 = length2 > longest2 ? length2 : longest2;
+        }
+    }
+    s->longest2 = longest2;
+    s->lowest = lowest;
+}
+
+/* Whether all segments from x_first to x_last are narrow for energies from low to high. */
+INLINED int is_narrow(double low, double high, double hwhm, double x_first, double x_last, double longest2)
+{
+    double away = fmax(0.0, fmax(x_first - high, low - x_last));
+    return longest2 <= NARROW * NARROW * (away * away + hwhm * hwhm);
+}
+
+INLINED double level_part(const double *x, const double *y, const batch *s, ptrdiff_t n, double e, double hwhm, int narrow)
+{
+    double part = 0.0;
+#pragma omp simd reduction(+ : part)
+    for (ptrdiff_t k = 0; k < n; k++)
+        part += lorentzian_level(x[k] - e, x[k + 1] - e, x[k + 1] - x[k], hwhm, y[k], s->slope[k], narrow);
+    return part;
+}
+
+INLINED double slanted_part(const double *x, const double *y, const double *hwhm, const batch *s, ptrdiff_t n, double e,
+                            int narrow)
+{
+    double part = 0.0;
+#pragma omp simd reduction(+ : part)
+    for (ptrdiff_t k = 0; k < n; k++)
+        part += lorentzian_slanted(x[k] - e, x[k + 1] - e, x[k + 1] - x[k], hwhm[k], hwhm[k + 1], y[k], s->slope[k], s->g[k],
+                                   s->norm[k], narrow);
+    return part;
+}
+
+/* π times the sum over all segments, for count outputs; hwhm has a width for each of them or, at_source, for each point. */
+INLINED void lorentzian_sums(const double *energy, ptrdiff_t count, const double *hwhm, int at_source, const double *x,
+                             const double *y, ptrdiff_t segments, double *sum)
+{
+    batch s;
+    memset(sum, 0, count * sizeof *sum);
+    for (ptrdiff_t first = 0; first < segments; first += BATCH) {
+        ptrdiff_t n = segments - first < BATCH ? segments - first : BATCH;
+        const double *from = x + first, *of = y + first, *widths = at_source ? hwhm + first : NULL;
+        describe(from, of, widths, n, &s);
+        for (ptrdiff_t j = 0; j < count; j++) {
+            double e = energy[j];
+            int narrow = is_narrow(e, e, at_source ? s.lowest : hwhm[j], from[0], from[n], s.longest2);
+            if (at_source)
+                sum[j] += narrow ? slanted_part(from, of, widths, &s, n, e, 1) : slanted_part(from, of, widths, &s, n, e, 0);
+            else
+                sum[j] += narrow ? level_part(from, of, &s, n, e, hwhm[j], 1) : level_part(from, of, &s, n, e, hwhm[j], 0);
+        }
+    }
 }
 
 MULTIVERSIONED
-static double lorentzian_sum_slanted(double energy, const double *hwhm, const double *x, const double *y,
-                                     ptrdiff_t first, ptrdiff_t last)
+static void lorentzian_sums_level(const double *energy, ptrdiff_t count, const double *hwhm, const double *x, const double *y,
+                                  ptrdiff_t segments, double *sum)
 {
-    double sum = 0.0;
-#pragma omp simd reduction(+ : sum)
-    for (ptrdiff_t k = first; k < last; k++)
-        sum += lorentzian_segment(x[k] - energy, x[k + 1] - energy, x[k + 1] - x[k], hwhm[k], hwhm[k + 1], y[k],
-                                  y[k + 1], 1);
-    return sum;
+    lorentzian_sums(energy, count, hwhm, 0, x, y, segments, sum);
+}
+
+MULTIVERSIONED
+static void lorentzian_sums_slanted(const double *energy, ptrdiff_t count, const double *hwhm, const double *x, const double *y,
+                                    ptrdiff_t segments, double *sum)
+{
+    lorentzian_sums(energy, count, hwhm, 1, x, y, segments, sum);
 }
 
 /* ---- far away: multipole sums -------------------------------------------------------------------------------------
@@ -64,11 +140,12 @@ static double lorentzian_sum_slanted(double energy, const double *hwhm, const do
 
 typedef struct {
     const double *x, *hwhm, *y; /* hwhm: of the source points, or NULL when the width belongs to the output */
-    double *nodes;              /* per node: centre (re, im), radius, unused, then TERMS real and TERMS imaginary moments */
+    double *nodes;              /* per node: centre (re, im), radius, longest², lowest γ (see batch), then moments */
     ptrdiff_t segments;
     int levels;
 } tree;
-#define NODE_SIZE (4 + 2 * TERMS)
+#define HEAD 8
+#define NODE_SIZE (HEAD + 2 * TERMS) /* the moments: TERMS real, TERMS imaginary parts */
 
 INLINED double *tree_node(const tree *t, int level, ptrdiff_t i) { return t->nodes + NODE_SIZE * (((ptrdiff_t)1 << level) - 1 + i); }
 INLINED ptrdiff_t tree_bound(const tree *t, int level, ptrdiff_t i) { return (i * t->segments) >> level; }
@@ -123,18 +200,19 @@ static void leaf_moments(const tree *t, ptrdiff_t first, ptrdiff_t last, double 
     }
     for (int p = 0; p < TERMS; p++)
         for (int l = 0; l < LANE_COUNT; l++) {
-            node[4 + p] += re[p][l];
-            node[4 + TERMS + p] += im[p][l];
+            node[HEAD + p] += re[p][l];
+            node[HEAD + TERMS + p] += im[p][l];
         }
 }
 
 /* Adds the moments of a child to those of its parent, moving them by the difference d of the centres (Horner's scheme
  * for the binomial sums). */
+MULTIVERSIONED
 static void move_moments(const double *child, double *parent)
 {
     double re[TERMS], im[TERMS], d_re = child[0] - parent[0], d_im = child[1] - parent[1];
-    memcpy(re, child + 4, sizeof re);
-    memcpy(im, child + 4 + TERMS, sizeof im);
+    memcpy(re, child + HEAD, sizeof re);
+    memcpy(im, child + HEAD + TERMS, sizeof im);
     for (int low = 1; low < TERMS; low++)
         for (int p = TERMS - 1; p >= low; p--) {
             double shifted = re[p] + d_re * re[p - 1] - d_im * im[p - 1];
@@ -142,8 +220,8 @@ static void move_moments(const double *child, double *parent)
             re[p] = shifted;
         }
     for (int p = 0; p < TERMS; p++) {
-        parent[4 + p] += re[p];
-        parent[4 + TERMS + p] += im[p];
+        parent[HEAD + p] += re[p];
+        parent[HEAD + TERMS + p] += im[p];
     }
 }
 
@@ -151,7 +229,7 @@ static void move_moments(const double *child, double *parent)
 static void fill_node(const tree *t, int level, ptrdiff_t i)
 {
     ptrdiff_t first = tree_bound(t, level, i), last = tree_bound(t, level, i + 1);
-    double *node = tree_node(t, level, i), low = INFINITY, high = 0.0, radius = 0.0;
+    double *node = tree_node(t, level, i), low = INFINITY, high = 0.0, radius = 0.0, longest2 = 0.0;
     memset(node, 0, NODE_SIZE * sizeof *node);
     if (t->hwhm)
         for (ptrdiff_t k = first; k <= last; k++) {
@@ -167,6 +245,12 @@ static void fill_node(const tree *t, int level, ptrdiff_t i)
         radius = d > radius ? d : radius;
     }
     node[2] = radius;
+    for (ptrdiff_t k = first; level == t->levels && k < last; k++) {
+        double h = t->x[k + 1] - t->x[k], rise = t->hwhm ? t->hwhm[k + 1] - t->hwhm[k] : 0.0;
+        longest2 = fmax(longest2, h * h + rise * rise);
+    }
+    node[3] = longest2;
+    node[4] = low;
     if (level == t->levels)
         leaf_moments(t, first, last, node);
     else {
@@ -175,7 +259,25 @@ static void fill_node(const tree *t, int level, ptrdiff_t i)
     }
 }
 
-/* π times the spectrum at LANE_COUNT neighbouring outputs: a node stands for its segments where it is far enough from
+/* Adds the segments of a leaf one by one. */
+INLINED void near_leaf(const tree *t, ptrdiff_t begin, ptrdiff_t end, const double *energy, const double *hwhm, int narrow,
+                       double *near)
+{
+    for (ptrdiff_t k = begin; k < end; k++) {
+        double x0 = t->x[k], x1 = t->x[k + 1], h = x1 - x0, y0 = t->y[k], slope = (t->y[k + 1] - y0) / h;
+        if (t->hwhm) {
+            double gamma0 = t->hwhm[k], gamma1 = t->hwhm[k + 1], g = (gamma1 - gamma0) / h, norm = 1.0 / (1.0 + g * g);
+#pragma omp simd
+            for (int l = 0; l < LANE_COUNT; l++)
+                near[l] += lorentzian_slanted(x0 - energy[l], x1 - energy[l], h, gamma0, gamma1, y0, slope, g, norm, narrow);
+        } else
+#pragma omp simd
+            for (int l = 0; l < LANE_COUNT; l++)
+                near[l] += lorentzian_level(x0 - energy[l], x1 - energy[l], h, hwhm[l], y0, slope, narrow);
+    }
+}
+
+/* π times the spectrum at LANE_COUNT neighbouring outputs in increasing order: a node stands for its segments where it is far enough from
  * all of them, else each half is looked at, and the segments of a near leaf are added one by one. */
 MULTIVERSIONED
 static void tree_block(const tree *t, const double *energy, const double *hwhm, double *total)
@@ -184,6 +286,8 @@ static void tree_block(const tree *t, const double *energy, const double *hwhm, 
     pack e, g, sum = {0};
     memcpy(&e, energy, sizeof e);
     memcpy(&g, hwhm, sizeof g);
+    double thinnest = hwhm[0];
+    for (int l = 1; l < LANE_COUNT; l++) thinnest = fmin(thinnest, hwhm[l]);
     for (int left = 1; left > 0;) {
         left--;
         int level = todo[left].level;
@@ -202,24 +306,17 @@ static void tree_block(const tree *t, const double *energy, const double *hwhm, 
                 continue;
             }
             double near[LANE_COUNT] = {0};
-            for (ptrdiff_t k = tree_bound(t, level, i); k < tree_bound(t, level, i + 1); k++) {
-                double x0 = t->x[k], x1 = t->x[k + 1], y0 = t->y[k], y1 = t->y[k + 1];
-                if (t->hwhm) {
-                    double gamma0 = t->hwhm[k], gamma1 = t->hwhm[k + 1];
-#pragma omp simd
-                    for (int l = 0; l < LANE_COUNT; l++)
-                        near[l] += lorentzian_segment(x0 - energy[l], x1 - energy[l], x1 - x0, gamma0, gamma1, y0, y1, 1);
-                } else
-#pragma omp simd
-                    for (int l = 0; l < LANE_COUNT; l++)
-                        near[l] += lorentzian_segment(x0 - energy[l], x1 - energy[l], x1 - x0, hwhm[l], hwhm[l], y0, y1, 0);
-            }
+            ptrdiff_t begin = tree_bound(t, level, i), end = tree_bound(t, level, i + 1);
+            if (is_narrow(energy[0], energy[LANE_COUNT - 1], t->hwhm ? node[4] : thinnest, t->x[begin], t->x[end], node[3]))
+                near_leaf(t, begin, end, energy, hwhm, 1, near);
+            else
+                near_leaf(t, begin, end, energy, hwhm, 0, near);
             for (int l = 0; l < LANE_COUNT; l++) sum[l] += near[l];
             continue;
         }
         /* (1/2)^32, (1/4)^16, (1/8)^12 ... : the same truncation error with fewer terms further away */
         int terms = ratio2 > 0.0625 ? 32 : ratio2 > 0.015625 ? 16 : ratio2 > 0.00390625 ? 12 : 8;
-        const double *re = node + 4, *im = re + TERMS;
+        const double *re = node + HEAD, *im = re + TERMS;
         pack i_re = d_re / distance2, i_im = -d_im / distance2;
         /* two chains, of even and of odd powers, because each step waits for the one before */
         pack s_re = i_re * i_re - i_im * i_im, s_im = 2 * i_re * i_im;

@@ -11,7 +11,6 @@
 
 #define PACKS (LANES / LANE_COUNT)
 
-typedef int64_t pack_bits __attribute__((vector_size(8 * LANE_COUNT)));
 #define MAGNITUDE ((int64_t)0x7FFFFFFFFFFFFFFF)
 #define EXPONENT ((int64_t)0x7FF0000000000000)
 

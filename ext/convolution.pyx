@@ -24,12 +24,11 @@ cdef extern from "broadening.h" nogil:
     const double *GAUSS_4
     const double *GAUSS_8
     double angle(double im, double re) noexcept
-    double lorentzian_segment(double w0, double w1, double h, double gamma0, double gamma1, double y0, double y1,
-                              int slanted) noexcept
-    double lorentzian_sum_level(double energy, double hwhm, const double *x, const double *y,
-                                Py_ssize_t first, Py_ssize_t last) noexcept
-    double lorentzian_sum_slanted(double energy, const double *hwhm, const double *x, const double *y,
-                                  Py_ssize_t first, Py_ssize_t last) noexcept
+    double lorentzian_level(double w0, double w1, double h, double gamma, double y0, double slope, int narrow) noexcept
+    void lorentzian_sums_level(const double *energy, Py_ssize_t count, const double *hwhm, const double *x,
+                               const double *y, Py_ssize_t segments, double *sum) noexcept
+    void lorentzian_sums_slanted(const double *energy, Py_ssize_t count, const double *hwhm, const double *x,
+                                 const double *y, Py_ssize_t segments, double *sum) noexcept
     void fill_node(const tree *t, int level, Py_ssize_t i) noexcept
     enum: LANE_COUNT
     void tree_block(const tree *t, const double *energy, const double *hwhm, double *total) noexcept
@@ -50,24 +49,29 @@ cdef double lorentzian_tails(double energy, double hwhm_left, double hwhm_right,
     return y_first * angle(hwhm_left, energy - x_first) + y_last * angle(hwhm_right, x_last - energy)
 
 
+cdef void exact_block(const double *x, const double *y, Py_ssize_t n, const double *out_x, const double *hwhm,
+                      Py_ssize_t first, Py_ssize_t m, bint at_source, bint continued, double *out) noexcept nogil:
+    """The next TURN of m outputs, or as many as there are."""
+    cdef Py_ssize_t j, left, right, count = min(<Py_ssize_t>TURN, m - first)
+    if at_source:
+        lorentzian_sums_slanted(out_x + first, count, hwhm, x, y, n - 1, out + first)
+    else:
+        lorentzian_sums_level(out_x + first, count, hwhm + first, x, y, n - 1, out + first)
+    for j in range(first, first + count):
+        if continued:
+            left = 0 if at_source else j
+            right = n - 1 if at_source else j
+            out[j] += lorentzian_tails(out_x[j], hwhm[left], hwhm[right], x[0], x[n - 1], y[0], y[n - 1])
+        out[j] /= M_PI
+
+
 def lorentzian(const double[::1] x, const double[:, ::1] y, const double[::1] out_x, const double[::1] hwhm,
                bint at_source, bint continued, double[:, ::1] out, int threads):
     """out[r, j] = the broadened spectrum r at out_x[j]; hwhm has one value per source (at_source) or output point."""
-    cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], task, row, j, left, right
-    cdef double total
-    for task in prange(m * y.shape[0], nogil=True, num_threads=threads, schedule="dynamic", chunksize=TURN):
-        row = task // m
-        j = task % m
-        left = 0 if at_source else j
-        right = n - 1 if at_source else j
-        if at_source:
-            total = lorentzian_sum_slanted(out_x[j], &hwhm[0], &x[0], &y[row, 0], 0, n - 1)
-        else:
-            total = lorentzian_sum_level(out_x[j], hwhm[j], &x[0], &y[row, 0], 0, n - 1)
-        if continued:
-            total = total + lorentzian_tails(out_x[j], hwhm[left], hwhm[right], x[0], x[n - 1], y[row, 0],
-                                             y[row, n - 1])
-        out[row, j] = total / M_PI
+    cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], turns = (m + TURN - 1) // TURN, task
+    for task in prange(turns * y.shape[0], nogil=True, num_threads=threads, schedule="dynamic"):
+        exact_block(&x[0], &y[task // turns, 0], n, &out_x[0], &hwhm[0], task % turns * TURN, m, at_source, continued,
+                    &out[task // turns, 0])
 
 
 cdef void fast_block(const tree *t, const double *out_x, const double *hwhm, Py_ssize_t count, bint continued,
@@ -109,8 +113,7 @@ def lorentzian_fast(const double[::1] x, const double[::1] y, const double[::1] 
     t.segments = x.shape[0] - 1
     t.levels = levels
     for level in range(levels, -1, -1):
-        # To start threads costs more than a few nodes.
-        several = threads if level >= 4 else 1
+        several = threads if level else 1
         for i in prange(<Py_ssize_t>1 << level, nogil=True, num_threads=several, schedule="static"):
             fill_node(&t, level, i)
     for b in prange(blocks, nogil=True, num_threads=threads, schedule="dynamic", chunksize=TURN):
@@ -172,7 +175,7 @@ cdef double voigt_segment(double w0, double w1, double y0, double y1, double hwh
             b = w1
         value = y0 + slope * (a - w0)
         if not near:
-            total += lorentzian_segment(a, b, b - a, hwhm, hwhm, value, y0 + slope * (b - w0), 0)
+            total += lorentzian_level(a, b, b - a, hwhm, value, slope, 0)
         total += voigt_piece(a, b, value, slope, hwhm, sigma, near)
         a = b
     return total

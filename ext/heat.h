@@ -1,14 +1,15 @@
 /* Inversion of an enthalpy whose heat capacity is piecewise linear, and the absorbed light before it, many draws at a time.
  *
- * A row describes one piece: the enthalpy and the temperature at its start, 1/C there, and 2C'/C², C' the slope of the
- * heat capacity C. With e the enthalpy above the start and x = 2C'e/C² the temperature is start + e/C · 2/(1 + √(1 + x)).
- * The pieces are so short that |x| <= 1/32, where a polynomial gives the last factor to rounding (CURVE in special.h).
- * The search starts from a table over equal steps of enthalpy and goes on by halving, without branches.
+ * The enthalpies are cut into cells of equal width. A cell has two rows: for the segment that reaches into it, and for the
+ * one that starts within it (at infinity where none does). A row holds an enthalpy and the temperature there, 1/C and
+ * 2C'/C², C' the slope of the heat capacity C. With e the enthalpy above and x = 2C'e/C² the temperature is that of the row
+ * plus e/C · 2/(1 + √(1 + x)); in a cell |x| <= LIMIT, where a polynomial gives the last factor to rounding (CURVE in
+ * special.h). A cell that holds more segments, or one that is curved more, is NaN. So are then the rises in it, and at the
+ * end of a block these are computed one by one.
  *
- * A block goes through four stages, one group of draws at a time: attenuate, absorb (and find the step), look_up, invert.
- * Each stage works on the group that lies LAG behind that of the stage before. What a stage reads is finished then, and
- * the processor has four independent pieces of work at any time. One stage after the other for the same draws takes half
- * as long again where the draws are in the cache: they wait for exp, the division, the search and their rows.
+ * A block goes through three stages, one group of draws at a time: attenuate, absorb (and find the cell), invert. Each
+ * works on the group that lies LAG behind that of the stage before: what it reads is finished then, and the processor has
+ * three independent pieces of work at any time. Without LAG, draws wait for exp, the division and their rows.
  */
 #ifndef POLARON_HEAT_H
 #define POLARON_HEAT_H
@@ -18,20 +19,19 @@
 
 #define BLOCK 512
 #define GROUP (2 * LANE_COUNT)
-#define LAG (2 * GROUP)
-#define AHEAD 128 /* draws: how far ahead memory is asked for */
+#define LAG GROUP
 #define ROW 4
+#define LIMIT (1.0 / 256)
 
 typedef struct {
-    const double *rows;   /* ROW numbers a piece, and 2 × reach rows more that start at infinity */
-    const int64_t *guide; /* for each step of enthalpy where the row of the last piece that starts before all of it is */
-    int64_t steps;
+    const double *cells; /* twice ROW numbers each */
+    const double *knots; /* temperature, enthalpy, C and C' at the start of each segment: segments numbers, four times */
+    int64_t last, segments;
     double per_eV;
-    int64_t reach;        /* ROW × half of the pieces that a step may hold, at least 1: a power of two */
 } table;
 
 /* Lengths are thickness × unit in the inverse unit of absorption. An input that is one number for all draws stands there
- * BLOCK times, and moves is 0 for it: memory is what limits the kernel, and that stays in the cache. */
+ * BLOCK times, and moves is 0 for it: that stays in the cache. */
 typedef struct {
     const double *fluence, *absorption, *thickness, *concentration, *size;
     double unit;
@@ -45,11 +45,23 @@ typedef struct {
 
 /* What the stages of a block hand on. */
 typedef struct {
-    double part[BLOCK], enthalpy[BLOCK], found[ROW * BLOCK];
-    int32_t step[BLOCK];
+    double part[BLOCK], enthalpy[BLOCK];
+    int32_t cell[BLOCK];
 } stages;
 
 typedef double row __attribute__((vector_size(8 * ROW), aligned(8), may_alias));
+
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLED(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define JOINED(a, b) SHUFFLED(a, b, 0, 1, 2, 3, 4, 5, 6, 7)
+#else
+#define SHUFFLED(a, b, ...) __builtin_shuffle(a, b, (pack_bits){__VA_ARGS__})
+INLINED pack JOINED(row a, row b) { return (pack){a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]}; }
+#endif
+#define EVEN(a, b) SHUFFLED(a, b, 0, 8, 2, 10, 4, 12, 6, 14)
+#define ODD(a, b) SHUFFLED(a, b, 1, 9, 3, 11, 5, 13, 7, 15)
+#define FRONT(a, b) SHUFFLED(a, b, 0, 1, 4, 5, 8, 9, 12, 13)
+#define BACK(a, b) SHUFFLED(a, b, 2, 3, 6, 7, 10, 11, 14, 15)
 
 INLINED draws from_draw(const draws *all, ptrdiff_t at)
 {
@@ -67,19 +79,12 @@ INLINED void attenuate(const draws *from, ptrdiff_t at, double *part)
 {
     const double *absorption = from->absorption + at, *thickness = from->thickness + at;
     double unit = from->unit;
-    for (ptrdiff_t k = at + AHEAD; k < at + AHEAD + GROUP; k += LANE_COUNT) { /* past the end of an array it does nothing */
-        __builtin_prefetch(from->fluence + k);
-        __builtin_prefetch(from->absorption + k);
-        __builtin_prefetch(from->thickness + k);
-        __builtin_prefetch(from->concentration + k);
-        __builtin_prefetch(from->size + k);
-    }
 #pragma omp simd
-    for (int k = 0; k < GROUP; k++) part[k] = absorbed_part(absorption[k] * (thickness[k] * unit));
+    for (int k = 0; k < GROUP; k++) part[k] = absorbed_part(absorption[k] * thickness[k], unit);
 }
 
-/* Energy absorbed per formula unit, averaged over the jet: scale F (1 − exp(−µd)) / (d c), and photons per cube,
- * photon_scale × energy × size³.
+/* Energy absorbed per formula unit, averaged over the jet: scale F (1 − exp(−µd)) / (d c), d without its unit, and photons
+ * per cube, photon_scale × energy × size³.
  *
  * A draw that is not five positive finite numbers shows in signs (the highest bit is set) or in sum (not finite any
  * more). A negative number has its sign bit. Zero in F, µ or the size makes photons zero, and so does infinity in d or c;
@@ -90,11 +95,10 @@ INLINED void absorb(const draws *from, ptrdiff_t at, const double *part, double 
 {
     const double *fluence = from->fluence + at, *absorption = from->absorption + at, *size = from->size + at;
     const double *thickness = from->thickness + at, *concentration = from->concentration + at;
-    double unit = from->unit;
 #pragma omp simd
     for (int k = 0; k < GROUP; k++) {
         double f = fluence[k], mu = absorption[k], d = thickness[k], c = concentration[k], edge = size[k];
-        double taken = scale * f * part[k] / (c * (d * unit)), many = photon_scale * taken * edge * edge * edge;
+        double taken = f * part[k] * scale / (c * d), many = photon_scale * edge * (edge * edge) * taken;
         energy[k] = taken;
         photons[k] = many;
         sum[k] += many + mu;
@@ -103,42 +107,69 @@ INLINED void absorb(const draws *from, ptrdiff_t at, const double *part, double 
     }
 }
 
-/* Enthalpy and its step. What is no number or negative takes any step; its temperature means nothing. */
+/* Enthalpy and its cell. What is no number or negative takes any cell; its temperature means nothing. */
 INLINED void place(const table *t, const double *energy, double factor, double start_enthalpy, double *enthalpy,
-                   int32_t *step)
+                   int32_t *cell)
 {
-    double last = (double)(t->steps - 1), per_eV = t->per_eV;
+    double last = (double)t->last, per_eV = t->per_eV;
 #pragma omp simd
     for (int k = 0; k < GROUP; k++) {
         enthalpy[k] = start_enthalpy + factor * energy[k];
-        double steps = fabs(enthalpy[k] * per_eV);
-        step[k] = (int32_t)(steps < last ? steps : last);
+        double cells = fabs(enthalpy[k] * per_eV);
+        cell[k] = (int32_t)(cells < last ? cells : last);
     }
 }
 
-/* The rows side by side: eight loads of four neighbours cost less than four gathers of eight. Bits compare as the
- * numbers do, positive as they are, and leave the floating-point units to the other stages. */
-INLINED void look_up(const table *t, int64_t reach, const double *enthalpy, const int32_t *step, double *found)
+/* The row of an enthalpy. Bits compare as the numbers do, positive as they are. */
+INLINED const row *find(const double *cells, int32_t cell, double enthalpy)
 {
-#pragma GCC unroll 16
-    for (int k = 0; k < GROUP; k++) {
-        const double *at = t->rows + t->guide[(uint32_t)step[k]];
-        int64_t h = bits_of(enthalpy[k]);
-        for (int64_t half = reach; half > ROW; half >>= 1) at += h >= bits_of(at[half]) ? half : 0;
-        const double *next = at + ROW;
-        at = h >= bits_of(*next) ? next : at;
-        *(row *)(found + ROW * k) = *(const row *)at;
+    const double *at = cells + 2 * ROW * (size_t)(uint32_t)cell;
+    return (const row *)(bits_of(enthalpy) >= bits_of(at[ROW]) ? at + ROW : at);
+}
+
+/* Temperatures of a group; they are added up in sum, where NaN shows. Four rows are turned into four packs, one of each of
+ * their numbers: the pairs of rows in a pack are chosen for that to keep the order. */
+INLINED void invert(const double *cells, const double *enthalpy, const int32_t *cell, double start, double *rise, pack *sum)
+{
+#pragma GCC unroll 4
+    for (int k = 0; k < GROUP; k += LANE_COUNT) {
+#define FOUND(i) *find(cells, cell[k + i], enthalpy[k + i])
+        pack a = JOINED(FOUND(0), FOUND(2)), b = JOINED(FOUND(1), FOUND(3));
+        pack c = JOINED(FOUND(4), FOUND(6)), d = JOINED(FOUND(5), FOUND(7));
+#undef FOUND
+        pack even_ab = EVEN(a, b), even_cd = EVEN(c, d), odd_ab = ODD(a, b), odd_cd = ODD(c, d), excess;
+        memcpy(&excess, enthalpy + k, sizeof excess);
+        excess -= FRONT(even_ab, even_cd);
+        pack kelvin = FRONT(odd_ab, odd_cd), inverse = BACK(even_ab, even_cd), x = excess * BACK(odd_ab, odd_cd), xx = x * x;
+        pack odd = (CURVE_POWERS[5] * xx + CURVE_POWERS[3]) * xx + CURVE_POWERS[1];
+        pack factor = (CURVE_POWERS[4] * xx + CURVE_POWERS[2]) * xx + CURVE_POWERS[0] + x * odd;
+        pack result = kelvin + excess * inverse * factor - start;
+        *sum += result;
+        memcpy(rise + k, &result, sizeof result);
     }
 }
 
-INLINED void invert(const double *enthalpy, const double *found, double start, double *rise)
+/* Rises that are no numbers, by the formula of their segments. */
+static void mend(const table *t, const double *enthalpy, ptrdiff_t count, double start, double *rise)
 {
-#pragma omp simd
-    for (int k = 0; k < GROUP; k++) {
-        const double *at = found + ROW * k;
-        double excess = enthalpy[k] - at[0];
-        rise[k] = at[1] + excess * at[2] * POLYNOMIAL(CURVE, excess * at[3]) - start;
+    const double *kelvin = t->knots, *begin = kelvin + t->segments, *first = begin + t->segments, *ramp = first + t->segments;
+    for (ptrdiff_t k = 0; k < count; k++) {
+        if (rise[k] == rise[k]) continue;
+        int64_t low = 0, high = t->segments;
+        while (high - low > 1) {
+            int64_t middle = (low + high) / 2;
+            if (enthalpy[k] >= begin[middle]) low = middle; else high = middle;
+        }
+        double excess = enthalpy[k] - begin[low];
+        rise[k] = kelvin[low] + 2.0 * excess / (first[low] + sqrt(first[low] * first[low] + 2.0 * ramp[low] * excess)) - start;
     }
+}
+
+INLINED int is_finite(const double *sums, int count)
+{
+    double total = 0.0;
+    for (int k = 0; k < count; k++) total += sums[k];
+    return total * 0.0 == 0.0;
 }
 
 /* Temperature rise and photons of the count draws from at on, whole groups and at most BLOCK. Returns whether one of them
@@ -149,30 +180,22 @@ static int block_heat(const table *t, const draws *from, ptrdiff_t at, ptrdiff_t
 {
     stages s;
     const draws here = from_draw(from, at);
-    double energy[GROUP], sum[GROUP] = {0}, total = 0.0;
+    double energy[GROUP], sum[GROUP] = {0}, scale = c->scale / from->unit;
     uint64_t signs[GROUP] = {0}, sign = 0;
-    for (ptrdiff_t k = 0; k < count + 3 * LAG; k += GROUP) {
+    pack rises = {0};
+    for (ptrdiff_t k = 0; k < count + 2 * LAG; k += GROUP) {
         if (k < count) attenuate(&here, k, s.part + k);
         ptrdiff_t j = k - LAG;
         if (j >= 0 && j < count) {
-            absorb(&here, j, s.part + j, c->scale, c->photon_scale, energy, photons + j, sum, signs);
-            place(t, energy, c->heat_fraction, c->start_enthalpy, s.enthalpy + j, s.step + j);
+            absorb(&here, j, s.part + j, scale, c->photon_scale, energy, photons + j, sum, signs);
+            place(t, energy, c->heat_fraction, c->start_enthalpy, s.enthalpy + j, s.cell + j);
         }
         j -= LAG;
-        if (j >= 0 && j < count) {
-            if (t->reach == ROW) /* most tables, and then without a loop for each draw */
-                look_up(t, ROW, s.enthalpy + j, s.step + j, s.found + ROW * j);
-            else
-                look_up(t, t->reach, s.enthalpy + j, s.step + j, s.found + ROW * j);
-        }
-        j -= LAG;
-        if (j >= 0) invert(s.enthalpy + j, s.found + ROW * j, c->start, rise + j);
+        if (j >= 0) invert(t->cells, s.enthalpy + j, s.cell + j, c->start, rise + j, &rises);
     }
-    for (int k = 0; k < GROUP; k++) {
-        total += sum[k];
-        sign |= signs[k];
-    }
-    return !(total * 0.0 == 0.0) || sign >> 63;
+    if (!is_finite((const double *)&rises, LANE_COUNT)) mend(t, s.enthalpy, count, c->start, rise);
+    for (int k = 0; k < GROUP; k++) sign |= signs[k];
+    return !is_finite(sum, GROUP) || sign >> 63;
 }
 
 /* The same for any count up to BLOCK: the last draw fills its group. */
@@ -199,12 +222,13 @@ static void block_rise(const table *t, const double *energy, ptrdiff_t count, do
 {
     stages s;
     double filled[BLOCK];
+    pack rises = {0};
     for (ptrdiff_t k = 0; k < BLOCK; k++) filled[k] = energy[k < count ? k : count - 1];
-    for (ptrdiff_t k = 0; k < count; k += GROUP) place(t, filled + k, 1.0, start_enthalpy, s.enthalpy + k, s.step + k);
+    for (ptrdiff_t k = 0; k < count; k += GROUP) place(t, filled + k, 1.0, start_enthalpy, s.enthalpy + k, s.cell + k);
     for (ptrdiff_t k = 0; k < count; k += GROUP)
-        look_up(t, t->reach, s.enthalpy + k, s.step + k, s.found + ROW * k);
-    for (ptrdiff_t k = 0; k < count; k += GROUP) invert(s.enthalpy + k, s.found + ROW * k, start, filled + k);
+        invert(t->cells, s.enthalpy + k, s.cell + k, start, filled + k, &rises);
     memcpy(rise, filled, count * sizeof *rise);
+    if (!is_finite((const double *)&rises, LANE_COUNT)) mend(t, s.enthalpy, count, start, rise);
 }
 
 #endif

@@ -6,12 +6,12 @@ from libc.stdint cimport int64_t, uintptr_t
 
 cdef extern from "heat.h" nogil:
     ctypedef struct table:
-        const double *rows
-        const int64_t *guide
-        int64_t steps
+        const double *cells
+        const double *knots
+        int64_t last
+        int64_t segments
         double per_eV
-        int64_t reach
-    enum: ROW
+    const double HEAT_LIMIT "LIMIT"
     enum: BLOCK
     ctypedef struct draws:
         const double *fluence
@@ -35,25 +35,26 @@ cdef extern from "heat.h" nogil:
                   double *photons) noexcept
 
 
-# How often an input that is one number for all draws is given.
+# How often an input that is one number for all draws is given; how curved a cell of the table may be.
 REPEATS = BLOCK
+LIMIT = HEAT_LIMIT
 
 
-cdef table bind(const double[:, ::1] rows, const int64_t[::1] guide, double per_eV, int reach) except *:
+cdef table bind(const double[:, ::1] cells, const double[:, ::1] knots, double per_eV) except *:
     cdef table t
-    t.rows = &rows[0, 0]
-    t.guide = &guide[0]
-    t.steps = guide.shape[0]
+    t.cells = &cells[0, 0]
+    t.last = cells.shape[0] - 1
+    t.knots = &knots[0, 0]
+    t.segments = knots.shape[1]
     t.per_eV = per_eV
-    t.reach = ROW * reach
     return t
 
 
-def temperature_rise(const double[::1] energy, const double[:, ::1] rows, const int64_t[::1] guide, double per_eV,
-                     int reach, double start, double start_enthalpy, double[::1] rise, int threads):
+def temperature_rise(const double[::1] energy, const double[:, ::1] cells, const double[:, ::1] knots, double per_eV,
+                     double start, double start_enthalpy, double[::1] rise, int threads):
     """rise[k] = temperature at enthalpy start_enthalpy + energy[k], minus start."""
     cdef Py_ssize_t n = energy.shape[0], blocks = (n + BLOCK - 1) // BLOCK, b, k
-    cdef table t = bind(rows, guide, per_eV, reach)
+    cdef table t = bind(cells, knots, per_eV)
     for b in prange(blocks, nogil=True, num_threads=threads, schedule="static"):
         k = b * BLOCK
         block_rise(&t, &energy[k], min(<Py_ssize_t>BLOCK, n - k), start, start_enthalpy, &rise[k])
@@ -61,8 +62,8 @@ def temperature_rise(const double[::1] energy, const double[:, ::1] rows, const 
 
 def heat(const double[::1] fluence, const double[::1] absorption, const double[::1] thickness,
          const double[::1] concentration, const double[::1] size, double unit, double scale, double heat_fraction,
-         double photon_scale, const double[:, ::1] rows, const int64_t[::1] guide, double per_eV, int reach,
-         double start, double start_enthalpy, double[::1] rise, double[::1] photons, int threads):
+         double photon_scale, const double[:, ::1] cells, const double[:, ::1] knots, double per_eV, double start,
+         double start_enthalpy, double[::1] rise, double[::1] photons, int threads):
     """rise[k] and photons[k] of draw k: absorbed energy, photons per nanocrystal and enthalpy inversion in one pass.
 
     An input with REPEATS numbers, and not one for each draw, holds the same number so many times.
@@ -72,7 +73,7 @@ def heat(const double[::1] fluence, const double[::1] absorption, const double[:
     # Stores that cross cache lines cost time: the draws before the first whole line of rises are a block of their own.
     cdef Py_ssize_t first = min(n, <Py_ssize_t>(-<uintptr_t>&rise[0] % 64 // 8))
     cdef int suspect = 0
-    cdef table t = bind(rows, guide, per_eV, reach)
+    cdef table t = bind(cells, knots, per_eV)
     cdef draws of
     cdef conditions c
     of.fluence = &fluence[0]

@@ -21,6 +21,7 @@
 /* Eight numbers that are worked on together. */
 #define LANE_COUNT 8
 typedef double pack __attribute__((vector_size(8 * LANE_COUNT)));
+typedef int64_t pack_bits __attribute__((vector_size(8 * LANE_COUNT)));
 
 /* ATAN: largest relative error 1.3e-18 */
 static const double ATAN_POWERS[12] = {
@@ -31,6 +32,14 @@ static const double ATAN_POWERS[12] = {
 static const double ATANH_POWERS[9] = {
     1.0, 0.3333333333333325081, 0.2000000000005171826, 0.1428571427324957888, 0.1111111261382138179,
     0.09090807539798779336, 0.07696324850148193371, 0.06574682383311092978, 0.06999011071151908571};
+/* NARROW_ATAN: largest relative error 2.0e-19 */
+static const double NARROW_ATAN_POWERS[6] = {
+    0.9999999999999999998, -0.3333333333333298372, 0.199999999990285887, -0.1428571329834978334,
+    0.1111065726039953743, -0.08994643828096352363};
+/* NARROW_ATANH: largest relative error 2.1e-19 */
+static const double NARROW_ATANH_POWERS[6] = {
+    0.9999999999999999998, 0.3333333333333369063, 0.1999999999900775899, 0.1428571529315968358,
+    0.1111064898696385445, 0.09188497390917104944};
 /* EXP: largest relative error 4.2e-18 */
 static const double EXP_POWERS[12] = {
     0.9999999999999999969, 0.9999999999999999998, 0.50000000000000184, 0.1666666666666668082,
@@ -56,10 +65,15 @@ static const double RESIDUE_POWERS[30] = {
     9.426873412120473678e-9, 1.34748743089399951e-8, -1.014693260555246011e-9, -1.996626440138790398e-9,
     5.844612879315281547e-11, 1.650406632398695165e-10};
 
-/* CURVE: largest relative error 2.1e-18 */
-static const double CURVE_POWERS[9] = {
-    1.0, -0.249999999999999406, 0.124999999999999487, -0.07812500000810986746, 0.05468750000700424963,
-    -0.04101559510825861206, 0.03222653668349207196, -0.0262248800000507406, 0.02185530391679137641};
+/* EXP2: largest relative error 2.0e-17 */
+static const double EXP2_POWERS[11] = {
+    0.6931471805599453094, 0.2402265069591009822, 0.05550410866482159434, 0.009618129107606888527,
+    0.001333355814641693531, 0.0001540353044173605015, 0.00001525273382983611839, 1.321544258792168965e-6,
+    1.017806244584577352e-7, 7.0725859492692237e-9, 4.454960598186518394e-10};
+/* CURVE: largest relative error 3.6e-18 */
+static const double CURVE_POWERS[6] = {
+    1.0, -0.2500000000000000029, 0.1249999999957793132, -0.07812499999657068958, 0.05468823761605233547,
+    -0.04101622431336402151};
 
 /* Even and odd powers apart: each Horner chain is half as long, and the two run side by side. */
 INLINED double polynomial(const double *powers, int terms, double x)
@@ -91,35 +105,60 @@ INLINED double fast_exp(double x)
     return POLYNOMIAL(EXP, r) * power_of_two(half) * power_of_two(rest);
 }
 
-/* 1 − exp(−x) for x >= 0, with all its digits for small x too. */
-INLINED double absorbed_part(double x)
+/* 1 − exp(−x unit) for x >= 0, with all its digits for small x too: 2^k (1 + r EXP2(r)), where k + r = −x unit / ln 2. What
+ * the exponent loses by rounding does not show, for the power is small where it is large. */
+INLINED double absorbed_part(double x, double unit)
 {
-    double clipped = x < 700.0 ? x : 700.0;
-    double shifted = clipped * -1.4426950408889634074 + ROUNDER, k = shifted - ROUNDER, scale = power_of_two(shifted);
-    double r = (-clipped - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10;
-    return (1.0 - scale) - scale * r * polynomial(EXP_POWERS + 1, 11, r);
+    double exponent = x * (unit * -1.4426950408889634074), kept = exponent > -1000.0 ? exponent : -1000.0;
+    double shifted = kept + ROUNDER, r = kept - (shifted - ROUNDER), scale = power_of_two(shifted);
+    return (1.0 - scale) - scale * r * POLYNOMIAL(EXP2, r);
 }
 
-/* The angle of the complex number (re, im), in (-π, π]. */
-INLINED double angle(double im, double re)
+/* The angle of the complex number (re, im), in (-π, π], given the tangent of what it differs from a multiple of 45 degrees. */
+INLINED double angle_of(double tangent, int steep, double im, double re)
 {
-    double y = fabs(im), x = fabs(re);
-    double small = y < x ? y : x, large = y < x ? x : y;
-    int steep = small > 0.41421356237309503 * large;
-    double t = (steep ? small - large : small) / (steep ? small + large : large);
-    double a = t * POLYNOMIAL(ATAN, t * t) + (steep ? 0.78539816339744831 : 0.0);
-    a = y < x ? a : 1.57079632679489662 - a;
+    double a = tangent * POLYNOMIAL(ATAN, tangent * tangent) + (steep ? 0.78539816339744831 : 0.0);
+    a = fabs(im) < fabs(re) ? a : 1.57079632679489662 - a;
     a = re < 0.0 ? 3.14159265358979324 - a : a;
     return im < 0.0 ? -a : a;
 }
 
-/* ln(q1 / q0) for positive q, given their accurately computed difference. */
-INLINED double log_ratio(double q1, double q0, double difference)
+/* That tangent is rise / run. */
+INLINED int tangent(double im, double re, double *rise, double *run)
 {
+    double y = fabs(im), x = fabs(re), small = y < x ? y : x, large = y < x ? x : y;
+    int steep = small > 0.41421356237309503 * large;
+    *rise = steep ? small - large : small;
+    *run = steep ? small + large : large;
+    return steep;
+}
+
+INLINED double angle(double im, double re)
+{
+    double rise, run;
+    int steep = tangent(im, re, &rise, &run);
+    return angle_of(rise / run, steep, im, re);
+}
+
+/* The angle of (re, im), and ln(q1 / q0) for positive q given their accurately computed difference. One division serves
+ * both quotients: (re² + im²) q² may be 1e-280 to 1e280 for that. narrow says that |tangent| of the angle and
+ * |q1 − q0| / (q1 + q0) are below 1/15.5, and that re is positive. */
+INLINED void angle_and_log_ratio(double im, double re, double q1, double q0, double difference, int narrow, double *turn,
+                                 double *log_ratio)
+{
+    if (narrow) {
+        double sum = q1 + q0, inverse = 1.0 / (re * sum), u = im * sum * inverse, t = difference * re * inverse;
+        *turn = u * POLYNOMIAL(NARROW_ATAN, u * u);
+        *log_ratio = 2.0 * t * POLYNOMIAL(NARROW_ATANH, t * t);
+        return;
+    }
+    double rise, run;
+    int steep = tangent(im, re, &rise, &run);
     int64_t k = (bits_of(q1) - bits_of(q0) + ((int64_t)1 << 51)) >> 52;
     double c = from_bits((k + 1023) << 52), whole = from_bits(bits_of(ROUNDER) + k) - ROUNDER;
-    double t = (k == 0 ? difference : q1 - c * q0) / (q1 + c * q0);
-    return 2.0 * t * POLYNOMIAL(ATANH, t * t) + whole * 0.69314718055994530942;
+    double sum = q1 + c * q0, inverse = 1.0 / (run * sum), t = (k == 0 ? difference : q1 - c * q0) * run * inverse;
+    *turn = angle_of(rise * sum * inverse, steep, im, re);
+    *log_ratio = 2.0 * t * POLYNOMIAL(ATANH, t * t) + whole * 0.69314718055994530942;
 }
 
 #endif

@@ -36,6 +36,22 @@ def test_lorentzian_matches_forty_digits():
     np.testing.assert_allclose(broaden_lorentzian(x, y, energy, hwhm, ends="zero"), expected, rtol=0, atol=2e-15)
 
 
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("away", [-2.0, 0.0, 0.4, 1.0, 3.0])
+@pytest.mark.parametrize("times", [15.5, 15.99, 16.01, 30.0, 1e4])
+def test_long_and_narrow_segments_are_as_exact(times, away, fast):
+    """A segment 16 times shorter than its distance from the pole takes shorter polynomials, and loses nothing."""
+    growth = 0.02 / times
+    x, y = np.array([0.0, np.sqrt(times**-2.0 - growth**2)]), np.array([1.0, 3.0])
+    for width_at, widths in (("output", [1.0]), ("source", [1.0, 1.0 + growth])):
+        with mpmath.workdps(30):
+            start, end = (mpmath.mpc(x[k] - away, -mpmath.mpf(widths[k * (width_at == "source")])) for k in (0, 1))
+            expected = mpmath.im(mpmath.quad(lambda u: (1 + 2 * u) / (start + (end - start) * u), [0, 1]))  # noqa: B023
+            expected = float(expected * mpmath.mpf(x[1]) / mpmath.pi)
+        found = broaden_lorentzian(x, y, [away], widths, width_at=width_at, ends="zero", fast=fast)
+        assert found[0] == pytest.approx(expected, rel=1e-8 if fast else 4e-15)
+
+
 @pytest.mark.parametrize("ends", ["zero", "constant"])
 @pytest.mark.parametrize("fast", [False, True])
 def test_lorentzian_equals_its_twin(ends, fast):
@@ -226,6 +242,9 @@ def test_gradient_equals_finite_differences():
         (lambda: broaden_lorentzian([0, 1], [1, 2], [0.5], 1.0, width_at="both"), "width_at is 'both'"),
         (lambda: broaden_lorentzian([0, 1], [1, 2], [0.5], 1.0, ends="mirror"), "ends is 'mirror'"),
         (lambda: broaden_lorentzian([0, 1], [1, 2], [0.5], 1.0, threads=0), "threads is 0"),
+        (lambda: broaden_lorentzian([0, 1e71], [1, 2], [0.5], 1.0), "choose another unit"),
+        (lambda: broaden_lorentzian([0, 1], [1, 2], [-1e71], 1.0), "choose another unit"),
+        (lambda: broaden_lorentzian([0, 1], [1, 2], [0.5], 1e71), r"hwhm must be positive \(and below 1e\+70\)"),
         (lambda: exponential_gaussian([0.0], -1.0, 1.0), "lifetime must be positive"),
         (lambda: exponential_gaussian([0.0], np.nan, 1.0), "lifetime must be positive"),
         (lambda: exponential_gaussian([0.0], 1.0, 0.0), "sigma must be positive"),

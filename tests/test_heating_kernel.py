@@ -172,12 +172,12 @@ def test_extreme_but_valid_draws_are_not_refused(name, value):
 @pytest.mark.parametrize("latent", [[], TRANSITIONS, [(350.0, 350.0, 1000.0)]])
 @pytest.mark.parametrize("capacity", [[1e-3, 100.0], [100.0, 1.0], [5.0, 5.0 + 1e-9], [1.0, 120.0, 110.0, 3.0, 90.0]])
 def test_steep_heat_capacities_are_inverted_to_rounding(capacity, latent):
-    """Segments over which the heat capacity changes much are many pieces to the kernel, one to the twin."""
+    """The kernel has a polynomial for each cell, and the formula of the twin only where cells are curved too much."""
     table = heating.tabulated(np.linspace(200.0, 600.0, len(capacity)), capacity, latent)
     energy = np.geomspace(1e-3, 2, 5000) * table.enthalpy_eV(600.0)
     expected = twin.temperatures(energy, table.knots) - 200.0
     np.testing.assert_allclose(heating.temperature_rise(energy, 200.0, table), expected, rtol=1e-12)
-    starts = table.rows[1 : len(table.rows) - 2 * table.reach, 0]
+    starts = np.r_[table.knots[1, 1:], np.arange(1, len(table.cells)) / table.per_eV]
     around = np.sort(np.r_[starts, np.nextafter(starts, 0), np.nextafter(starts, 1)])
     rise = heating.temperature_rise(around, 200.0, table)
     # A rise is a difference of temperatures: the last place of 600 K remains.
@@ -185,10 +185,11 @@ def test_steep_heat_capacities_are_inverted_to_rounding(capacity, latent):
     assert np.all(np.diff(rise) > -1e-11)
 
 
-def test_many_pieces_in_one_step_of_the_search():
-    """Far below the modes' energies the heat capacity spans a hundred decades within the first step of enthalpy."""
+def test_many_segments_in_one_cell():
+    """Far below the modes' energies the heat capacity spans a hundred decades within the first cell of enthalpy."""
     table = heating.harmonic(np.full(15, 60.0))
-    assert table.reach > 1
+    assert np.isnan(table.cells[0]).all()
+    assert np.isfinite(table.cells[-1, :4]).all()
     energy = np.geomspace(1e-25, 10, 20_000) * table.enthalpy_eV(300.0)
     found = 5.0 + heating.temperature_rise(energy, 5.0, table)
     np.testing.assert_allclose(found, twin.temperatures(energy, table.knots), rtol=1e-12)

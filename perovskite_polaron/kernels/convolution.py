@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 
 # Segments per leaf of the tree: below this the direct sum is faster than a multipole sum.
 LEAF = 48
+# Fourth powers of widths and energies must neither vanish nor overflow.
+BEYOND = 1e70
 
 
 def broaden_lorentzian(
@@ -138,7 +140,10 @@ def _spectrum(
     if ends not in ("zero", "constant"):
         raise InputError(f"ends is {ends!r}: give 'zero' or 'constant'")
     check_threads(threads)
-    return x, y, floats(x_out, "x_out", (None,))
+    out_x = floats(x_out, "x_out", (None,))
+    if max(-x[0], x[-1], -out_x.min(), out_x.max()) > BEYOND:
+        raise InputError(f"x_in and x_out may reach from -{BEYOND:g} to {BEYOND:g}: choose another unit")
+    return x, y, out_x
 
 
 def _widths(value: ArrayLike, name: str, count: int) -> Array:
@@ -152,7 +157,6 @@ def _widths(value: ArrayLike, name: str, count: int) -> Array:
 
 
 def _width(width: float, name: str) -> float:
-    """Squares of widths must neither vanish nor overflow."""
-    if not 1e-100 < width < 1e100:
-        raise InputError(f"{name} must be positive (and below 1e100), not {width:g}")
+    if not 1 / BEYOND < width < BEYOND:
+        raise InputError(f"{name} must be positive (and below {BEYOND:g}), not {width:g}")
     return width

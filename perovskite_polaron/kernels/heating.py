@@ -26,15 +26,13 @@ class HeatTable:
 
     knots (4, s): for each of s segments of linear heat capacity its first temperature (K), the enthalpy there (eV, zero
     at the first), its first heat capacity (eV/K) and the slope of that (eV/K²); a transition at one temperature is a
-    segment of infinite heat capacity, the last segment has no end. rows, guide, per_eV and reach are the same for the
-    kernel, as ext/heat.h describes them: short pieces of the segments, and what speeds up the search.
+    segment of infinite heat capacity, the last segment has no end. cells (n, 8), per_eV of them in an eV, are the same
+    for the kernel, as ext/heat.h describes them.
     """
 
     knots: Array
-    rows: Array
-    guide: NDArray[np.int64]
+    cells: Array
     per_eV: float
-    reach: int
 
     def enthalpy_eV(self, temperature_K: float) -> float:
         """Enthalpy at a temperature, eV per formula unit, measured from the table's first temperature.
@@ -87,7 +85,7 @@ def tabulated(
         ramp = (base[k + 1] - base[k]) / width if np.isfinite(width) else 0.0
         segments.append((start, enthalpy, base[k] + extra, ramp))
         enthalpy += width * (base[k] + extra + ramp * width / 2) if np.isfinite(width) else 0.0
-    return _with_search(np.array(segments).T)
+    return _with_cells(np.ascontiguousarray(np.array(segments).T))
 
 
 def dulong_petit(atoms: int = 5, latent: Sequence[tuple[float, float, float]] = ()) -> HeatTable:
@@ -136,7 +134,7 @@ def temperature_rise(energy_eV: ArrayLike, start_K: float, table: HeatTable, thr
     rise = np.empty(len(energy))
     enthalpy = table.enthalpy_eV(start_K)
     load("heating").temperature_rise(
-        energy, table.rows, table.guide, table.per_eV, table.reach, start_K, enthalpy, rise, check_threads(threads)
+        energy, table.cells, table.knots, table.per_eV, start_K, enthalpy, rise, check_threads(threads)
     )
     return rise.reshape(shape)
 
@@ -188,7 +186,7 @@ def heat(
     # The kernel sees each draw anyway and says whether one may be bad: one pass over memory less for each input.
     suspect = kernel.heat(
         *draws, CM_PER_A, _scale(molar_mass_g_mol), heat_fraction, 1 / (formula_volume_A3 * photon_energy_eV),
-        table.rows, table.guide, table.per_eV, table.reach, start_K, table.enthalpy_eV(start_K), rise, photons,
+        table.cells, table.knots, table.per_eV, start_K, table.enthalpy_eV(start_K), rise, photons,
         check_threads(threads),
     )
     if suspect:
@@ -270,46 +268,48 @@ def _check_sign(value: ArrayLike, name: str, *, may_vanish: bool = False) -> Non
         raise InputError(f"{name} must be positive: the smallest is {smallest:g}")
 
 
-def _with_search(knots: Array) -> HeatTable:
-    """The pieces of the kernel and its search table.
+def _with_cells(knots: Array) -> HeatTable:
+    """The table with its cells: for most tables eight to a segment, which leaves few with the start of one in them.
 
-    The kernel finds an enthalpy's step in the same arithmetic as here, which never decreases: what starts in an earlier
-    step starts below, what starts in a later one above, and only the starts in its own step are compared.
+    The kernel finds the cell of an enthalpy in the same arithmetic as here, which never decreases: a segment of an earlier
+    cell starts below it, one of a later cell above.
     """
-    pieces = _pieces(knots)
-    enthalpy = pieces[:, 0]
-    for guides in 8 * len(enthalpy) * np.array([1, 2, 4, 8]):
-        guides = int(min(65536, guides))
-        per_eV = (guides - 0.5) / enthalpy[-1] if enthalpy[-1] > 0 else 1.0
-        step = (enthalpy * per_eV).astype(np.int64)
-        most = int(np.bincount(step).max())
-        if most == 1:
-            break
-    # A search by halving that may reach past the last piece finds starts at infinity there.
-    reach = 1 << (most.bit_length() - 1)
-    rows = np.vstack([pieces, np.tile([np.inf, 0.0, 0.0, 0.0], (2 * reach, 1))])
-    guide = rows.shape[1] * np.maximum(0, np.searchsorted(step, np.arange(guides)) - 1)
-    for array in (knots, rows, guide):
+    kernel, enthalpy = load("heating"), knots[1]
+    count = int(np.clip(8 * len(enthalpy), 512, 32768))
+    per_eV = (count - 0.5) / enthalpy[-1] if enthalpy[-1] > 0 else 1.0
+    begin = np.arange(count) / per_eV
+    end = np.append(begin[1:], np.inf)
+    starts = np.searchsorted((enthalpy * per_eV).astype(np.int64), np.arange(count + 1))
+    first, inside = np.maximum(0, starts[:-1] - 1), np.diff(starts) - (starts[:-1] == 0)
+    second = np.minimum(first + 1, len(enthalpy) - 1)
+    # In a line of the cache each, for the kernel's sake.
+    memory = np.empty(8 * count + 8)
+    cells = memory[-memory.ctypes.data % 64 // 8 :][: 8 * count].reshape(count, 8)
+    cells[:, :4] = _rows(knots, first, begin, np.where(inside > 0, np.minimum(enthalpy[second], end), end), kernel.LIMIT)
+    cells[:, 4:] = _rows(knots, second, enthalpy[second], end, kernel.LIMIT)
+    cells[inside == 0, 4:] = [np.inf, 0, 0, 0]
+    cells[inside > 1] = np.nan
+    # A cell without a second row to compare with shows in the first.
+    cells[np.isnan(cells).any(axis=1)] = np.nan
+    for array in (knots, cells):
         array.setflags(write=False)
-    return HeatTable(knots, rows, guide, per_eV, reach)
+    return HeatTable(knots, cells, per_eV)
 
 
-def _pieces(knots: Array) -> Array:
-    """Start (eV), temperature, 1/C and 2C'/C² of pieces of the segments over which C² changes by at most 1/32, (p, 4)."""
-    kelvin, enthalpy, first, ramp = knots
-    end = np.r_[first[:-1] + ramp[:-1] * np.diff(kelvin), first[-1]]
-    growth = np.ones(len(first))
-    sloped = ramp != 0
-    growth[sloped] = np.maximum(end[sloped] / first[sloped], np.finfo(float).eps)
-    count = np.maximum(1, np.ceil(2 * np.abs(np.log(growth)) / np.log1p(1 / 33))).astype(np.int64)
-    of = np.repeat(np.arange(len(count)), count)
-    part = (np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)) / count[of]
-    capacity = first[of] * growth[of] ** part
-    # The heat capacity at the start of a piece says how far it lies into its segment.
-    into, start, later = np.zeros(len(of)), enthalpy[of], part > 0
-    into[later] = (capacity[later] - first[of][later]) / ramp[of][later]
-    start[later] += into[later] * (first[of][later] + capacity[later]) / 2
-    with np.errstate(over="ignore"):
-        # Infinity (of a capacity whose square is no number) times an excess of zero would be none either.
-        bend = np.clip(2 * ramp[of] / capacity / capacity, -1e300, 1e300)
-    return np.column_stack([start, kelvin[of] + into, 1 / capacity, bend])
+def _rows(knots: Array, of: NDArray[np.int64], begin: Array, end: Array, limit: float) -> Array:
+    """Start (eV), temperature, 1/C and 2C'/C² of segments for enthalpies from begin to end, (n, 4).
+
+    They describe the segment from its own start or, when C² changes by more than limit from there to the end, from begin;
+    when it does so even from there, they are NaN.
+    """
+    kelvin, enthalpy, first, ramp = knots[:, of]
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        bend = 2 * ramp / first / first
+        far = (bend != 0) & ~(np.abs(bend * (end - enthalpy)) <= limit)
+        excess = np.where(far, np.maximum(begin - enthalpy, 0.0), 0.0)
+        capacity = np.where(far, np.sqrt(first * first + 2 * ramp * excess), first)
+        kelvin = kelvin + 2 * excess / (first + capacity)
+        bend = 2 * ramp / capacity / capacity
+        rows = np.column_stack([enthalpy + excess, kelvin, 1 / capacity, bend])
+        rows[far & ~(np.abs(bend * (end - begin)) <= limit)] = np.nan
+    return rows
