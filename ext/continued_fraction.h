@@ -5,11 +5,9 @@
 #include <math.h>
 #include "special.h"
 
-#define LANES 16
 #define NODE_LANES 8
 #define STEPS 8
-
-#define PACKS (LANES / LANE_COUNT)
+#define MOST_PACKS 2 /* one level waits for the one before: with two packs at a time there is something to do meanwhile */
 
 #define MAGNITUDE ((int64_t)0x7FFFFFFFFFFFFFFF)
 #define EXPONENT ((int64_t)0x7FF0000000000000)
@@ -22,49 +20,23 @@ INLINED void to_one(const pack *re, const pack *im, pack *factor)
 }
 
 /* One level of the recursion on all lanes, in place: p becomes (z - a) q - b^2 p. */
-INLINED void level(pack *pr, pack *pi, const pack *qr, const pack *qi, const pack *zr, const pack *zi, double a, double b)
+INLINED void level(pack *pr, pack *pi, const pack *qr, const pack *qi, const pack *zr, const pack *zi, int packs, double a,
+                   double b)
 {
     double b2 = b * b;
-    for (int i = 0; i < PACKS; i++) {
+    for (int i = 0; i < packs; i++) {
         pack x = zr[i] - a, r = zi[i] * qi[i] + b2 * pr[i], m = zi[i] * qr[i] - b2 * pi[i];
         pr[i] = x * qr[i] - r;
         pi[i] = x * qi[i] + m;
     }
 }
 
-/* G = n / d of one chain at LANES energies; n, d hold the terminator on entry. Backwards, G' = 1 / (z - a - b^2 n / d) is
-   n' = d, d' = (z - a) d - b^2 n: no division until the end. Two levels at a time, so that n and d change places without
-   being moved; every STEPS levels both are brought back to size one. */
-MULTIVERSIONED static void chain_fraction(const double *a, const double *b, long length, const double *zr, const double *zi,
-                                   double *nr, double *ni, double *dr, double *di)
-{
-    pack p[2 * PACKS], q[2 * PACKS], z[2 * PACKS], size;
-    memcpy(z, zr, LANES * 8); memcpy(z + PACKS, zi, LANES * 8);
-    memcpy(p, nr, LANES * 8); memcpy(p + PACKS, ni, LANES * 8);
-    memcpy(q, dr, LANES * 8); memcpy(q + PACKS, di, LANES * 8);
-    long odd = length & 1;
-    for (long last = length; last > odd; last -= STEPS) {
-        long first = last > STEPS ? last - STEPS : odd;
-        for (long j = last - 1; j > first; j -= 2) {
-            level(p, p + PACKS, q, q + PACKS, z, z + PACKS, a[j], b[j]);
-            level(q, q + PACKS, p, p + PACKS, z, z + PACKS, a[j - 1], b[j - 1]);
-        }
-        for (int i = 0; i < PACKS; i++) {
-            to_one(q + i, q + PACKS + i, &size);
-            p[i] *= size; p[PACKS + i] *= size; q[i] *= size; q[PACKS + i] *= size;
-        }
-    }
-    if (odd) level(p, p + PACKS, q, q + PACKS, z, z + PACKS, a[0], b[0]);
-    memcpy(nr, odd ? q : p, LANES * 8); memcpy(ni, odd ? q + PACKS : p + PACKS, LANES * 8);
-    memcpy(dr, odd ? p : q, LANES * 8); memcpy(di, odd ? p + PACKS : q + PACKS, LANES * 8);
-}
-
 /* The constant tail a, b of a chain as n / d = 2 / (w + sqrt(w^2 - 4 b^2)), w = z - a, the root on the side of w: the branch
    that decays at infinity. Without a tail (b = 0) n / d = 0 / 1, so the chain's last b drops out by itself. */
-MULTIVERSIONED static void terminator(double a, double b, const double *zr, const double *zi, double *nr, double *ni,
-                                      double *dr, double *di)
+INLINED void terminator(double a, double b, const double *zr, const double *zi, int lanes, double *nr, double *ni, double *dr,
+                        double *di)
 {
-    for (int i = 0; i < LANES; i++) {
+    for (int i = 0; i < lanes; i++) {
         double x = zr[i] - a, y = zi[i], re = x * x - y * y - 4 * b * b, im = 2 * x * y;
         double large = sqrt(0.5 * (fabs(re) + sqrt(re * re + im * im))), small = 0.5 * fabs(im) / large;
         double root_re = re < 0 ? small : large, root_im = copysign(re < 0 ? large : small, im);
@@ -74,6 +46,81 @@ MULTIVERSIONED static void terminator(double a, double b, const double *zr, cons
         dr[i] = b > 0 ? x + side * root_re : 1;
         di[i] = b > 0 ? y + side * root_im : 0;
     }
+}
+
+/* G = n / d of one chain at packs * LANE_COUNT energies z: from the terminator backwards, G' = 1 / (z - a - b^2 n / d) is
+   n' = d, d' = (z - a) d - b^2 n, so there is no division until the end. Two levels at a time, so that n and d change places
+   without being moved; every STEPS levels both are brought back to size one. z, n and d: real parts, then imaginary ones. */
+INLINED void fraction(const double *a, const double *b, long length, double tail_a, double tail_b, const pack *z, int packs,
+                      pack *n, pack *d)
+{
+    pack p[2 * MOST_PACKS], q[2 * MOST_PACKS], size;
+    terminator(tail_a, tail_b, (const double *)z, (const double *)(z + packs), packs * LANE_COUNT, (double *)p,
+               (double *)(p + packs), (double *)q, (double *)(q + packs));
+    long odd = length & 1;
+    for (long last = length; last > odd; last -= STEPS) {
+        long first = last > STEPS ? last - STEPS : odd;
+        for (long j = last - 1; j > first; j -= 2) {
+            level(p, p + packs, q, q + packs, z, z + packs, packs, a[j], b[j]);
+            level(q, q + packs, p, p + packs, z, z + packs, packs, a[j - 1], b[j - 1]);
+        }
+        for (int i = 0; i < packs; i++) {
+            to_one(q + i, q + packs + i, &size);
+            p[i] *= size; p[packs + i] *= size; q[i] *= size; q[packs + i] *= size;
+        }
+    }
+    if (odd) level(p, p + packs, q, q + packs, z, z + packs, packs, a[0], b[0]);
+    memcpy(n, odd ? q : p, 2 * packs * sizeof *n);
+    memcpy(d, odd ? p : q, 2 * packs * sizeof *d);
+}
+
+MULTIVERSIONED static void fraction_of_one(const double *a, const double *b, long length, double tail_a, double tail_b,
+                                           const pack *z, pack *n, pack *d)
+{
+    fraction(a, b, length, tail_a, tail_b, z, 1, n, d);
+}
+
+MULTIVERSIONED static void fraction_of_two(const double *a, const double *b, long length, double tail_a, double tail_b,
+                                           const pack *z, pack *n, pack *d)
+{
+    fraction(a, b, length, tail_a, tail_b, z, 2, n, d);
+}
+
+/* Adds the weighted resolvents of all chains at count <= MOST_PACKS * LANE_COUNT energies to their groups' rows of out, which
+   are stride apart. The last energy also fills the lanes that are left over. */
+static void add_block(const double *a, const double *b, const long *start, const double *weight, const double *tail_a,
+                      const double *tail_b, const long *group, long chains, const double *energy, const double *hwhm,
+                      long count, double *outr, double *outi, long stride)
+{
+    double z[2 * MOST_PACKS * LANE_COUNT] __attribute__((aligned(64))), n[2 * MOST_PACKS * LANE_COUNT] __attribute__((aligned(64)));
+    double d[2 * MOST_PACKS * LANE_COUNT] __attribute__((aligned(64)));
+    int packs = count > LANE_COUNT ? 2 : 1;
+    long lanes = packs * LANE_COUNT;
+    for (long i = 0; i < lanes; i++) {
+        z[i] = energy[i < count ? i : count - 1];
+        z[lanes + i] = hwhm[i < count ? i : count - 1];
+    }
+    for (long c = 0; c < chains; c++) {
+        (packs == 2 ? fraction_of_two : fraction_of_one)(a + start[c], b + start[c], start[c + 1] - start[c], tail_a[c], tail_b[c],
+                                                         (const pack *)z, (pack *)n, (pack *)d);
+        long g = group[c] * stride;
+        for (long i = 0; i < count; i++) {
+            double scale = weight[c] / (d[i] * d[i] + d[lanes + i] * d[lanes + i]);
+            outr[g + i] += scale * (n[i] * d[i] + n[lanes + i] * d[lanes + i]);
+            outi[g + i] += scale * (n[lanes + i] * d[i] - n[i] * d[lanes + i]);
+        }
+    }
+}
+
+/* The same at any number of energies. */
+static void add_resolvents(const double *a, const double *b, const long *start, const double *weight, const double *tail_a,
+                           const double *tail_b, const long *group, long chains, const double *energy, const double *hwhm,
+                           long count, double *outr, double *outi, long stride)
+{
+    long most = MOST_PACKS * LANE_COUNT;
+    for (long at = 0; at < count; at += most)
+        add_block(a, b, start, weight, tail_a, tail_b, group, chains, energy + at, hwhm + at, count - at < most ? count - at : most,
+                  outr + at, outi + at, stride);
 }
 
 /* Imaginary part of the sum over the nodes t of a ray of f * hwhm / ((t - u)^2 + hwhm^2); nodes: a multiple of
