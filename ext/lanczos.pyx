@@ -23,7 +23,7 @@ def resolvent(
 ):
     """Add the weighted resolvents of all chains at energy + i hwhm to out."""
     cdef long n = energy.shape[0], packs = (n + LANE_COUNT - 1) // LANE_COUNT
-    # Shares of equal size, up to eight for each thread: the faster core takes more of them. Large ones hold whole blocks.
+    # Shares of equal size, up to eight for each thread: the faster core takes more of them. Several hold whole blocks.
     cdef long shares = threads * max(1, min(8, packs // (8 * threads))), share, at, end
     cdef long unit = MOST_PACKS if shares > threads else 1, units = (packs + unit - 1) // unit
     for share in prange(shares, nogil=True, num_threads=threads, schedule="dynamic"):
