@@ -270,15 +270,18 @@ def test_twin(many, points, tail):
     assert np.abs(ours - plain).max() < 1e-12 * np.abs(plain).max()
 
 
-def test_threads_do_not_change_a_bit(many):
-    energy = np.linspace(-5, 5, 1003)
-    hwhm = np.full(1003, 0.1)
+@pytest.mark.parametrize("points", [1, 9, 100, 257, 1003])
+def test_threads_do_not_change_a_bit(many, points):
+    """Nor does it matter which energies are worked on together: eight, sixteen, or fewer."""
+    energy = np.linspace(-5, 5, points)
+    hwhm = np.full(points, 0.1)
+    whole = kernel.resolvent(many, energy, hwhm)
+    for at in (0, points // 2, points - 1):
+        np.testing.assert_array_equal(kernel.resolvent(many, energy[at : at + 8], hwhm[at : at + 8]), whole[:, at : at + 8])
     rays = [kernel.fermi_rays(many, 0.2, threads=n) for n in (1, 2)]
     np.testing.assert_array_equal(rays[0].weighted, rays[1].weighted)
     for n in (2, 3):
-        np.testing.assert_array_equal(
-            kernel.resolvent(many, energy, hwhm), kernel.resolvent(many, energy, hwhm, threads=n)
-        )
+        np.testing.assert_array_equal(whole, kernel.resolvent(many, energy, hwhm, threads=n))
         np.testing.assert_array_equal(
             kernel.cut_resolvent(many, rays[0], 0.2, energy, hwhm),
             kernel.cut_resolvent(many, rays[0], 0.2, energy, hwhm, threads=n),
