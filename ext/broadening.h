@@ -147,7 +147,10 @@ typedef struct {
 #define HEAD 8
 #define NODE_SIZE (HEAD + 2 * TERMS) /* the moments: TERMS real, TERMS imaginary parts */
 
-INLINED double *tree_node(const tree *t, int level, ptrdiff_t i) { return t->nodes + NODE_SIZE * (((ptrdiff_t)1 << level) - 1 + i); }
+INLINED double *tree_node(const tree *t, int level, ptrdiff_t i)
+{
+    return t->nodes + NODE_SIZE * (((ptrdiff_t)1 << level) - 1 + i);
+}
 INLINED ptrdiff_t tree_bound(const tree *t, int level, ptrdiff_t i) { return (i * t->segments) >> level; }
 
 /* Nodes and weights of Gauss–Legendre rules on [-1, 1], the positive half of each symmetric rule. */
@@ -277,8 +280,8 @@ INLINED void near_leaf(const tree *t, ptrdiff_t begin, ptrdiff_t end, const doub
     }
 }
 
-/* π times the spectrum at LANE_COUNT neighbouring outputs in increasing order: a node stands for its segments where it is far enough from
- * all of them, else each half is looked at, and the segments of a near leaf are added one by one. */
+/* π times the spectrum at LANE_COUNT neighbouring outputs in increasing order: a node stands for its segments where it is far
+ * enough from all of them, else each half is looked at, and the segments of a near leaf are added one by one. */
 MULTIVERSIONED
 static void tree_block(const tree *t, const double *energy, const double *hwhm, double *total)
 {

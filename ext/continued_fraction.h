@@ -86,41 +86,45 @@ MULTIVERSIONED static void fraction_of_two(const double *a, const double *b, lon
     fraction(a, b, length, tail_a, tail_b, z, 2, n, d);
 }
 
-/* Adds the weighted resolvents of all chains at count <= MOST_PACKS * LANE_COUNT energies to their groups' rows of out, which
-   are stride apart. The last energy also fills the lanes that are left over. */
-static void add_block(const double *a, const double *b, const long *start, const double *weight, const double *tail_a,
-                      const double *tail_b, const long *group, long chains, const double *energy, const double *hwhm,
-                      long count, double *outr, double *outi, long stride)
+/* Chain c has the coefficients from start[c] to start[c + 1], goes on with its tail, and adds to the sum of its group. */
+typedef struct {
+    const double *a, *b, *weight, *tail_a, *tail_b;
+    const long *start, *group;
+    long count;
+} chains;
+
+/* Adds the weighted resolvents at n <= MOST_PACKS * LANE_COUNT energies to the groups' rows of out, which are stride apart. The
+   last energy also fills the lanes that are left over. */
+static void add_block(const chains *all, const double *energy, const double *hwhm, long n, double *outr, double *outi, long stride)
 {
-    double z[2 * MOST_PACKS * LANE_COUNT] __attribute__((aligned(64))), n[2 * MOST_PACKS * LANE_COUNT] __attribute__((aligned(64)));
-    double d[2 * MOST_PACKS * LANE_COUNT] __attribute__((aligned(64)));
-    int packs = count > LANE_COUNT ? 2 : 1;
-    long lanes = packs * LANE_COUNT;
-    for (long i = 0; i < lanes; i++) {
-        z[i] = energy[i < count ? i : count - 1];
-        z[lanes + i] = hwhm[i < count ? i : count - 1];
+    pack z[2 * MOST_PACKS], numerator[2 * MOST_PACKS], denominator[2 * MOST_PACKS];
+    int packs = n > LANE_COUNT ? 2 : 1;
+    const double *nr = (const double *)numerator, *ni = nr + packs * LANE_COUNT;
+    const double *dr = (const double *)denominator, *di = dr + packs * LANE_COUNT;
+    for (long i = 0; i < packs * LANE_COUNT; i++) {
+        ((double *)z)[i] = energy[i < n ? i : n - 1];
+        ((double *)(z + packs))[i] = hwhm[i < n ? i : n - 1];
     }
-    for (long c = 0; c < chains; c++) {
-        (packs == 2 ? fraction_of_two : fraction_of_one)(a + start[c], b + start[c], start[c + 1] - start[c], tail_a[c], tail_b[c],
-                                                         (const pack *)z, (pack *)n, (pack *)d);
-        long g = group[c] * stride;
-        for (long i = 0; i < count; i++) {
-            double scale = weight[c] / (d[i] * d[i] + d[lanes + i] * d[lanes + i]);
-            outr[g + i] += scale * (n[i] * d[i] + n[lanes + i] * d[lanes + i]);
-            outi[g + i] += scale * (n[lanes + i] * d[i] - n[i] * d[lanes + i]);
+    for (long c = 0; c < all->count; c++) {
+        long first = all->start[c], length = all->start[c + 1] - first;
+        (packs == 2 ? fraction_of_two : fraction_of_one)(all->a + first, all->b + first, length, all->tail_a[c], all->tail_b[c], z,
+                                                         numerator, denominator);
+        double *r = outr + all->group[c] * stride, *m = outi + all->group[c] * stride;
+        for (long i = 0; i < n; i++) {
+            double scale = all->weight[c] / (dr[i] * dr[i] + di[i] * di[i]);
+            r[i] += scale * (nr[i] * dr[i] + ni[i] * di[i]);
+            m[i] += scale * (ni[i] * dr[i] - nr[i] * di[i]);
         }
     }
 }
 
 /* The same at any number of energies. */
-static void add_resolvents(const double *a, const double *b, const long *start, const double *weight, const double *tail_a,
-                           const double *tail_b, const long *group, long chains, const double *energy, const double *hwhm,
-                           long count, double *outr, double *outi, long stride)
+static void add_resolvents(const chains *all, const double *energy, const double *hwhm, long n, double *outr, double *outi,
+                           long stride)
 {
     long most = MOST_PACKS * LANE_COUNT;
-    for (long at = 0; at < count; at += most)
-        add_block(a, b, start, weight, tail_a, tail_b, group, chains, energy + at, hwhm + at, count - at < most ? count - at : most,
-                  outr + at, outi + at, stride);
+    for (long at = 0; at < n; at += most)
+        add_block(all, energy + at, hwhm + at, n - at < most ? n - at : most, outr + at, outi + at, stride);
 }
 
 /* Imaginary part of the sum over the nodes t of a ray of f * hwhm / ((t - u)^2 + hwhm^2); nodes: a multiple of

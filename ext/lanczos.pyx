@@ -6,9 +6,17 @@ cdef extern from "continued_fraction.h" nogil:
     enum: LANE_COUNT
     enum: MOST_PACKS
     enum: NODE_LANES
-    void add_resolvents(const double *a, const double *b, const long *start, const double *weight, const double *tail_a,
-                        const double *tail_b, const long *group, long chains, const double *energy, const double *hwhm,
-                        long count, double *outr, double *outi, long stride)
+    ctypedef struct chains:
+        const double *a
+        const double *b
+        const double *weight
+        const double *tail_a
+        const double *tail_b
+        const long *start
+        const long *group
+        long count
+    void add_resolvents(const chains *all, const double *energy, const double *hwhm, long n, double *outr, double *outi,
+                        long stride)
     double ray_sum(double u, double hwhm, const double *tr, const double *ti, const double *fr, const double *fi,
                    long nodes)
 
@@ -26,12 +34,14 @@ def resolvent(
     # Shares of equal size, up to eight for each thread: the faster core takes more of them. Several hold whole blocks.
     cdef long shares = threads * max(1, min(8, packs // (8 * threads))), share, at, end
     cdef long unit = MOST_PACKS if shares > threads else 1, units = (packs + unit - 1) // unit
+    cdef chains all
+    all.a, all.b, all.weight, all.tail_a, all.tail_b = &a[0], &b[0], &weight[0], &tail_a[0], &tail_b[0]
+    all.start, all.group, all.count = &start[0], &group[0], weight.shape[0]
     for share in prange(shares, nogil=True, num_threads=threads, schedule="dynamic"):
         at = units * share // shares * unit * LANE_COUNT
         end = min(n, units * (share + 1) // shares * unit * LANE_COUNT)
         if at < end:
-            add_resolvents(&a[0], &b[0], &start[0], &weight[0], &tail_a[0], &tail_b[0], &group[0], weight.shape[0],
-                           &energy[at], &hwhm[at], end - at, &outr[0, at], &outi[0, at], n)
+            add_resolvents(&all, &energy[at], &hwhm[at], end - at, &outr[0, at], &outi[0, at], n)
 
 
 def occupied(
