@@ -88,8 +88,8 @@ INLINED void attenuate(const draws *from, ptrdiff_t at, double *part)
  *
  * A draw that is not five positive finite numbers shows in signs (the highest bit is set) or in sum (not finite any
  * more). A negative number has its sign bit. Zero in F, µ or the size makes photons zero, and so does infinity in d or c;
- * one less than the bits of zero has the highest bit. Zero in d or c divides by zero; other infinities and NaN pass on
- * into photons. Only µ may hide in part, so it is added by itself. */
+ * one less than the bits of 0 has the highest bit, and so has −0. Zero in d or c divides by zero; other infinities and NaN
+ * pass on into photons. Only µ may hide in part, so it is added by itself. */
 INLINED void absorb(const draws *from, ptrdiff_t at, const double *part, double scale, double photon_scale, double *energy,
                     double *photons, double *sum, uint64_t *signs)
 {
@@ -102,7 +102,7 @@ INLINED void absorb(const draws *from, ptrdiff_t at, const double *part, double 
         energy[k] = taken;
         photons[k] = many;
         sum[k] += many + mu;
-        signs[k] |= (uint64_t)(bits_of(f) | bits_of(mu) | bits_of(d) | bits_of(c) | bits_of(edge))
+        signs[k] |= (uint64_t)(bits_of(f) | bits_of(mu) | bits_of(d) | bits_of(c) | bits_of(edge) | bits_of(many))
                     | ((uint64_t)bits_of(many) - 1);
     }
 }
