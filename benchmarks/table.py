@@ -86,8 +86,8 @@ def scaling(benchmarks: list[dict]) -> dict[str, list[dict]]:
     return {name: sorted(sizes, key=lambda info: info["size"]) for name, sizes in kernels.items()}
 
 
-def gain(ratio: float) -> str:
-    return f"{ratio:.2f}" if ratio >= ENOUGH else f"**{ratio:.2f}**"
+def gain(ratio: float, most: float) -> str:
+    return f"{ratio:.2f}" if ratio >= ENOUGH else f"**{ratio:.2f}** of {most:.2f}"
 
 
 def thread_table(kernels: dict[str, list[dict]]) -> list[str]:
@@ -100,8 +100,15 @@ def thread_table(kernels: dict[str, list[dict]]) -> list[str]:
         for info in (info for info in sizes if info["operations"] > MANY):
             (one, two, ratio), (call, _, whole) = info["measured"]["kernel"], info["measured"]["call"]
             lines.append(f"| {name} | {info['size']} {info['unit']} | {info['operations']:.0e} | {seconds(one)} | {seconds(two)} | "
-                         f"{gain(ratio)} | {seconds(call)} | {whole:.2f} | {f'n^{growth:.2f}' if info is largest else ''} |")
+                         f"{gain(ratio, info['most'])} | {seconds(call)} | {whole:.2f} | {f'n^{growth:.2f}' if info is largest else ''} |")
     return lines
+
+
+def limits(kernels: dict[str, list[dict]]) -> list[str]:
+    bind, start = next(iter(kernels.values()))[0]["fixed_seconds"]
+    return [f"Measured in the same run, with next to nothing to do: to bind an array takes {seconds(bind)}, and to start the second "
+            f"thread and wait for it {seconds(start)}. Neither gets less with two threads. Behind a bold number stands how many times "
+            "faster two threads can be at most with both, if all else is shared out evenly."]
 
 
 def figure(kernels: dict[str, list[dict]], path: Path) -> None:
@@ -148,6 +155,7 @@ def page(run: dict) -> str:
         "## Size and threads", "",
         "Every size above 10⁵ operations. One thread and two took turns; times faster is the median of their ratios, bold below "
         f"{ENOUGH:g}. Growth is the exponent between the two largest sizes.", "",
+        *limits(kernels), "",
         *thread_table(kernels), "", "![Cost against size of each kernel](scaling.png)", "",
         NOTES.read_text(encoding="utf-8")])
 
