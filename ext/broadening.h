@@ -40,7 +40,7 @@ INLINED double lorentzian_slanted(double w0, double w1, double h, double gamma0,
 #define BATCH 128
 typedef struct {
     double slope[BATCH], g[BATCH], norm[BATCH]; /* g and norm only where hwhm is given */
-    double longest2, lowest;                          /* largest h² + (γ1 − γ0)², smallest γ */
+    double longest2, lowest;                    /* largest h² + (γ1 − γ0)², smallest γ */
 } batch;
 
 INLINED void describe(const double *x, const double *y, const double *hwhm, ptrdiff_t n, batch *s)
@@ -140,11 +140,11 @@ static void lorentzian_sums_slanted(const double *energy, ptrdiff_t count, const
 
 typedef struct {
     const double *x, *hwhm, *y; /* hwhm: of the source points, or NULL when the width belongs to the output */
-    double *nodes;              /* per node: centre (re, im), radius, longest², lowest γ (see batch), then moments */
+    double *nodes;              /* per node: centre (re, im), radius, unused, then moments */
     ptrdiff_t segments;
     int levels;
 } tree;
-#define HEAD 8
+#define HEAD 4
 #define NODE_SIZE (HEAD + 2 * TERMS) /* the moments: TERMS real, TERMS imaginary parts */
 
 INLINED double *tree_node(const tree *t, int level, ptrdiff_t i)
@@ -232,7 +232,7 @@ static void move_moments(const double *child, double *parent)
 static void fill_node(const tree *t, int level, ptrdiff_t i)
 {
     ptrdiff_t first = tree_bound(t, level, i), last = tree_bound(t, level, i + 1);
-    double *node = tree_node(t, level, i), low = INFINITY, high = 0.0, radius = 0.0, longest2 = 0.0;
+    double *node = tree_node(t, level, i), low = INFINITY, high = 0.0, radius = 0.0;
     memset(node, 0, NODE_SIZE * sizeof *node);
     if (t->hwhm)
         for (ptrdiff_t k = first; k <= last; k++) {
@@ -248,12 +248,6 @@ static void fill_node(const tree *t, int level, ptrdiff_t i)
         radius = d > radius ? d : radius;
     }
     node[2] = radius;
-    for (ptrdiff_t k = first; level == t->levels && k < last; k++) {
-        double h = t->x[k + 1] - t->x[k], rise = t->hwhm ? t->hwhm[k + 1] - t->hwhm[k] : 0.0;
-        longest2 = fmax(longest2, h * h + rise * rise);
-    }
-    node[3] = longest2;
-    node[4] = low;
     if (level == t->levels)
         leaf_moments(t, first, last, node);
     else {
@@ -262,21 +256,36 @@ static void fill_node(const tree *t, int level, ptrdiff_t i)
     }
 }
 
-/* Adds the segments of a leaf one by one. */
-INLINED void near_leaf(const tree *t, ptrdiff_t begin, ptrdiff_t end, const double *energy, const double *hwhm, int narrow,
+INLINED void lanes_part(const tree *t, ptrdiff_t first, ptrdiff_t n, const batch *s, const double *energy, const double *hwhm,
+                        int narrow, double *near)
+{
+    const double *x = t->x + first, *y = t->y + first, *gamma = t->hwhm ? t->hwhm + first : NULL;
+    for (ptrdiff_t k = 0; k < n; k++) {
+        double x0 = x[k], x1 = x[k + 1];
+        if (t->hwhm)
+#pragma omp simd
+            for (int l = 0; l < LANE_COUNT; l++)
+                near[l] += lorentzian_slanted(x0 - energy[l], x1 - energy[l], x1 - x0, gamma[k], gamma[k + 1], y[k], s->slope[k],
+                                              s->g[k], s->norm[k], narrow);
+        else
+#pragma omp simd
+            for (int l = 0; l < LANE_COUNT; l++)
+                near[l] += lorentzian_level(x0 - energy[l], x1 - energy[l], x1 - x0, hwhm[l], y[k], s->slope[k], narrow);
+    }
+}
+
+/* Adds the segments of a leaf one by one. The energies increase; thinnest is the smallest of their hwhm. */
+INLINED void near_leaf(const tree *t, ptrdiff_t begin, ptrdiff_t end, const double *energy, const double *hwhm, double thinnest,
                        double *near)
 {
-    for (ptrdiff_t k = begin; k < end; k++) {
-        double x0 = t->x[k], x1 = t->x[k + 1], h = x1 - x0, y0 = t->y[k], slope = (t->y[k + 1] - y0) / h;
-        if (t->hwhm) {
-            double gamma0 = t->hwhm[k], gamma1 = t->hwhm[k + 1], g = (gamma1 - gamma0) / h, norm = 1.0 / (1.0 + g * g);
-#pragma omp simd
-            for (int l = 0; l < LANE_COUNT; l++)
-                near[l] += lorentzian_slanted(x0 - energy[l], x1 - energy[l], h, gamma0, gamma1, y0, slope, g, norm, narrow);
-        } else
-#pragma omp simd
-            for (int l = 0; l < LANE_COUNT; l++)
-                near[l] += lorentzian_level(x0 - energy[l], x1 - energy[l], h, hwhm[l], y0, slope, narrow);
+    batch s;
+    for (ptrdiff_t first = begin; first < end; first += BATCH) {
+        ptrdiff_t n = end - first < BATCH ? end - first : BATCH;
+        describe(t->x + first, t->y + first, t->hwhm ? t->hwhm + first : NULL, n, &s);
+        if (is_narrow(energy[0], energy[LANE_COUNT - 1], t->hwhm ? s.lowest : thinnest, t->x[first], t->x[first + n], s.longest2))
+            lanes_part(t, first, n, &s, energy, hwhm, 1, near);
+        else
+            lanes_part(t, first, n, &s, energy, hwhm, 0, near);
     }
 }
 
@@ -309,11 +318,7 @@ static void tree_block(const tree *t, const double *energy, const double *hwhm, 
                 continue;
             }
             double near[LANE_COUNT] = {0};
-            ptrdiff_t begin = tree_bound(t, level, i), end = tree_bound(t, level, i + 1);
-            if (is_narrow(energy[0], energy[LANE_COUNT - 1], t->hwhm ? node[4] : thinnest, t->x[begin], t->x[end], node[3]))
-                near_leaf(t, begin, end, energy, hwhm, 1, near);
-            else
-                near_leaf(t, begin, end, energy, hwhm, 0, near);
+            near_leaf(t, tree_bound(t, level, i), tree_bound(t, level, i + 1), energy, hwhm, thinnest, near);
             for (int l = 0; l < LANE_COUNT; l++) sum[l] += near[l];
             continue;
         }

@@ -39,7 +39,8 @@ def broaden_lorentzian(
 
     With one number both are the same. ``fast`` sums distant segments by multipoles: time grows as n + m log n, the
     error stays below 1e-8 of the largest broadened |y| (for widths of any size). Bitwise independent of threads.
-    Raises InputError for wrong shapes, NaN, a grid that does not increase, or a width that is not positive.
+    Raises InputError for wrong shapes, NaN, a grid that does not increase, a width that is not positive, or numbers beyond
+    1e70 (widths below 1e-70), whose fourth powers overflow.
     """
     x, y, out_x = _spectrum(x_in, y_in, x_out, ends, threads)
     if width_at not in ("source", "output"):
