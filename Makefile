@@ -34,8 +34,8 @@ espresso:
 DEMO := demo-results
 demo: $(STAMP)
 	$(BIN)/polaron spectra perovskite_polaron/data/cspbbr3 --edge 13465.45eV --out $(DEMO)/spectra
-	$(BIN)/polaron distort cspbbr3-pbnm --mode lo-c --max-displacement 0.1A --out $(DEMO)/structures
-	$(BIN)/polaron bonds $(DEMO)/structures/*.cif cspbbr3-pbnm --figure $(DEMO)/bonds.png
+	$(BIN)/polaron distort cspbbr3-pbnm --mode lo-c --max-displacement 0.1A --out $(DEMO)/structures --overwrite
+	$(BIN)/polaron bonds $(DEMO)/structures/*.cif cspbbr3-pbnm --figure $(DEMO)/bonds.png --overwrite
 	$(BIN)/polaron heat --fluence 8.8mJ/cm2 --pump 355nm --size 10nm --concentration 5.8mg/mL --jet 200um
 	$(BIN)/polaron report --out $(DEMO)
 	@echo "difference spectrum: $(DEMO)/spectra/difference.png   bond report: $(DEMO)/bonds.png   everything: $(DEMO)/report.html"
@@ -44,7 +44,7 @@ demo-qe: $(STAMP) espresso
 	$(BIN)/polaron doctor
 	$(BIN)/polaron run examples/demo.toml
 	$(BIN)/polaron spectra examples/demo.toml
-	$(BIN)/polaron bonds examples/demo-results/structures/polar.cif examples/demo-results/structures/cubic.cif --figure examples/demo-results/bonds.png
+	$(BIN)/polaron bonds examples/demo-results/structures/polar.cif examples/demo-results/structures/cubic.cif --figure examples/demo-results/bonds.png --overwrite
 	@echo "difference spectrum: examples/demo-results/spectra/difference.png   bond report: examples/demo-results/bonds.png"
 
 test: $(STAMP) espresso
