@@ -30,9 +30,9 @@ from pathlib import Path
 
 import numpy as np
 
-from perovskite_polaron.crystal import write_crystal
-from perovskite_polaron.distortion import distort
-from perovskite_polaron.modes import read_modes
+from perovskite_polaron.lattice.files import write_crystal
+from perovskite_polaron.phonons.distortion import distort
+from perovskite_polaron.phonons.modes import read_modes
 from perovskite_polaron.workflow.jobs import Job, StructureJobs, plan, study_jobs
 from perovskite_polaron.workflow.results import collect
 from perovskite_polaron.workflow.spectra import study_spectra

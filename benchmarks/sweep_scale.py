@@ -131,7 +131,7 @@ def main() -> None:
     if not args.figure_only:
         import replay
 
-        from perovskite_polaron.espresso.programs import program_version
+        from perovskite_polaron.espresso.program import program_version
 
         with tempfile.TemporaryDirectory(prefix="polaron-tape-") as name:
             work = Path(name)

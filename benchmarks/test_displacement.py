@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from perovskite_polaron.crystal import read_crystal
-from perovskite_polaron.distortion import real_patterns
 from perovskite_polaron.kernels.displacement import displace
-from perovskite_polaron.modes import read_modes
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.phonons.distortion import real_patterns
+from perovskite_polaron.phonons.modes import read_modes
 
 CRYSTAL, MODE = read_crystal("cspbbr3-pbnm"), read_modes("lo-c").modes[0]
 N = 100_000

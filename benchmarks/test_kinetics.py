@@ -5,10 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from perovskite_polaron.experiment.kinetic_model import KineticModel
-from perovskite_polaron.experiment.kinetics import fit_kinetics
-from perovskite_polaron.experiment.scan import Trace
+from perovskite_polaron.analysis.kinetics import KineticModel, fit_kinetics
 from perovskite_polaron.kernels.convolution import exponential_gaussian
+from perovskite_polaron.measured.scan import Trace
 
 DELAY = np.r_[np.arange(-300, 600, 20.0), np.geomspace(600, 100e3, 30)]
 START = [100.0, 1000.0]

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perovskite_polaron.crystal import Crystal, read_crystal
-from perovskite_polaron.distortion import coefficients, real_patterns
 from perovskite_polaron.kernels.displacement import displace
-from perovskite_polaron.phonons.dynamics import phonon_modes
-from perovskite_polaron.phonons.finite_displacement import ForceConstants
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.phonons.distortion import coefficients, real_patterns
+from perovskite_polaron.phonons.forces import ForceConstants
+from perovskite_polaron.phonons.response import phonon_modes
 
 DATA = Path(__file__).parents[1] / "tests" / "data" / "phonons" / "cspbbr3-pbnm-sevennet0.npz"
 POINTS = [1, 21, 1001]

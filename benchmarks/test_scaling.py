@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from perovskite_polaron import _ext
-from perovskite_polaron.bonds import find_framework, sweep_bonds
-from perovskite_polaron.crystal import read_crystal
-from perovskite_polaron.distortion import real_patterns
 from perovskite_polaron.kernels import convolution, heating, lanczos
 from perovskite_polaron.kernels._core import load
 from perovskite_polaron.kernels.displacement import displace
-from perovskite_polaron.modes import read_modes
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.octahedra import find_framework, sweep_bonds
+from perovskite_polaron.phonons.distortion import real_patterns
+from perovskite_polaron.phonons.modes import read_modes
 
 FAMILIES = [module.name for module in iter_modules(_ext.__path__)]
 CRYSTAL, MODE = read_crystal("cspbbr3-pbnm"), read_modes("lo-c").modes[0]

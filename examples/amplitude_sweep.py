@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from perovskite_polaron.bonds import find_framework, sweep_bonds
-from perovskite_polaron.crystal import read_crystal
-from perovskite_polaron.distortion import real_patterns
-from perovskite_polaron.modes import read_modes
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.octahedra import find_framework, sweep_bonds
+from perovskite_polaron.phonons.distortion import real_patterns
+from perovskite_polaron.phonons.modes import read_modes
 
 crystal, modes = read_crystal("cspbbr3-pbnm"), read_modes("lo-c").modes
 q = np.linspace(0, 10 * modes[0].zero_point_sqrt_amu_A, 10_000)

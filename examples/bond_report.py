@@ -1,9 +1,9 @@
 """How far which atoms moved between two structures."""
 
-from perovskite_polaron.bonds import bond_report, compare
-from perovskite_polaron.crystal import read_crystal
-from perovskite_polaron.distortion import distort
-from perovskite_polaron.modes import read_modes
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.octahedra import bond_report, compare
+from perovskite_polaron.phonons.distortion import distort
+from perovskite_polaron.phonons.modes import read_modes
 
 ground = read_crystal("cspbbr3-pbnm")
 distorted = distort(ground, read_modes("lo-c").modes, [0.10], unit="max_A")[0].crystal

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from perovskite_polaron.crystal import read_crystal, write_crystal
-from perovskite_polaron.distortion import distort
-from perovskite_polaron.modes import read_modes
+from perovskite_polaron.lattice.files import read_crystal, write_crystal
+from perovskite_polaron.phonons.distortion import distort
+from perovskite_polaron.phonons.modes import read_modes
 
 crystal, mode = read_crystal("cspbbr3-pbnm"), read_modes("lo-c").modes[0]
 for point in distort(crystal, mode, [0.05, 0.10], unit="max_A"):

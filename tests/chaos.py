@@ -26,7 +26,7 @@ from pathlib import Path
 import replay
 from conftest import processes_in, write_tiny_study
 
-from perovskite_polaron.espresso.programs import program_version
+from perovskite_polaron.espresso.program import program_version
 from perovskite_polaron.workflow.jobs import Job, plan, study_jobs
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import read_study

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import replay
 
-from perovskite_polaron.espresso.programs import program_version
+from perovskite_polaron.espresso.program import program_version
 
 # A cell, cut-off and k grid far too small for physics, but every step is real and the laws hold all the same.
 TINY_STUDY = """

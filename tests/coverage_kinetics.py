@@ -10,12 +10,11 @@ from collections import defaultdict
 
 import numpy as np
 
+from perovskite_polaron.analysis.kinetic_intervals import fraction_profile, searched_profile
+from perovskite_polaron.analysis.kinetics import KineticModel, fit_kinetics
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.experiment.kinetic_model import KineticModel
-from perovskite_polaron.experiment.kinetic_profile import fraction_profile, searched_profile
-from perovskite_polaron.experiment.kinetics import fit_kinetics
-from perovskite_polaron.experiment.scan import Trace
 from perovskite_polaron.kernels.convolution import exponential_gaussian
+from perovskite_polaron.measured.scan import Trace
 
 DELAY = np.r_[np.arange(-300, 600, 20.0), np.geomspace(600, 100e3, 30)]
 MODEL = KineticModel(2, 45.0)

@@ -10,10 +10,10 @@ import sys
 
 import numpy as np
 
-from perovskite_polaron.experiment.fit import Problem
-from perovskite_polaron.experiment.scan import Scan
-from perovskite_polaron.experiment.scenario import mixtures, rigid_shift
-from perovskite_polaron.experiment.template import Curves, Priors
+from perovskite_polaron.analysis.scenario_curves import Curves, Priors
+from perovskite_polaron.analysis.scenario_fit import Problem
+from perovskite_polaron.analysis.scenarios import mixtures, rigid_shift
+from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.workflow.scenarios import BUILT_IN, study_scenarios
 from perovskite_polaron.workflow.spectra import load_results
 

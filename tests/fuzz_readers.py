@@ -17,8 +17,8 @@ import h5py
 import numpy as np
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.hdf5 import read_hdf5_tables
-from perovskite_polaron.experiment.readers import read_scans, read_tables, read_traces
+from perovskite_polaron.measured.hdf5 import read_hdf5_tables
+from perovskite_polaron.measured.readers import read_scans, read_tables, read_traces
 
 XDI_SEED = (
     b"# XDI/1.0 GSE/1.0\n# Column.1: energy eV\n# Column.2: i0\n# Element.edge: K\n# Element.symbol: Br\n"

@@ -5,10 +5,11 @@ from ase.neighborlist import neighbor_list
 from scipy.spatial.transform import Rotation
 from test_distortion import LO, settings, shuffled
 
-from perovskite_polaron.bonds import bond_report, compare, find_framework, sweep_bonds
-from perovskite_polaron.crystal import Crystal, read_crystal, supercell
-from perovskite_polaron.distortion import distort, real_patterns
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.lattice.crystal import Crystal, supercell
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.octahedra import bond_report, compare, find_framework, sweep_bonds
+from perovskite_polaron.phonons.distortion import distort, real_patterns
 
 
 def rotated(crystal):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perovskite_polaron.report.judge import AGREES, feature_rows
+from perovskite_polaron.report.claims import AGREES, feature_rows
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.results import read_results
 from perovskite_polaron.workflow.scenarios import BUILT_IN

@@ -5,12 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from perovskite_polaron.cli.main import main
-from perovskite_polaron.errors import ComputationError, InputError
-from perovskite_polaron.experiment.fit import Problem, compare
-from perovskite_polaron.experiment.sampling import sample
-from perovskite_polaron.experiment.scan import Scan
-from perovskite_polaron.experiment.scenario import (
+from perovskite_polaron.analysis.posterior import sample
+from perovskite_polaron.analysis.scenario_curves import Curves, Priors
+from perovskite_polaron.analysis.scenario_fit import Problem, compare
+from perovskite_polaron.analysis.scenarios import (
     Scenario,
     ScenarioSet,
     heated_lattice,
@@ -20,8 +18,10 @@ from perovskite_polaron.experiment.scenario import (
     rigid_shift,
     write_scenarios,
 )
-from perovskite_polaron.experiment.template import Curves, Priors
-from perovskite_polaron.experiment.verdict import statements
+from perovskite_polaron.analysis.verdict import statements
+from perovskite_polaron.cli.main import main
+from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
 
 GRID = np.arange(-30.0, 60.0, 0.1)

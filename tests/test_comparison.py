@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from perovskite_polaron.analysis.shape_ratio import EDGES, Windows, bootstrap_error, comparison_parameter, constancy
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.comparison import EDGES, Windows, bootstrap_error, comparison_parameter, constancy
-from perovskite_polaron.experiment.scan import Scan
-from perovskite_polaron.experiment.treatment import average_adjacent
+from perovskite_polaron.measured.scan import Scan
+from perovskite_polaron.measured.treatment import average_adjacent
 
 BR = EDGES["Br-K"]
 E = np.arange(13460.0, 13480.01, 0.5)

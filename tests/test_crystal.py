@@ -3,8 +3,10 @@ import pytest
 from ase import Atoms
 from ase.io import write as ase_write
 
-from perovskite_polaron.crystal import Crystal, absorbers, find_symmetry, read_crystal, supercell, write_crystal
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.lattice.crystal import Crystal, supercell
+from perovskite_polaron.lattice.files import read_crystal, write_crystal
+from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
 
 # Published space groups, and the Br sites they give.
 BUILTIN = {

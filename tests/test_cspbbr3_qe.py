@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perovskite_polaron.crystal import Crystal, read_crystal
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.modes import read_modes
-from perovskite_polaron.phonons.finite_displacement import displaced_cells
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.phonons.forces import displaced_cells
+from perovskite_polaron.phonons.modes import read_modes
+from perovskite_polaron.phonons.readers import Calculation, from_forces
 from perovskite_polaron.phonons.response import Response, neutral_response
 from perovskite_polaron.phonons.selection import mode_table, select
-from perovskite_polaron.phonons.sources import Calculation, from_forces
 
 REFINED = read_crystal("cspbbr3-pbnm")
 DATA = json.loads((Path(__file__).parent / "data" / "phonons" / "cspbbr3_qe.json").read_text())

@@ -4,10 +4,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from perovskite_polaron.crystal import Crystal, absorbers, find_symmetry, read_crystal, supercell
-from perovskite_polaron.distortion import distort, real_patterns, sign_equivalent, thermal_coefficients
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.modes import Mode, ModeSet, read_modes, write_modes
+from perovskite_polaron.lattice.crystal import Crystal, supercell
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
+from perovskite_polaron.phonons.distortion import distort, real_patterns, sign_equivalent, thermal_coefficients
+from perovskite_polaron.phonons.modes import Mode, ModeSet, read_modes, write_modes
 
 LO = read_modes("lo-c-sevennet").modes[0]
 

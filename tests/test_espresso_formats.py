@@ -6,11 +6,11 @@ import f90nml
 import numpy as np
 import pytest
 
-from perovskite_polaron.crystal import read_crystal
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.pw import PwSettings, pw_deck, read_pw_result
 from perovskite_polaron.espresso.upf import check_for_xspectra, read_upf, write_core_orbital
 from perovskite_polaron.espresso.xspectra import XspectraSettings, xspectra_deck
+from perovskite_polaron.lattice.files import read_crystal
 
 
 def species_block(deck: str) -> list[str]:

@@ -14,11 +14,12 @@ import pytest
 from ase import Atoms
 from conftest import polaron, processes_in
 
-from perovskite_polaron.crystal import Crystal, read_crystal, write_crystal
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.ph import read_response
 from perovskite_polaron.espresso.pseudo import make_pseudo
 from perovskite_polaron.espresso.pw import PwSettings
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.files import read_crystal, write_crystal
 from perovskite_polaron.phonons.forces import relax
 from perovskite_polaron.workflow.execute import Event, run_jobs
 from perovskite_polaron.workflow.forces import (

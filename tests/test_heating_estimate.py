@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from perovskite_polaron.analysis.heating import Exposure, heating, phase_at
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.heating import Exposure, heating, phase_at
-from perovskite_polaron.modes import ModeSet, read_modes, write_modes
+from perovskite_polaron.phonons.modes import ModeSet, read_modes, write_modes
 
 PAPER = ["heat", "--fluence", "8.8mJ/cm2", "--pump", "3.49eV", "--size", "10nm", "--concentration", "5.8mg/mL"]
 

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from coverage_kinetics import DELAY, FRACTIONS, LEVELS, LIFETIMES, MODEL, coverage, traces
 
+from perovskite_polaron.analysis.kinetic_intervals import fraction_profile, profile_intervals, searched_profile
+from perovskite_polaron.analysis.kinetics import KineticModel, f_test, fit_kinetics
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError, InputError
-from perovskite_polaron.experiment.kinetic_model import KineticModel
-from perovskite_polaron.experiment.kinetic_profile import fraction_profile, profile_intervals, searched_profile
-from perovskite_polaron.experiment.kinetics import f_test, fit_kinetics
-from perovskite_polaron.experiment.scan import Trace
 from perovskite_polaron.kernels.convolution import exponential_gaussian
+from perovskite_polaron.measured.scan import Trace
 
 
 def test_exact_data_give_the_truth():

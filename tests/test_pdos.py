@@ -12,14 +12,21 @@ import numpy as np
 import pytest
 from conftest import polaron
 
-from perovskite_polaron.brillouin import grid_for, kpoint_names
-from perovskite_polaron.crystal import Crystal, find_symmetry, read_crystal, supercell
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.projwfc import Projections, load_projections, read_projections, write_projections
 from perovskite_polaron.espresso.upf import check_for_projection, read_upf
-from perovskite_polaron.report.pdos_figure import seen_shells, write_pdos_figure
-from perovskite_polaron.spectra.projected import ProjectedStates, Shell, band_edges, density_of_states
-from perovskite_polaron.spectra.projected_file import read_states, write_states
+from perovskite_polaron.figures.spectra import seen_shells, write_pdos_figure
+from perovskite_polaron.lattice.crystal import Crystal, supercell
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.symmetry import find_symmetry, grid_for, kpoint_names
+from perovskite_polaron.spectra.projected import (
+    ProjectedStates,
+    Shell,
+    band_edges,
+    density_of_states,
+    read_states,
+    write_states,
+)
 from perovskite_polaron.workflow.pdos import (
     projected_states,
 )

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from perovskite_polaron.crystal import Crystal
-from perovskite_polaron.distortion import distort
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.modes import Mode
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.phonons.distortion import distort
 from perovskite_polaron.phonons.matdyn_files import read_dynamical_matrices
+from perovskite_polaron.phonons.modes import Mode, PhononModes
 from perovskite_polaron.phonons.readers import read_phonons
-from perovskite_polaron.phonons.spectrum import PhononModes
 from perovskite_polaron.units import MEV_PER_THZ
 
 DATA = Path(__file__).parent / "data" / "phonons"

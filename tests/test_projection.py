@@ -9,13 +9,13 @@ from conftest import polaron
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perovskite_polaron.crystal import Crystal, read_crystal, supercell, write_crystal
-from perovskite_polaron.distortion import distort, real_patterns
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.modes import Mode, ModeSet, read_modes, write_modes
+from perovskite_polaron.lattice.crystal import Crystal, supercell
+from perovskite_polaron.lattice.files import read_crystal, write_crystal
+from perovskite_polaron.phonons.distortion import distort, real_patterns
+from perovskite_polaron.phonons.modes import Mode, ModeSet, PhononModes, diagonalise, read_modes, write_modes
 from perovskite_polaron.phonons.projection import displacement, project
 from perovskite_polaron.phonons.readers import read_phonons
-from perovskite_polaron.phonons.spectrum import PhononModes, diagonalise
 
 DATA = Path(__file__).parent / "data" / "phonons"
 

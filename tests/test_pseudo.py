@@ -10,13 +10,14 @@ from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.pseudo import (
     HOLES,
     Level,
+    check_levels_in_box,
+    check_partial_waves,
     ld1_deck,
     load_recipe,
     make_pseudo,
     read_levels,
     response_recipe,
 )
-from perovskite_polaron.espresso.pseudo_check import check_levels_in_box, check_partial_waves
 
 ABSORBERS = ("Br", "Cl")
 

@@ -11,9 +11,9 @@ import pytest
 from fuzz_readers import PRJ_JSON_SEED, PRJ_SEED, fuzz
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment import hdf5
-from perovskite_polaron.experiment.hdf5 import read_hdf5_tables
-from perovskite_polaron.experiment.readers import read_scans, read_tables, read_traces
+from perovskite_polaron.measured import hdf5
+from perovskite_polaron.measured.hdf5 import read_hdf5_tables
+from perovskite_polaron.measured.readers import read_scans, read_tables, read_traces
 
 
 def written(tmp_path, text, name="scan.csv"):

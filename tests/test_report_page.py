@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 from conftest import polaron
 
-from perovskite_polaron.crystal import Crystal, absorbers, find_symmetry, read_crystal
-from perovskite_polaron.distortion import distort
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.modes import read_modes
-from perovskite_polaron.report import judge, method_sections, spectra_sections
+from perovskite_polaron.figures.style import inline
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
+from perovskite_polaron.phonons.distortion import distort
+from perovskite_polaron.phonons.modes import read_modes
+from perovskite_polaron.published_cspbbr3 import FEATURES
+from perovskite_polaron.report import claims, method_sections, spectra_sections
 from perovskite_polaron.report.blocks import Text
-from perovskite_polaron.report.charts import inline
-from perovskite_polaron.report.published import FEATURES
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
-from perovskite_polaron.spectra.regime import quadratic_regime
+from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, quadratic_regime
 from perovskite_polaron.spectra.resolved import Orbits, atom_spectra, parts
 from perovskite_polaron.workflow.results import read_results
 from perovskite_polaron.workflow.scenarios import BUILT_IN
@@ -139,20 +140,20 @@ def test_published_signs_are_judged_from_the_chains(subject: Subject) -> None:
     for name in subject.names:
         if name == "cubic":
             continue
-        rows = judge.feature_rows(subject, name)
+        rows = claims.feature_rows(subject, name)
         assert [r.feature for r in rows] == list(FEATURES)
-        assert judge.signs(rows) == judge.AGREES, name
-        assert all(r.verdict == judge.OPEN for r in rows if not r.feature.structural)
-    cubic = {r.feature.energy_eV: r.verdict for r in judge.feature_rows(subject, "cubic")}
-    assert cubic[13497.0] == judge.DISAGREES
+        assert claims.signs(rows) == claims.AGREES, name
+        assert all(r.verdict == claims.OPEN for r in rows if not r.feature.structural)
+    cubic = {r.feature.energy_eV: r.verdict for r in claims.feature_rows(subject, "cubic")}
+    assert cubic[13497.0] == claims.DISAGREES
 
 
 def test_the_opposite_difference_is_judged_the_opposite_way(subject: Subject) -> None:
     turned = Subject(replace(subject.results, reference="lo@0.2"), subject.settings, subject.folder, subject.origin)
-    there = [r for r in judge.feature_rows(subject, "lo@0.2") if r.feature.structural]
-    back = [r for r in judge.feature_rows(turned, "ground") if r.feature.structural]
+    there = [r for r in claims.feature_rows(subject, "lo@0.2") if r.feature.structural]
+    back = [r for r in claims.feature_rows(turned, "ground") if r.feature.structural]
     assert [np.sign(r.value) for r in back] == [-np.sign(r.value) for r in there]
-    assert judge.signs(back) == judge.DISAGREES
+    assert claims.signs(back) == claims.DISAGREES
 
 
 def test_a_value_that_the_chains_leave_open_is_not_judged(subject: Subject) -> None:
@@ -165,10 +166,10 @@ def test_a_value_that_the_chains_leave_open_is_not_judged(subject: Subject) -> N
         },
     )
     short = Subject(results, subject.settings, subject.folder, subject.origin)
-    rows = judge.feature_rows(short, "lo@0.02")
-    assert max(r.unconverged for r in rows) > 5 * max(r.unconverged for r in judge.feature_rows(subject, "lo@0.02"))
-    assert judge.signs(rows) == judge.OPEN
-    assert all(r.verdict == judge.OPEN for r in rows if abs(r.value) <= r.unconverged)
+    rows = claims.feature_rows(short, "lo@0.02")
+    assert max(r.unconverged for r in rows) > 5 * max(r.unconverged for r in claims.feature_rows(subject, "lo@0.02"))
+    assert claims.signs(rows) == claims.OPEN
+    assert all(r.verdict == claims.OPEN for r in rows if abs(r.value) <= r.unconverged)
 
 
 # The page and its figures
@@ -214,7 +215,7 @@ def test_variations_say_what_turns_a_sign(subject: Subject) -> None:
     found = method_sections._variations(subject)
     as_reported = {v.structure: v for v in found if v.words == "as reported"}
     for name in subject.principal:
-        rows = [r.value for r in judge.feature_rows(subject, name) if r.feature.structural]
+        rows = [r.value for r in claims.feature_rows(subject, name) if r.feature.structural]
         np.testing.assert_allclose(as_reported[name].values, rows, atol=1e-12)
         assert as_reported[name].likeness == pytest.approx(1.0)
     said = method_sections._turned(found)
@@ -227,7 +228,7 @@ def test_the_data_beside_a_figure_are_the_figure(report: Path, subject: Subject)
     found = table(report.parent / "figures" / "figure-4.csv")
     energy = np.array(found["photon_energy_eV"], dtype=float)
     assert energy[np.array(found["ground (reference maximum = 1)"], dtype=float).argmax()] > 13472
-    for row in judge.feature_rows(subject, "lo@0.2"):
+    for row in claims.feature_rows(subject, "lo@0.2"):
         values = np.array(found["lo@0.2 - ground (% of maximum)"], dtype=float)
         assert np.interp(row.feature.energy_eV, energy, values) == pytest.approx(row.value, abs=1e-6)
     sites = table(report.parent / "figures" / "sites.csv")

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from conftest import polaron, write_tiny_study
 
-from perovskite_polaron.crystal import Crystal, read_crystal, write_crystal
 from perovskite_polaron.errors import ComputationError, InterruptedRunError
-from perovskite_polaron.espresso.programs import program_version
+from perovskite_polaron.espresso.program import program_version
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.files import read_crystal, write_crystal
 from perovskite_polaron.workflow.attempt import attempt
 from perovskite_polaron.workflow.execute import run_jobs
 from perovskite_polaron.workflow.jobs import plan, study_jobs

@@ -12,21 +12,19 @@ import numpy as np
 import pytest
 from conftest import polaron, write_tiny_study
 
-from perovskite_polaron.crystal import read_crystal
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.density import Atoms, add_difference, form_factor, move_density, turn_density
 from perovskite_polaron.espresso.pseudo import make_pseudo
 from perovskite_polaron.espresso.upf import read_upf
+from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.workflow.converge import truncated
 from perovskite_polaron.workflow.execute import _Queue
-from perovskite_polaron.workflow.garbage import find_garbage
-from perovskite_polaron.workflow.index import write_plan
 from perovskite_polaron.workflow.jobs import Job, StructureJobs, plan, study_jobs
-from perovskite_polaron.workflow.neighbours import neighbours
 from perovskite_polaron.workflow.results import collect
 from perovskite_polaron.workflow.spectra import study_spectra
-from perovskite_polaron.workflow.store import Store
-from perovskite_polaron.workflow.structures import study_structures
+from perovskite_polaron.workflow.status import write_plan
+from perovskite_polaron.workflow.store import Store, find_garbage
+from perovskite_polaron.workflow.structures import neighbours, study_structures
 from perovskite_polaron.workflow.study import Study, read_study
 
 pytestmark = pytest.mark.espresso
@@ -163,7 +161,7 @@ import sys, threading, time
 from pathlib import Path
 import numpy as np
 from perovskite_polaron.espresso.density import Atoms, move_density, turn_density
-from perovskite_polaron.espresso.programs import run_program
+from perovskite_polaron.espresso.program import run_program
 file, density = Path(sys.argv[1]), Path(sys.argv[2])
 old, new = (Atoms(6 * np.eye(3), np.array([[x, 0.0, 0.0]]), (file,)) for x in (0.0, 0.02))
 end = time.monotonic() + 5

@@ -8,10 +8,17 @@ import pytest
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.kernels.convolution import broaden_lorentzian
 from perovskite_polaron.spectra.alignment import SiteEnergies, shifts
-from perovskite_polaron.spectra.average import SiteSpectrum, average_structures, powder
 from perovskite_polaron.spectra.broadening import MODELS, half_width, resolve
-from perovskite_polaron.spectra.difference import NORMALISATIONS, differences, norm, normalise
-from perovskite_polaron.spectra.spectrum import Spectrum
+from perovskite_polaron.spectra.spectrum import (
+    NORMALISATIONS,
+    SiteSpectrum,
+    Spectrum,
+    average_structures,
+    differences,
+    norm,
+    normalise,
+    powder,
+)
 
 ENERGY = np.linspace(-10, 60, 701)
 FDMNES = {"Gamma_max": 15.0, "E_cent": 30.0, "E_larg": 30.0}

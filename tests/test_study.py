@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.modes import ModeSet, read_modes, write_modes
+from perovskite_polaron.phonons.modes import ModeSet, read_modes, write_modes
 from perovskite_polaron.workflow.structures import study_structures
 from perovskite_polaron.workflow.study import read_study, resolved_toml
 

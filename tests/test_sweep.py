@@ -19,13 +19,11 @@ from conftest import polaron, write_tiny_study
 
 from perovskite_polaron.errors import ComputationError, InputError, InterruptedRunError, OutOfTimeError
 from perovskite_polaron.workflow.attempt import Outcome, attempt, attempt_there
-from perovskite_polaron.workflow.execute import Event, run_jobs
+from perovskite_polaron.workflow.execute import Event, ranks_for, run_jobs
 from perovskite_polaron.workflow.executors import ExecutorSettings, read_executor
-from perovskite_polaron.workflow.garbage import find_garbage, remove
 from perovskite_polaron.workflow.jobs import Job, plan, study_jobs
 from perovskite_polaron.workflow.results import collect
-from perovskite_polaron.workflow.sizing import ranks_for
-from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.store import Store, find_garbage, remove
 from perovskite_polaron.workflow.study import read_study
 
 

@@ -9,8 +9,8 @@ from conftest import polaron, write_tiny_study
 from save_files import write_save
 
 from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.espresso.density import KGrid, begin, complete, skipped
 from perovskite_polaron.espresso.savefile import read_save
-from perovskite_polaron.espresso.time_reversal import KGrid, begin, complete, skipped
 from perovskite_polaron.espresso.xspectra import XspectraSettings, xspectra_deck
 from perovskite_polaron.workflow.jobs import plan, study_jobs
 from perovskite_polaron.workflow.results import collect

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from perovskite_polaron.analysis.shape_ratio import EDGES, bootstrap_error, compare_repeats, comparison_parameter
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.comparison import EDGES, bootstrap_error, compare_repeats, comparison_parameter
-from perovskite_polaron.experiment.readers import read_scans
-from perovskite_polaron.experiment.recipe import Recipe, conditions, format_steps, parse_steps
-from perovskite_polaron.experiment.scan import Scan, Step, combine
-from perovskite_polaron.experiment.treatment import normalise, outliers_among, pump_probe, thermal
-from perovskite_polaron.experiment.xdi import read_xdi
+from perovskite_polaron.measured.readers import read_scans
+from perovskite_polaron.measured.recipe import Recipe, conditions, format_steps, parse_steps
+from perovskite_polaron.measured.scan import Scan, Step, combine
+from perovskite_polaron.measured.treatment import normalise, outliers_among, pump_probe, thermal
+from perovskite_polaron.measured.xdi import read_xdi
 
 BR = EDGES["Br-K"]
 E = np.arange(13440.0, 13520.01, 1.0)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.scan import Scan, Step, combine
-from perovskite_polaron.experiment.treatment import (
+from perovskite_polaron.measured.scan import Scan, Step, combine
+from perovskite_polaron.measured.treatment import (
     average_adjacent,
     baseline,
     calibrate,

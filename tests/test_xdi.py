@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.xdi import XDI, format_xdi, parse_xdi, read_xdi, write_xdi
+from perovskite_polaron.measured.xdi import XDI, format_xdi, parse_xdi, read_xdi, write_xdi
 
 GOOD = """# XDI/1.0 GSE/1.0
 # Column.1: energy eV

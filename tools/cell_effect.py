@@ -14,12 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from perovskite_polaron.errors import InputError, PolaronError
+from perovskite_polaron.figures.style import BLUE, ORANGE, Column, csv_text, panels, save
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.report.charts import Column, csv_text
-from perovskite_polaron.report.judge import feature_rows
-from perovskite_polaron.report.published import FEATURES
+from perovskite_polaron.published_cspbbr3 import FEATURES
+from perovskite_polaron.report.claims import feature_rows
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.report.sweep_figure import BLUE, ORANGE, panels, save
 from perovskite_polaron.workflow.converge import movements
 from perovskite_polaron.workflow.results import StructureResult, StudyResults, read_results
 from perovskite_polaron.workflow.spectra import spectra_settings

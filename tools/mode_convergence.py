@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from perovskite_polaron.bonds import Comparison, find_framework, rms_by_class
-from perovskite_polaron.crystal import Crystal
-from perovskite_polaron.distortion import distort, sign_equivalent
 from perovskite_polaron.errors import InputError, PolaronError
+from perovskite_polaron.figures.style import csv_text
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.modes import ModeSet, read_modes
-from perovskite_polaron.report.charts import csv_text
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.octahedra import Comparison, find_framework, rms_by_class
+from perovskite_polaron.phonons.distortion import distort, sign_equivalent
+from perovskite_polaron.phonons.modes import ModeSet, read_modes
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
 from perovskite_polaron.workflow.execute import run_jobs
 from perovskite_polaron.workflow.forces import ForceSettings

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.bonds import BondReport, Comparison, bond_report, compare, find_framework
 from perovskite_polaron.cli.structure import refuse_existing
-from perovskite_polaron.crystal import read_crystal
 from perovskite_polaron.files import write_atomically
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.octahedra import BondReport, Comparison, bond_report, compare, find_framework
 
 EXAMPLE = "  polaron bonds cspbbr3-pbnm\n  polaron bonds distorted.cif ground.cif --figure moved.png"
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         writer.writerows(bond_rows(report))
         write_atomically(args.csv, text.getvalue())
     if args.figure is not None:
-        from perovskite_polaron.report.bonds_figure import write_bonds_figure
+        from perovskite_polaron.figures.lattice import write_bonds_figure
 
         write_bonds_figure(report, args.figure, reference_report, comparison)
     if args.json:

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.cli.treatment_options import warn, window
-from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.fit import Comparison, Problem, ScenarioFit
-from perovskite_polaron.experiment.readers import read_scans
-from perovskite_polaron.experiment.sampling import Samples, sample
-from perovskite_polaron.experiment.scan import Scan
-from perovskite_polaron.experiment.scenario import (
+from perovskite_polaron.analysis.posterior import Samples, sample
+from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, Priors
+from perovskite_polaron.analysis.scenario_fit import Comparison, Problem, ScenarioFit
+from perovskite_polaron.analysis.scenarios import (
     ScenarioSet,
     heated_lattice,
     mixtures,
     read_scenarios,
     rigid_shift,
 )
-from perovskite_polaron.experiment.template import REACH_SHIFT, Priors
-from perovskite_polaron.experiment.treatment import crop
-from perovskite_polaron.experiment.verdict import statements
+from perovskite_polaron.analysis.verdict import statements
+from perovskite_polaron.cli.treatment_options import warn, window
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.measured.readers import read_scans
+from perovskite_polaron.measured.scan import Scan
+from perovskite_polaron.measured.treatment import crop
 from perovskite_polaron.units import parse_quantity
 
 EXAMPLE = (
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     found = problem.fit(transient.intensity)
     samples = sample(problem, found.best, transient.intensity) if args.sample and found.best is not None else None
     if args.figure is not None:
-        from perovskite_polaron.report.compare_figure import write_compare_figure
+        from perovskite_polaron.figures.measured import write_compare_figure
 
         write_compare_figure(transient, found, theory, where.offset_eV, args.figure)
     words = [*where.words, *statements(found), *_interpolation(found)]

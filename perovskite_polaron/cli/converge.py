@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compute what is missing, compare, and write convergence.csv and convergence.png."""
     from perovskite_polaron.errors import InputError
+    from perovskite_polaron.figures.spectra import write_converge_figure
     from perovskite_polaron.files import write_atomically
-    from perovskite_polaron.report.converge_figure import write_converge_figure
     from perovskite_polaron.workflow.converge import movements, recommendation, truncated, variants
     from perovskite_polaron.workflow.jobs import plan, study_jobs
     from perovskite_polaron.workflow.results import collect

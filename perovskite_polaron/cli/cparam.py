@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from perovskite_polaron.analysis.shape_ratio import EDGES, Constancy, ShapeRatio, Windows, compare_repeats, constancy
 from perovskite_polaron.cli.treatment_options import (
     add_reading_arguments,
     add_treatment_arguments,
@@ -14,8 +15,7 @@ from perovskite_polaron.cli.treatment_options import (
     window,
 )
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.comparison import EDGES, Comparison, Constancy, Windows, compare_repeats, constancy
-from perovskite_polaron.experiment.recipe import format_steps
+from perovskite_polaron.measured.recipe import format_steps
 from perovskite_polaron.units import parse_quantity
 
 EXAMPLE = """  polaron cparam br_delays/*.xdi --edge Br-K --figure c.png
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     tests = {name: _test([p for p in points if p.series == name]) for name in ("pump-probe", "thermal", "other")}
     if args.figure is not None:
-        from perovskite_polaron.report.comparison_figure import write_comparison_figure
+        from perovskite_polaron.figures.measured import write_comparison_figure
 
         write_comparison_figure(points, windows, args.figure)
     if args.json:
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def table(points: Sequence[Comparison], windows: Windows, tests: dict[str, Constancy | None]) -> str:
+def table(points: Sequence[ShapeRatio], windows: Windows, tests: dict[str, Constancy | None]) -> str:
     """Return the answer for people."""
     lines = [f"{'label':30s}{'delay (ps)':>12s}{'T (C)':>9s}{'C':>12s}{'error':>10s}  {'scans':>5s}  error from"]
     for p in points:
@@ -100,7 +100,7 @@ def table(points: Sequence[Comparison], windows: Windows, tests: dict[str, Const
     return "\n".join(lines)
 
 
-def _test(points: Sequence[Comparison]) -> Constancy | None:
+def _test(points: Sequence[ShapeRatio]) -> Constancy | None:
     return constancy(points) if len(points) > 1 and all(p.err for p in points) else None
 
 

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.bonds import find_framework, sweep_bonds
 from perovskite_polaron.cli.structure import describe_absorbers, refuse_existing
-from perovskite_polaron.crystal import find_symmetry, read_crystal, supercell, write_crystal
-from perovskite_polaron.distortion import Distortion, distort, real_patterns, sign_equivalent
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.matching import POSITION_TOLERANCE_A
-from perovskite_polaron.modes import BUILTIN, Mode, read_modes
+from perovskite_polaron.lattice.crystal import supercell
+from perovskite_polaron.lattice.files import read_crystal, write_crystal
+from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A
+from perovskite_polaron.lattice.octahedra import find_framework, sweep_bonds
+from perovskite_polaron.lattice.symmetry import find_symmetry
+from perovskite_polaron.phonons.distortion import Distortion, distort, real_patterns, sign_equivalent
+from perovskite_polaron.phonons.modes import BUILTIN, Mode, read_modes
 from perovskite_polaron.units import parse_quantity, split_quantity
 
 EXAMPLE = (
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         if args.csv is not None:
             write_atomically(args.csv, _csv(points, octahedra.lengths_A, octahedra.offcentring_A))
         if args.figure is not None:
-            from perovskite_polaron.report.sweep_figure import write_sweep_figure
+            from perovskite_polaron.figures.style import write_sweep_figure
 
             write_sweep_figure(framework, patterns, q, args.figure)
     symmetry = find_symmetry(crystal)

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Print one line per component; exit status 1 if one that the main job needs is missing."""
     from perovskite_polaron import __version__
     from perovskite_polaron.errors import MissingProgramError, PolaronError
-    from perovskite_polaron.espresso.programs import (
+    from perovskite_polaron.espresso.program import (
         INSTALL_HINT,
         PROGRAMS,
         find_program,

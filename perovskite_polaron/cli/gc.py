@@ -15,9 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """List, and remove when asked, densities that nothing starts from and files that killed runs left."""
-    from perovskite_polaron.workflow.garbage import find_garbage, remove
     from perovskite_polaron.workflow.jobs import plan, study_jobs
-    from perovskite_polaron.workflow.store import Store
+    from perovskite_polaron.workflow.store import Store, find_garbage, remove
     from perovskite_polaron.workflow.study import read_study
 
     study = read_study(args.study)

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.heat_capacity import read_heat_capacity
-from perovskite_polaron.heating import (
+from perovskite_polaron.analysis.heat_capacity import read_heat_capacity
+from perovskite_polaron.analysis.heating import (
     DULONG_PETIT,
     RELATIVE_SIGMA,
     Exposure,
@@ -18,6 +17,7 @@ from perovskite_polaron.heating import (
     constant_heat_capacity,
     heating,
 )
+from perovskite_polaron.errors import InputError
 from perovskite_polaron.units import HC_EV_A, UNITS, parse_quantity, parse_temperature_celsius, split_quantity
 
 EXAMPLE = "  polaron heat --fluence 8.8mJ/cm2 --pump 355nm --size 10nm --concentration 5.8mg/mL --jet 200um"
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     cooling_ps = parse_quantity(args.cooling, "time")
     result = heating(exposure, sigmas)
     if args.figure is not None:
-        from perovskite_polaron.report.heating_figure import write_heating_figure
+        from perovskite_polaron.figures.measured import write_heating_figure
 
         write_heating_figure(result, cooling_ps, args.figure)
     times = np.array([0.0, 100, 200, 300, 400, 500, 600, 800, 1000, 1500, 2000])

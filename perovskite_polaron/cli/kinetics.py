@@ -7,11 +7,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from perovskite_polaron.analysis.kinetic_intervals import LEVELS, Interval, Intervals, profile_intervals
+from perovskite_polaron.analysis.kinetics import FTest, KineticFit, KineticModel, f_test, fit_kinetics
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.experiment.kinetic_model import KineticModel
-from perovskite_polaron.experiment.kinetic_profile import LEVELS, Interval, Intervals, profile_intervals
-from perovskite_polaron.experiment.kinetics import FTest, KineticFit, f_test, fit_kinetics
-from perovskite_polaron.experiment.readers import read_traces
+from perovskite_polaron.measured.readers import read_traces
 from perovskite_polaron.units import parse_quantity
 
 EXAMPLE = "  polaron kinetics br.csv pb.csv --irf-sigma 45ps --components 2 --figure kinetics.png"
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             test = f_test(fit_kinetics(traces, model(args.components - 1)), fit)
     intervals = profile_intervals(fit)
     if args.figure is not None:
-        from perovskite_polaron.report.kinetics_figure import write_kinetics_figure
+        from perovskite_polaron.figures.measured import write_kinetics_figure
 
         write_kinetics_figure(fit, args.figure)
     print(json.dumps(summary(fit, test, intervals)) if args.json else table(fit, test, intervals))

@@ -49,9 +49,8 @@ def launch(
     Raises as run_jobs and start_executor do.
     """
     from perovskite_polaron.report.progress import Progress
-    from perovskite_polaron.workflow.execute import run_jobs
+    from perovskite_polaron.workflow.execute import ranks_for, run_jobs
     from perovskite_polaron.workflow.executors import read_executor, start_executor
-    from perovskite_polaron.workflow.sizing import ranks_for
 
     settings = None if args.executor is None else read_executor(args.executor)
     cores = settings.cores if settings else len(os.sched_getaffinity(0))

@@ -10,25 +10,30 @@ import numpy as np
 
 from perovskite_polaron.cli.launch import add_run_options, check_run_options, finished_seconds, launch
 from perovskite_polaron.cli.structure import refuse_existing
-from perovskite_polaron.crystal import Crystal, read_crystal
-from perovskite_polaron.cspbbr3 import CRYSTALS
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.modes import Mode, ModeSet, write_modes
-from perovskite_polaron.phonons.dynamics import crystal_direction
-from perovskite_polaron.phonons.finite_displacement import displaced_cells
-from perovskite_polaron.phonons.forces import MLIP_NAME, RELAX, ase_forces, mlip_calculator, relax
-from perovskite_polaron.phonons.response import Response, assumed_response, neutral_response, read_born
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.files import CRYSTALS, read_crystal
+from perovskite_polaron.phonons.forces import MLIP_NAME, RELAX, ase_forces, displaced_cells, mlip_calculator, relax
+from perovskite_polaron.phonons.modes import Mode, ModeSet, write_modes
+from perovskite_polaron.phonons.readers import Calculation, Direction, from_file, from_forces
+from perovskite_polaron.phonons.response import (
+    Response,
+    assumed_response,
+    crystal_direction,
+    neutral_response,
+    read_born,
+)
 from perovskite_polaron.phonons.selection import (
     HOLE_MASS_CSPBBR3,
     PAPER,
     ModeRow,
+    heat_capacity,
     mode_table,
     select,
     static_dielectric,
+    thermal_displacements_A2,
     transverse_partner,
 )
-from perovskite_polaron.phonons.sources import Calculation, Direction, from_file, from_forces
-from perovskite_polaron.phonons.thermal import heat_capacity, thermal_displacements_A2
 from perovskite_polaron.units import MEV_PER_INVERSE_CM, MEV_PER_THZ, parse_quantity
 
 EXAMPLE = (
@@ -106,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         write_modes(_mode_set(calculation, rows, index), args.out)
     if args.figure is not None and index is not None:
-        from perovskite_polaron.report.modes_figure import write_modes_figure
+        from perovskite_polaron.figures.lattice import write_modes_figure
 
         write_modes_figure(modes, rows, index, args.figure)
     record = _record(calculation, rows, index, why)

@@ -56,11 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compute what is missing, and write pdos.csv, pdos.png, pdos.svg, pdos.json and, from jobs, pdos.npz."""
     from perovskite_polaron.errors import ComputationError
+    from perovskite_polaron.figures.spectra import write_pdos_figure
+    from perovskite_polaron.figures.style import csv_text
     from perovskite_polaron.files import write_atomically
-    from perovskite_polaron.report.charts import csv_text
-    from perovskite_polaron.report.pdos_figure import write_pdos_figure
-    from perovskite_polaron.spectra.projected import band_edges, density_of_states
-    from perovskite_polaron.spectra.projected_file import read_states, write_states
+    from perovskite_polaron.spectra.projected import band_edges, density_of_states, read_states, write_states
 
     sigma_eV, low, high = _numbers(args)
     computed = Path(args.source).suffix.lower() != ".npz"

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.crystal import read_crystal
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.matching import POSITION_TOLERANCE_A
-from perovskite_polaron.modes import BUILTIN, ModeSet, read_modes
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A
+from perovskite_polaron.phonons.modes import BUILTIN, ModeSet, read_modes
 from perovskite_polaron.phonons.projection import Projection, displacement, project
 from perovskite_polaron.phonons.readers import read_phonons
 from perovskite_polaron.units import parse_quantity

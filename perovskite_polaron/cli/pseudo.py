@@ -31,8 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Make or check one set, print what was found, and where the file is."""
     from perovskite_polaron.errors import InputError
-    from perovskite_polaron.espresso.pseudo import load_recipe, make_pseudo, read_levels
-    from perovskite_polaron.espresso.pseudo_check import check_levels_in_box, check_partial_waves
+    from perovskite_polaron.espresso.pseudo import (
+        check_levels_in_box,
+        check_partial_waves,
+        load_recipe,
+        make_pseudo,
+        read_levels,
+    )
     from perovskite_polaron.espresso.upf import check_for_xspectra, read_upf
     from perovskite_polaron.files import write_atomically
 

@@ -9,7 +9,7 @@ from perovskite_polaron.cli.treatment_options import warn
 from perovskite_polaron.errors import InputError
 
 if TYPE_CHECKING:
-    from perovskite_polaron.experiment.scan import Scan
+    from perovskite_polaron.measured.scan import Scan
     from perovskite_polaron.report.subject import Subject
 
 EXAMPLE = (
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _read(path: str) -> "Scan":
-    from perovskite_polaron.experiment.readers import read_scans
+    from perovskite_polaron.measured.readers import read_scans
 
     scans = read_scans([path])
     warn(scans)
@@ -71,10 +71,10 @@ def _read(path: str) -> "Scan":
 
 def _verdicts(subject: "Subject", transient: "Scan") -> list[str]:
     """What ``polaron compare`` says about the transient, with its defaults."""
-    from perovskite_polaron.experiment.fit import Problem
-    from perovskite_polaron.experiment.scenario import mixtures, rigid_shift
-    from perovskite_polaron.experiment.template import Priors
-    from perovskite_polaron.experiment.verdict import statements
+    from perovskite_polaron.analysis.scenario_curves import Priors
+    from perovskite_polaron.analysis.scenario_fit import Problem
+    from perovskite_polaron.analysis.scenarios import mixtures, rigid_shift
+    from perovskite_polaron.analysis.verdict import statements
 
     theory = subject.scenarios
     where = place(transient, theory, subject.results.element, None, None)

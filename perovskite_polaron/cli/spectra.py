@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     """Write spectra.csv, differences.csv, sites.csv, shifts.csv and three figures, and print the shifts."""
     from dataclasses import replace
 
-    from perovskite_polaron.report.spectra_figure import (
+    from perovskite_polaron.figures.spectra import (
         write_alignment_figure,
         write_difference_figure,
         write_sites_figure,

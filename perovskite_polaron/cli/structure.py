@@ -5,16 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.crystal import (
-    Crystal,
-    Symmetry,
-    absorbers,
-    find_symmetry,
-    read_crystal,
-    supercell,
-    write_crystal,
-)
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.lattice.crystal import Crystal, supercell
+from perovskite_polaron.lattice.files import read_crystal, write_crystal
+from perovskite_polaron.lattice.symmetry import Symmetry, absorbers, find_symmetry
 from perovskite_polaron.units import parse_quantity
 
 EXAMPLE = "  polaron structure cspbbr3-pbnm --out ground.cif\n  polaron structure CONTCAR --element Br --json"
@@ -22,7 +16,7 @@ EXAMPLE = "  polaron structure cspbbr3-pbnm --out ground.cif\n  polaron structur
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    from perovskite_polaron.cspbbr3 import CRYSTALS
+    from perovskite_polaron.lattice.files import CRYSTALS
 
     parser.add_argument("file", metavar="FILE", help=f"structure file, or one of {', '.join(CRYSTALS)}")
     parser.add_argument("--element", help="describe the absorbers of this element only")

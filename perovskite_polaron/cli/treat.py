@@ -10,11 +10,11 @@ import numpy as np
 from perovskite_polaron import __version__
 from perovskite_polaron.cli.treatment_options import add_reading_arguments, add_treatment_arguments, read_measured
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.recipe import FIELD, conditions, format_steps
-from perovskite_polaron.experiment.scan import Scan
-from perovskite_polaron.experiment.treatment import outliers_among
-from perovskite_polaron.experiment.xdi import XDI, parse_xdi, write_xdi
 from perovskite_polaron.files import read_text
+from perovskite_polaron.measured.recipe import FIELD, conditions, format_steps
+from perovskite_polaron.measured.scan import Scan
+from perovskite_polaron.measured.treatment import outliers_among
+from perovskite_polaron.measured.xdi import XDI, parse_xdi, write_xdi
 
 EXAMPLE = """  polaron treat run*_100ps.dat --preset pump-probe --edge Br-K --out br_100ps.xdi
   polaron treat heated/*.xdi --preset thermal --pre-edge 13.44keV:13.46keV --reference heated/25C.xdi --out treated
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     for path, (scan, group) in zip(paths, done, strict=True):
         write_xdi(path, _record(scan, group, measured.references, base))
     if args.figure is not None:
-        from perovskite_polaron.report.treatment_figure import write_treatment_figure
+        from perovskite_polaron.figures.measured import write_treatment_figure
 
         write_treatment_figure([scan for scan, _ in done], args.figure)
     rows = [

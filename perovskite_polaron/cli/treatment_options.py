@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.readers import read_scans
-from perovskite_polaron.experiment.recipe import COMBINE, Recipe, conditions, read_steps
-from perovskite_polaron.experiment.scan import Scan, Step
-from perovskite_polaron.experiment.treatment import pump_probe, thermal
+from perovskite_polaron.measured.readers import read_scans
+from perovskite_polaron.measured.recipe import COMBINE, Recipe, conditions, read_steps
+from perovskite_polaron.measured.scan import Scan, Step
+from perovskite_polaron.measured.treatment import pump_probe, thermal
 from perovskite_polaron.units import parse_quantity
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.pw import OUTDIR, PREFIX, namelist
-from perovskite_polaron.options import option
+from perovskite_polaron.settings import option
 
 _NUMBER = r"\s+(-?\d+\.\d+)"
 

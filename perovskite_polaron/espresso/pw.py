@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.errors import ComputationError, InputError
-from perovskite_polaron.options import option
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.settings import option
 from perovskite_polaron.units import BOHR_ANGSTROM, RYDBERG_EV
 
 PREFIX = "polaron"

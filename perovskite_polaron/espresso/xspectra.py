@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.pw import OUTDIR, PREFIX, fortran
-from perovskite_polaron.options import option
+from perovskite_polaron.settings import option
 
 SAVE_FILE = "chain.sav"
 CORE_FILE = "core.wfc"

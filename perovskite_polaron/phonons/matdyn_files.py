@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import constants as _c
 
-from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import read_text
-from perovskite_polaron.phonons.spectrum import ORTHOGONALITY, PhononModes, diagonalise
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.phonons.modes import ORTHOGONALITY, PhononModes, diagonalise
 from perovskite_polaron.units import BOHR_ANGSTROM, MEV_PER_THZ, RYDBERG_EV
 
 _AMU_PER_RYDBERG_MASS = 2 * _c.m_e / _c.atomic_mass

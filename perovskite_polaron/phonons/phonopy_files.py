@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.errors import InputError, MissingExtraError
 from perovskite_polaron.files import read_text
-from perovskite_polaron.phonons.spectrum import PhononModes
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.phonons.modes import PhononModes
 from perovskite_polaron.units import BOHR_ANGSTROM, MEV_PER_THZ
 
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.crystal import Crystal
-from perovskite_polaron.distortion import real_patterns
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.matching import LATTICE_TOLERANCE, POSITION_TOLERANCE_A, match
-from perovskite_polaron.modes import Mode, ModeSet
-from perovskite_polaron.phonons.spectrum import PhononModes
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.matching import LATTICE_TOLERANCE, POSITION_TOLERANCE_A, match
+from perovskite_polaron.phonons.distortion import real_patterns
+from perovskite_polaron.phonons.modes import Mode, ModeSet, PhononModes
 
 _OVERLAP = 1e-3
 

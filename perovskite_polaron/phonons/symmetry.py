@@ -6,8 +6,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.crystal import Crystal, find_symmetry
-from perovskite_polaron.phonons.spectrum import PhononModes
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.symmetry import find_symmetry
+from perovskite_polaron.phonons.modes import PhononModes
 
 SYMPREC_A = 1e-3
 # Mulliken name -> the two-fold rotation, as signs of (a, b, c), under which it is symmetric.

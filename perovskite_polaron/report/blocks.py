@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from perovskite_polaron.report.charts import Chart
-from perovskite_polaron.report.judge import Claim
+from perovskite_polaron.figures.style import Chart
+from perovskite_polaron.report.claims import Claim
 
 
 @dataclass(frozen=True)

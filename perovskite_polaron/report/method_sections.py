@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.heating import RELATIVE_SIGMA, Heating
-from perovskite_polaron.report import published
+from perovskite_polaron import published_cspbbr3 as published
+from perovskite_polaron.analysis.heating import RELATIVE_SIGMA, Heating
+from perovskite_polaron.published_cspbbr3 import FEATURES
 from perovskite_polaron.report.blocks import Block, Rows, Section, Table, Text, listed, meaning
-from perovskite_polaron.report.difference_chart import alignment_chart
-from perovskite_polaron.report.paper_charts import heating_chart
-from perovskite_polaron.report.published import FEATURES
+from perovskite_polaron.report.study_charts import alignment_chart, heating_chart
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.jobs import INPUTS
 from perovskite_polaron.workflow.spectra import StudySpectra, study_spectra

@@ -6,15 +6,11 @@ from pathlib import Path
 
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.scan import Scan
+from perovskite_polaron.figures.style import Chart, inline
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.report.amplitude_chart import amplitude_chart
+from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.report.blocks import Section
-from perovskite_polaron.report.charts import Chart, inline
-from perovskite_polaron.report.difference_chart import alignment_chart, difference_chart
 from perovskite_polaron.report.method_sections import heating_section, method_section
-from perovskite_polaron.report.paper_charts import comparison_chart, heating_chart, kinetics_chart, published_heating
-from perovskite_polaron.report.parts_chart import largest_displaced, parts_chart
 from perovskite_polaron.report.spectra_sections import (
     amplitude_section,
     experiment_section,
@@ -23,8 +19,19 @@ from perovskite_polaron.report.spectra_sections import (
     sweeps,
 )
 from perovskite_polaron.report.structure_sections import bonds_chart, summary_section
+from perovskite_polaron.report.study_charts import (
+    alignment_chart,
+    amplitude_chart,
+    comparison_chart,
+    difference_chart,
+    heating_chart,
+    kinetics_chart,
+    largest_displaced,
+    parts_chart,
+    published_heating,
+)
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.spectra.regime import quadratic_regime
+from perovskite_polaron.spectra.amplitude import quadratic_regime
 
 PAGE = "report.html"
 

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from perovskite_polaron.experiment.comparison import EDGES
-from perovskite_polaron.experiment.scan import Scan
-from perovskite_polaron.heating import Heating
-from perovskite_polaron.report.amplitude_chart import amplitude_chart
+from perovskite_polaron.analysis.heating import Heating
+from perovskite_polaron.analysis.shape_ratio import EDGES
+from perovskite_polaron.measured.scan import Scan
+from perovskite_polaron.published_cspbbr3 import FEATURES, SOURCE
 from perovskite_polaron.report.blocks import Block, Claims, Rows, Section, Table, Text, listed, meaning
-from perovskite_polaron.report.difference_chart import difference_chart
-from perovskite_polaron.report.judge import (
+from perovskite_polaron.report.claims import (
     PLACE_EV,
     FeatureRow,
     comparison_claims,
@@ -18,12 +17,18 @@ from perovskite_polaron.report.judge import (
     feature_rows,
     heating_claims,
 )
-from perovskite_polaron.report.paper_charts import comparison_chart, kinetics_chart
-from perovskite_polaron.report.parts_chart import by_site, largest_displaced, parts_chart, site_title
-from perovskite_polaron.report.published import FEATURES, SOURCE
+from perovskite_polaron.report.study_charts import (
+    amplitude_chart,
+    by_site,
+    comparison_chart,
+    difference_chart,
+    kinetics_chart,
+    largest_displaced,
+    parts_chart,
+    site_title,
+)
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
-from perovskite_polaron.spectra.regime import quadratic_regime
+from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, quadratic_regime
 
 
 def spectra_section(subject: Subject, transient: Scan | None, verdicts: Sequence[str]) -> Section:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from perovskite_polaron.bonds import BondReport
-from perovskite_polaron.crystal import absorbers
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.modes import Mode, read_modes
+from perovskite_polaron.figures.lattice import draw_bonds
+from perovskite_polaron.figures.style import Chart
+from perovskite_polaron.lattice.octahedra import BondReport
+from perovskite_polaron.lattice.symmetry import absorbers
+from perovskite_polaron.phonons.modes import Mode, read_modes
 from perovskite_polaron.report.blocks import Block, Claims, Rows, Section, Table, Text, listed, meaning
-from perovskite_polaron.report.bonds_figure import draw_bonds
-from perovskite_polaron.report.charts import Chart
-from perovskite_polaron.report.judge import difference_claims, mode_claims
+from perovskite_polaron.report.claims import difference_claims, mode_claims
 from perovskite_polaron.report.subject import Subject
 
 

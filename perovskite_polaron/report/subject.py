@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.bonds import BondReport, Comparison, bond_report, compare
-from perovskite_polaron.crystal import Crystal, absorbers, find_symmetry, read_crystal
+from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.scenario import ScenarioSet
-from perovskite_polaron.report.published import WHITE_LINE_EV
-from perovskite_polaron.spectra.average import POLARISATIONS
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.octahedra import BondReport, Comparison, bond_report, compare
+from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
+from perovskite_polaron.published_cspbbr3 import WHITE_LINE_EV
 from perovskite_polaron.spectra.resolved import Orbits, Part, parts
+from perovskite_polaron.spectra.spectrum import POLARISATIONS
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.scenarios import study_scenarios
 from perovskite_polaron.workflow.spectra import StudySpectra, other_alignment, study_spectra

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.crystal import Crystal, Symmetry, operations_between
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.spectra.average import POLARISATIONS
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.symmetry import Symmetry, operations_between
+from perovskite_polaron.spectra.spectrum import POLARISATIONS
 
 Array = NDArray[np.float64]
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError
-from perovskite_polaron.espresso import ph, projwfc, pw, time_reversal, xspectra
+from perovskite_polaron.espresso import density, ph, projwfc, pw, xspectra
 from perovskite_polaron.espresso.density import add_difference, move_density, read_atoms, turn_density
-from perovskite_polaron.espresso.programs import OUT_OF_TIME, mpi_command, program_version, run_program
+from perovskite_polaron.espresso.program import OUT_OF_TIME, mpi_command, program_version, run_program
 from perovskite_polaron.espresso.savefile import LanczosSave, read_save
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.workflow.jobs import Job
@@ -227,7 +227,7 @@ def _lay_out(job: Job, store: Store, pools: int) -> str:
         _copy(store.folder(job.parent) / pw.OUTDIR, folder / pw.OUTDIR)
         if job.time_reversal:
             fermi_eV = (store.result(job.parent) or {})["fermi_eV"]
-            begun = time_reversal.begin(job.deck, fermi_eV, pools)
+            begun = density.begin(job.deck, fermi_eV, pools)
             if begun is not None:
                 write_atomically(folder / xspectra.SAVE_FILE, begun[1], durable=False)
                 return begun[0]
@@ -314,7 +314,7 @@ def _harvest(job: Job, store: Store) -> dict[str, Any] | None:
     if job.kind == "xas":
         save = read_save(folder / xspectra.SAVE_FILE)
         if np.any(save.norms == 0):
-            time_reversal.complete(folder / xspectra.SAVE_FILE, job.deck)
+            density.complete(folder / xspectra.SAVE_FILE, job.deck)
             save = read_save(folder / xspectra.SAVE_FILE)
         check_chain(save, job, store)
         summary = xspectra.read_summary(text)

@@ -1,5 +1,9 @@
-"""Running the jobs of a study: each once, in order, resumable, with several runners side by side if need be."""
+"""How many MPI processes a job is worth.
 
+Running the jobs of a study: each once, in order, resumable, with several runners side by side if need be.
+"""
+
+import math
 import signal
 import threading
 from collections import Counter, deque
@@ -10,9 +14,25 @@ from dataclasses import dataclass
 
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError, PolaronError
 from perovskite_polaron.workflow.attempt import Outcome, attempt, attempt_there
-from perovskite_polaron.workflow.garbage import needed_densities
 from perovskite_polaron.workflow.jobs import Job
-from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.store import Store, needed_densities
+
+# Below this much work for each process (in the unit of Job.cost, about a second), another job is a better use of a core.
+_COST_PER_RANK = 10.0
+
+
+def ranks_for(job: Job, most: int) -> int:
+    """Return the number of MPI processes for a job, at most ``most``, from its cost and its k points.
+
+    Up to the number of k points, each process is a pool of its own, and the fewest that need the same number of rounds
+    are taken: 4 points on 3 processes take as long as on 2. Beyond it, whole multiples of the k points are taken.
+    """
+    worth = max(1, min(most, int(job.cost / _COST_PER_RANK)))
+    if worth <= job.kpoints:
+        return math.ceil(job.kpoints / math.ceil(job.kpoints / worth))
+    return worth // job.kpoints * job.kpoints
+
+
 
 _PATIENCE_SECONDS = 0.5
 _CHECKPOINTS = 100

@@ -13,7 +13,7 @@ from typing import Any
 from perovskite_polaron.errors import InputError, MissingExtraError
 from perovskite_polaron.espresso.pseudo import cache_folder
 from perovskite_polaron.files import read_toml
-from perovskite_polaron.options import fill, option
+from perovskite_polaron.settings import fill, option
 
 # name in the file -> (Parsl's class, the name it has there for what we call a queue)
 _PROVIDERS = {

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.crystal import Crystal
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.ph import FieldResponse, PhSettings, ph_deck
-from perovskite_polaron.espresso.programs import program_version
+from perovskite_polaron.espresso.program import program_version
 from perovskite_polaron.espresso.pseudo import response_recipe
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.files import beside
-from perovskite_polaron.options import option, read_tables
+from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.phonons.response import NEUTRALITY_E_PER_ATOM
+from perovskite_polaron.settings import option, read_tables
 from perovskite_polaron.workflow.jobs import Job, digest_of, pseudo_for, pw_job
 from perovskite_polaron.workflow.store import Store
 

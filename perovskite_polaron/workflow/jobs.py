@@ -1,4 +1,7 @@
-"""The jobs of a study: what runs, on what input, after what. A job is identified by all that determines its result."""
+"""The names of a job and of a pseudopotential: what is enough to find them in a store.
+
+The jobs of a study: what runs, on what input, after what. A job is identified by all that determines its result.
+"""
 
 import hashlib
 import json
@@ -6,24 +9,50 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from perovskite_polaron.crystal import (
+from perovskite_polaron.errors import InputError, MissingProgramError
+from perovskite_polaron.espresso.program import program_version
+from perovskite_polaron.espresso.pseudo import HOLES, make_pseudo
+from perovskite_polaron.espresso.pw import PwSettings, absorber_label, pw_deck
+from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_upf
+from perovskite_polaron.espresso.xspectra import XspectraSettings, xspectra_deck
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.symmetry import (
     Absorber,
-    Crystal,
     Symmetry,
     find_symmetry,
     irreducible_kpoints,
     operations_between,
 )
-from perovskite_polaron.errors import InputError, MissingProgramError
-from perovskite_polaron.espresso.programs import program_version
-from perovskite_polaron.espresso.pseudo import HOLES, make_pseudo
-from perovskite_polaron.espresso.pw import PwSettings, absorber_label, pw_deck
-from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_upf
-from perovskite_polaron.espresso.xspectra import XspectraSettings, xspectra_deck
-from perovskite_polaron.workflow.jobname import JobName, PseudoName
-from perovskite_polaron.workflow.neighbours import neighbours
-from perovskite_polaron.workflow.structures import StudyStructure, study_structures
+from perovskite_polaron.workflow.structures import StudyStructure, neighbours, study_structures
 from perovskite_polaron.workflow.study import Study
+
+
+class JobName:
+    """A job by its kind, label and digest."""
+
+    kind: str
+    label: str
+    digest: str
+
+    @property
+    def program(self) -> str:
+        """Name of the program that runs this job."""
+        return {"xas": "xspectra.x", "response": "ph.x", "pdos": "projwfc.x"}.get(self.kind, "pw.x")
+
+    @property
+    def folder(self) -> str:
+        """Name of this job's folder in the store."""
+        return f"{self.kind}-{self.label}-{self.digest[:12]}"
+
+
+@dataclass(frozen=True)
+class PseudoName:
+    """A pseudopotential by name only: its file is in the store."""
+
+    element: str
+    digest: str
+
+
 
 INPUTS = "inputs.json"
 # kind of core hole -> (hole in the pseudopotential, charge of the cell)

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.brillouin import grid_for, kpoint_names
-from perovskite_polaron.crystal import Crystal, Symmetry, find_symmetry, read_crystal
 from perovskite_polaron.errors import ComputationError, InputError
-from perovskite_polaron.espresso.programs import program_version
+from perovskite_polaron.espresso.program import program_version
 from perovskite_polaron.espresso.projwfc import PROJECTIONS, Projections, load_projections, projwfc_deck, summed
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_projection
 from perovskite_polaron.files import beside
-from perovskite_polaron.options import read_tables
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.symmetry import Symmetry, find_symmetry, grid_for, kpoint_names
+from perovskite_polaron.settings import read_tables
 from perovskite_polaron.spectra.projected import ProjectedStates, Shell
 from perovskite_polaron.workflow.jobs import Job, digest_of, plan, pseudo_for, pw_job
 from perovskite_polaron.workflow.store import Store

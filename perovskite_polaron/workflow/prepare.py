@@ -4,13 +4,13 @@ import json
 import shlex
 from collections.abc import Sequence
 
-from perovskite_polaron.crystal import write_crystal
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.pw import absorber_label
 from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.workflow.index import is_planned, write_plan
+from perovskite_polaron.lattice.files import write_crystal
 from perovskite_polaron.workflow.jobs import INPUTS, StructureJobs, core_hole_state, study_jobs
+from perovskite_polaron.workflow.status import is_planned, write_plan
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.structures import image_distance_A
 from perovskite_polaron.workflow.study import Study, resolved_toml

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from perovskite_polaron.analysis.scenarios import Scenario, ScenarioSet, polaron
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.experiment.scenario import Scenario, ScenarioSet, polaron
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
-from perovskite_polaron.spectra.difference import normalise
-from perovskite_polaron.spectra.spectrum import Spectrum
+from perovskite_polaron.spectra.spectrum import Spectrum, normalise
 from perovskite_polaron.workflow.results import StudyResults
 from perovskite_polaron.workflow.spectra import study_spectra
 from perovskite_polaron.workflow.study import SpectraSettings

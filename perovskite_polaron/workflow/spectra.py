@@ -9,12 +9,17 @@ import numpy as np
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.lanczos import evaluate
-from perovskite_polaron.options import fill
+from perovskite_polaron.settings import fill
 from perovskite_polaron.spectra.alignment import Shift, SiteEnergies, shifts
-from perovskite_polaron.spectra.average import SiteSpectrum, StructureSpectra, average_structures
 from perovskite_polaron.spectra.broadening import half_width, resolve
-from perovskite_polaron.spectra.difference import differences, normalise
-from perovskite_polaron.spectra.spectrum import Spectrum
+from perovskite_polaron.spectra.spectrum import (
+    SiteSpectrum,
+    Spectrum,
+    StructureSpectra,
+    average_structures,
+    differences,
+    normalise,
+)
 from perovskite_polaron.workflow.jobs import plan
 from perovskite_polaron.workflow.results import SiteResult, StudyResults, collect, read_results, write_results
 from perovskite_polaron.workflow.store import Store

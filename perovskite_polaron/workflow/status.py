@@ -1,12 +1,130 @@
-"""How far a study has come: the state of every job, core-hours spent and left."""
+"""Two indices that make a look at a big study quick. Both can be thrown away: they are made again from what they list.
 
+``plan-STUDY.json`` lists the jobs of a study, under a key made of all that the plan depends on; ``index.json`` holds a
+line of every finished job, under the time and size of its ``result.json``. Neither decides what is run.
+
+How far a study has come: the state of every job, core-hours spent and left.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from perovskite_polaron.workflow.index import PlannedJob, look, read_plan
-from perovskite_polaron.workflow.store import Store
+from perovskite_polaron import __version__
+from perovskite_polaron.errors import ComputationError, MissingProgramError
+from perovskite_polaron.espresso.program import find_program
+from perovskite_polaron.files import write_atomically
+from perovskite_polaron.workflow.jobs import JobName
+from perovskite_polaron.workflow.store import RESULT, Store
 from perovskite_polaron.workflow.study import Study
+
+_INDEX = "index.json"
+_KEPT = ("wall_seconds", "ranks", "started", "machine")
+
+
+@dataclass(frozen=True)
+class PlannedJob(JobName):
+    """A line of the plan: which job, of what cost, under which name its parent is stored."""
+
+    kind: str
+    label: str
+    digest: str
+    cost: float
+    parent: str = ""
+
+
+def plan_key(study: Study) -> dict[str, Any]:
+    """Return all that the jobs of a study depend on: its files by content, this version, the programs by time and size.
+
+    A program that is not installed is left out, so that a plan made where it was stays valid.
+    """
+    files = {str(study.path)}
+    for structure in study.structures.values():
+        files |= {study.file(name) for name in (structure.crystal, *structure.modes)}
+    files |= {study.file(name) for name in study.pseudopotentials.values()}
+    digest = hashlib.sha256(__version__.encode())
+    for name in sorted(files):
+        path = Path(name)
+        digest.update(name.encode() + (path.read_bytes() if path.is_file() else b""))
+    programs = {}
+    for name in ("pw.x", "xspectra.x", "ld1.x"):
+        with contextlib.suppress(MissingProgramError):
+            found = find_program(name).stat()
+            programs[name] = [found.st_mtime_ns, found.st_size]
+    return {"files": digest.hexdigest(), "programs": programs}
+
+
+def _plan_path(study: Study, store: Store) -> Path:
+    return store.root / f"plan-{study.path.stem}.json"
+
+
+def is_planned(study: Study, store: Store) -> bool:
+    """Tell whether the store holds the current plan of a study."""
+    return read_plan(study, store) is not None
+
+
+def read_plan(study: Study, store: Store) -> list[PlannedJob] | None:
+    """Return the jobs of a study from its plan in the store, or None if there is none or anything has changed since."""
+    try:
+        record = json.loads(_plan_path(study, store).read_bytes())
+        key, now = record["key"], plan_key(study)
+        same = key["files"] == now["files"] and all(key["programs"].get(k) == v for k, v in now["programs"].items())
+        return [PlannedJob(*row) for row in record["jobs"]] if same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_plan(study: Study, jobs: Sequence[Any], store: Store) -> None:
+    """Write the plan of a study into its store. jobs: those of workflow.jobs."""
+    rows = [(j.kind, j.label, j.digest, round(j.cost, 3), j.parent.folder if j.parent else "") for j in jobs]
+    write_atomically(
+        _plan_path(study, store), json.dumps({"key": plan_key(study), "jobs": rows}, separators=(",", ":")) + "\n"
+    )
+
+
+def look(store: Store) -> tuple[dict[str, dict[str, Any]], set[str]]:
+    """Return what status needs of every finished job (times, ranks, machine), and which jobs were begun.
+
+    Jobs are named by the end of their folder's name, the first twelve characters of their digest. Only results that are
+    new since the last time are read; the index is written again where the store may be written.
+    """
+    try:
+        known: dict[str, Any] = json.loads((store.root / _INDEX).read_bytes())
+    except (OSError, ValueError):
+        known = {}
+    now: dict[str, Any] = {}
+    try:
+        folders = list(os.scandir(store.jobs_root))
+    except FileNotFoundError:
+        return {}, set()
+    begun = {folder.name.rpartition("-")[2] for folder in folders}
+    for folder in folders:
+        path = os.path.join(folder.path, RESULT)
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        stamp = [found.st_mtime_ns, found.st_size]
+        key = folder.name.rpartition("-")[2]
+        if key in known and known[key][0] == stamp:
+            now[key] = known[key]
+            continue
+        try:
+            record = json.loads(Path(path).read_bytes())
+        except (OSError, ValueError) as error:
+            raise ComputationError(f"{path} cannot be read ({error}): delete that job's folder and run again") from None
+        now[key] = [stamp, {k: record[k] for k in _KEPT if k in record}]
+    if now != known:
+        with contextlib.suppress(ComputationError):
+            write_atomically(store.root / _INDEX, json.dumps(now, separators=(",", ":")) + "\n")
+    return {key: entry for key, (_, entry) in now.items()}, begun
+
+
 
 if TYPE_CHECKING:
     from perovskite_polaron.workflow.jobs import Job

@@ -12,7 +12,7 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.xspectra import POLARISATIONS, XspectraSettings
 from perovskite_polaron.files import beside, read_toml
-from perovskite_polaron.options import fill, option
+from perovskite_polaron.settings import fill, option
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}\Z")
 # key in the study -> unit name of distortion.distort

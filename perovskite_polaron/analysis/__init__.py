@@ -1,0 +1,1 @@
+"""From data and shapes to numbers: scenarios, kinetics, shape ratio, heating."""

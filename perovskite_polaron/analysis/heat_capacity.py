@@ -1,0 +1,68 @@
+"""Heat capacities of CsPbBr3 from files: a measured table, or phonon modes taken as harmonic oscillators."""
+
+import os
+from collections import Counter
+from functools import partial
+
+import numpy as np
+from scipy import constants
+
+from perovskite_polaron.analysis.heating import MOLAR_MASS_G_MOL, HeatCapacity
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.files import read_text
+from perovskite_polaron.kernels import heating as kernel
+from perovskite_polaron.measured.text import parse_text_table
+from perovskite_polaron.phonons.modes import BUILTIN, ModeSet, read_modes
+from perovskite_polaron.units import UNITS
+
+_PER_GRAM = ("J/g/K", "J/(g*K)", "J/(g.K)", "J/K/g")
+_FORMULA_UNIT = Counter(Cs=1, Pb=1, Br=3)
+
+
+def read_heat_capacity(path: str | os.PathLike[str]) -> HeatCapacity:
+    """Read a table of temperature and heat capacity, or a mode file of this project (or a built-in set of modes).
+
+    A table has two columns whose header says their units: temperature in K or C, heat capacity in J/mol/K (per mole of
+    CsPbBr3) or J/g/K; between its points it is linear, beyond them constant. Modes must be all modes of their cell.
+    Raises InputError for anything else.
+    """
+    if str(path) in BUILTIN:
+        return harmonic_heat_capacity(read_modes(str(path)), str(path))
+    text = read_text(path, "table of heat capacity, or mode file")
+    if text.lstrip().startswith("{"):
+        return harmonic_heat_capacity(read_modes(str(path)), str(path))
+    table = parse_text_table(text, str(path))
+    if len(table.names) != 2:
+        raise InputError(f"{path} has {len(table.names)} columns: give temperature and heat capacity, two columns")
+    (temperature, capacity), (temperature_unit, capacity_unit) = table.columns, table.units
+    if temperature_unit not in ("K", "C", "°C", "degC"):
+        raise InputError(f"{path}: the temperature has the unit {temperature_unit!r}; name it temperature_K or T (C)")
+    factor = MOLAR_MASS_G_MOL if capacity_unit in _PER_GRAM else UNITS["heat capacity"].get(capacity_unit)
+    if factor is None:
+        raise InputError(
+            f"{path}: the heat capacity has the unit {capacity_unit!r}; name it 'Cp (J/mol/K)' or 'Cp (J/g/K)'"
+        )
+    kelvin = temperature + (0.0 if temperature_unit == "K" else constants.zero_Celsius)
+    order = np.argsort(kelvin)
+    return HeatCapacity(f"table {path}", partial(kernel.tabulated, kelvin[order], capacity[order] * factor))
+
+
+def harmonic_heat_capacity(modes: ModeSet, source: str) -> HeatCapacity:
+    """Return the heat capacity at constant volume of all modes of a CsPbBr3 cell, each an oscillator of its energy.
+
+    The three acoustic modes may be missing at each wave vector; they are taken to be spread like the others, as in
+    phonons.thermal, so that the limit of high temperature is that of Dulong and Petit. InputError for an incomplete set.
+    """
+    crystal = modes.modes[0].crystal
+    units = len(crystal) // 5
+    if Counter(crystal.species) != Counter({species: units * n for species, n in _FORMULA_UNIT.items()}):
+        raise InputError(f"{source}: the modes are not of CsPbBr3: give those of the crystal that is heated")
+    wanted, at_q = 3 * len(crystal), Counter(tuple(np.round(m.q, 8)) for m in modes.modes)
+    if any(not wanted - 3 <= count <= wanted for count in at_q.values()):
+        raise InputError(
+            f"{source} has {len(modes.modes)} modes: a heat capacity needs all {wanted} of its cell, or {wanted - 3} without "
+            "the acoustic ones, at each wave vector"
+        )
+    energies = np.array([m.energy_meV for m in modes.modes])
+    weights = np.full(len(energies), wanted / (units * len(energies)))
+    return HeatCapacity(f"harmonic modes of {source}", partial(kernel.harmonic, energies, weights))

@@ -1,0 +1,1 @@
+"""Crystals: files, symmetry, matching of atoms, octahedra."""

@@ -1,0 +1,136 @@
+"""Crystals: what a structure file says, kept exactly as it says it, and the symmetry found in it.
+
+Nothing here wraps, re-orders or re-standardises atoms: a frozen phonon would not survive it.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from perovskite_polaron.errors import InputError
+
+OVERLAP_A = 0.5
+"""Two atoms closer than this are the same atom twice, or a wrong unit: such a crystal is refused."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """A periodic arrangement of atoms.
+
+    lattice_A     (3, 3) float64, rows a, b, c in Å, read-only
+    species       (n,) chemical symbols
+    positions     (n, 3) float64, fractional, as given, read-only
+    name          free text, used in messages and file headers
+    parent_sites  (n,) Wyckoff site of each atom in the crystal it was displaced from (such as "4c"), or None
+
+    Raises InputError for no atoms, wrong shapes, an unknown element, NaN, zero volume or overlapping atoms.
+    """
+
+    lattice_A: NDArray[np.float64]
+    species: tuple[str, ...]
+    positions: NDArray[np.float64]
+    name: str = ""
+    parent_sites: tuple[str, ...] | None = None
+    _label: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "lattice_A", _frozen(self.lattice_A))
+        put(self, "positions", _frozen(self.positions))
+        put(self, "species", tuple(str(s) for s in self.species))
+        put(self, "_label", self.name or "this crystal")
+        if self.parent_sites is not None:
+            put(self, "parent_sites", tuple(str(s) for s in self.parent_sites))
+        _check(self)
+
+    def __len__(self) -> int:
+        return len(self.species)
+
+    @cached_property
+    def cartesian_A(self) -> NDArray[np.float64]:
+        """(n, 3) Cartesian positions in Å."""
+        return _frozen(self.positions @ self.lattice_A)
+
+    @property
+    def volume_A3(self) -> float:
+        """Volume of the cell in Å³."""
+        return float(abs(np.linalg.det(self.lattice_A)))
+
+    @cached_property
+    def masses_amu(self) -> NDArray[np.float64]:
+        """(n,) standard atomic masses in amu."""
+        from ase.data import atomic_masses, atomic_numbers
+
+        return _frozen([atomic_masses[atomic_numbers[s]] for s in self.species])
+
+    def with_positions(self, positions: ArrayLike, **changes: object) -> "Crystal":
+        """Return the same crystal with other fractional positions (n, 3), and other fields as named."""
+        return replace(self, positions=np.asarray(positions, dtype=np.float64), **changes)  # type: ignore[arg-type]
+
+
+def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
+    """Return the crystal repeated n1 × n2 × n3 times along its axes.
+
+    The cells follow each other, last axis fastest, each holding the atoms in their given order.
+    Raises InputError unless the repeats are three positive integers.
+    """
+    if len(repeats) != 3 or any(int(n) != n or n < 1 for n in repeats):
+        raise InputError(f"supercell {repeats} is not possible: give three positive integers, such as 2 2 1")
+    n = np.array(repeats, dtype=int)
+    cells = np.indices(tuple(n.tolist())).reshape(3, -1).T
+    positions = (cells[:, None, :] + crystal.positions[None]).reshape(-1, 3) / n
+    parents = crystal.parent_sites
+    return Crystal(
+        crystal.lattice_A * n[:, None],
+        crystal.species * len(cells),
+        positions,
+        crystal.name,
+        None if parents is None else parents * len(cells),
+    )
+
+
+def _frozen(values: ArrayLike) -> NDArray[np.float64]:
+    array = np.array(values, dtype=np.float64)
+    array.setflags(write=False)
+    return array
+
+
+def _check(crystal: Crystal) -> None:
+    from ase.data import atomic_numbers
+
+    who, n = crystal._label, len(crystal.species)
+    if n == 0:
+        raise InputError(f"{who} has no atoms: give a structure with at least one atom")
+    if crystal.lattice_A.shape != (3, 3) or crystal.positions.shape != (n, 3):
+        raise InputError(
+            f"{who} has {n} atoms but a lattice of shape {crystal.lattice_A.shape} and positions of shape"
+            f" {crystal.positions.shape}: give (3, 3) and ({n}, 3)"
+        )
+    if crystal.parent_sites is not None and len(crystal.parent_sites) != n:
+        raise InputError(f"{who} has {n} atoms but {len(crystal.parent_sites)} parent sites: give one for each atom")
+    unknown = next((s for s in crystal.species if atomic_numbers.get(s, 0) == 0), None)
+    if unknown is not None:
+        raise InputError(f"{who} holds {unknown!r}, which is not a chemical element: correct the symbol")
+    if not (np.isfinite(crystal.lattice_A).all() and np.isfinite(crystal.positions).all()):
+        raise InputError(f"{who} contains NaN or infinity: correct its lattice and positions")
+    if crystal.volume_A3 < OVERLAP_A**3:
+        raise InputError(f"{who} has a cell of zero volume: give three independent lattice vectors in Å")
+    _check_overlap(crystal)
+
+
+def _check_overlap(crystal: Crystal) -> None:
+    who, x = crystal._label, crystal.positions
+    for i in range(len(x) - 1):
+        delta = x[i + 1 :] - x[i]
+        distance = np.linalg.norm((delta - np.rint(delta)) @ crystal.lattice_A, axis=1)
+        near = int(distance.argmin())
+        if distance[near] < OVERLAP_A:
+            raise InputError(
+                f"{who} has overlapping atoms: {crystal.species[i]} {i + 1} and"
+                f" {crystal.species[i + 1 + near]} {i + 2 + near}"
+                f" are {distance[near]:.3f} Å apart; remove one of them"
+            )
+
+

@@ -1,0 +1,334 @@
+"""Bonds, octahedra, tilts and displacements of any framework of corner-sharing BX6 octahedra.
+
+Axes. The three pseudo-cubic axes are found from the bonds themselves, whatever the setting or orientation: every X-B-X
+line of every octahedron belongs to one of three directions, which are averaged over the crystal. The mean step from B
+to B along each direction is fixed by the lattice, so it is the same before and after a distortion. The axial direction
+is the one whose step differs most from the other two (c in Pbnm, b in Pnma); in a cubic crystal, where none does, the
+one nearest to the lattice vector c. It can be given instead.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.kernels.geometry import Octahedra, octahedra
+from perovskite_polaron.lattice.crystal import Crystal
+
+ANIONS = ("F", "Cl", "Br", "I", "O", "S", "Se", "N")
+_SEVENTH = 1.15
+
+
+@dataclass(frozen=True, eq=False)
+class Framework:
+    """Which X surrounds which B, found once for a crystal and valid for all small distortions of it.
+
+    b, x        elements; centres (b,) int: atoms of element B
+    ligands     (b, 6) int atoms, and images (b, 6, 3) int lattice translations, ordered +1 −1 +2 −2 +3 −3 along axes
+    axes        (3, 3) unit vectors (rows), the last is axial
+    bridges     (k, 2) int: pairs of bonds (6·octahedron + ligand) that end on one X; bridge_axial (k,) bool
+    """
+
+    crystal: Crystal
+    b: str
+    x: str
+    centres: NDArray[np.int64]
+    ligands: NDArray[np.int64]
+    images: NDArray[np.int64]
+    axes: NDArray[np.float64]
+    bridges: NDArray[np.int64]
+
+    @property
+    def bonds_A(self) -> NDArray[np.float64]:
+        """(b, 6, 3) vectors from B to X, Å."""
+        x = self.crystal.positions
+        return (x[self.ligands] + self.images - x[self.centres][:, None]) @ self.crystal.lattice_A
+
+    @property
+    def bridge_axial(self) -> NDArray[np.bool_]:
+        """(k,) whether the B-X-B bridge runs along the axial direction."""
+        return self.bridges[:, 0] % 6 >= 4
+
+    @property
+    def axial_x(self) -> NDArray[np.int64]:
+        """Atoms X bound along the axial direction."""
+        return np.unique(self.ligands[:, 4:])
+
+    @property
+    def equatorial_x(self) -> NDArray[np.int64]:
+        """Atoms X bound along the two equatorial directions."""
+        return np.unique(self.ligands[:, :4])
+
+
+@dataclass(frozen=True, eq=False)
+class BondReport:
+    """Geometry of one crystal; means are over all bonds of the class, angles in degrees."""
+
+    framework: Framework
+    axial_A: float
+    equatorial_A: float
+    axial_angle_deg: float
+    equatorial_angle_deg: float
+    octahedra: Octahedra
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """How far atoms moved between two structures of one crystal, after removing the motion of the centre of mass.
+
+    displacement_A   (n, 3) Å, in the order of the displaced crystal
+    classes_A        root-mean-square displacement of axial_X, equatorial_X, B and A atoms, Å
+    shift_A          (3,) the rigid translation that was removed, up to a lattice vector, Å
+    """
+
+    displacement_A: NDArray[np.float64]
+    classes_A: dict[str, float]
+    shift_A: NDArray[np.float64]
+
+    @property
+    def ratio(self) -> dict[str, float | None]:
+        """axial_to_equatorial and axial_to_B; None where the denominator did not move."""
+        axial = self.classes_A["axial_X"]
+        return {
+            f"axial_to_{name}": axial / self.classes_A[key] if self.classes_A[key] > 1e-9 else None
+            for name, key in (("equatorial", "equatorial_X"), ("B", "B"))
+        }
+
+
+def find_framework(
+    crystal: Crystal, b: str | None = None, x: str | None = None, axial: ArrayLike | str | None = None
+) -> Framework:
+    """Return the octahedra of a crystal.
+
+    b, x    elements; by default X is the commonest anion and B the cation with the shortest six bonds to it
+    axial   a lattice vector ("a", "b", "c") or a Cartesian direction near a pseudo-cubic axis; default: see the module
+    Raises InputError when there is no anion, an element is missing, or B is not surrounded by six X in three axes.
+    """
+    x = x or _anion(crystal)
+    for element in (b, x):
+        if element is not None and element not in crystal.species:
+            raise InputError(
+                f"{element} is not in {crystal._label}: its elements are {', '.join(dict.fromkeys(crystal.species))}"
+            )
+    b = b or _cation(crystal, x)
+    centres = np.array([i for i, s in enumerate(crystal.species) if s == b])
+    atoms, images, distances = _neighbours(crystal, b, x)
+    if (distances[:, 6] < _SEVENTH * distances[:, 5]).any():
+        raise InputError(
+            f"{b} is not in an octahedron of {x} in {crystal._label}: name B and X of an octahedral framework"
+        )
+    p = crystal.positions
+    vectors = (p[atoms] + images - p[centres][:, None]) @ crystal.lattice_A
+    axes = _axes(crystal, vectors, b, x)
+    axes = axes[_axial_last(crystal, vectors, axes, axial)]
+    order = _slots(crystal, vectors, axes, b, x)
+    ligands, images = np.take_along_axis(atoms, order, 1), np.take_along_axis(images, order[:, :, None], 1)
+    return Framework(crystal, b, x, centres, ligands, images, axes, _bridges(ligands))
+
+
+def bond_report(crystal: Crystal, framework: Framework | None = None) -> BondReport:
+    """Return the bond lengths, off-centring, variances, tilts and angles of one crystal."""
+    framework = framework or find_framework(crystal)
+    zero = np.zeros((1, *framework.ligands.shape, 3))
+    found = octahedra(framework.bonds_A, zero, [[0.0]], framework.axes, framework.bridges)
+    axial = framework.bridge_axial
+    lengths, angles = found.lengths_A[0], found.angles_deg[0]
+    return BondReport(
+        framework,
+        float(lengths[:, 4:].mean()),
+        float(lengths[:, :4].mean()),
+        float(angles[axial].mean()),
+        float(angles[~axial].mean()),
+        found,
+    )
+
+
+def sweep_bonds(
+    framework: Framework, patterns: NDArray[np.float64], coefficients: ArrayLike, threads: int = 1
+) -> Octahedra:
+    """Return the geometry for each row of coefficients (s, m), without building the structures.
+
+    patterns (m, n, 3) as from distortion.real_patterns for the framework's crystal.
+    """
+    changes = patterns[:, framework.ligands] - patterns[:, framework.centres][:, :, None]
+    return octahedra(framework.bonds_A, changes, coefficients, framework.axes, framework.bridges, threads)
+
+
+def compare(displaced: Crystal, reference: Crystal, framework: Framework | None = None) -> Comparison:
+    """Return how far the atoms of displaced are from those of reference, whatever their order and wrapping.
+
+    Both cells must have the same lattice. Atoms are paired one to one by the least total squared distance within each
+    element; then the motion of the centre of mass is removed, and the pairing repeated until it stands.
+    framework, of reference, says which atoms are axial; default find_framework(reference).
+    Raises InputError when the two are not the same crystal.
+    """
+    if sorted(displaced.species) != sorted(reference.species):
+        raise InputError(
+            f"{displaced._label} and {reference._label} differ in composition: compare two structures of one cell"
+        )
+    if not np.allclose(displaced.lattice_A, reference.lattice_A, atol=1e-3):
+        raise InputError(
+            f"{displaced._label} and {reference._label} have different lattices: compare two structures of one cell"
+        )
+    framework = framework or find_framework(reference)
+    partner, displacement, shift = _pair(displaced, reference)
+    norms = np.empty(len(reference))
+    norms[partner] = (displacement**2).sum(axis=1)
+    classes = rms_by_class(framework, norms)
+    return Comparison(displacement, classes, shift)
+
+
+def rms_by_class(framework: Framework, squares: ArrayLike) -> dict[str, float]:
+    """Return the root of the mean of squares (n,), one for each atom, over the atoms axial_X, equatorial_X, B and A.
+
+    A are the atoms that are neither B nor X; a class without atoms has 0.
+    """
+    values = np.asarray(squares, dtype=np.float64)
+    species = framework.crystal.species
+    members: dict[str, Any] = {
+        "axial_X": framework.axial_x,
+        "equatorial_X": framework.equatorial_x,
+        "B": framework.centres,
+        "A": [i for i, s in enumerate(species) if s not in (framework.b, framework.x)],
+    }
+    return {k: float(np.sqrt(values[v].mean())) if len(v) else 0.0 for k, v in members.items()}
+
+
+def _pair(displaced: Crystal, reference: Crystal) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    from scipy.optimize import linear_sum_assignment
+
+    kinds, theirs = np.array(displaced.species), np.array(reference.species)
+    masses = displaced.masses_amu[:, None]
+    best = None
+    for start in _starts(displaced, reference):
+        shift = start
+        partner = np.full(len(kinds), -1)
+        for _ in range(20):
+            delta = displaced.positions[:, None] - reference.positions[None] - shift
+            vectors = (delta - np.rint(delta)) @ displaced.lattice_A
+            cost = (vectors**2).sum(axis=2)
+            cost[kinds[:, None] != theirs[None]] = 1e6
+            previous, partner = partner, linear_sum_assignment(cost)[1]
+            u = vectors[np.arange(len(kinds)), partner]
+            step = (masses * u).sum(axis=0) / masses.sum()
+            shift = shift + step @ np.linalg.inv(displaced.lattice_A)
+            if (partner == previous).all() and np.abs(step).max() < 1e-12:
+                break
+        if best is None or (u**2).sum() < (best[1] ** 2).sum() - 1e-9:
+            best = partner, u - step, (shift - np.rint(shift)) @ displaced.lattice_A
+        if (u**2).sum(axis=1).max() < 0.25:
+            break
+    assert best is not None
+    return best
+
+
+def _starts(displaced: Crystal, reference: Crystal) -> list[NDArray[np.float64]]:
+    """Rigid shifts to try: none first, then those that bring one atom of the rarest element onto each like atom."""
+    rarest = min(dict.fromkeys(reference.species), key=reference.species.count)
+    first = displaced.positions[displaced.species.index(rarest)]
+    return [np.zeros(3)] + [
+        first - p for p, s in zip(reference.positions, reference.species, strict=True) if s == rarest
+    ]
+
+
+def _anion(crystal: Crystal) -> str:
+    found = [s for s in ANIONS if s in crystal.species]
+    if not found:
+        raise InputError(f"{crystal._label} holds no anion of a B-X framework ({', '.join(ANIONS)}): name X")
+    return max(found, key=crystal.species.count)
+
+
+def _cation(crystal: Crystal, x: str) -> str:
+    cations = [s for s in dict.fromkeys(crystal.species) if s != x]
+    if not cations:
+        raise InputError(f"{crystal._label} holds {x} only: a B-X framework needs two elements")
+    return min(cations, key=lambda s: float(_neighbours(crystal, s, x)[2][:, :6].mean()))
+
+
+def _neighbours(crystal: Crystal, b: str, x: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Six nearest X of each B: atoms (b, 6), lattice translations (b, 6, 3); and the distances of the nearest seven."""
+    p, kinds = crystal.positions, np.array(crystal.species)
+    centres, anions = np.flatnonzero(kinds == b), np.flatnonzero(kinds == x)
+    heights = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice_A), axis=0)
+    reach = np.ceil(5.0 / heights).astype(int)
+    cells = np.array(list(product(*[range(-k, k + 1) for k in reach])))
+    atoms, images, distances = [], [], []
+    for centre in centres:
+        delta = p[anions] - p[centre]
+        nearest = np.rint(delta)
+        shifts = cells[None] - nearest[:, None]
+        d = np.linalg.norm((delta[:, None] + shifts) @ crystal.lattice_A, axis=2).ravel()
+        if d.size < 7:
+            raise InputError(f"{crystal._label} has too few {x} around {b} for octahedra")
+        best = np.argsort(d, kind="stable")[:7]
+        atom, cell = np.unravel_index(best, (len(anions), len(cells)))
+        atoms.append(anions[atom[:6]])
+        images.append(shifts[atom[:6], cell[:6]])
+        distances.append(d[best])
+    return np.array(atoms), np.array(images, dtype=np.int64), np.array(distances)
+
+
+def _axes(crystal: Crystal, vectors: NDArray[np.float64], b: str, x: str) -> NDArray[np.float64]:
+    """Unit pseudo-cubic axes (3, 3): the three X-B-X lines of the first octahedron, then averaged over the crystal."""
+    unit = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
+    cosines = unit[0] @ unit[0].T
+    opposite = cosines.argmin(axis=1)
+    if (opposite[opposite] != np.arange(6)).any():
+        raise InputError(
+            f"{b} is not in an octahedron of {x} in {crystal._label}: name B and X of an octahedral framework"
+        )
+    axes = np.array([unit[0, i] - unit[0, j] for i, j in enumerate(opposite) if i < j])
+    for _ in range(3):
+        axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+        along = unit.reshape(-1, 3) @ axes.T
+        owner = np.abs(along).argmax(axis=1)
+        sign = np.sign(along[np.arange(len(along)), owner])
+        axes = np.array([(vectors.reshape(-1, 3) * sign[:, None])[owner == k].sum(axis=0) for k in range(3)])
+    axes = axes / np.linalg.norm(axes, axis=1, keepdims=True)
+    return np.array([a * np.sign(a[np.abs(a).argmax()]) for a in axes])
+
+
+def _axial_last(
+    crystal: Crystal, vectors: NDArray[np.float64], axes: NDArray[np.float64], axial: ArrayLike | str | None
+) -> list[int]:
+    if axial is None:
+        flat = vectors.reshape(-1, 3) @ axes.T
+        owner = np.abs(flat).argmax(axis=1)
+        steps = np.array([2 * np.abs(flat[owner == k, k]).mean() for k in range(3)])
+        odd = np.array([np.abs(steps[k] - np.delete(steps, k)).min() for k in range(3)])
+        direction = crystal.lattice_A[2] if odd.max() < 1e-3 * steps.mean() else axes[int(odd.argmax())]
+    elif isinstance(axial, str):
+        if axial not in ("a", "b", "c"):
+            raise InputError(f"axial direction {axial!r} is not a lattice vector: give a, b or c")
+        direction = crystal.lattice_A["abc".index(axial)]
+    else:
+        direction = np.asarray(axial, dtype=np.float64)
+    cosine = np.abs(axes @ direction) / np.linalg.norm(direction)
+    last = int(cosine.argmax())
+    if axial is not None and cosine[last] < 0.9:
+        raise InputError(f"axial direction {axial} is near no pseudo-cubic axis of {crystal._label}: give another")
+    return [(last + 1) % 3, (last + 2) % 3, last]
+
+
+def _slots(
+    crystal: Crystal, vectors: NDArray[np.float64], axes: NDArray[np.float64], b: str, x: str
+) -> NDArray[np.int64]:
+    """Order (b, 6) in which the six ligands of each B lie along +1 −1 +2 −2 +3 −3."""
+    along = vectors @ axes.T
+    owner = np.abs(along).argmax(axis=2)
+    slot = 2 * owner + (np.take_along_axis(along, owner[:, :, None], 2)[:, :, 0] < 0)
+    order = slot.argsort(axis=1)
+    if (np.take_along_axis(slot, order, 1) != np.arange(6)).any():
+        raise InputError(
+            f"{b} is not in an octahedron of {x} in {crystal._label}: name B and X of an octahedral framework"
+        )
+    return order
+
+
+def _bridges(ligands: NDArray[np.int64]) -> NDArray[np.int64]:
+    flat = ligands.ravel()
+    pairs = [np.flatnonzero(flat == atom) for atom in np.unique(flat)]
+    return np.array([p for p in pairs if len(p) == 2], dtype=np.int64).reshape(-1, 2)

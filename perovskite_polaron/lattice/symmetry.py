@@ -1,0 +1,246 @@
+"""Symmetry of a crystal: space group, inequivalent absorbers, irreducible k points."""
+
+import warnings
+from dataclasses import dataclass, field
+from functools import cache, cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.lattice.crystal import Crystal
+
+
+@dataclass(frozen=True, eq=False)
+class Symmetry:
+    """The space group of a crystal, in the crystal's own axes.
+
+    number            international number
+    symbol            Hermann-Mauguin symbol of the standard setting
+    rotations         (m, 3, 3) int, and translations (m, 3) float64: x' = R x + t in fractional coordinates
+    wyckoff           (n,) site of each atom: multiplicity in the conventional cell and Wyckoff letter ("4c")
+    equivalent_atoms  (n,) int: index of the first atom equivalent to each
+    symprec_A         tolerance it was found with, in Å
+    """
+
+    number: int
+    symbol: str
+    rotations: NDArray[np.int64]
+    translations: NDArray[np.float64]
+    wyckoff: tuple[str, ...]
+    equivalent_atoms: NDArray[np.int64]
+    symprec_A: float
+    _cell: tuple[Any, ...] = field(repr=False)
+
+    @cached_property
+    def setting(self) -> str:
+        """The symbol in the crystal's own axes ("Pbnm"), or the standard one when no tabulated setting has these axes."""
+        # Found when asked for: it costs more than all the rest, and the points of a sweep are never asked.
+        return _setting(self._cell, self.symprec_A, self.number) or _short_symbol(self.number)
+
+
+
+def find_symmetry(crystal: Crystal, symprec_A: float = 1e-3) -> Symmetry:
+    """Return the space group that spglib finds at a tolerance in Å.
+
+    In a supercell the lost translations are found again, so sites and equivalences are those of the crystal.
+    Raises ComputationError when spglib finds no space group at this tolerance.
+    """
+    numbers = [sorted(set(crystal.species)).index(s) + 1 for s in crystal.species]
+    cell = (crystal.lattice_A, crystal.positions, numbers)
+    data = _spglib("get_symmetry_dataset", cell, symprec=symprec_A)
+    if data is None:
+        raise ComputationError(
+            f"spglib finds no space group for {crystal._label} at {symprec_A:g} Å: choose another tolerance"
+        )
+    orbits = np.asarray(data.crystallographic_orbits)
+    counts = np.bincount(orbits, minlength=len(crystal))
+    per_conventional_cell = len(data.std_types) / len(crystal)
+    wyckoff = tuple(
+        f"{round(counts[orbit] * per_conventional_cell)}{letter}"
+        for orbit, letter in zip(orbits, data.wyckoffs, strict=True)
+    )
+    return Symmetry(
+        int(data.number),
+        str(data.international),
+        np.asarray(data.rotations, dtype=np.int64),
+        np.asarray(data.translations),
+        wyckoff,
+        orbits.astype(np.int64),
+        symprec_A,
+        cell,
+    )
+
+
+
+@dataclass(frozen=True)
+class Absorber:
+    """One set of symmetry-equivalent atoms of an element.
+
+    index         the first of them, which represents the set
+    site          Wyckoff site in the crystal ("4a"); parent: that in the crystal it was displaced from, or None
+    multiplicity  number of equivalent atoms in this cell; indices: all of them
+    """
+
+    index: int
+    element: str
+    site: str
+    parent: str | None
+    multiplicity: int
+    indices: tuple[int, ...]
+
+
+
+def absorbers(crystal: Crystal, element: str, symmetry: Symmetry | None = None) -> tuple[Absorber, ...]:
+    """Return the inequivalent atoms of an element, in the order of their first appearance.
+
+    symmetry defaults to find_symmetry(crystal). Raises InputError when the element is not in the crystal.
+    """
+    if element not in crystal.species:
+        raise InputError(
+            f"{element} is not in {crystal._label}: its elements are {', '.join(dict.fromkeys(crystal.species))}"
+        )
+    symmetry = symmetry or find_symmetry(crystal)
+    orbits: dict[int, list[int]] = {}
+    for atom, orbit in enumerate(symmetry.equivalent_atoms):
+        if crystal.species[atom] == element:
+            orbits.setdefault(int(orbit), []).append(atom)
+    parents = crystal.parent_sites
+    return tuple(
+        Absorber(
+            atoms[0],
+            element,
+            symmetry.wyckoff[atoms[0]],
+            None if parents is None else parents[atoms[0]],
+            len(atoms),
+            tuple(atoms),
+        )
+        for atoms in orbits.values()
+    )
+
+
+
+def operations_between(
+    crystal: Crystal, symmetry: Symmetry, start: int, end: int, tolerance_A: float
+) -> NDArray[np.bool_]:
+    """Return which of the m operations of a symmetry bring one atom to the place of another (or leave it, for the same)."""
+    away = symmetry.rotations @ crystal.positions[start] + symmetry.translations - crystal.positions[end]
+    return np.asarray(np.linalg.norm((away - np.rint(away)) @ crystal.lattice_A, axis=1) < tolerance_A)
+
+
+
+def irreducible_kpoints(
+    crystal: Crystal,
+    symmetry: Symmetry,
+    grid: tuple[int, int, int],
+    shift: tuple[int, int, int],
+    marked_atom: int | None = None,
+) -> int:
+    """Return how many k points of a Monkhorst-Pack grid are inequivalent, time reversal included.
+
+    marked_atom: index of an atom that differs from the others of its element (the one with a core hole): only the
+    operations of the symmetry that leave it in place then count.
+    """
+    rotations = symmetry.rotations
+    if marked_atom is not None:
+        tolerance_A = max(symmetry.symprec_A, 1e-4)
+        rotations = rotations[operations_between(crystal, symmetry, marked_atom, marked_atom, tolerance_A)]
+    unique = np.unique(rotations, axis=0).astype(np.intc)
+    return _irreducible_kpoints(unique.tobytes(), tuple(grid), tuple(shift))
+
+
+
+@lru_cache(maxsize=4096)
+def _irreducible_kpoints(rotations: bytes, grid: tuple[int, int, int], shift: tuple[int, int, int]) -> int:
+    matrices = np.frombuffer(rotations, dtype=np.intc).reshape(-1, 3, 3)
+    found = _spglib("get_stabilized_reciprocal_mesh", grid, matrices, is_shift=shift)
+    return 1 if found is None else len(set(found[0].tolist()))
+
+
+
+def _spglib(function: str, *args: Any, **options: Any) -> Any:
+    """Call spglib; None when it finds nothing."""
+    import spglib
+
+    with warnings.catch_warnings():
+        # spglib announces that failure will raise instead of returning None; both are handled here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return getattr(spglib, function)(*args, **options)
+        except Exception as error:
+            if type(error).__module__.startswith("spglib"):
+                return None
+            raise
+
+
+
+def _setting(cell: tuple[Any, ...], symprec_A: float, number: int) -> str | None:
+    """Symbol of the tabulated setting whose axes are, up to length and origin, the axes of the cell."""
+    for hall, symbol in _hall_settings(number):
+        data = _spglib("get_symmetry_dataset", cell, symprec=symprec_A, hall_number=hall)
+        if data is None:
+            continue
+        matrix = np.asarray(data.transformation_matrix)
+        if np.abs(matrix - np.diag(matrix.diagonal())).max() < 1e-3:
+            return symbol
+    return None
+
+
+
+@cache
+def _hall_settings(number: int) -> tuple[tuple[int, str], ...]:
+    """Hall number and symbol of each tabulated setting of a space group."""
+    kinds = [(hall, _spglib("get_spacegroup_type", hall)) for hall in range(1, 531)]
+    return tuple(
+        (hall, str(k.international_full if number < 16 else k.international).split("=")[0].replace(" ", ""))
+        for hall, k in kinds
+        if k.number == number
+    )
+
+
+
+def _short_symbol(number: int) -> str:
+    return str(_spglib("get_spacegroup_type", _hall_settings(number)[0][0]).international_short)
+
+
+
+
+
+_MATCH = 1e-4
+
+
+def grid_for(crystal: Crystal, spacing_per_A: float = 0.55) -> tuple[int, int, int]:
+    """Return the smallest k grid whose points are no further apart than this along each reciprocal vector, in 1/Å.
+
+    The default (2π included) gives 2×2×2 for cubic CsPbBr3 and 2×2×1 for its 20-atom cell.
+    """
+    lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(crystal.lattice_A), axis=0)
+    a, b, c = (int(n) for n in np.maximum(1, np.ceil(lengths / spacing_per_A - 1e-9)))
+    return a, b, c
+
+
+def kpoint_names(crystal: Crystal, symmetry: Symmetry, kpoints: ArrayLike) -> tuple[str, ...]:
+    """Return the usual name of each k point (n, 3), such as Γ or R, or an empty text where it has none.
+
+    kpoints: in the crystal's reciprocal vectors. The names are those of Setyawan and Curtarolo, Comput. Mater. Sci. 49,
+    299 (2010), from ASE; a cell in which ASE knows no lattice has Γ only.
+    Points that an operation of the crystal, time reversal or a reciprocal vector takes to the named one have its name.
+    """
+    from ase.cell import Cell
+
+    try:
+        named = Cell(crystal.lattice_A).bandpath(npoints=0).special_points
+    except (RuntimeError, ValueError):
+        named = {"G": np.zeros(3)}
+    # x' = R x, so k' = k R⁻¹; the operations are a group, so R serves as well.
+    operations = np.concatenate([symmetry.rotations, -symmetry.rotations])
+
+    def name_of(k: NDArray[np.float64]) -> str:
+        for name, point in named.items():
+            apart = k @ operations - point
+            if np.abs(apart - np.rint(apart)).max(axis=1).min() < _MATCH:
+                return "Γ" if name == "G" else str(name)
+        return ""
+
+    return tuple(name_of(k) for k in np.asarray(kpoints, dtype=np.float64))

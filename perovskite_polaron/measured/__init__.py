@@ -1,0 +1,1 @@
+"""Measured data: readers, scans, treatment."""
