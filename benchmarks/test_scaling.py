@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from perovskite_polaron import _ext
-from perovskite_polaron.kernels import convolution, heating, lanczos
-from perovskite_polaron.kernels._core import load
+from perovskite_polaron.kernels import convolution, heating, lanczos, load
 from perovskite_polaron.kernels.displacement import displace
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import find_framework, sweep_bonds

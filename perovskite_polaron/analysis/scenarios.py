@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import floats
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import read_text, write_atomically
-from perovskite_polaron.kernels._core import floats
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
 

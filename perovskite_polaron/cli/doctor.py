@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         reference_blas,
     )
     from perovskite_polaron.espresso.pseudo import cache_folder
-    from perovskite_polaron.kernels._core import load
+    from perovskite_polaron.kernels import load
 
     rows: list[tuple[str, str, str, bool]] = [("perovskite_polaron", __version__, "", True)]
     rows.append(("python", sys.version.split()[0], sys.executable, True))

@@ -9,10 +9,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perovskite_polaron.arrays import floats
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.savefile import LanczosSave
 from perovskite_polaron.kernels import lanczos as kernel
-from perovskite_polaron.kernels._core import floats
 from perovskite_polaron.units import RYDBERG_EV
 
 # XSpectra rounds the fine-structure constant; to print its numbers the same one is used here.

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perovskite_polaron.arrays import floats, number
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import check_threads, floats, load, number
+from perovskite_polaron.kernels import check_threads, load
 
 Ends = Literal["zero", "constant"]
 WidthAt = Literal["source", "output"]

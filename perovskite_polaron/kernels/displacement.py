@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.kernels._core import check_threads, floats, load, output
+from perovskite_polaron.arrays import floats
+from perovskite_polaron.kernels import check_threads, load, output
 
 
 def displace(

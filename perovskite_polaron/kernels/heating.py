@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import constants
 
+from perovskite_polaron.arrays import floats, real
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import check_threads, floats, load, output, real
+from perovskite_polaron.kernels import check_threads, load, output
 
 Array = NDArray[np.float64]
 EV_PER_J_MOL = 1 / (constants.N_A * constants.e)

@@ -11,8 +11,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perovskite_polaron.arrays import floats
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import check_threads, floats, load
+from perovskite_polaron.kernels import check_threads, load
 
 Array = NDArray[np.float64]
 

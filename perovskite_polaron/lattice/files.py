@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perovskite_polaron.arrays import floats
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import read_text, write_atomically
-from perovskite_polaron.kernels._core import floats
 from perovskite_polaron.lattice.crystal import Crystal
 
 _PBNM_LATTICE_A = (8.1982, 8.2440, 11.7351)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
+from perovskite_polaron.arrays import floats
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import floats
 
 Array = NDArray[np.float64]
 

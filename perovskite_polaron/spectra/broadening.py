@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perovskite_polaron.arrays import floats
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import floats
 from perovskite_polaron.kernels.convolution import broaden_gaussian
 from perovskite_polaron.spectra.spectrum import Spectrum
 

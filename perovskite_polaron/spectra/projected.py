@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perovskite_polaron.arrays import floats
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.kernels._core import floats
 from perovskite_polaron.kernels.convolution import broaden_gaussian
 
 Array = NDArray[np.float64]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import floats
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels._core import floats
 
 
 @dataclass(frozen=True, eq=False)

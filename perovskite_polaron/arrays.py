@@ -1,0 +1,83 @@
+"""Checks of arrays and numbers that come from outside, before anything is calculated with them."""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from perovskite_polaron.errors import InputError
+
+Shape = tuple[int | None, ...]
+
+
+def real(value: ArrayLike, name: str, shape: Shape | None = None) -> NDArray[np.float64]:
+    """Return value as a C-contiguous float64 array, with whatever shape it has.
+
+    Parameters
+    ----------
+    value
+        Numbers in any layout; they are copied only when needed.
+    name
+        What the error message calls the value.
+    shape
+        The shape that the message asks for.
+
+    Raises
+    ------
+    InputError
+        If the value is not an array of real numbers.
+    """
+    try:
+        given = np.asarray(value)
+        if given.dtype.kind == "c":
+            raise TypeError
+        # Not ascontiguousarray, which would make a number into an array of one.
+        return np.asarray(given, dtype=np.float64, order="C")
+    except (TypeError, ValueError):
+        wanted = "" if shape is None else f" of shape {_describe(shape)}"
+        raise InputError(f"{name} is not an array of real numbers: pass numbers{wanted}") from None
+
+
+def floats(value: ArrayLike, name: str, shape: Shape) -> NDArray[np.float64]:
+    """Return value as a C-contiguous float64 array of finite numbers with the given shape.
+
+    Parameters
+    ----------
+    value
+        Numbers in any layout: read-only, strided and integer arrays are copied when needed.
+    name
+        What the error message calls the value.
+    shape
+        Length along each axis; None allows any length.
+
+    Raises
+    ------
+    InputError
+        If the shape is wrong, a number is not finite, the value is not real numbers, or is empty.
+    """
+    array = real(value, name, shape)
+    sizes: tuple[int, ...] = array.shape
+    if len(sizes) != len(shape) or any(
+        n not in (None, size) for n, size in zip(shape, sizes, strict=True)
+    ):
+        raise InputError(f"{name} has shape {sizes}: pass an array of shape {_describe(shape)}")
+    if array.size == 0:
+        raise InputError(f"{name} is empty: pass at least one value")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} contains NaN or infinity: remove those values first")
+    return array
+
+
+def number(value: float, name: str) -> float:
+    """Return value as one finite number, or raise InputError naming the argument."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} is not a number: pass one real number") from None
+    if not math.isfinite(result):
+        raise InputError(f"{name} is NaN or infinite: pass a finite number")
+    return result
+
+
+def _describe(shape: Shape) -> str:
+    return "(" + ", ".join("n" if n is None else str(n) for n in shape) + (",)" if len(shape) == 1 else ")")
