@@ -1,9 +1,11 @@
 """Writing files so that nobody ever sees half of one, and reading those that users name."""
 
+import csv
+import io
 import os
 import tempfile
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,36 @@ def replace_atomically(path: str | os.PathLike[str], write: Callable[[Path], obj
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     return path
+
+
+# Numbers or words; an array is one too.
+Column = Iterable[float | str | None]
+
+
+def csv_text(columns: Mapping[str, Column]) -> str:
+    """Return columns of one length as CSV, the only table format this package writes.
+
+    Parameters
+    ----------
+    columns
+        Header -> values. A header names its unit (``energy_eV``, ``Br 4p (1/eV)``). Numbers are written with ten
+        digits; a value that is not known (None, NaN) is an empty field, because readers disagree about "nan".
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(map(_fields, zip(*columns.values(), strict=True)))
+    return text.getvalue()
+
+
+def _fields(row: tuple[float | str | None, ...]) -> list[str]:
+    known = ["" if v is None or v != v else v for v in row]
+    return [v if isinstance(v, str) else f"{v:.10g}" for v in known]
+
+
+def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Column]) -> Path:
+    """Write columns as ``csv_text`` does, through a temporary file; returns the path."""
+    return write_atomically(path, csv_text(columns))
 
 
 def _umask() -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.files import csv_text
 from perovskite_polaron.phonons.modes import ModeSet, read_modes, write_modes
 from perovskite_polaron.workflow.structures import study_structures
 from perovskite_polaron.workflow.study import read_study, resolved_toml
@@ -95,3 +96,10 @@ def test_the_resolved_study_is_itself_a_study_with_the_same_content(tmp_path: Pa
     assert again.pw == study.pw
     assert again.spectra == study.spectra
     assert resolved_toml(again) == text
+
+
+def test_a_table_quotes_what_it_must_and_leaves_empty_what_is_not_known() -> None:
+    text = csv_text({"energy_eV": np.array([1.0, 1 / 3]), "note": ["a, b", "c"], "shift_eV": [None, float("nan")]})
+    assert text == 'energy_eV,note,shift_eV\n1,"a, b",\n0.3333333333,c,\n'
+    with pytest.raises(ValueError, match="shorter"):
+        csv_text({"energy_eV": [1.0, 2.0], "note": ["one"]})

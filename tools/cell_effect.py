@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from perovskite_polaron.errors import InputError, PolaronError
-from perovskite_polaron.figures.style import BLUE, ORANGE, Column, csv_text, panels, save
-from perovskite_polaron.files import write_atomically
+from perovskite_polaron.figures.style import BLUE, ORANGE, panels, save
+from perovskite_polaron.files import Column, write_csv
 from perovskite_polaron.published_cspbbr3 import FEATURES
 from perovskite_polaron.report.claims import feature_rows
 from perovskite_polaron.report.subject import Subject
@@ -87,7 +87,7 @@ def main() -> None:
     columns: dict[str, Column] = {"energy_eV": spectra[1].differences[moving[0]].energy_eV}
     for name in moving:
         columns |= {f"{name}, {cell}": one.differences[name].intensity for cell, one in zip(cells, spectra, strict=True)}
-    write_atomically(args.data, csv_text(columns))
+    write_csv(args.data, columns)
 
 
 if __name__ == "__main__":

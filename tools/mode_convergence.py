@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from perovskite_polaron.errors import InputError, PolaronError
-from perovskite_polaron.figures.style import csv_text
-from perovskite_polaron.files import write_atomically
+from perovskite_polaron.files import csv_text, write_atomically
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.octahedra import Comparison, find_framework, rms_by_class
 from perovskite_polaron.phonons.distortion import distort, sign_equivalent

@@ -57,8 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Compute what is missing, and write pdos.csv, pdos.png, pdos.svg, pdos.json and, from jobs, pdos.npz."""
     from perovskite_polaron.errors import ComputationError
     from perovskite_polaron.figures.spectra import write_pdos_figure
-    from perovskite_polaron.figures.style import csv_text
-    from perovskite_polaron.files import write_atomically
+    from perovskite_polaron.files import write_atomically, write_csv
     from perovskite_polaron.spectra.projected import band_edges, density_of_states, read_states, write_states
 
     sigma_eV, low, high = _numbers(args)
@@ -80,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     energy = _energies(states, edges, sigma_eV, low, high)
     curves = density_of_states(states, energy, sigma_eV, args.by_site)
     columns = {f"{label} (1/eV)": values for label, values in curves.items()}
-    files.append(write_atomically(out / "pdos.csv", csv_text({"energy_eV": energy} | columns)))
+    files.append(write_csv(out / "pdos.csv", {"energy_eV": energy} | columns))
     files += [write_pdos_figure(energy, curves, edges, out / f"pdos{suffix}") for suffix in (".png", ".svg")]
     result = _result(states, edges, record) | {
         "sigma_eV": sigma_eV,

@@ -3,10 +3,8 @@
 A chart: a figure with its caption and its data, and the files it becomes.
 """
 
-import csv
-import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.files import replace_atomically, write_atomically
+from perovskite_polaron.files import Column, replace_atomically, write_csv
 from perovskite_polaron.lattice.octahedra import Framework, sweep_bonds
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
@@ -73,8 +71,6 @@ def save(figure: Any, path: Path) -> Path:
 WIDTH_IN = 4.8
 SUFFIXES = (".svg", ".png", ".pdf")
 
-Column = Sequence[float] | Sequence[str] | Sequence[float | str] | NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Chart:
@@ -98,18 +94,8 @@ class Chart:
         """Write the figure in every format and its data as CSV into a folder."""
         written = [self.write(folder / f"{self.name}{suffix}") for suffix in SUFFIXES]
         for ending, columns in self.tables.items():
-            written.append(write_atomically(folder / f"{self.name}{ending}.csv", csv_text(columns)))
+            written.append(write_csv(folder / f"{self.name}{ending}.csv", columns))
         return written
-
-
-def csv_text(columns: Mapping[str, Column]) -> str:
-    """Return columns of one length as CSV; numbers with ten digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
-        writer.writerow([v if isinstance(v, str) else f"{v:.10g}" for v in row])
-    return text.getvalue()
 
 
 def inline(svg: str, name: str, alt: str) -> str:
