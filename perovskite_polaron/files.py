@@ -2,10 +2,12 @@
 
 import csv
 import io
+import math
 import os
+import re
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,101 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
     if not text.strip():
         raise InputError(f"{path} is empty: give a {what}")
     return text
+
+
+_NUMBER = re.compile(
+    r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)|\*+", re.IGNORECASE
+)
+
+
+class LineReader:
+    """The lines of a text file in order, or its words; every error names the file and the line that was read last.
+
+    Parameters
+    ----------
+    path : str or path
+        The file, as messages name it.
+    what : str
+        What kind of file it is, for the errors of read_text.
+    text : str, optional
+        Its text, where it has been read already.
+    comment : str
+        Lines that begin with this are passed over, like blank ones.
+    remedy : str
+        What to do about a truncated or damaged file.
+
+    Attributes
+    ----------
+    lines : list of str
+        All lines.
+    at : int
+        Number of the line read last, from 1.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], what: str = "", text: str | None = None, comment: str = "",
+        remedy: str = "write it again",
+    ) -> None:  # fmt: skip
+        self.path, self.comment, self.remedy = str(path), comment, remedy
+        self.lines = (read_text(path, what) if text is None else text).splitlines()
+        self.at = 0
+        self._words: Iterator[str] = iter(())
+
+    def error(self, why: str) -> InputError:
+        """Return the error to raise about the line read last."""
+        return InputError(f"{self.path}:{max(self.at, 1)}: {why}")
+
+    def ended(self, where: str) -> InputError:
+        """Return the error to raise when the file ends too early; where: "before the norms", say."""
+        self.at = len(self.lines)
+        return self.error(f"the file ends {where}: it is truncated; {self.remedy}")
+
+    def next(self, expected: str) -> str:
+        """Return the next line that is neither blank nor a comment."""
+        for number in range(self.at + 1, len(self.lines) + 1):
+            self.at, line = number, self.lines[number - 1]
+            if line.strip() and not (self.comment and line.startswith(self.comment)):
+                return line
+        raise self.ended(f"where {expected} belongs")
+
+    def find(self, *marks: str, expected: str = "") -> str:
+        """Return the next line that holds one of the marks; if there is none, "", or an error where one is expected."""
+        for number in range(self.at + 1, len(self.lines) + 1):
+            if any(mark in self.lines[number - 1] for mark in marks):
+                self.at = number
+                return self.lines[number - 1]
+        if expected:
+            raise self.ended(f"where {expected} belongs")
+        return ""
+
+    def word(self, expected: str) -> str:
+        """Return the next word: Fortran may break its records over lines anywhere."""
+        while (word := next(self._words, None)) is None:
+            self._words = iter(self.next(expected).split())
+        return word
+
+    def row(self, count: int) -> list[float]:
+        """Return the first numbers of the next line."""
+        return self.numbers(self.next(f"a row of {count} numbers"), count)
+
+    def numbers(self, text: str, count: int) -> list[float]:
+        """Return the first numbers of a text; they may touch, as in fixed columns, and have Fortran's exponent D."""
+        found = _NUMBER.findall(text)
+        if len(found) < count:
+            raise self.error(f"{count} numbers belong here, {len(found)} are found")
+        return [self.number(word) for word in found[:count]]
+
+    def number(self, word: str, name: str = "a number here") -> float:
+        """Return the finite number in a word; name says in the error what it is."""
+        try:
+            value = float(word.lower().replace("d", "e"))
+        except ValueError:
+            value = math.nan
+            if not word.startswith("*"):
+                raise self.error(f"{word[:40]!r} is not a number ({name}): {self.remedy}") from None
+        if not math.isfinite(value):
+            raise self.error(f"{name} is not finite, or too wide for its column; compute the file again")
+        return value
 
 
 def read_toml(path: str | os.PathLike[str], what: str) -> dict[str, Any]:

@@ -5,6 +5,9 @@ Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021). The measured curves themsel
 
 from dataclasses import dataclass
 
+FORMULA = "CsPbBr3"
+"""What Crystal.formula says of every cell of the compound, and of no other one."""
+
 SOURCE = "Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021)"
 WHITE_LINE_EV = 13472.0
 
@@ -57,5 +60,14 @@ COOLED_AT_PS = 600.0
 # Not published: the thickness of the jet. The estimate needs one.
 ASSUMED_JET_A = 2e6
 PB_AXIAL_A, PB_EQUATORIAL_A = 2.958, 2.964
-MODE_MEV = 18.0
+MODE = {"energy_meV": 18.0, "axial_to_equatorial": 6.0, "axial_to_B": 2.5}
+"""Their longitudinal optical mode along c; Cs takes a marginal part."""
+MODE_MEV = MODE["energy_meV"]
+
+CHARGES_E = {"Pb": 4.65, "Br along": -4.20, "Br across": -0.84}
+"""In-plane Born charges of orthorhombic CsPbBr3 (PBE, ph.x), along and across the Pb-Br-Pb line."""
+EPSILON_INF = 4.75
+
+HOLE_MASS = 0.17
+"""Bare hole mass, electron masses: Puppin et al., Phys. Rev. Lett. 124, 206402 (2020); α = 1.82."""
 AXIAL_TO_EQUATORIAL, AXIAL_TO_PB = 6.0, 2.5

@@ -16,6 +16,7 @@ BOHR_ANGSTROM = _c.value("Bohr radius") * 1e10
 FINE_STRUCTURE = _c.fine_structure
 # hbar^2 / (amu * angstrom^2 * eV): turns a phonon energy into the zero-point length squared of Q (angstrom^2 amu).
 HBAR2_PER_AMU_A2_EV = _c.hbar**2 / (_c.atomic_mass * 1e-20 * _c.e)
+BOLTZMANN_MEV_K = _c.k / _c.e * 1e3
 HC_EV_A = _c.h * _c.c / _c.e * 1e10
 MEV_PER_THZ = _c.h * 1e12 / _c.e * 1e3
 MEV_PER_INVERSE_CM = _c.h * _c.c * 100 / _c.e * 1e3

@@ -37,6 +37,19 @@ def test_a_supercell_keeps_the_sites_of_the_crystal(name):
     assert sorted(i for a in found for i in a.indices) == [i for i, s in enumerate(big.species) if s == "Br"]
 
 
+@pytest.mark.parametrize("name", BUILTIN)
+def test_the_formula_is_that_of_every_cell_of_a_compound(name):
+    crystal = supercell(read_crystal(name), (2, 1, 1))
+    assert (crystal.formula, crystal.formula_units) == ("CsPbBr3", len(crystal) // 5)
+
+
+def test_the_formula_tells_compounds_of_the_same_elements_apart():
+    places = np.arange(22)[:, None] * [0.0, 0.0, 1 / 22]
+    for species, formula in ((("Cs",) * 8 + ("Pb",) * 2 + ("Br",) * 12, "Cs4PbBr6"),
+                             (("Cs",) * 2 + ("Pb",) * 4 + ("Br",) * 10, "CsPb2Br5")):
+        assert Crystal(40 * np.eye(3), species, places[: len(species)]).formula == formula
+
+
 def test_density_is_the_published_one():
     crystal = read_crystal("cspbbr3-pbnm")
     assert crystal.masses_amu.sum() / crystal.volume_A3 * 1.66053907 == pytest.approx(4.856, abs=0.002)

@@ -24,8 +24,6 @@ from perovskite_polaron.phonons.response import (
     read_born,
 )
 from perovskite_polaron.phonons.selection import (
-    HOLE_MASS_CSPBBR3,
-    PAPER,
     ModeRow,
     heat_capacity,
     mode_table,
@@ -34,6 +32,7 @@ from perovskite_polaron.phonons.selection import (
     thermal_displacements_A2,
     transverse_partner,
 )
+from perovskite_polaron.published_cspbbr3 import FORMULA, HOLE_MASS, MODE
 from perovskite_polaron.units import MEV_PER_INVERSE_CM, MEV_PER_THZ, parse_quantity
 
 EXAMPLE = (
@@ -127,7 +126,7 @@ def _computed(args: argparse.Namespace, crystal: Crystal, direction: Direction |
     response = _response(args.born, crystal)
     if direction is not None and response is None:
         raise InputError(
-            f"a direction needs the Born charges and ε∞ of {crystal._label}, and none are built in for it: give --born"
+            f"a direction needs the Born charges and ε∞ of {crystal.label}, and none are built in for it: give --born"
             " FILE, or leave --direction out to see the transverse modes"
         )
     distance_A = parse_quantity(args.distance, "length")
@@ -211,11 +210,7 @@ def _direction(words: list[str] | None) -> Direction | None:
 
 
 def _mass(mass: float | None, crystal: Crystal) -> float | None:
-    return HOLE_MASS_CSPBBR3 if mass is None and _is_cspbbr3(crystal) else mass
-
-
-def _is_cspbbr3(crystal: Crystal) -> bool:
-    return set(crystal.species) == {"Cs", "Pb", "Br"}
+    return HOLE_MASS if mass is None and crystal.formula == FORMULA else mass
 
 
 def _mode_set(calculation: Calculation, rows: list[ModeRow], index: int | None) -> ModeSet:
@@ -278,14 +273,14 @@ def _record(calculation: Calculation, rows: list[ModeRow], index: int | None, wh
         }
         if response is not None:
             record["epsilon_static"] = np.diag(static_dielectric(calculation.transverse, response)).tolist()
-    if _is_cspbbr3(modes.crystal):
-        record["paper"] = PAPER
+    if modes.crystal.formula == FORMULA:
+        record["paper"] = MODE
     return record
 
 
 def _table(record: dict[str, Any], crystal: Crystal) -> str:
     lines = [
-        f"Γ modes of {crystal._label}: {record['provenance']}",
+        f"Γ modes of {crystal.label}: {record['provenance']}",
         f"charges: {record['charges'] or 'none given'}",
         f"{'':>3s}{'meV':>9s}{'THz':>8s}{'cm-1':>8s}  {'irrep':<6s}{'kind':<10s}{'charge, e':>10s}{'IR':>8s}"
         f"{'g, meV/Å':>10s}{'alpha':>8s}{'ax:eq':>8s}{'ax:B':>8s}{'A:ax':>8s}",

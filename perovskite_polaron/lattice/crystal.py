@@ -3,8 +3,10 @@
 Nothing here wraps, re-orders or re-standardises atoms: a frozen phonon would not survive it.
 """
 
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,20 +35,39 @@ class Crystal:
     positions: NDArray[np.float64]
     name: str = ""
     parent_sites: tuple[str, ...] | None = None
-    _label: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "lattice_A", _frozen(self.lattice_A))
         put(self, "positions", _frozen(self.positions))
         put(self, "species", tuple(str(s) for s in self.species))
-        put(self, "_label", self.name or "this crystal")
         if self.parent_sites is not None:
             put(self, "parent_sites", tuple(str(s) for s in self.parent_sites))
         _check(self)
 
     def __len__(self) -> int:
         return len(self.species)
+
+    @property
+    def label(self) -> str:
+        """What messages call the crystal: its name, or "this crystal"."""
+        return self.name or "this crystal"
+
+    @property
+    def formula(self) -> str:
+        """Reduced formula, metals first: "CsPbBr3" for any cell of it, and "Cs4PbBr6" for the other compound."""
+        return str(self._reduced[0].format("metal"))
+
+    @property
+    def formula_units(self) -> int:
+        """How many of the reduced formula the cell holds."""
+        return int(self._reduced[1])
+
+    @cached_property
+    def _reduced(self) -> tuple[Any, int]:
+        from ase.formula import Formula
+
+        return Formula.from_dict(Counter(self.species)).reduce()
 
     @cached_property
     def cartesian_A(self) -> NDArray[np.float64]:
@@ -100,7 +121,7 @@ def _frozen(values: ArrayLike) -> NDArray[np.float64]:
 def _check(crystal: Crystal) -> None:
     from ase.data import atomic_numbers
 
-    who, n = crystal._label, len(crystal.species)
+    who, n = crystal.label, len(crystal.species)
     if n == 0:
         raise InputError(f"{who} has no atoms: give a structure with at least one atom")
     if crystal.lattice_A.shape != (3, 3) or crystal.positions.shape != (n, 3):
@@ -121,7 +142,7 @@ def _check(crystal: Crystal) -> None:
 
 
 def _check_overlap(crystal: Crystal) -> None:
-    who, x = crystal._label, crystal.positions
+    who, x = crystal.label, crystal.positions
     for i in range(len(x) - 1):
         delta = x[i + 1 :] - x[i]
         distance = np.linalg.norm((delta - np.rint(delta)) @ crystal.lattice_A, axis=1)

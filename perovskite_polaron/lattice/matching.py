@@ -47,24 +47,24 @@ def match(
     """
     if set(crystal.species) != set(unit.species):
         raise InputError(
-            f"{crystal._label} and {unit._label} hold different elements ({_elements(crystal)} and {_elements(unit)}):"
+            f"{crystal.label} and {unit.label} hold different elements ({_elements(crystal)} and {_elements(unit)}):"
             " give two descriptions of one crystal"
         )
     if len(crystal) % len(unit):
         raise InputError(
-            f"{crystal._label} has {len(crystal)} atoms, not a multiple of the {len(unit)} of {unit._label}:"
+            f"{crystal.label} has {len(crystal)} atoms, not a multiple of the {len(unit)} of {unit.label}:"
             " give a cell made of whole unit cells"
         )
     n_cells = len(crystal) // len(unit)
     if any(crystal.species.count(s) != n_cells * unit.species.count(s) for s in set(unit.species)):
         raise InputError(
-            f"{crystal._label} and {unit._label} differ in composition: give two descriptions of one crystal"
+            f"{crystal.label} and {unit.label} differ in composition: give two descriptions of one crystal"
         )
     best: Match | None = None
     fits = _lattice_fits(crystal.lattice_A, unit.lattice_A, n_cells, lattice_tolerance)
     if not fits:
         raise InputError(
-            f"the lattice of {crystal._label} is not made of that of {unit._label} within {lattice_tolerance:.0%}:"
+            f"the lattice of {crystal.label} is not made of that of {unit.label} within {lattice_tolerance:.0%}:"
             " give a crystal with the same cell, a setting of it, or a supercell"
         )
     for repeats in fits:
@@ -75,7 +75,7 @@ def match(
     if best is None or best.largest_A > position_tolerance_A:
         distance = "" if best is None else f" (the farthest is {best.largest_A:.2f} Å off)"
         raise InputError(
-            f"the atoms of {crystal._label} are not where those of {unit._label} are{distance}:"
+            f"the atoms of {crystal.label} are not where those of {unit.label} are{distance}:"
             f" positions must agree within {position_tolerance_A:g} Å"
         )
     return best

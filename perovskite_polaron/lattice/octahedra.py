@@ -111,14 +111,14 @@ def find_framework(
     for element in (b, x):
         if element is not None and element not in crystal.species:
             raise InputError(
-                f"{element} is not in {crystal._label}: its elements are {', '.join(dict.fromkeys(crystal.species))}"
+                f"{element} is not in {crystal.label}: its elements are {', '.join(dict.fromkeys(crystal.species))}"
             )
     b = b or _cation(crystal, x)
     centres = np.array([i for i, s in enumerate(crystal.species) if s == b])
     atoms, images, distances = _neighbours(crystal, b, x)
     if (distances[:, 6] < _SEVENTH * distances[:, 5]).any():
         raise InputError(
-            f"{b} is not in an octahedron of {x} in {crystal._label}: name B and X of an octahedral framework"
+            f"{b} is not in an octahedron of {x} in {crystal.label}: name B and X of an octahedral framework"
         )
     p = crystal.positions
     vectors = (p[atoms] + images - p[centres][:, None]) @ crystal.lattice_A
@@ -167,11 +167,11 @@ def compare(displaced: Crystal, reference: Crystal, framework: Framework | None 
     """
     if sorted(displaced.species) != sorted(reference.species):
         raise InputError(
-            f"{displaced._label} and {reference._label} differ in composition: compare two structures of one cell"
+            f"{displaced.label} and {reference.label} differ in composition: compare two structures of one cell"
         )
     if not np.allclose(displaced.lattice_A, reference.lattice_A, atol=1e-3):
         raise InputError(
-            f"{displaced._label} and {reference._label} have different lattices: compare two structures of one cell"
+            f"{displaced.label} and {reference.label} have different lattices: compare two structures of one cell"
         )
     framework = framework or find_framework(reference)
     partner, displacement, shift = _pair(displaced, reference)
@@ -237,14 +237,14 @@ def _starts(displaced: Crystal, reference: Crystal) -> list[NDArray[np.float64]]
 def _anion(crystal: Crystal) -> str:
     found = [s for s in ANIONS if s in crystal.species]
     if not found:
-        raise InputError(f"{crystal._label} holds no anion of a B-X framework ({', '.join(ANIONS)}): name X")
+        raise InputError(f"{crystal.label} holds no anion of a B-X framework ({', '.join(ANIONS)}): name X")
     return max(found, key=crystal.species.count)
 
 
 def _cation(crystal: Crystal, x: str) -> str:
     cations = [s for s in dict.fromkeys(crystal.species) if s != x]
     if not cations:
-        raise InputError(f"{crystal._label} holds {x} only: a B-X framework needs two elements")
+        raise InputError(f"{crystal.label} holds {x} only: a B-X framework needs two elements")
     return min(cations, key=lambda s: float(_neighbours(crystal, s, x)[2][:, :6].mean()))
 
 
@@ -262,7 +262,7 @@ def _neighbours(crystal: Crystal, b: str, x: str) -> tuple[NDArray[np.int64], ND
         shifts = cells[None] - nearest[:, None]
         d = np.linalg.norm((delta[:, None] + shifts) @ crystal.lattice_A, axis=2).ravel()
         if d.size < 7:
-            raise InputError(f"{crystal._label} has too few {x} around {b} for octahedra")
+            raise InputError(f"{crystal.label} has too few {x} around {b} for octahedra")
         best = np.argsort(d, kind="stable")[:7]
         atom, cell = np.unravel_index(best, (len(anions), len(cells)))
         atoms.append(anions[atom[:6]])
@@ -278,7 +278,7 @@ def _axes(crystal: Crystal, vectors: NDArray[np.float64], b: str, x: str) -> NDA
     opposite = cosines.argmin(axis=1)
     if (opposite[opposite] != np.arange(6)).any():
         raise InputError(
-            f"{b} is not in an octahedron of {x} in {crystal._label}: name B and X of an octahedral framework"
+            f"{b} is not in an octahedron of {x} in {crystal.label}: name B and X of an octahedral framework"
         )
     axes = np.array([unit[0, i] - unit[0, j] for i, j in enumerate(opposite) if i < j])
     for _ in range(3):
@@ -309,7 +309,7 @@ def _axial_last(
     cosine = np.abs(axes @ direction) / np.linalg.norm(direction)
     last = int(cosine.argmax())
     if axial is not None and cosine[last] < 0.9:
-        raise InputError(f"axial direction {axial} is near no pseudo-cubic axis of {crystal._label}: give another")
+        raise InputError(f"axial direction {axial} is near no pseudo-cubic axis of {crystal.label}: give another")
     return [(last + 1) % 3, (last + 2) % 3, last]
 
 
@@ -323,7 +323,7 @@ def _slots(
     order = slot.argsort(axis=1)
     if (np.take_along_axis(slot, order, 1) != np.arange(6)).any():
         raise InputError(
-            f"{b} is not in an octahedron of {x} in {crystal._label}: name B and X of an octahedral framework"
+            f"{b} is not in an octahedron of {x} in {crystal.label}: name B and X of an octahedral framework"
         )
     return order
 

@@ -52,7 +52,7 @@ def find_symmetry(crystal: Crystal, symprec_A: float = 1e-3) -> Symmetry:
     data = _spglib("get_symmetry_dataset", cell, symprec=symprec_A)
     if data is None:
         raise ComputationError(
-            f"spglib finds no space group for {crystal._label} at {symprec_A:g} Å: choose another tolerance"
+            f"spglib finds no space group for {crystal.label} at {symprec_A:g} Å: choose another tolerance"
         )
     orbits = np.asarray(data.crystallographic_orbits)
     counts = np.bincount(orbits, minlength=len(crystal))
@@ -99,7 +99,7 @@ def absorbers(crystal: Crystal, element: str, symmetry: Symmetry | None = None) 
     """
     if element not in crystal.species:
         raise InputError(
-            f"{element} is not in {crystal._label}: its elements are {', '.join(dict.fromkeys(crystal.species))}"
+            f"{element} is not in {crystal.label}: its elements are {', '.join(dict.fromkeys(crystal.species))}"
         )
     symmetry = symmetry or find_symmetry(crystal)
     orbits: dict[int, list[int]] = {}

@@ -12,10 +12,9 @@ from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.matching import LATTICE_TOLERANCE, POSITION_TOLERANCE_A, Match, match
 from perovskite_polaron.lattice.symmetry import Symmetry, find_symmetry
 from perovskite_polaron.phonons.modes import Mode
-from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
+from perovskite_polaron.units import BOLTZMANN_MEV_K, HBAR2_PER_AMU_A2_EV
 
 UNITS = ("sqrt_amu_A", "max_A", "zero_point")
-KT_MEV_PER_K = 0.08617333262
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +89,13 @@ def real_patterns(
         found = matches[id(mode.crystal)]
         if not np.allclose(crystal.masses_amu[:], mode.masses_amu[found.atoms], rtol=0.02):
             raise InputError(
-                f"mode {mode.name!r} has other masses than {crystal._label}: give the mode of this crystal"
+                f"mode {mode.name!r} has other masses than {crystal.label}: give the mode of this crystal"
             )
         q = np.array(mode.q)
         turns = found.repeats @ q
         if np.abs(turns - np.rint(turns)).max() > 1e-6:
             raise InputError(
-                f"wave vector {mode.q} of mode {mode.name!r} does not fit the cell of {crystal._label}:"
+                f"wave vector {mode.q} of mode {mode.name!r} does not fit the cell of {crystal.label}:"
                 " use a supercell in which it is periodic"
             )
         standing = np.abs(2 * q - np.rint(2 * q)).max() < 1e-6
@@ -156,7 +155,7 @@ def thermal_coefficients(modes: Sequence[Mode], temperature_K: float, samples: i
     if not temperature_K >= 0 or samples < 1:
         raise InputError(f"{samples} samples at {temperature_K} K are not possible: give at least one, at 0 K or more")
     energy = np.array([m.energy_meV for m in modes])
-    coth = np.ones(len(energy)) if temperature_K == 0 else 1 / np.tanh(energy / (2 * KT_MEV_PER_K * temperature_K))
+    coth = np.ones(len(energy)) if temperature_K == 0 else 1 / np.tanh(energy / (2 * BOLTZMANN_MEV_K * temperature_K))
     sigma = np.sqrt(HBAR2_PER_AMU_A2_EV / (2e-3 * energy) * coth)
     draws = [
         np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(k,))).standard_normal(len(energy))

@@ -185,7 +185,7 @@ def ase_forces(calculator: Any) -> Forces:
                 found.append(np.array(atoms.get_forces(), dtype=np.float64))
             except Exception as error:  # calculators raise anything at all
                 raise ComputationError(
-                    f"the calculator failed on displaced cell {i} of {crystal._label} ({type(error).__name__}: {error})"
+                    f"the calculator failed on displaced cell {i} of {crystal.label} ({type(error).__name__}: {error})"
                 ) from None
         return found
 
@@ -219,7 +219,7 @@ def relax(
         converged = BFGS(target, logfile=log, alpha=_SOFT_EV_A2).run(fmax=max_force_eV_A, steps=max_steps)
     if not converged:
         raise ComputationError(
-            f"{crystal._label} did not come to rest in {max_steps} steps: start nearer to equilibrium or leave out --relax"
+            f"{crystal.label} did not come to rest in {max_steps} steps: start nearer to equilibrium or leave out --relax"
         )
     return Crystal(
         atoms.cell.array,

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from scipy import constants as _c
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.files import read_text
+from perovskite_polaron.files import LineReader
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.phonons.modes import ORTHOGONALITY, PhononModes, diagonalise
 from perovskite_polaron.units import BOHR_ANGSTROM, MEV_PER_THZ, RYDBERG_EV
 
 _AMU_PER_RYDBERG_MASS = 2 * _c.m_e / _c.atomic_mass
 _LARGEST_DENOMINATOR = 12
-_NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.?\d+)(?:[EeDd][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)|\*+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,19 +58,19 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
     ε∞ and Born charges, which the file of Γ may hold, go with each of them.
     Raises InputError with file and line for a truncated file, a number that is none, or a lattice it cannot build.
     """
-    lines = _Lines(path, "dynamical-matrix file of ph.x")
+    lines = LineReader(path, "dynamical-matrix file of ph.x")
     crystal, masses, alat_A = _header(lines, Path(path).name)
     n = len(crystal)
     blocks: list[tuple[NDArray[np.float64], NDArray[np.complex128]]] = []
     epsilon = charges = None
-    while (
-        title := lines.find(("Dynamical", "Dielectric Tensor", "Effective Charges E-U", "Diagonalizing"))
-    ) is not None:
+    while title := lines.find(
+        "Dynamical", "Dielectric Tensor", "Effective Charges E-U", "Diagonalizing"
+    ):
         if "Diagonalizing" in title:
             break
         if "Dynamical" in title:
-            lines.find(("q = ",), required="the wave vector of a dynamical matrix")
-            q = lines.again(3)
+            line = lines.find("q = ", expected="the wave vector of a dynamical matrix")
+            q = _after_equals(lines, line, 3)
             phi = np.empty((n, 3, n, 3), dtype=np.complex128)
             for i in range(n):
                 for j in range(n):
@@ -86,11 +85,10 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
         else:
             charges = np.empty((n, 3, 3))
             for k in range(n):
-                lines.find(("atom #",), required=f"the effective charge of atom {k + 1}")
+                lines.find("atom #", expected=f"the effective charge of atom {k + 1}")
                 charges[k] = [lines.row(3) for _ in range(3)]
     else:
-        lines.at = len(lines.lines)
-        raise lines.error("the file ends before the modes that ph.x writes last: it is truncated; write it again")
+        raise lines.ended("before the modes that ph.x writes last")
     if not blocks:
         raise lines.error("no dynamical matrix is in the file")
     to_fractional = crystal.lattice_A.T / alat_A
@@ -116,7 +114,7 @@ def read_matdyn_modes(
     Raises InputError with file and line for a damaged file, and naming the mismatch when atoms, masses or order of
     the crystal are not those of the file.
     """
-    lines = _Lines(path, "file of modes from matdyn.x or dynmat.x")
+    lines = LineReader(path, "file of modes from matdyn.x or dynmat.x")
     masses = np.array(crystal.masses_amu if masses_amu is None else masses_amu, dtype=np.float64)
     return tuple(
         _spectrum(lines, crystal, masses, alat_A, direction, q, energies, rows)
@@ -124,11 +122,11 @@ def read_matdyn_modes(
     )
 
 
-def _blocks(lines: "_Lines", n: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.complex128]]]:
+def _blocks(lines: LineReader, n: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.complex128]]]:
     """Wave vector (2π/alat), energies (3n,) in meV and vectors (3n, n, 3) of each block of the file."""
     blocks = []
-    while lines.find(("q = ",)) is not None:
-        q = lines.again(3)
+    while line := lines.find("q = "):
+        q = _after_equals(lines, line, 3)
         energies, vectors = [], []
         for mode in range(3 * n):
             title = lines.next(f"mode {mode + 1} of {3 * n}")
@@ -139,8 +137,8 @@ def _blocks(lines: "_Lines", n: int) -> list[tuple[NDArray[np.float64], NDArray[
                     f"mode {mode + 1} does not begin here: the file has another number of atoms than the {n} of the"
                     " crystal, or it is damaged; give the crystal of the calculation",
                 )
-            energies.append(lines.numbers(title.split("=")[1], 1)[0] * MEV_PER_THZ)
-            vectors.append([lines.vector(f"the {n} atoms of mode {mode + 1}") for _ in range(n)])
+            energies.append(_after_equals(lines, title, 1)[0] * MEV_PER_THZ)
+            vectors.append([_vector(lines, f"the {n} atoms of mode {mode + 1}") for _ in range(n)])
         rest = lines.next("the line of asterisks that ends a wave vector")
         if "****" not in rest:
             raise lines.error(f"the file goes on after {3 * n} modes: it has more than the {n} atoms of the crystal")
@@ -151,7 +149,7 @@ def _blocks(lines: "_Lines", n: int) -> list[tuple[NDArray[np.float64], NDArray[
 
 
 def _spectrum(
-    lines: "_Lines",
+    lines: LineReader,
     crystal: Crystal,
     masses: NDArray[np.float64],
     alat_A: float | None,
@@ -170,7 +168,7 @@ def _spectrum(
         vectors = vectors / np.sqrt(masses)[:, None]
     fractional = np.zeros(3) if alat_A is None else _fractional(q, crystal.lattice_A / alat_A)
     along = None if q.any() else direction
-    return PhononModes(crystal, masses, fractional, along, energies, vectors, lines.path.name)
+    return PhononModes(crystal, masses, fractional, along, energies, vectors, Path(lines.path).name)
 
 
 def _fractional(q: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -189,7 +187,7 @@ def _overlap(vectors: NDArray[np.complex128]) -> float:
     return float(np.abs(rows.conj() @ rows.T - np.eye(len(rows))).max())
 
 
-def _header(lines: "_Lines", name: str) -> tuple[Crystal, NDArray[np.float64], float]:
+def _header(lines: LineReader, name: str) -> tuple[Crystal, NDArray[np.float64], float]:
     lines.next("the title")
     lines.next("the title")
     kinds, n, ibrav, *celldm = lines.row(9)
@@ -224,7 +222,7 @@ def _element(label: str) -> str:
     return next((s for s in (label[:2].capitalize(), label[:1].upper()) if s in chemical_symbols[1:]), label)
 
 
-def _lattice(lines: "_Lines", ibrav: int, celldm: list[float]) -> NDArray[np.float64]:
+def _lattice(lines: LineReader, ibrav: int, celldm: list[float]) -> NDArray[np.float64]:
     """Lattice vectors in alat: those of Quantum ESPRESSO's input description for each ibrav."""
     if ibrav == 0:
         lines.next("the title of the basis vectors")
@@ -247,59 +245,15 @@ def _lattice(lines: "_Lines", ibrav: int, celldm: list[float]) -> NDArray[np.flo
     return np.array(table[ibrav], dtype=np.float64)
 
 
-class _Lines:
-    """The lines of a file in order; every error names file and line."""
+def _after_equals(lines: LineReader, line: str, count: int) -> NDArray[np.float64]:
+    return np.array(lines.numbers(line.split("=")[1], count))
 
-    def __init__(self, path: str | Path, what: str) -> None:
-        self.path = Path(path)
-        self.lines = read_text(path, what).splitlines()
-        self.at = 0
 
-    def error(self, why: str) -> InputError:
-        return InputError(f"{self.path}:{max(self.at, 1)}: {why}")
-
-    def next(self, expected: str) -> str:
-        """The next line that is not blank."""
-        while self.at < len(self.lines):
-            self.at += 1
-            if self.lines[self.at - 1].strip():
-                return self.lines[self.at - 1]
-        raise self.error(f"the file ends where {expected} belongs: it is truncated; write it again")
-
-    def find(self, words: tuple[str, ...], required: str | None = None) -> str | None:
-        """The next line that holds one of the words; None, or an error if required, when there is none."""
-        for i in range(self.at, len(self.lines)):
-            if any(word in self.lines[i] for word in words):
-                self.at = i + 1
-                return self.lines[i]
-        if required is not None:
-            self.at = len(self.lines)
-            raise self.error(f"the file ends where {required} belongs: it is truncated; write it again")
-        return None
-
-    def again(self, count: int) -> NDArray[np.float64]:
-        """The numbers after "=" in the line just found."""
-        return np.array(self.numbers(self.lines[self.at - 1].split("=")[1], count))
-
-    def row(self, count: int) -> list[float]:
-        return self.numbers(self.next(f"a row of {count} numbers"), count)
-
-    def vector(self, expected: str) -> NDArray[np.complex128]:
-        line = self.next(expected)
-        if not line.lstrip().startswith("("):
-            raise self.error(f"a displacement belongs here, one for each of {expected}: give the right crystal")
-        values = self.numbers(line, 6)
-        return np.array(values[::2]) + 1j * np.array(values[1::2])
-
-    def numbers(self, text: str, count: int) -> list[float]:
-        """The first ``count`` numbers of a text; they may touch, as in fixed columns."""
-        found = _NUMBER.findall(text)
-        if len(found) < count:
-            raise self.error(f"{count} numbers belong here, {len(found)} are found")
-        try:
-            values = [float(v.lower().replace("d", "e")) for v in found[:count]]
-        except ValueError:
-            values = [np.nan]
-        if not np.isfinite(values).all():
-            raise self.error("a number here is not finite, or too wide for its column; compute the file again")
-        return values
+def _vector(lines: LineReader, expected: str) -> NDArray[np.complex128]:
+    line = lines.next(expected)
+    if not line.lstrip().startswith("("):
+        raise lines.error(
+            f"a displacement belongs here, one for each of {expected}: give the right crystal"
+        )
+    values = lines.numbers(line, 6)
+    return np.array(values[::2]) + 1j * np.array(values[1::2])

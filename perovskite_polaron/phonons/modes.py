@@ -210,12 +210,12 @@ class PhononModes:
         patterns = np.array(self.patterns, dtype=np.complex128)
         if masses.shape != (n,) or not np.isfinite(masses).all() or (masses <= 0).any():
             raise InputError(
-                f"{who}: {n} positive masses in amu are needed, one for each atom of {self.crystal._label}"
+                f"{who}: {n} positive masses in amu are needed, one for each atom of {self.crystal.label}"
             )
         if energies.ndim != 1 or len(energies) == 0 or patterns.shape != (len(energies), n, 3):
             raise InputError(
                 f"{who}: patterns of shape {patterns.shape} do not fit {energies.size} energies and the {n} atoms of"
-                f" {self.crystal._label}: give the crystal the modes belong to"
+                f" {self.crystal.label}: give the crystal the modes belong to"
             )
         if not np.isfinite(energies).all() or not np.isfinite(patterns).all():
             raise InputError(f"{who}: an energy or a displacement is not a finite number: compute the modes again")
@@ -314,7 +314,7 @@ def diagonalise(
     n = len(crystal)
     who = provenance or "these force constants"
     if masses.shape != (n,) or not (masses > 0).all() or phi.shape != (3 * n, 3 * n):
-        raise InputError(f"{who}: {phi.shape} numbers do not fit the {n} atoms of {crystal._label} and their masses")
+        raise InputError(f"{who}: {phi.shape} numbers do not fit the {n} atoms of {crystal.label} and their masses")
     if not np.isfinite(phi).all():
         raise InputError(f"{who}: a force constant is not a finite number: compute them again")
     weight = np.repeat(1 / np.sqrt(masses), 3)
@@ -338,7 +338,7 @@ def _orthonormal(weighted: NDArray[np.complex128], who: str, crystal: Crystal) -
         i, j = sorted(np.unravel_index(overlap.argmax(), overlap.shape))
         raise InputError(
             f"{who}: modes {i + 1} and {j + 1} overlap by {overlap.max():.3f} with the masses given for"
-            f" {crystal._label}: masses or order of atoms are not those of the calculation; give the right crystal"
+            f" {crystal.label}: masses or order of atoms are not those of the calculation; give the right crystal"
         )
     # Loewdin: the nearest orthonormal rows; it favours none of the modes.
     u, _, vh = np.linalg.svd(rows, full_matrices=False)

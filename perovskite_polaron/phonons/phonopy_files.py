@@ -66,7 +66,7 @@ def modes_from_table(
             )
         if len(crystal) != n:
             raise InputError(
-                f"{path} has {n} atoms, {crystal._label} has {len(crystal)}: give the primitive cell it is for"
+                f"{path} has {n} atoms, {crystal.label} has {len(crystal)}: give the primitive cell it is for"
             )
         if "reciprocal_lattice" in document:
             _same_lattice(path, crystal, np.array(document["reciprocal_lattice"], dtype=np.float64))
@@ -211,7 +211,7 @@ def _point(path: str | Path, crystal: Crystal, masses: NDArray[np.float64], poin
     if vectors.shape != (len(bands), len(crystal), 3, 2):
         raise InputError(
             f"{path} has eigenvectors of shape {vectors.shape} at q = {q.tolist()}, not those of the {len(crystal)}"
-            f" atoms of {crystal._label}: give the crystal it is for"
+            f" atoms of {crystal.label}: give the crystal it is for"
         )
     energies = np.array([band["frequency"] for band in bands], dtype=np.float64) * MEV_PER_THZ
     patterns = _patterns(crystal, masses, q, (vectors[..., 0] + 1j * vectors[..., 1]).reshape(len(bands), -1))
@@ -232,6 +232,6 @@ def _same_lattice(path: str | Path, crystal: Crystal, reciprocal: NDArray[np.flo
     if np.abs(lattice - crystal.lattice_A).max() > 0.02 * np.linalg.norm(crystal.lattice_A, axis=1).max():
         mine, other = (" ".join(f"{v:.3f}" for v in np.linalg.norm(m, axis=1)) for m in (crystal.lattice_A, lattice))
         raise InputError(
-            f"{path} is for a cell with vectors of {other} in its own axes, {crystal._label} has {mine} Å in its axes:"
+            f"{path} is for a cell with vectors of {other} in its own axes, {crystal.label} has {mine} Å in its axes:"
             " give the primitive cell in the setting of the calculation"
         )

@@ -60,7 +60,7 @@ def displacement(
     """
     if len(displaced) != len(reference):
         raise InputError(
-            f"{displaced._label} has {len(displaced)} atoms, {reference._label} has {len(reference)}: give two structures"
+            f"{displaced.label} has {len(displaced)} atoms, {reference.label} has {len(reference)}: give two structures"
             " of the same cell"
         )
     found = match(displaced, reference, lattice_tolerance, position_tolerance_A)
@@ -91,7 +91,7 @@ def project(
     u = np.array(displacement_A, dtype=np.float64)
     if u.shape != (len(reference), 3) or not np.isfinite(u).all():
         raise InputError(
-            f"displacements of shape {u.shape} are not finite numbers for the {len(reference)} atoms of {reference._label}"
+            f"displacements of shape {u.shape} are not finite numbers for the {len(reference)} atoms of {reference.label}"
         )
     masses = _masses(reference, modes, lattice_tolerance, position_tolerance_A)
     weight = np.sqrt(masses * len(modes[0].crystal) / len(reference))
@@ -104,7 +104,7 @@ def project(
     moved = coefficients[-3:] @ rigid
     norm = float(np.linalg.norm(w - moved))
     if norm < 1e-12 * max(1.0, float(np.linalg.norm(w))):
-        raise InputError(f"no atom of {reference._label} moves, apart from a rigid translation: nothing to project")
+        raise InputError(f"no atom of {reference.label} moves, apart from a rigid translation: nothing to project")
     first = coefficients[: len(modes)]
     second = np.zeros(len(modes))
     second[~real] = coefficients[len(modes) : -3]

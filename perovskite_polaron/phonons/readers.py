@@ -73,7 +73,7 @@ def from_forces(
     along = None if direction is None else crystal_direction(crystal, direction)
     if along is not None and response is None:
         raise InputError(
-            f"the longitudinal modes along a direction need Born charges and ε∞ of {crystal._label}: give them with"
+            f"the longitudinal modes along a direction need Born charges and ε∞ of {crystal.label}: give them with"
             " --born FILE, or leave --direction out to see the transverse modes"
         )
     cells, displacements = displaced_cells(crystal, distance_A)
@@ -276,7 +276,7 @@ def _same_crystal(modes: PhononModes, crystal: Crystal, masses: NDArray[np.float
         k = int(wrong.argmax())
         raise InputError(
             f"{path} was computed with a mass of {modes.masses_amu[found.atoms[k]]:.3f} amu for {crystal.species[k]}"
-            f" {k + 1}, {crystal._label} has {mine[k]:.3f}: give the masses of the calculation"
+            f" {k + 1}, {crystal.label} has {mine[k]:.3f}: give the masses of the calculation"
         )
 
 
@@ -287,7 +287,7 @@ def _fits(modes: PhononModes, path: Path) -> None:
     """
     if not modes.at_gamma or len(modes) != 3 * len(modes.crystal):
         return
-    label = modes.crystal._label
+    label = modes.crystal.label
     if np.count_nonzero(modes.translation_share > 0.9) != 3:
         raise InputError(
             f"{path} has no three rigid translations with the masses and atoms of {label}: give the masses and the"

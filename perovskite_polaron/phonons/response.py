@@ -19,6 +19,7 @@ from perovskite_polaron.lattice.symmetry import find_symmetry
 from perovskite_polaron.phonons.forces import ForceConstants
 from perovskite_polaron.phonons.modes import PhononModes, diagonalise
 from perovskite_polaron.phonons.symmetry import operations
+from perovskite_polaron.published_cspbbr3 import CHARGES_E, EPSILON_INF, FORMULA
 
 NEUTRALITY_E_PER_ATOM = 0.05
 """Largest |Σ Z| over the number of atoms that is put down to convergence (default); beyond it charges are refused.
@@ -28,9 +29,6 @@ misses by 0.09 e on 2×2×4 (along c; 0.04 in the plane), by 0.19 on 2×2×2 and
 low for that lead, and not the grid's. Whether they go equally to all atoms or to those of one element moves the energy of its
 highest longitudinal mode by up to 2 %, the ratio of axial to equatorial displacements by up to 15 %.
 """
-CSPBBR3_CHARGES_E = {"Pb": 4.65, "Br along": -4.20, "Br across": -0.84}
-"""In-plane Born charges of orthorhombic CsPbBr3 (PBE, ph.x); Cs follows from neutrality."""
-CSPBBR3_EPSILON_INF = 4.75
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +66,7 @@ def neutral_response(
     if epsilon.shape != (3, 3) or born.shape != (n, 3, 3):
         raise InputError(
             f"{source or 'the response'} holds a dielectric tensor {epsilon.shape} and charges {born.shape}:"
-            f" {crystal._label} needs (3, 3) and ({n}, 3, 3)"
+            f" {crystal.label} needs (3, 3) and ({n}, 3, 3)"
         )
     if not (np.isfinite(epsilon).all() and np.isfinite(born).all()):
         raise InputError(f"{source or 'the response'} holds NaN or infinity: calculate it again")
@@ -119,7 +117,7 @@ def read_born(path: str | Path, crystal: Crystal) -> Response:
                 born[o.place[atom]] = o.rotation @ z @ o.rotation.T
     else:
         raise InputError(
-            f"{path} holds the charges of {given} atoms: {crystal._label} has {len(crystal)} atoms,"
+            f"{path} holds the charges of {given} atoms: {crystal.label} has {len(crystal)} atoms,"
             f" {len(first)} of them inequivalent; give charges for all or for these"
         )
     return neutral_response(crystal, rows[0], born, str(path))
@@ -131,10 +129,9 @@ def assumed_response(crystal: Crystal) -> Response | None:
     An approximation: the charge of Br is −4.20 along the Pb-Br-Pb line and −0.84 across, that of Pb +4.65, ε∞ 4.75,
     isotropic. Cs gets what neutrality leaves, +1.23.
     """
-    counts = {s: crystal.species.count(s) for s in crystal.species}
-    if set(counts) != {"Cs", "Pb", "Br"} or not counts["Br"] == 3 * counts["Cs"] == 3 * counts["Pb"]:
+    if crystal.formula != FORMULA:
         return None
-    table = CSPBBR3_CHARGES_E
+    table = CHARGES_E
     framework = find_framework(crystal)
     # The nearest orthogonal axes: with them the charges of Br along and across add up over the three lines.
     u, _, vt = np.linalg.svd(framework.axes)
@@ -147,7 +144,7 @@ def assumed_response(crystal: Crystal) -> Response | None:
             born[atom] = table["Br across"] * np.eye(3) + (table["Br along"] - table["Br across"]) * np.outer(n, n)
     return neutral_response(
         crystal,
-        CSPBBR3_EPSILON_INF * np.eye(3),
+        EPSILON_INF * np.eye(3),
         born,
         "built-in approximate charges of CsPbBr3: Pb 4.65, Br -4.20 along and -0.84 across the Pb-Br-Pb line, Cs 1.23"
         " (from neutrality), ε∞ 4.75",

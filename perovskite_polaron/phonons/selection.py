@@ -15,11 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.kernels.heating import harmonic_capacity
 from perovskite_polaron.lattice.octahedra import Comparison, Framework, find_framework, rms_by_class
-from perovskite_polaron.phonons.distortion import KT_MEV_PER_K
 from perovskite_polaron.phonons.modes import PhononModes
 from perovskite_polaron.phonons.response import COULOMB_EV_A, Response
 from perovskite_polaron.phonons.symmetry import irreps
-from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV, RYDBERG_EV
+from perovskite_polaron.units import BOLTZMANN_MEV_K, HBAR2_PER_AMU_A2_EV, RYDBERG_EV
 
 
 def heat_capacity(
@@ -56,7 +55,7 @@ def thermal_displacements_A2(modes: PhononModes, temperature_K: float) -> NDArra
     if not temperature_K >= 0:
         raise InputError(f"{temperature_K} K is not a temperature: give zero or more, in kelvin")
     energies, patterns = _usable(modes)
-    coth = 1.0 if temperature_K == 0 else 1 / np.tanh(energies / (2 * KT_MEV_PER_K * temperature_K))
+    coth = 1.0 if temperature_K == 0 else 1 / np.tanh(energies / (2 * BOLTZMANN_MEV_K * temperature_K))
     weight = HBAR2_PER_AMU_A2_EV / (2e-3 * energies) * coth
     return np.asarray(np.einsum("m,mka,mkb->kab", weight, patterns, patterns.conj()).real)
 
@@ -75,10 +74,6 @@ def _usable(modes: PhononModes) -> tuple[NDArray[np.float64], NDArray[np.complex
 # (debye/Å)² for one elementary charge squared: the unit of tabulated infrared intensities.
 DEBYE2_A2_PER_E2 = (1 / 0.20819433) ** 2
 POLAR_E = 0.01
-PAPER = {"energy_meV": 18.0, "axial_to_equatorial": 6.0, "axial_to_B": 2.5}
-"""The mode of Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021): LO along c; Cs takes a marginal part."""
-HOLE_MASS_CSPBBR3 = 0.17
-"""Bare hole mass in electron masses, Puppin et al., Phys. Rev. Lett. 124, 206402 (2020); they find α = 1.82."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +115,7 @@ def mode_table(modes: PhononModes, response: Response | None = None, mass: float
     if not modes.at_gamma:
         raise InputError("the table of polar modes is for the wave vector 0 0 0: give the modes at Γ")
     if response is not None and len(response.born_e) != len(modes.crystal):
-        raise InputError(f"the charges are not those of the {len(modes.crystal)} atoms of {modes.crystal._label}")
+        raise InputError(f"the charges are not those of the {len(modes.crystal)} atoms of {modes.crystal.label}")
     try:
         framework: Framework | None = find_framework(modes.crystal)
     except InputError:

@@ -16,7 +16,7 @@ from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import BondReport, Comparison, bond_report, compare
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
-from perovskite_polaron.published_cspbbr3 import WHITE_LINE_EV
+from perovskite_polaron.published_cspbbr3 import FORMULA, WHITE_LINE_EV
 from perovskite_polaron.spectra.resolved import Orbits, Part, parts
 from perovskite_polaron.spectra.spectrum import POLARISATIONS
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
@@ -121,10 +121,7 @@ class Subject:
     def is_published_case(self) -> bool:
         """Whether the publication's numbers are about this study: CsPbBr3 at the Br K edge."""
         found = self.structures.get(self.reference)
-        if found is None or self.results.element != "Br":
-            return False
-        counts = {s: found.crystal.species.count(s) for s in set(found.crystal.species)}
-        return set(counts) == {"Cs", "Pb", "Br"} and counts["Br"] == 3 * counts["Pb"] == 3 * counts["Cs"]
+        return found is not None and found.crystal.formula == FORMULA and self.results.element == "Br"
 
     @property
     def edge_eV(self) -> float:

@@ -182,7 +182,7 @@ def _valence(
     }
     electrons = sum(species[s].z_valence for s in crystal.species)
     if settings.pw.occupations == "auto" and round(electrons) % 2:
-        raise InputError(f"{crystal._label} has an odd number of electrons ({electrons:g}): charges need an insulator")
+        raise InputError(f"{crystal.label} has an odd number of electrons ({electrons:g}): charges need an insulator")
     return species, electrons
 
 

@@ -104,7 +104,7 @@ def _sets(ground: Job) -> dict[str, Pseudopotential]:
 def _check(pw: PwSettings, electrons: float, crystal: Crystal) -> None:
     if round(electrons) % 2 or abs(electrons - round(electrons)) > 1e-6:
         raise InputError(
-            f"{crystal._label} has {electrons:g} electrons: band edges need an insulator, with an even number"
+            f"{crystal.label} has {electrons:g} electrons: band edges need an insulator, with an even number"
         )
     given = {key.lower(): value for key, value in pw.system.items()}
     for key, none in _SPIN.items():
@@ -225,7 +225,7 @@ def projected_states(
         label = labels.get(crystal.species[a], {}).get(place) if a < len(crystal) else None
         if label is None:
             raise ComputationError(
-                f"projwfc.x saw wave function {place} of atom {a + 1}, which {crystal._label} and its pseudopotentials"
+                f"projwfc.x saw wave function {place} of atom {a + 1}, which {crystal.label} and its pseudopotentials"
                 " do not have: delete that job's folder and run again"
             )
         first = int(symmetry.equivalent_atoms[a])
