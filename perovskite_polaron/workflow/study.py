@@ -1,18 +1,19 @@
 """A study: one TOML file that says which structures, how computed and how compared. Read and validated whole."""
 
-import dataclasses
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.errors import InputError
+import tomli_w
+
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.xspectra import POLARISATIONS, XspectraSettings
 from perovskite_polaron.files import beside, read_toml
-from perovskite_polaron.settings import fill, option
+from perovskite_polaron.settings import fill, option, refuse
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}\Z")
 # key in the study -> unit name of distortion.distort
@@ -99,7 +100,21 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class Study:
-    """A validated study. pseudopotentials maps an element, or ``element-hole`` for the absorber, to a UPF file."""
+    """A validated study.
+
+    Attributes
+    ----------
+    path
+        The file; the names of files in it start from its folder.
+    element
+        The absorbing element.
+    reference
+        The undistorted structure from which every difference is taken.
+    structures
+        Name -> structure or sweep.
+    pseudopotentials
+        An element, or ``element-hole`` for the absorber -> a UPF file.
+    """
 
     path: Path
     element: str
@@ -125,130 +140,90 @@ class Study:
 
 @dataclass(frozen=True)
 class _Top:
+    """The keys of a study outside its tables of settings."""
+
     element: str
     reference: str
     polarisations: tuple[str, ...] = ("x", "y", "z")
+    structures: Mapping[str, Any] = field(default_factory=dict)
+    pseudopotentials: Mapping[str, str] = field(default_factory=dict)
 
 
-_SECTIONS = {
-    "core_hole": CoreHoleSettings,
-    "pw": PwSettings,
-    "xspectra": XspectraSettings,
-    "spectra": SpectraSettings,
-    "run": RunSettings,
-}
+_SECTIONS = {"core_hole": CoreHoleSettings, "pw": PwSettings, "xspectra": XspectraSettings,
+             "spectra": SpectraSettings, "run": RunSettings}
 
 
 def read_study(path: str | os.PathLike[str]) -> Study:
     """Read and validate a study file.
 
-    Raises InputError with every unknown key, wrong type and out-of-range value at once, each with its table.
+    Raises
+    ------
+    InputError
+        With every unknown key, wrong type, out-of-range value and contradiction at once, each with its table.
     """
     return study_of(read_toml(path, "study file (TOML)"), Path(path))
 
 
-def study_of(table: dict[str, Any], path: Path) -> Study:
-    """Validate the table of a study file, which is used up; path: where its file names start from. Errors as read_study."""
+def study_of(table: Mapping[str, Any], path: Path) -> Study:
+    """Validate the table of a study file; path: where its file names start from. Errors as read_study."""
     problems: list[str] = []
-    structures_table = table.pop("structures", {})
-    pseudopotentials = table.pop("pseudopotentials", {})
-    sections = {
-        name: fill(cls, _table(table, name, problems), f"[{name}]", problems) for name, cls in _SECTIONS.items()
-    }
-    fill(_Top, table, "study", problems)
-    # The checks below need what is right among the top keys, even where another of them is wrong.
-    top = fill(_Top, {k: v for k, v in table.items() if k in _Top.__dataclass_fields__}, "study", [])
-    structures: dict[str, StructureSettings] = {}
-    if not isinstance(structures_table, dict) or not structures_table:
-        problems.append('study: no structures; add a table such as [structures.ground] with crystal = "..."')
-        structures_table = {}
-    for name, entry in structures_table.items():
+    sections = {name: fill(cls, table.get(name, {}), f"[{name}]", problems)
+                for name, cls in _SECTIONS.items()}
+    rest = {key: value for key, value in table.items() if key not in _SECTIONS}
+    top = fill(_Top, rest, "study", problems)
+    given = table.get("structures")
+    structures = {name: fill(StructureSettings, one, f"[structures.{name}]", problems)
+                  for name, one in (given if isinstance(given, dict) else {}).items()}
+    refuse(path, [*problems, *_contradictions(table)])
+    return Study(path, **vars(top) | {"structures": structures}, **sections)  # type: ignore[arg-type]
+
+
+def _contradictions(table: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with keys that each may be right: seen in the file as it is, whatever else is wrong there."""
+    structures = table.get("structures")
+    if not isinstance(structures, dict) or not structures:
+        yield 'study: no structures; add a table such as [structures.ground] with crystal = "..."'
+        return
+    for name, one in structures.items():
         where = f"[structures.{name}]"
         if not _NAME.match(name):
-            problems.append(f"{where}: a structure's name is 1 to 40 letters, digits and _ . + -")
-        if not isinstance(entry, dict):
-            problems.append(f"{where}: is not a table")
-            continue
-        filled = fill(StructureSettings, entry, where, problems)
-        if filled is not None:
-            problems += _amplitude_problems(filled, where)
-            structures[name] = filled
-    if not isinstance(pseudopotentials, dict) or not all(isinstance(v, str) for v in pseudopotentials.values()):
-        problems.append("[pseudopotentials]: every value is the path of a UPF file")
-    if top is not None:
-        if structures and top.reference not in structures:
-            problems.append(
-                f"study: reference = {top.reference!r} is not one of its structures ({', '.join(structures)})"
-            )
-        elif structures and structures[top.reference].modes:
-            problems.append(f"study: reference = {top.reference!r} is a distorted structure; name an undistorted one")
-        unknown = [p for p in top.polarisations if p not in POLARISATIONS]
-        if unknown or not top.polarisations or len(set(top.polarisations)) < len(top.polarisations):
-            problems.append("study: polarisations is a list of x, y, z without repetition")
-    if problems:
-        raise InputError(f"{path}: " + " | ".join(problems))
-    assert top is not None
-    return Study(
-        path=path,
-        element=top.element,
-        reference=top.reference,
-        structures=structures,
-        polarisations=top.polarisations,
-        pseudopotentials=pseudopotentials,
-        **sections,  # type: ignore[arg-type]
-    )
+            yield f"{where}: a structure's name is 1 to 40 letters, digits and _ . + -"
+        if isinstance(one, dict):
+            yield from (f"{where}: {problem}" for problem in _amplitude_problems(one))
+    reference = table.get("reference")
+    if isinstance(reference, str):
+        base = structures.get(reference)
+        if base is None:
+            yield f"study: reference = {reference!r} is not one of its structures ({', '.join(structures)})"
+        elif isinstance(base, dict) and base.get("modes"):
+            yield f"study: reference = {reference!r} is a distorted structure; name an undistorted one"
+    orders = [list(axes) for count in (1, 2, 3) for axes in permutations(POLARISATIONS, count)]
+    if table.get("polarisations", orders[-1]) not in orders:
+        yield "study: polarisations is a list of x, y, z without repetition"
 
 
-def _table(table: dict[str, Any], name: str, problems: list[str]) -> dict[str, Any]:
-    value = table.pop(name, {})
-    if isinstance(value, dict):
-        return value
-    problems.append(f"[{name}]: is not a table")
-    return {}
+def _amplitude_problems(structure: Mapping[str, Any]) -> Iterator[str]:
+    given = [key for key in AMPLITUDES if key in structure]
+    if structure.get("modes"):
+        if len(given) != 1:
+            yield f"modes need exactly one of {', '.join(AMPLITUDES)}"
+    elif given:
+        yield f'{given[0]} needs modes = ["..."]'
+    yield from (f"{key} is an empty list" for key in given if structure[key] == [])
 
 
-def _amplitude_problems(structure: StructureSettings, where: str) -> list[str]:
-    given = [key for key in AMPLITUDES if getattr(structure, key) is not None]
-    if structure.modes and len(given) != 1:
-        return [f"{where}: modes need exactly one of {', '.join(AMPLITUDES)}"]
-    if given and not structure.modes:
-        return [f'{where}: {given[0]} needs modes = ["..."]']
-    if given and not getattr(structure, given[0]):
-        return [f"{where}: {given[0]} is an empty list"]
-    return []
+def resolved(study: Study) -> dict[str, Any]:
+    """Return the table of a study with every default in it: what was really computed, for the record."""
+    table = asdict(study)
+    del table["path"]
+    # A key without a value cannot be written in TOML; absent it means the same.
+    table["structures"] = {
+        name: {key: value for key, value in one.items() if value is not None}
+        for name, one in table["structures"].items()
+    }
+    return table
 
 
 def resolved_toml(study: Study) -> str:
-    """Return the study with every default written out, as TOML: what was really computed, for the record."""
-    lines = [
-        f"element = {_toml(study.element)}",
-        f"reference = {_toml(study.reference)}",
-        f"polarisations = {_toml(study.polarisations)}",
-    ]
-    for name in _SECTIONS:
-        lines += _toml_table(name, dataclasses.asdict(getattr(study, name)))
-    for name, structure in study.structures.items():
-        lines += _toml_table(f'structures."{name}"', dataclasses.asdict(structure))
-    lines += _toml_table("pseudopotentials", dict(study.pseudopotentials))
-    return "\n".join(lines) + "\n"
-
-
-def _toml_table(name: str, values: Mapping[str, Any]) -> list[str]:
-    return ["", f"[{name}]", *(f"{_key(k)} = {_toml(v)}" for k, v in values.items() if v is not None)]
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escaped = "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in value)
-        return f'"{escaped}"'
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + "}"
-    return repr(value)
+    """Return the resolved study as TOML."""
+    return tomli_w.dumps(resolved(study))
