@@ -149,3 +149,32 @@ def test_a_damaged_pseudopotential_is_refused_in_one_line(tmp_path: Path, text: 
     with pytest.raises(InputError, match=r"C\.UPF") as error:
         read_upf(upf(tmp_path, text))
     assert "\n" not in str(error.value)
+
+
+def test_empty_bands_are_computed_with_fixed_occupations_unless_the_study_counts_bands_itself() -> None:
+    crystal = read_crystal("cspbbr3-pm3m")
+    names = {"Pb": "a", "Cs": "b", "Br": "c"}
+
+    def bands(electrons: float, **settings: object) -> object:
+        deck = pw_deck(crystal, names, PwSettings(**settings), electrons=electrons)  # type: ignore[arg-type]
+        return f90nml.reads(deck.split("ATOMIC_SPECIES")[0])["system"].get("nbnd")
+
+    assert (bands(44), bands(44, empty_bands=4), bands(44, empty_bands=0)) == (23, 26, None)
+    assert bands(44, system={"NBND": 30}) == 30
+    assert bands(45) is bands(44, occupations="smearing") is bands(44, system={"nspin": 2}) is None
+    with pytest.raises(InputError, match=r"pw\.empty_bands and pw\.system\.nbnd"):
+        bands(44, empty_bands=2, system={"nbnd": 30})
+
+
+@pytest.mark.parametrize("key", ["Hubbard_U(1)", "starting_magnetization(2)"])
+def test_a_key_that_counts_species_is_refused(key: str) -> None:
+    crystal = read_crystal("cspbbr3-pm3m")
+    with pytest.raises(InputError, match=r"another element.*leave it out") as error:
+        pw_deck(crystal, {"Pb": "a", "Cs": "b", "Br": "c"}, PwSettings(system={key: 4.0}), electrons=44)
+    assert "\n" not in str(error.value)
+
+
+def test_the_spheres_of_xspectra_follow_the_study() -> None:
+    for settings, radius in ((XspectraSettings(), 2.85), (XspectraSettings(r_paw_over_rc=1.0), 1.9)):
+        deck = xspectra_deck(settings, polarisation="x", absorber_species=1, cutoff_bohr=1.9)
+        assert f90nml.reads(deck.rsplit("/", 1)[0] + "/")["pseudos"]["r_paw"] == [radius]

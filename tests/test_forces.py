@@ -16,10 +16,9 @@ from conftest import polaron, processes_in
 
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.ph import read_response
-from perovskite_polaron.espresso.pseudo import make_pseudo
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.lattice.crystal import Crystal
-from perovskite_polaron.lattice.files import read_crystal, write_crystal
+from perovskite_polaron.lattice.files import write_crystal
 from perovskite_polaron.phonons.forces import relax
 from perovskite_polaron.workflow.execute import Event, run_jobs
 from perovskite_polaron.workflow.forces import (
@@ -29,7 +28,6 @@ from perovskite_polaron.workflow.forces import (
     espresso_calculator,
     plan_forces,
     read_force_settings,
-    response_source,
 )
 from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import Store
@@ -159,19 +157,6 @@ def test_from_a_structure_to_the_longitudinal_mode_in_one_command(tmp_path: Path
     assert refused.returncode == 1
     assert "denser k grid" in refused.stderr
     assert "--born does not go with" in polaron(*words, "--born", "BORN", cwd=tmp_path).stderr
-
-
-@pytest.mark.espresso
-def test_charges_of_a_lead_halide_take_the_softer_lead_unless_one_is_named() -> None:
-    crystal = read_crystal("cspbbr3-pm3m")
-    jobs = plan_forces(crystal, [], SMALL)
-    forces, response = (dict(job.pseudos) for job in (jobs.rest, jobs.dense))
-    assert {e for e in forces if forces[e].digest != response[e].digest} == {"Pb"}
-    assert response_source(crystal, SMALL) == "ph.x, k points 2×2×2, softer Pb"
-    own = replace(SMALL, pseudopotentials={"Pb": str(make_pseudo("Pb").path)})
-    named = dict(plan_forces(crystal, [], own).dense.pseudos)
-    assert named["Pb"].digest == forces["Pb"].digest
-    assert response_source(crystal, own) == response_source(CSBR, SMALL) == "ph.x, k points 2×2×2"
 
 
 @pytest.mark.espresso

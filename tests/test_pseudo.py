@@ -1,6 +1,6 @@
 """The recipes: made with the real ld1.x, and the atom in a box with the real pw.x against the all-electron atom."""
 
-from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from perovskite_polaron.espresso.pseudo import (
     load_recipe,
     make_pseudo,
     read_levels,
-    response_recipe,
 )
 
 ABSORBERS = ("Br", "Cl")
@@ -68,21 +67,16 @@ def test_chlorine_in_a_box_has_the_levels_of_the_atom(hole: str) -> None:
             check_levels_in_box(pseudo, wrong, load_recipe("Cl").cutoffs_Ry)
 
 
-def test_the_lead_of_the_response_differs_in_the_radii_of_5d_alone() -> None:
-    usual, softer = load_recipe("Pb"), load_recipe("Pb", response_recipe("Pb"))
-    assert replace(softer, channels=(), description="", cutoffs_Ry=()) == replace(usual, channels=(), description="", cutoffs_Ry=())
-    for a, b in zip(usual.channels, softer.channels, strict=True):
-        assert a[:5] == b[:5]
-        assert a == b or (a[0] == "5D" and b[5] > a[5] and b[6] > a[6])
-    assert [response_recipe(element) for element in ("Br", "Cs")] == [None, None]
-
-
 @pytest.mark.espresso
-def test_the_softer_lead_has_the_levels_of_the_atom_at_a_cut_off_where_the_usual_one_has_not() -> None:
-    softer, usual = (make_pseudo("Pb", recipe_file=file) for file in (response_recipe("Pb"), None))
-    levels = read_levels(Path(softer.path).with_suffix(".ld1.out").read_text())
-    rows = check_levels_in_box(softer, levels, load_recipe("Pb", response_recipe("Pb")).cutoffs_Ry)
+def test_lead_has_the_levels_of_the_atom_at_its_cut_off_where_pslibrarys_radii_have_not(tmp_path: Path) -> None:
+    made = make_pseudo("Pb")
+    levels = read_levels(Path(made.path).with_suffix(".ld1.out").read_text())
+    rows = check_levels_in_box(made, levels, load_recipe("Pb").cutoffs_Ry)
     assert [r.label for r in rows] == ["5D", "6S", "6P"]
     assert max(abs(r.plane_wave_eV - r.all_electron_eV) for r in rows) < 0.02
+    recipes = (resources.files("perovskite_polaron") / "data" / "pseudo" / "recipes.toml").read_text()
+    (tmp_path / "small.toml").write_text(recipes.replace("1.8, 2.2]", "1.4, 1.6]"))
+    small = make_pseudo("Pb", recipe_file=str(tmp_path / "small.toml"))
+    assert small.digest != made.digest
     with pytest.raises(ComputationError, match="level 5D of Pb"):
-        check_levels_in_box(usual, levels, (35, 200))
+        check_levels_in_box(small, levels, (35, 200))

@@ -182,7 +182,7 @@ def _from_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direct
         crystal,
         field.epsilon_inf,
         field.born_e,
-        response_source(crystal, settings),
+        response_source(settings),
         settings.response.neutrality_e_per_atom,
     )
     provenance = (

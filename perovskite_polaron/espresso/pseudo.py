@@ -23,7 +23,7 @@ from ase.data import atomic_numbers
 
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.program import find_program, program_version, run_program
-from perovskite_polaron.espresso.pw import OUTDIR, PwSettings, pw_deck, read_levels_eV
+from perovskite_polaron.espresso.pw import OUTDIR, PwSettings, namelist, pw_deck, read_levels_eV
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_upf
 from perovskite_polaron.files import read_text, write_atomically
 from perovskite_polaron.lattice.crystal import Crystal
@@ -80,13 +80,6 @@ def load_recipe(element: str, path: str | None = None) -> Recipe:
         raise InputError(f"{source}: the recipe of {element} is incomplete or has an unknown key: {error}") from None
 
 
-@functools.cache
-def response_recipe(element: str) -> str | None:
-    """Return the built-in file with the recipe of an element for the field response; None if it has none of its own."""
-    path = str(_BUILT_IN.joinpath("response.toml"))
-    return path if element in tomllib.loads(read_text(path, "TOML file with pseudopotential recipes")) else None
-
-
 def ld1_deck(recipe: Recipe, hole: str = "none") -> str:
     """Return the ld1.x input of a recipe; ``hole`` is one of HOLES and empties the 1s level by so much.
 
@@ -101,27 +94,16 @@ def ld1_deck(recipe: Recipe, hole: str = "none") -> str:
     core = re.sub(rf"\b{_CORE_LEVEL}2(?:\.0)?\b", f"{_CORE_LEVEL}{2 - HOLES[hole]:g}", recipe.core)
     zed = atomic_numbers[recipe.element]
     z_valence = zed - sum(float(n) for n in re.findall(r"\d[spdf]([\d.]+)", core))
+    atom = {"title": recipe.element, "zed": float(zed), "rel": 1, "iswitch": 3, "dft": "PBE"}
+    pseudo = {"file_pseudopw": "set.UPF", "author": "perovskite_polaron", "lgipaw_reconstruction": bool(recipe.gipaw)}
     lines = [
-        "&input",
-        f"  title='{recipe.element}', zed={zed}., rel=1, iswitch=3, dft='PBE',",
-        f"  config='{core} {recipe.valence}'",
-        "/",
-        "&inputp",
-        "  file_pseudopw='set.UPF', author='perovskite_polaron', "
-        f"lgipaw_reconstruction={_fortran(bool(recipe.gipaw))}, zval={z_valence:g},",
-        "  " + ", ".join(f"{key}={_fortran(value)}" for key, value in recipe.inputp.items()),
-        "/",
+        namelist("input", atom | {"config": f"{core} {recipe.valence}"}),
+        namelist("inputp", pseudo | {"zval": z_valence} | recipe.inputp),
         *_table(recipe.channels),
     ]
     if recipe.gipaw:
-        lines += ["&test", "/", *_table(recipe.gipaw)]
+        lines += [namelist("test", {}), *_table(recipe.gipaw)]
     return "\n".join(lines) + "\n"
-
-
-def _fortran(value: object) -> str:
-    if isinstance(value, bool):
-        return ".true." if value else ".false."
-    return f"'{value}'" if isinstance(value, str) else str(value)
 
 
 def _table(rows: tuple[tuple[Any, ...], ...]) -> list[str]:

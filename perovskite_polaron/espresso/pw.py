@@ -26,7 +26,10 @@ class PwSettings:
     """Numerical settings of a self-consistent calculation; what they mean is in the manual of pw.x.
 
     occupations: ``auto`` takes fixed occupations for a whole, even number of electrons and Gaussian smearing otherwise.
-    system, electrons: further keys of those namelists, passed through (Hubbard, van der Waals, spin, ...).
+    empty_bands: with fixed occupations, so many bands above the filled ones are computed, so that the gap is known; 0 leaves
+    it to pw.x, which then computes none. A study that sets ``system.nbnd`` itself keeps it. With smearing, or with spin, pw.x decides.
+    system, electrons: further keys of those namelists, passed through (van der Waals, spin, ...), but none that counts species,
+    such as ``Hubbard_U(1)``: the absorber is a species of its own, so that the numbers would mean other elements there.
     """
 
     ecutwfc_Ry: float = option(35.0, low=5, high=500)
@@ -37,6 +40,7 @@ class PwSettings:
     mixing_beta: float = option(0.4, low=0.01, high=1)
     occupations: str = option("auto", choices=("auto", "fixed", "smearing"))
     degauss_Ry: float = option(0.002, low=1e-5, high=0.2)
+    empty_bands: int = option(1, low=0, high=10_000)
     system: Mapping[str, Any] = field(default_factory=dict)
     electrons: Mapping[str, Any] = field(default_factory=dict)
 
@@ -90,6 +94,10 @@ def pw_deck(
     }
     if occupations == "smearing":
         system |= {"smearing": "gaussian", "degauss": settings.degauss_Ry}
+    given = {key.lower(): value for key, value in settings.system.items()}
+    _check_system(given, settings)
+    if occupations == "fixed" and settings.empty_bands and not _has_spin(given):
+        system["nbnd"] = round(electrons / 2) + settings.empty_bands
     blocks = [
         namelist(
             "control",
@@ -128,6 +136,22 @@ def pw_deck(
         " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift))),
     ]
     return "\n".join(blocks) + "\n"
+
+
+def _check_system(given: Mapping[str, Any], settings: PwSettings) -> None:
+    by_species = [key for key in given if "(" in key]
+    if by_species:
+        raise InputError(
+            f"pw.system.{by_species[0]} names a species by its number, which is another element in the cell with the core hole:"
+            " not supported until such keys go by element; leave it out"
+        )
+    default = PwSettings.__dataclass_fields__["empty_bands"].default
+    if "nbnd" in given and settings.empty_bands not in (0, default):
+        raise InputError("pw.empty_bands and pw.system.nbnd both say how many bands there are: give one of them")
+
+
+def _has_spin(given: Mapping[str, Any]) -> bool:
+    return given.get("nspin", 1) != 1 or any(given.get(key, False) for key in ("noncolin", "lspinorb"))
 
 
 def with_checkpoint(deck: str, *, max_seconds: float | None, restart: bool) -> str:

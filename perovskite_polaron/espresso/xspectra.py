@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.espresso.pw import OUTDIR, PREFIX, fortran
+from perovskite_polaron.espresso.pw import OUTDIR, PREFIX, namelist
 from perovskite_polaron.settings import option
 
 SAVE_FILE = "chain.sav"
@@ -19,7 +20,8 @@ class XspectraSettings:
 
     relative_error: the run stops when the area of the spectrum changes by less (``xerror``, a relative area).
     check_every: steps between two such checks (``xcheck_conv``). check_hwhm_eV and energy_range_eV: of the spectrum whose
-    area is watched.
+    area is watched. r_paw_over_rc: radius of the spheres in which XSpectra rebuilds the all-electron waves (``r_paw(1)``), in
+    matching radii of the absorber's p projectors; XSpectra's own default is 1.5 (docs/conventions.md says what it changes).
     """
 
     kpoints: tuple[int, int, int] = option((2, 2, 1), low=1, high=99)
@@ -29,13 +31,14 @@ class XspectraSettings:
     relative_error: float = option(0.005, low=1e-8, high=0.5)
     check_hwhm_eV: float = option(1.0, low=0.05, high=20)
     energy_range_eV: tuple[float, float] = option((-10.0, 60.0), low=-1000, high=5000)
+    r_paw_over_rc: float = option(1.5, low=1, high=3)
 
 
 def xspectra_deck(settings: XspectraSettings, *, polarisation: str, absorber_species: int, cutoff_bohr: float) -> str:
     """Return the xspectra.x input of a dipole K-edge run.
 
     absorber_species: position (from 1) of the absorber's label in ATOMIC_SPECIES of the pw.x input (``xiabs``).
-    cutoff_bohr: augmentation radius of the absorber's p projectors (``r_paw(1)``).
+    cutoff_bohr: matching radius of the absorber's p projectors.
     ``xepsilon`` and ``xcoordcrys`` are always written: the documented defaults are not those of the program.
     """
     if polarisation not in POLARISATIONS:
@@ -65,14 +68,9 @@ def xspectra_deck(settings: XspectraSettings, *, polarisation: str, absorber_spe
         "terminator": True,
         "cut_occ_states": False,
     }
-    lines = []
-    for name, values in (
-        ("input_xspectra", inputs),
-        ("plot", plot),
-        ("pseudos", {"filecore": CORE_FILE, "r_paw(1)": cutoff_bohr}),
-        ("cut_occ", {}),
-    ):
-        lines += [f"&{name}", *(f"  {key} = {fortran(value)}" for key, value in values.items()), "/"]
+    spheres = {"filecore": CORE_FILE, "r_paw(1)": settings.r_paw_over_rc * cutoff_bohr}
+    lists: dict[str, dict[str, Any]] = {"input_xspectra": inputs, "plot": plot, "pseudos": spheres, "cut_occ": {}}
+    lines = [namelist(name, values) for name, values in lists.items()]
     return "\n".join([*lines, " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift)))]) + "\n"
 
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.ph import FieldResponse, PhSettings, ph_deck
 from perovskite_polaron.espresso.program import program_version
-from perovskite_polaron.espresso.pseudo import response_recipe
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.files import beside
@@ -25,15 +24,15 @@ from perovskite_polaron.workflow.store import Store
 
 @dataclass(frozen=True)
 class ForcePwSettings(PwSettings):
-    """Those of a study, but with tighter cycles, for the differences of forces are small."""
+    """Those of a study, but with tighter cycles, for the differences of forces are small, and no empty bands."""
 
+    empty_bands: int = option(0, low=0, high=10_000)
     conv_thr_Ry: float = option(1e-10, low=1e-14, high=1e-3)
 
 
 @dataclass(frozen=True)
 class ResponseSettings(PhSettings):
-    """Settings of the electric-field response; its k grid is denser than the density's, for the charges need it, and lead
-    has a softer pseudopotential unless ``[pseudopotentials]`` names one (data/pseudo/response.toml says why).
+    """Settings of the electric-field response; its k grid is denser than the density's, for the charges need it.
 
     neutrality_e_per_atom: how far the charges may miss neutrality, as neutral_response has it.
     """
@@ -138,8 +137,7 @@ def plan_forces(crystal: Crystal, displaced: Sequence[Crystal], settings: ForceS
     grid = dataclasses.replace(
         settings.pw, kpoints=settings.response.kpoints, kpoint_shift=settings.response.kpoint_shift
     )
-    softer, electrons = _valence(crystal, settings, response_recipe)
-    dense = pw_job("ground", "rest-dense", crystal, softer, grid, electrons)
+    dense = pw_job("ground", "rest-dense", crystal, species, grid, electrons)
     deck, version = ph_deck(settings.response), program_version("ph.x")
     # Three field directions of about ten iterations, each like one of the band calculation with its own potential.
     response = Job(
@@ -165,19 +163,15 @@ def collect_forces(jobs: ForceJobs, store: Store) -> tuple[list[NDArray[np.float
     return forces, FieldResponse(np.array(record["epsilon_inf"]), np.array(record["born_e"]))
 
 
-def response_source(crystal: Crystal, settings: ForceSettings) -> str:
+def response_source(settings: ForceSettings) -> str:
     """Return in a few words how ε∞ and the charges are computed, for reports."""
-    softer = [e for e in dict.fromkeys(crystal.species) if e not in settings.pseudopotentials and response_recipe(e)]
-    grid = "×".join(map(str, settings.response.kpoints))
-    return f"ph.x, k points {grid}" + "".join(f", softer {element}" for element in softer)
+    return "ph.x, k points " + "×".join(map(str, settings.response.kpoints))
 
 
-def _valence(
-    crystal: Crystal, settings: ForceSettings, recipe_file: Callable[[str], str | None] = lambda element: None
-) -> tuple[dict[str, Pseudopotential], float]:
+def _valence(crystal: Crystal, settings: ForceSettings) -> tuple[dict[str, Pseudopotential], float]:
     """Return the pseudopotentials of the crystal's elements and the number of electrons they leave; refuse a metal."""
     species = {
-        element: pseudo_for(element, settings.pseudopotentials, settings.file, recipe_file=recipe_file(element))
+        element: pseudo_for(element, settings.pseudopotentials, settings.file)
         for element in dict.fromkeys(crystal.species)
     }
     electrons = sum(species[s].z_valence for s in crystal.species)

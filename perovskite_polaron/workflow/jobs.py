@@ -177,9 +177,8 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
     check_for_xspectra(sets[study.element])
     check_for_xspectra(with_hole)
     _check_hole(sets[study.element], with_hole, HOLES[hole])
-    pairs = neighbours(structures) if study.run.start == "neighbour" else [(k, None) for k in range(len(structures))]
     planned: dict[int, StructureJobs] = {}
-    for index, neighbour in pairs:
+    for index, neighbour in neighbours(structures):
         near = planned[neighbour] if neighbour is not None else None
         planned[index] = _structure_jobs(study, structures[index], inputs, charge, near)
     return tuple(planned[index] for index in range(len(structures)))
@@ -235,11 +234,11 @@ def study_inputs(study: Study, elements: Sequence[str], hole: str) -> StudyInput
 
 
 def pseudo_for(
-    element: str, named: Mapping[str, str], file: Callable[[str], str], hole: str = "none", recipe_file: str | None = None
+    element: str, named: Mapping[str, str], file: Callable[[str], str], hole: str = "none"
 ) -> Pseudopotential:
     """Return an element's pseudopotential: the file named for it, or the one made from its recipe.
 
-    named: element, or ``element-hole``, to UPF file. file: turns a name into a path. recipe_file: as make_pseudo has it.
+    named: element, or ``element-hole``, to UPF file. file: turns a name into a path.
     Raises as read_upf, make_pseudo do.
     """
     key = element if hole == "none" else f"{element}-hole"
@@ -250,7 +249,7 @@ def pseudo_for(
                 f"[pseudopotentials]: {key} names {pseudo.path}, which is for {pseudo.element}; give one for {element}"
             )
         return pseudo
-    return make_pseudo(element, hole, recipe_file)
+    return make_pseudo(element, hole)
 
 
 def _check_hole(ground: Pseudopotential, hole: Pseudopotential, electrons: float) -> None:
@@ -287,10 +286,8 @@ def _structure_jobs(
         count = electrons + with_hole.z_valence - sets[absorber.element].z_valence - charge
         hole = pw_job("hole", name, crystal, with_absorber, pw, count, absorber.index, charge, **known)
         found = near and _hole_of(absorber.index, near)
-        if near and found:
-            hole = _seeded(hole, found[0], ground, near.ground, turn=found[1])
-        elif study.run.start == "neighbour":
-            hole = _seeded(hole, ground)
+        seeds, turn = ((found[0], ground, near.ground), found[1]) if near and found else ((ground,), None)
+        hole = _seeded(hole, *seeds, turn=turn)
         # With smearing XSpectra takes a Fermi energy of its own, which is not known before it runs.
         reversible = "occupations = 'fixed'" in hole.deck and "nspin" not in hole.deck
         cutoff = max(w.cutoff_bohr for w in with_hole.partial_waves if w.l == 1)

@@ -86,13 +86,11 @@ class RunSettings:
     """Where the results are kept and how the programs are started. None of it changes a result beyond its tolerance.
 
     store: folder of the results, relative to the study file (default: its name + ``-results``). ranks: MPI processes of
-    one job (0: all cores). jobs_at_once: 0 means as many as the cores allow. start: where self-consistent cycles begin,
-    from the superposed densities of free ``atoms``, or from the density of a ``neighbour`` computed before, moved with
-    the atoms. time_reversal: leave out one of each two k points k and -k of xspectra.x, whose chains are equal.
+    one job (0: all cores). jobs_at_once: 0 means as many as the cores allow. time_reversal: leave out one of each two
+    k points k and -k of xspectra.x, whose chains are equal.
     """
 
     store: str = ""
-    start: str = option("atoms", choices=("atoms", "neighbour"))
     time_reversal: bool = True
     ranks: int = option(0, low=0, high=4096)
     jobs_at_once: int = option(0, low=0, high=4096)
