@@ -216,5 +216,5 @@ def test_settings_report_every_problem_at_once(tmp_path: Path) -> None:
     path.write_text("[pw]\necutwfc_Ry = 30\n")
     settings = read_force_settings(path)
     assert settings.pw == replace(ForceSettings().pw, ecutwfc_Ry=30.0)
-    assert asdict(settings.pw) == asdict(replace(PwSettings(), ecutwfc_Ry=30.0, conv_thr_Ry=1e-10))
+    assert asdict(settings.pw) == asdict(replace(PwSettings(), ecutwfc_Ry=30.0, conv_thr_Ry=1e-10, empty_bands=0))
     assert settings.response == ResponseSettings()
