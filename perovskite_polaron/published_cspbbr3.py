@@ -10,6 +10,8 @@ FORMULA = "CsPbBr3"
 
 SOURCE = "Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021)"
 WHITE_LINE_EV = 13472.0
+# Absorbing element -> photon energy of the first maximum of its K edge.
+FIRST_MAXIMUM_EV = {"Br": WHITE_LINE_EV}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,167 @@
-"""A comparison in plain words, with what the data cannot tell."""
+"""A transient judged by the scenarios: what is claimed, and what the data cannot tell."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from perovskite_polaron.analysis.scenario_fit import CLAIM_AIC, Comparison, ScenarioFit
-from perovskite_polaron.analysis.scenarios import RIGID_SHIFT
+from perovskite_polaron.analysis.posterior import Samples, sample
+from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, Priors
+from perovskite_polaron.analysis.scenario_fit import CLAIM_AIC, Comparison, Problem, ScenarioFit
+from perovskite_polaron.analysis.scenarios import (
+    RIGID_SHIFT,
+    ScenarioSet,
+    heated_lattice,
+    mixtures,
+    rigid_shift,
+)
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.measured.scan import Scan
+from perovskite_polaron.measured.treatment import crop
+
+# From here above the first maximum on, the window called above-edge: the first published feature
+# beyond the edge is at +13 eV, and the electronic change that is not computed lies within 5 eV.
+ABOVE_EDGE_EV = 8.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the calculated zero lies on the measured axis, how surely, and what to say about it.
+
+    Attributes
+    ----------
+    offset_eV
+        Photon energy of the calculated zero.
+    sigma_eV
+        Standard deviation of that place.
+    words
+        A sentence, where the place was not given.
+    """
+
+    offset_eV: float
+    sigma_eV: float
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What ``judge`` found.
+
+    Attributes
+    ----------
+    transient
+        The part of the transient that was fitted.
+    found
+        The fits of all hypotheses.
+    place
+        Where the calculated axis was put.
+    words
+        Sentences: what is claimed, and what stays undetermined.
+    samples
+        Posterior of the best scenario, when asked for.
+    """
+
+    transient: Scan
+    found: Comparison
+    place: Place
+    words: tuple[str, ...]
+    samples: Samples | None = None
+
+
+def judge(
+    transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None, *,
+    edge_eV: float | None = None, window: str | tuple[float, float] = "all",
+    heated: Sequence[Scan] = (), asked: Sequence[str] = (), shifted: bool = True,
+    fraction: float | None = None, shift_sigma_eV: float | None = None,
+    width_sigma_eV: float = 0.3, scale_sigma: float = 0.0, sampled: bool = False,
+) -> Judgement:
+    """Compare a transient with every scenario.
+
+    Parameters
+    ----------
+    transient, theory
+        Measured difference spectrum with errors; the scenarios.
+    maximum_eV
+        Published photon energy of the first maximum of the edge, where there is one.
+    edge_eV, shift_sigma_eV
+        Photon energy of the calculated zero, if known, and how well.
+    window
+        Energies to fit: ``all``, ``above-edge``, or an interval in eV.
+    heated
+        Spectra at several temperatures, which add the heated lattice.
+    asked, shifted
+        Pairs of scenarios as ``mixtures`` has them, and whether each is also joined with a shift.
+    fraction
+        Excited fraction, if known.
+    width_sigma_eV, scale_sigma
+        Priors of broadening and normalisation, as ``Priors``.
+    sampled
+        Whether the posterior of the best scenario is sampled (extra emcee).
+
+    Raises
+    ------
+    InputError
+        When the axes differ and no place of the edge is known, or the window has too few points.
+    """
+    where = place(transient, theory, maximum_eV, edge_eV, shift_sigma_eV)
+    priors = Priors(where.sigma_eV, width_sigma_eV, scale_sigma)
+    part = _cut(transient, window, theory, where.offset_eV, priors)
+    single = [*theory.scenarios, rigid_shift(theory), *(heated_lattice(heated) if heated else ())]
+    problem = Problem(part, mixtures(single, asked, shifted), priors, where.offset_eV, fraction)
+    found = problem.fit(part.intensity)
+    best = found.best
+    samples = sample(problem, best, part.intensity) if sampled and best is not None else None
+    normalised = ("A strength is an excited fraction only when transient and calculation are"
+                  " normalised in the same way.")
+    words = (*where.words, *statements(found), *_interpolation(found), normalised)
+    return Judgement(part, found, where, words, samples)
+
+
+def place(
+    transient: Scan, theory: ScenarioSet, maximum_eV: float | None, edge_eV: float | None = None,
+    sigma_eV: float | None = None,
+) -> Place:
+    """Return the place of the calculated axis: as given, or the first maximum on the published one.
+
+    Parameters are those of ``judge``; InputError where the axes differ and no maximum is published.
+    """
+    if edge_eV is not None:
+        return Place(edge_eV, 0.2 if sigma_eV is None else sigma_eV)
+    middle = (transient.energy_eV[0] + transient.energy_eV[-1]) / 2
+    if theory.energy_eV[0] < middle < theory.energy_eV[-1]:
+        return Place(0.0, 0.2 if sigma_eV is None else sigma_eV)
+    if maximum_eV is None:
+        raise InputError("the transient and the calculation have different axes: say with --edge where"
+                         " the zero lies")
+    offset_eV = maximum_eV - theory.first_maximum_eV
+    said = ("The first maximum of the calculation was put on the published one,"
+            f" {maximum_eV:g} eV: its zero is {offset_eV:.2f} eV.")
+    return Place(offset_eV, 0.5 if sigma_eV is None else sigma_eV, (said,))
+
+
+def _cut(
+    transient: Scan, window: str | tuple[float, float], theory: ScenarioSet, offset_eV: float,
+    priors: Priors,
+) -> Scan:
+    if window == "all":
+        return transient
+    if window == "above-edge":
+        last = offset_eV + float(theory.energy_eV[-1]) - REACH_SHIFT * priors.shift_sigma_eV
+        low = offset_eV + theory.first_maximum_eV + ABOVE_EDGE_EV
+        high = min(float(transient.energy_eV[-1]), last)
+    else:
+        low, high = float(window[0]), float(window[1])
+    return crop(transient, from_eV=low, to_eV=high)
+
+
+def _interpolation(found: Comparison) -> list[str]:
+    """How far to trust the interpolation between amplitudes, for the best scenario."""
+    sweep = found.best.parts[0].sweep if found.best is not None else None
+    if sweep is None or len(sweep.amplitudes_sqrt_amu_A) < 2:
+        return []
+    count, missed = len(sweep.amplitudes_sqrt_amu_A), 100 * sweep.left_out().max()
+    return [f"Interpolation between {count} computed amplitudes: left out, one is missed by up to"
+            f" {missed:.2f} % of its largest change."]
 
 
 def statements(found: Comparison) -> list[str]:

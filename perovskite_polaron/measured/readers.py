@@ -107,6 +107,7 @@ def _scans(table: Table, signal: str | None, energy_unit: str | None) -> list[Sc
                 temperature_C=_temperature(table, table.names[y] if len(signals) > 1 else ""),
                 source=table.source,
                 warnings=table.warnings,
+                header=table.header,
             )
         )  # fmt: skip
     return scans

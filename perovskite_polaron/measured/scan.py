@@ -28,12 +28,30 @@ class Step:
         return {"step": self.name, **self.parameters}
 
 
+@dataclass(frozen=True)
+class Header:
+    """What an XDI file says beside its columns, for results to inherit.
+
+    Attributes
+    ----------
+    fields
+        ``Namespace.tag`` as written -> value.
+    comments, applications
+        The user's lines, and the programs named after the version.
+    """
+
+    fields: Mapping[str, str] = field(default_factory=dict)
+    comments: tuple[str, ...] = ()
+    applications: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Scan:
     """A spectrum. All arrays float64, read-only.
 
     energy_eV: (n,), rising. intensity: (n,). variance: (n,) for independent points, (n, n) covariance for correlated
-    ones, None when the errors are unknown. history: the steps that made it from what was read; warnings: what its reader objected to.
+    ones, None when the errors are unknown. history: the steps that made it from what was
+    read; warnings: what its reader objected to; header: that of an XDI file.
     """
 
     energy_eV: Array
@@ -45,6 +63,7 @@ class Scan:
     source: str = ""
     history: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = ()
+    header: Header | None = None
 
     def __post_init__(self) -> None:
         energy, intensity = _frozen(self, "energy_eV", "intensity")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import read_text
+from perovskite_polaron.measured.scan import Header
 
 # A base-10 number as C writes it, and nothing else: Python's float() also takes nan, inf, 1_000 and other alphabets.
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
@@ -31,7 +32,7 @@ class Table:
 
     columns: float64, shape (n_columns, n_rows), read-only, finite. names and units have one entry per column; a unit
     that the file does not say is the empty string. metadata: what the header said, as text. source: path, with the
-    group inside the file where there is one.
+    group inside the file where there is one. header: that of an XDI file.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class Table:
     label: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    header: Header | None = None
 
     def __post_init__(self) -> None:
         columns = np.array(self.columns, dtype=np.float64)

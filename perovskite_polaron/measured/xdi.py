@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import read_text, write_atomically
+from perovskite_polaron.measured.scan import Header
 from perovskite_polaron.measured.text import Table, number, rows_to_columns
 
 _VERSION = re.compile(r"XDI/([0-9]+)\.([0-9]+)(?:\.([0-9]+))?\Z")
@@ -321,4 +322,6 @@ def format_xdi(record: XDI) -> str:
 
 def table(record: XDI, source: str, label: str) -> Table:
     """Return the record as the table every reader ends in."""
-    return Table(record.labels, record.units, record.columns, source, label, record.fields, record.warnings)
+    header = Header(record.fields, record.comments, record.applications)
+    return Table(record.labels, record.units, record.columns, source, label, record.fields,
+                 record.warnings, header)

@@ -170,6 +170,32 @@ def band_edges(
     return edge("VBM", valence, 0, top), edge("CBM", conduction, filled, gap + top)
 
 
+def energy_grid(
+    states: ProjectedStates, sigma_eV: float, low_eV: float, high_eV: float | None = None,
+    most_eV: float = 6.0,
+) -> tuple[Array, float]:
+    """Return five energies for each sigma, and up to where no missing band shows.
+
+    Parameters
+    ----------
+    states
+        The states.
+    sigma_eV
+        Of the Gaussian.
+    low_eV, high_eV
+        First and last energy from the valence band maximum; without a last one the grid ends at
+        most_eV, or before a missing band would show, but above the gap.
+    most_eV
+        See high_eV.
+    """
+    complete_eV = states.complete_to_eV() - 3 * sigma_eV
+    if high_eV is None:
+        gap_eV = float(states.energies_eV[:, states.filled :].min()) - states._top()
+        high_eV = max(min(most_eV, complete_eV), gap_eV + 5 * sigma_eV)
+    count = max(2, round(5 * (high_eV - low_eV) / sigma_eV) + 1)
+    return np.linspace(low_eV, high_eV, count), complete_eV
+
+
 def density_of_states(
     states: ProjectedStates, energy_eV: ArrayLike, sigma_eV: float, by_site: bool = False, threads: int = 1
 ) -> dict[str, Array]:

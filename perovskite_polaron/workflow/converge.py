@@ -1,9 +1,10 @@
 """Convergence of the difference spectrum, which is what a study is about: how far it moves with each setting."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,13 @@ from numpy.typing import NDArray
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.savefile import LanczosSave
 from perovskite_polaron.units import RYDBERG_EV, parse_grid, parse_quantity
-from perovskite_polaron.workflow.results import StudyResults
+from perovskite_polaron.workflow.jobs import Job, plan, study_jobs
+from perovskite_polaron.workflow.results import StudyResults, collect
 from perovskite_polaron.workflow.spectra import StudySpectra, study_spectra
+from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study
+
+SETTINGS = ("cutoff", "kpoints", "spectrum-kpoints", "supercell", "absorber-sets")
 
 _Grid = tuple[int, int, int]
 
@@ -142,6 +147,87 @@ def movements(
         own = [s.structures[s.reference].average.intensity for s in (one, best)]
         rows.append(Movement(setting, value, moved, _percent(own[0], own[1]), _largest_shift(one, best), cost))
     return rows, spectra
+
+
+@dataclass(frozen=True, eq=False)
+class Convergence:
+    """How the spectra of a study move with its settings.
+
+    Attributes
+    ----------
+    found
+        Setting -> movement and spectra of each of its values, the best last.
+    """
+
+    found: Mapping[str, tuple[list[Movement], list[StudySpectra]]]
+
+    @property
+    def rows(self) -> list[Movement]:
+        """The movements of all settings."""
+        return [row for group, _ in self.found.values() for row in group]
+
+    def recommendations(self, tolerance_percent: float) -> list[str]:
+        """Return one sentence for each setting (see ``recommendation``)."""
+        return [recommendation(group, tolerance_percent) for group, _ in self.found.values()]
+
+    def table(self) -> dict[str, list[Any]]:
+        """Return the rows as columns for ``write_csv``."""
+        digits = {"difference_percent": 4, "spectrum_percent": 4, "shift_eV": 5, "core_hours": 5}
+        names = ("setting", "value", *digits)
+        cells = {name: [getattr(row, name) for row in self.rows] for name in names}
+        return {name: [round(v, digits[name]) if isinstance(v, float) else v for v in values]
+                for name, values in cells.items()}
+
+
+def converge(
+    study: Study, asked: Mapping[str, Sequence[str]], steps: Sequence[int], store: Store,
+    execute: Callable[[Sequence[Job]], None],
+) -> Convergence:
+    """Compute the study with each value of each setting, and compare.
+
+    Parameters
+    ----------
+    study
+        The study, with a reference and a distorted structure.
+    asked
+        Setting -> values, as ``variants``.
+    steps
+        Numbers of Lanczos steps at which the study's own chains are cut.
+    store
+        Where the results are.
+    execute
+        Runs jobs that have no result yet.
+
+    Raises
+    ------
+    InputError
+        When there is nothing to vary, or values cannot be used.
+    """
+    if not asked and not steps:
+        raise InputError(
+            f"nothing to vary: give --lanczos or at least one of --{', --'.join(SETTINGS)}")
+    if steps and (len(steps) < 2 or min(steps) < 2):
+        raise InputError(
+            "--lanczos needs at least two numbers of steps, each two or more, the best last")
+    planned = {setting: [(v.study, plan(v.study)) for v in variants(study, setting, values)]
+               for setting, values in asked.items()}
+    own = plan(study) if steps else ()
+    execute(study_jobs([s for group in planned.values() for _, p in group for s in p] + list(own)))
+    found = {}
+    for setting, group in planned.items():
+        results = [collect(varied, structures, store) for varied, structures in group]
+        costs = [_core_hours(study_jobs(structures), store) for _, structures in group]
+        found[setting] = movements(setting, asked[setting], results, study, costs)
+    if steps:
+        results = [truncated(collect(study, own, store), n) for n in steps]
+        values = [str(n) for n in steps]
+        found["lanczos"] = movements("lanczos", values, results, study, [None] * len(steps))
+    return Convergence(found)
+
+
+def _core_hours(jobs: Sequence[Job], store: Store) -> float:
+    records = [store.result(job) or {} for job in jobs]
+    return float(sum(r.get("wall_seconds", 0.0) * r.get("ranks", 1) for r in records) / 3600)
 
 
 def _percent(values: NDArray[np.float64], best: NDArray[np.float64]) -> float:

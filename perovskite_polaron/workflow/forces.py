@@ -16,7 +16,13 @@ from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.files import beside
 from perovskite_polaron.lattice.crystal import Crystal
-from perovskite_polaron.phonons.response import NEUTRALITY_E_PER_ATOM
+from perovskite_polaron.phonons.forces import displaced_cells, relax
+from perovskite_polaron.phonons.readers import Calculation, Direction, from_forces
+from perovskite_polaron.phonons.response import (
+    NEUTRALITY_E_PER_ATOM,
+    crystal_direction,
+    neutral_response,
+)
 from perovskite_polaron.settings import option, read_tables
 from perovskite_polaron.workflow.jobs import Job, digest_of, pseudo_for, pw_job
 from perovskite_polaron.workflow.store import Store
@@ -85,6 +91,57 @@ class ForceJobs:
     def all(self) -> list[Job]:
         """Every job, each after the one it starts from."""
         return [self.rest, *self.displaced, self.dense, self.response]
+
+
+def espresso_modes(
+    crystal: Crystal, settings: ForceSettings, store: Store,
+    execute: Callable[[Sequence[Job]], None], *, direction: Direction | None = None,
+    relaxation: str = "positions", distance_A: float = 0.01, log: Any = None,
+) -> Calculation:
+    """Relax a crystal, and compute its Γ modes with the charges, all with Quantum ESPRESSO.
+
+    Parameters
+    ----------
+    crystal
+        The crystal to begin from.
+    settings, store
+        How forces and charges are computed, and where their jobs are kept.
+    execute
+        Runs the jobs that have no result yet.
+    direction
+        Of q → 0 for the macroscopic field; None for the transverse modes alone.
+    relaxation
+        What is relaxed before, as ``relax``.
+    distance_A
+        Displacement of the atoms.
+    log
+        Stream for the steps of the relaxation.
+
+    Raises
+    ------
+    InputError
+        For a direction or distance that cannot be used, before hours of work, or a metal.
+    """
+    if direction is not None:
+        crystal_direction(crystal, direction)
+    cells, _ = displaced_cells(crystal, distance_A)
+    if relaxation != "none":
+        calculator = espresso_calculator(
+            crystal, settings, store, lambda job: execute([job]), stress=relaxation == "cell")
+        crystal = relax(crystal, calculator, relaxation, settings.relax.max_force_eV_A,
+                        settings.relax.max_steps, log)
+        cells, _ = displaced_cells(crystal, distance_A)
+    jobs = plan_forces(crystal, cells, settings)
+    execute(jobs.all())
+    forces, field_response = collect_forces(jobs, store)
+    response = neutral_response(
+        crystal, field_response.epsilon_inf, field_response.born_e,
+        response_source(crystal, settings), settings.response.neutrality_e_per_atom)
+    pw = settings.pw
+    provenance = (
+        f"Quantum ESPRESSO, PBE, {pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, k points"
+        f" {'×'.join(map(str, pw.kpoints))}; relaxed: {relaxation}; displacement {distance_A:g}A")
+    return from_forces(crystal, lambda _: forces, direction, response, distance_A, provenance)
 
 
 def espresso_calculator(

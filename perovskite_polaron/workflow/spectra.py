@@ -9,6 +9,7 @@ import numpy as np
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.lanczos import evaluate
+from perovskite_polaron.files import write_csv
 from perovskite_polaron.settings import fill
 from perovskite_polaron.spectra.alignment import Shift, SiteEnergies, shifts
 from perovskite_polaron.spectra.broadening import half_width, resolve
@@ -120,6 +121,38 @@ def other_alignment(results: StudyResults, settings: SpectraSettings) -> StudySp
     """Return the same spectra with the alignment switched on or off, to show what it does."""
     switched = "fermi" if settings.alignment == "delta-scf" else "delta-scf"
     return study_spectra(results, replace(settings, alignment=switched))
+
+
+def write_tables(spectra: StudySpectra, folder: Path) -> list[Path]:
+    """Write spectra.csv, sites.csv, differences.csv and shifts.csv; return their paths."""
+    energy = {"energy_eV": spectra.structures[spectra.reference].average.energy_eV}
+    kind = spectra.settings.normalisation.replace("-", " ")
+    # The differences are in units of this; spectra.csv and sites.csv are not.
+    scale = "" if kind == "none" else f" (over the {kind} of {spectra.reference})"
+    sites = {f"{name}/{site}": x for name, s in spectra.structures.items()
+             for site, x in s.sites.items()}
+    differences = {f"{name}{scale}": s for name, s in spectra.differences.items()}
+    differences |= {f"{name} over its absolute area": s for name, s in spectra.scaled.items()}
+    tables: dict[str, Mapping[str, Spectrum]] = {
+        "spectra.csv": {name: s.average for name, s in spectra.structures.items()},
+        "sites.csv": sites,
+        "differences.csv": differences,
+    }
+    written = [write_csv(folder / file, energy | {name: s.intensity for name, s in columns.items()})
+               for file, columns in tables.items()]
+    shifts = {name: [getattr(s, name) for s in spectra.shifts]
+              for name in ("structure", "absorber", "shift_eV", "caveat")}
+    shifts["shift_eV"] = [round(v, 6) for v in shifts["shift_eV"]]
+    return [*written, write_csv(folder / "shifts.csv", shifts)]
+
+
+def largest_percent(spectra: StudySpectra, base: StudySpectra) -> dict[str, float]:
+    """Return structure -> largest change from its reference, in % of base's reference maximum."""
+    reference = spectra.structures[spectra.reference].average
+    top = float(base.structures[base.reference].average.intensity.max())
+    changes = {name: (spectra.structures[name].average - reference).intensity
+               for name in spectra.differences}
+    return {name: 100 * float(np.abs(change).max()) / top for name, change in changes.items()}
 
 
 def _cut_above_eV(site: SiteResult, settings: SpectraSettings) -> float:
