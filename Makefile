@@ -14,7 +14,7 @@ help:
 	@echo "make demo-qe  install into $(VENV) and run the main job, small and real, with Quantum ESPRESSO (minutes)"
 	@echo "make test   install into $(VENV) and run the tests, with a real Quantum ESPRESSO run"
 	@echo "make docs   build the manual into build/docs, with warnings as errors, and check its links"
-	@echo "make chaos  hurt a hundred runs of a small study and check what is left"
+	@echo "make chaos  interrupt a hundred runs of a small study at random and check what is left"
 	@echo "make bench  measure the compiled core against other programs, in $(BENCH); write benchmarks/README.md"
 	@echo "make sanitize  run the tests of the compiled core with bounds checks and sanitizers"
 	@echo "make lint   ruff, mypy and cython-lint"
