@@ -12,7 +12,8 @@ author = "The perovskite_polaron developers"
 project_copyright = author
 release = version = perovskite_polaron.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "commands", "plain_docstrings", "rooms"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "commands",
+              "plain_docstrings", "rooms"]
 exclude_patterns = ["_ext"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3

@@ -1,13 +1,14 @@
-"""Fenced blocks of the README and the manual, and how they are run: what a page shows is what works.
+"""Fenced blocks of the README and the manual, and how they are run.
 
 An HTML comment before a block, which no reader sees, says what the block cannot say itself:
 
-    <!-- needs: espresso -->           it runs the real Quantum ESPRESSO; other words are marks of pytest, too
-    <!-- file: modes.toml -->          the block is a file of that name; the blocks after it find it in their folder
-    <!-- check: study -->              what the file must pass when it is read (see test_manual.py)
+    <!-- needs: espresso -->     it runs the real Quantum ESPRESSO; or another mark of pytest
+    <!-- file: modes.toml -->    the block is a file of that name, for the blocks after it
+    <!-- check: study -->        what the file must pass when it is read (see test_manual.py)
 
-In a ``console`` block a line after ``$ `` is a command, and the lines below it are what it prints; ``...`` stands for
-anything, and the space between words does not count. A command without lines below it may print what it likes.
+In a ``console`` block a line after ``$ `` is a command, and the lines below it are what it prints;
+``...`` stands for anything, and the space between words does not count. A command without lines
+below it may print what it likes.
 """
 
 import doctest
@@ -18,9 +19,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-_FENCE = re.compile(
-    r"(?P<notes>(?:^<!--[^>]*-->\n)*)^(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=fence)[ ]*$", re.MULTILINE | re.DOTALL
-)
+_FENCE = re.compile(r"(?P<notes>(?:^<!--[^>]*-->\n)*)"
+                    r"^(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=fence)[ ]*$",
+                    re.MULTILINE | re.DOTALL)
 _LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -57,27 +58,28 @@ def read_blocks(path: Path) -> list[Block]:
 
 
 def commands(block: Block) -> list[tuple[str, str]]:
-    """Return the commands of a block, each with the output that the page shows for it, or an empty string.
+    """Return the commands of a block, each with the output that the page shows, if any.
 
-    A ``sh`` block is one command a line, with comments; a ``console`` block has prompts and outputs.
+    A ``sh`` block is one command a line, with comments; a ``console`` block has prompts and
+    outputs.
     """
     text = block.text.replace("\\\n", " ")
     if block.language == "sh":
         return [(line, "") for raw in text.splitlines() if (line := raw.split("#")[0].strip())]
     pieces = re.split(r"^\$ ", text, flags=re.MULTILINE)
     assert not pieces[0].strip(), f"{block.where}: output without a command"
-    return [(command, shown) for command, _, shown in (piece.partition("\n") for piece in pieces[1:])]
+    parted = (piece.partition("\n") for piece in pieces[1:])
+    return [(command, shown) for command, _, shown in parted]
 
 
 def run_shell(command: str, folder: Path, shown: str = "") -> str:
-    """Run a command in a folder as a user of this installation does; it must succeed and print what is shown.
+    """Run a command in a folder as a user does; it must succeed and print what is shown.
 
     Returns what it printed.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-c", command], cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["bash", "-c", command], cwd=folder, env=os.environ | {"PATH": path},
+                          capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     assert "Traceback" not in done.stderr
     _check_shown(command, shown, done.stdout)
@@ -86,7 +88,8 @@ def run_shell(command: str, folder: Path, shown: str = "") -> str:
 
 def run_python(code: str, folder: Path, shown: str = "") -> str:
     """Run Python code in a process of its own, in a folder; otherwise as run_shell."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True,
+                          check=False)
     assert done.returncode == 0, f"{code}\n{done.stderr}"
     _check_shown(code, shown, done.stdout)
     return done.stdout
@@ -94,4 +97,5 @@ def run_python(code: str, folder: Path, shown: str = "") -> str:
 
 def _check_shown(what: str, shown: str, printed: str) -> None:
     if shown.strip():
-        assert doctest.OutputChecker().check_output(shown, printed, _LOOSE), f"{what}\nshown:\n{shown}\nprinted:\n{printed}"
+        right = doctest.OutputChecker().check_output(shown, printed, _LOOSE)
+        assert right, f"{what}\nshown:\n{shown}\nprinted:\n{printed}"

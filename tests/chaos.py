@@ -1,11 +1,12 @@
-"""Runs a small study again and again, hurts each run at a random moment, resumes it, and checks what is left.
+"""Interrupt runs of a small study at random moments, resume them, and check what is left.
 
     python tests/chaos.py --runs 100
 
-The study is computed once with the real programs and then played again (see replay.py), so that a run takes seconds.
-After each run: every job is done exactly once, every result is that of the undisturbed run, what was finished before
-the blow is untouched, no program and no lock is left, and nobody saw a traceback. Prints a table; status 1 if any of
-this fails. Root can mount, so only root gets the full disk and the store that may not be written.
+The study is computed once with the real programs and then played again (see replay.py), so that a
+run takes seconds. After each run: every job is done exactly once, every result is that of the
+undisturbed run, what was finished before the blow is untouched, no program and no lock is left, and
+nobody saw a traceback. Prints a table; status 1 if any of this fails. Root can mount, so only root
+gets the full disk and the store that may not be written.
 """
 
 import argparse
@@ -48,7 +49,8 @@ class Trial:
         self.store = folder / "tiny-results"
         self.store.mkdir()
         if small_disk:
-            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", self.store], check=True)
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", self.store],
+                           check=True)
         self.log = folder / "log"
         self.environment = os.environ | {
             "POLARON_ESPRESSO_BIN": str(player),
@@ -58,10 +60,9 @@ class Trial:
         self.trouble: list[str] = []
 
     def start(self) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [*POLARON, "run", self.study.name, "--ranks", "1", "--jobs", "2"],
-            cwd=self.folder, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )
+        return subprocess.Popen([*POLARON, "run", self.study.name, "--ranks", "1", "--jobs", "2"],
+                                cwd=self.folder, env=self.environment, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE, text=True)
 
     def programs(self) -> list[int]:
         return processes_in(self.store)
@@ -80,7 +81,8 @@ class Trial:
             runner.kill()
             _, errors = runner.communicate()
             self.trouble.append("the runner did not end")
-        self.expect(runner.returncode in statuses, f"status {runner.returncode}: {errors.strip()[-400:]}")
+        self.expect(runner.returncode in statuses,
+                    f"status {runner.returncode}: {errors.strip()[-400:]}")
         self.expect("Traceback" not in errors, f"traceback: {errors.strip()[-400:]}")
 
     def close(self) -> None:
@@ -134,18 +136,19 @@ def fill_disk(trial: Trial, runner: "subprocess.Popen[str]") -> None:
 
 
 def make_read_only(trial: Trial, runner: "subprocess.Popen[str]") -> None:
-    # A mount that somebody writes through cannot be made read-only: one that nobody knows can, and is then laid over.
+    # A mount that somebody writes through cannot be made read-only: one that nobody knows can, and
+    # is then laid over.
     sealed = trial.folder / "sealed"
     sealed.mkdir()
     subprocess.run(["mount", "--bind", trial.store, sealed], check=True)
     subprocess.run(["mount", "-o", "remount,bind,ro", sealed], check=True)
     subprocess.run(["mount", "--bind", sealed, trial.store], check=True)
     subprocess.run(["umount", sealed], check=True)
-    trial.expect(os.statvfs(trial.store).f_flag & os.ST_RDONLY != 0, "the store can still be written")
+    trial.expect(os.statvfs(trial.store).f_flag & os.ST_RDONLY != 0,
+                 "the store can still be written")
     trial.end(runner, 0, 1)
-    status = subprocess.run(
-        [*POLARON, "status", trial.study.name, "--json"], cwd=trial.folder, env=trial.environment, capture_output=True, text=True,
-    )
+    status = subprocess.run([*POLARON, "status", trial.study.name, "--json"], cwd=trial.folder,
+                            env=trial.environment, capture_output=True, text=True)
     trial.expect(status.returncode == 0, f"status of a read-only store: {status.stderr}")
     subprocess.run(["umount", trial.store], check=True)
 
@@ -162,7 +165,8 @@ BLOWS: dict[str, Callable[[Trial, "subprocess.Popen[str]"], None]] = {
 NEED_ROOT = ("full disk", "read-only store")
 
 
-def one_trial(name: str, folder: Path, player: Path, moment: float, truth: dict[str, str], jobs: list[Job]) -> list[str]:
+def one_trial(name: str, folder: Path, player: Path, moment: float, truth: dict[str, str],
+              jobs: list[Job]) -> list[str]:
     trial = Trial(folder, player, small_disk=name in NEED_ROOT)
     try:
         strike(trial, name, moment, truth, jobs)
@@ -183,17 +187,22 @@ def strike(trial: Trial, name: str, moment: float, truth: dict[str, str], jobs: 
     trial.end(trial.start(), 0)
     after = trial.results()
     trial.expect(before.items() <= after.items(), "a finished result was lost or changed")
-    trial.expect({name: essence(trial.store, name) for name in after} == truth, "results differ from the undisturbed run")
+    trial.expect({name: essence(trial.store, name) for name in after} == truth,
+                 "results differ from the undisturbed run")
     lines = [line.split() for line in trial.log.read_text().splitlines()]
-    starts, ends = (Counter(name for what, name in lines if what == word) for word in ("start", "end"))
+    starts, ends = (Counter(name for what, name in lines if what == word)
+                    for word in ("start", "end"))
     trial.expect(set(starts) == set(truth), "not every job was computed")
     trial.expect(max(ends.values()) == 1, f"done twice: {[n for n, c in ends.items() if c > 1]}")
-    # One of two programs may be struck after its last word and before it notes its end; its output is then taken in.
-    trial.expect(all(starts[n] == 1 for n in set(truth) - set(ends)), "a job without an end was started twice")
+    # One of two programs may be struck after its last word and before it notes its end; its output
+    # is then taken in.
+    trial.expect(all(starts[n] == 1 for n in set(truth) - set(ends)),
+                 "a job without an end was started twice")
     trial.expect(len(set(truth) - set(ends)) <= 2, "jobs without an end")
     store = Store(trial.store)
     trial.expect(not any(store.is_locked(job) for job in jobs), "a lock is left")
-    trial.expect(not list(trial.store.rglob(".tmp-*")) or name.startswith("kill -9"), "a temporary file is left")
+    trial.expect(not list(trial.store.rglob(".tmp-*")) or name.startswith("kill -9"),
+                 "a temporary file is left")
     trial.expect(not list(trial.store.glob("jobs/*/outdir")), "a density is left")
 
 
@@ -206,10 +215,12 @@ def essence(store: Path, name: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tape", type=Path, help="folder of a recording to use again (made if it is not there)")
+    parser.add_argument("--tape", type=Path,
+                        help="folder of a recording to use again (made if it is not there)")
     args = parser.parse_args()
     random.seed(args.seed)
     with tempfile.TemporaryDirectory(prefix="polaron-chaos-") as name:
@@ -219,8 +230,10 @@ def main() -> int:
         if not tape.exists():
             (work / "real").mkdir()
             study = write_tiny_study(work / "real")
-            recording = os.environ | {"POLARON_ESPRESSO_BIN": str(replay.recorder(work / "bin", tape))}
-            subprocess.run([*POLARON, "run", study.name, "--ranks", "1"], cwd=study.parent, env=recording, check=True)
+            recorder = replay.recorder(work / "bin", tape)
+            recording = os.environ | {"POLARON_ESPRESSO_BIN": str(recorder)}
+            subprocess.run([*POLARON, "run", study.name, "--ranks", "1"], cwd=study.parent,
+                           env=recording, check=True)
         player = replay.player(work / "player", tape, program_version("pw.x"))
         calm = Trial(work / "calm", player, small_disk=False)
         calm.end(calm.start(), 0)
@@ -244,7 +257,8 @@ def main() -> int:
     for blow, (runs, failed) in table.items():
         print(f"{blow:32}{runs:6}{failed:8}")
     total, failed = (sum(row[i] for row in table.values()) for i in (0, 1))
-    print(f"{total} runs of {len(jobs)} jobs, each hurt and resumed: {failed} with anything lost, wrong, done twice or locked")
+    print(f"{total} runs of {len(jobs)} jobs, each hurt and resumed: {failed} with anything lost,"
+          " wrong, done twice or locked")
     return 1 if failed or total < args.runs else 0
 
 

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven through its debugging pipe: what a page logs, asks for and measures, and how it looks."""
+"""A headless Chromium, driven through its debugging pipe: what a page logs, asks for, shows."""
 
 import base64
 import json
@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-PROGRAM = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
+PROGRAM = next((p for n in ("chromium", "chromium-browser", "google-chrome")
+                if (p := shutil.which(n))), None)
 
 
 class Page:
@@ -27,34 +28,35 @@ class Page:
         self._read, its_output = os.pipe()
 
         def pipes() -> None:
-            # The debugging pipe is at the numbers 3 and 4; both ends are copied away first, so that neither is in the way.
+            # The debugging pipe is at the numbers 3 and 4; both ends are copied away first, so that
+            # neither is in the way.
             source, target = os.dup(its_input), os.dup(its_output)
             while min(source, target) < 5:
                 source, target = os.dup(source), os.dup(target)
             os.dup2(source, 3)
             os.dup2(target, 4)
 
+        command = [str(PROGRAM), "--headless=new", "--no-sandbox", "--disable-gpu",
+                   "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
+                   f"--user-data-dir={self._profile.name}", "--remote-debugging-pipe",
+                   "about:blank"]
         self._process = subprocess.Popen(
-            [
-                str(PROGRAM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                "--disable-background-networking", f"--user-data-dir={self._profile.name}", "--remote-debugging-pipe",
-                "about:blank",
-            ],
-            preexec_fn=pipes, close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            command, preexec_fn=pipes, close_fds=False, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(its_input)
         os.close(its_output)
         self._session: str | None = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target,
+                                  flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
     def __enter__(self) -> "Page":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         self._process.terminate()
         self._process.wait(timeout=30)
         os.close(self._write)
@@ -90,11 +92,11 @@ class Page:
 
     def open(self, path: Path, width: int, *, dark: bool = False) -> None:
         """Show a file in a window of this width (CSS pixels), as a phone does when it is narrow."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900,
+                  deviceScaleFactor=1, mobile=width < 600)
         scheme = "dark" if dark else "light"
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.call("Emulation.setEmulatedMedia",
+                  features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Page.navigate", url=path.resolve().as_uri())
         while not any(m.get("method") == "Page.loadEventFired" for m in self.messages):
             self.messages.append(self._next())
@@ -122,7 +124,8 @@ class Page:
 
     def requests(self) -> list[str]:
         """Return every address that was asked for, those inside the page (data:) left out."""
-        urls = [m["params"]["request"]["url"] for m in self.messages if m.get("method") == "Network.requestWillBeSent"]
+        urls = [m["params"]["request"]["url"] for m in self.messages
+                if m.get("method") == "Network.requestWillBeSent"]
         return [u for u in urls if not u.startswith("data:")]
 
     def screenshot(self, path: Path) -> None:

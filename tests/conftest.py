@@ -1,4 +1,4 @@
-"""Shared by the tests: one cache of pseudopotentials, and one small real study that several tests look at."""
+"""Shared by the tests: one cache of pseudopotentials, and one small real study."""
 
 import os
 import subprocess
@@ -10,7 +10,8 @@ import replay
 
 from perovskite_polaron.espresso.program import program_version
 
-# A cell, cut-off and k grid far too small for physics, but every step is real and the laws hold all the same.
+# A cell, cut-off and k grid far too small for physics, but every step is real and the laws hold all
+# the same.
 TINY_STUDY = """
 element = "Br"
 reference = "cubic"
@@ -41,7 +42,8 @@ def polaron(*words: str, cwd: Path, **keywords: object) -> "subprocess.Completed
     """Run the command line in a process of its own, as a user does."""
     return subprocess.run(
         [sys.executable, "-m", "perovskite_polaron.cli.main", *words],
-        cwd=cwd, capture_output=True, text=True, check=False, **keywords,  # type: ignore[call-overload]
+        cwd=cwd, capture_output=True, text=True, check=False,
+        **keywords,  # type: ignore[call-overload]
     )
 
 
@@ -76,16 +78,16 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small study, computed once with the real programs, and recorded on the way (see tape)."""
     path = write_tiny_study(tmp_path_factory.mktemp("tiny"))
     recorder = replay.recorder(path.parent / "recorder", path.parent / "tape")
-    done = polaron(
-        "run", path.name, "--ranks", "1", cwd=path.parent, env=os.environ | {"POLARON_ESPRESSO_BIN": str(recorder)}
-    )
+    done = polaron("run", path.name, "--ranks", "1", cwd=path.parent,
+                   env=os.environ | {"POLARON_ESPRESSO_BIN": str(recorder)})
     assert done.returncode == 0, done.stderr
     return path
 
 
 @pytest.fixture(scope="session")
 def tape(tiny_study: Path) -> Path:
-    """A recording of the real runs of the small study, for tests of the runner that play it again."""
+    """A recording of the real runs of the small study, for tests of the runner that play it again.
+    """
     return tiny_study.parent / "tape"
 
 

@@ -1,13 +1,16 @@
-"""Fuzz every reader: ``python tests/fuzz_readers.py 600`` runs ten minutes; the test suite runs a few seconds of it.
+"""Fuzz every reader: ``python tests/fuzz_readers.py 600`` runs ten minutes; the test suite runs a
+few seconds of it.
 
-``python tests/fuzz_readers.py 600 .xdi .csv`` runs those formats only. A reader may read, or refuse with InputError; any
-other exception, a number that is not finite, or a file that takes too long is a failure, whose bytes are printed.
+``python tests/fuzz_readers.py 600 .xdi .csv`` runs those formats only. A reader may read, or refuse
+with InputError; any other exception, a number that is not finite, or a file that takes too long is
+a failure, whose bytes are printed.
 """
 
 import collections
 import gzip
 import io
 import json
+import math
 import sys
 import tempfile
 import time
@@ -20,13 +23,12 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.hdf5 import read_hdf5_tables
 from perovskite_polaron.measured.readers import read_scans, read_tables, read_traces
 
-XDI_SEED = (
-    b"# XDI/1.0 GSE/1.0\n# Column.1: energy eV\n# Column.2: i0\n# Element.edge: K\n# Element.symbol: Br\n"
-    b"# Mono.d_spacing: 3.1\n# Sample.temperature: 60 C\n# ///\n# text\n#----\n# energy i0\n13470 1.5\n13471 2.5e3\n13472 -1\n"
-)
-CSV_SEED = (
-    b"# delay: 100 ps\n# temperature: 25 C\nenergy_eV,signal,error\n13470,0.1,0.01\n13471.5,-.2,0.02\n1.3473e4,3,1\n"
-)
+XDI_SEED = (b"# XDI/1.0 GSE/1.0\n# Column.1: energy eV\n# Column.2: i0\n# Element.edge: K\n"
+            b"# Element.symbol: Br\n"
+            b"# Mono.d_spacing: 3.1\n# Sample.temperature: 60 C\n# ///\n# text\n#----\n"
+            b"# energy i0\n13470 1.5\n13471 2.5e3\n13472 -1\n")
+CSV_SEED = (b"# delay: 100 ps\n# temperature: 25 C\nenergy_eV,signal,error\n13470,0.1,0.01\n"
+            b"13471.5,-.2,0.02\n1.3473e4,3,1\n")
 TEXT_SEED = b"# delay_ps  a  a_error\n-100 0 1\n0 0.5 1\n50\t.7 1\n1e3 0.1 1\n"
 WORDS = (
     b"nan",
@@ -52,20 +54,18 @@ WORDS = (
 )
 
 
-PRJ_SEED = (
-    b"# Athena project file -- Demeter version 0.9.26\n# made for a test\n\n$old_group = 'abcde';\n"
-    b"@args = ('label', 'It\\'s \\x{e4}', 'titles', ['a', \"b\"], 'bkg_eshift', '0.5', 'is_chi', undef);\n"
-    b"@x = ('13470','13471.5',\n'1.3473e4');\n@y = ('0.1','.2','-3');\n@stddev = (1,2,3);\n[record]   # ready\n\n"
-    b"@journal = ('of (the); day');\n\n1;\n"
-)
-PRJ_JSON_SEED = json.dumps(
-    {
-        "_____header1": "# Athena project file -- Demeter version 0.9.26",
-        "_____journal": ["one"],
-        "_____order": ["abcde"],
-        "abcde": {"args": {"label": "one", "npts": 3}, "x": ["13470", "13471", "13472"], "y": [0.1, 0.2, 3e-1]},
-    }
-).encode()
+PRJ_SEED = (b"# Athena project file -- Demeter version 0.9.26\n# made for a test\n\n"
+            b"$old_group = 'abcde';\n"
+            b"@args = ('label', 'It\\'s \\x{e4}', 'titles', ['a', \"b\"], 'bkg_eshift', '0.5',"
+            b" 'is_chi', undef);\n"
+            b"@x = ('13470','13471.5',\n'1.3473e4');\n@y = ('0.1','.2','-3');\n@stddev = (1,2,3);\n"
+            b"[record]   # ready\n\n"
+            b"@journal = ('of (the); day');\n\n1;\n")
+PRJ_JSON_SEED = json.dumps({"_____header1": "# Athena project file -- Demeter version 0.9.26",
+                            "_____journal": ["one"], "_____order": ["abcde"],
+                            "abcde": {"args": {"label": "one", "npts": 3},
+                                      "x": ["13470", "13471", "13472"],
+                                      "y": [0.1, 0.2, 3e-1]}}).encode()
 
 
 def seeds():
@@ -85,7 +85,8 @@ def seeds():
 def mutate(rng, data):
     """Return the bytes with a few of them changed, inserted, removed or repeated."""
     data = bytearray(data)
-    # HDF5 is found by absolute position: half of the time only exchange bytes, so that damage reaches deep into the file.
+    # HDF5 is found by absolute position: half of the time only exchange bytes, so that damage
+    # reaches deep into the file.
     kinds = 1 if data[:4] == b"\x89HDF" and rng.integers(2) else 4
     for _ in range(rng.integers(1, 4)):
         at = int(rng.integers(0, len(data) + 1))
@@ -118,13 +119,13 @@ def read(path):
     return len(tables)
 
 
-def fuzz(seconds, seed=0, only=()):
-    """Run for some seconds; return how many files of each suffix were tried, and how many of them could be read."""
+def fuzz(seconds=math.inf, tries=math.inf, seed=0, only=()):
+    """Return how many files of each suffix were tried until an end, and how many could be read."""
     rng, tried, sound = np.random.default_rng(seed), collections.Counter(), collections.Counter()
     files = [(suffix, data) for suffix, data in seeds() if not only or suffix in only]
     end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as folder:
-        while time.monotonic() < end:
+        while time.monotonic() < end and tried.total() < tries:
             suffix, data = files[tried.total() % len(files)]
             data = mutate(rng, data)
             path = Path(folder) / f"f{suffix}"
@@ -146,6 +147,7 @@ def fuzz(seconds, seed=0, only=()):
 
 
 if __name__ == "__main__":
-    tried, sound = fuzz(float(sys.argv[1]) if len(sys.argv) > 1 else 600, seed=int(time.time()), only=sys.argv[2:])
+    tried, sound = fuzz(float(sys.argv[1]) if len(sys.argv) > 1 else 600, seed=int(time.time()),
+                        only=sys.argv[2:])
     for suffix, count in tried.items():
         print(f"{suffix}: {count} files tried, {sound[suffix]} read, the others refused")

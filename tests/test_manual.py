@@ -1,7 +1,8 @@
-"""The manual: every command, every piece of code and every file on its pages works, and it builds without a warning.
+"""The manual: what its pages show works, and it builds without a warning.
 
-A page without notes is run in order in a folder of its own. Where blocks need Quantum ESPRESSO or an extra, the page is run
-twice: without those blocks, and whole, under the marks that they name. tests/blocks.py explains the notes.
+A page without notes is run in order in a folder of its own. Where blocks need Quantum ESPRESSO or
+an extra, the page is run twice: without those blocks, and whole, under the marks that they name.
+tests/blocks.py explains the notes.
 """
 
 import re
@@ -25,18 +26,18 @@ from perovskite_polaron.workflow.study import read_study
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted(p for p in DOCS.rglob("*.md") if any(not b.language.startswith("{") for b in read_blocks(p)))
+PAGES = sorted(p for p in DOCS.rglob("*.md")
+               if any(not b.language.startswith("{") for b in read_blocks(p)))
 # What a file on a page must pass when it is read, besides the commands that use it.
 CHECKS: dict[str, Callable[[Path], object]] = {
-    "study": read_study,
-    "executor": read_executor,
-    "settings": read_force_settings,
-    "recipe": lambda path: [load_recipe(element, str(path)) for element in tomllib.loads(path.read_text())],
+    "study": read_study, "executor": read_executor, "settings": read_force_settings,
+    "recipe": lambda path: [load_recipe(element, str(path))
+                            for element in tomllib.loads(path.read_text())],
 }
 
 
 def parsed(command: str) -> None:
-    """Accept a command of this package by its parser, or the building of what the Makefile builds, without running it."""
+    """Accept a command by its parser, or a target of the Makefile, without running it."""
     words = shlex.split(command, comments=True)
     if words[0] == "polaron":
         verb = next(w for w in words if w in VERBS)
@@ -48,7 +49,7 @@ def parsed(command: str) -> None:
 
 
 def prepared(folder: Path) -> Path:
-    """Return a folder as a reader has it: the page's files, and the parts of the repository that pages name."""
+    """Return a folder as a reader has it: the page's files, the parts of the repository."""
     for file in (DOCS / "files").iterdir():
         shutil.copy(file, folder)
     for name in ("examples", "perovskite_polaron"):
@@ -70,7 +71,8 @@ def run_block(block: Block, folder: Path) -> None:
         if check:
             CHECKS[check](path)
     else:
-        assert block.language.startswith("{"), f"{block.where}: a {block.language!r} block that nothing runs or checks"
+        what = f"{block.where}: a {block.language!r} block that nothing runs or checks"
+        assert block.language.startswith("{"), what
 
 
 def pages() -> list[object]:
@@ -97,7 +99,8 @@ def test_what_a_page_shows_works(page: Path, present: list[str], tmp_path: Path)
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_examples_of_the_command_reference_are_accepted(verb: str) -> None:
-    example = _parser(verb)._subparsers._group_actions[0].choices[verb].epilog  # type: ignore[union-attr]
+    verbs = _parser(verb)._subparsers
+    example = verbs._group_actions[0].choices[verb].epilog  # type: ignore[union-attr]
     lines = re.sub(r"\n +--", " --", str(example)).splitlines()[1:]
     mine = [line.strip() for line in lines if line.strip().startswith("polaron ")]
     assert mine
@@ -107,14 +110,12 @@ def test_the_examples_of_the_command_reference_are_accepted(verb: str) -> None:
 
 def test_the_manual_builds_without_a_warning_and_its_links_lead_somewhere(tmp_path: Path) -> None:
     pytest.importorskip("sphinx")
-    built = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path / "html")],
-        capture_output=True, text=True, check=False,
-    )
+    built = subprocess.run([sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-b",
+                            "html", str(DOCS), str(tmp_path / "html")], capture_output=True,
+                           text=True, check=False)
     assert built.returncode == 0, built.stderr
-    checked = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "check_links.py"), str(tmp_path / "html")], capture_output=True, text=True, check=False
-    )
+    checked = subprocess.run([sys.executable, str(ROOT / "tools" / "check_links.py"),
+                              str(tmp_path / "html")], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
     reference = (tmp_path / "html" / "commands.html").read_text()
     for verb in VERBS:
@@ -125,8 +126,9 @@ def test_the_manual_builds_without_a_warning_and_its_links_lead_somewhere(tmp_pa
 
 def test_files_that_pages_name_exist() -> None:
     missing = []
+    folders = "tests|docs|examples|benchmarks|tools|perovskite_polaron"
     for page in DOCS.rglob("*.md"):
-        for name in re.findall(r"`((?:tests|docs|examples|benchmarks|tools|perovskite_polaron)/[\w./-]+)`", page.read_text()):
+        for name in re.findall(rf"`((?:{folders})/[\w./-]+)`", page.read_text()):
             if not (ROOT / name).exists() and "results" not in name:
                 missing.append(f"{page.name}: {name}")
     assert not missing
@@ -146,3 +148,10 @@ def test_a_block_that_fails_is_a_failure_of_the_test(tmp_path: Path) -> None:
         (block,) = read_blocks(page)
         with pytest.raises((AssertionError, InputError)):
             run_block(block, tmp_path)
+
+
+def test_no_paragraph_is_long() -> None:
+    pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs"]
+    checked = subprocess.run([sys.executable, "tools/check_prose.py", *pages], cwd=ROOT,
+                             capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout

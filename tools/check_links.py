@@ -1,4 +1,4 @@
-"""Check every link of a built manual: pages, anchors and files inside exist; addresses outside are well formed.
+"""Check the links of a built manual: inside all exist, addresses outside are well formed.
 
 usage: python tools/check_links.py build/docs
 """
@@ -7,6 +7,8 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+_POINTERS = {("href", "a"), ("href", "link"), ("src", "img"), ("src", "script")}
 
 
 class _Page(HTMLParser):
@@ -21,7 +23,7 @@ class _Page(HTMLParser):
         for name, value in attrs:
             if name == "id" and value:
                 self.anchors.add(value)
-            if value and (name, tag) in {("href", "a"), ("href", "link"), ("src", "img"), ("src", "script")}:
+            if value and (name, tag) in _POINTERS:
                 self.targets.append(value)
 
 
@@ -47,7 +49,8 @@ def problems(root: Path) -> list[str]:
             file = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             if not file.exists():
                 found.append(f"{path.name}: {target} does not exist")
-            elif parts.fragment and file in pages and unquote(parts.fragment) not in pages[file].anchors:
+            elif (parts.fragment and file in pages
+                  and unquote(parts.fragment) not in pages[file].anchors):
                 found.append(f"{path.name}: {target}: no such anchor")
     return found
 
@@ -55,7 +58,8 @@ def problems(root: Path) -> list[str]:
 def main() -> int:
     """Check the folder on the command line; 1 if a link is broken."""
     if len(sys.argv) != 2 or not list(Path(sys.argv[1]).rglob("*.html")):
-        print("give the folder of a built manual: python tools/check_links.py build/docs", file=sys.stderr)
+        print("give the folder of a built manual: python tools/check_links.py build/docs",
+              file=sys.stderr)
         return 2
     found = problems(Path(sys.argv[1]))
     print("\n".join(found) if found else "every link leads somewhere")

@@ -1,12 +1,13 @@
-"""How a mode computed with Quantum ESPRESSO moves with cut-off, k points and cell: one self-consistent run for each.
+"""How a mode of Quantum ESPRESSO moves with cut-off, k points and cell: one run for each.
 
     python tools/mode_convergence.py MODES.json --store FOLDER --out TABLE.csv
 
-The crystal is displaced along the first mode of the file. Its forces F(Q) give Φe = −F/Q on the fly, and the change ΔΦe
-between two settings gives, to first order, the new energy ω'² = ω² + e·ΔΦe and the new pattern
-e' = e + Σ_i e_i (e_i·ΔΦe)/(ω² − ω_i²), e and e_i being the modes of the file, Σ m|e|² = 1 (perturbation of a symmetric
-eigenvalue problem). The atoms at rest and the charges are those of the file: what they change is not in the table.
-By symmetry the forces of the undisplaced crystal have no part along a polar mode of a centrosymmetric crystal.
+The crystal is displaced along the first mode of the file. Its forces F(Q) give Φe = −F/Q on the
+fly, and the change ΔΦe between two settings gives, to first order, the new energy ω'² = ω² + e·ΔΦe
+and the new pattern e' = e + Σ_i e_i (e_i·ΔΦe)/(ω² − ω_i²), e and e_i being the modes of the file, Σ
+m|e|² = 1 (perturbation of a symmetric eigenvalue problem). The relaxed atoms and the charges are
+those of the file: what they change is not in the table. By symmetry the forces of the undisplaced
+crystal have no part along a polar mode of a centrosymmetric crystal.
 """
 
 import argparse
@@ -32,11 +33,12 @@ DISPLACEMENT_A = 0.02
 
 
 def variations() -> dict[str, tuple[ForceSettings, float]]:
-    """Return name -> settings and the factor of the lattice vectors; the first is that of the modes."""
+    """Return name -> settings and factor of the lattice vectors; the first is that of the modes."""
     base = ForceSettings()
 
     def other(factor: float = 1.0, **pw: object) -> tuple[ForceSettings, float]:
-        return dataclasses.replace(base, pw=dataclasses.replace(base.pw, **pw)), factor  # type: ignore[arg-type]
+        changed = dataclasses.replace(base.pw, **pw)  # type: ignore[arg-type]
+        return dataclasses.replace(base, pw=changed), factor
 
     return {
         "35/280 Ry, 2×2×1": other(),
@@ -50,27 +52,34 @@ def variations() -> dict[str, tuple[ForceSettings, float]]:
 
 def job(name: str, crystal: Crystal, settings: ForceSettings) -> Job:
     """Return the job of one displaced crystal."""
-    species = {e: pseudo_for(e, settings.pseudopotentials, settings.file) for e in dict.fromkeys(crystal.species)}
+    species = {e: pseudo_for(e, settings.pseudopotentials, settings.file)
+               for e in dict.fromkeys(crystal.species)}
     electrons = sum(species[s].z_valence for s in crystal.species)
     return pw_job("force", name, crystal, species, settings.pw, electrons)
 
 
 def perturbed(modes: ModeSet, change: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return energy, meV, and pattern of the first mode after its ΔΦe (n, 3), eV/Å² /sqrt(amu), to first order."""
+    """Return energy, meV, and pattern of the first mode to first order.
+
+    change is its ΔΦe (n, 3), eV/Å² /sqrt(amu).
+    """
     squares = np.array([m.energy_meV * 1e-3 for m in modes.modes]) ** 2 / HBAR2_PER_AMU_A2_EV
     patterns = np.array([m.pattern.real for m in modes.modes])
     coupling = np.einsum("mka,ka->m", patterns, change)
     gaps = np.where(np.arange(len(squares)) == 0, np.inf, squares[0] - squares)
     # Modes of another symmetry have no coupling, whatever their distance.
-    weights = np.where(np.abs(coupling) < 1e-9, 0.0, coupling / np.where(np.abs(gaps) < 1e-12, np.inf, gaps))
+    weights = np.where(np.abs(coupling) < 1e-9, 0.0,
+                       coupling / np.where(np.abs(gaps) < 1e-12, np.inf, gaps))
     energy = np.sqrt((squares[0] + coupling[0]) * HBAR2_PER_AMU_A2_EV) * 1e3
     return float(energy), patterns[0] + np.einsum("m,mka->ka", weights, patterns)
 
 
 def main() -> None:
     """Run the calculations and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modes", help="mode file of `polaron modes --forces qe`, the mode in question first")
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modes",
+                        help="mode file of `polaron modes --forces qe`, the mode in question first")
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -78,13 +87,16 @@ def main() -> None:
     crystal = modes.modes[0].crystal
     (point,) = distort(crystal, modes.modes[0], [DISPLACEMENT_A], "max_A")
     if not sign_equivalent(crystal, point.displacement_A):
-        raise InputError(f"{args.modes}: −Q of the first mode is no image of +Q: only a polar mode can be checked so")
+        raise InputError(f"{args.modes}: −Q of the first mode is no image of +Q: only a polar mode"
+                         " can be checked so")
     jobs: dict[str, Job] = {}
     for name, (settings, factor) in variations().items():
         moved = point.crystal
-        jobs[name] = job(f"vary-{len(jobs)}", dataclasses.replace(moved, lattice_A=factor * moved.lattice_A), settings)
+        jobs[name] = job(f"vary-{len(jobs)}",
+                         dataclasses.replace(moved, lattice_A=factor * moved.lattice_A), settings)
     store = Store(args.store)
-    run_jobs(list(jobs.values()), store, ranks=1, jobs_at_once=2, report=lambda e: print(e.what, e.job.label, e.detail))
+    run_jobs(list(jobs.values()), store, ranks=1, jobs_at_once=2,
+             report=lambda e: print(e.what, e.job.label, e.detail))
     stiffness = {}
     for name, one in jobs.items():
         record = store.result(one)
@@ -97,9 +109,11 @@ def main() -> None:
         energy, pattern = perturbed(modes, found - first)
         classes = rms_by_class(framework, (pattern**2).sum(axis=1))
         ratio = Comparison(pattern, classes, np.zeros(3)).ratio or {}
-        rows.append((energy, ratio["axial_to_equatorial"], ratio["axial_to_B"], classes["A"] / classes["axial_X"]))
+        rows.append((energy, ratio["axial_to_equatorial"], ratio["axial_to_B"],
+                     classes["A"] / classes["axial_X"]))
     names = ("energy_meV", "axial_to_equatorial", "axial_to_B", "A_to_axial")
-    text = csv_text({"setting": list(stiffness), **dict(zip(names, np.array(rows, dtype=np.float64).round(3).T, strict=True))})
+    text = csv_text({"setting": list(stiffness),
+                     **dict(zip(names, np.array(rows, dtype=np.float64).round(3).T, strict=True))})
     write_atomically(args.out, text)
     print(text)
 

@@ -1,4 +1,4 @@
-"""Directive ``verbs``: the command reference, made of the parsers themselves, one section for each verb."""
+"""Directive ``verbs``: the command reference, made of the parsers, one section for each verb."""
 
 import argparse
 import importlib
@@ -11,6 +11,7 @@ from sphinx.util.docutils import SphinxDirective
 from perovskite_polaron.cli.main import VERBS
 
 _WIDTH = 88
+_TITLES = {"positional arguments": "Arguments", "options": "Options"}
 
 
 class Verbs(SphinxDirective):
@@ -22,9 +23,7 @@ class Verbs(SphinxDirective):
 
     def _section(self, verb: str) -> nodes.section:
         module = importlib.import_module(f"perovskite_polaron.cli.{verb}")
-        parser = argparse.ArgumentParser(
-            prog=f"polaron {verb}", formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=_WIDTH)
-        )
+        parser = argparse.ArgumentParser(prog=f"polaron {verb}", formatter_class=_formatter)
         module.add_arguments(parser)
         section = nodes.section(ids=[f"polaron-{verb}"], names=[f"polaron {verb}"])
         self.state.document.note_explicit_target(section)
@@ -32,14 +31,19 @@ class Verbs(SphinxDirective):
         section += nodes.paragraph("", VERBS[verb][0].upper() + VERBS[verb][1:] + ".")
         section += _literal(parser.format_usage().removeprefix("usage: ").rstrip())
         for group in parser._action_groups:
-            entries = [_entry(a, parser) for a in group._group_actions if not isinstance(a, argparse._HelpAction)]
+            entries = [_entry(a, parser) for a in group._group_actions
+                       if not isinstance(a, argparse._HelpAction)]
             if entries:
                 name = (group.title or "").removesuffix(":")
-                section += nodes.rubric("", {"positional arguments": "Arguments", "options": "Options"}.get(name, name.capitalize()))
+                section += nodes.rubric("", _TITLES.get(name, name.capitalize()))
                 section += nodes.definition_list("", *entries, classes=["arguments"])
         section += nodes.rubric("", "Example")
         section += _literal("\n".join(line.strip() for line in module.EXAMPLE.splitlines()))
         return section
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, width=_WIDTH)
 
 
 def _literal(text: str) -> nodes.literal_block:

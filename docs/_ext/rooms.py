@@ -8,19 +8,26 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+_SECTION = """## {name}
+
+```{{eval-rst}}
+.. automodule:: {package}.{name}
+   :members:
+```
+"""
+
 
 class Room(SphinxDirective):
-    """A section for each public module of the package named; ``perovskite_polaron`` itself gives its own modules only."""
+    """A section for each public module of a package, without the packages in it."""
 
     required_arguments: ClassVar[int] = 1
 
     def run(self) -> list[nodes.Node]:
         """Return the sections."""
         package = importlib.import_module(self.arguments[0])
-        names = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg and not m.name.startswith("_")]
-        text = "\n".join(
-            f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {package.__name__}.{name}\n   :members:\n```\n" for name in names
-        )
+        names = [m.name for m in pkgutil.iter_modules(package.__path__)
+                 if not m.ispkg and not m.name.startswith("_")]
+        text = "\n".join(_SECTION.format(name=name, package=package.__name__) for name in names)
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
