@@ -12,7 +12,6 @@ from perovskite_polaron.report.claims import AGREES, feature_rows
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.results import read_results
 from perovskite_polaron.workflow.scenarios import BUILT_IN
-from perovskite_polaron.workflow.spectra import spectra_settings
 
 ROOT = Path(__file__).parents[1]
 LARGE = ROOT / "tests" / "data" / "cspbbr3-40atoms"
@@ -20,7 +19,7 @@ LARGE = ROOT / "tests" / "data" / "cspbbr3-40atoms"
 
 def test_published_signs_hold_in_the_larger_cell():
     results = read_results(LARGE)
-    rows = feature_rows(Subject(results, spectra_settings(results), LARGE, LARGE), "lo")
+    rows = feature_rows(Subject(results, results.study.spectra, LARGE, LARGE), "lo")
     assert [row.verdict for row in rows if row.feature.structural] == [AGREES] * 3
 
 

@@ -149,7 +149,8 @@ def test_published_signs_are_judged_from_the_chains(subject: Subject) -> None:
 
 
 def test_the_opposite_difference_is_judged_the_opposite_way(subject: Subject) -> None:
-    turned = Subject(replace(subject.results, reference="lo@0.2"), subject.settings, subject.folder, subject.origin)
+    study = replace(subject.results.study, reference="lo@0.2")
+    turned = Subject(replace(subject.results, study=study), subject.settings, subject.folder, subject.origin)
     there = [r for r in claims.feature_rows(subject, "lo@0.2") if r.feature.structural]
     back = [r for r in claims.feature_rows(turned, "ground") if r.feature.structural]
     assert [np.sign(r.value) for r in back] == [-np.sign(r.value) for r in there]
@@ -157,10 +158,11 @@ def test_the_opposite_difference_is_judged_the_opposite_way(subject: Subject) ->
 
 
 def test_a_value_that_the_chains_leave_open_is_not_judged(subject: Subject) -> None:
+    study = subject.results.study
     # Chains cut to a quarter: what is left to converge is larger than the smallest difference.
     results = replace(
         subject.results,
-        study=subject.results.study.replace("check_every = 180", "check_every = 30"),
+        study=replace(study, xspectra=replace(study.xspectra, check_every=30)),
         chains={
             n: replace(s, a=tuple(x[:90] for x in s.a), b=tuple(x[:90] for x in s.b)) for n, s in subject.results.chains.items()
         },

@@ -1,7 +1,9 @@
 """The study file: everything wrong is reported at once, defaults are written out, hostile names never leave the store."""
 
 import dataclasses
+import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import csv_text
 from perovskite_polaron.phonons.modes import ModeSet, read_modes, write_modes
+from perovskite_polaron.workflow.results import read_results, write_results
+from perovskite_polaron.workflow.scenarios import BUILT_IN
 from perovskite_polaron.workflow.structures import study_structures
 from perovskite_polaron.workflow.study import read_study, resolved_toml
 
@@ -103,3 +107,31 @@ def test_a_table_quotes_what_it_must_and_leaves_empty_what_is_not_known() -> Non
     assert text == 'energy_eV,note,shift_eV\n1,"a, b",\n0.3333333333,c,\n'
     with pytest.raises(ValueError, match="shorter"):
         csv_text({"energy_eV": [1.0, 2.0], "note": ["one"]})
+
+
+def test_results_come_back_as_they_were_written_with_their_settings_as_data(tmp_path: Path) -> None:
+    results = read_results(BUILT_IN)
+    write_results(results, tmp_path)
+    again = read_results(tmp_path)
+    assert again.structures == results.structures
+    assert replace(again.study, path=results.study.path) == results.study
+    assert isinstance(json.loads((tmp_path / "results.json").read_text())["study"], dict)
+    assert list(again.chains) == list(results.chains)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "perovskite_polaron results 3"}, "is of format 'perovskite_polaron results 3'"),
+        ({"structures": [{"name": 3}]}, "structures: name = 3 is not a text .* structures: space_group is missing"),
+        ({"study": {"element": "Br"}}, "reference is missing"),
+        ({"study": None}, "is not the results of a study"),
+        ({"chains_sha256": "0"}, "does not belong to"),
+    ],
+)
+def test_damaged_results_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    write_results(read_results(BUILT_IN), tmp_path)
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=message):
+        read_results(tmp_path)

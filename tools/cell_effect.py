@@ -22,7 +22,6 @@ from perovskite_polaron.report.claims import feature_rows
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.converge import movements
 from perovskite_polaron.workflow.results import StructureResult, StudyResults, read_results
-from perovskite_polaron.workflow.spectra import spectra_settings
 
 
 def shared(results: StudyResults, other: StudyResults) -> StudyResults:
@@ -71,11 +70,11 @@ def main() -> None:
     both = [read_results(folder) for folder in (args.small, args.large)]
     both[0] = shared(both[0], both[1])
     names = {s.name for s in both[0].structures}
-    if both[1].reference not in names or len(names) < 2:
+    if both[1].study.reference not in names or len(names) < 2:
         raise InputError(f"{args.small} and {args.large} share no structure beside a reference:"
                          " nothing to compare")
     both[1] = shared(both[1], both[0])
-    settings = spectra_settings(both[1])
+    settings = both[1].study.spectra
     subjects = [Subject(one, settings, folder, folder)
                 for one, folder in zip(both, (args.small, args.large), strict=True)]
     study = subjects[1].study

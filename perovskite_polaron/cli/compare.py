@@ -118,7 +118,7 @@ def _theory(path: Path | None) -> tuple[ScenarioSet, str | None]:
     from perovskite_polaron.workflow.spectra import load_results
 
     results, settings, _ = load_results(BUILT_IN if path is None else path)
-    return study_scenarios(results, settings), results.element
+    return study_scenarios(results, settings), results.study.element
 
 
 def place(transient: Scan, theory: ScenarioSet, element: str | None, edge: str | None, sigma: str | None) -> Place:

@@ -77,7 +77,7 @@ def _verdicts(subject: "Subject", transient: "Scan") -> list[str]:
     from perovskite_polaron.analysis.verdict import statements
 
     theory = subject.scenarios
-    where = place(transient, theory, subject.results.element, None, None)
+    where = place(transient, theory, subject.results.study.element, None, None)
     hypotheses = mixtures([*theory.scenarios, rigid_shift(theory)])
     problem = Problem(transient, hypotheses, Priors(where.sigma_eV, 0.3, 0.0), where.offset_eV)
     return [*where.words, *statements(problem.fit(transient.intensity))]

@@ -72,7 +72,7 @@ def write_report(subject: Subject, found: Sequence[Section], source: str, folder
         for chart in charts
     }
     html = environment.get_template("template.html").render(
-        title=f"{subject.results.element} K edge: {', '.join(s.name for s in subject.results.structures)}",
+        title=f"{subject.results.study.element} K edge: {', '.join(s.name for s in subject.results.structures)}",
         sections=found,
         figures=pictures,
         version=__version__,

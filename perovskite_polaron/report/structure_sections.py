@@ -21,7 +21,7 @@ def summary_section(subject: Subject) -> Section:
     displaced = [n for n in subject.names if subject.result(n).amplitude_sqrt_amu_A]
     others = [n for n in subject.names if n not in displaced]
     words = (
-        f"{results.element} K edge. Ground state: {subject.reference}, {subject.result(subject.reference).space_group}."
+        f"{results.study.element} K edge. Ground state: {subject.reference}, {subject.result(subject.reference).space_group}."
     )
     if displaced:
         words += f" Displaced along a phonon mode: {listed(displaced)}."

@@ -1,6 +1,5 @@
 """What a report is about: one study's results with everything derived from them, computed once and when asked for."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,7 +22,7 @@ from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.scenarios import study_scenarios
 from perovskite_polaron.workflow.spectra import StudySpectra, other_alignment, study_spectra
 from perovskite_polaron.workflow.structures import StudyStructure, study_structures
-from perovskite_polaron.workflow.study import SpectraSettings, Study, study_of
+from perovskite_polaron.workflow.study import SpectraSettings, Study
 
 Array = NDArray[np.float64]
 
@@ -40,7 +39,7 @@ class Subject:
     @cached_property
     def study(self) -> Study:
         """The study that was computed, every default written out."""
-        return study_of(tomllib.loads(self.results.study), self.origin / "study.toml")
+        return replace(self.results.study, path=self.origin / "study.toml")
 
     @cached_property
     def spectra(self) -> StudySpectra:
@@ -74,7 +73,7 @@ class Subject:
     @property
     def reference(self) -> str:
         """Name of the structure that the others are compared with."""
-        return self.results.reference
+        return self.results.study.reference
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,7 +120,7 @@ class Subject:
     def is_published_case(self) -> bool:
         """Whether the publication's numbers are about this study: CsPbBr3 at the Br K edge."""
         found = self.structures.get(self.reference)
-        return found is not None and found.crystal.formula == FORMULA and self.results.element == "Br"
+        return found is not None and found.crystal.formula == FORMULA and self.results.study.element == "Br"
 
     @property
     def edge_eV(self) -> float:
@@ -160,7 +159,7 @@ class Subject:
         # A small displacement is only seen with a tolerance below it.
         for tolerance_A in (1e-3, 1e-4, 1e-5):
             symmetry = find_symmetry(crystal, tolerance_A)
-            sites = absorbers(crystal, self.results.element, symmetry)
+            sites = absorbers(crystal, self.results.study.element, symmetry)
             structure = StudyStructure(result.name, settings, crystal, symmetry, sites)
             if [structure.absorber_label(a) for a in sites] == wanted:
                 return structure

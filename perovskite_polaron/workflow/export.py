@@ -48,7 +48,7 @@ def write_hdf5(results: StudyResults, spectra: StudySpectra, records: Mapping[st
     def write(temporary: Path) -> None:
         with h5py.File(temporary, "w") as file:
             file.attrs["NX_class"] = "NXroot"
-            file.attrs["default"] = _entry_name(results.reference)
+            file.attrs["default"] = _entry_name(results.study.reference)
             file.attrs["creator"] = f"perovskite_polaron {__version__}"
             for structure in results.structures:
                 _write_entry(file, results, spectra, structure.name)
@@ -56,7 +56,7 @@ def write_hdf5(results: StudyResults, spectra: StudySpectra, records: Mapping[st
             for name, save in results.chains.items():
                 _write_chains(_group(chains, name.replace("/", "|"), "NXcollection"), save)
             note = _group(file, "provenance", "NXcollection")
-            note["study_toml"] = results.study
+            note["study_toml"] = resolved_toml(results.study)
             note["jobs_json"] = json.dumps(records, indent=1)
             note["structures_json"] = json.dumps(
                 [
@@ -95,7 +95,7 @@ def _write_entry(file: Any, results: StudyResults, spectra: StudySpectra, name: 
     entry = _group(file, unique, "NXentry")
     entry.attrs["default"] = "data"
     entry.attrs["entry"] = unique
-    entry["title"] = f"calculated {results.element} K edge of {name}"
+    entry["title"] = f"calculated {results.study.element} K edge of {name}"
     entry["definition"] = "NXxas"
     started = [r["started"] for r in (structure.ground, *(s.hole for s in structure.sites)) if "started" in r]
     # What was run by hand carries no time; the definition wants one, so then it is that of this file.
@@ -122,7 +122,7 @@ def _write_entry(file: Any, results: StudyResults, spectra: StudySpectra, name: 
     monitor["mode"] = "timer"
     monitor["preset"] = 1.0
     monitor["data"] = np.ones_like(energy)
-    _group(entry, "element", "NXelement")["name"] = results.element
+    _group(entry, "element", "NXelement")["name"] = results.study.element
     _group(entry, "edge", "NXabsorption_edge")["name"] = "K"
     data = _group(entry, "data", "NXdata")
     data.attrs["signal"], data.attrs["axes"] = "absorbed_beam", ["energy"]

@@ -1,6 +1,5 @@
 """From the Lanczos chains of a study to aligned, averaged spectra and their differences."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.lanczos import evaluate
 from perovskite_polaron.files import write_csv
-from perovskite_polaron.settings import fill
 from perovskite_polaron.spectra.alignment import Shift, SiteEnergies, shifts
 from perovskite_polaron.spectra.broadening import half_width, resolve
 from perovskite_polaron.spectra.spectrum import (
@@ -48,17 +46,6 @@ class StudySpectra:
     records: tuple[SiteSpectrum, ...]
 
 
-def spectra_settings(results: StudyResults) -> SpectraSettings:
-    """Return the [spectra] settings that were resolved when the study was computed."""
-    problems: list[str] = []
-    settings = fill(SpectraSettings, tomllib.loads(results.study)["spectra"], "[spectra]", problems)
-    if settings is None:
-        raise InputError(
-            f"the study kept with the results cannot be read: {' | '.join(problems)}; compute or export it again"
-        )
-    return settings
-
-
 def load_results(source: Path) -> tuple[StudyResults, SpectraSettings, Path]:
     """Return results, [spectra] settings and the folder they are in, from a study file or a folder with results.json.
 
@@ -67,7 +54,7 @@ def load_results(source: Path) -> tuple[StudyResults, SpectraSettings, Path]:
     """
     if source.is_dir():
         results = read_results(source)
-        return results, spectra_settings(results), source
+        return results, results.study.spectra, source
     if not source.exists():
         raise InputError(f"{source} does not exist: give a study file, or a folder with results.json")
     study = read_study(source)
@@ -86,9 +73,9 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
     if settings.energy_min_eV >= settings.energy_max_eV:
         raise InputError("[spectra]: energy_min_eV is not below energy_max_eV: swap them")
     grid = np.linspace(settings.energy_min_eV, settings.energy_max_eV, settings.points)
-    terminator = tomllib.loads(results.study)["xspectra"]["check_every"] if settings.terminator else None
+    terminator = results.study.xspectra.check_every if settings.terminator else None
     energies = _site_energies(results)
-    table = shifts(energies, results.reference, settings.alignment)
+    table = shifts(energies, results.study.reference, settings.alignment)
     shift_of = {(s.structure, s.absorber): s.shift_eV for s in table}
     records = []
     for structure in results.structures:
@@ -111,10 +98,10 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
                 spectrum = resolve(Spectrum(grid, curve, name), settings.resolution_fwhm_eV)
                 records.append(SiteSpectrum(structure.name, site.label, site.multiplicity, axis, spectrum, shift))
     averages = average_structures(records)
-    found = differences(averages, results.reference, settings.normalisation.replace("-", " "))
-    found = {name: d for name, d in found.items() if name != results.reference}
+    found = differences(averages, results.study.reference, settings.normalisation.replace("-", " "))
+    found = {name: d for name, d in found.items() if name != results.study.reference}
     scaled = {name: normalise(d, "absolute area") if np.any(d.intensity) else d for name, d in found.items()}
-    return StudySpectra(settings, results.reference, averages, found, scaled, tuple(table), tuple(records))
+    return StudySpectra(settings, results.study.reference, averages, found, scaled, tuple(table), tuple(records))
 
 
 def other_alignment(results: StudyResults, settings: SpectraSettings) -> StudySpectra:
@@ -175,13 +162,13 @@ def _site_energies(results: StudyResults) -> list[SiteEnergies]:
         for site in structure.sites:
             fermi = results.chains[next(iter(site.chains.values()))].fermi_energy_eV
             # The level that holds the excited electron is the highest (partly) occupied one of that neutral cell.
-            lumo = site.hole["lowest_empty_eV"] if results.core_hole == "excited-electron" else None
+            lumo = site.hole["lowest_empty_eV"] if results.study.core_hole.kind == "excited-electron" else None
             rows.append(
                 SiteEnergies(
                     structure.name,
                     site.label,
                     site.multiplicity,
-                    _HOLES[results.core_hole],
+                    _HOLES[results.study.core_hole.kind],
                     structure.ground["total_energy_eV"],
                     site.hole["total_energy_eV"],
                     fermi,
