@@ -1,4 +1,5 @@
-# make demo: set up and show the bundled calculation.   make demo-qe: run a small one.   make test: set up everything and test it.
+# make demo: set up and show the bundled calculation.   make demo-qe: run a small one.   make test:
+# set up everything and test it.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
@@ -10,17 +11,18 @@ SOURCES := pyproject.toml setup.py $(wildcard ext/*)
 .PHONY: help demo demo-qe test docs bench chaos sanitize lint clean espresso
 
 help:
-	@echo "make demo   install into $(VENV) and evaluate the bundled CsPbBr3 calculation (seconds, no Quantum ESPRESSO)"
-	@echo "make demo-qe  install into $(VENV) and run the main job, small and real, with Quantum ESPRESSO (minutes)"
+	@echo "make demo   install into $(VENV) and evaluate the bundled calculation (seconds)"
+	@echo "make demo-qe  install into $(VENV) and run a small real calculation (minutes)"
 	@echo "make test   install into $(VENV) and run the tests, with a real Quantum ESPRESSO run"
 	@echo "make docs   build the manual into build/docs, with warnings as errors, and check its links"
 	@echo "make chaos  interrupt a hundred runs of a small study at random and check what is left"
-	@echo "make bench  measure the compiled core against other programs, in $(BENCH); write benchmarks/README.md"
+	@echo "make bench  measure the compiled core against other programs, in $(BENCH)"
 	@echo "make sanitize  run the tests of the compiled core with bounds checks and sanitizers"
 	@echo "make lint   ruff, mypy and cython-lint"
 
 $(STAMP): $(SOURCES)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: install a newer Python and say make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	"$(PYTHON) is older than 3.11: install a newer Python and say make PYTHON=python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[test,lint,docs]'
@@ -30,22 +32,28 @@ espresso:
 	@sh tools/install-espresso.sh
 
 # From the stored Lanczos chains to spectra, bonds and heating: no network, no Quantum ESPRESSO.
-# The edge puts the first maximum of the ground state, 6.55 eV above the calculated zero, at the published 13472 eV.
+# The edge puts the first maximum of the ground state, 6.55 eV above the calculated zero, at the
+# published 13472 eV.
 DEMO := demo-results
 demo: $(STAMP)
 	$(BIN)/polaron spectra perovskite_polaron/data/cspbbr3 --edge 13465.45eV --out $(DEMO)/spectra
-	$(BIN)/polaron distort cspbbr3-pbnm --mode lo-c --max-displacement 0.1A --out $(DEMO)/structures --overwrite
+	$(BIN)/polaron distort cspbbr3-pbnm --mode lo-c --max-displacement 0.1A \
+	    --out $(DEMO)/structures --overwrite
 	$(BIN)/polaron bonds $(DEMO)/structures/*.cif cspbbr3-pbnm --figure $(DEMO)/bonds.png --overwrite
-	$(BIN)/polaron heat --fluence 8.8mJ/cm2 --pump 355nm --size 10nm --concentration 5.8mg/mL --jet 200um
+	$(BIN)/polaron heat --fluence 8.8mJ/cm2 --pump 355nm --size 10nm --concentration 5.8mg/mL \
+	    --jet 200um
 	$(BIN)/polaron report --out $(DEMO)
-	@echo "difference spectrum: $(DEMO)/spectra/difference.png   bond report: $(DEMO)/bonds.png   everything: $(DEMO)/report.html"
+	@echo "difference spectrum: $(DEMO)/spectra/difference.png   bond report: $(DEMO)/bonds.png"
+	@echo "everything: $(DEMO)/report.html"
 
+LIVE := examples/demo-results
 demo-qe: $(STAMP) espresso
 	$(BIN)/polaron doctor
 	$(BIN)/polaron run examples/demo.toml
 	$(BIN)/polaron spectra examples/demo.toml
-	$(BIN)/polaron bonds examples/demo-results/structures/polar.cif examples/demo-results/structures/cubic.cif --figure examples/demo-results/bonds.png --overwrite
-	@echo "difference spectrum: examples/demo-results/spectra/difference.png   bond report: examples/demo-results/bonds.png"
+	cd $(LIVE) && $(CURDIR)/$(BIN)/polaron bonds structures/polar.cif structures/cubic.cif \
+	    --figure bonds.png --overwrite
+	@echo "difference spectrum: $(LIVE)/spectra/difference.png   bond report: $(LIVE)/bonds.png"
 
 test: $(STAMP) espresso
 	$(BIN)/python -m pytest
@@ -56,7 +64,8 @@ docs: $(STAMP)
 	$(BIN)/python tools/check_links.py $(MANUAL)
 	@echo "the manual is in $(MANUAL)/index.html"
 
-# The other programs hold numpy, setuptools and more at older versions: they live in an environment of their own.
+# The other programs hold numpy, setuptools and more at older versions: they live in an environment
+# of their own.
 $(BENCH)/installed: $(SOURCES)
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/pip install --quiet --upgrade pip
@@ -65,7 +74,8 @@ $(BENCH)/installed: $(SOURCES)
 
 bench: $(BENCH)/installed espresso
 	mkdir -p build
-	OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=1 $(BENCH)/bin/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-json=build/benchmarks.json
+	OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=1 $(BENCH)/bin/python -m pytest benchmarks \
+	    --benchmark-enable --benchmark-only --benchmark-json=build/benchmarks.json
 	$(BENCH)/bin/python benchmarks/table.py build/benchmarks.json benchmarks
 
 # The compiled core with bounds checks and sanitizers, apart from the installed one.
@@ -73,9 +83,11 @@ SANITIZED := build/sanitized
 SANITIZERS := -fsanitize=address,undefined -fno-omit-frame-pointer -g
 sanitize: $(STAMP)
 	$(BIN)/pip install --quiet 'setuptools>=77' 'cython>=3.1'
-	CFLAGS="$(SANITIZERS)" LDFLAGS="$(SANITIZERS)" POLARON_CHECKED=1 $(BIN)/python setup.py --quiet build --build-lib $(SANITIZED) --build-temp $(SANITIZED)-objects
-	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	UBSAN_OPTIONS=halt_on_error=1 PYTHONPATH=$(SANITIZED) $(BIN)/pytest $(wildcard tests/test_*kernel*.py) tests/test_lanczos.py tests/test_bonds.py
+	CFLAGS="$(SANITIZERS)" LDFLAGS="$(SANITIZERS)" POLARON_CHECKED=1 $(BIN)/python setup.py \
+	    --quiet build --build-lib $(SANITIZED) --build-temp $(SANITIZED)-objects
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONPATH=$(SANITIZED) \
+	    $(BIN)/pytest $(wildcard tests/test_*kernel*.py) tests/test_lanczos.py tests/test_bonds.py
 
 chaos: $(STAMP) espresso
 	$(BIN)/python tests/chaos.py --runs 100

@@ -26,7 +26,8 @@ extensions = [
         [str(path)],
         include_dirs=[numpy.get_include(), "ext"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        # Neither flag changes a result: they say that nobody reads errno or the floating-point exceptions.
+        # Neither flag changes a result: they say that nobody reads errno or the floating-point
+        # exceptions.
         extra_compile_args=["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"],
         depends=[str(header) for header in Path("ext").glob("*.h")],
         extra_link_args=["-fopenmp"],

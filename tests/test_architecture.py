@@ -129,6 +129,12 @@ def test_the_page_on_the_architecture_names_every_room_and_files_that_exist() ->
         assert (ROOT / name).exists() or (REPOSITORY / name).exists(), name
 
 
+def test_the_python_reference_has_every_room() -> None:
+    pages = (REPOSITORY / "docs" / "api").glob("*.md")
+    shown = {name for page in pages for name in re.findall(r"\{room\} (\S+)", page.read_text())}
+    assert shown == {PACKAGE, *(f"{PACKAGE}.{room}" for room in ALLOWED)}
+
+
 def test_no_module_is_over_450_lines() -> None:
     for path in (*ROOT.rglob("*.py"), *(REPOSITORY / "ext").glob("*.pyx")):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 450, path
