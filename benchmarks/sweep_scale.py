@@ -1,11 +1,14 @@
-"""What a sweep of ten thousand jobs costs beside the computing: planning, status, the runner, memory.
+"""What a sweep of ten thousand jobs costs beside the computing: planning, status, the runner,
+memory.
 
-    python benchmarks/sweep_scale.py                 # ten minutes; needs Quantum ESPRESSO for the recording
-    python benchmarks/sweep_scale.py --figure-only   # draws docs/sweep-scale.png from docs/sweep-scale.csv
+    python benchmarks/sweep_scale.py                 # ten minutes; needs Quantum ESPRESSO for the
+    recording python benchmarks/sweep_scale.py --figure-only   # draws docs/sweep-scale.png from
+    docs/sweep-scale.csv
 
-A real run of the five-atom cell is recorded, and then played for every job (tests/replay.py), so that all but the
-computing is real: folders, locks, decks, copies of densities, parsing, results. The overhead of a job is the time of the
-whole command, planning included, less the time in the programs.
+A real run of the five-atom cell is recorded, and then played for every job (tests/replay.py), so
+that all but the computing is real: folders, locks, decks, copies of densities, parsing, results.
+The overhead of a job is the time of the whole command, planning included, less the time in the
+programs.
 """
 
 import argparse
@@ -40,10 +43,9 @@ def write_study(folder: Path, jobs: int) -> Path:
 def command(*words: str, **environment: str) -> float:
     """Run ``polaron`` and return its wall time in seconds."""
     start = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "perovskite_polaron.cli.main", *words],
-        check=True, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )
+    subprocess.run([sys.executable, "-m", "perovskite_polaron.cli.main", *words], check=True,
+                   env=os.environ | environment, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
@@ -72,7 +74,8 @@ def run_one(path: Path) -> None:
     wall = time.perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     overhead = 1e3 * (wall - in_programs) / jobs
-    print(json.dumps({"jobs": jobs, "planning_s": planning, "overhead_ms": overhead, "memory_MiB": memory, "status": status}))
+    print(json.dumps({"jobs": jobs, "planning_s": planning, "overhead_ms": overhead,
+                      "memory_MiB": memory, "status": status}))
 
 
 def measure(tape: Path, player: Path, jobs: int) -> dict[str, float]:
@@ -112,7 +115,8 @@ def draw() -> None:
         for label, key in curves.items():
             axis.plot(n, [row[key] for row in rows], "o-", label=label)
         axis.axhline(limit, color="0.5", linestyle="--", linewidth=1)
-        axis.text(0.03, limit, "limit", color="0.4", va="bottom", transform=axis.get_yaxis_transform())
+        axis.text(0.03, limit, "limit", color="0.4", va="bottom",
+                  transform=axis.get_yaxis_transform())
         axis.set(title=title, xlabel="jobs", ylim=(0, 1.15 * limit), xlim=(0, 10_600))
         if len(curves) > 1:
             axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 0.87))
@@ -121,7 +125,8 @@ def draw() -> None:
 
 def main() -> None:
     """Record, measure every size, write the table and the figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--figure-only", action="store_true")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -137,7 +142,8 @@ def main() -> None:
             work = Path(name)
             tape = work / "tape"
             study = write_study(work, 14)
-            command("run", str(study), "--ranks", "1", POLARON_ESPRESSO_BIN=str(replay.recorder(work / "bin", tape)))
+            command("run", str(study), "--ranks", "1",
+                    POLARON_ESPRESSO_BIN=str(replay.recorder(work / "bin", tape)))
             replay.generalise(tape)
             player = replay.player(work / "player", tape, program_version("pw.x"))
             rows = [measure(tape, player, jobs) for jobs in SIZES]

@@ -1,9 +1,10 @@
 """Writes benchmarks/README.md and benchmarks/scaling.png from pytest-benchmark's JSON.
 
-``python benchmarks/table.py run.json benchmarks``, after ``pytest benchmarks --benchmark-json=run.json …``: `make bench`
-does both. A benchmark says in ``extra_info`` which ``side`` it is, how far its result lies from the other's
-(``deviation``), how many calls make up the job (``calls``, else 1), and how many times longer than polaron it is
-``required`` to take. Within a group the side ``polaron`` is the unit.
+``python benchmarks/table.py run.json benchmarks``, after ``pytest benchmarks
+--benchmark-json=run.json …``: `make bench` does both. A benchmark says in ``extra_info`` which
+``side`` it is, how far its result lies from the other's (``deviation``), how many calls make up the
+job (``calls``, else 1), and how many times longer than polaron it is ``required`` to take. Within a
+group the side ``polaron`` is the unit.
 """
 
 import json
@@ -17,7 +18,8 @@ from itertools import groupby
 from math import log
 from pathlib import Path
 
-PACKAGES = ("numpy", "scipy", "ase", "phonopy", "Euphonic", "xraylarch", "TRXASprefitpack", "pyglotaran")
+PACKAGES = ("numpy", "scipy", "ase", "phonopy", "Euphonic", "xraylarch", "TRXASprefitpack",
+            "pyglotaran")
 OURS, OURS_ON_TWO = "polaron", "polaron, two threads"
 ENOUGH, MANY = 1.7, 1e5
 NOTES = Path(__file__).with_name("notes.md")
@@ -35,7 +37,8 @@ def xspectra() -> str:
         return "xspectra.x not installed"
     # Without input it says its version, then fails and leaves a file behind.
     with tempfile.TemporaryDirectory() as folder:
-        said = subprocess.run(["xspectra.x"], input="", capture_output=True, text=True, check=False, cwd=folder).stdout
+        said = subprocess.run(["xspectra.x"], input="", capture_output=True, text=True, check=False,
+                              cwd=folder).stdout
     found = re.search(r"XSpectra v\.?([\w.]+)", said, re.IGNORECASE)
     return f"xspectra.x {found[1]}" if found else "xspectra.x of unknown version"
 
@@ -56,28 +59,33 @@ def verdict(row: dict, units: dict[str, float]) -> str:
     if duration(row) / units[OURS] >= required:
         return f"{required:g}: reached"
     on_two = duration(row) / units.get(OURS_ON_TWO, float("inf"))
-    return f"{required:g}: reached on two threads only ({on_two:.3g})" if on_two >= required else f"{required:g}: **not reached**"
+    return (f"{required:g}: reached on two threads only ({on_two:.3g})" if on_two >= required
+            else f"{required:g}: **not reached**")
 
 
 def comparison(benchmarks: list[dict]) -> list[str]:
-    lines = ["| job | side | median | times polaron | required | deviation |", "|---|---|---|---|---|---|"]
+    lines = ["| job | side | median | times polaron | required | deviation |",
+             "|---|---|---|---|---|---|"]
     chosen = sorted((b for b in benchmarks if "side" in b["extra_info"]), key=lambda b: b["group"])
     for group, members in groupby(chosen, key=lambda b: b["group"]):
-        rows = sorted(members, key=lambda row: (not row["extra_info"]["side"].startswith(OURS), row["extra_info"]["side"]))
+        rows = sorted(members,
+                      key=lambda row: (not row["extra_info"]["side"].startswith(OURS),
+                                       row["extra_info"]["side"]))
         units = {row["extra_info"]["side"]: duration(row) for row in rows}
         for row in rows:
             info = row["extra_info"]
             ratio = f"{duration(row) / units[OURS]:.3g}" if OURS in units else ""
             deviation = f"{info['deviation']:.1e}" if "deviation" in info else ""
-            lines.append(f"| {group} | {info['side']} | {seconds(duration(row))} | {ratio} | {verdict(row, units)} | {deviation} |")
+            lines.append(f"| {group} | {info['side']} | {seconds(duration(row))} | {ratio} |"
+                         f" {verdict(row, units)} | {deviation} |")
     return lines
 
 
 def scaling(benchmarks: list[dict]) -> dict[str, list[dict]]:
     """For each kernel what was measured at its sizes, the smallest first.
 
-    ``measured`` holds for the compiled ``kernel`` and for the whole ``call`` the medians on one and on two threads and of
-    their ratio.
+    ``measured`` holds for the compiled ``kernel`` and for the whole ``call`` the medians on one and
+    on two threads and of their ratio.
     """
     kernels: dict[str, list[dict]] = {}
     for info in (b["extra_info"] for b in benchmarks):
@@ -91,23 +99,29 @@ def gain(ratio: float, most: float) -> str:
 
 
 def thread_table(kernels: dict[str, list[dict]]) -> list[str]:
-    lines = ["| kernel | size | operations | kernel, one thread | two threads | times faster | whole call, one thread | "
-             "times faster | growth |",
-             "|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| kernel | size | operations | kernel, one thread | two threads | times faster |"
+             " whole call, one thread | "
+             "times faster | growth |", "|---|---|---|---|---|---|---|---|---|"]
     for name, sizes in kernels.items():
         before, largest = sizes[-2:]
-        growth = log(largest["measured"]["kernel"][0] / before["measured"]["kernel"][0]) / log(largest["size"] / before["size"])
+        growth = log(largest["measured"]["kernel"][0]
+                     / before["measured"]["kernel"][0]) / log(largest["size"] / before["size"])
         for info in (info for info in sizes if info["operations"] > MANY):
-            (one, two, ratio), (call, _, whole) = info["measured"]["kernel"], info["measured"]["call"]
-            lines.append(f"| {name} | {info['size']} {info['unit']} | {info['operations']:.0e} | {seconds(one)} | {seconds(two)} | "
-                         f"{gain(ratio, info['most'])} | {seconds(call)} | {whole:.2f} | {f'n^{growth:.2f}' if info is largest else ''} |")
+            (one, two, ratio), (call, _,
+                                whole) = info["measured"]["kernel"], info["measured"]["call"]
+            lines.append(f"| {name} | {info['size']} {info['unit']} | {info['operations']:.0e} |"
+                         f" {seconds(one)} | {seconds(two)} | "
+                         f"{gain(ratio, info['most'])} | {seconds(call)} | {whole:.2f} |"
+                         f" {f'n^{growth:.2f}' if info is largest else ''} |")
     return lines
 
 
 def limits(kernels: dict[str, list[dict]]) -> list[str]:
     bind, start = next(iter(kernels.values()))[0]["fixed_seconds"]
-    return [f"Measured in the same run, with next to nothing to do: to bind an array takes {seconds(bind)}, and to start the second "
-            f"thread and wait for it {seconds(start)}. Neither gets less with two threads. Behind a bold number stands how many times "
+    return ["Measured in the same run, with next to nothing to do: to bind an array takes"
+            f" {seconds(bind)}, and to start the second "
+            f"thread and wait for it {seconds(start)}. Neither gets less with two threads. Behind"
+            " a bold number stands how many times "
             "faster two threads can be at most with both, if all else is shared out evenly."]
 
 
@@ -119,8 +133,9 @@ def figure(kernels: dict[str, list[dict]], path: Path) -> None:
     from matplotlib.ticker import NullFormatter
 
     columns = 5
-    fig, axes = plt.subplots(-(-len(kernels) // columns), columns, figsize=(14, 2.7 * -(-len(kernels) // columns)),
-                             layout="constrained", squeeze=False)
+    fig, axes = plt.subplots(-(-len(kernels) // columns), columns,
+                             figsize=(14, 2.7 * -(-len(kernels) // columns)), layout="constrained",
+                             squeeze=False)
     for axis, (name, sizes) in zip(axes.flat, kernels.items(), strict=False):
         n = [info["size"] for info in sizes]
         one, two = ([1e3 * info["measured"]["kernel"][k] for info in sizes] for k in (0, 1))
@@ -130,9 +145,11 @@ def figure(kernels: dict[str, list[dict]], path: Path) -> None:
             scale = one[-1] / (n[-1] * log(n[-1]))
             axis.loglog(n, [scale * k * log(k) for k in n], ":", color="black", label="n log n")
             axis.legend(handles=axis.lines[-1:], frameon=False, fontsize=8)
-        apart = [k for k, before in zip(n, [0, *n], strict=False) if k > 2.2 * before]  # labels that would touch are left out
+        # labels that would touch are left out
+        apart = [k for k, before in zip(n, [0, *n], strict=False) if k > 2.2 * before]
         axis.set(title=name, xlabel=sizes[0]["unit"], ylabel="median / ms", xticks=apart)
-        axis.set_xticklabels([f"{k // 10**6}M" if k >= 10**6 else f"{k // 1000}k" if k >= 1000 else str(k) for k in apart])
+        axis.set_xticklabels([f"{k // 10**6}M" if k >= 10**6 else f"{k // 1000}k" if k >= 1000
+                              else str(k) for k in apart])
         axis.title.set_fontsize(9)
         axis.grid(alpha=0.3)
         for side in (axis.xaxis, axis.yaxis):
@@ -145,20 +162,20 @@ def figure(kernels: dict[str, list[dict]], path: Path) -> None:
 
 def page(run: dict) -> str:
     machine, kernels = run["machine_info"], scaling(run["benchmarks"])
-    return "\n".join([
-        "# Benchmarks", "",
-        "Written by `make bench`: medians of one pytest-benchmark run in which both sides of each job took part.", "",
-        f"- Date: {run['datetime'][:10]}",
-        f"- Machine: {machine['cpu'].get('brand_raw', machine['machine'])}, {machine['cpu'].get('count', '?')} cores, "
-        f"{machine['system']}, Python {machine['python_version']}",
-        f"- Versions: {', '.join([*map(installed, PACKAGES), xspectra()])}", "",
-        *comparison(run["benchmarks"]), "",
-        "## Size and threads", "",
-        "Every size above 10⁵ operations. One thread and two took turns; times faster is the median of their ratios, bold below "
-        f"{ENOUGH:g}. Growth is the exponent between the two largest sizes.", "",
-        *limits(kernels), "",
-        *thread_table(kernels), "", "![Cost against size of each kernel](scaling.png)", "",
-        NOTES.read_text(encoding="utf-8")])
+    return "\n".join(["# Benchmarks", "", "Written by `make bench`: medians of one"
+                      " pytest-benchmark run in which both sides of each job took part.", "",
+                      f"- Date: {run['datetime'][:10]}",
+                      f"- Machine: {machine['cpu'].get('brand_raw', machine['machine'])},"
+                      f" {machine['cpu'].get('count', '?')} cores, "
+                      f"{machine['system']}, Python {machine['python_version']}",
+                      f"- Versions: {', '.join([*map(installed, PACKAGES), xspectra()])}", "",
+                      *comparison(run["benchmarks"]), "", "## Size and threads", "",
+                      "Every size above 10⁵ operations. One thread and two took turns; times"
+                      " faster is the median of their ratios, bold below "
+                      f"{ENOUGH:g}. Growth is the exponent between the two largest sizes.", "",
+                      *limits(kernels), "", *thread_table(kernels), "",
+                      "![Cost against size of each kernel](scaling.png)", "",
+                      NOTES.read_text(encoding="utf-8")])
 
 
 if __name__ == "__main__":

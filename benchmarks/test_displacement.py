@@ -13,7 +13,9 @@ N = 100_000
 Q = np.linspace(0.1, 3.0, N)[:, None]
 
 
-@pytest.mark.parametrize("side", ["polaron", "polaron, two threads", "copy of as many bytes", "NumPy formula"])
+@pytest.mark.parametrize("side",
+                         ["polaron", "polaron, two threads", "copy of as many bytes",
+                          "NumPy formula"])
 @pytest.mark.benchmark(group="writing the structures of a sweep, 100 000 × 20 atoms (48 MB)")
 def test_sweep(benchmark, side):
     """Both write into memory that was touched before."""
@@ -22,9 +24,11 @@ def test_sweep(benchmark, side):
     if side.startswith("polaron"):
         benchmark(displace, CRYSTAL.cartesian_A, patterns, Q, 2 if "two" in side else 1, out)
         expected = CRYSTAL.cartesian_A + np.einsum("sm,mni->sni", Q, patterns)
-        benchmark.extra_info["deviation"] = float(np.abs(out - expected).max() / np.abs(expected).max())
+        benchmark.extra_info["deviation"] = float(np.abs(out - expected).max()
+                                                  / np.abs(expected).max())
     elif side == "NumPy formula":
-        benchmark(lambda: np.add(CRYSTAL.cartesian_A, np.einsum("sm,mni->sni", Q, patterns), out=out))
+        benchmark(lambda: np.add(CRYSTAL.cartesian_A, np.einsum("sm,mni->sni", Q, patterns),
+                                 out=out))
     else:
         source = np.ones_like(out)
         benchmark.extra_info["required"] = 0.5

@@ -1,4 +1,6 @@
-"""Ten thousand amplitudes of a 20-atom mode to a bond report, against phonopy and the neighbour list of ASE."""
+"""Ten thousand amplitudes of a 20-atom mode to a bond report, against phonopy and the neighbour
+list of ASE.
+"""
 
 import numpy as np
 import pytest
@@ -27,11 +29,14 @@ def test_sweep(benchmark, side):
 
 
 def phonopy_phonon():
-    """A phonopy object whose force constants have the mode as an eigenvector, so that its modulation follows it."""
+    """A phonopy object whose force constants have the mode as an eigenvector, so that its
+    modulation follows it.
+    """
     phonopy = pytest.importorskip("phonopy")
     from phonopy.structure.atoms import PhonopyAtoms
 
-    cell = PhonopyAtoms(symbols=CRYSTAL.species, scaled_positions=CRYSTAL.positions, cell=CRYSTAL.lattice_A)
+    cell = PhonopyAtoms(symbols=CRYSTAL.species, scaled_positions=CRYSTAL.positions,
+                        cell=CRYSTAL.lattice_A)
     phonon = phonopy.Phonopy(cell, np.eye(3, dtype=int), primitive_matrix=np.eye(3))
     eigenvector = (np.sqrt(CRYSTAL.masses_amu)[:, None] * real_patterns(CRYSTAL, [MODE])[0]).ravel()
     eigenvector /= np.linalg.norm(eigenvector)
@@ -44,18 +49,22 @@ def phonopy_phonon():
 
 @pytest.mark.benchmark(group=GROUP)
 def test_phonopy_and_ase(benchmark):
-    benchmark.extra_info.update(side="phonopy and ASE, one structure × 10 000", calls=len(Q), required=1000)
+    benchmark.extra_info.update(side="phonopy and ASE, one structure × 10 000", calls=len(Q),
+                                required=1000)
     phonon = phonopy_phonon()
     from ase import Atoms
     from ase.neighborlist import neighbor_list
 
     def one_structure():
-        cell = phonon.run_modulations([1, 1, 1], [[[0, 0, 0], 59, 1.0, 0.0]]).modulated_supercells[0]
-        atoms = Atoms(cell.symbols, scaled_positions=cell.scaled_positions, cell=cell.cell, pbc=True)
+        cell = phonon.run_modulations([1, 1, 1],
+                                      [[[0, 0, 0], 59, 1.0, 0.0]]).modulated_supercells[0]
+        atoms = Atoms(cell.symbols, scaled_positions=cell.scaled_positions, cell=cell.cell,
+                      pbc=True)
         return cell, neighbor_list("d", atoms, {("Pb", "Br"): 3.6})
 
     cell, distances = benchmark(one_structure)
-    # The same structure through the kernel: take the amplitude phonopy's phase and normalisation gave, and compare.
+    # The same structure through the kernel: take the amplitude phonopy's phase and normalisation
+    # gave, and compare.
     framework, patterns = prepared()
     moved = cell.scaled_positions - CRYSTAL.positions
     moved = (moved - np.rint(moved)) @ CRYSTAL.lattice_A

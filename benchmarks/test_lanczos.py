@@ -1,4 +1,6 @@
-"""Chains of a 20-atom cell, 1000 energies, occupied states cut: xspectra.x plotting the same file, and the twin."""
+"""Chains of a 20-atom cell, 1000 energies, occupied states cut: xspectra.x plotting the same file,
+and the twin.
+"""
 
 
 import numpy as np
@@ -36,7 +38,8 @@ def test_replot(benchmark, file, side):
 
     def theirs():
         limits = {"points": POINTS, "emin": ENERGY[0], "emax": ENERGY[-1]}
-        return xspectra_plot(file, file.parent, hwhm=1.26, k=K_POINTS, conv=TERMINATOR, cut=True, **limits)[1]
+        return xspectra_plot(file, file.parent, hwhm=1.26, k=K_POINTS, conv=TERMINATOR, cut=True,
+                             **limits)[1]
 
     if side.startswith("polaron"):
         function = (lambda: ours(save)) if side == "polaron" else (lambda: ours(read_save(file)))
@@ -53,7 +56,8 @@ def test_replot(benchmark, file, side):
 @pytest.mark.benchmark(group="Lanczos, each further width, 1000 energies")
 def test_further_width(benchmark, file, side):
     save = read_save(file)
-    chains = kernel.join([x[:-2] for x in save.a], [x[:-2] for x in save.b], save.norms[0] ** 2, [0] * K_POINTS, 25)
+    chains = kernel.join([x[:-2] for x in save.a], [x[:-2] for x in save.b], save.norms[0] ** 2,
+                         [0] * K_POINTS, 25)
     rays = kernel.fermi_rays(chains, 0.3)
     x, width = ENERGY / 13.6 + 0.3, np.full(POINTS, 0.1)
     benchmark.extra_info["side"] = side

@@ -1,4 +1,5 @@
-"""A sweep along one mode: one diagonalisation and then copies, against phonopy's modulation, which diagonalises each time.
+"""A sweep along one mode: one diagonalisation and then copies, against phonopy's modulation, which
+diagonalises each time.
 
 Both start from force constants of the 20-atom cell and end with displaced structures.
 """
@@ -22,11 +23,13 @@ POINTS = [1, 21, 1001]
 @pytest.fixture(scope="module")
 def constants() -> ForceConstants:
     record = np.load(DATA)
-    crystal = Crystal(record["lattice_A"], read_crystal("cspbbr3-pbnm").species, record["positions"], "pbnm")
+    crystal = Crystal(record["lattice_A"], read_crystal("cspbbr3-pbnm").species,
+                      record["positions"], "pbnm")
     matrix = np.zeros((60, 60))
     matrix[np.triu_indices(60)] = record["upper_eV_A2"]
     values = (matrix + np.triu(matrix, 1).T).reshape(20, 3, 20, 3).transpose(0, 2, 1, 3)
-    return ForceConstants(crystal, np.arange(20), np.zeros((20, 3), dtype=np.int64), (1, 1, 1), values, 0.0, 0.0, 0.0)
+    return ForceConstants(crystal, np.arange(20), np.zeros((20, 3), dtype=np.int64), (1, 1, 1),
+                          values, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("points", POINTS)
@@ -38,7 +41,8 @@ def test_polaron(benchmark, constants, points):
         modes = phonon_modes(constants)
         mode = modes.modes().modes[-1]
         patterns = real_patterns(modes.crystal, [mode])
-        return displace(modes.crystal.cartesian_A, patterns, coefficients(patterns, [mode], amplitudes, "sqrt_amu_A"))
+        return displace(modes.crystal.cartesian_A, patterns,
+                        coefficients(patterns, [mode], amplitudes, "sqrt_amu_A"))
 
     assert benchmark(sweep).shape == (points, 20, 3)
 
@@ -50,7 +54,8 @@ def test_phonopy(benchmark, constants, points):
     from phonopy.structure.atoms import PhonopyAtoms
 
     crystal = constants.crystal
-    cell = PhonopyAtoms(symbols=list(crystal.species), cell=crystal.lattice_A, scaled_positions=crystal.positions)
+    cell = PhonopyAtoms(symbols=list(crystal.species), cell=crystal.lattice_A,
+                        scaled_positions=crystal.positions)
     phonon = Phonopy(cell, np.eye(3), primitive_matrix=np.eye(3), log_level=0)
     phonon.force_constants = constants.values_eV_A2
 

@@ -1,8 +1,10 @@
-"""Cost against size, on one thread and on two, of every kernel: the figure and the second table come from here.
+"""Cost against size, on one thread and on two, of every kernel: the figure and the second table
+come from here.
 
-A call passes a door in Python, which checks its arguments on one thread, before the kernel starts. Both are measured: the
-call as a user makes it, and the compiled functions alone, called again with the arguments that they had in that call.
-What a second thread cannot make faster is measured too: to bind an array, and to start the thread and wait for it.
+A call passes a door in Python, which checks its arguments on one thread, before the kernel starts.
+Both are measured: the call as a user makes it, and the compiled functions alone, called again with
+the arguments that they had in that call. What a second thread cannot make faster is measured too:
+to bind an array, and to start the thread and wait for it.
 """
 
 import time
@@ -47,11 +49,12 @@ def bonds(n):
 
 def heat(n):
     table = heating.tabulated(np.linspace(200, 600, 60), 115 + 9 * np.sin(np.linspace(0, 4, 60)))
-    draws = heating.draw({"fluence_mJ_cm2": (8.8, 1.0), "absorption_per_cm": (40.0, 10.0), "thickness_A": (2e6, 4e5),
-                          "concentration_mg_mL": (5.8, 0.3), "size_A": (100.0, 20.0)}, n, seed=1)
-    return lambda threads: heating.heat(
-        **draws, molar_mass_g_mol=579.8, formula_volume_A3=198.3, photon_energy_eV=3.49, heat_fraction=1.0,
-        start_K=298.15, table=table, threads=threads)
+    draws = heating.draw({"fluence_mJ_cm2": (8.8, 1.0), "absorption_per_cm": (40.0, 10.0),
+                          "thickness_A": (2e6, 4e5), "concentration_mg_mL": (5.8, 0.3),
+                          "size_A": (100.0, 20.0)}, n, seed=1)
+    return lambda threads: heating.heat(**draws, molar_mass_g_mol=579.8, formula_volume_A3=198.3,
+                                        photon_energy_eV=3.49, heat_fraction=1.0, start_K=298.15,
+                                        table=table, threads=threads)
 
 
 def cooling(n):
@@ -66,7 +69,8 @@ def lorentzian(n):
 
 def source_width(n):
     x, y, hwhm = spectrum(n)
-    return lambda threads: convolution.broaden_lorentzian(x, y, x, hwhm, width_at="source", threads=threads)
+    return lambda threads: convolution.broaden_lorentzian(x, y, x, hwhm, width_at="source",
+                                                          threads=threads)
 
 
 def fast(n):
@@ -86,7 +90,8 @@ def voigt(n):
 
 def pulse(n):
     delay, lifetimes = np.linspace(-200, 3000, n), [120.0, 900.0, 5000.0]
-    return lambda threads: convolution.exponential_gaussian(delay, lifetimes, 45.0, gradient=True, threads=threads)
+    return lambda threads: convolution.exponential_gaussian(delay, lifetimes, 45.0, gradient=True,
+                                                            threads=threads)
 
 
 def chains():
@@ -103,25 +108,33 @@ def continued_fraction(n):
 def occupied_cut(n):
     energy, joined = np.linspace(-1, 5, n), chains()
     rays = lanczos.fermi_rays(joined, 0.3)
-    return lambda threads: lanczos.cut_resolvent(joined, rays, 0.3, energy, np.full(n, 0.1), threads=threads)
+    return lambda threads: lanczos.cut_resolvent(joined, rays, 0.3, energy, np.full(n, 0.1),
+                                                 threads=threads)
 
 
-# Name: what n counts, how to prepare, about how many floating-point operations n of them take, sizes.
-KERNELS = {
-    "displacement, 1 mode": ("structures", sweep, lambda n: 120 * n, (100, 1000, 10_000, 100_000)),
-    "displacement, 57 modes": ("structures", thermal, lambda n: 6840 * n, (10, 20, 100, 1000, 10_000)),
-    "bond geometry": ("structures", bonds, lambda n: 1000 * n, (10, 100, 1000, 10_000)),
-    "heating": ("draws", heat, lambda n: 60 * n, (1000, 2000, 10_000, 100_000, 1_000_000)),
-    "cooling, 100 times": ("rises", cooling, lambda n: 100 * n, (100, 1000, 10_000, 100_000)),
-    "Lorentzian, output width": ("points", lorentzian, lambda n: 8 * n**2, (125, 500, 2000, 8000)),
-    "Lorentzian, source width": ("points", source_width, lambda n: 8 * n**2, (125, 500, 2000, 8000)),
-    "Lorentzian, fast": ("points", fast, lambda n: 500 * n, (500, 4000, 32_000, 256_000)),
-    "Gaussian": ("points", gaussian, lambda n: 1000 * n, (125, 1000, 8000)),
-    "Voigt": ("points", voigt, lambda n: 100 * n**2, (50, 125, 500)),
-    "exponential ⊗ Gaussian, gradients": ("delays", pulse, lambda n: 400 * n, (1000, 10_000, 100_000)),
-    "continued fraction": ("energies", continued_fraction, lambda n: 5600 * n, (100, 1000, 10_000, 100_000)),
-    "continued fraction, occupied cut": ("energies", occupied_cut, lambda n: 8000 * n, (100, 1000, 10_000, 100_000)),
-}
+# Name: what n counts, how to prepare, about how many floating-point operations n of them take,
+# sizes.
+KERNELS = {"displacement, 1 mode": ("structures", sweep, lambda n: 120 * n,
+                                    (100, 1000, 10_000, 100_000)),
+           "displacement, 57 modes": ("structures", thermal, lambda n: 6840 * n,
+                                      (10, 20, 100, 1000, 10_000)),
+           "bond geometry": ("structures", bonds, lambda n: 1000 * n, (10, 100, 1000, 10_000)),
+           "heating": ("draws", heat, lambda n: 60 * n, (1000, 2000, 10_000, 100_000, 1_000_000)),
+           "cooling, 100 times": ("rises", cooling, lambda n: 100 * n,
+                                  (100, 1000, 10_000, 100_000)),
+           "Lorentzian, output width": ("points", lorentzian, lambda n: 8 * n**2,
+                                        (125, 500, 2000, 8000)),
+           "Lorentzian, source width": ("points", source_width, lambda n: 8 * n**2,
+                                        (125, 500, 2000, 8000)),
+           "Lorentzian, fast": ("points", fast, lambda n: 500 * n, (500, 4000, 32_000, 256_000)),
+           "Gaussian": ("points", gaussian, lambda n: 1000 * n, (125, 1000, 8000)),
+           "Voigt": ("points", voigt, lambda n: 100 * n**2, (50, 125, 500)),
+           "exponential ⊗ Gaussian, gradients": ("delays", pulse, lambda n: 400 * n,
+                                                 (1000, 10_000, 100_000)),
+           "continued fraction": ("energies", continued_fraction, lambda n: 5600 * n,
+                                  (100, 1000, 10_000, 100_000)),
+           "continued fraction, occupied cut": ("energies", occupied_cut, lambda n: 8000 * n,
+                                                (100, 1000, 10_000, 100_000))}
 
 
 def compiled_calls(call, threads):
@@ -157,7 +170,8 @@ def fixed_seconds():
     return alone / len(arrays), both - alone
 
 
-@pytest.mark.parametrize(("name", "n"), [(name, n) for name, (*_, sizes) in KERNELS.items() for n in sizes])
+@pytest.mark.parametrize(("name", "n"),
+                         [(name, n) for name, (*_, sizes) in KERNELS.items() for n in sizes])
 @pytest.mark.benchmark(group="scaling")
 def test_scaling(benchmark, fixed_seconds, name, n):
     unit, prepare, operations, _ = KERNELS[name]
@@ -169,8 +183,9 @@ def test_scaling(benchmark, fixed_seconds, name, n):
         for function, given in compiled[threads]:
             function(*given)
 
-    # One thread and two take turns, because the disturbances of a shared machine last longer than a call. What comes
-    # before the clock starts wakes the second thread, which sleeps when it had nothing to do for some time.
+    # One thread and two take turns, because the disturbances of a shared machine last longer than a
+    # call. What comes before the clock starts wakes the second thread, which sleeps when it had
+    # nothing to do for some time.
     def turn():
         for threads in (1, 2):
             run(threads)
@@ -193,7 +208,8 @@ def test_scaling(benchmark, fixed_seconds, name, n):
         one, two = (np.array(seconds[what, threads]) for threads in (1, 2))
         measured[what] = [float(np.median(one)), float(np.median(two)), float(np.median(one / two))]
     bind, start_up = fixed_seconds
-    binding, alone = bind * sum(np.ndim(value) > 0 for _, given in compiled[1] for value in given), measured["kernel"][0]
+    binding, alone = bind * sum(np.ndim(value) > 0 for _, given in compiled[1]
+                                for value in given), measured["kernel"][0]
     most = alone / ((alone - binding) / 2 + binding + start_up * len(compiled[2]))
-    benchmark.extra_info.update(kernel=name, unit=unit, size=n, operations=operations(n), measured=measured, most=most,
-                                fixed_seconds=fixed_seconds)
+    benchmark.extra_info.update(kernel=name, unit=unit, size=n, operations=operations(n),
+                                measured=measured, most=most, fixed_seconds=fixed_seconds)

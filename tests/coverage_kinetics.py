@@ -1,8 +1,10 @@
-"""Coverage of every interval of the kinetic fit, on pairs of traces with the published parameters; minutes for all cases.
+"""Coverage of every interval of the kinetic fit, on pairs of traces with the published parameters;
+minutes for all cases.
 
-``python tests/coverage_kinetics.py [COUNT]``; docs/validation.md records a run with 500, and the suite repeats its first
-case. The noise is 3 % of each trace's step, as read from the published figure. A profile interval holds the truth where χ²
-at the truth, all else refitted, has not risen beyond the critical value: one refit for each parameter tells.
+``python tests/coverage_kinetics.py [COUNT]``; docs/validation.md records a run with 500, and the
+suite repeats its first case. The noise is 3 % of each trace's step, as read from the published
+figure. A profile interval holds the truth where χ² at the truth, all else refitted, has not risen
+beyond the critical value: one refit for each parameter tells.
 """
 
 import sys
@@ -32,12 +34,14 @@ def traces(seed, noise=0.03, errors=True):
     rng = np.random.default_rng(seed)
     clean = exponential_gaussian(DELAY, [*LIFETIMES, np.inf], 45.0) @ FRACTIONS
     column = np.full(len(DELAY), noise) if errors else None
-    return [Trace(DELAY, s * clean + noise * rng.normal(size=len(DELAY)), column) for s in (1, -0.8)]
+    return [Trace(DELAY, s * clean + noise * rng.normal(size=len(DELAY)), column)
+            for s in (1, -0.8)]
 
 
 def coverage(model, count, errors=True):
-    """Return for each reported parameter the share of intervals that hold the truth, {name: {level: share}}, and how many
-    pairs the fit refused: those have no intervals, and count neither way."""
+    """Return for each reported parameter the share of intervals that hold the truth, {name: {level:
+    share}}, and how many pairs the fit refused: those have no intervals, and count neither way.
+    """
     searched = {"lifetime 1": np.log(LIFETIMES[0]), "lifetime 2": np.log(LIFETIMES[1])}
     searched |= {"sigma": np.log(45.0)} if model.sigma_free else {}
     searched |= {"time zero": 0.0} if model.t0_free else {}
@@ -49,7 +53,8 @@ def coverage(model, count, errors=True):
         except ComputationError:
             refused += 1
             continue
-        profiles = {name: (searched_profile(fit, i), truth) for i, (name, truth) in enumerate(searched.items())}
+        profiles = {name: (searched_profile(fit, i), truth)
+                    for i, (name, truth) in enumerate(searched.items())}
         for i in range(2):
             for j, part in enumerate(("decay 1", "decay 2", "offset")):
                 profiles[f"{part} of trace {i + 1}"] = fraction_profile(fit, i, j), FRACTIONS[j]
@@ -57,13 +62,16 @@ def coverage(model, count, errors=True):
             rise = profile.rise(truth)
             for level in LEVELS:
                 inside[name][level] += rise <= profile.critical(level)
-    return {name: {level: n / (count - refused) for level, n in found.items()} for name, found in inside.items()}, refused
+    return {name: {level: n / (count - refused) for level, n in found.items()}
+            for name, found in inside.items()}, refused
 
 
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     for case, (model, errors) in CASES.items():
         shares, refused = coverage(model, count, errors)
-        print(f"{case}: share of {count - refused} pairs whose 68 % and 95 % intervals hold the truth; {refused} refused")
+        print(f"{case}: share of {count - refused} pairs whose 68 % and 95 % intervals hold the"
+              f" truth; {refused} refused")
         for name, found in shares.items():
-            print(f"  {name:20s}" + "".join(f"{100 * share:8.1f} %" for share in found.values()), flush=True)
+            print(f"  {name:20s}" + "".join(f"{100 * share:8.1f} %" for share in found.values()),
+                  flush=True)

@@ -1,9 +1,11 @@
-"""Coverage on the built-in CsPbBr3 set with every nuisance parameter drawn from its prior; minutes, so no part of the suite.
+"""Coverage on the built-in CsPbBr3 set with every nuisance parameter drawn from its prior; minutes,
+so no part of the suite.
 
 ``python tests/coverage_scenarios.py [COUNT]``; docs/validation.md records a run with 500.
-The noise of the article is not known here, so it is a choice and not the paper's value: transients every 0.5 eV, independent
-errors that follow counting (the square root of the absorption), and 20 or 10 as the ratio of the largest change to the
-mean error. Truth and fit share one calculation: this tests the statistics, not the calculation.
+The noise of the article is not known here, so it is a choice and not the paper's value: transients
+every 0.5 eV, independent errors that follow counting (the square root of the absorption), and 20 or
+10 as the ratio of the largest change to the mean error. Truth and fit share one calculation: this
+tests the statistics, not the calculation.
 """
 
 import sys
@@ -39,18 +41,18 @@ def main(count: int) -> None:
             for seed in range(count):
                 rng = np.random.default_rng([seed, 11])
                 shift, width = 0.2 * rng.normal(size=1), np.abs(0.3 * rng.normal(size=1))
-                moved = FRACTION * curves.at(np.clip(shift, -1, 1), np.minimum(width, 1.2), np.ones(1))[0, 0, 0]
+                moved = FRACTION * curves.at(np.clip(shift, -1, 1), np.minimum(width, 1.2),
+                                             np.ones(1))[0, 0, 0]
                 found = problem.fit(moved + error * rng.normal(size=len(energy)))
                 own = next(f for f in found.fits if f.parts == (truth,))
                 inside["68"] += own.interval68[0] <= FRACTION <= own.interval68[1]
                 inside["95"] += own.interval95[0] <= FRACTION <= own.interval95[1]
                 won += found.best is own
                 claimed += problem.fit(error * rng.normal(size=len(energy))).best is not None
-            print(
-                f"{window}, S/N {ratio}: 68 % interval covers {100 * inside['68'] / count:.1f} %, 95 % {100 * inside['95'] / count:.1f} %; "
-                f"true scenario wins {100 * won / count:.1f} %; noise claimed {claimed} of {count}",
-                flush=True,
-            )
+            print(f"{window}, S/N {ratio}: 68 % interval covers {100 * inside['68'] / count:.1f}"
+                  f" %, 95 % {100 * inside['95'] / count:.1f} %; "
+                  f"true scenario wins {100 * won / count:.1f} %; noise claimed {claimed} of"
+                  f" {count}", flush=True)
 
 
 if __name__ == "__main__":

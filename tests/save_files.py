@@ -1,4 +1,6 @@
-"""Save files of XSpectra for the tests, written by hand, and the input that makes xspectra.x plot one."""
+"""Save files of XSpectra for the tests, written by hand, and the input that makes xspectra.x plot
+one.
+"""
 
 import os
 import shutil
@@ -15,11 +17,13 @@ HEADER = """# save_file_version=       2
 """
 
 PLOT = """&input_xspectra
- calculation='xanes_dipole', prefix='x', outdir='./', xonly_plot=.true., xniter=500, xcheck_conv={conv}, xerror=0.01,
+ calculation='xanes_dipole', prefix='x', outdir='./', xonly_plot=.true.,
+ xniter=500, xcheck_conv={conv}, xerror=0.01,
  xcoordcrys=.false., xepsilon(1)=0.0, xepsilon(2)=0.0, xepsilon(3)=1.0, xiabs=1, x_save_file='x.sav'
 /
 &plot
- xnepoint={points}, xgamma={hwhm}, xemin={emin}, xemax={emax}, terminator=.true., cut_occ_states={cut}
+ xnepoint={points}, xgamma={hwhm}, xemin={emin}, xemax={emax}, terminator=.true.,
+ cut_occ_states={cut}
 /
 &pseudos
  filecore='core.wfc', r_paw(1)=1.9
@@ -32,7 +36,9 @@ PLOT = """&input_xspectra
 
 
 def write_save(path, a, b, *, norms, core_eV=0.0, fermi_eV=0.0, spins=1):
-    """Write chains a, b (a list of lists, Ry) to path, padded as XSpectra pads them, and return path."""
+    """Write chains a, b (a list of lists, Ry) to path, padded as XSpectra pads them, and return
+    path.
+    """
     longest = max(map(len, a))
 
     def row(values):
@@ -41,23 +47,19 @@ def write_save(path, a, b, *, norms, core_eV=0.0, fermi_eV=0.0, spins=1):
     def table(rows):
         return row([x for values in rows for x in [*values, *[0.0] * (longest - len(values))]])
 
-    path.write_text(
-        HEADER + f" {'T' if spins == 2 else 'F'} {spins}\n 1 {len(a)} 500\n {longest}\n {core_eV!r} {fermi_eV!r}\n"
-        " 0.0 0.0 0.0\n 0.0 0.0 1.0\n"
-        + row(norms)
-        + " "
-        + " ".join(str(len(x)) for x in a)
-        + "\n"
-        + table(a)
-        + table(b)
-    )
+    path.write_text(HEADER + f" {'T' if spins == 2 else 'F'} {spins}\n 1 {len(a)} 500\n {longest}\n"
+                    f" {core_eV!r} {fermi_eV!r}\n"
+                    " 0.0 0.0 0.0\n 0.0 0.0 1.0\n" + row(norms) + " "
+                    + " ".join(str(len(x)) for x in a) + "\n" + table(a) + table(b))
     return path
 
 
-def xspectra_plot(save, folder, *, hwhm, points, emin, emax, k=1, conv, cut=False, smooth=0.1, tinf=1e-6):
+def xspectra_plot(save, folder, *, hwhm, points, emin, emax, k=1, conv, cut=False, smooth=0.1,
+                  tinf=1e-6):
     """Let xspectra.x plot a save file; return the columns of its xanes.dat.
 
-    tinf: where its integral over the occupied states begins, as a distance from the Fermi energy; 1e-6 is its default.
+    tinf: where its integral over the occupied states begins, as a distance from the Fermi energy;
+    1e-6 is its default.
     """
     shutil.copy(save, folder / "x.sav")
     # The plot needs no core wave function, but the program opens one.

@@ -1,4 +1,6 @@
-"""The difference at any amplitude of an odd mode: exact at the nodes, even, Q² near zero, honest about its error."""
+"""The difference at any amplitude of an odd mode: exact at the nodes, even, Q² near zero, honest
+about its error.
+"""
 
 from itertools import pairwise
 
@@ -12,8 +14,11 @@ ENERGY = np.linspace(0, 10, 50)
 
 
 def truth(q):
-    """An even function of the amplitude that vanishes with it: the difference of a line and its two displaced halves."""
-    return np.exp(-((ENERGY - 5 - q) ** 2)) / 2 + np.exp(-((ENERGY - 5 + q) ** 2)) / 2 - np.exp(-((ENERGY - 5) ** 2))
+    """An even function of the amplitude that vanishes with it: the difference of a line and its two
+    displaced halves.
+    """
+    return np.exp(-((ENERGY - 5 - q) ** 2)) / 2 + np.exp(-((ENERGY - 5 + q) ** 2)) / 2 - np.exp(
+        -((ENERGY - 5) ** 2))
 
 
 def sweep(*amplitudes):
@@ -28,9 +33,8 @@ def test_exact_at_the_nodes_even_and_zero_at_zero(nodes):
         np.testing.assert_array_equal(found.at(-q), found.at(q))
     assert not found.at(0.0).any()
     small = 1e-3 * nodes[0]
-    np.testing.assert_allclose(
-        found.at(2 * small), 4 * found.at(small), rtol=0, atol=1e-5 * np.abs(found.at(2 * small)).max()
-    )
+    np.testing.assert_allclose(found.at(2 * small), 4 * found.at(small), rtol=0,
+                               atol=1e-5 * np.abs(found.at(2 * small)).max())
 
 
 def test_half_the_step_comes_eight_times_closer_everywhere():
@@ -43,10 +47,13 @@ def test_half_the_step_comes_eight_times_closer_everywhere():
 
 
 def test_the_error_of_a_small_amplitude_stays_where_it_is():
-    """The smallest differences have the largest relative errors: 10 % of the smallest is not seen between the largest."""
+    """The smallest differences have the largest relative errors: 10 % of the smallest is not seen
+    between the largest.
+    """
     amplitudes = (0.06, 0.15, 0.3, 0.45, 0.6)
     clean = sweep(*amplitudes)
-    off = AmplitudeSpectra(ENERGY, clean.amplitudes_sqrt_amu_A, clean.differences * [[1.1], [1], [1], [1], [1]])
+    off = AmplitudeSpectra(ENERGY, clean.amplitudes_sqrt_amu_A,
+                           clean.differences * [[1.1], [1], [1], [1], [1]])
     for q in (0.38, 0.52):
         assert np.abs(off.at(q) - clean.at(q)).max() < 0.01 * np.abs(clean.at(q)).max()
 

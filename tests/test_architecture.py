@@ -18,7 +18,8 @@ REPOSITORY = Path(__file__).parent.parent
 ROOT = REPOSITORY / PACKAGE
 # A module of the root may import those before it.
 ROOT_ORDER = ("errors", "files", "arrays", "units", "settings", "published_cspbbr3")
-# A room may import itself, the rooms named here, which stand before it, and the modules of the root.
+# A room may import itself, the rooms named here, which stand before it, and the modules of the
+# root.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "kernels": (),
     "lattice": ("kernels",),

@@ -34,24 +34,29 @@ def test_cubic_octahedra_are_ideal_and_the_axial_direction_can_be_given():
         crystal = supercell(read_crystal("cspbbr3-pm3m"), repeats)
         for axial in (None, "a", "b", "c"):
             framework = find_framework(crystal, axial=axial)
-            np.testing.assert_allclose(framework.axes[2], np.eye(3)["abc".index(axial or "c")], atol=1e-12)
+            np.testing.assert_allclose(framework.axes[2], np.eye(3)["abc".index(axial or "c")],
+                                       atol=1e-12)
         report = bond_report(crystal)
-        assert (report.axial_A, report.equatorial_A) == (pytest.approx(2.9355), pytest.approx(2.9355))
+        assert (report.axial_A, report.equatorial_A) == (pytest.approx(2.9355),
+                                                         pytest.approx(2.9355))
         assert report.octahedra.elongation == pytest.approx(1.0)
         assert report.octahedra.tilts_deg.max() < 1e-6
 
 
 def test_tetragonal_model_is_what_it_says():
     report = bond_report(read_crystal("cspbbr3-p4mbm"))
-    assert (report.axial_A, report.equatorial_A) == (pytest.approx(6.0171 / 2), pytest.approx(2.964))
+    assert (report.axial_A, report.equatorial_A) == (pytest.approx(6.0171 / 2),
+                                                     pytest.approx(2.964))
     assert report.axial_angle_deg == pytest.approx(180)
 
 
 def test_lengths_are_those_of_another_neighbour_list():
     crystal = distort(read_crystal("cspbbr3-pbnm"), LO, [0.1], "max_A")[0].crystal
-    atoms = Atoms(crystal.species, scaled_positions=crystal.positions, cell=crystal.lattice_A, pbc=True)
+    atoms = Atoms(crystal.species, scaled_positions=crystal.positions, cell=crystal.lattice_A,
+                  pbc=True)
     expected = np.sort(neighbor_list("d", atoms, {("Pb", "Br"): 3.6}))[::2]
-    np.testing.assert_allclose(np.sort(bond_report(crystal).octahedra.lengths_A.ravel()), expected, atol=1e-12)
+    np.testing.assert_allclose(np.sort(bond_report(crystal).octahedra.lengths_A.ravel()), expected,
+                               atol=1e-12)
 
 
 @pytest.mark.parametrize("name", settings())
@@ -64,7 +69,8 @@ def test_displacements_and_ratios_whatever_order_wrapping_and_origin(name):
     assert moved.classes_A["axial_X"] == pytest.approx(0.1, abs=1e-5)
     assert moved.ratio["axial_to_equatorial"] == pytest.approx(6.82, abs=0.01)
     assert moved.ratio["axial_to_B"] == pytest.approx(2.61, abs=0.01)
-    assert (other.masses_amu[:, None] * moved.displacement_A).sum(axis=0) == pytest.approx(np.zeros(3), abs=1e-9)
+    assert (other.masses_amu[:, None]
+            * moved.displacement_A).sum(axis=0) == pytest.approx(np.zeros(3), abs=1e-9)
 
 
 def test_a_crystal_has_not_moved_against_itself():
@@ -77,11 +83,13 @@ def test_a_crystal_has_not_moved_against_itself():
 def test_a_sweep_equals_the_structures_it_does_not_build():
     crystal = read_crystal("cspbbr3-pnma")
     framework, points = find_framework(crystal), distort(crystal, LO, [0.02, 0.05, 0.1], "max_A")
-    sweep = sweep_bonds(framework, real_patterns(crystal, [LO]), [p.amplitude_sqrt_amu_A for p in points])
+    sweep = sweep_bonds(framework, real_patterns(crystal, [LO]),
+                        [p.amplitude_sqrt_amu_A for p in points])
     for k, point in enumerate(points):
         built = bond_report(point.crystal)
         np.testing.assert_allclose(sweep.lengths_A[k], built.octahedra.lengths_A[0], atol=1e-12)
-        np.testing.assert_allclose(sweep.offcentring_A[k], built.octahedra.offcentring_A[0], atol=1e-12)
+        np.testing.assert_allclose(sweep.offcentring_A[k], built.octahedra.offcentring_A[0],
+                                   atol=1e-12)
 
 
 def test_moving_everything_changes_no_bond_and_a_supercell_repeats_its_cell():
@@ -90,13 +98,18 @@ def test_moving_everything_changes_no_bond_and_a_supercell_repeats_its_cell():
     q, small = [[0.0, 0.0], [1.0, 2.0], [-3.0, 0.5]], find_framework(crystal)
     patterns = np.concatenate([real_patterns(crystal, [LO]), drift])
     still = sweep_bonds(small, patterns, q)
-    np.testing.assert_allclose(sweep_bonds(small, patterns[:1], [row[:1] for row in q]).lengths_A, still.lengths_A, atol=1e-12)
+    np.testing.assert_allclose(sweep_bonds(small, patterns[:1], [row[:1] for row in q]).lengths_A,
+                               still.lengths_A, atol=1e-12)
     large = supercell(crystal, (2, 1, 2))
-    repeated = sweep_bonds(find_framework(large), real_patterns(large, [LO]), [row[:1] for row in q])
-    for name in ("lengths_A", "offcentring_A", "elongation", "angle_variance_deg2", "tilts_deg", "angles_deg"):
+    repeated = sweep_bonds(find_framework(large), real_patterns(large, [LO]),
+                           [row[:1] for row in q])
+    for name in ("lengths_A", "offcentring_A", "elongation", "angle_variance_deg2", "tilts_deg",
+                 "angles_deg"):
         one, many = getattr(still, name), getattr(repeated, name)
         for k in range(len(q)):
-            np.testing.assert_allclose(np.sort(many[k].ravel()), np.repeat(np.sort(one[k].ravel()), 4), atol=2e-6, err_msg=name)
+            np.testing.assert_allclose(np.sort(many[k].ravel()),
+                                       np.repeat(np.sort(one[k].ravel()), 4), atol=2e-6,
+                                       err_msg=name)
 
 
 def test_structures_that_cannot_be_compared_or_measured_are_refused():

@@ -1,4 +1,6 @@
-"""CsPbBr3's LO difference in 20 and in 40 atoms, from the chains of both, and the tool that compares them."""
+"""CsPbBr3's LO difference in 20 and in 40 atoms, from the chains of both, and the tool that
+compares them.
+"""
 
 import csv
 import subprocess
@@ -25,9 +27,8 @@ def test_published_signs_hold_in_the_larger_cell():
 
 def test_the_energy_of_the_distortion_does_not_depend_on_the_cell():
     """Twice as many atoms have twice the energy: the two cells hold the same crystals."""
-    small, large = (
-        {s.name: s.ground["total_energy_eV"] for s in read_results(folder).structures} for folder in (BUILT_IN, LARGE)
-    )
+    small, large = ({s.name: s.ground["total_energy_eV"] for s in read_results(folder).structures}
+                    for folder in (BUILT_IN, LARGE))
     raised = small["lo@0.1"] - small["ground"]
     assert raised > 0.01
     assert large["ground"] == pytest.approx(2 * small["ground"], abs=1e-4)
@@ -36,7 +37,8 @@ def test_the_energy_of_the_distortion_does_not_depend_on_the_cell():
 
 def test_the_tool_draws_what_the_manual_shows(tmp_path):
     figure, table = tmp_path / "cell.png", tmp_path / "cell.csv"
-    command = [sys.executable, ROOT / "tools" / "cell_effect.py", BUILT_IN, LARGE, "--out", figure, "--data", table]
+    command = [sys.executable, ROOT / "tools" / "cell_effect.py", BUILT_IN, LARGE, "--out", figure,
+               "--data", table]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "lo, 2x1x1: " in said
     assert figure.stat().st_size > 20_000

@@ -1,4 +1,6 @@
-"""Scenarios against transients: coverage, the right winner, no claim from noise, f and Q apart or not, plain words."""
+"""Scenarios against transients: coverage, the right winner, no claim from noise, f and Q apart or
+not, plain words.
+"""
 
 import json
 
@@ -9,15 +11,8 @@ from perovskite_polaron.analysis.posterior import sample
 from perovskite_polaron.analysis.scenario_curves import Curves, Priors
 from perovskite_polaron.analysis.scenario_fit import Problem, compare
 from perovskite_polaron.analysis.scenarios import (
-    Scenario,
-    ScenarioSet,
-    heated_lattice,
-    mixtures,
-    polaron,
-    read_scenarios,
-    rigid_shift,
-    write_scenarios,
-)
+    Scenario, ScenarioSet, heated_lattice, mixtures, polaron, read_scenarios, rigid_shift,
+    write_scenarios)
 from perovskite_polaron.analysis.verdict import statements
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError, InputError
@@ -28,7 +23,8 @@ GRID = np.arange(-30.0, 60.0, 0.1)
 E = np.arange(13470.0, 13510.0, 0.5)
 OFFSET = 13480.0
 NOISE = 0.002
-# Shift alone: the suite's 500 transients stay quick. coverage_scenarios.py draws every nuisance parameter.
+# Shift alone: the suite's 500 transients stay quick. coverage_scenarios.py draws every nuisance
+# parameter.
 SHIFT_ONLY = Priors(0.2, 0.0)
 
 
@@ -36,12 +32,15 @@ def bump(*parts):
     return sum(a * np.exp(-((GRID - c) ** 2) / 2 / w**2) for a, c, w in parts)
 
 
-STEADY = 0.5 + np.arctan(GRID + 8) / np.pi + bump((0.4, -7, 1.5), (0.1, 5, 3), (-0.08, 17, 3), (0.07, 28, 3))
-SHAPE = bump((0.1, -12, 1.5), (-0.12, -8, 1.2), (0.08, -4, 1.5), (-0.04, 5, 3), (0.05, 17, 3), (-0.04, 28, 3))
+STEADY = 0.5 + np.arctan(GRID + 8) / np.pi + bump((0.4, -7, 1.5), (0.1, 5, 3), (-0.08, 17, 3),
+                                                  (0.07, 28, 3))
+SHAPE = bump((0.1, -12, 1.5), (-0.12, -8, 1.2), (0.08, -4, 1.5), (-0.04, 5, 3), (0.05, 17, 3),
+             (-0.04, 28, 3))
 # What grows with the fourth power of the amplitude has another shape.
 FOURTH = bump((0.08, -9, 2), (-0.06, 2, 3), (0.05, 12, 3))
 AMPLITUDES = np.array([0.2, 0.35, 0.5])
-SWEEP = AmplitudeSpectra(GRID, AMPLITUDES, [(q / 0.5) ** 2 * SHAPE + (q / 0.5) ** 4 * FOURTH for q in AMPLITUDES])
+SWEEP = AmplitudeSpectra(GRID, AMPLITUDES,
+                         [(q / 0.5) ** 2 * SHAPE + (q / 0.5) ** 4 * FOURTH for q in AMPLITUDES])
 POLARON = polaron("polaron", AmplitudeSpectra(GRID, [0.5], [SHAPE]))
 SHAPED = polaron("polaron", SWEEP)
 CUBIC = Scenario("cubic", GRID, bump((-0.1, -8, 2), (0.09, 15, 4), (-0.08, 22, 3)))
@@ -61,7 +60,9 @@ def scan(intensity, noise=NOISE, seed=None):
 
 
 def test_coverage_winner_and_no_claim_from_noise():
-    """500 transients of known strength, and 500 of noise alone, against three scenarios and two mixtures."""
+    """500 transients of known strength, and 500 of noise alone, against three scenarios and two
+    mixtures.
+    """
     problem = Problem(scan(curve(SHAPE)), ALL, SHIFT_ONLY, OFFSET)
     inside68 = inside95 = won = claimed = 0
     for seed in range(500):
@@ -102,7 +103,8 @@ def test_an_independent_optimiser_finds_the_same_optimum():
     assert fit.chi2 == pytest.approx(2 * found.cost, abs=0.05)
     np.testing.assert_allclose(fit.strengths, found.x[:2], atol=0.1 * fit.strength_err)
     errors = np.sqrt(np.diag(np.linalg.inv(found.jac.T @ found.jac)))[:2]
-    np.testing.assert_allclose((fit.intervals68[:, 1] - fit.intervals68[:, 0]) / 2, errors, rtol=0.1)
+    np.testing.assert_allclose((fit.intervals68[:, 1] - fit.intervals68[:, 0]) / 2, errors,
+                               rtol=0.1)
 
 
 def test_extra_width_is_found():
@@ -115,12 +117,14 @@ def test_extra_width_is_found():
 
 def test_an_uncertain_scale_widens_the_interval():
     data = scan(0.1 * curve(SHAPE))
-    sharp, loose = (compare(data, [POLARON], Priors(0.2, 0.0, s), OFFSET).fits[0].strength_err for s in (0.0, 0.3))
+    sharp, loose = (compare(data, [POLARON], Priors(0.2, 0.0, s), OFFSET).fits[0].strength_err
+                    for s in (0.0, 0.3))
     assert loose == pytest.approx(np.hypot(sharp, 0.03), rel=0.05)
 
 
 def test_a_true_mixture_and_a_red_shift_are_claimed():
-    both = compare(scan(0.1 * curve(SHAPE) + 0.03 * curve(SHIFT.difference)), ALL, None, OFFSET).best
+    both = compare(scan(0.1 * curve(SHAPE) + 0.03 * curve(SHIFT.difference)), ALL, None,
+                   OFFSET).best
     assert both.name == "polaron + rigid edge shift"
     np.testing.assert_allclose(both.strengths, [0.1, 0.03], rtol=1e-2)
     red = compare(scan(-0.03 * curve(SHIFT.difference)), ALL, None, OFFSET)
@@ -161,20 +165,21 @@ def test_sampling_agrees_with_the_profile():
     problem = Problem(data, [POLARON], SHIFT_ONLY, OFFSET)
     fit = problem.fit(data.intensity).fits[0]
     found = sample(problem, fit, data.intensity, steps=900)
-    np.testing.assert_allclose(found.interval("strength polaron"), fit.interval68, atol=0.25 * fit.strength_err)
+    np.testing.assert_allclose(found.interval("strength polaron"), fit.interval68,
+                               atol=0.25 * fit.strength_err)
     with pytest.raises(ComputationError, match="has not converged"):
         sample(problem, fit, data.intensity, steps=40)
 
 
 def test_heated_lattice_keeps_the_measured_axis():
-    series = [
-        Scan(E, curve(STEADY) + t * 1e-3 * curve(CUBIC.difference), None, f"{t}", None, float(t)) for t in (60, 25, 140)
-    ]
+    series = [Scan(E, curve(STEADY) + t * 1e-3 * curve(CUBIC.difference), None, f"{t}", None,
+                   float(t)) for t in (60, 25, 140)]
     heated = heated_lattice(series)
     assert [s.name for s in heated] == [
         "heated lattice (60 minus 25 °C)", "heated lattice (140 minus 25 °C)",
     ]  # fmt: skip
-    found = compare(scan(0.5 * np.interp(E, E, heated[1].difference), 1e-5), [heated[1], POLARON], None, OFFSET)
+    found = compare(scan(0.5 * np.interp(E, E, heated[1].difference), 1e-5), [heated[1], POLARON],
+                    None, OFFSET)
     assert found.best.name.startswith("heated")
     assert found.best.strength == pytest.approx(0.5, rel=1e-6)
     assert found.best.parameters == 1
@@ -184,10 +189,8 @@ def test_heated_lattice_keeps_the_measured_axis():
         heated_lattice([series[0], series[0]])
 
 
-SERIES = [
-    Scan(E, curve(STEADY) + t * 1e-3 * np.exp(-((E - 13490) ** 2) / 50), None, f"{t}", None, float(t))
-    for t in (25, 60, 140)
-]
+SERIES = [Scan(E, curve(STEADY) + t * 1e-3 * np.exp(-((E - 13490) ** 2) / 50), None, f"{t}", None,
+               float(t)) for t in (25, 60, 140)]
 HEATED = heated_lattice(SERIES)
 
 
@@ -205,13 +208,16 @@ def test_pairs_are_named_in_part_or_whole():
     assert pairs("cubic+140 minus") == [("cubic", HEATED[1].name)]
     assert len(pairs("cubic+shift", "lo+cubic", shifted=True)) == len(single) - 1 + 1
     for wrong in ("lo", "lo+lo", "lo+nothing", "+", "lo+"):
-        with pytest.raises(InputError, match="does not name two different scenarios: write it as A"):
+        with pytest.raises(InputError,
+                           match="does not name two different scenarios: write it as A"):
             pairs(wrong)
 
 
 @pytest.mark.parametrize("other", [CUBIC, HEATED[1]], ids=["cubic", "heated"])
 def test_a_mixture_of_two_is_recovered_within_its_intervals(other):
-    """200 transients of two changes: both strengths are covered, the pair is claimed, and its one more parameter is counted."""
+    """200 transients of two changes: both strengths are covered, the pair is claimed, and its one
+    more parameter is counted.
+    """
     added = curve(CUBIC.difference) if other is CUBIC else other.difference
     true = np.array([0.1, 0.06 if other is CUBIC else 0.3])
     hypotheses = mixtures([POLARON, other, SHIFT], [f"polaron+{other.name}"], shifted=False)
@@ -235,7 +241,9 @@ def test_a_mixture_of_two_is_recovered_within_its_intervals(other):
 
 
 def test_a_pair_that_was_asked_for_is_not_claimed_for_one_change():
-    """Where one acts, the other of a pair gains what one parameter gains from noise: χ² of one degree of freedom."""
+    """Where one acts, the other of a pair gains what one parameter gains from noise: χ² of one
+    degree of freedom.
+    """
     asked = mixtures([POLARON, CUBIC, SHIFT, *HEATED], ["polaron+cubic", "polaron+heated"])
     problem = Problem(scan(curve(SHAPE)), asked, SHIFT_ONLY, OFFSET)
     gains, lost = [], 0
@@ -243,7 +251,8 @@ def test_a_pair_that_was_asked_for_is_not_claimed_for_one_change():
         rng = np.random.default_rng([seed, 6])
         found = problem.fit(0.1 * curve(SHAPE) + NOISE * rng.normal(size=len(E)))
         chi2 = {f.name: f.chi2 for f in found.fits}
-        gains.append([chi2["polaron"] - chi2["polaron + cubic"], chi2["polaron"] - chi2[f"polaron + {HEATED[1].name}"]])
+        gains.append([chi2["polaron"] - chi2["polaron + cubic"],
+                      chi2["polaron"] - chi2[f"polaron + {HEATED[1].name}"]])
         lost += found.best.parts != (POLARON,)
     # Such a gain exceeds the 12 that a claim takes once in two thousand times.
     assert lost <= 1
@@ -251,9 +260,13 @@ def test_a_pair_that_was_asked_for_is_not_claimed_for_one_change():
 
 
 def test_of_two_swept_modes_the_second_keeps_its_largest_shape():
-    second = polaron("polaron ta", AmplitudeSpectra(GRID, 2 * AMPLITUDES, [(q / 0.5) ** 2 * CUBIC.difference for q in AMPLITUDES]))
+    second = polaron("polaron ta",
+                     AmplitudeSpectra(GRID, 2 * AMPLITUDES,
+                                      [(q / 0.5) ** 2 * CUBIC.difference for q in AMPLITUDES]))
     clean = 0.3 * curve(SWEEP.at(0.4)) + 0.2 * curve(CUBIC.difference)
-    fit = compare(scan(clean, NOISE / 20), mixtures([SHAPED, second], ["polaron+ta"], shifted=False), SHIFT_ONLY, OFFSET).best
+    fit = compare(scan(clean, NOISE / 20),
+                  mixtures([SHAPED, second], ["polaron+ta"], shifted=False), SHIFT_ONLY,
+                  OFFSET).best
     assert fit.parts == (SHAPED, second)
     assert fit.q_sqrt_amu_A == pytest.approx(0.4, abs=0.01)
     assert fit.strengths[1] == pytest.approx(0.2, rel=0.01)
@@ -267,21 +280,26 @@ def _write(path, intensity, error=None):
 
 
 def test_command_with_a_temperature_series(tmp_path, capsys):
-    """A heated transient is won by the heated lattice, a mixed one by the mixture; both from files."""
+    """A heated transient is won by the heated lattice, a mixed one by the mixture; both from files.
+    """
     theory = str(write_scenarios(tmp_path / "set.json", THEORY))
     series = [_write(tmp_path / f"br_{s.temperature_C:g}C.csv", s.intensity) for s in SERIES]
     rng, heated = np.random.default_rng(9), HEATED[1].difference
     hot = _write(tmp_path / "hot.csv", 0.5 * heated + NOISE * rng.normal(size=len(E)), NOISE)
-    both = _write(tmp_path / "both.csv", 0.1 * curve(SHAPE) + 0.3 * heated + NOISE * rng.normal(size=len(E)), NOISE)
-    common = ["--study", theory, "--edge", "13480eV", "--width-sigma", "0eV", "--heated", *series, "--json"]
+    both = _write(tmp_path / "both.csv",
+                  0.1 * curve(SHAPE) + 0.3 * heated + NOISE * rng.normal(size=len(E)), NOISE)
+    common = ["--study", theory, "--edge", "13480eV", "--width-sigma", "0eV", "--heated", *series,
+              "--json"]
     assert main(["compare", hot, *common, "--mixture", "polaron+heated"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["best"].startswith("heated lattice (")
     best = next(s for s in answer["scenarios"] if s["name"] == answer["best"])
-    # The shape of this series does not depend on temperature, so only the size tells which one it was.
+    # The shape of this series does not depend on temperature, so only the size tells which one it
+    # was.
     size = 0.5 * 115 / (115 if "140" in best["name"] else 35)
     assert best["strength_interval95"][0] < size < best["strength_interval95"][1]
-    assert main(["compare", both, *common, "--mixture", "polaron+140 minus", "--figure", str(tmp_path / "both.png")]) == 0
+    assert main(["compare", both, *common, "--mixture", "polaron+140 minus", "--figure",
+                 str(tmp_path / "both.png")]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["best"] == "polaron + heated lattice (140 minus 25 °C)"
     best = next(s for s in answer["scenarios"] if s["name"] == answer["best"])
@@ -299,7 +317,8 @@ def test_words_name_the_degeneracy_and_the_absence():
     words = " ".join(statements(compare(scan(0.2 * curve(SHAPE), seed=1), ALL, None, OFFSET)))
     assert "only excited fraction × Q²" in words
     assert "hotter mode" in words
-    assert "No scenario is supported" in statements(compare(scan(0 * E, seed=1), ALL, None, OFFSET))[0]
+    assert "No scenario is supported" in statements(
+        compare(scan(0 * E, seed=1), ALL, None, OFFSET))[0]
 
 
 def test_negative_strength_is_not_claimed():
@@ -315,7 +334,8 @@ def test_correlated_errors_are_used():
     """Errors common to all points cost nothing where the shape averages to nothing against them."""
     data = 0.1 * curve(SHAPE)
     common = Scan(E, data + 1.0, np.eye(len(E)) * NOISE**2 + 1e4)
-    assert compare(common, [POLARON], SHIFT_ONLY, OFFSET).fits[0].strength == pytest.approx(0.1, rel=1e-2)
+    assert compare(common, [POLARON], SHIFT_ONLY,
+                   OFFSET).fits[0].strength == pytest.approx(0.1, rel=1e-2)
 
 
 def test_refusals():
@@ -333,10 +353,12 @@ def test_refusals():
 
 def test_command_with_a_scenario_file(tmp_path, capsys):
     path = write_scenarios(tmp_path / "set.json", ScenarioSet(GRID, STEADY, (SHAPED, CUBIC)))
-    np.testing.assert_array_equal(read_scenarios(path).scenarios[0].sweep.differences, SWEEP.differences)
+    np.testing.assert_array_equal(read_scenarios(path).scenarios[0].sweep.differences,
+                                  SWEEP.differences)
     np.testing.assert_array_equal(read_scenarios(path).scenarios[1].difference, CUBIC.difference)
     data = scan(0.2 * curve(SWEEP.at(0.5)), seed=3)
-    rows = "\n".join(f"{a},{b},{NOISE}" for a, b in zip(data.energy_eV, data.intensity, strict=True))
+    rows = "\n".join(f"{a},{b},{NOISE}"
+                     for a, b in zip(data.energy_eV, data.intensity, strict=True))
     (tmp_path / "transient.csv").write_text(f"energy_eV,signal,error\n{rows}\n")
     call = [
         "compare",
@@ -358,5 +380,6 @@ def test_command_with_a_scenario_file(tmp_path, capsys):
     assert "excited fraction" in out
     assert "Interpolation between 3 computed amplitudes" in out
     (tmp_path / "bad.json").write_text("{}")
-    assert main(["compare", str(tmp_path / "transient.csv"), "--study", str(tmp_path / "bad.json")]) == 2
+    assert main(["compare", str(tmp_path / "transient.csv"), "--study",
+                 str(tmp_path / "bad.json")]) == 2
     assert "is no scenario file" in capsys.readouterr().err

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from perovskite_polaron.analysis.shape_ratio import EDGES, Windows, bootstrap_error, comparison_parameter, constancy
+from perovskite_polaron.analysis.shape_ratio import (
+    EDGES, Windows, bootstrap_error, comparison_parameter, constancy)
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.scan import Scan
@@ -20,7 +21,8 @@ def transient(scale=1.0, tilt=0.0):
 
 
 def test_by_hand():
-    # Numerator 13471, 13471.5, 13472: 1.3 + 1.45 + 1.6; denominator 13468, 13468.5, 13469: 0.4 + 0.55 + 0.7.
+    # Numerator 13471, 13471.5, 13472: 1.3 + 1.45 + 1.6; denominator 13468, 13468.5, 13469: 0.4 +
+    # 0.55 + 0.7.
     c = comparison_parameter(Scan(E, transient(), np.full(len(E), 0.01)), BR)
     assert c.value == pytest.approx(4.35 / 1.65, rel=1e-12)
     assert c.err == pytest.approx(0.1 * np.sqrt(3) / 1.65 * np.sqrt(1 + c.value**2), rel=1e-12)
@@ -34,7 +36,8 @@ def test_uneven_grid_is_interpolated_at_equally_spaced_points():
 
 def test_pb_windows():
     e = np.arange(13030.0, 13050.5, 1.0)
-    assert comparison_parameter(Scan(e, e - 13000), EDGES["Pb-L3"]).value == pytest.approx(4 * 45.5 / (4 * 38.5))
+    assert comparison_parameter(Scan(e, e - 13000),
+                                EDGES["Pb-L3"]).value == pytest.approx(4 * 45.5 / (4 * 38.5))
 
 
 @pytest.mark.parametrize("smooth", [False, True])
@@ -64,9 +67,8 @@ def test_decay_is_constant_and_sign_change_is_not():
     rng = np.random.default_rng(3)
 
     def points(shapes):
-        return [
-            comparison_parameter(Scan(E, y + 0.01 * rng.normal(size=len(E)), np.full(len(E), 1e-4)), BR) for y in shapes
-        ]
+        return [comparison_parameter(Scan(E, y + 0.01 * rng.normal(size=len(E)),
+                                          np.full(len(E), 1e-4)), BR) for y in shapes]
 
     assert constancy(points([transient(s) for s in (1, 0.5, 0.3)])).constant
     heated = [transient() - k * np.exp(-((E - 13471.5) ** 2)) for k in (0.5, 1.0, 2.5)]
@@ -91,7 +93,8 @@ def test_command(tmp_path, capsys):
         rows = "\n".join(f"{e},{y},0.01" for e, y in zip(E, transient(scale), strict=True))
         path.write_text(f"energy_eV,signal,error\n{rows}\n")
         files.append(str(path))
-    assert main(["cparam", *files, "--edge", "Br-K", "--json", "--figure", str(tmp_path / "c.png")]) == 0
+    assert main(["cparam", *files, "--edge", "Br-K", "--json", "--figure",
+                 str(tmp_path / "c.png")]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert [p["label"] for p in answer["points"]] == ["br_100ps", "br_10.1ns"]
     assert answer["points"][1]["value"] == pytest.approx(4.35 / 1.65)
@@ -101,8 +104,11 @@ def test_command(tmp_path, capsys):
 
 
 def test_command_says_the_warnings_of_the_reader(tmp_path, capsys):
-    head = "# XDI/1.0\n# Column.1: energy eV\n# Column.2: mutrans\n# Element.symbol: Br\n# Element.edge: K\n# ---\n"
-    (tmp_path / "a.xdi").write_text(head + "\n".join(f"{e} {y}" for e, y in zip(E, transient(), strict=True)))
+    head = ("# XDI/1.0\n# Column.1: energy eV\n# Column.2: mutrans\n# Element.symbol: Br\n"
+            "# Element.edge: K\n# ---\n")
+    (tmp_path / "a.xdi").write_text(head
+                                    + "\n".join(f"{e} {y}"
+                                                for e, y in zip(E, transient(), strict=True)))
     assert main(["cparam", str(tmp_path / "a.xdi"), "--edge", "Br-K"]) == 0
     assert "warning: " in (captured := capsys.readouterr()).err
     assert "Mono.d_spacing is missing" in captured.err

@@ -1,4 +1,6 @@
-"""Convergence of the difference spectrum: the studies that are compared, and the laws of the comparison."""
+"""Convergence of the difference spectrum: the studies that are compared, and the laws of the
+comparison.
+"""
 
 import json
 from pathlib import Path
@@ -8,7 +10,8 @@ import pytest
 from conftest import polaron, write_tiny_study
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.workflow.converge import Movement, movements, recommendation, truncated, variants
+from perovskite_polaron.workflow.converge import (
+    Movement, movements, recommendation, truncated, variants)
 from perovskite_polaron.workflow.jobs import plan
 from perovskite_polaron.workflow.results import collect
 from perovskite_polaron.workflow.store import Store
@@ -25,17 +28,19 @@ def test_a_setting_changes_itself_and_what_belongs_to_it(tmp_path: Path) -> None
     assert (large.study.pw.kpoints, large.study.xspectra.kpoints) == ((1, 2, 1), (1, 1, 1))
     grid = variants(study, "spectrum-kpoints", ["1x1x1", "2x2x2"])[1].study
     assert (grid.xspectra.kpoints, grid.pw) == ((2, 2, 2), study.pw)
-    sets = variants(study, "absorber-sets", ["/a/Br.UPF:/a/Brh.UPF", "/b/Br.UPF:/b/Brh.UPF"])[1].study
+    sets = variants(study, "absorber-sets",
+                    ["/a/Br.UPF:/a/Brh.UPF", "/b/Br.UPF:/b/Brh.UPF"])[1].study
     assert sets.pseudopotentials == {"Br": "/b/Br.UPF", "Br-hole": "/b/Brh.UPF"}
 
 
-@pytest.mark.parametrize(
-    ("setting", "values", "word"),
-    [("kpoints", ["2x2x2"], "two values"), ("kpoints", ["2x2", "3x3x3"], "grid"), ("cutoff", ["20", "30"], "unit"),
-     ("cutoff", ["1Ry", "30Ry"], "outside"), ("supercell", ["0x1x1", "1x1x1"], "grid"),
-     ("absorber-sets", ["a.UPF", "b.UPF:c.UPF"], "two files")],
-)  # fmt: skip
-def test_values_that_cannot_be_meant_are_refused(setting: str, values: list[str], word: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("setting", "values", "word"),
+                         [("kpoints", ["2x2x2"], "two values"),
+                          ("kpoints", ["2x2", "3x3x3"], "grid"), ("cutoff", ["20", "30"], "unit"),
+                          ("cutoff", ["1Ry", "30Ry"], "outside"),
+                          ("supercell", ["0x1x1", "1x1x1"], "grid"),
+                          ("absorber-sets", ["a.UPF", "b.UPF:c.UPF"], "two files")])
+def test_values_that_cannot_be_meant_are_refused(setting: str, values: list[str], word: str,
+                                                 tmp_path: Path) -> None:
     with pytest.raises(InputError, match=word):
         variants(read_study(write_tiny_study(tmp_path)), setting, values)
 
@@ -55,11 +60,13 @@ def test_longer_chains_come_closer(tiny_study: Path) -> None:
     study = read_study(tiny_study)
     whole = collect(study, plan(study), Store(study.store_folder))
     steps = [30, 80, 120, 160]
-    rows, spectra = movements("lanczos", [str(n) for n in steps], [truncated(whole, n) for n in steps], study, [None] * 4)
+    rows, spectra = movements("lanczos", [str(n) for n in steps],
+                              [truncated(whole, n) for n in steps], study, [None] * 4)
     moved = [row.difference_percent for row in rows]
     assert moved[-1] == 0
     assert moved[0] > moved[1] > moved[2] > 0
-    # The difference, a small number, is harder to converge than the spectrum: why this is measured on it.
+    # The difference, a small number, is harder to converge than the spectrum: why this is measured
+    # on it.
     assert all(row.difference_percent > row.spectrum_percent for row in rows[:-1])
     assert all(row.shift_eV == 0 for row in rows), "chains do not move the edge"
     best, own = spectra[-1], whole
@@ -74,7 +81,8 @@ def test_a_real_cut_off_is_computed_and_reported(tiny_study: Path, tmp_path: Pat
     path = write_tiny_study(tmp_path)
     text = path.read_text().replace("[0.10, -0.10]", "[0.10]")
     path.write_text(text + f'\n[run]\nstore = "{tiny_study.parent / "tiny-results"}"\n')
-    words = ("converge", path.name, "--cutoff", "14Ry,20Ry", "--out", str(tmp_path / "out"), "--json")
+    words = ("converge", path.name, "--cutoff", "14Ry,20Ry", "--out", str(tmp_path / "out"),
+             "--json")
     done = polaron(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -34,7 +34,8 @@ def test_a_supercell_keeps_the_sites_of_the_crystal(name):
     assert (symmetry.number, symmetry.setting) == (number, setting)
     found = absorbers(big, "Br", symmetry)
     assert [(a.site, a.multiplicity) for a in found] == [(s, 4 * m) for s, m in sites]
-    assert sorted(i for a in found for i in a.indices) == [i for i, s in enumerate(big.species) if s == "Br"]
+    assert sorted(i for a in found for i in a.indices) == [i for i, s in enumerate(big.species)
+                                                           if s == "Br"]
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -52,7 +53,8 @@ def test_the_formula_tells_compounds_of_the_same_elements_apart():
 
 def test_density_is_the_published_one():
     crystal = read_crystal("cspbbr3-pbnm")
-    assert crystal.masses_amu.sum() / crystal.volume_A3 * 1.66053907 == pytest.approx(4.856, abs=0.002)
+    assert crystal.masses_amu.sum() / crystal.volume_A3 * 1.66053907 == pytest.approx(4.856,
+                                                                                      abs=0.002)
 
 
 def awkward():
@@ -110,7 +112,8 @@ Br1 0.5 0 0 OCC
     (tmp_path / "good.cif").write_text(text.replace("OCC", "1.0"))
     assert find_symmetry(read_crystal(tmp_path / "good.cif")).number == 221
     (tmp_path / "bad.cif").write_text(text.replace("OCC", "0.5"))
-    with pytest.raises(InputError, match=r"partial occupancy \(Br1: 0.5\): give an ordered structure"):
+    with pytest.raises(InputError,
+                       match=r"partial occupancy \(Br1: 0.5\): give an ordered structure"):
         read_crystal(tmp_path / "bad.cif")
     (tmp_path / "none.cif").write_text("data_x\n_cell_length_a 5\n")
     with pytest.raises(InputError, match="has no atoms"):
@@ -119,10 +122,10 @@ Br1 0.5 0 0 OCC
 
 def test_a_pw_input_is_read_with_labels_turned_into_elements(tmp_path):
     crystal = read_crystal("cspbbr3-pm3m")
-    atoms = Atoms(crystal.species, scaled_positions=crystal.positions, cell=crystal.lattice_A, pbc=True)
-    ase_write(
-        tmp_path / "scf.in", atoms, format="espresso-in", pseudopotentials={s: f"{s}.UPF" for s in ("Pb", "Cs", "Br")}
-    )
+    atoms = Atoms(crystal.species, scaled_positions=crystal.positions, cell=crystal.lattice_A,
+                  pbc=True)
+    ase_write(tmp_path / "scf.in", atoms, format="espresso-in",
+              pseudopotentials={s: f"{s}.UPF" for s in ("Pb", "Cs", "Br")})
     assert read_crystal(tmp_path / "scf.in").species == crystal.species
 
 
@@ -144,17 +147,14 @@ def test_files_that_hold_no_crystal_are_refused(tmp_path, name, text, message):
     assert "\n" not in " ".join(str(error.value).split())
 
 
-@pytest.mark.parametrize(
-    ("lattice", "species", "positions", "message"),
-    [
-        (np.eye(3) * 5, (), np.zeros((0, 3)), "no atoms"),
-        (np.eye(3) * 5, ("Br", "Br"), [[0, 0, 0], [0.99, 0, 0]], "overlapping atoms: Br 1 and Br 2 are 0.050 Å apart"),
-        ([[5, 0, 0], [5, 0, 0], [0, 0, 5]], ("Br",), [[0, 0, 0]], "zero volume"),
-        (np.eye(3) * 5, ("Xx",), [[0, 0, 0]], "not a chemical element"),
-        (np.eye(3) * 5, ("Br",), [[np.nan, 0, 0]], "NaN"),
-        (np.eye(3) * 5, ("Br",), [[0, 0]], "shape"),
-    ],
-)
+@pytest.mark.parametrize(("lattice", "species", "positions", "message"),
+                         [(np.eye(3) * 5, (), np.zeros((0, 3)), "no atoms"),
+                          (np.eye(3) * 5, ("Br", "Br"), [[0, 0, 0], [0.99, 0, 0]],
+                           "overlapping atoms: Br 1 and Br 2 are 0.050 Å apart"),
+                          ([[5, 0, 0], [5, 0, 0], [0, 0, 5]], ("Br",), [[0, 0, 0]], "zero volume"),
+                          (np.eye(3) * 5, ("Xx",), [[0, 0, 0]], "not a chemical element"),
+                          (np.eye(3) * 5, ("Br",), [[np.nan, 0, 0]], "NaN"),
+                          (np.eye(3) * 5, ("Br",), [[0, 0]], "shape")])
 def test_impossible_crystals_are_refused(lattice, species, positions, message):
     with pytest.raises(InputError, match=message):
         Crystal(np.array(lattice), species, np.array(positions))

@@ -1,4 +1,6 @@
-"""CsPbBr3 with the forces of pw.x and the charges of ph.x, as computed by this project: what they show and do not show."""
+"""CsPbBr3 with the forces of pw.x and the charges of ph.x, as computed by this project: what they
+show and do not show.
+"""
 
 import json
 from pathlib import Path
@@ -18,15 +20,19 @@ from perovskite_polaron.phonons.selection import mode_table, select
 REFINED = read_crystal("cspbbr3-pbnm")
 DATA = json.loads((Path(__file__).parent / "data" / "phonons" / "cspbbr3_qe.json").read_text())
 CRYSTAL = Crystal(REFINED.lattice_A, REFINED.species, DATA["relaxed_positions"])
-AXIAL = [k for k in range(20) if abs(CRYSTAL.positions[k, 2] % 0.5 - 0.25) < 0.01 and CRYSTAL.species[k] == "Br"]
+AXIAL = [k for k in range(20) if abs(CRYSTAL.positions[k, 2] % 0.5 - 0.25) < 0.01
+         and CRYSTAL.species[k] == "Br"]
 
 NEUTRALITY_E_PER_ATOM = 0.1
-"""Twice the default: with the usual lead the charges on 2×2×4 k points miss neutrality along c by 0.09 e an atom."""
+"""Twice the default: with the usual lead the charges on 2×2×4 k points miss neutrality along c by
+0.09 e an atom.
+"""
 
 
 @pytest.fixture(scope="module")
 def response() -> Response:
-    return neutral_response(CRYSTAL, DATA["epsilon_inf"], DATA["born_e"], "ph.x, k points 2×2×4", NEUTRALITY_E_PER_ATOM)
+    return neutral_response(CRYSTAL, DATA["epsilon_inf"], DATA["born_e"], "ph.x, k points 2×2×4",
+                            NEUTRALITY_E_PER_ATOM)
 
 
 def with_charges(response: Response) -> Calculation:
@@ -45,7 +51,8 @@ def test_charges_on_too_few_k_points_are_refused() -> None:
     assert np.abs(born.sum(axis=0)[:2]).max() < 0.4
     with pytest.raises(ComputationError, match=r"miss neutrality by 3\.77 e \(zz.*denser k grid"):
         neutral_response(REFINED, coarse["epsilon_inf"], born, "ph.x", NEUTRALITY_E_PER_ATOM)
-    with pytest.raises(ComputationError, match=r"miss neutrality by 1\.79 e \(zz, 20 atoms; 1\.00 e is tolerated"):
+    with pytest.raises(ComputationError,
+                       match=r"miss neutrality by 1\.79 e \(zz, 20 atoms; 1\.00 e is tolerated"):
         neutral_response(CRYSTAL, DATA["epsilon_inf"], DATA["born_e"], "ph.x")
 
 
@@ -54,10 +61,14 @@ def test_what_charges_on_enough_k_points_miss_is_reported(response: Response) ->
     np.testing.assert_allclose(response.born_e.sum(axis=0), 0, atol=1e-12)
 
 
-def test_more_planes_of_k_points_along_c_change_little(found: Calculation, response: Response) -> None:
-    """So what the charges miss along c, 1.70 e of 1.79 e, is not a matter of the grid along c (docs/validation.md: the cut-off)."""
+def test_more_planes_of_k_points_along_c_change_little(found: Calculation,
+                                                       response: Response) -> None:
+    """So what the charges miss along c, 1.70 e of 1.79 e, is not a matter of the grid along c
+    (docs/validation.md: the cut-off).
+    """
     dense = DATA["k_points_2x2x6"]
-    denser = neutral_response(CRYSTAL, dense["epsilon_inf"], dense["born_e"], "ph.x, k points 2×2×6", NEUTRALITY_E_PER_ATOM)
+    denser = neutral_response(CRYSTAL, dense["epsilon_inf"], dense["born_e"],
+                              "ph.x, k points 2×2×6", NEUTRALITY_E_PER_ATOM)
     assert denser.residual == pytest.approx(1.70, abs=0.01)
     np.testing.assert_allclose(denser.epsilon_inf, response.epsilon_inf, rtol=0.012, atol=1e-9)
     np.testing.assert_allclose(denser.born_e, response.born_e, atol=0.03)
@@ -66,9 +77,12 @@ def test_more_planes_of_k_points_along_c_change_little(found: Calculation, respo
 
 
 def test_the_softer_lead_and_denser_planes_make_the_charges_neutral(found: Calculation) -> None:
-    """The defaults of [response]: they are accepted as they are, and the mode is that of the built-in set."""
+    """The defaults of [response]: they are accepted as they are, and the mode is that of the
+    built-in set.
+    """
     settled = DATA["k_points_4x4x4"]
-    response = neutral_response(CRYSTAL, settled["epsilon_inf"], settled["born_e"], "ph.x, k points 4×4×4")
+    response = neutral_response(CRYSTAL, settled["epsilon_inf"], settled["born_e"],
+                                "ph.x, k points 4×4×4")
     assert response.residual == pytest.approx(0.395, abs=0.01)
     modes = with_charges(response).modes
     rows = mode_table(modes, response)
@@ -90,7 +104,8 @@ def test_the_crystal_is_at_rest_and_pushed_back_when_moved() -> None:
         assert (moved * (row - rest)).sum() < 0
 
 
-def test_the_mode_that_dresses_carriers_along_c_moves_axial_bromine(found: Calculation, response: Response) -> None:
+def test_the_mode_that_dresses_carriers_along_c_moves_axial_bromine(found: Calculation,
+                                                                    response: Response) -> None:
     rows = mode_table(found.modes, response)
     index, _ = select(rows)
     assert index == len(rows) - 1, "the highest mode"
@@ -113,5 +128,6 @@ def test_the_built_in_set_is_this_calculation(found: Calculation) -> None:
     np.testing.assert_array_equal(lo.pattern, built_in[0].pattern)
     stable = sorted(e for e in found.modes.energies_meV if abs(e) > 0.05)
     np.testing.assert_allclose(sorted(m.energy_meV for m in built_in), stable[-57:], rtol=1e-9)
-    overlap = np.abs(np.sqrt(lo.masses_amu)[:, None] * lo.pattern * found.modes.weighted[-1].reshape(20, 3).conj()).sum()
+    overlap = np.abs(np.sqrt(lo.masses_amu)[:, None] * lo.pattern
+                     * found.modes.weighted[-1].reshape(20, 3).conj()).sum()
     assert overlap == pytest.approx(1, abs=1e-9)

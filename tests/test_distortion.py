@@ -8,7 +8,8 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
-from perovskite_polaron.phonons.distortion import distort, real_patterns, sign_equivalent, thermal_coefficients
+from perovskite_polaron.phonons.distortion import (
+    distort, real_patterns, sign_equivalent, thermal_coefficients)
 from perovskite_polaron.phonons.modes import Mode, ModeSet, read_modes, write_modes
 
 LO = read_modes("lo-c-sevennet").modes[0]
@@ -18,7 +19,8 @@ def shuffled(crystal, seed=0):
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(crystal))
     positions = crystal.positions[order] + rng.integers(-2, 3, (len(crystal), 3))
-    return Crystal(crystal.lattice_A, tuple(crystal.species[i] for i in order), positions, "shuffled")
+    return Crystal(crystal.lattice_A, tuple(crystal.species[i] for i in order), positions,
+                   "shuffled")
 
 
 def settings():
@@ -39,7 +41,8 @@ def test_lo_mode_splits_bromine_into_three_sites_that_know_their_parents(name):
     cells = len(crystal) // 20
     point = distort(crystal, LO, [0.10], "max_A")[0]
     assert point.symmetry.number == 33
-    found = sorted((a.parent, a.multiplicity) for a in absorbers(point.crystal, "Br", point.symmetry))
+    found = sorted((a.parent, a.multiplicity)
+                   for a in absorbers(point.crystal, "Br", point.symmetry))
     assert found == [("4c", 4 * cells), ("8d", 4 * cells), ("8d", 4 * cells)]
     assert point.max_displacement_A == pytest.approx(0.10, abs=1e-12)
     mass_weighted = (crystal.masses_amu[:, None] * point.displacement_A**2).sum() / cells
@@ -50,11 +53,14 @@ def test_lo_mode_splits_bromine_into_three_sites_that_know_their_parents(name):
 def test_symmetry_is_found_below_the_smallest_displacement():
     for point in distort(read_crystal("cspbbr3-pbnm"), LO, [1e-3, 1e-2, 0.1], "max_A"):
         assert point.symmetry.number == 33
-        assert point.symmetry.symprec_A <= 0.1 * np.linalg.norm(point.displacement_A, axis=1).min() + 1e-12
+        assert point.symmetry.symprec_A <= 0.1 * np.linalg.norm(point.displacement_A,
+                                                                axis=1).min() + 1e-12
 
 
 def fully_symmetric_mode(crystal):
-    """Any pattern, averaged over the operations of the crystal: an Ag mode, whose −Q is not the image of +Q."""
+    """Any pattern, averaged over the operations of the crystal: an Ag mode, whose −Q is not the
+    image of +Q.
+    """
     pattern = np.random.default_rng(5).normal(size=(len(crystal), 3))
     symmetry, total = find_symmetry(crystal), np.zeros((len(crystal), 3))
     for r, t in zip(symmetry.rotations, symmetry.translations, strict=True):
@@ -82,7 +88,8 @@ def test_amplitudes_in_three_units_agree_and_zero_is_the_identity():
         np.testing.assert_allclose(other.displacement_A, first.displacement_A, atol=1e-13)
     # sqrt(hbar/2 omega) of 19.4 meV, from hbar^2 = 4.18016e-3 eV amu Å^2
     assert LO.zero_point_sqrt_amu_A == pytest.approx(np.sqrt(4.18016e-3 / 2 / 0.0194), rel=1e-4)
-    np.testing.assert_array_equal(distort(crystal, LO, [0.0])[0].crystal.positions, crystal.positions)
+    np.testing.assert_array_equal(distort(crystal, LO, [0.0])[0].crystal.positions,
+                                  crystal.positions)
 
 
 def test_displacing_back_is_the_identity_and_modes_add():
@@ -91,7 +98,8 @@ def test_displacing_back_is_the_identity_and_modes_add():
     there = distort(crystal, LO, [1.0])[0]
     both = distort(crystal, (LO, ag), [[1.0, 0.5]])[0]
     alone = distort(crystal, ag, [0.5])[0]
-    np.testing.assert_allclose(both.displacement_A, there.displacement_A + alone.displacement_A, atol=1e-12)
+    np.testing.assert_allclose(both.displacement_A, there.displacement_A + alone.displacement_A,
+                               atol=1e-12)
     back = there.crystal.cartesian_A - there.displacement_A
     np.testing.assert_allclose(back, crystal.cartesian_A, atol=1e-12)
 
@@ -102,9 +110,9 @@ def cubic_wave(q):
     return crystal, Mode(crystal, crystal.masses_amu, 5.0, pattern, q, "wave")
 
 
-@pytest.mark.parametrize(
-    ("q", "repeats"), [((0.5, 0, 0), (2, 1, 1)), ((0.25, 0.5, 0), (4, 2, 1)), ((0, 0, 1 / 3), (1, 1, 3))]
-)
+@pytest.mark.parametrize(("q", "repeats"),
+                         [((0.5, 0, 0), (2, 1, 1)), ((0.25, 0.5, 0), (4, 2, 1)),
+                          ((0, 0, 1 / 3), (1, 1, 3))])
 def test_waves_follow_bloch_and_are_normalised_over_the_primitive_cell(q, repeats):
     crystal, mode = cubic_wave(q)
     big = supercell(crystal, repeats)
@@ -123,7 +131,8 @@ def test_a_wave_that_does_not_fit_the_cell_is_refused():
 
 def test_a_mode_of_another_crystal_is_refused_by_name():
     pbnm = read_crystal("cspbbr3-pbnm")
-    iodide = Crystal(pbnm.lattice_A, tuple("I" if s == "Br" else s for s in pbnm.species), pbnm.positions, "iodide")
+    iodide = Crystal(pbnm.lattice_A, tuple("I" if s == "Br" else s for s in pbnm.species),
+                     pbnm.positions, "iodide")
     with pytest.raises(InputError, match="different elements"):
         distort(iodide, LO, [1.0])
     with pytest.raises(InputError, match="not a multiple of the 20"):
@@ -159,7 +168,8 @@ def test_thermal_draws_have_the_quantum_width_and_do_not_depend_on_their_number(
     np.testing.assert_array_equal(many[:10], thermal_coefficients([LO], 300.0, 10, seed=7))
     expected = LO.zero_point_sqrt_amu_A / np.sqrt(np.tanh(19.4 / (2 * 25.852)))
     assert many.std() == pytest.approx(expected, rel=0.04)
-    assert thermal_coefficients([LO], 0.0, 4000, seed=7).std() == pytest.approx(LO.zero_point_sqrt_amu_A, rel=0.04)
+    assert thermal_coefficients([LO], 0.0, 4000,
+                                seed=7).std() == pytest.approx(LO.zero_point_sqrt_amu_A, rel=0.04)
     with pytest.raises(InputError, match="at 0 K or more"):
         thermal_coefficients([LO], -1.0, 1, seed=0)
 
@@ -200,6 +210,7 @@ def test_damaged_mode_files_are_refused(tmp_path, change, message):
 
 
 def test_the_built_in_mode_has_no_net_momentum():
-    # An optical mode at q = 0 leaves the centre of mass at rest (to the four decimals it is given with).
+    # An optical mode at q = 0 leaves the centre of mass at rest (to the four decimals it is given
+    # with).
     momentum = (LO.masses_amu[:, None] * LO.pattern.real).sum(axis=0)
     assert np.abs(momentum).max() < 2e-3 * (LO.masses_amu[:, None] * np.abs(LO.pattern)).sum()

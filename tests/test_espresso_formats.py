@@ -36,16 +36,17 @@ def test_positions_survive_to_the_twelfth_decimal() -> None:
     crystal = read_crystal("cspbbr3-pbnm")
     deck = pw_deck(crystal, {"Pb": "a", "Cs": "b", "Br": "c"}, PwSettings(), electrons=176)
     rows = deck.split("ATOMIC_POSITIONS crystal\n")[1].split("K_POINTS")[0].splitlines()
-    np.testing.assert_allclose([[float(x) for x in row.split()[1:]] for row in rows], crystal.positions, atol=5e-13)
+    np.testing.assert_allclose([[float(x) for x in row.split()[1:]] for row in rows],
+                               crystal.positions, atol=5e-13)
 
 
 def test_occupations_follow_the_number_of_electrons_and_users_may_add_keys() -> None:
     crystal = read_crystal("cspbbr3-pm3m")
     names = {"Pb": "a", "Cs": "b", "Br": "c"}
-    even = f90nml.reads(pw_deck(crystal, names, PwSettings(), electrons=44).split("ATOMIC_SPECIES")[0])
-    odd = f90nml.reads(
-        pw_deck(crystal, names, PwSettings(system={"nbnd": 30}), electrons=45).split("ATOMIC_SPECIES")[0]
-    )
+    even = f90nml.reads(pw_deck(crystal, names, PwSettings(),
+                                electrons=44).split("ATOMIC_SPECIES")[0])
+    odd = f90nml.reads(pw_deck(crystal, names, PwSettings(system={"nbnd": 30}),
+                               electrons=45).split("ATOMIC_SPECIES")[0])
     assert even["system"]["occupations"] == "fixed"
     assert odd["system"]["occupations"] == "smearing"
     assert odd["system"]["nbnd"] == 30
@@ -59,7 +60,8 @@ def test_a_polarisation_that_does_not_exist_is_refused() -> None:
 
 
 @pytest.mark.parametrize("content", [None, "<a>", "<a></a>"])
-def test_a_missing_or_broken_result_is_a_failure_that_names_the_file(tmp_path: Path, content: str | None) -> None:
+def test_a_missing_or_broken_result_is_a_failure_that_names_the_file(tmp_path: Path,
+                                                                     content: str | None) -> None:
     if content is not None:
         (tmp_path / "polaron.save").mkdir()
         (tmp_path / "polaron.save" / "data-file-schema.xml").write_text(content)
@@ -120,7 +122,8 @@ def upf(tmp_path: Path, text: str) -> Path:
 
 
 def test_version_one_is_read_and_its_core_orbitals_written_for_xspectra(tmp_path: Path) -> None:
-    pseudo = read_upf(upf(tmp_path, UPF_V1 + GIPAW_V1.format(waves=WAVE.format(n=2) + WAVE.format(n=3))))
+    pseudo = read_upf(upf(tmp_path,
+                          UPF_V1 + GIPAW_V1.format(waves=WAVE.format(n=2) + WAVE.format(n=3))))
     assert (pseudo.version, pseudo.element, pseudo.z_valence) == (1, "C", 4.0)
     assert [w.cutoff_bohr for w in pseudo.partial_waves] == [1.5, 1.5]
     check_for_xspectra(pseudo)
@@ -144,19 +147,22 @@ def test_what_xspectra_lacks_is_named(tmp_path: Path, text: str, section: str) -
     assert error.value.exit_status == 2
 
 
-@pytest.mark.parametrize("text", ["no tags", UPF_V1.split("<PP_MESH>")[0], UPF_V1.replace("0.4", "NaN"), UPF_V1.replace("4.0000", "x")])
+@pytest.mark.parametrize("text",
+                         ["no tags", UPF_V1.split("<PP_MESH>")[0], UPF_V1.replace("0.4", "NaN"),
+                          UPF_V1.replace("4.0000", "x")])
 def test_a_damaged_pseudopotential_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputError, match=r"C\.UPF") as error:
         read_upf(upf(tmp_path, text))
     assert "\n" not in str(error.value)
 
 
-def test_empty_bands_are_computed_with_fixed_occupations_unless_the_study_counts_bands_itself() -> None:
+def test_empty_bands_are_computed_unless_the_study_counts_bands_itself() -> None:
     crystal = read_crystal("cspbbr3-pm3m")
     names = {"Pb": "a", "Cs": "b", "Br": "c"}
 
     def bands(electrons: float, **settings: object) -> object:
-        deck = pw_deck(crystal, names, PwSettings(**settings), electrons=electrons)  # type: ignore[arg-type]
+        chosen = PwSettings(**settings)  # type: ignore[arg-type]
+        deck = pw_deck(crystal, names, chosen, electrons=electrons)
         return f90nml.reads(deck.split("ATOMIC_SPECIES")[0])["system"].get("nbnd")
 
     assert (bands(44), bands(44, empty_bands=4), bands(44, empty_bands=0)) == (23, 26, None)
@@ -170,11 +176,13 @@ def test_empty_bands_are_computed_with_fixed_occupations_unless_the_study_counts
 def test_a_key_that_counts_species_is_refused(key: str) -> None:
     crystal = read_crystal("cspbbr3-pm3m")
     with pytest.raises(InputError, match=r"another element.*leave it out") as error:
-        pw_deck(crystal, {"Pb": "a", "Cs": "b", "Br": "c"}, PwSettings(system={key: 4.0}), electrons=44)
+        pw_deck(crystal, {"Pb": "a", "Cs": "b", "Br": "c"}, PwSettings(system={key: 4.0}),
+                electrons=44)
     assert "\n" not in str(error.value)
 
 
 def test_the_spheres_of_xspectra_follow_the_study() -> None:
-    for settings, radius in ((XspectraSettings(), 2.85), (XspectraSettings(r_paw_over_rc=1.0), 1.9)):
+    for settings, radius in ((XspectraSettings(), 2.85),
+                             (XspectraSettings(r_paw_over_rc=1.0), 1.9)):
         deck = xspectra_deck(settings, polarisation="x", absorber_species=1, cutoff_bohr=1.9)
         assert f90nml.reads(deck.rsplit("/", 1)[0] + "/")["pseudos"]["r_paw"] == [radius]

@@ -1,4 +1,6 @@
-"""Forces and the electric-field response from the real pw.x and ph.x, on the smallest ionic crystal: CsBr."""
+"""Forces and the electric-field response from the real pw.x and ph.x, on the smallest ionic
+crystal: CsBr.
+"""
 
 import json
 import os
@@ -13,22 +15,18 @@ import numpy as np
 import pytest
 from ase import Atoms
 from conftest import polaron, processes_in
+from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError, InputError
-from perovskite_polaron.espresso.ph import read_response
+from perovskite_polaron.espresso.ph import FieldResponse, read_response
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import write_crystal
 from perovskite_polaron.phonons.forces import relax
 from perovskite_polaron.workflow.execute import Event, run_jobs
 from perovskite_polaron.workflow.forces import (
-    ForceSettings,
-    ResponseSettings,
-    collect_forces,
-    espresso_calculator,
-    plan_forces,
-    read_force_settings,
-)
+    ForceJobs, ForceSettings, ResponseSettings, collect_forces, espresso_calculator, plan_forces,
+    read_force_settings)
 from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import Store
 
@@ -43,7 +41,8 @@ RUNNER = """
 import sys
 from pathlib import Path
 import test_forces as t
-t.run_jobs(t.plan_forces(t.CSBR, [t.moved()], t.SMALL).all(), t.Store(Path(sys.argv[1])), ranks=1, jobs_at_once=1)
+jobs = t.plan_forces(t.CSBR, [t.moved()], t.SMALL).all()
+t.run_jobs(jobs, t.Store(Path(sys.argv[1])), ranks=1, jobs_at_once=1)
 """
 
 
@@ -53,8 +52,12 @@ def moved(atom: int = 1, axis: int = 2, step_A: float = STEP_A) -> Crystal:
     return CSBR.with_positions(positions)
 
 
+# Jobs, their store, the forces of each displaced cell, and the response.
+Computed = tuple[ForceJobs, Store, list[NDArray[np.float64]], FieldResponse]
+
+
 @pytest.fixture(scope="module")
-def computed(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
     store = Store(tmp_path_factory.mktemp("forces"))
     jobs = plan_forces(CSBR, [moved(1), moved(0)], SMALL)
     run_jobs(jobs.all(), store, ranks=1, jobs_at_once=1)
@@ -62,19 +65,20 @@ def computed(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyp
 
 
 @pytest.mark.espresso
-def test_forces_obey_newton_and_reciprocity(computed) -> None:  # type: ignore[no-untyped-def]
+def test_forces_obey_newton_and_reciprocity(computed: Computed) -> None:
     _, _, (of_br, of_cs), _ = computed
     spring = -of_br[1, 2] / STEP_A
     assert 0.5 < spring < 2, "eV/Å²; a stable crystal pulls its atom back"
     for forces in (of_br, of_cs):
         np.testing.assert_allclose(forces.sum(axis=0), 0, atol=1e-6)
         np.testing.assert_allclose(forces[:, :2], 0, atol=1e-6)
-    # Not exact: the grid of the density is finite, and an atom that moves sees it (23 % apart at 120 Ry, 0.4 % at 280).
+    # Not exact: the grid of the density is finite, and an atom that moves sees it (23 % apart at
+    # 120 Ry, 0.4 % at 280).
     np.testing.assert_allclose(of_br[0, 2], of_cs[1, 2], rtol=1e-2)
 
 
 @pytest.mark.espresso
-def test_the_response_of_a_cubic_site_is_isotropic_and_charges_oppose(computed) -> None:  # type: ignore[no-untyped-def]
+def test_the_response_of_a_cubic_site_is_isotropic_and_charges_oppose(computed: Computed) -> None:
     _, _, _, response = computed
     one = np.eye(3)
     np.testing.assert_allclose(response.epsilon_inf, response.epsilon_inf[0, 0] * one, atol=1e-5)
@@ -84,7 +88,7 @@ def test_the_response_of_a_cubic_site_is_isotropic_and_charges_oppose(computed) 
 
 
 @pytest.mark.espresso
-def test_what_is_done_is_not_done_again(computed) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_done_is_not_done_again(computed: Computed) -> None:
     jobs, store, forces, response = computed
     seen: list[Event] = []
     run_jobs(jobs.all(), store, ranks=1, jobs_at_once=1, report=seen.append)
@@ -97,7 +101,8 @@ def test_what_is_done_is_not_done_again(computed) -> None:  # type: ignore[no-un
 
 @pytest.mark.espresso
 @pytest.mark.parametrize("victim", ["runner", "program"])
-def test_a_killed_response_goes_on_from_its_checkpoint(computed, victim: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_killed_response_goes_on_from_its_checkpoint(
+        computed: Computed, victim: str, tmp_path: Path) -> None:
     _, _, _, response = computed
     here = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-c", RUNNER, str(tmp_path)]
@@ -135,10 +140,13 @@ def test_a_killed_response_goes_on_from_its_checkpoint(computed, victim: str, tm
 
 @pytest.mark.espresso
 def test_from_a_structure_to_the_longitudinal_mode_in_one_command(tmp_path: Path) -> None:
-    """CsBr: one polar mode, so (ω_LO / ω_TO)² = ε0 / ε∞ (Lyddane, Sachs and Teller), ε∞ as ph.x printed it."""
+    """CsBr: one polar mode, so (ω_LO / ω_TO)² = ε0 / ε∞ (Lyddane, Sachs and Teller), ε∞ as ph.x
+    printed it.
+    """
     write_crystal(CSBR, tmp_path / "csbr.cif")
     (tmp_path / "s.toml").write_text("[pw]\nkpoints = [2, 2, 2]\n[response]\nkpoints = [4, 4, 4]\n")
-    words = ("modes", "csbr.cif", "--forces", "qe", "--settings", "s.toml", "--direction", "c", "--json")
+    words = ("modes", "csbr.cif", "--forces", "qe", "--settings", "s.toml", "--direction", "c",
+             "--json")
     done = polaron(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
@@ -168,34 +176,40 @@ def test_an_atom_off_its_site_comes_back_and_no_step_is_done_twice(tmp_path: Pat
         run_jobs([job], store, ranks=1, jobs_at_once=1)
 
     start = moved(1, step_A=0.12)
-    found = relax(start, espresso_calculator(start, SMALL, store, run, stress=False), "positions", 0.002, 20)
+    found = relax(start, espresso_calculator(start, SMALL, store, run, stress=False), "positions",
+                  0.002, 20)
     distance = (found.positions[1] - found.positions[0]) * CSBR.lattice_A[0, 0]
     # Its spring is about 1 eV/Å², so 0.002 eV/Å are 0.002 Å.
     np.testing.assert_allclose(distance, 0.5 * CSBR.lattice_A[0, 0], atol=0.004)
     assert 2 <= len(labels) <= 8
     count = len(labels)
-    again = relax(start, espresso_calculator(start, SMALL, store, run, stress=False), "positions", 0.002, 20)
-    assert len(labels) == count, "a relaxation that was interrupted replays its steps from the store"
+    again = relax(start, espresso_calculator(start, SMALL, store, run, stress=False), "positions",
+                  0.002, 20)
+    assert len(labels) == count, ("a relaxation that was interrupted replays its steps from the"
+                                  " store")
     np.testing.assert_array_equal(again.positions, found.positions)
     with pytest.raises(ComputationError, match="did not come to rest in 1 steps"):
-        relax(start, espresso_calculator(start, SMALL, store, run, stress=False), "positions", 0.002, 1)
+        relax(start, espresso_calculator(start, SMALL, store, run, stress=False), "positions",
+              0.002, 1)
 
 
 @pytest.mark.espresso
 def test_a_cell_at_rest_has_the_least_energy(tmp_path: Path) -> None:
     store = Store(tmp_path)
     start = replace(CSBR, lattice_A=4.25 * np.eye(3))
-    calculator = espresso_calculator(
-        start, SMALL, store, lambda job: run_jobs([job], store, ranks=1, jobs_at_once=1), stress=True
-    )
+    calculator = espresso_calculator(start, SMALL, store,
+                                     lambda job: run_jobs([job], store, ranks=1, jobs_at_once=1),
+                                     stress=True)
     found = relax(start, calculator, "cell", 0.01, 20)
     np.testing.assert_allclose(found.lattice_A, found.lattice_A[0, 0] * np.eye(3), atol=1e-9)
     energies = []
     for factor in (0.97, 1.0, 1.03):
-        atoms = Atoms("CsBr", scaled_positions=CSBR.positions, cell=factor * found.lattice_A, pbc=True)
+        atoms = Atoms("CsBr", scaled_positions=CSBR.positions, cell=factor * found.lattice_A,
+                      pbc=True)
         atoms.calc = calculator
         energies.append(atoms.get_potential_energy())
-    # The basis is that of the cut-off at each volume, which moves the minimum a little: hence the wide steps.
+    # The basis is that of the cut-off at each volume, which moves the minimum a little: hence the
+    # wide steps.
     assert energies[1] < min(energies[0], energies[2])
 
 
@@ -216,5 +230,6 @@ def test_settings_report_every_problem_at_once(tmp_path: Path) -> None:
     path.write_text("[pw]\necutwfc_Ry = 30\n")
     settings = read_force_settings(path)
     assert settings.pw == replace(ForceSettings().pw, ecutwfc_Ry=30.0)
-    assert asdict(settings.pw) == asdict(replace(PwSettings(), ecutwfc_Ry=30.0, conv_thr_Ry=1e-10, empty_bands=0))
+    assert asdict(settings.pw) == asdict(
+        replace(PwSettings(), ecutwfc_Ry=30.0, conv_thr_Ry=1e-10, empty_bands=0))
     assert settings.response == ResponseSettings()

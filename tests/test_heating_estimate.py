@@ -11,7 +11,8 @@ from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.phonons.modes import ModeSet, read_modes, write_modes
 
-PAPER = ["heat", "--fluence", "8.8mJ/cm2", "--pump", "3.49eV", "--size", "10nm", "--concentration", "5.8mg/mL"]
+PAPER = ["heat", "--fluence", "8.8mJ/cm2", "--pump", "3.49eV", "--size", "10nm", "--concentration",
+         "5.8mg/mL"]
 
 
 def answer(capsys, *options):
@@ -19,7 +20,8 @@ def answer(capsys, *options):
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize(("jet", "rise"), [("100um", 220), ("150um", 147), ("200um", 110), ("300um", 73)])
+@pytest.mark.parametrize(("jet", "rise"),
+                         [("100um", 220), ("150um", 147), ("200um", 110), ("300um", 73)])
 def test_rise_of_the_paper_inputs(capsys, jet, rise):
     assert answer(capsys, "--jet", jet)["delta_T_K"] == pytest.approx(rise, rel=0.01)
 
@@ -30,11 +32,10 @@ def test_photons_at_120_kelvin():
     assert at.photons_per_nc * 120 / at.delta_T_K == pytest.approx(718, rel=0.01)
 
 
-@pytest.mark.parametrize(
-    ("celsius", "phase"),
-    [(25, "orthorhombic"), (55, "transition orthorhombic to tetragonal"), (60, "tetragonal"), (107, "tetragonal"),
-     (110, "transition tetragonal to cubic"), (118, "cubic")],
-)  # fmt: skip
+@pytest.mark.parametrize(("celsius", "phase"),
+                         [(25, "orthorhombic"), (55, "transition orthorhombic to tetragonal"),
+                          (60, "tetragonal"), (107, "tetragonal"), (110, "transition tetragonal to"
+                                                                    " cubic"), (118, "cubic")])
 def test_phases(celsius, phase):
     assert phase_at(celsius) == phase
 
@@ -46,22 +47,19 @@ def test_phase_is_that_of_the_final_temperature(capsys):
 
 def test_latent_heat_lowers_the_rise_by_its_share(capsys):
     without = answer(capsys, "--jet", "200um")["delta_T_K"]
-    with_latent = answer(capsys, "--jet", "200um", "--latent-tetragonal", "500J/mol", "--latent-cubic", "0.4kJ/mol")[
-        "delta_T_K"
-    ]
+    with_latent = answer(capsys, "--jet", "200um", "--latent-tetragonal", "500J/mol",
+                         "--latent-cubic", "0.4kJ/mol")["delta_T_K"]
     assert without - with_latent == pytest.approx(900 / 124.717, rel=1e-6)
 
 
 def test_units_change_nothing(capsys):
-    same = (
-        "--fluence 88J/m2 --pump 3490meV --size 100A --concentration 5.8g/L --jet 0.2mm --gap 2400meV --start 298.15K"
-    )
-    same += " --absorption 5000m-1 --saturation 0.04J/cm2 --heat-capacity 0.12kJ/mol/K --latent-cubic 5eV/fu --cooling 0.3ns"
+    same = ("--fluence 88J/m2 --pump 3490meV --size 100A --concentration 5.8g/L --jet 0.2mm --gap"
+            " 2400meV --start 298.15K")
+    same += (" --absorption 5000m-1 --saturation 0.04J/cm2 --heat-capacity 0.12kJ/mol/K"
+             " --latent-cubic 5eV/fu --cooling 0.3ns")
     latent = f"{5 * 96485.33212}J/mol"
-    one = answer(
-        capsys, "--jet", "200um", "--absorption", "50cm-1", "--saturation", "40mJ/cm2", "--heat-capacity", "120J/mol/K",
-        "--latent-cubic", latent,
-    )  # fmt: skip
+    one = answer(capsys, "--jet", "200um", "--absorption", "50cm-1", "--saturation", "40mJ/cm2",
+                 "--heat-capacity", "120J/mol/K", "--latent-cubic", latent)
     assert main(["heat", *same.split(), "--json"]) == 0
     two = json.loads(capsys.readouterr().out)
     for key in ("delta_T_K", "delta_T_low_K", "delta_T_high_K", "photons_per_nc"):
@@ -76,7 +74,8 @@ def test_cooling_and_range(capsys):
     assert 25 + 120 * left == pytest.approx(41.2, abs=0.05)
     assert result.delta_T_low_K < result.delta_T_K < result.delta_T_high_K
     assert result.tornado[0][0] == "jet"
-    assert any(choice.startswith("jet 184") or choice.startswith("jet 183") for choice in result.equivalent)
+    assert any(choice.startswith("jet 184") or choice.startswith("jet 183")
+               for choice in result.equivalent)
     assert result.exposure.start_C + result.temperature_C(np.array([0.0]), 300.0)[0] > 0
 
 
@@ -104,7 +103,8 @@ def test_refusals(capsys):
 
 
 def test_heat_capacity_from_a_table(capsys, tmp_path):
-    """A constant table gives what its number gives, whatever its units; a rising one is integrated."""
+    """A constant table gives what its number gives, whatever its units; a rising one is integrated.
+    """
     one = answer(capsys, "--jet", "200um", "--heat-capacity", "120J/mol/K")
     molar_mass = 132.905 + 207.2 + 3 * 79.904
     for name, text in {
@@ -118,7 +118,8 @@ def test_heat_capacity_from_a_table(capsys, tmp_path):
     (tmp_path / "rising.csv").write_text("temperature_K,Cp (J/mol/K)\n298.15,100\n498.15,140\n")
     rising = answer(capsys, "--jet", "200um", "--heat-capacity", str(tmp_path / "rising.csv"))
     heat = one["delta_T_K"] * 120  # J/mol, = 100 T + 0.1 T²
-    assert rising["delta_T_K"] == pytest.approx((-100 + np.sqrt(100**2 + 0.4 * heat)) / 0.2, rel=1e-9)
+    assert rising["delta_T_K"] == pytest.approx((-100 + np.sqrt(100**2 + 0.4 * heat)) / 0.2,
+                                                rel=1e-9)
     (tmp_path / "bad.csv").write_text("temperature_K,Cp\n300,120\n400,120\n")
     assert main([*PAPER, "--jet", "200um", "--heat-capacity", str(tmp_path / "bad.csv")]) == 2
     assert "name it 'Cp (J/mol/K)'" in capsys.readouterr().err
@@ -141,7 +142,8 @@ def test_heat_capacity_from_modes_is_bose_and_einsteins(capsys, tmp_path):
     assert found["heat_capacity_at_start_J_mol_K"] == pytest.approx(einstein, rel=1e-5)
     assert found["delta_T_K"] > answer(capsys, "--jet", "200um")["delta_T_K"]
     soft = write_modes(modes(np.full(57, 0.01)), tmp_path / "soft.json")
-    classical = answer(capsys, "--jet", "200um", "--heat-capacity", str(soft))["heat_capacity_at_start_J_mol_K"]
+    classical = answer(capsys, "--jet", "200um", "--heat-capacity",
+                       str(soft))["heat_capacity_at_start_J_mol_K"]
     assert classical == pytest.approx(15 * 8.314462618, rel=1e-6)
     part = write_modes(modes(energies[:50]), tmp_path / "part.json")
     assert main([*PAPER, "--jet", "200um", "--heat-capacity", str(part)]) == 2
@@ -149,7 +151,9 @@ def test_heat_capacity_from_modes_is_bose_and_einsteins(capsys, tmp_path):
 
 
 def test_saturating_absorption_solves_its_own_equation():
-    """dF/dz = -µ F / (1 + F/F_s), integrated numerically; without saturation it is Lambert and Beer."""
+    """dF/dz = -µ F / (1 + F/F_s), integrated numerically; without saturation it is Lambert and
+    Beer.
+    """
     from scipy.integrate import solve_ivp
 
     exposure = Exposure(8.8, 3.49, 100.0, 5.8, 2e6, absorption_per_cm=50.0, saturation_mJ_cm2=4.0)
@@ -177,7 +181,9 @@ def test_energies_of_one_nanocrystal():
 
 
 def test_the_range_holds_the_spread_of_a_single_uncertain_input():
-    """With fluence alone uncertain the rise is proportional to it: 68 % of a normal distribution is one sigma each way."""
+    """With fluence alone uncertain the rise is proportional to it: 68 % of a normal distribution is
+    one sigma each way.
+    """
     result = heating(Exposure(8.8, 3.49, 100.0, 5.8, 2e6), {"fluence": 0.1}, draws=40_000)
     assert result.delta_T_low_K == pytest.approx(0.9 * result.delta_T_K, rel=5e-3)
     assert result.delta_T_high_K == pytest.approx(1.1 * result.delta_T_K, rel=5e-3)

@@ -1,4 +1,6 @@
-"""From absorbed light to temperature: the numbers of the 10 nm CsPbBr3 cube, laws, the twin, and every bad input."""
+"""From absorbed light to temperature: the numbers of the 10 nm CsPbBr3 cube, laws, the twin, and
+every bad input.
+"""
 
 import numpy as np
 import pytest
@@ -9,11 +11,13 @@ from perovskite_polaron.kernels import heating
 
 MASS, VOLUME = 579.82, 793.13 / 4
 CUBE = 1e6 / VOLUME
-JET = {"molar_mass_g_mol": MASS, "formula_volume_A3": VOLUME, "photon_energy_eV": 3.49, "start_K": 298.15}
+JET = {"molar_mass_g_mol": MASS, "formula_volume_A3": VOLUME, "photon_energy_eV": 3.49,
+       "start_K": 298.15}
 TRANSITIONS = [(323.15, 332.15, 300.0), (381.15, 390.15, 200.0)]
-TABLE = heating.tabulated(np.linspace(200, 600, 60), 115 + 9 * np.sin(np.linspace(0, 4, 60)), TRANSITIONS)
-UNCERTAIN = {"fluence_mJ_cm2": (8.8, 1.0), "absorption_per_cm": (40.0, 10.0), "thickness_A": (2e6, 4e5),
-             "concentration_mg_mL": (5.8, 0.3), "size_A": (100.0, 20.0)}
+TABLE = heating.tabulated(np.linspace(200, 600, 60), 115 + 9 * np.sin(np.linspace(0, 4, 60)),
+                          TRANSITIONS)
+UNCERTAIN = {"fluence_mJ_cm2": (8.8, 1.0), "absorption_per_cm": (40.0, 10.0),
+             "thickness_A": (2e6, 4e5), "concentration_mg_mL": (5.8, 0.3), "size_A": (100.0, 20.0)}
 
 
 def test_ten_nanometre_cube():
@@ -27,8 +31,9 @@ def test_ten_nanometre_cube():
 @pytest.mark.parametrize(("thickness_um", "rise"), [(100, 220), (150, 147), (200, 110), (300, 73)])
 def test_everything_absorbed_in_the_jet(thickness_um, rise):
     for size in (50.0, 100.0, 200.0):
-        computed, photons = heating.heat(
-            8.8, 1e9, thickness_um * 1e4, 5.8, size, heat_fraction=1 - 2.4 / 3.49, table=heating.dulong_petit(), **JET)
+        computed, photons = heating.heat(8.8, 1e9, thickness_um * 1e4, 5.8, size,
+                                         heat_fraction=1 - 2.4 / 3.49, table=heating.dulong_petit(),
+                                         **JET)
         assert computed[0] == pytest.approx(rise, rel=0.01)
         energy = computed[0] * 15 * 8.314462 / 96485.33
         assert photons[0] == pytest.approx(energy * size**3 / VOLUME / 1.09, rel=1e-5)
@@ -36,12 +41,15 @@ def test_everything_absorbed_in_the_jet(thickness_um, rise):
 
 def test_front_face_is_the_limit_of_a_thin_jet_and_the_jet_the_mean_of_its_depths():
     front = heating.absorbed_energy_eV(8.8, 40.0, 5.8, MASS)
-    thin, _ = heating.heat(8.8, 40.0, 1e-3, 5.8, 100.0, heat_fraction=1.0, table=heating.dulong_petit(), **JET)
-    assert heating.temperature_rise(front, 298.15, heating.dulong_petit()) == pytest.approx(thin[0], rel=1e-9)
+    thin, _ = heating.heat(8.8, 40.0, 1e-3, 5.8, 100.0, heat_fraction=1.0,
+                           table=heating.dulong_petit(), **JET)
+    assert heating.temperature_rise(front, 298.15,
+                                    heating.dulong_petit()) == pytest.approx(thin[0], rel=1e-9)
     nodes, weights = np.polynomial.legendre.leggauss(20)
     depths = heating.absorbed_energy_eV(8.8, 40.0, 5.8, MASS, 1e6 * (nodes + 1))
     mean = heating.temperature_rise(depths @ weights / 2, 298.15, heating.dulong_petit())
-    whole, _ = heating.heat(8.8, 40.0, 2e6, 5.8, 100.0, heat_fraction=1.0, table=heating.dulong_petit(), **JET)
+    whole, _ = heating.heat(8.8, 40.0, 2e6, 5.8, 100.0, heat_fraction=1.0,
+                            table=heating.dulong_petit(), **JET)
     assert whole[0] == pytest.approx(mean, rel=1e-12)
 
 
@@ -51,7 +59,8 @@ def test_a_number_is_as_many_equal_draws(number, count):
     draws = heating.draw(UNCERTAIN, count, seed=2)
     value = UNCERTAIN[number][0]
     one = heating.heat(**draws | {number: value}, heat_fraction=1.0, table=TABLE, **JET)
-    many = heating.heat(**draws | {number: np.full(count, value)}, heat_fraction=1.0, table=TABLE, **JET)
+    many = heating.heat(**draws | {number: np.full(count, value)}, heat_fraction=1.0, table=TABLE,
+                        **JET)
     for a, b in zip(one, many, strict=True):
         assert a.shape == (count,)
         np.testing.assert_array_equal(a, b)
@@ -71,7 +80,8 @@ def test_newton_cooling_and_two_channels():
     np.testing.assert_allclose(two, twin.cooling(rise, time, 300.0, 3000.0, 0.7), rtol=1e-14)
     np.testing.assert_array_equal(two[:, 0], rise)
     out = np.empty((2, 11))
-    assert heating.cooling(rise, time, 300.0, second_lifetime_ps=3000.0, fraction=0.7, out=out) is out
+    assert heating.cooling(rise, time, 300.0, second_lifetime_ps=3000.0, fraction=0.7,
+                           out=out) is out
     np.testing.assert_array_equal(out, two)
     for wrong in (np.empty((11, 2)), np.empty((2, 11), np.float32), np.empty((11, 2)).T):
         with pytest.raises(InputError, match="out must be"):
@@ -81,23 +91,28 @@ def test_newton_cooling_and_two_channels():
 def test_rise_inverts_the_enthalpy_with_latent_heats():
     target = np.r_[np.linspace(299, 1000, 300), 323.15, 332.15]
     energy = [TABLE.enthalpy_eV(t) - TABLE.enthalpy_eV(298.15) for t in target]
-    np.testing.assert_allclose(298.15 + heating.temperature_rise(energy, 298.15, TABLE), target, rtol=1e-13)
+    np.testing.assert_allclose(298.15 + heating.temperature_rise(energy, 298.15, TABLE), target,
+                               rtol=1e-13)
 
 
 def test_latent_heat_at_one_temperature_holds_it():
     table = heating.tabulated([200, 400], [100.0, 100.0], [(350.0, 350.0, 1000.0)])
     per_eV = heating.EV_PER_J_MOL
-    rise = heating.temperature_rise(np.array([4999.0, 5500.0, 6000.0, 6100.0]) * per_eV, 300.0, table)
+    rise = heating.temperature_rise(np.array([4999.0, 5500.0, 6000.0, 6100.0]) * per_eV, 300.0,
+                                    table)
     np.testing.assert_allclose(rise, [49.99, 50, 50, 51], rtol=1e-12)
     # already at the transition, not yet through it
-    np.testing.assert_allclose(heating.temperature_rise([500 * per_eV, 1100 * per_eV], 350.0, table), [0, 1], atol=1e-10)
+    np.testing.assert_allclose(heating.temperature_rise([500 * per_eV, 1100 * per_eV], 350.0,
+                                                        table), [0, 1], atol=1e-10)
 
 
 def test_latent_heat_costs_exactly_its_energy():
     without = heating.dulong_petit()
-    assert TABLE.enthalpy_eV(500) - heating.tabulated(
-        np.linspace(200, 600, 60), 115 + 9 * np.sin(np.linspace(0, 4, 60))).enthalpy_eV(500) == pytest.approx(
-        500 * heating.EV_PER_J_MOL, rel=1e-10)
+    assert TABLE.enthalpy_eV(500) - heating.tabulated(np.linspace(200, 600, 60),
+                                                      115 + 9
+                                                      * np.sin(np.linspace(0, 4, 60))).enthalpy_eV(
+                                                          500) == pytest.approx(
+                                                              500 * heating.EV_PER_J_MOL, rel=1e-10)
     energy = 20000 * heating.EV_PER_J_MOL
     lost = heating.temperature_rise(energy, 298.15, without) - heating.temperature_rise(
         energy, 298.15, heating.dulong_petit(latent=TRANSITIONS))
@@ -127,9 +142,9 @@ def test_monte_carlo_equals_its_twin_and_ignores_threads():
     again = heating.heat(**draws, heat_fraction=0.7, table=TABLE, threads=2, **JET)
     np.testing.assert_array_equal(again, (rise, photons))
     scale = 579.82 * heating.EV_PER_J_MOL
-    expected = twin.heat(
-        *(draws[name] * (1e-8 if name == "thickness_A" else 1) for name in UNCERTAIN), scale, 0.7, 1 / (VOLUME * 3.49),
-        TABLE.knots, 298.15, TABLE.enthalpy_eV(298.15))
+    expected = twin.heat(*(draws[name] * (1e-8 if name == "thickness_A" else 1)
+                           for name in UNCERTAIN), scale, 0.7, 1 / (VOLUME * 3.49), TABLE.knots,
+                         298.15, TABLE.enthalpy_eV(298.15))
     np.testing.assert_allclose(rise, expected[0], rtol=1e-12)
     np.testing.assert_allclose(photons, expected[1], rtol=1e-12)
 
@@ -138,20 +153,25 @@ def test_monte_carlo_equals_its_twin_and_ignores_threads():
 def test_a_draw_depends_on_neither_its_neighbours_nor_its_address(first):
     draws = heating.draw(UNCERTAIN, 1700, seed=5)
     whole = heating.heat(**draws, heat_fraction=0.7, table=TABLE, **JET)
-    later = heating.heat(**{name: x[first:] for name, x in draws.items()}, heat_fraction=0.7, table=TABLE, **JET)
+    later = heating.heat(**{name: x[first:] for name, x in draws.items()}, heat_fraction=0.7,
+                         table=TABLE, **JET)
     np.testing.assert_array_equal(later, [x[first:] for x in whole])
-    alone = heating.heat(**{name: x[1000] for name, x in draws.items()}, heat_fraction=0.7, table=TABLE, **JET)
+    alone = heating.heat(**{name: x[1000] for name, x in draws.items()}, heat_fraction=0.7,
+                         table=TABLE, **JET)
     np.testing.assert_array_equal(np.ravel(alone), [x[1000] for x in whole])
 
 
-@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, -5e-324, -1.0, -1e300])
+@pytest.mark.parametrize("value",
+                         [np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, -5e-324, -1.0, -1e300])
 @pytest.mark.parametrize("name", UNCERTAIN)
 def test_no_bad_draw_hides(name, value):
     """Wherever it stands, and also where a second bad number would hide the first."""
     good = heating.draw(UNCERTAIN, 1300, seed=2)
     for at in (0, 5, 700, 1299):
         for other in (None, *UNCERTAIN):
-            for with_it in (0.0, np.inf, -np.inf, -2.0, np.nan) if other not in (None, name) else (value,):
+            for with_it in (0.0, np.inf, -np.inf, -2.0, np.nan) if other not in (None,
+                                                                                 name) else (value,
+                                                                                             ):
                 draws = {key: x.copy() for key, x in good.items()}
                 if other:
                     draws[other][at] = with_it
@@ -170,9 +190,13 @@ def test_extreme_but_valid_draws_are_not_refused(name, value):
 
 
 @pytest.mark.parametrize("latent", [[], TRANSITIONS, [(350.0, 350.0, 1000.0)]])
-@pytest.mark.parametrize("capacity", [[1e-3, 100.0], [100.0, 1.0], [5.0, 5.0 + 1e-9], [1.0, 120.0, 110.0, 3.0, 90.0]])
+@pytest.mark.parametrize("capacity",
+                         [[1e-3, 100.0], [100.0, 1.0], [5.0, 5.0 + 1e-9],
+                          [1.0, 120.0, 110.0, 3.0, 90.0]])
 def test_steep_heat_capacities_are_inverted_to_rounding(capacity, latent):
-    """The kernel has a polynomial for each cell, and the formula of the twin only where cells are curved too much."""
+    """The kernel has a polynomial for each cell, and the formula of the twin only where cells are
+    curved too much.
+    """
     table = heating.tabulated(np.linspace(200.0, 600.0, len(capacity)), capacity, latent)
     energy = np.geomspace(1e-3, 2, 5000) * table.enthalpy_eV(600.0)
     expected = twin.temperatures(energy, table.knots) - 200.0
@@ -181,12 +205,15 @@ def test_steep_heat_capacities_are_inverted_to_rounding(capacity, latent):
     around = np.sort(np.r_[starts, np.nextafter(starts, 0), np.nextafter(starts, 1)])
     rise = heating.temperature_rise(around, 200.0, table)
     # A rise is a difference of temperatures: the last place of 600 K remains.
-    np.testing.assert_allclose(rise, twin.temperatures(around, table.knots) - 200.0, rtol=1e-12, atol=1.2e-13)
+    np.testing.assert_allclose(rise, twin.temperatures(around, table.knots) - 200.0, rtol=1e-12,
+                               atol=1.2e-13)
     assert np.all(np.diff(rise) > -1e-11)
 
 
 def test_many_segments_in_one_cell():
-    """Far below the modes' energies the heat capacity spans a hundred decades within the first cell of enthalpy."""
+    """Far below the modes' energies the heat capacity spans a hundred decades within the first cell
+    of enthalpy.
+    """
     table = heating.harmonic(np.full(15, 60.0))
     assert np.isnan(table.cells[0]).all()
     assert np.isfinite(table.cells[-1, :4]).all()
@@ -199,7 +226,8 @@ def test_rise_is_monotone_in_fluence_and_proportional_for_dulong_petit():
     fluence = np.linspace(0.1, 30, 500)
     rise, _ = heating.heat(fluence, 40.0, 2e6, 5.8, 100.0, heat_fraction=0.5, table=TABLE, **JET)
     assert np.all(np.diff(rise) > 0)
-    rise, _ = heating.heat(fluence, 40.0, 2e6, 5.8, 100.0, heat_fraction=0.5, table=heating.dulong_petit(), **JET)
+    rise, _ = heating.heat(fluence, 40.0, 2e6, 5.8, 100.0, heat_fraction=0.5,
+                           table=heating.dulong_petit(), **JET)
     np.testing.assert_allclose(rise / fluence, rise[0] / fluence[0], rtol=1e-11)
 
 
@@ -215,30 +243,38 @@ def test_draw_k_does_not_depend_on_count_or_company():
     assert np.all(np.isfinite(wide))
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: heating.tabulated([300], [100]), "at least two temperatures"),
-        (lambda: heating.tabulated([300, 200], [100, 100]), "increasing strictly"),
-        (lambda: heating.tabulated([200, 300], [100, -1]), "capacity_J_mol_K must be positive"),
-        (lambda: heating.tabulated([200, 300], [100, np.nan]), "contains NaN"),
-        (lambda: heating.tabulated([200, 300], [100, 100], [(250, 240, 1)]), "latent heat"),
-        (lambda: heating.tabulated([200, 300], [100, 100], [(210, 260, 1), (250, 270, 1)]), "do not overlap"),
-        (lambda: heating.harmonic([0.0, 3.0]), "mode energies must be positive"),
-        (lambda: heating.temperature_rise([-1.0], 300, TABLE), "only heats"),
-        (lambda: heating.temperature_rise([], 300, TABLE), "energy_eV is empty"),
-        (lambda: heating.temperature_rise([1.0], 100, TABLE), "below the heat-capacity table"),
-        (lambda: heating.temperature_rise([1.0], 300, TABLE, threads=0), "threads is 0"),
-        (lambda: heating.heat(-8.8, 40, 2e6, 5.8, 100, heat_fraction=1, table=TABLE, **JET), "fluence_mJ_cm2 must be"),
-        (lambda: heating.heat([1, 2], [1, 2, 3], 2e6, 5.8, 100, heat_fraction=1, table=TABLE, **JET), "broadcast"),
-        (lambda: heating.heat(8.8, 40, 2e6, 5.8, 100, heat_fraction=2, table=TABLE, **JET), "from 0 to 1"),
-        (lambda: heating.absorbed_energy_eV(8.8, 40, 5.8, -1), "molar_mass_g_mol is -1"),
-        (lambda: heating.absorbed_energy_eV(8.8, 40, 5.8, 1, -1), "depth_A must be"),
-        (lambda: heating.cooling([1.0], [-1.0], 300), "cooling begins"),
-        (lambda: heating.cooling([1.0], [1.0], 0), "positive lifetimes"),
-        (lambda: heating.draw({"a": (0.0, 1.0)}, 3, 1), "positive mean"),
-    ],
-)
+@pytest.mark.parametrize(("call", "message"),
+                         [(lambda: heating.tabulated([300], [100]), "at least two temperatures"),
+                          (lambda: heating.tabulated([300, 200], [100, 100]),
+                           "increasing strictly"),
+                          (lambda: heating.tabulated([200, 300], [100, -1]),
+                           "capacity_J_mol_K must be positive"),
+                          (lambda: heating.tabulated([200, 300], [100, np.nan]), "contains NaN"),
+                          (lambda: heating.tabulated([200, 300], [100, 100], [(250, 240, 1)]),
+                           "latent heat"),
+                          (lambda: heating.tabulated([200, 300], [100, 100],
+                                                     [(210, 260, 1), (250, 270, 1)]),
+                           "do not overlap"),
+                          (lambda: heating.harmonic([0.0, 3.0]), "mode energies must be positive"),
+                          (lambda: heating.temperature_rise([-1.0], 300, TABLE), "only heats"),
+                          (lambda: heating.temperature_rise([], 300, TABLE), "energy_eV is empty"),
+                          (lambda: heating.temperature_rise([1.0], 100, TABLE),
+                           "below the heat-capacity table"),
+                          (lambda: heating.temperature_rise([1.0], 300, TABLE, threads=0),
+                           "threads is 0"),
+                          (lambda: heating.heat(-8.8, 40, 2e6, 5.8, 100, heat_fraction=1,
+                                                table=TABLE, **JET), "fluence_mJ_cm2 must be"),
+                          (lambda: heating.heat([1, 2], [1, 2, 3], 2e6, 5.8, 100, heat_fraction=1,
+                                                table=TABLE, **JET), "broadcast"),
+                          (lambda: heating.heat(8.8, 40, 2e6, 5.8, 100, heat_fraction=2,
+                                                table=TABLE, **JET), "from 0 to 1"),
+                          (lambda: heating.absorbed_energy_eV(8.8, 40, 5.8, -1),
+                           "molar_mass_g_mol is -1"),
+                          (lambda: heating.absorbed_energy_eV(8.8, 40, 5.8, 1, -1),
+                           "depth_A must be"),
+                          (lambda: heating.cooling([1.0], [-1.0], 300), "cooling begins"),
+                          (lambda: heating.cooling([1.0], [1.0], 0), "positive lifetimes"),
+                          (lambda: heating.draw({"a": (0.0, 1.0)}, 3, 1), "positive mean")])
 def test_bad_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()

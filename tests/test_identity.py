@@ -1,4 +1,6 @@
-"""What a job is: its input and its digest, frozen. A change here makes every stored result of every user be computed again."""
+"""What a job is: its input and its digest, frozen. A change here makes every stored result of every
+user be computed again.
+"""
 
 from pathlib import Path
 
@@ -121,12 +123,14 @@ def pseudo(element: str, z_valence: float) -> Pseudopotential:
     """A set whose digest does not depend on the ld1.x that is here."""
     mesh = np.linspace(0.1, 2.0, 5)
     waves = tuple(PartialWave(f"{n}P", 1, mesh, mesh, 1.9) for n in (4, 5))
-    made = Pseudopotential(Path("x.UPF"), 2, element, "NC", z_valence, "PBE", mesh, (Orbital("1S", 0, mesh),), waves, True)
+    made = Pseudopotential(Path("x.UPF"), 2, element, "NC", z_valence, "PBE", mesh,
+                           (Orbital("1S", 0, mesh),), waves, True)
     vars(made)["digest"] = f"{element}{z_valence:g}".ljust(64, "0")
     return made
 
 
-def test_inputs_and_digests_are_those_of_the_version_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_and_digests_are_those_of_the_version_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sets = {element: pseudo(element, z) for element, z in (("Pb", 14.0), ("Cs", 9.0), ("Br", 7.0))}
     inputs = StudyInputs({"pw.x": "6.7MaX", "xspectra.x": "6.7MaX"}, sets, pseudo("Br", 8.0))
     monkeypatch.setattr(jobs, "study_inputs", lambda *words: inputs)

@@ -1,4 +1,6 @@
-"""The contract of every door to the compiled core, by construction: layout, refusals, threads, and overlapping calls."""
+"""The contract of every door to the compiled core, by construction: layout, refusals, threads, and
+overlapping calls.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
@@ -14,37 +16,49 @@ X = np.cumsum(RANDOM.uniform(0.1, 1.0, 150))
 SPECTRUM = {"x_in": X, "y_in": RANDOM.random(150), "x_out": RANDOM.uniform(-5, 100, 101)}
 WIDTHS, SOURCE_WIDTHS = RANDOM.uniform(0.5, 2.0, 101), RANDOM.uniform(0.5, 2.0, 150)
 IDEAL = 3.0 * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1.0]])
-TABLE = heating.tabulated(np.linspace(200, 600, 9), np.linspace(110, 130, 9), [(323.0, 332.0, 300.0)])
-CHAINS = lanczos.join([RANDOM.normal(2, 0.1, 31), RANDOM.normal(2, 0.1, 24)], [np.ones(31), np.ones(24)], [1, 2], [0, 1], 8)
+TABLE = heating.tabulated(np.linspace(200, 600, 9), np.linspace(110, 130, 9),
+                          [(323.0, 332.0, 300.0)])
+CHAINS = lanczos.join([RANDOM.normal(2, 0.1, 31), RANDOM.normal(2, 0.1, 24)],
+                      [np.ones(31), np.ones(24)], [1, 2], [0, 1], 8)
 RAYS = lanczos.fermi_rays(CHAINS, 1.0)
 DRAWS = {name: RANDOM.uniform(1, 2, 1001) for name in (
     "fluence_mJ_cm2", "absorption_per_cm", "thickness_A", "concentration_mg_mL", "size_A")}
-JET = {"molar_mass_g_mol": 580.0, "formula_volume_A3": 198.0, "photon_energy_eV": 3.49, "heat_fraction": 0.7,
-       "start_K": 298.0, "table": TABLE}
+JET = {"molar_mass_g_mol": 580.0, "formula_volume_A3": 198.0, "photon_energy_eV": 3.49,
+       "heat_fraction": 0.7, "start_K": 298.0, "table": TABLE}
 
-# Each door: the function, its array arguments, what else it needs, and which of the arrays must be positive.
-DOORS = {
-    "lorentzian": (convolution.broaden_lorentzian, SPECTRUM | {"hwhm": WIDTHS}, {}, ["hwhm"]),
-    "source width": (convolution.broaden_lorentzian, SPECTRUM | {"hwhm": SOURCE_WIDTHS}, {"width_at": "source"}, ["hwhm"]),
-    "fast": (convolution.broaden_lorentzian, SPECTRUM | {"hwhm": WIDTHS}, {"fast": True}, ["hwhm"]),
-    "fast, source width": (
-        convolution.broaden_lorentzian, SPECTRUM | {"hwhm": SOURCE_WIDTHS}, {"fast": True, "width_at": "source"}, ["hwhm"]),
-    "gaussian": (convolution.broaden_gaussian, SPECTRUM | {"sigma": WIDTHS}, {}, ["sigma"]),
-    "voigt": (convolution.broaden_voigt, SPECTRUM | {"hwhm": WIDTHS, "sigma": WIDTHS[::-1]}, {}, ["hwhm", "sigma"]),
-    "pulse": (convolution.exponential_gaussian, {"delay": np.linspace(-100, 900, 1501)},
-              {"lifetime": [80.0, 900.0], "sigma": 45.0, "gradient": True}, []),
-    "displace": (displacement.displace, {"equilibrium_A": RANDOM.normal(size=(7, 3)), "patterns": RANDOM.normal(size=(3, 7, 3)),
-                                         "coefficients": RANDOM.normal(size=(301, 3))}, {}, []),
-    "octahedra": (geometry.octahedra, {
-        "bonds_A": IDEAL + RANDOM.normal(scale=0.2, size=(3, 6, 3)), "changes": RANDOM.normal(scale=0.1, size=(2, 3, 6, 3)),
-        "coefficients": RANDOM.normal(size=(301, 2)), "axes": np.eye(3)}, {"bridges": [[0, 7], [3, 16]]}, []),
-    "heat": (heating.heat, DRAWS, JET, list(DRAWS)),
-    "rise": (heating.temperature_rise, {"energy_eV": RANDOM.random(1001)}, {"start_K": 298.0, "table": TABLE}, []),
-    "cooling": (heating.cooling, {"rise_K": RANDOM.random(301), "time_ps": RANDOM.random(17)}, {"lifetime_ps": 300.0}, []),
-    "resolvent": (lanczos.resolvent, {"energy": RANDOM.normal(size=101), "hwhm": WIDTHS}, {"chains": CHAINS}, ["hwhm"]),
-    "occupied cut": (lanczos.cut_resolvent, {"energy": RANDOM.normal(size=101), "hwhm": WIDTHS},
-                     {"chains": CHAINS, "rays": RAYS, "fermi": 1.0}, ["hwhm"]),
-}  # fmt: skip
+# Each door: the function, its array arguments, what else it needs, and which of the arrays must be
+# positive.
+DOORS = {"lorentzian": (convolution.broaden_lorentzian, SPECTRUM | {"hwhm": WIDTHS}, {}, ["hwhm"]),
+         "source width": (convolution.broaden_lorentzian, SPECTRUM | {"hwhm": SOURCE_WIDTHS},
+                          {"width_at": "source"}, ["hwhm"]),
+         "fast": (convolution.broaden_lorentzian, SPECTRUM | {"hwhm": WIDTHS}, {"fast": True},
+                  ["hwhm"]),
+         "fast, source width": (convolution.broaden_lorentzian, SPECTRUM | {"hwhm": SOURCE_WIDTHS},
+                                {"fast": True, "width_at": "source"}, ["hwhm"]),
+         "gaussian": (convolution.broaden_gaussian, SPECTRUM | {"sigma": WIDTHS}, {}, ["sigma"]),
+         "voigt": (convolution.broaden_voigt, SPECTRUM | {"hwhm": WIDTHS, "sigma": WIDTHS[::-1]},
+                   {}, ["hwhm", "sigma"]),
+         "pulse": (convolution.exponential_gaussian, {"delay": np.linspace(-100, 900, 1501)},
+                   {"lifetime": [80.0, 900.0], "sigma": 45.0, "gradient": True}, []),
+         "displace": (displacement.displace,
+                      {"equilibrium_A": RANDOM.normal(size=(7, 3)),
+                       "patterns": RANDOM.normal(size=(3, 7, 3)),
+                       "coefficients": RANDOM.normal(size=(301, 3))}, {}, []),
+         "octahedra": (geometry.octahedra,
+                       {"bonds_A": IDEAL + RANDOM.normal(scale=0.2, size=(3, 6, 3)),
+                        "changes": RANDOM.normal(scale=0.1, size=(2, 3, 6, 3)),
+                        "coefficients": RANDOM.normal(size=(301, 2)), "axes": np.eye(3)},
+                       {"bridges": [[0, 7], [3, 16]]}, []),
+         "heat": (heating.heat, DRAWS, JET, list(DRAWS)),
+         "rise": (heating.temperature_rise, {"energy_eV": RANDOM.random(1001)},
+                  {"start_K": 298.0, "table": TABLE}, []),
+         "cooling": (heating.cooling, {"rise_K": RANDOM.random(301), "time_ps": RANDOM.random(17)},
+                     {"lifetime_ps": 300.0}, []),
+         "resolvent": (lanczos.resolvent, {"energy": RANDOM.normal(size=101), "hwhm": WIDTHS},
+                       {"chains": CHAINS}, ["hwhm"]),
+         "occupied cut": (lanczos.cut_resolvent,
+                          {"energy": RANDOM.normal(size=101), "hwhm": WIDTHS},
+                          {"chains": CHAINS, "rays": RAYS, "fermi": 1.0}, ["hwhm"])}
 CASES = [(door, name) for door, (_, arrays, _, _) in DOORS.items() for name in arrays]
 
 
@@ -77,7 +91,8 @@ def test_any_layout_gives_the_same(door, name):
     reverse = np.ascontiguousarray(array[::-1])[::-1]
     frozen = array.copy()
     frozen.setflags(write=False)
-    for form in (strided, reverse, frozen, np.asfortranarray(array), array.tolist(), array.astype(array.dtype.newbyteorder())):
+    for form in (strided, reverse, frozen, np.asfortranarray(array), array.tolist(),
+                 array.astype(array.dtype.newbyteorder())):
         assert call(door, **{name: form}) == expected
     assert np.array_equal(array, frozen)
 
@@ -108,7 +123,8 @@ def test_a_wrong_shape_or_nothing_is_refused(door, name):
             call(door, **{name: array[:-1]})
 
 
-@pytest.mark.parametrize(("door", "name"), [(door, name) for door in DOORS for name in DOORS[door][3]])
+@pytest.mark.parametrize(("door", "name"),
+                         [(door, name) for door in DOORS for name in DOORS[door][3]])
 @pytest.mark.parametrize("value", [0.0, -1.0])
 def test_what_must_be_positive_is_refused_otherwise(door, name, value):
     broken = DOORS[door][1][name].copy()

@@ -1,4 +1,6 @@
-"""Lanczos spectra: against XSpectra's own output, exact diagonalisation, the NumPy twin, and every bad input."""
+"""Lanczos spectra: against XSpectra's own output, exact diagonalisation, the NumPy twin, and every
+bad input.
+"""
 
 import gzip
 import shutil
@@ -42,9 +44,8 @@ def reference(name, tmp_path):
     elif plain.exists():
         shutil.copy(plain, target)
     else:
-        pytest.fail(
-            f"{packed} is missing: reinstall quantum-espresso with its documentation (dpkg leaves out /usr/share/doc)"
-        )
+        pytest.fail(f"{packed} is missing: reinstall quantum-espresso with its documentation (dpkg"
+                    " leaves out /usr/share/doc)")
     return target
 
 
@@ -54,7 +55,8 @@ def deviation(ours, theirs):
 
 
 @pytest.mark.espresso
-@pytest.mark.parametrize(("dat", "sav", "hwhm", "cut", "conv"), EXAMPLES, ids=[e[0] for e in EXAMPLES])
+@pytest.mark.parametrize(("dat", "sav", "hwhm", "cut", "conv"), EXAMPLES,
+                         ids=[e[0] for e in EXAMPLES])
 def test_references_of_xspectra(tmp_path, dat, sav, hwhm, cut, conv):
     save = read_save(reference(f"{sav}.sav", tmp_path))
     energy, *columns = np.loadtxt(reference(f"{dat}.dat", tmp_path)).T
@@ -66,13 +68,18 @@ def test_references_of_xspectra(tmp_path, dat, sav, hwhm, cut, conv):
 
 
 def random_chain(seed, n, dimension=400):
-    """A chain as of a real calculation: Lanczos on a dense spectrum, so that the coefficients settle."""
+    """A chain as of a real calculation: Lanczos on a dense spectrum, so that the coefficients
+    settle.
+    """
     rng = np.random.default_rng(seed)
-    return textbook_lanczos(np.diag(np.sort(rng.beta(2, 2, dimension) * 3 - 0.7)), rng.normal(size=dimension), n)
+    return textbook_lanczos(np.diag(np.sort(rng.beta(2, 2, dimension) * 3 - 0.7)),
+                            rng.normal(size=dimension), n)
 
 
 def textbook_lanczos(matrix, start, n):
-    """Coefficients a (n,), b (n,) and the norm of start; every vector is orthogonalised twice against all earlier."""
+    """Coefficients a (n,), b (n,) and the norm of start; every vector is orthogonalised twice
+    against all earlier.
+    """
     norm = np.linalg.norm(start)
     basis = [start / norm]
     a, b = [], []
@@ -88,10 +95,9 @@ def textbook_lanczos(matrix, start, n):
 
 
 @pytest.mark.espresso
-@pytest.mark.parametrize(
-    ("hwhm", "conv", "cut", "smooth"),
-    [(0.8, 10, False, 0.1), (2.5, 50, False, 0.1), (0.3, 20, True, 0.1), (1.26, 20, True, 0.3), (2.5, 11, True, 0.01)],
-)
+@pytest.mark.parametrize(("hwhm", "conv", "cut", "smooth"),
+                         [(0.8, 10, False, 0.1), (2.5, 50, False, 0.1), (0.3, 20, True, 0.1),
+                          (1.26, 20, True, 0.3), (2.5, 11, True, 0.01)])
 def test_xspectra_plots_the_same_file_alike(tmp_path, hwhm, conv, cut, smooth):
     rows = [random_chain(seed, 60) for seed in (1, 2)]
     path = write_save(
@@ -102,18 +108,21 @@ def test_xspectra_plots_the_same_file_alike(tmp_path, hwhm, conv, cut, smooth):
         core_eV=1782.3,
         fermi_eV=4.25,
     )
-    energy, sigma = xspectra_plot(
-        path, tmp_path, hwhm=hwhm, points=241, emin=-8.0, emax=22.0, k=2, conv=conv, cut=cut, smooth=smooth, tinf=1e-10
-    )
-    ours = evaluate(read_save(path), energy, hwhm, cut_occupied=cut, cut_smooth_eV=smooth, terminator=conv).total
+    energy, sigma = xspectra_plot(path, tmp_path, hwhm=hwhm, points=241, emin=-8.0, emax=22.0, k=2,
+                                  conv=conv, cut=cut, smooth=smooth, tinf=1e-10)
+    ours = evaluate(read_save(path), energy, hwhm, cut_occupied=cut, cut_smooth_eV=smooth,
+                    terminator=conv).total
     assert sigma.max() > 0.005
     assert deviation(ours, sigma) < 1e-6
 
 
 @pytest.mark.espresso
 def test_xspectra_plots_a_bundled_cspbbr3_chain_alike(tmp_path):
-    """Nearly all of what differs is XSpectra's integral over the occupied states, begun at tinf: closer, it agrees."""
-    chains = read_chains(Path(perovskite_polaron.__file__).parent / "data" / "cspbbr3" / "chains.npz")
+    """Nearly all of what differs is XSpectra's integral over the occupied states, begun at tinf:
+    closer, it agrees.
+    """
+    chains = read_chains(Path(perovskite_polaron.__file__).parent / "data" / "cspbbr3"
+                         / "chains.npz")
     kept = chains[min(chains)]
     path = write_save(
         tmp_path / "br.sav",
@@ -127,11 +136,11 @@ def test_xspectra_plots_a_bundled_cspbbr3_chain_alike(tmp_path):
     read = read_save(path)
     for tinf, tolerance in ((1e-6, 5e-6), (1e-10, 1e-7)):
         for points, unfair in ((401, -1.0), (400, 1.01 * 70 / 399)):
-            energy, sigma = xspectra_plot(
-                path, tmp_path, hwhm=1.26, points=points, emin=-10.0, emax=60.0, k=len(kept.a), conv=20, cut=True, tinf=tinf
-            )
+            energy, sigma = xspectra_plot(path, tmp_path, hwhm=1.26, points=points, emin=-10.0,
+                                          emax=60.0, k=len(kept.a), conv=20, cut=True, tinf=tinf)
             ours = evaluate(read, energy, 1.26, cut_occupied=True, terminator=20).total
-            # With 400 points one energy is on the Fermi energy but for rounding: XSpectra prints a stray value beside it.
+            # With 400 points one energy is on the Fermi energy but for rounding: XSpectra prints a
+            # stray value beside it.
             compared = np.abs(energy) > unfair
             assert (~compared).sum() <= 3
             assert deviation(ours[compared], sigma[compared]) < tolerance
@@ -139,7 +148,9 @@ def test_xspectra_plots_a_bundled_cspbbr3_chain_alike(tmp_path):
 
 @pytest.fixture(scope="module")
 def exact():
-    """A random Hermitian matrix (eV), its levels, the weights of a random start vector, and its whole Lanczos chain."""
+    """A random Hermitian matrix (eV), its levels, the weights of a random start vector, and its
+    whole Lanczos chain.
+    """
     rng = np.random.default_rng(7)
     n = 24
     matrix = rng.normal(size=(n, n)) + 1j * rng.normal(size=(n, n))
@@ -151,9 +162,8 @@ def exact():
 
 def saved(tmp_path, exact, fermi_eV):
     a, b, norm = exact[3]
-    path = write_save(
-        tmp_path / "x.sav", [a / RYDBERG_EV], [b / RYDBERG_EV], norms=[norm], core_eV=500.0, fermi_eV=fermi_eV
-    )
+    path = write_save(tmp_path / "x.sav", [a / RYDBERG_EV], [b / RYDBERG_EV], norms=[norm],
+                      core_eV=500.0, fermi_eV=fermi_eV)
     return read_save(path)
 
 
@@ -170,54 +180,67 @@ def test_whole_chain_is_the_sum_over_states(tmp_path, exact):
     np.testing.assert_allclose(ours, prefactor(energy, 3.0) * lines, rtol=1e-10)
 
 
-@pytest.mark.parametrize(("fermi", "above"), [(-3.0, 0.0), (0.0, 0.0), (6.0, 0.0), (0.0, 2.5), (6.0, -9.0)])
+@pytest.mark.parametrize(("fermi", "above"),
+                         [(-3.0, 0.0), (0.0, 0.0), (6.0, 0.0), (0.0, 2.5), (6.0, -9.0)])
 def test_cut_is_the_sum_over_empty_states(tmp_path, exact, fermi, above):
     """Only levels above the cut, for a width that is its own at each energy."""
     _, levels, weights, _ = exact
     energy = np.linspace(-40, 40, 401)
     hwhm = 0.4 + 0.05 * np.abs(energy)
     empty = levels > fermi + above
-    lines = hwhm[:, None] / ((energy[:, None] + fermi - levels) ** 2 + hwhm[:, None] ** 2) @ (weights * empty)
-    ours = evaluate(saved(tmp_path, exact, fermi), energy, hwhm, cut_occupied=True, cut_smooth_eV=0, cut_above_eV=above).total
+    lines = hwhm[:,
+                 None] / ((energy[:, None] + fermi - levels) ** 2 + hwhm[:, None] ** 2) @ (weights
+                                                                                           * empty)
+    ours = evaluate(saved(tmp_path, exact, fermi), energy, hwhm, cut_occupied=True, cut_smooth_eV=0,
+                    cut_above_eV=above).total
     expected = prefactor(energy, fermi) * lines
     assert np.abs(ours - expected).max() < 1e-10 * expected.max()
 
 
 def test_a_taper_keeps_what_has_settled_and_moves_nothing_else_far(tmp_path):
-    """A chain that is constant already stays as it is; another changes less the more of its terminator it has reached."""
+    """A chain that is constant already stays as it is; another changes less the more of its
+    terminator it has reached.
+    """
     energy = np.linspace(-1, 3, 81)
     a, b = np.full(60, 0.2), np.full(60, 0.4)
     a[:20] += 0.1 * np.cos(np.arange(20))
     settled = read_save(write_save(tmp_path / "s.sav", [a], [b], norms=[1.0], core_eV=500.0))
     plain = evaluate(settled, energy, 0.1, terminator=10).total
-    np.testing.assert_allclose(evaluate(settled, energy, 0.1, terminator=10, taper=0.5).total, plain, rtol=1e-12)
+    np.testing.assert_allclose(evaluate(settled, energy, 0.1, terminator=10, taper=0.5).total,
+                               plain, rtol=1e-12)
     a, b, norm = random_chain(3, 100)
     whole = read_save(write_save(tmp_path / "w.sav", [a], [b], norms=[norm], core_eV=500.0))
     plain = evaluate(whole, energy, 2.0, terminator=20).total
-    off = [np.abs(evaluate(whole, energy, 2.0, terminator=20, taper=t).total / plain - 1).max() for t in (0.0, 0.1, 0.5, 1.0)]
+    off = [np.abs(evaluate(whole, energy, 2.0, terminator=20, taper=t).total / plain - 1).max()
+           for t in (0.0, 0.1, 0.5, 1.0)]
     assert off[0] == 0 < off[1] < off[2] < off[3]
     assert off[1] < 1e-6, "a width above the resolution of the chain sees no end"
 
 
 def test_moments_and_area(exact):
-    """The chain's resolvent has the moments <H^n> of the start vector; the area of the spectrum is its weight."""
+    """The chain's resolvent has the moments <H^n> of the start vector; the area of the spectrum is
+    its weight.
+    """
     _, levels, weights, (a, b, norm) = exact
     chains = kernel.join([a[:8]], [b[:8]], [norm**2], [0])
     theta = 2 * np.pi * np.arange(256) / 256
     upper = theta[(theta > 0) & (theta < np.pi)]
     radius = 1.3 * np.abs(levels).max()
     g = kernel.resolvent(chains, radius * np.cos(upper), radius * np.sin(upper))[0]
-    # The lower half plane mirrors the upper one; on the real axis the same chain is a plain rational function.
+    # The lower half plane mirrors the upper one; on the real axis the same chain is a plain
+    # rational function.
     ends = [twin.resolvent(chains, [r], [0.0])[0, 0] for r in (radius, -radius)]
     circle = np.concatenate([[ends[0]], g, [ends[1]], g[::-1].conj()])
     for order in range(16):
         z = radius * np.exp(1j * theta)
         moment = (circle * z ** (order + 1)).mean().real
         expected = (weights * levels**order).sum()
-        assert moment == pytest.approx(expected, rel=1e-9, abs=1e-9 * norm**2 * np.abs(levels).max() ** order)
+        assert moment == pytest.approx(expected, rel=1e-9,
+                                       abs=1e-9 * norm**2 * np.abs(levels).max() ** order)
     x = np.linspace(-np.pi / 2, np.pi / 2, 200_002)[1:-1]
     energy = 20 * np.tan(x)
-    area = np.sum(-kernel.resolvent(chains, energy, np.full_like(x, 1.0))[0].imag * 20 / np.cos(x) ** 2) * (x[1] - x[0])
+    area = np.sum(-kernel.resolvent(chains, energy, np.full_like(x, 1.0))[0].imag * 20 / np.cos(x)
+                  ** 2) * (x[1] - x[0])
     assert area == pytest.approx(np.pi * norm**2, rel=1e-5)
 
 
@@ -225,7 +248,8 @@ def test_terminated_chain_of_equal_coefficients_is_a_semicircle():
     chains = kernel.join([[0.3] * 6], [[0.5] * 6], [1.0], [0], tail=3)
     energy = np.linspace(-0.6, 1.2, 37)
     spectrum = -kernel.resolvent(chains, energy, np.full(37, 1e-9))[0].imag
-    np.testing.assert_allclose(spectrum, np.sqrt(np.maximum(1 - (energy - 0.3) ** 2, 0)) / 0.5, atol=1e-7)
+    np.testing.assert_allclose(spectrum, np.sqrt(np.maximum(1 - (energy - 0.3) ** 2, 0)) / 0.5,
+                               atol=1e-7)
 
 
 def test_broadening_twice_is_broadening_by_the_sum(exact):
@@ -257,9 +281,9 @@ def many():
 @pytest.mark.parametrize("points", [1, 7, 8, 9, 501])
 @pytest.mark.parametrize("tail", [True, False])
 def test_twin(many, points, tail):
-    chains = (
-        many if tail else kernel.Chains(many.a, many.b, many.start, many.weight, many.group, np.zeros(5), np.zeros(5))
-    )
+    chains = (many if tail
+              else kernel.Chains(many.a, many.b, many.start, many.weight, many.group, np.zeros(5),
+                                 np.zeros(5)))
     energy = np.linspace(-5, 5, points)
     hwhm = 0.05 + 0.3 * np.abs(np.sin(energy))
     ours, plain = kernel.resolvent(chains, energy, hwhm), twin.resolvent(chains, energy, hwhm)
@@ -277,7 +301,8 @@ def test_threads_do_not_change_a_bit(many, points):
     hwhm = np.full(points, 0.1)
     whole = kernel.resolvent(many, energy, hwhm)
     for at in (0, points // 2, points - 1):
-        np.testing.assert_array_equal(kernel.resolvent(many, energy[at : at + 8], hwhm[at : at + 8]), whole[:, at : at + 8])
+        np.testing.assert_array_equal(kernel.resolvent(many, energy[at : at + 8],
+                                                       hwhm[at : at + 8]), whole[:, at : at + 8])
     rays = [kernel.fermi_rays(many, 0.2, threads=n) for n in (1, 2)]
     np.testing.assert_array_equal(rays[0].weighted, rays[1].weighted)
     for n in (2, 3):
@@ -298,7 +323,8 @@ def test_any_memory_layout_and_integers(many):
     cut = kernel.cut_resolvent(many, rays, 0.0, energy.astype(float), np.ones(13))
     for form in (energy, strided, frozen, energy.tolist()):
         np.testing.assert_array_equal(kernel.resolvent(many, form, np.ones(13, int)), plain)
-        np.testing.assert_array_equal(kernel.cut_resolvent(many, rays, 0.0, form, np.ones(13, int)), cut)
+        np.testing.assert_array_equal(kernel.cut_resolvent(many, rays, 0.0, form, np.ones(13, int)),
+                                      cut)
     joined = kernel.join([many.a[::2]], [many.b[::2]], [1], [0])
     np.testing.assert_array_equal(joined.a, many.a[::2])
 
@@ -329,42 +355,33 @@ def test_kernel_refuses_threads(many, threads):
         kernel.resolvent(many, [0.0], [1.0], threads=threads)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (([], [], [], []), "0 a, 0 b and 0 groups do not match"),
-        (([[1.0]], [[1.0]], [1.0], [0, 0]), "1 a, 1 b and 2 groups do not match"),
-        (([[1.0, 2]], [[1.0]], [1.0], [0]), r"b has shape \(1,\)"),
-        (([[np.nan]], [[1.0]], [1.0], [0]), "a contains NaN"),
-        (([[1.0]], [[1.0]], [1.0, 2], [0]), r"weights has shape \(2,\)"),
-        (([[1.0]], [[1.0]], [1.0], [-1]), "a group is negative"),
-        (([[1.0]], [[1.0]], [1.0], [0], 2), "the terminator averages 2 coefficients, the shortest chain has 1"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"),
+                         [(([], [], [], []), "0 a, 0 b and 0 groups do not match"),
+                          (([[1.0]], [[1.0]], [1.0], [0, 0]), "1 a, 1 b and 2 groups do not match"),
+                          (([[1.0, 2]], [[1.0]], [1.0], [0]), r"b has shape \(1,\)"),
+                          (([[np.nan]], [[1.0]], [1.0], [0]), "a contains NaN"),
+                          (([[1.0]], [[1.0]], [1.0, 2], [0]), r"weights has shape \(2,\)"),
+                          (([[1.0]], [[1.0]], [1.0], [-1]), "a group is negative"),
+                          (([[1.0]], [[1.0]], [1.0], [0], 2),
+                           "the terminator averages 2 coefficients, the shortest chain has 1")])
 def test_join_refuses(arguments, message):
     with pytest.raises(InputError, match=message):
         kernel.join(*arguments)
 
 
-@pytest.mark.parametrize(
-    ("hwhm", "options", "message"),
-    [
-        (-1.0, {}, "hwhm_eV is not positive"),
-        ([1.0, 1.0], {}, r"hwhm_eV has shape \(2,\)"),
-        (np.nan, {}, "hwhm_eV contains NaN"),
-        (1.0, {"cut_smooth_eV": -0.1}, "cut_smooth_eV is -0.1"),
-        (1.0, {"cut_above_eV": float("nan")}, "cut_above_eV is nan"),
-        (
-            1.0,
-            {"terminator": 46},
-            "terminator 46 averages 23 coefficients before the last two, but the shortest chain has 24: "
-            "give a number from 2 to 44",
-        ),
-        (1.0, {"terminator": 1}, "terminator 1 averages"),
-        (1.0, {"taper": 0.1}, "taper is 0.1: give a share of a chain from 0 to 1, and a terminator"),
-        (1.0, {"terminator": 4, "taper": 1.5}, "taper is 1.5: give a share"),
-    ],
-)
+@pytest.mark.parametrize(("hwhm", "options", "message"),
+                         [(-1.0, {}, "hwhm_eV is not positive"),
+                          ([1.0, 1.0], {}, r"hwhm_eV has shape \(2,\)"),
+                          (np.nan, {}, "hwhm_eV contains NaN"),
+                          (1.0, {"cut_smooth_eV": -0.1}, "cut_smooth_eV is -0.1"),
+                          (1.0, {"cut_above_eV": float("nan")}, "cut_above_eV is nan"),
+                          (1.0, {"terminator": 46}, "terminator 46 averages 23 coefficients before"
+                           " the last two, but the shortest chain has 24: "
+                           "give a number from 2 to 44"),
+                          (1.0, {"terminator": 1}, "terminator 1 averages"),
+                          (1.0, {"taper": 0.1},
+                           "taper is 0.1: give a share of a chain from 0 to 1, and a terminator"),
+                          (1.0, {"terminator": 4, "taper": 1.5}, "taper is 1.5: give a share")])
 def test_evaluate_refuses(tmp_path, exact, hwhm, options, message):
     with pytest.raises(InputError, match=message):
         evaluate(saved(tmp_path, exact, 0.0), [0.0, 1.0, 2.0], hwhm, **options)
@@ -377,7 +394,8 @@ def command(*words):
 def test_command_writes_two_columns(tmp_path, exact, capsys):
     save = saved(tmp_path, exact, 1.0)
     out = tmp_path / "x.dat"
-    grid = ("--emin", "-10eV", "--emax", "-1.5eV", "--points", "18", "--hwhm", "800meV", "--out", out)
+    grid = ("--emin", "-10eV", "--emax", "-1.5eV", "--points", "18", "--hwhm", "800meV", "--out",
+            out)
     assert command(tmp_path / "x.sav", *grid, "--cut-occupied", "--terminator", "10") == 0
     assert capsys.readouterr().out == f"{out}: 18 energies, half width 0.8 eV\n"
     assert out.read_text().startswith("# energy_eV sigma\n")
@@ -391,20 +409,21 @@ def test_command_smooths_as_asked(tmp_path, exact):
     save = saved(tmp_path, exact, 1.0)
     out = tmp_path / "x.dat"
     grid = ("--emin", "-1eV", "--emax", "1eV", "--points", "21", "--hwhm", "0.8eV", "--out", out)
-    assert command(tmp_path / "x.sav", *grid, "--cut-occupied", "--cut-smooth", "0.5eV", "--cut-above", "0.3eV") == 0
+    assert command(tmp_path / "x.sav", *grid, "--cut-occupied", "--cut-smooth", "0.5eV",
+                   "--cut-above", "0.3eV") == 0
     energy, sigma = np.loadtxt(out).T
-    np.testing.assert_allclose(
-        sigma, evaluate(save, energy, 0.8, cut_occupied=True, cut_smooth_eV=0.5, cut_above_eV=0.3).total, rtol=1e-11
-    )
+    np.testing.assert_allclose(sigma,
+                               evaluate(save, energy, 0.8, cut_occupied=True, cut_smooth_eV=0.5,
+                                        cut_above_eV=0.3).total, rtol=1e-11)
 
 
 def test_command_separates_spins(tmp_path):
     rows = [random_chain(seed, 20) for seed in (1, 2)]
-    path = write_save(
-        tmp_path / "s.sav", [r[0] for r in rows], [r[1] for r in rows], norms=[0.1, 0.3], core_eV=500.0, spins=2
-    )
+    path = write_save(tmp_path / "s.sav", [r[0] for r in rows], [r[1] for r in rows],
+                      norms=[0.1, 0.3], core_eV=500.0, spins=2)
     out = tmp_path / "s.dat"
-    assert command(path, "--emin", "-5eV", "--emax", "20eV", "--points", "51", "--hwhm", "1eV", "--out", out) == 0
+    assert command(path, "--emin", "-5eV", "--emax", "20eV", "--points", "51", "--hwhm", "1eV",
+                   "--out", out) == 0
     assert out.read_text().startswith("# energy_eV sigma sigma_up sigma_down\n")
     _, total, up, down = np.loadtxt(out).T
     np.testing.assert_allclose(total, up + down, rtol=1e-11)
@@ -452,6 +471,8 @@ def test_command_needs_every_option(capsys, missing):
 
 
 def test_command_reports_a_missing_file(tmp_path, capsys):
-    options = [word for pair in (GOOD | {"--out": str(tmp_path / "x.dat")}).items() for word in pair]
+    options = [word for pair in (GOOD | {"--out": str(tmp_path / "x.dat")}).items()
+               for word in pair]
     assert command(tmp_path / "none.sav", *options) == 2
-    assert "none.sav does not exist: give the path of a save file of XSpectra" in capsys.readouterr().err
+    complaint = "none.sav does not exist: give the path of a save file of XSpectra"
+    assert complaint in capsys.readouterr().err

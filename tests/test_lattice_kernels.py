@@ -2,10 +2,8 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from twins import displacement as displacement_twin
-from twins import geometry as geometry_twin
+from hypothesis import given, settings, strategies as st
+from twins import displacement as displacement_twin, geometry as geometry_twin
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.kernels.displacement import displace
@@ -35,7 +33,8 @@ def geometry_input(seed, b=3, m=2, s=9):
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 30), m=st.integers(1, 5), s=st.integers(1, 40))
 def test_displacement_equals_its_twin(seed, n, m, s):
     args = displacement_input(seed, n, m, s)
-    np.testing.assert_allclose(displace(*args), displacement_twin.displace(*args), rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(displace(*args), displacement_twin.displace(*args), rtol=1e-13,
+                               atol=1e-13)
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
@@ -44,9 +43,8 @@ def test_geometry_equals_its_twin(seed, b, m, s):
     args = geometry_input(seed, b, m, s)
     found, expected = octahedra(*args), geometry_twin.octahedra(*args)
     for field in fields(found):
-        np.testing.assert_allclose(
-            getattr(found, field.name), expected[field.name], rtol=1e-11, atol=1e-11, err_msg=field.name
-        )
+        np.testing.assert_allclose(getattr(found, field.name), expected[field.name], rtol=1e-11,
+                                   atol=1e-11, err_msg=field.name)
 
 
 def test_strided_read_only_and_integer_input_is_accepted():
@@ -54,7 +52,8 @@ def test_strided_read_only_and_integer_input_is_accepted():
     strided = np.repeat(p, 2, axis=2)[:, :, ::2]
     strided.setflags(write=False)
     np.testing.assert_array_equal(displace(x, strided, c), displace(x, p, c))
-    np.testing.assert_array_equal(displace(np.zeros((1, 3), int), np.ones((1, 1, 3), int), [[2]]), [[[2, 2, 2]]])
+    np.testing.assert_array_equal(displace(np.zeros((1, 3), int), np.ones((1, 1, 3), int), [[2]]),
+                                  [[[2, 2, 2]]])
     bonds, changes, q, axes, bridges = geometry_input(2)
     np.testing.assert_array_equal(
         octahedra(bonds, changes[..., ::-1].copy()[..., ::-1], q, axes, bridges).lengths_A,
@@ -98,20 +97,25 @@ def test_threads_and_out_are_checked():
 
 
 def test_an_elongated_octahedron_has_robinsons_numbers():
-    # Bonds a, a, c: volume 4 a^2 c / 3, so <l^2/l0^2> = (2 a^2 + c^2) / (3 (a^2 c)^(2/3)) and no angle variance.
+    # Bonds a, a, c: volume 4 a^2 c / 3, so <l^2/l0^2> = (2 a^2 + c^2) / (3 (a^2 c)^(2/3)) and no
+    # angle variance.
     a, c = 2.9, 3.2
     bonds = IDEAL / 3 * np.array([a, a, a, a, c, c])[:, None]
     found = octahedra(bonds[None], np.zeros((1, 1, 6, 3)), [[0.0]], np.eye(3), [])
-    assert found.elongation[0, 0] == pytest.approx((2 * a**2 + c**2) / (3 * (a * a * c) ** (2 / 3)), rel=1e-14)
+    assert found.elongation[0, 0] == pytest.approx((2 * a**2 + c**2) / (3 * (a * a * c) ** (2 / 3)),
+                                                   rel=1e-14)
     assert found.angle_variance_deg2[0, 0] == pytest.approx(0, abs=1e-20)
     assert found.length_variance_A2[0, 0] == pytest.approx(2 / 9 * (c - a) ** 2)
 
 
 def test_moving_only_the_centre_is_its_offcentring_and_a_rotation_its_tilt():
     shift = np.array([0.05, -0.02, 0.1])
-    found = octahedra(IDEAL[None], -np.broadcast_to(shift, (1, 1, 6, 3)), [[1.0], [-2.0]], np.eye(3), [])
-    np.testing.assert_allclose(found.offcentring_A[:, 0], np.linalg.norm(shift) * np.array([1, 2]), rtol=1e-12)
+    found = octahedra(IDEAL[None], -np.broadcast_to(shift, (1, 1, 6, 3)), [[1.0], [-2.0]],
+                      np.eye(3), [])
+    np.testing.assert_allclose(found.offcentring_A[:, 0], np.linalg.norm(shift) * np.array([1, 2]),
+                               rtol=1e-12)
     angle = np.radians(7)
-    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0],
+                     [0, 0, 1]])
     tilted = octahedra((IDEAL @ turn.T)[None], np.zeros((1, 1, 6, 3)), [[0.0]], np.eye(3), [])
     np.testing.assert_allclose(tilted.tilts_deg[0, 0], [7, 7, 0], atol=1e-12)

@@ -1,4 +1,6 @@
-"""Projected densities of states: laws on real files of projwfc.x, its own curves, and hostile input."""
+"""Projected densities of states: laws on real files of projwfc.x, its own curves, and hostile
+input.
+"""
 
 import json
 import os
@@ -13,23 +15,16 @@ import pytest
 from conftest import polaron
 
 from perovskite_polaron.errors import ComputationError, InputError
-from perovskite_polaron.espresso.projwfc import Projections, load_projections, read_projections, write_projections
+from perovskite_polaron.espresso.projwfc import (
+    Projections, load_projections, read_projections, write_projections)
 from perovskite_polaron.espresso.upf import check_for_projection, read_upf
 from perovskite_polaron.figures.spectra import seen_shells, write_pdos_figure
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.symmetry import find_symmetry, grid_for, kpoint_names
 from perovskite_polaron.spectra.projected import (
-    ProjectedStates,
-    Shell,
-    band_edges,
-    density_of_states,
-    read_states,
-    write_states,
-)
-from perovskite_polaron.workflow.pdos import (
-    projected_states,
-)
+    ProjectedStates, Shell, band_edges, density_of_states, read_states, write_states)
+from perovskite_polaron.workflow.pdos import projected_states
 
 DATA = Path(__file__).parent / "data" / "pdos"
 CUBIC = read_crystal("cspbbr3-pm3m")
@@ -41,7 +36,8 @@ LABELS = {
 }
 
 
-RECORD = {"name": "Γ", "space_group": "Pm-3m (221)", "settings": "", "projected_onto": {"Pb": "6s 6p 5d"}}
+RECORD = {"name": "Γ", "space_group": "Pm-3m (221)", "settings": "",
+          "projected_onto": {"Pb": "6s 6p 5d"}}
 
 
 def unpack(name: str, folder: Path) -> Path:
@@ -101,7 +97,8 @@ def test_the_curves_are_those_of_projwfc_itself(reduced: Path) -> None:
     ours = density_of_states(states, total[:, 0] - top, 0.1)
     scale = total[:, 1].max()
     np.testing.assert_allclose(ours["total"], total[:, 1], atol=2e-3 * scale)
-    np.testing.assert_allclose(sum(v for k, v in ours.items() if k != "total"), total[:, 2], atol=2e-3 * scale)
+    np.testing.assert_allclose(sum(v for k, v in ours.items() if k != "total"), total[:, 2],
+                               atol=2e-3 * scale)
     for element, places in LABELS.items():
         for place, label in places.items():
             files = list((reduced / "outdir").glob(f"*({element})_wfc#{place}(*"))
@@ -119,7 +116,8 @@ def test_equivalent_atoms_have_the_same_curve(full: Path, reduced: Path) -> None
     assert raw.kpoints.shape == (8, 3)
     apart = replace(find_symmetry(CUBIC), equivalent_atoms=np.arange(5))
     energy = np.linspace(-20, 6, 1301)
-    curves = density_of_states(projected_states(CUBIC, apart, raw, LABELS), energy, 0.1, by_site=True)
+    curves = density_of_states(projected_states(CUBIC, apart, raw, LABELS), energy, 0.1,
+                               by_site=True)
     br = [curves[f"Br{n}-3d 4p"] for n in (3, 4, 5)]
     for one in br[1:]:
         np.testing.assert_allclose(one, br[0], atol=1e-4 * br[0].max())
@@ -128,8 +126,10 @@ def test_equivalent_atoms_have_the_same_curve(full: Path, reduced: Path) -> None
     for label, curve in whole.items():
         np.testing.assert_allclose(few[label], curve, atol=1e-4 * whole["total"].max())
     np.testing.assert_allclose(sum(br), few["Br 4p"], atol=1e-4 * br[0].max())
-    single = density_of_states(projected_states(CUBIC, apart, raw_of(reduced), LABELS), energy, 0.1, by_site=True)
-    assert np.abs(single["Br3-3d 4p"] - single["Br5-3d 4p"]).max() > 0.1 * br[0].max(), "one atom alone means nothing"
+    single = density_of_states(projected_states(CUBIC, apart, raw_of(reduced), LABELS), energy, 0.1,
+                               by_site=True)
+    assert np.abs(single["Br3-3d 4p"]
+                  - single["Br5-3d 4p"]).max() > 0.1 * br[0].max(), "one atom alone means nothing"
 
 
 def test_the_edges_of_cubic_cspbbr3(reduced: Path) -> None:
@@ -150,17 +150,20 @@ def test_the_figure_shows_what_the_edges_are_made_of(reduced: Path, tmp_path: Pa
     edges, energy = band_edges(states), np.linspace(-6, 5, 551)
     curves = density_of_states(states, energy, 0.1)
     seen = seen_shells(curves, edges)
-    assert seen[:3] == ["Pb 6p", "Br 4p", "Pb 6s"], "by their part in an edge, however low the curve"
+    assert seen[:3] == ["Pb 6p", "Br 4p",
+                        "Pb 6s"], "by their part in an edge, however low the curve"
     assert "Pb 5d" not in seen
     svg = write_pdos_figure(energy, curves, edges, tmp_path / "pdos.svg").read_text()
     assert svg.count("<path") > 10
-    assert write_pdos_figure(energy, curves, edges, tmp_path / "pdos.png").read_bytes()[:4] == b"\x89PNG"
+    assert write_pdos_figure(energy, curves, edges,
+                             tmp_path / "pdos.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(InputError, match=r"\.png"):
         write_pdos_figure(energy, curves, edges, tmp_path / "pdos.txt")
 
 
 def test_names_of_k_points_follow_the_cell_and_its_symmetry() -> None:
-    points = [[0, 0, 0], [0, 0, 0.5], [0.5, 0, 0], [0.5, 1.5, 0], [-0.5, 0.5, 0.5], [0.1, 0, 0], [2, -1, 0]]
+    points = [[0, 0, 0], [0, 0, 0.5], [0.5, 0, 0], [0.5, 1.5, 0], [-0.5, 0.5, 0.5], [0.1, 0, 0],
+              [2, -1, 0]]
     assert kpoint_names(CUBIC, find_symmetry(CUBIC), points) == ("Γ", "X", "X", "M", "R", "", "Γ")
     pbnm = read_crystal("cspbbr3-pbnm")
     assert kpoint_names(pbnm, find_symmetry(pbnm), points[:5]) == ("Γ", "Z", "X", "S", "R")
@@ -179,7 +182,8 @@ def synthetic(seed: int = 0) -> ProjectedStates:
     draw = np.random.default_rng(seed)
     energies = np.sort(draw.uniform(-5, 5, (7, 12)), axis=1)
     energies[:, 6:] += 12
-    shells = (Shell("Br", "4p", "Br1-4c", 4), Shell("Br", "4p", "Br5-8d", 8), Shell("Pb", "6p", "Pb13-4a", 4))
+    shells = (Shell("Br", "4p", "Br1-4c", 4), Shell("Br", "4p", "Br5-8d", 8),
+              Shell("Pb", "6p", "Pb13-4a", 4))
     return ProjectedStates(
         energies, draw.uniform(-0.5, 0.5, (7, 3)), ("",) * 7, draw.dirichlet(np.ones(7)),
         draw.dirichlet(np.ones(4), (7, 12))[:, :, :3], shells, 12,
@@ -213,18 +217,21 @@ def test_degenerate_states_are_judged_together() -> None:
     edge = band_edges(replace(states, energies_eV=energies))[1]
     assert edge.degeneracy == 2
     # Another combination of the two states: parts move between them, the sum stays.
-    shares[3, 6], shares[3, 7] = 0.8 * shares[3, 6] + 0.2 * shares[3, 7], 0.2 * shares[3, 6] + 0.8 * shares[3, 7]
+    shares[3, 6], shares[3, 7] = 0.8 * shares[3, 6] + 0.2 * shares[3,
+                                                                   7], 0.2 * shares[
+                                                                       3, 6] + 0.8 * shares[3, 7]
     again = band_edges(replace(states, energies_eV=energies, shares=shares))[1]
     assert again.shares == pytest.approx(dict(edge.shares))
     assert edge.kpoint == tuple(states.kpoints[3])
 
 
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [({"electrons": 11}, "insulator"), ({"electrons": 24}, "no empty"), ({"weights": np.ones(7)}, "sum is 1"),
-     ({"shares": np.full((7, 12, 3), 0.5)}, "more than 1"), ({"shares": np.full((7, 12, 3), np.nan)}, "NaN"),
-     ({"kpoint_names": ("",)}, "names"), ({"energies_eV": np.zeros((7, 11))}, "shape")],
-)  # fmt: skip
+@pytest.mark.parametrize(("change", "word"),
+                         [({"electrons": 11}, "insulator"), ({"electrons": 24}, "no empty"),
+                          ({"weights": np.ones(7)}, "sum is 1"),
+                          ({"shares": np.full((7, 12, 3), 0.5)}, "more than 1"),
+                          ({"shares": np.full((7, 12, 3), np.nan)}, "NaN"),
+                          ({"kpoint_names": ("",)}, "names"),
+                          ({"energies_eV": np.zeros((7, 11))}, "shape")])
 def test_states_that_cannot_be_are_refused(change: dict[str, object], word: str) -> None:
     with pytest.raises(InputError, match=word):
         replace(synthetic(), **change)
@@ -265,29 +272,29 @@ def drop(name: str) -> Callable[[Path], None]:
 
 
 FIRST = re.compile(r'(<ATOMIC_WFC index="1" spin="1">\s*)\S+')
-DAMAGE = {
-    "missing": drop("atomic_proj.xml"),
-    "no cell": drop("data-file-schema.xml"),
-    "empty": in_xml(lambda t: ""),
-    "cut off": in_xml(lambda t: t[: len(t) // 2]),
-    "not XML": in_xml(lambda t: "\x00\x01 garbage"),
-    "NaN": in_xml(lambda t: FIRST.sub(r"\1NaN", t, count=1)),
-    "infinity": in_xml(lambda t: FIRST.sub(r"\1Infinity", t, count=1)),
-    "stars": in_xml(lambda t: FIRST.sub(r"\1**********", t, count=1)),
-    "one number less": in_xml(lambda t: FIRST.sub(r"\1", t, count=1)),
-    "too much of a state": in_xml(lambda t: FIRST.sub(r"\g<1>1.5", t, count=1)),
-    "no k point": in_xml(lambda t: re.sub(r"<EIGENSTATES>.*</EIGENSTATES>", "", t, flags=re.DOTALL)),
-    "one k point less": in_xml(lambda t: t.replace('NUMBER_OF_K-POINTS="4"', 'NUMBER_OF_K-POINTS="5"')),
-    "no head": in_xml(lambda t: re.sub(r"<HEADER[^>]*>", "", t)),
-    "no bands in the head": in_xml(lambda t: t.replace('NUMBER_OF_BANDS="26"', "")),
-    "two spins": in_xml(lambda t: t.replace('SPIN_COMPONENTS="1"', 'SPIN_COMPONENTS="2"')),
-    "a weight below zero": in_xml(lambda t: t.replace('Weight="', 'Weight="-', 1)),
-    "a weight that is none": in_xml(lambda t: re.sub(r'Weight="[^"]*"', 'Weight="NaN"', t, count=1)),
-    "nothing printed": in_output(lambda t: ""),
-    "no spilling printed": in_output(lambda t: t.replace("Spilling", "")),
-    "a state not printed": in_output(lambda t: re.sub(r"     state #  12.*\n", "", t)),
-    "the last states not printed": in_output(lambda t: re.sub(r"     state #  26.*\n", "", t)),
-}
+DAMAGE = {"missing": drop("atomic_proj.xml"), "no cell": drop("data-file-schema.xml"),
+          "empty": in_xml(lambda t: ""), "cut off": in_xml(lambda t: t[: len(t) // 2]),
+          "not XML": in_xml(lambda t: "\x00\x01 garbage"),
+          "NaN": in_xml(lambda t: FIRST.sub(r"\1NaN", t, count=1)),
+          "infinity": in_xml(lambda t: FIRST.sub(r"\1Infinity", t, count=1)),
+          "stars": in_xml(lambda t: FIRST.sub(r"\1**********", t, count=1)),
+          "one number less": in_xml(lambda t: FIRST.sub(r"\1", t, count=1)),
+          "too much of a state": in_xml(lambda t: FIRST.sub(r"\g<1>1.5", t, count=1)),
+          "no k point": in_xml(lambda t: re.sub(r"<EIGENSTATES>.*</EIGENSTATES>", "", t,
+                                                flags=re.DOTALL)),
+          "one k point less": in_xml(lambda t: t.replace('NUMBER_OF_K-POINTS="4"',
+                                                         'NUMBER_OF_K-POINTS="5"')),
+          "no head": in_xml(lambda t: re.sub(r"<HEADER[^>]*>", "", t)),
+          "no bands in the head": in_xml(lambda t: t.replace('NUMBER_OF_BANDS="26"', "")),
+          "two spins": in_xml(lambda t: t.replace('SPIN_COMPONENTS="1"', 'SPIN_COMPONENTS="2"')),
+          "a weight below zero": in_xml(lambda t: t.replace('Weight="', 'Weight="-', 1)),
+          "a weight that is none": in_xml(
+              lambda t: re.sub(r'Weight="[^"]*"', 'Weight="NaN"', t, count=1)),
+          "nothing printed": in_output(lambda t: ""),
+          "no spilling printed": in_output(lambda t: t.replace("Spilling", "")),
+          "a state not printed": in_output(lambda t: re.sub(r"     state #  12.*\n", "", t)),
+          "the last states not printed": in_output(
+              lambda t: re.sub(r"     state #  26.*\n", "", t))}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -316,7 +323,8 @@ def test_projections_and_states_survive_their_files(reduced: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("damage", ["energies_eV", "weights", "record", "shells"])
-def test_states_that_were_tampered_with_are_refused(damage: str, reduced: Path, tmp_path: Path) -> None:
+def test_states_that_were_tampered_with_are_refused(damage: str, reduced: Path,
+                                                    tmp_path: Path) -> None:
     path = write_states(tmp_path / "a.npz", states_of(reduced), RECORD)
     with np.load(path) as file:
         arrays = dict(file)
@@ -327,7 +335,8 @@ def test_states_that_were_tampered_with_are_refused(damage: str, reduced: Path, 
     else:
         arrays[damage] = arrays[damage] * np.nan
     np.savez(path, **arrays)
-    with pytest.raises(InputError, match=r"a\.npz does not hold projected states \(.*write it again"):
+    with pytest.raises(InputError,
+                       match=r"a\.npz does not hold projected states \(.*write it again"):
         read_states(path)
 
 
@@ -347,7 +356,8 @@ def test_a_damaged_file_of_states_is_refused(content: bytes | None, tmp_path: Pa
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    for words, word in ((("no.npz",), "does not exist"), (("no.toml",), "does not exist"), (("no.cif",), "no.cif")):
+    for words, word in ((("no.npz",), "does not exist"), (("no.toml",), "does not exist"),
+                        (("no.cif",), "no.cif")):
         done = polaron("pdos", *words, cwd=tmp_path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert word in done.stderr
@@ -396,10 +406,14 @@ def test_atomic_wave_functions_of_both_versions(tmp_path: Path) -> None:
     waves = wave(1, "4S", "0", "2.000") + wave(2, "5S", "0", "-1.0") + wave(3, "4P", "1", "5.000")
     path.write_text(UPF_2.format(waves=waves))
     found = read_upf(path).atomic_shells
-    assert [(s.index, s.label, s.l, s.occupation) for s in found] == [(1, "4S", 0, 2), (2, "5S", 0, -1), (3, "4P", 1, 5)]
+    assert [(s.index, s.label, s.l, s.occupation) for s in found] == [(1, "4S", 0, 2),
+                                                                      (2, "5S", 0, -1),
+                                                                      (3, "4P", 1, 5)]
     check_for_projection(read_upf(path))
     path.write_text(UPF_1)
-    assert [(s.label, s.l, s.occupation) for s in read_upf(path).atomic_shells] == [("4S", 0, 2), ("4P", 1, 5), ("4D", 2, -2)]
+    assert [(s.label, s.l, s.occupation) for s in read_upf(path).atomic_shells] == [("4S", 0, 2),
+                                                                                    ("4P", 1, 5),
+                                                                                    ("4D", 2, -2)]
 
 
 @pytest.mark.parametrize("waves", ["", wave(1, "4S", "0", "-1.0")])
@@ -410,7 +424,9 @@ def test_a_set_without_atomic_wave_functions_is_refused(waves: str, tmp_path: Pa
         check_for_projection(read_upf(path))
 
 
-@pytest.mark.parametrize("waves", [wave(1, "4S", "1", "2"), wave(1, "4S", "x", "2"), wave(1, "4S", "0", "many")])
+@pytest.mark.parametrize("waves",
+                         [wave(1, "4S", "1", "2"), wave(1, "4S", "x", "2"),
+                          wave(1, "4S", "0", "many")])
 def test_a_damaged_list_of_wave_functions_is_refused(waves: str, tmp_path: Path) -> None:
     path = tmp_path / "Br.UPF"
     path.write_text(UPF_2.format(waves=waves))

@@ -1,4 +1,6 @@
-"""Projected densities of states through the jobs of the real programs: chains, settings, what is done again."""
+"""Projected densities of states through the jobs of the real programs: chains, settings, what is
+done again.
+"""
 
 import csv
 import json
@@ -21,12 +23,7 @@ from perovskite_polaron.workflow.attempt import attempt
 from perovskite_polaron.workflow.execute import run_jobs
 from perovskite_polaron.workflow.jobs import plan, pseudo_for
 from perovskite_polaron.workflow.pdos import (
-    collect_pdos,
-    plan_pdos,
-    read_pdos_settings,
-    subject_of_crystal,
-    subject_of_study,
-)
+    collect_pdos, plan_pdos, read_pdos_settings, subject_of_crystal, subject_of_study)
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import read_study
 
@@ -53,7 +50,9 @@ def write_study(folder: Path, more: str = "") -> Path:
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which ``polaron pdos`` was run with the real programs on the smallest ionic crystal."""
+    """A folder in which ``polaron pdos`` was run with the real programs on the smallest ionic
+    crystal.
+    """
     folder = tmp_path_factory.mktemp("csbr")
     write_study(folder)
     done = polaron("pdos", "csbr.toml", "--ranks", "1", "--json", cwd=folder)
@@ -76,15 +75,18 @@ def test_from_a_study_to_its_band_edges(computed: Path) -> None:
     assert found["provenance"]["projected_onto"] == {"Cs": "5s 6s 5p", "Br": "4s 4p"}
     assert [job["kind"] for job in found["provenance"]["jobs"]] == ["ground", "bands", "pdos"]
     assert all((computed / f).stat().st_size > 0 for f in found["files"])
-    assert {Path(f).name for f in found["files"]} == {"pdos.npz", "pdos.csv", "pdos.png", "pdos.svg", "pdos.json"}
+    assert {Path(f).name for f in found["files"]} == {"pdos.npz", "pdos.csv", "pdos.png",
+                                                      "pdos.svg", "pdos.json"}
     with open(computed / "csbr-results" / "pdos" / "rest" / "pdos.csv") as handle:
         rows = list(csv.DictReader(handle))
-    energy, total, br = (np.array([float(r[k]) for r in rows]) for k in ("energy_eV", "total (1/eV)", "Br 4p (1/eV)"))
+    energy, total, br = (np.array([float(r[k]) for r in rows])
+                         for k in ("energy_eV", "total (1/eV)", "Br 4p (1/eV)"))
     inside = (energy > -4) & (energy < found["gap_eV"] / 2)
     # The upper valence band: three bands of Br 4p, two electrons each.
     assert np.trapezoid(total[inside], energy[inside]) == pytest.approx(6, abs=0.01)
     assert np.trapezoid(br[inside], energy[inside]) > 5.5
-    assert not list((computed / "csbr-results" / "jobs").glob("*/outdir")), "wave functions that nothing needs go"
+    assert not list((computed / "csbr-results"
+                     / "jobs").glob("*/outdir")), "wave functions that nothing needs go"
 
 
 @pytest.mark.espresso
@@ -107,10 +109,12 @@ def test_the_ground_state_is_the_study_s_own(computed: Path) -> None:
 def test_what_is_drawn_anew_is_not_computed(computed: Path, tmp_path: Path) -> None:
     shutil.copy(computed / "csbr-results" / "pdos" / "rest" / "pdos.npz", tmp_path)
     here = {"PATH": os.environ["PATH"], "POLARON_ESPRESSO_BIN": str(tmp_path)}
-    done = polaron("pdos", "pdos.npz", "--sigma", "0.3eV", "--emin", "-20eV", "--by-site", cwd=tmp_path, env=here)
+    done = polaron("pdos", "pdos.npz", "--sigma", "0.3eV", "--emin", "-20eV", "--by-site",
+                   cwd=tmp_path, env=here)
     assert done.returncode == 0, done.stderr
     assert "Br2-1b 4p" in done.stdout
-    assert sorted(os.listdir(tmp_path)) == ["pdos.csv", "pdos.json", "pdos.npz", "pdos.png", "pdos.svg"]
+    assert sorted(os.listdir(tmp_path)) == ["pdos.csv", "pdos.json", "pdos.npz", "pdos.png",
+                                            "pdos.svg"]
     refused = polaron("pdos", "pdos.npz", "--kpoints", "4x4x4", cwd=tmp_path, env=here)
     assert refused.returncode == 2
     assert "--kpoints" in refused.stderr
@@ -120,7 +124,8 @@ def test_what_is_drawn_anew_is_not_computed(computed: Path, tmp_path: Path) -> N
 
 @pytest.mark.espresso
 def test_lost_projections_are_made_again_along_the_chain(computed: Path, tmp_path: Path) -> None:
-    """Density and wave functions were dropped, so that two finished jobs run again for the third."""
+    """Density and wave functions were dropped, so that two finished jobs run again for the third.
+    """
     shutil.copytree(computed, tmp_path / "copy")
     study = read_study(tmp_path / "copy" / "csbr.toml")
     store, subject = Store(study.store_folder), subject_of_study(study, None)
@@ -170,26 +175,28 @@ SETTINGS = {
 
 
 @pytest.mark.espresso
-@pytest.mark.parametrize(
-    ("words", "word"),
-    [("csbr.cif --settings bare.toml", "no atomic wave function"),
-     ("csbr.cif --settings spin.toml", "nspin is not supported"),
-     ("csbr.cif --settings soc.toml", "noncolin is not supported"),
-     ("csbr.cif --settings unknown.toml", "'relax' is not one of the tables"),
-     ("csbr.cif --settings number.toml", "'pw' is not one of the tables"),
-     ("odd.cif", "electrons: band edges need an insulator"),
-     ("csbr.cif --structure rest", "--structure"), ("csbr.toml --store here", "--store"),
-     ("csbr.toml --structure other", "it has rest"),
-     ("csbr.cif --kpoints 4x4", "not a grid"), ("csbr.cif --empty-bands 0", "0 empty bands"),
-     ("csbr.cif --sigma 0.1", "unit"), ("csbr.cif --sigma 0eV", "--sigma"),
-     ("csbr.cif --sigma 0.002eV --emin -900eV", "too narrow"), ("csbr.cif --emin 3eV --emax 1eV", "--emin 3eV"),
-     ("csbr.cif --emin 1eV", "--emin 1eV"), ("csbr.cif --ranks 0", "--ranks")],
-)  # fmt: skip
-def test_nothing_is_begun_with_what_cannot_end_well(
-    words: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(("words", "word"),
+                         [("csbr.cif --settings bare.toml", "no atomic wave function"),
+                          ("csbr.cif --settings spin.toml", "nspin is not supported"),
+                          ("csbr.cif --settings soc.toml", "noncolin is not supported"),
+                          ("csbr.cif --settings unknown.toml", "'relax' is not one of the tables"),
+                          ("csbr.cif --settings number.toml", "'pw' is not one of the tables"),
+                          ("odd.cif", "electrons: band edges need an insulator"),
+                          ("csbr.cif --structure rest", "--structure"),
+                          ("csbr.toml --store here", "--store"),
+                          ("csbr.toml --structure other", "it has rest"),
+                          ("csbr.cif --kpoints 4x4", "not a grid"),
+                          ("csbr.cif --empty-bands 0", "0 empty bands"),
+                          ("csbr.cif --sigma 0.1", "unit"), ("csbr.cif --sigma 0eV", "--sigma"),
+                          ("csbr.cif --sigma 0.002eV --emin -900eV", "too narrow"),
+                          ("csbr.cif --emin 3eV --emax 1eV", "--emin 3eV"),
+                          ("csbr.cif --emin 1eV", "--emin 1eV"), ("csbr.cif --ranks 0", "--ranks")])
+def test_nothing_is_begun_with_what_cannot_end_well(words: str, word: str, tmp_path: Path,
+                                                    monkeypatch: pytest.MonkeyPatch,
+                                                    capsys: pytest.CaptureFixture[str]) -> None:
     write_study(tmp_path)
-    write_crystal(Crystal(CSBR.lattice_A, ("Pb", "Br"), CSBR.positions, "PbBr"), tmp_path / "odd.cif")
+    write_crystal(Crystal(CSBR.lattice_A, ("Pb", "Br"), CSBR.positions, "PbBr"),
+                  tmp_path / "odd.cif")
     br = pseudo_for("Br", {}, str).path.read_text()
     bare = re.sub(r"<PP_PSWFC>.*?</PP_PSWFC>", "<PP_PSWFC></PP_PSWFC>", br, flags=re.DOTALL)
     for name, text in (SETTINGS | {"bare.UPF": bare}).items():
@@ -210,7 +217,8 @@ def test_a_missing_projwfc_is_told_before_the_work(tmp_path: Path) -> None:
     programs.mkdir()
     for name in ("pw.x", "ld1.x"):
         os.symlink(shutil.which(name) or name, programs / name)
-    done = polaron("pdos", "csbr.cif", cwd=tmp_path, env=os.environ | {"POLARON_ESPRESSO_BIN": str(programs)})
+    done = polaron("pdos", "csbr.cif", cwd=tmp_path,
+                   env=os.environ | {"POLARON_ESPRESSO_BIN": str(programs)})
     assert (done.returncode, done.stderr.count("\n"), done.stdout) == (1, 1, "")
     assert "projwfc.x was not found" in done.stderr
     assert "install Quantum ESPRESSO" in done.stderr
@@ -220,8 +228,10 @@ def test_a_missing_projwfc_is_told_before_the_work(tmp_path: Path) -> None:
 @pytest.mark.espresso
 def test_settings_of_a_crystal_reach_its_jobs(tmp_path: Path) -> None:
     write_study(tmp_path)
-    (tmp_path / "s.toml").write_text("[pw]\necutwfc_Ry = 25\necutrho_Ry = 150\nkpoints = [2, 2, 2]\n")
-    of_crystal = subject_of_crystal(str(tmp_path / "csbr.cif"), read_pdos_settings(tmp_path / "s.toml"))
+    (tmp_path / "s.toml").write_text("[pw]\necutwfc_Ry = 25\necutrho_Ry = 150\n"
+                                     "kpoints = [2, 2, 2]\n")
+    of_crystal = subject_of_crystal(str(tmp_path / "csbr.cif"),
+                                    read_pdos_settings(tmp_path / "s.toml"))
     of_study = subject_of_study(read_study(tmp_path / "csbr.toml"), "rest")
     assert plan_pdos(of_crystal).pdos.digest == plan_pdos(of_study).pdos.digest
     more = plan_pdos(of_crystal, (3, 3, 3), 9)

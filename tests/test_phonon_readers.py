@@ -1,4 +1,6 @@
-"""Phonons of one material through Quantum ESPRESSO's and phonopy's files, all of them real (tests/data/phonons)."""
+"""Phonons of one material through Quantum ESPRESSO's and phonopy's files, all of them real
+(tests/data/phonons).
+"""
 
 import re
 import shutil
@@ -20,7 +22,8 @@ from perovskite_polaron.units import MEV_PER_THZ
 DATA = Path(__file__).parent / "data" / "phonons"
 DYN = DATA / "alas-333.dyn1"
 PHONOPY = DATA / "phonopy.yaml"
-# Quantum ESPRESSO 6.7 and phonopy take their constants from different CODATA years: 1.2e-7 of 46 meV.
+# Quantum ESPRESSO 6.7 and phonopy take their constants from different CODATA years: 1.2e-7 of 46
+# meV.
 CONSTANTS_MEV = 1e-5
 
 
@@ -31,16 +34,21 @@ def waves(modes: PhononModes) -> NDArray[np.complex128]:
 
 
 def assert_same(a: PhononModes, b: PhononModes, energy_meV: float, digits: float) -> None:
-    """The same energies, and the same modes one by one: degenerate ones too, as their basis is canonical."""
+    """The same energies, and the same modes one by one: degenerate ones too, as their basis is
+    canonical.
+    """
     np.testing.assert_allclose(a.q, b.q, atol=1e-7)
     np.testing.assert_allclose(a.energies_meV, b.energies_meV, atol=energy_meV, rtol=0)
     overlap = np.einsum("mi,mi->m", waves(a).conj(), waves(b))
-    np.testing.assert_allclose(waves(b), waves(a) * (overlap / np.abs(overlap))[:, None], atol=digits, rtol=0)
+    np.testing.assert_allclose(waves(b), waves(a) * (overlap / np.abs(overlap))[:, None],
+                               atol=digits, rtol=0)
 
 
 @pytest.fixture(scope="module")
 def phonopy_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which phonopy wrote its tables of eigenvectors, and parameters with force constants inside."""
+    """A folder in which phonopy wrote its tables of eigenvectors, and parameters with force
+    constants inside.
+    """
     phonopy = pytest.importorskip("phonopy")
     folder = tmp_path_factory.mktemp("phonopy")
     with warnings.catch_warnings():
@@ -100,7 +108,8 @@ def test_force_sets_and_hdf5_give_what_force_constants_give(tmp_path: Path) -> N
     ph.generate_displacements(distance=0.01)
     forces = []
     for moved in ph.supercells_with_displacements:
-        atoms = Atoms(moved.symbols, cell=moved.cell, scaled_positions=moved.scaled_positions, pbc=True)
+        atoms = Atoms(moved.symbols, cell=moved.cell, scaled_positions=moved.scaled_positions,
+                      pbc=True)
         atoms.calc = LennardJones(sigma=3.4, epsilon=0.0104, rc=8.0, smooth=True)
         forces.append(atoms.get_forces())
     ph.forces = forces
@@ -121,7 +130,9 @@ def test_force_sets_and_hdf5_give_what_force_constants_give(tmp_path: Path) -> N
 
 
 def test_the_longitudinal_mode_of_dynmat_is_phonopys(tmp_path: Path) -> None:
-    """Born charges and ε∞ of the .dyn file put the LO mode where dynmat.x, with the same direction, puts it."""
+    """Born charges and ε∞ of the .dyn file put the LO mode where dynmat.x, with the same direction,
+    puts it.
+    """
     pytest.importorskip("phonopy")
     matrix = read_dynamical_matrices(DATA / "alas-gamma.dyn")[0]
     assert matrix.epsilon_inf is not None
@@ -131,7 +142,8 @@ def test_the_longitudinal_mode_of_dynmat_is_phonopys(tmp_path: Path) -> None:
         shutil.copy(DATA / name, tmp_path)
     rows = [" ".join(f"{v:.12f}" for v in m.ravel()) for m in (matrix.epsilon_inf, *neutral)]
     (tmp_path / "BORN").write_text("\n".join(["default", *rows]) + "\n")
-    (dynmat,) = read_phonons(DATA / "alas-gamma-lo-dynmat.modes", DATA / "alas-gamma.dyn", axis=(1, 1, -1))
+    (dynmat,) = read_phonons(DATA / "alas-gamma-lo-dynmat.modes", DATA / "alas-gamma.dyn",
+                             axis=(1, 1, -1))
     (phonopy,) = read_phonons(tmp_path / "phonopy.yaml", axis=(1, 1, -1))
     np.testing.assert_allclose(dynmat.direction, [0, 0, 1], atol=1e-12)
     np.testing.assert_allclose(phonopy.direction, dynmat.direction, atol=1e-12)
@@ -145,15 +157,16 @@ def test_the_longitudinal_mode_of_dynmat_is_phonopys(tmp_path: Path) -> None:
         read_phonons(PHONOPY, axis=(0, 0, 1))
 
 
-@pytest.mark.parametrize(
-    ("q", "repeats"),
-    [((0, 0, 0), (1, 1, 1)), ((0.5, 0, 0), (2, 1, 1)), ((1 / 3, 0, 0), (3, 1, 1)), ((0.25, 0.5, 0.75), (4, 2, 4))],
-)
+@pytest.mark.parametrize(("q", "repeats"),
+                         [((0, 0, 0), (1, 1, 1)), ((0.5, 0, 0), (2, 1, 1)),
+                          ((1 / 3, 0, 0), (3, 1, 1)), ((0.25, 0.5, 0.75), (4, 2, 4))])
 @pytest.mark.parametrize("argument_deg", [0.0, 70.0])
 def test_displacements_are_phonopys_modulations(
     q: tuple[float, float, float], repeats: tuple[int, int, int], argument_deg: float
 ) -> None:
-    """docs/conventions.md, "Amplitudes of phonopy": the formula there, and nothing else, maps one to the other."""
+    """docs/conventions.md, "Amplitudes of phonopy": the formula there, and nothing else, maps one
+    to the other.
+    """
     phonopy = pytest.importorskip("phonopy")
     from phonopy.physical_units import get_physical_units
 
@@ -161,7 +174,8 @@ def test_displacements_are_phonopys_modulations(
     ph = phonopy.load(PHONOPY, force_constants_filename=DATA / "FORCE_CONSTANTS", log_level=0)
     amplitude = 1.7
     found = read_phonons(PHONOPY, q=q)[0]
-    bands = [i for g in found.degenerate_groups if g.stop - g.start == 1 for i in range(g.start, g.stop)]
+    bands = [i for g in found.degenerate_groups if g.stop - g.start == 1
+             for i in range(g.start, g.stop)]
     assert bands or q == (0, 0, 0)
     for band in bands or [5]:
         ph.run_modulations(repeats, [[q, band, amplitude, argument_deg]])
@@ -170,7 +184,8 @@ def test_displacements_are_phonopys_modulations(
         crystal = Crystal(cell.cell * bohr, tuple(cell.symbols), cell.scaled_positions)
         pattern = found.patterns[band]
         if not bands:  # phonopy's own choice among degenerate modes
-            pattern = ph.modulation.eigenvectors[0].reshape(-1, 3) / np.sqrt(found.masses_amu)[:, None]
+            pattern = ph.modulation.eigenvectors[0].reshape(-1, 3) / np.sqrt(found.masses_amu)[:,
+                                                                                               None]
         mode = Mode(found.crystal, found.masses_amu, 10.0, pattern, q)
         standing = np.abs(2 * np.array(q) - np.rint(2 * np.array(q))).max() < 1e-9
         tau = found.crystal.positions
@@ -179,14 +194,16 @@ def test_displacements_are_phonopys_modulations(
         wave = mode.pattern[atom] * np.exp(2j * np.pi * (within - tau[atom]) @ q)[:, None]
         largest = np.flatnonzero(np.abs(u) > np.abs(u).max() - 1e-9)
         # One of the largest components has the phase asked for; which of them is left to rounding.
-        assert np.abs(np.exp(1j * np.angle(u.ravel()[largest])) - np.exp(1j * np.deg2rad(argument_deg))).min() < 1e-9
+        assert np.abs(np.exp(1j * np.angle(u.ravel()[largest]))
+                      - np.exp(1j * np.deg2rad(argument_deg))).min() < 1e-9
         phase = np.angle(u.ravel()[largest[0]]) - np.angle(wave.ravel()[largest[0]])
         if standing:
             # phonopy displaces a standing wave by cos(phase): the argument only makes it smaller.
             amount = amplitude / np.sqrt(len(cell)) * np.cos(phase)
             (point,) = distort(crystal, mode, [amount], phases_rad=0.0)
         else:
-            (point,) = distort(crystal, mode, [amplitude / np.sqrt(2 * len(cell))], phases_rad=phase)
+            (point,) = distort(crystal, mode, [amplitude / np.sqrt(2 * len(cell))],
+                               phases_rad=phase)
         assert np.abs(u.real).max() > 0.01
         np.testing.assert_allclose(point.displacement_A, u.real, atol=1e-10, rtol=0)
 
@@ -201,9 +218,8 @@ def test_the_basis_of_degenerate_modes_does_not_depend_on_who_diagonalised() -> 
         weighted[group] = unitary @ weighted[group]
     patterns = 0.3 * weighted.reshape(modes.patterns.shape) / np.sqrt(modes.masses_amu)[:, None]
     shuffled = rng.permutation(len(modes))
-    again = PhononModes(
-        modes.crystal, modes.masses_amu, modes.q, None, modes.energies_meV[shuffled], patterns[shuffled]
-    )
+    again = PhononModes(modes.crystal, modes.masses_amu, modes.q, None,
+                        modes.energies_meV[shuffled], patterns[shuffled])
     np.testing.assert_allclose(again.patterns, modes.patterns, atol=1e-12)
     assert np.abs(modes.patterns.imag).max() == 0
 
@@ -268,18 +284,21 @@ def test_modes_of_matdyn_take_the_crystal_that_lies_beside_them(tmp_path: Path) 
 
 
 def _whole_blocks(text: str) -> bool:
-    """Whether a file of modes was cut between two wave vectors, which nobody can tell: it does not say how many it has."""
+    """Whether a file of modes was cut between two wave vectors, which nobody can tell: it does not
+    say how many it has.
+    """
     rules = sum("****" in line for line in text.splitlines())
     return rules > 0 and rules == 2 * text.count(" q = ")
 
 
-@pytest.mark.parametrize("name", ["alas-333.dyn2", "alas-wz.dyn", "alas-wz-dynmat.modes", "alas-333-matdyn.eig"])
+@pytest.mark.parametrize("name",
+                         ["alas-333.dyn2", "alas-wz.dyn", "alas-wz-dynmat.modes",
+                          "alas-333-matdyn.eig"])
 def test_truncated_files_of_quantum_espresso_say_where(tmp_path: Path, name: str) -> None:
     crystal = DATA / "alas-wz.dyn" if "wz" in name else DYN
     lines = (DATA / name).read_text().splitlines(keepends=True)
-    end = (
-        next(i for i, line in enumerate(lines) if "Diagonalizing" in line) if "dyn" in Path(name).suffix else len(lines)
-    )
+    end = (next(i for i, line in enumerate(lines) if "Diagonalizing" in line)
+           if "dyn" in Path(name).suffix else len(lines))
     for cut in range(0, end - 1, max(1, end // 40)):
         kept = "".join(lines[:cut])
         path = wrong(tmp_path / f"cut{Path(name).suffix}", kept)
@@ -306,9 +325,8 @@ def test_what_is_no_number_is_refused_with_its_line(tmp_path: Path) -> None:
 
 def test_damaged_files_of_phonopy_are_refused(tmp_path: Path, phonopy_files: Path) -> None:
     text = (phonopy_files / "band.yaml").read_text()
-    number = next(
-        line for line in text.splitlines() if line.startswith("      - [  0.") or line.startswith("      - [ -0.")
-    )
+    number = next(line for line in text.splitlines() if line.startswith("      - [  0.")
+                  or line.startswith("      - [ -0."))
     cases = {
         "empty": ("", "empty"),
         "cut": (text[: len(text) // 2], r"cut\.yaml"),

@@ -1,4 +1,6 @@
-"""Modes from forces: force constants, the field of a direction, charges, the choice and thermal properties."""
+"""Modes from forces: force constants, the field of a direction, charges, the choice and thermal
+properties.
+"""
 
 import json
 import warnings
@@ -13,28 +15,16 @@ from numpy.typing import NDArray
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import read_crystal
-from perovskite_polaron.phonons.forces import ForceConstants, Forces, displaced_cells, force_constants
+from perovskite_polaron.phonons.forces import (
+    ForceConstants, Forces, displaced_cells, force_constants)
 from perovskite_polaron.phonons.matdyn_files import read_dynamical_matrices
 from perovskite_polaron.phonons.modes import diagonalise, read_modes
 from perovskite_polaron.phonons.readers import Calculation, from_file, from_forces
 from perovskite_polaron.phonons.response import (
-    COULOMB_EV_A,
-    assumed_response,
-    crystal_direction,
-    neutral_response,
-    phonon_modes,
-    read_born,
-)
+    COULOMB_EV_A, assumed_response, crystal_direction, neutral_response, phonon_modes, read_born)
 from perovskite_polaron.phonons.selection import (
-    froehlich_eV_A,
-    heat_capacity,
-    inverse_kappa,
-    mode_table,
-    select,
-    static_dielectric,
-    thermal_displacements_A2,
-    transverse_partner,
-)
+    froehlich_eV_A, heat_capacity, inverse_kappa, mode_table, select, static_dielectric,
+    thermal_displacements_A2, transverse_partner)
 from perovskite_polaron.phonons.symmetry import irreps
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV, MEV_PER_THZ
 
@@ -44,9 +34,11 @@ ROTATION = np.linalg.qr(np.random.default_rng(5).standard_normal((3, 3)))[0]
 
 
 def stored() -> tuple[Crystal, NDArray[np.float64]]:
-    """CsPbBr3 at rest under the machine-learned potential, and its force constants (20, 20, 3, 3)."""
+    """CsPbBr3 at rest under the machine-learned potential, and its force constants (20, 20, 3, 3).
+    """
     record = np.load(DATA / "cspbbr3-pbnm-sevennet0.npz")
-    crystal = Crystal(record["lattice_A"], read_crystal("cspbbr3-pbnm").species, record["positions"], "pbnm")
+    crystal = Crystal(record["lattice_A"], read_crystal("cspbbr3-pbnm").species,
+                      record["positions"], "pbnm")
     matrix = np.zeros((60, 60))
     matrix[np.triu_indices(60)] = record["upper_eV_A2"]
     matrix = matrix + np.triu(matrix, 1).T
@@ -68,7 +60,9 @@ def harmonic(rest: Crystal, phi: NDArray[np.float64]) -> Forces:
 
 
 def setting(name: str) -> tuple[Crystal, Forces, NDArray[np.float64], str]:
-    """The same crystal in other axes: crystal, forces, rotation v → v @ rotation, and the name of its long axis."""
+    """The same crystal in other axes: crystal, forces, rotation v → v @ rotation, and the name of
+    its long axis.
+    """
     crystal, phi = stored()
     lattice, positions, long = crystal.lattice_A, crystal.positions, "c"
     rotation = np.eye(3)
@@ -80,7 +74,8 @@ def setting(name: str) -> tuple[Crystal, Forces, NDArray[np.float64], str]:
         rotation = ROTATION * np.linalg.det(ROTATION)
         lattice = lattice @ rotation
     turned = Crystal(lattice, crystal.species, positions, name)
-    return turned, harmonic(turned, np.einsum("ca,ijcd,db->ijab", rotation, phi, rotation)), rotation, long
+    return turned, harmonic(turned,
+                            np.einsum("ca,ijcd,db->ijab", rotation, phi, rotation)), rotation, long
 
 
 def longitudinal(name: str, direction: str | None = None) -> Calculation:
@@ -108,16 +103,19 @@ def test_displacements_are_reduced_by_symmetry_and_give_the_force_constants_back
 def test_sum_rules_are_enforced_and_how_far_they_were_missed_is_told() -> None:
     crystal, phi = stored()
     cells, displacements = displaced_cells(crystal)
-    pinned = phi + 0.01 * np.einsum("ij,ab->ijab", np.eye(20), np.eye(3))  # a spring to the laboratory on each atom
+    # a spring to the laboratory on each atom
+    pinned = phi + 0.01 * np.einsum("ij,ab->ijab", np.eye(20), np.eye(3))
     found = force_constants(displacements, harmonic(crystal, pinned)(cells))
     assert found.acoustic_residual_eV_A2 == pytest.approx(0.01, rel=1e-6)
     modes = phonon_modes(found)
     assert np.abs(np.sort(np.abs(modes.energies_meV))[:3]).max() < 1e-4
-    # Pb answers Cs by 2 % more than Cs answers Pb, as when a moving atom feels the grid of the density.
+    # Pb answers Cs by 2 % more than Cs answers Pb, as when a moving atom feels the grid of the
+    # density.
     one_sided = phi.copy()
     one_sided[:4, 4:8] *= 1.02
     found = force_constants(displacements, harmonic(crystal, one_sided)(cells))
-    assert found.reciprocity_residual_eV_A2 == pytest.approx(0.02 * np.abs(phi[:4, 4:8]).max(), rel=1e-6)
+    assert found.reciprocity_residual_eV_A2 == pytest.approx(0.02 * np.abs(phi[:4, 4:8]).max(),
+                                                             rel=1e-6)
     assert np.abs(found.values_eV_A2 - found.values_eV_A2.transpose(1, 0, 3, 2)).max() < 1e-12
     with pytest.raises(ComputationError, match="17 displaced cells"):
         force_constants(displacements, harmonic(crystal, phi)(cells)[:-1])
@@ -126,7 +124,9 @@ def test_sum_rules_are_enforced_and_how_far_they_were_missed_is_told() -> None:
 
 
 def springs(rest: Crystal, stiffness: float = 2.0, reach_A: float = 3.4) -> Forces:
-    """Central springs between an atom and every atom nearer than the reach, periodic images included."""
+    """Central springs between an atom and every atom nearer than the reach, periodic images
+    included.
+    """
     phi = np.zeros((len(rest), len(rest), 3, 3))
     shifts = np.array(np.meshgrid(*[(-1, 0, 1)] * 3)).reshape(3, -1).T
     for i in range(len(rest)):
@@ -153,7 +153,9 @@ def test_a_commensurate_wave_is_a_zone_centre_mode_of_the_supercell() -> None:
 
 
 def test_the_published_mode_comes_out(pbnm: Calculation) -> None:
-    """Cannelli et al., J. Am. Chem. Soc. 143, 9048: LO along c, 18 meV; axial Br 6 × equatorial, 2.5 × Pb, little Cs."""
+    """Cannelli et al., J. Am. Chem. Soc. 143, 9048: LO along c, 18 meV; axial Br 6 × equatorial,
+    2.5 × Pb, little Cs.
+    """
     rows = mode_table(pbnm.modes, pbnm.response, 0.17)
     index, why = select(rows)
     assert index is not None
@@ -171,7 +173,8 @@ def test_the_published_mode_comes_out(pbnm: Calculation) -> None:
     largest = int(norms.argmax())
     assert pbnm.modes.crystal.species[largest] == "Br"
     assert np.abs(pbnm.modes.patterns[index][largest][2]) > 0.99 * norms[largest]
-    assert row.alpha == pytest.approx(1.82, rel=0.1)  # measured, Puppin et al., Phys. Rev. Lett. 124, 206402
+    # measured, Puppin et al., Phys. Rev. Lett. 124, 206402
+    assert row.alpha == pytest.approx(1.82, rel=0.1)
     by_alpha = max(range(len(rows)), key=lambda i: rows[i].alpha or 0.0)
     by_charge = max(range(len(rows)), key=lambda i: rows[i].mode_charge or 0.0)
     assert index == by_alpha == by_charge
@@ -183,7 +186,8 @@ def test_the_direction_is_the_crystals_own_in_every_setting(name: str, pbnm: Cal
     rotation = setting(name)[2]
     assert np.abs(other.modes.energies_meV[3:] - pbnm.modes.energies_meV[3:]).max() < 1e-6
     a, b = pbnm.modes.patterns[-1] @ rotation, other.modes.patterns[-1]
-    assert abs(np.einsum("k,ka,ka->", pbnm.modes.masses_amu, a, b.conj())) == pytest.approx(1, abs=1e-9)
+    assert abs(np.einsum("k,ka,ka->", pbnm.modes.masses_amu, a, b.conj())) == pytest.approx(
+        1, abs=1e-9)
     assert other.modes.direction == pytest.approx(pbnm.modes.direction @ rotation)
     wrong = longitudinal(name, "a")
     assert abs(wrong.modes.energies_meV[-1] - pbnm.modes.energies_meV[-1]) > 1e-4
@@ -213,14 +217,15 @@ def test_without_the_field_the_transverse_partner_shows(pbnm: Calculation) -> No
 def rocksalt() -> Crystal:
     h = 0.5
     na = [(0, 0, 0), (0, h, h), (h, 0, h), (h, h, 0)]
-    return Crystal(
-        5.69 * np.eye(3), ("Na",) * 4 + ("Cl",) * 4, np.array(na + [(x + h, y, z) for x, y, z in na]) % 1, "NaCl"
-    )
+    return Crystal(5.69 * np.eye(3), ("Na",) * 4 + ("Cl",) * 4,
+                   np.array(na + [(x + h, y, z) for x, y, z in na]) % 1, "NaCl")
 
 
 @pytest.mark.parametrize("direction", [(0, 0, 1), (1, 1, 0), (1, 2, 3)])
-def test_longitudinal_and_transverse_modes_of_rocksalt_are_phonopys(direction: tuple[int, int, int]) -> None:
-    """The conventional cell of NaCl with springs, and the charges and ε∞ of phonopy's NaCl example."""
+def test_longitudinal_and_transverse_modes_of_rocksalt_are_phonopys(
+    direction: tuple[int, int, int]) -> None:
+    """The conventional cell of NaCl with springs, and the charges and ε∞ of phonopy's NaCl example.
+    """
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
 
@@ -230,25 +235,28 @@ def test_longitudinal_and_transverse_modes_of_rocksalt_are_phonopys(direction: t
     ours = from_forces(crystal, springs(crystal), [float(v) for v in direction], response)
     cells, displacements = displaced_cells(crystal)
     constants = force_constants(displacements, springs(crystal)(cells))
-    phonon = Phonopy(
-        PhonopyAtoms(symbols=list(crystal.species), cell=crystal.lattice_A, scaled_positions=crystal.positions,
-                     masses=crystal.masses_amu),
-        np.eye(3), primitive_matrix=np.eye(3), log_level=0,
-    )  # fmt: skip
+    phonon = Phonopy(PhonopyAtoms(symbols=list(crystal.species), cell=crystal.lattice_A,
+                                  scaled_positions=crystal.positions, masses=crystal.masses_amu),
+                     np.eye(3), primitive_matrix=np.eye(3), log_level=0)
     phonon.force_constants = constants.values_eV_A2
-    phonon.nac_params = {"born": response.born_e, "dielectric": response.epsilon_inf, "factor": COULOMB_EV_A}
-    phonon.run_qpoints([[0, 0, 0]], nac_q_direction=crystal.lattice_A @ crystal_direction(crystal, list(direction)))
+    phonon.nac_params = {"born": response.born_e, "dielectric": response.epsilon_inf,
+                         "factor": COULOMB_EV_A}
+    phonon.run_qpoints([[0, 0, 0]],
+                       nac_q_direction=crystal.lattice_A
+                       @ crystal_direction(crystal, list(direction)))
     theirs = np.sort(phonon.qpoints.frequencies[0])
     mine = ours.modes.energies_meV / MEV_PER_THZ
     assert abs((mine[-1] - mine[-2]) - (theirs[-1] - theirs[-2])) < 1e-6
-    # phonopy's constants of nature are older: they scale all frequencies by 1.2e-7. Apart from that:
+    # phonopy's constants of nature are older: they scale all frequencies by 1.2e-7. Apart from
+    # that:
     assert np.abs(mine / theirs * theirs[10] / mine[10] - 1)[3:].max() < 1e-9
     assert mine[10] == pytest.approx(theirs[10], rel=3e-7)
     assert ours.transverse is not None
     # One LO branch: ω_LO² − ω_TO² = 4π e² Z²/(ε∞ μ Ω_pair), Lyddane, Sachs and Teller.
     mu = 1 / (1 / crystal.masses_amu[0] + 1 / crystal.masses_amu[4])
     z = (1.08703 + 1.08672) / 2
-    split = 4 * np.pi * COULOMB_EV_A * z**2 / (2.43533967 * mu * crystal.volume_A3 / 4) * HBAR2_PER_AMU_A2_EV * 1e6
+    split = 4 * np.pi * COULOMB_EV_A * z**2 / (2.43533967 * mu * crystal.volume_A3
+                                               / 4) * HBAR2_PER_AMU_A2_EV * 1e6
     rows = mode_table(ours.modes, response)
     lo = [r.energy_meV for r in rows if r.kind == "LO"]
     to = [r.energy_meV for r in rows if r.kind == "TO"]
@@ -257,7 +265,9 @@ def test_longitudinal_and_transverse_modes_of_rocksalt_are_phonopys(direction: t
 
 
 def test_the_couplings_add_up_to_the_lattice_screening() -> None:
-    """Σ over LO modes of Fröhlich's 1/ε∞ − 1/ε0 equals what the TO modes say of ε0, for every direction."""
+    """Σ over LO modes of Fröhlich's 1/ε∞ − 1/ε0 equals what the TO modes say of ε0, for every
+    direction.
+    """
     crystal, forces, _, _ = setting("Pbnm")
     response = assumed_response(crystal)
     assert response is not None
@@ -268,11 +278,14 @@ def test_the_couplings_add_up_to_the_lattice_screening() -> None:
         assert q is not None
         parts = inverse_kappa(found.modes, response, froehlich_eV_A(found.modes, response))
         static = static_dielectric(found.transverse, response)
-        assert parts.sum() == pytest.approx(1 / (q @ response.epsilon_inf @ q) - 1 / (q @ static @ q), rel=1e-9)
+        assert parts.sum() == pytest.approx(1 / (q @ response.epsilon_inf @ q) - 1
+                                            / (q @ static @ q), rel=1e-9)
 
 
 def test_irreducible_representations_are_those_of_the_space_group(pbnm: Calculation) -> None:
-    """Γ of an ABX3 perovskite in Pbnm: 7Ag 7B1g 5B2g 5B3g 8Au 8B1u 10B2u 10B3u; the settings permute the B."""
+    """Γ of an ABX3 perovskite in Pbnm: 7Ag 7B1g 5B2g 5B3g 8Au 8B1u 10B2u 10B3u; the settings
+    permute the B.
+    """
     assert pbnm.transverse is not None
     count = Counter(irreps(pbnm.transverse))
     acoustic = count.pop("B1u+B2u+B3u")
@@ -281,7 +294,8 @@ def test_irreducible_representations_are_those_of_the_space_group(pbnm: Calculat
     assert irreps(longitudinal("Pnma").modes)[-1] == "B2u"
     cubic = read_crystal("cspbbr3-pm3m")
     cells, displacements = displaced_cells(cubic)
-    names = Counter(irreps(phonon_modes(force_constants(displacements, springs(cubic, reach_A=4.3)(cells)))))
+    names = Counter(irreps(phonon_modes(force_constants(displacements,
+                                                        springs(cubic, reach_A=4.3)(cells)))))
     assert names == {"T1u": 12, "T2u": 3}
 
 
@@ -395,20 +409,26 @@ def test_thermal_displacements_have_their_two_limits(pbnm: Calculation) -> None:
 
 
 def neutral_born(folder: Path) -> Path:
-    """The charges in the .dyn file of AlAs, made neutral as dynmat.x does: as they stand they miss it by far."""
+    """The charges in the .dyn file of AlAs, made neutral as dynmat.x does: as they stand they miss
+    it by far.
+    """
     matrix = read_dynamical_matrices(DATA / "alas-gamma.dyn")[0]
     assert matrix.epsilon_inf is not None
     assert matrix.born_charges is not None
     rows = [matrix.epsilon_inf, *(matrix.born_charges - matrix.born_charges.mean(axis=0))]
     path = folder / "BORN"
-    path.write_text("14.4\n" + "\n".join(" ".join(f"{v:.9f}" for v in row.ravel()) for row in rows) + "\n")
+    path.write_text("14.4\n" + "\n".join(" ".join(f"{v:.9f}" for v in row.ravel()) for row in rows)
+                    + "\n")
     return path
 
 
 def test_a_dynamical_matrix_with_charges_gives_dynmats_longitudinal_mode(tmp_path: Path) -> None:
-    """dynmat.x enforced its sum rules, which moves the transverse modes: the splitting is what both must agree on."""
+    """dynmat.x enforced its sum rules, which moves the transverse modes: the splitting is what both
+    must agree on.
+    """
     ours = from_file(DATA / "alas-gamma.dyn", [0.0, 0.0, 1.0], neutral_born(tmp_path))
-    theirs = from_file(DATA / "alas-gamma-lo-dynmat.modes", [0.0, 0.0, 1.0], crystal=DATA / "alas-gamma.dyn").modes
+    theirs = from_file(DATA / "alas-gamma-lo-dynmat.modes", [0.0, 0.0, 1.0],
+                       crystal=DATA / "alas-gamma.dyn").modes
     splitting = [m.energies_meV[5] ** 2 - m.energies_meV[4] ** 2 for m in (ours.modes, theirs)]
     assert splitting[0] == pytest.approx(splitting[1], rel=2e-3)
     assert [r.kind for r in mode_table(ours.modes, ours.response)][3:] == ["TO", "TO", "LO"]
@@ -417,10 +437,8 @@ def test_a_dynamical_matrix_with_charges_gives_dynmats_longitudinal_mode(tmp_pat
 def test_the_command_on_a_file_prints_one_object_and_writes_a_mode_file(tmp_path: Path) -> None:
     source = str(DATA / "alas-gamma.dyn")
     born = str(neutral_born(tmp_path))
-    done = polaron(
-        "modes", source, "--direction", "0", "0", "1", "--born", born, "--out", "m.json", "--figure", "m.svg",
-        "--json", cwd=tmp_path,
-    )  # fmt: skip
+    done = polaron("modes", source, "--direction", "0", "0", "1", "--born", born, "--out", "m.json",
+                   "--figure", "m.svg", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["selected"] == 5
@@ -443,7 +461,8 @@ def test_the_command_on_a_file_prints_one_object_and_writes_a_mode_file(tmp_path
 def test_from_a_structure_file_to_the_published_mode_in_one_command(tmp_path: Path) -> None:
     pytest.importorskip("sevenn")
     polaron("structure", "cspbbr3-pnma", "--out", "cspbbr3.cif", cwd=tmp_path)
-    done = polaron("modes", "cspbbr3.cif", "--forces", "mlip", "--direction", "b", "--json", cwd=tmp_path)
+    done = polaron("modes", "cspbbr3.cif", "--forces", "mlip", "--direction", "b", "--json",
+                   cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     chosen = record["modes"][record["selected"]]
@@ -455,10 +474,12 @@ def test_from_a_structure_file_to_the_published_mode_in_one_command(tmp_path: Pa
 
 def test_force_constants_of_another_cell_are_refused() -> None:
     crystal, phi = stored()
-    constants = ForceConstants(crystal, np.arange(20), np.zeros((20, 3), dtype=np.int64), (1, 1, 1), phi, 0.0, 0.0, 0.0)
+    constants = ForceConstants(crystal, np.arange(20), np.zeros((20, 3), dtype=np.int64), (1, 1, 1),
+                               phi, 0.0, 0.0, 0.0)
     with pytest.raises(InputError, match="do not fit"):
         phonon_modes(constants, masses_amu=np.ones(5))
-    modes, other = phonon_modes(constants), neutral_response(rocksalt(), 2 * np.eye(3), np.zeros((8, 3, 3)))
+    modes, other = phonon_modes(constants), neutral_response(rocksalt(), 2 * np.eye(3),
+                                                             np.zeros((8, 3, 3)))
     with pytest.raises(InputError, match="not those of the 20 atoms"):
         mode_table(modes, other)
 
@@ -466,12 +487,15 @@ def test_force_constants_of_another_cell_are_refused() -> None:
 def test_a_phonopy_file_whose_primitive_cell_has_permuted_axes_keeps_the_users_direction(
     tmp_path: Path, pbnm: Calculation
 ) -> None:
-    """phonopy's own choice of primitive cell for Pbnm turns c into another axis; the direction stays that of the file."""
+    """phonopy's own choice of primitive cell for Pbnm turns c into another axis; the direction
+    stays that of the file.
+    """
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
 
     crystal, phi = stored()
-    cell = PhonopyAtoms(symbols=list(crystal.species), cell=crystal.lattice_A, scaled_positions=crystal.positions)
+    cell = PhonopyAtoms(symbols=list(crystal.species), cell=crystal.lattice_A,
+                        scaled_positions=crystal.positions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # phonopy says that it permuted the axes
         phonon = Phonopy(cell, np.eye(3), log_level=0, symprec=1e-3)

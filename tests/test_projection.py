@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import polaron
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import read_crystal, write_crystal
 from perovskite_polaron.phonons.distortion import distort, real_patterns
-from perovskite_polaron.phonons.modes import Mode, ModeSet, PhononModes, diagonalise, read_modes, write_modes
+from perovskite_polaron.phonons.modes import (
+    Mode, ModeSet, PhononModes, diagonalise, read_modes, write_modes)
 from perovskite_polaron.phonons.projection import displacement, project
 from perovskite_polaron.phonons.readers import read_phonons
 
@@ -26,16 +26,21 @@ def wurtzite() -> PhononModes:
 
 
 def full_basis() -> ModeSet:
-    """The LO(c) mode of CsPbBr3 and 56 more, so that together with the translations they span every displacement."""
+    """The LO(c) mode of CsPbBr3 and 56 more, so that together with the translations they span every
+    displacement.
+    """
     lo = read_modes("lo-c").modes[0]
     n = len(lo.crystal)
     root = np.sqrt(lo.masses_amu)
     fixed = [(lo.pattern.real * root[:, None]).ravel()]
-    fixed += [np.repeat(root, 3) * np.tile(np.eye(3)[x], n) / np.sqrt(lo.masses_amu.sum()) for x in range(3)]
+    fixed += [np.repeat(root, 3) * np.tile(np.eye(3)[x], n) / np.sqrt(lo.masses_amu.sum())
+              for x in range(3)]
     rng = np.random.default_rng(7)
     q, _ = np.linalg.qr(np.vstack([*fixed, rng.normal(size=(3 * n - 4, 3 * n))]).T)
     rest = q.T[4:].reshape(-1, n, 3) / root[:, None]
-    return ModeSet((lo, *(Mode(lo.crystal, lo.masses_amu, 5.0 + i, u, name=f"m{i}") for i, u in enumerate(rest))))
+    return ModeSet((lo,
+                    *(Mode(lo.crystal, lo.masses_amu, 5.0 + i, u, name=f"m{i}")
+                      for i, u in enumerate(rest))))
 
 
 FULL = full_basis()
@@ -55,10 +60,9 @@ def test_the_lo_distorted_structure_gives_back_the_amplitude_put_in_and_nothing_
 
 
 @settings(max_examples=10, deadline=None)
-@given(
-    st.lists(st.floats(-0.3, 0.3), min_size=57, max_size=57).filter(lambda q: np.abs(q).max() > 1e-3),
-    st.lists(st.floats(-0.1, 0.1), min_size=3, max_size=3),
-)
+@given(st.lists(st.floats(-0.3, 0.3), min_size=57,
+                max_size=57).filter(lambda q: np.abs(q).max() > 1e-3),
+       st.lists(st.floats(-0.1, 0.1), min_size=3, max_size=3))
 def test_a_superposition_comes_apart_again(amplitudes: list[float], shift: list[float]) -> None:
     u = np.einsum("m,mkx->kx", amplitudes, PATTERNS)
     found = project(u + shift, GROUND, FULL)
@@ -79,9 +83,8 @@ def test_what_the_modes_do_not_hold_is_the_remainder() -> None:
 def test_order_wrapping_and_setting_of_the_structures_do_not_matter() -> None:
     (point,) = distort(GROUND, FULL.modes[0], [1.5])
     order = np.random.default_rng(1).permutation(len(GROUND))
-    moved = Crystal(
-        GROUND.lattice_A, tuple(np.array(GROUND.species)[order]), (point.crystal.positions[order] + 1e-9) % 1.0 - 1e-9
-    )
+    moved = Crystal(GROUND.lattice_A, tuple(np.array(GROUND.species)[order]),
+                    (point.crystal.positions[order] + 1e-9) % 1.0 - 1e-9)
     found = project(displacement(moved, GROUND), GROUND, FULL)
     assert found.Q_sqrt_amu_A[0] == pytest.approx(1.5, abs=1e-10)
     # Pnma: the axes a', b', c' of the same crystal are b, c, a.
@@ -99,7 +102,8 @@ def test_order_wrapping_and_setting_of_the_structures_do_not_matter() -> None:
 def test_waves_in_a_supercell(q: tuple[float, float, float], repeats: tuple[int, int, int]) -> None:
     n = len(GROUND)
     rng = np.random.default_rng(5)
-    phi = rng.normal(size=(3 * n, 3 * n)) + (1j * rng.normal(size=(3 * n, 3 * n)) if 0.5 not in q else 0)
+    phi = rng.normal(size=(3 * n, 3 * n)) + (1j * rng.normal(size=(3 * n, 3 * n)) if 0.5 not in q
+                                             else 0)
     modes = diagonalise(GROUND, GROUND.masses_amu, phi @ phi.conj().T, q).modes()
     big = supercell(GROUND, repeats)
     (point,) = distort(big, modes.modes[4], [0.9], phases_rad=0.4 if 0.5 not in q else 0.0)
@@ -139,14 +143,16 @@ def test_the_verb(tmp_path: Path) -> None:
     (point,) = distort(GROUND, FULL.modes[0], [2.0])
     write_crystal(point.crystal, tmp_path / "lo.cif")
     write_modes(ModeSet(FULL.modes[:5]), tmp_path / "modes.json")
-    done = polaron("project", "lo.cif", "cspbbr3-pbnm", "--modes", "modes.json", "--json", cwd=tmp_path)
+    done = polaron("project", "lo.cif", "cspbbr3-pbnm", "--modes", "modes.json", "--json",
+                   cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["modes"][0]["Q_sqrt_amu_A"] == pytest.approx(2.0, abs=1e-9)
     assert record["remainder_share"] < 1e-12
     table = polaron("project", "lo.cif", "cspbbr3-pbnm", "--modes", "lo-c", cwd=tmp_path)
     assert "this distortion is 100.0 % B1u LO" in table.stdout
-    refused = polaron("project", "lo.cif", "cspbbr3-pbnm", "--modes", str(DATA / "alas-wz.dyn"), cwd=tmp_path)
+    refused = polaron("project", "lo.cif", "cspbbr3-pbnm", "--modes", str(DATA / "alas-wz.dyn"),
+                      cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "elements" in refused.stderr

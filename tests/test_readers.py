@@ -44,7 +44,8 @@ def test_delay_and_temperature_from_header_or_name(tmp_path):
 
 
 def test_traces_with_several_signals(tmp_path):
-    path = written(tmp_path, "delay_ns br br_error pb pb_error\n0 1 .1 2 .2\n1 .5 .1 1 .2\n", "k.dat")
+    path = written(tmp_path, "delay_ns br br_error pb pb_error\n0 1 .1 2 .2\n1 .5 .1 1 .2\n",
+                   "k.dat")
     br, pb = read_traces([path])
     np.testing.assert_allclose(br.delay_ps, [0, 1000])
     np.testing.assert_allclose(pb.signal, [2, 1])
@@ -91,7 +92,9 @@ PROJECT = Path(__file__).parent / "data" / "larch_2026.3.1_two_groups.prj"
 
 
 def test_athena_project_written_by_larch():
-    """data/larch_2026.3.1_two_groups.prj was written by larch 2026.3.1: two groups of 175 points of an arctangent edge."""
+    """data/larch_2026.3.1_two_groups.prj was written by larch 2026.3.1: two groups of 175 points of
+    an arctangent edge.
+    """
     tables = read_tables(PROJECT)
     assert [(t.label, t.names, t.columns.shape) for t in tables] == [
         (label, ("energy", "mu", "numerator"), (3, 175)) for label in ("br_a", "br_b")
@@ -101,7 +104,8 @@ def test_athena_project_written_by_larch():
     for scan, edge in zip(scans, (13474.0, 13474.5), strict=True):
         e = scan.energy_eV
         np.testing.assert_array_equal(e, np.arange(13350, 13700, 2.0))
-        expected = 0.1 + 0.5 * (np.arctan((e - edge) / 2) / np.pi + 0.5) + 0.2 * np.exp(-(((e - edge) / 3) ** 2))
+        expected = 0.1 + 0.5 * (np.arctan((e - edge) / 2) / np.pi
+                                + 0.5) + 0.2 * np.exp(-(((e - edge) / 3) ** 2))
         np.testing.assert_allclose(scan.intensity, expected, rtol=1e-14)
 
 
@@ -113,7 +117,8 @@ def test_athena_reading_is_larchs_own():
     tables = read_tables(PROJECT)
     assert [t.label for t in tables] == [g.label for g in groups.values()]
     for table, group in zip(tables, groups.values(), strict=True):
-        for name, theirs in (("energy", group.energy), ("mu", group.mu), ("numerator", group.signal)):
+        for name, theirs in (("energy", group.energy), ("mu", group.mu),
+                             ("numerator", group.signal)):
             assert np.array_equal(table.columns[table.names.index(name)], theirs)
         assert float(table.metadata["bkg_e0"]) == group.athena_params.bkg.e0
 
@@ -128,7 +133,8 @@ def test_athena_dialects(tmp_path, dialect, packed):
     if dialect is PRJ_SEED:
         assert table.label == "It's \u00e4"
         assert table.names == ("energy", "mu", "stddev")
-        np.testing.assert_array_equal(table.columns, [[13470, 13471.5, 13473], [0.1, 0.2, -3], [1, 2, 3]])
+        np.testing.assert_array_equal(table.columns,
+                                      [[13470, 13471.5, 13473], [0.1, 0.2, -3], [1, 2, 3]])
         assert "energy shift of 0.5 eV is not applied" in table.warnings[0]
         assert len(read_scans([path])) == 1
     else:
@@ -170,7 +176,8 @@ def test_counts_beside_a_spectrum_are_no_signals(tmp_path):
     assert read_scans([path], signal="i0")[0].intensity[0] == 10
 
 
-# A few bytes changed at random until the library (2.0, in h5py 3.16) never came back from reading an attribute.
+# A few bytes changed at random until the library (2.0, in h5py 3.16) never came back from reading
+# an attribute.
 HANGING = Path(__file__).parent / "data" / "hanging.h5"
 
 

@@ -13,13 +13,14 @@ def test_make_demo_works_without_quantum_espresso(tmp_path: Path) -> None:
     rule = re.search(r"^demo: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert rule
     (tmp_path / "perovskite_polaron").symlink_to(ROOT / "perovskite_polaron")
-    script = rule[1].replace("\t@", "\t").replace("$(BIN)", str(Path(sys.executable).parent)).replace("$(DEMO)", "out")
+    script = rule[1].replace("\t@", "\t").replace("$(BIN)",
+                                                  str(Path(sys.executable).parent)).replace(
+                                                      "$(DEMO)", "out")
     assert "polaron run" not in script
     # An empty PATH: no program of Quantum ESPRESSO can be started, wherever it is installed.
     environment = {**os.environ, "PATH": str(tmp_path)}
-    done = subprocess.run(
-        ["/bin/sh", "-e", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["/bin/sh", "-e", "-c", script], cwd=tmp_path, env=environment,
+                          capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     announced = re.findall(r"out/\S+\.(?:png|html)", done.stdout.splitlines()[-1])
     assert len(announced) == 3

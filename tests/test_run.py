@@ -1,4 +1,6 @@
-"""Real runs of pw.x and xspectra.x on a small cell: the laws that every correct calculation keeps, and resuming."""
+"""Real runs of pw.x and xspectra.x on a small cell: the laws that every correct calculation keeps,
+and resuming.
+"""
 
 import json
 import os
@@ -37,7 +39,9 @@ def spectra_of(path: Path, **changes: object):  # type: ignore[no-untyped-def]
 
 
 def variant(path: Path, tmp_path: Path, *changes: tuple[str, str]) -> Path:
-    """A study that differs in a few words and shares the store, so that only what differs is computed."""
+    """A study that differs in a few words and shares the store, so that only what differs is
+    computed.
+    """
     text = path.read_text()
     for old, new in changes:
         assert old in text
@@ -50,7 +54,8 @@ def variant(path: Path, tmp_path: Path, *changes: tuple[str, str]) -> Path:
     return other
 
 
-def test_the_difference_of_a_structure_with_itself_is_zero_and_signs_agree(tiny_study: Path) -> None:
+def test_the_difference_of_a_structure_with_itself_is_zero_and_signs_agree(
+    tiny_study: Path) -> None:
     _, spectra = spectra_of(tiny_study)
     assert set(spectra.differences) == {"polar@0.1", "polar@-0.1"}
     np.testing.assert_array_equal(
@@ -61,7 +66,8 @@ def test_the_difference_of_a_structure_with_itself_is_zero_and_signs_agree(tiny_
     assert len(jobs) == 14, "-Q is the image of +Q and must not be computed twice"
 
 
-def test_minus_q_computed_in_full_gives_the_spectrum_of_plus_q(tiny_study: Path, tmp_path: Path) -> None:
+def test_minus_q_computed_in_full_gives_the_spectrum_of_plus_q(tiny_study: Path,
+                                                               tmp_path: Path) -> None:
     folder = tiny_study.parent / "tiny-results" / "structures"
     plus = read_crystal(folder / "polar@0.1.cif")
     cubic = read_crystal("cspbbr3-pm3m")
@@ -70,21 +76,26 @@ def test_minus_q_computed_in_full_gives_the_spectrum_of_plus_q(tiny_study: Path,
     text = tiny_study.read_text()
     block = text[text.index("[structures.polar]") : text.index("[pw]")]
     _, spectra = spectra_of(tiny_study)
-    other = variant(tiny_study, tmp_path, (block, f'[structures.minus]\ncrystal = "{tmp_path / "minus.cif"}"\n\n'))
+    other = variant(tiny_study, tmp_path, (block, '[structures.minus]\ncrystal ='
+                                           f' "{tmp_path / "minus.cif"}"\n\n'))
     _, full = spectra_of(other)
     signal_size = np.abs(spectra.differences["polar@0.1"].intensity).max()
-    error = np.abs(full.differences["minus"].intensity - spectra.differences["polar@0.1"].intensity).max()
+    error = np.abs(full.differences["minus"].intensity
+                   - spectra.differences["polar@0.1"].intensity).max()
     assert error < 0.02 * signal_size
 
 
 def test_equivalent_absorbers_give_the_same_spectrum(tiny_study: Path, tmp_path: Path) -> None:
-    # The same crystal with its Br atoms listed in another order: another atom of the same orbit is computed.
+    # The same crystal with its Br atoms listed in another order: another atom of the same orbit is
+    # computed.
     cubic = read_crystal("cspbbr3-pm3m")
     order = [0, 1, 4, 3, 2]
-    write_crystal(Crystal(cubic.lattice_A, tuple(cubic.species[i] for i in order), cubic.positions[order]), tmp_path / "other.cif")
+    write_crystal(Crystal(cubic.lattice_A, tuple(cubic.species[i] for i in order),
+                          cubic.positions[order]), tmp_path / "other.cif")
     text = tiny_study.read_text()
     block = text[text.index("[structures.polar]") : text.index("[pw]")]
-    other = variant(tiny_study, tmp_path, (block, f'[structures.other]\ncrystal = "{tmp_path / "other.cif"}"\n\n'))
+    other = variant(tiny_study, tmp_path, (block, '[structures.other]\ncrystal ='
+                                           f' "{tmp_path / "other.cif"}"\n\n'))
     results, spectra = spectra_of(other)
     sites = [s.sites[0] for s in results.structures]
     assert sites[0].hole["digest"] != sites[1].hole["digest"]
@@ -96,7 +107,8 @@ def test_equivalent_absorbers_give_the_same_spectrum(tiny_study: Path, tmp_path:
 def test_a_core_hole_changes_the_spectrum(tiny_study: Path, tmp_path: Path) -> None:
     text = tiny_study.read_text()
     block = text[text.index("[structures.polar]") : text.index("[pw]")]
-    other = variant(tiny_study, tmp_path, (block, ""), ("[pw]", '[core_hole]\nkind = "none"\n\n[pw]'))
+    other = variant(tiny_study, tmp_path, (block, ""),
+                    ("[pw]", '[core_hole]\nkind = "none"\n\n[pw]'))
     _, with_hole = spectra_of(tiny_study)
     _, without = spectra_of(other)
     a = with_hole.structures["cubic"].average.intensity
@@ -106,12 +118,14 @@ def test_a_core_hole_changes_the_spectrum(tiny_study: Path, tmp_path: Path) -> N
 
 def test_the_trace_of_a_cubic_site_is_three_equal_parts(tmp_path: Path) -> None:
     # CsBr: bromine on a site of full cubic symmetry.
-    write_crystal(Crystal(np.eye(3) * 4.286, ("Cs", "Br"), [[0, 0, 0], [0.5, 0.5, 0.5]]), tmp_path / "csbr.cif")
-    (tmp_path / "csbr.toml").write_text(
-        'element = "Br"\nreference = "csbr"\n[structures.csbr]\ncrystal = "csbr.cif"\n[core_hole]\nmin_image_distance_A = 4\n'
-        "[pw]\necutwfc_Ry = 20\necutrho_Ry = 100\nkpoints = [2, 2, 2]\nsystem = { nbnd = 12 }\n"
-        "[xspectra]\nkpoints = [2, 2, 2]\nrelative_error = 0.005\n"
-    )
+    write_crystal(Crystal(np.eye(3) * 4.286, ("Cs", "Br"), [[0, 0, 0], [0.5, 0.5, 0.5]]),
+                  tmp_path / "csbr.cif")
+    (tmp_path / "csbr.toml").write_text('element = "Br"\nreference = "csbr"\n[structures.csbr]\n'
+                                        'crystal = "csbr.cif"\n[core_hole]\n'
+                                        'min_image_distance_A = 4\n'
+                                        "[pw]\necutwfc_Ry = 20\necutrho_Ry = 100\n"
+                                        "kpoints = [2, 2, 2]\nsystem = { nbnd = 12 }\n"
+                                        "[xspectra]\nkpoints = [2, 2, 2]\nrelative_error = 0.005\n")
     done = polaron("run", "csbr.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     study = read_study(tmp_path / "csbr.toml")
@@ -129,30 +143,29 @@ def test_results_travel_without_the_store(tiny_study: Path, tmp_path: Path) -> N
     write_results(results, tmp_path)
     again = study_spectra(read_results(tmp_path), spectra.settings)
     for name, one in spectra.structures.items():
-        np.testing.assert_array_equal(again.structures[name].average.intensity, one.average.intensity)
+        np.testing.assert_array_equal(again.structures[name].average.intensity,
+                                      one.average.intensity)
 
 
 def test_the_spectra_command_writes_tables_and_figures(tiny_study: Path, tmp_path: Path) -> None:
-    done = polaron("spectra", tiny_study.name, "--out", str(tmp_path / "out"), "--json", cwd=tiny_study.parent)
+    done = polaron("spectra", tiny_study.name, "--out", str(tmp_path / "out"), "--json",
+                   cwd=tiny_study.parent)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert all(Path(f).stat().st_size > 0 for f in report["files"])
-    assert {Path(f).name for f in report["files"]} >= {"difference.png", "difference.svg", "alignment.png", "shifts.csv"}
+    assert {Path(f).name for f in report["files"]} >= {"difference.png", "difference.svg",
+                                                       "alignment.png", "shifts.csv"}
     on = [s["shift_eV"] for s in report["shifts_eV"]]
-    off = json.loads(
-        polaron(
-            "spectra", tiny_study.name, "--alignment", "fermi", "--out", str(tmp_path / "off"), "--json", cwd=tiny_study.parent
-        ).stdout
-    )
+    off = json.loads(polaron("spectra", tiny_study.name, "--alignment", "fermi", "--out",
+                             str(tmp_path / "off"), "--json", cwd=tiny_study.parent).stdout)
     assert any(abs(shift) > 1e-3 for shift in on)
     assert all(s["shift_eV"] == 0 for s in off["shifts_eV"])
 
 
 def test_a_killed_run_resumes_without_repeating_a_job(tiny_study: Path, tmp_path: Path) -> None:
     path = write_tiny_study(tmp_path)
-    runner = subprocess.Popen(
-        [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name], cwd=tmp_path, stderr=subprocess.DEVNULL
-    )
+    runner = subprocess.Popen([sys.executable, "-m", "perovskite_polaron.cli.main", "run",
+                               path.name], cwd=tmp_path, stderr=subprocess.DEVNULL)
     results = tmp_path / "tiny-results" / "jobs"
     deadline = time.monotonic() + 300
     while len(list(results.glob("*/result.json"))) < 2:
@@ -175,12 +188,12 @@ def test_a_killed_run_resumes_without_repeating_a_job(tiny_study: Path, tmp_path
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_the_programs_and_keeps_what_is_done(tmp_path: Path, how: signal.Signals) -> None:
+def test_ctrl_c_ends_the_programs_and_keeps_what_is_done(tmp_path: Path,
+                                                         how: signal.Signals) -> None:
     path = write_tiny_study(tmp_path)
-    runner = subprocess.Popen(
-        [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name],
-        cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    runner = subprocess.Popen([sys.executable, "-m", "perovskite_polaron.cli.main", "run",
+                               path.name], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     jobs = tmp_path / "tiny-results" / "jobs"
     deadline = time.monotonic() + 120
     while not list(jobs.glob("*/pw.out")):
@@ -207,24 +220,32 @@ def _link(path: Path) -> str:
 
 def test_two_runners_share_the_work(tiny_study: Path, tmp_path: Path) -> None:
     path = write_tiny_study(tmp_path)
-    path.write_text(path.read_text().replace("max_displacement_A = [0.10, -0.10]", "max_displacement_A = [0.05]"))
-    command = [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name, "--ranks", "1", "--jobs", "1"]
-    runners = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    path.write_text(path.read_text().replace("max_displacement_A = [0.10, -0.10]",
+                                             "max_displacement_A = [0.05]"))
+    command = [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name, "--ranks",
+               "1", "--jobs", "1"]
+    runners = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+               for _ in range(2)]
     logs = [r.communicate(timeout=900)[1] for r in runners]
     assert [r.returncode for r in runners] == [0, 0], logs
-    finished = [line.split("] ")[1] for log in logs for line in log.splitlines() if line.startswith("[") and "/" in line[:6]]
+    finished = [line.split("] ")[1] for log in logs for line in log.splitlines()
+                if line.startswith("[") and "/" in line[:6]]
     assert len(finished) == 14
     assert len({line.split(":")[0] for line in finished}) == 14, "a job was computed twice"
 
 
 def test_prepared_decks_are_run_by_hand_and_taken_in(tmp_path: Path) -> None:
-    (tmp_path / "s.toml").write_text(
-        'element = "Br"\nreference = "a"\npolarisations = ["x", "y", "z"]\n[structures.a]\ncrystal = "cspbbr3-pm3m"\n'
-        "[pw]\necutwfc_Ry = 16\necutrho_Ry = 100\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\nsystem = { nbnd = 26 }\n"
-        "[xspectra]\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\nrelative_error = 0.05\n"
-    )
+    (tmp_path / "s.toml").write_text('element = "Br"\nreference = "a"\n'
+                                     'polarisations = ["x", "y", "z"]\n[structures.a]\n'
+                                     'crystal = "cspbbr3-pm3m"\n'
+                                     "[pw]\necutwfc_Ry = 16\necutrho_Ry = 100\n"
+                                     "kpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\n"
+                                     "system = { nbnd = 26 }\n"
+                                     "[xspectra]\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\n"
+                                     "relative_error = 0.05\n")
     assert polaron("prepare", "s.toml", cwd=tmp_path).returncode == 0
-    by_hand = subprocess.run(["sh", "s-results/run-all.sh"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    by_hand = subprocess.run(["sh", "s-results/run-all.sh"], cwd=tmp_path, capture_output=True,
+                             text=True, check=False)
     assert by_hand.returncode == 0, by_hand.stderr
     done = polaron("run", "s.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -233,12 +254,14 @@ def test_prepared_decks_are_run_by_hand_and_taken_in(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "electrons"), [("half", 44.0), ("excited-electron", 45.0)])
 def test_other_core_holes_run_and_align(tmp_path: Path, kind: str, electrons: float) -> None:
-    (tmp_path / "s.toml").write_text(
-        'element = "Br"\nreference = "a"\n[structures.a]\ncrystal = "cspbbr3-pm3m"\n'
-        f'[core_hole]\nkind = "{kind}"\n'
-        "[pw]\necutwfc_Ry = 16\necutrho_Ry = 100\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\ndegauss_Ry = 0.01\n"
-        "[xspectra]\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\nrelative_error = 0.05\n"
-    )
+    (tmp_path / "s.toml").write_text('element = "Br"\nreference = "a"\n[structures.a]\n'
+                                     'crystal = "cspbbr3-pm3m"\n'
+                                     f'[core_hole]\nkind = "{kind}"\n'
+                                     "[pw]\necutwfc_Ry = 16\necutrho_Ry = 100\n"
+                                     "kpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\n"
+                                     "degauss_Ry = 0.01\n"
+                                     "[xspectra]\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\n"
+                                     "relative_error = 0.05\n")
     done = polaron("run", "s.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results, spectra = spectra_of(tmp_path / "s.toml")
@@ -251,7 +274,8 @@ def test_other_core_holes_run_and_align(tmp_path: Path, kind: str, electrons: fl
 
 def test_a_cycle_that_does_not_converge_is_a_failure_with_a_remedy(tmp_path: Path) -> None:
     path = write_tiny_study(tmp_path)
-    path.write_text(path.read_text().replace("[xspectra]", "[pw.electrons]\nelectron_maxstep = 1\n\n[xspectra]"))
+    path.write_text(path.read_text().replace("[xspectra]",
+                                             "[pw.electrons]\nelectron_maxstep = 1\n\n[xspectra]"))
     done = polaron("run", path.name, cwd=tmp_path)
     assert done.returncode == 1
     assert "did not converge" in done.stderr
@@ -274,7 +298,8 @@ def test_a_full_disk_leaves_nothing_half_written(tiny_study: Path, tmp_path: Pat
     def small_files_only() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    done = polaron("spectra", str(tmp_path), "--out", "out", cwd=tmp_path, preexec_fn=small_files_only)
+    done = polaron("spectra", str(tmp_path), "--out", "out", cwd=tmp_path,
+                   preexec_fn=small_files_only)
     assert done.returncode == 1
     assert "was not written" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -287,12 +312,14 @@ def test_a_save_file_of_another_structure_is_refused(tiny_study: Path, tmp_path:
     shutil.copytree(tiny_study.parent, study)
     # Other tests may have left jobs of other studies in this store: those of the plan are meant.
     planned = read_study(study / tiny_study.name)
-    folders = {job.label: Store(planned.store_folder).folder(job) for job in study_jobs(plan(planned)) if job.kind == "xas"}
+    folders = {job.label: Store(planned.store_folder).folder(job)
+               for job in study_jobs(plan(planned)) if job.kind == "xas"}
     other = next(folder for label, folder in folders.items() if label.startswith("polar"))
     shutil.copy(other / "chain.sav", folders["cubic-Br3-3d-x"] / "chain.sav")
     done = polaron("spectra", tiny_study.name, cwd=study)
     assert done.returncode == 1
-    assert "is not the save file of cubic-Br3-3d-x: it is not the file that this job wrote" in done.stderr
+    complaint = "is not the save file of cubic-Br3-3d-x: it is not the file that this job wrote"
+    assert complaint in done.stderr
 
 
 def test_an_element_that_is_not_there_is_refused_before_any_work(tmp_path: Path) -> None:
@@ -320,7 +347,8 @@ def test_the_runner_reports_what_it_does(tiny_study: Path) -> None:
     study = read_study(tiny_study)
     store = Store(study.store_folder)
     events: list[str] = []
-    run_jobs(study_jobs(plan(study)), store, ranks=1, jobs_at_once=1, report=lambda e: events.append(e.what))
+    run_jobs(study_jobs(plan(study)), store, ranks=1, jobs_at_once=1,
+             report=lambda e: events.append(e.what))
     assert events == [], "a finished study starts nothing"
     status = json.loads(polaron("status", tiny_study.name, "--json", cwd=tiny_study.parent).stdout)
     assert (status["done"], status["todo"], status["failed"], status["running"]) == (14, 0, 0, 0)
@@ -335,12 +363,14 @@ def test_the_doctor_sees_the_slow_blas(folder: str, slow: bool, tmp_path: Path) 
         pytest.skip("the BLAS is not where Debian has it")
     (tmp_path / folder).mkdir()
     shutil.copy(given, tmp_path / folder / "libblas.so.3")
-    there = polaron("doctor", "--json", cwd=tmp_path, env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path / folder)})
+    there = polaron("doctor", "--json", cwd=tmp_path,
+                    env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path / folder)})
     found = json.loads(there.stdout)["components"].get("BLAS of pw.x", {"version": None})
     assert found["version"] == ("reference" if slow else None)
 
 
-def test_a_program_ended_while_asked_for_its_version_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_ended_while_asked_for_its_version_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "xspectra.x"
     program.write_text("#!/bin/sh\nkill -TERM $$\n")
     program.chmod(0o755)
@@ -356,7 +386,9 @@ def test_a_program_ended_while_asked_for_its_version_is_tried_again(tmp_path: Pa
 def test_a_disk_that_fails_in_a_job_is_told_in_one_line(tmp_path: Path) -> None:
     study = read_study(write_tiny_study(tmp_path))
     job, store = plan(study)[0].ground, Store(study.store_folder)
-    # A folder where the output should go: opening or removing it fails as on a disk that has become read-only.
+    # A folder where the output should go: opening or removing it fails as on a disk that has become
+    # read-only.
     (store.folder(job) / "pw.out").mkdir(parents=True)
-    with pytest.raises(ComputationError, match=r"^cubic: .*pw\.out\); mend the disk or its rights and run again$"):
+    with pytest.raises(ComputationError,
+                       match=r"^cubic: .*pw\.out\); mend the disk or its rights and run again$"):
         attempt(job, [], store, 1)

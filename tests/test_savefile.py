@@ -1,4 +1,6 @@
-"""Save files of XSpectra: what is read, how chains are kept, and one clear line for each way a file can be wrong."""
+"""Save files of XSpectra: what is read, how chains are kept, and one clear line for each way a file
+can be wrong.
+"""
 
 import dataclasses
 
@@ -33,7 +35,8 @@ def test_everything_in_the_file_is_read(good):
 def test_fortran_may_break_lines_anywhere_and_write_d_exponents(good, tmp_path):
     header, body = good.read_text().split(" F 1\n")
     broken = tmp_path / "broken.sav"
-    broken.write_text(header + " F\n" + "\n".join(("1 " + body).replace("1500.25", "1.50025D+03").split()) + "\n")
+    broken.write_text(header + " F\n"
+                      + "\n".join(("1 " + body).replace("1500.25", "1.50025D+03").split()) + "\n")
     ours, theirs = read_save(broken), read_save(good)
     assert ours.core_energy_eV == 1500.25
     for x, y in zip(ours.a + ours.b, theirs.a + theirs.b, strict=True):
@@ -58,9 +61,8 @@ def test_spin_channels_are_separate(tmp_path):
 
 def test_chains_come_back_without_loss_and_as_the_same_bytes(good, tmp_path):
     rng = np.random.default_rng(1)
-    spin = write_save(
-        tmp_path / "s.sav", rng.normal(size=(4, 30)), rng.uniform(0.1, 9, (4, 30)), norms=rng.uniform(size=4), spins=2
-    )
+    spin = write_save(tmp_path / "s.sav", rng.normal(size=(4, 30)), rng.uniform(0.1, 9, (4, 30)),
+                      norms=rng.uniform(size=4), spins=2)
     saves = {"b x": read_save(spin), "a/z": read_save(good)}
     write_chains(tmp_path / "one.npz", saves)
     write_chains(tmp_path / "two.npz", dict(reversed(saves.items())))
@@ -69,7 +71,8 @@ def test_chains_come_back_without_loss_and_as_the_same_bytes(good, tmp_path):
     assert set(back) == set(saves)
     for name, save in saves.items():
         for field in dataclasses.fields(save):
-            np.testing.assert_equal(getattr(back[name], field.name), getattr(save, field.name), err_msg=field.name)
+            np.testing.assert_equal(getattr(back[name], field.name), getattr(save, field.name),
+                                    err_msg=field.name)
     write_chains(tmp_path / "three.npz", back)
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "three.npz").read_bytes()
 
@@ -78,32 +81,28 @@ def swap(old, new):
     return lambda text: text.replace(old, new, 1)
 
 
-BAD = {
-    "truncated": (
-        lambda text: text[: text.index(" 0.5 1.25")] + " 0.5 1.25\n",
-        r":15: the file ends before the coefficients a",
-    ),
-    "cut in the header": (lambda text: text[: text.index("#\n#\n")], r":4: the file ends before the spin flag"),
-    "other version": (
-        swap("version=       2", "version=       1"),
-        r":1: not a version 2 save file of XSpectra \(version '1'\)",
-    ),
-    "not a save file": (
-        lambda text: "hello world\n",
-        r":1: not a version 2 save file of XSpectra \(version 'missing'\)",
-    ),
-    "quadrupole": (swap("xanes_dipole", "xanes_quadrupole"), r":2: kind 'xanes_quadrupole' is not supported"),
-    "L edge": (swap("stored=   1", "stored=   2"), r":4: 2 sets of chains are stored where a dipole K edge has 1"),
-    "unfinished": (swap("xanes_dipole", "unfinished"), r":2: the calculation is unfinished"),
-    "NaN": (swap("1.25", "NaN"), r":15: the coefficients a is NaN: the calculation failed"),
-    "word": (swap("1.25", "1.2x5"), r":15: '1.2x5' is not a number"),
-    "stars": (swap(" 0.125", " ******"), r":15: '\*+' is not a number"),
-    "extra numbers": (lambda text: text + " 1.0\n", r":17: more numbers than announced"),
-    "no iterations": (swap("\n 3 2\n", "\n 3 0\n"), r":14: the number of iterations is 0, not a positive whole number"),
-    "chain too long": (swap("\n 3 2\n", "\n 4 2\n"), r":14: a chain of 4 in a table of 3"),
-    "spin flag": (swap(" F 1\n", " T 1\n"), r":7: spin flag T with 1 spins"),
-    "empty": (lambda text: "", r"br.sav is empty"),
-}
+BAD = {"truncated": (lambda text: text[: text.index(" 0.5 1.25")] + " 0.5 1.25\n",
+                     r":15: the file ends before the coefficients a"),
+       "cut in the header": (lambda text: text[: text.index("#\n#\n")],
+                             r":4: the file ends before the spin flag"),
+       "other version": (swap("version=       2", "version=       1"),
+                         r":1: not a version 2 save file of XSpectra \(version '1'\)"),
+       "not a save file": (lambda text: "hello world\n",
+                           r":1: not a version 2 save file of XSpectra \(version 'missing'\)"),
+       "quadrupole": (swap("xanes_dipole", "xanes_quadrupole"),
+                      r":2: kind 'xanes_quadrupole' is not supported"),
+       "L edge": (swap("stored=   1", "stored=   2"),
+                  r":4: 2 sets of chains are stored where a dipole K edge has 1"),
+       "unfinished": (swap("xanes_dipole", "unfinished"), r":2: the calculation is unfinished"),
+       "NaN": (swap("1.25", "NaN"), r":15: the coefficients a is NaN: the calculation failed"),
+       "word": (swap("1.25", "1.2x5"), r":15: '1.2x5' is not a number"),
+       "stars": (swap(" 0.125", " ******"), r":15: '\*+' is not a number"),
+       "extra numbers": (lambda text: text + " 1.0\n", r":17: more numbers than announced"),
+       "no iterations": (swap("\n 3 2\n", "\n 3 0\n"),
+                         r":14: the number of iterations is 0, not a positive whole number"),
+       "chain too long": (swap("\n 3 2\n", "\n 4 2\n"), r":14: a chain of 4 in a table of 3"),
+       "spin flag": (swap(" F 1\n", " T 1\n"), r":7: spin flag T with 1 spins"),
+       "empty": (lambda text: "", r"br.sav is empty")}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -113,9 +112,8 @@ def test_bad_file(good, capsys, tmp_path, case):
     with pytest.raises(InputError, match=message):
         read_save(good)
     out = tmp_path / "out.dat"
-    status = main(
-        ["lanczos", str(good), "--emin", "-1eV", "--emax", "1eV", "--points", "3", "--hwhm", "1eV", "--out", str(out)]
-    )
+    status = main(["lanczos", str(good), "--emin", "-1eV", "--emax", "1eV", "--points", "3",
+                   "--hwhm", "1eV", "--out", str(out)])
     lines = capsys.readouterr().err.splitlines()
     assert (status, len(lines)) == (2, 1)
     assert str(good) in lines[0]
@@ -123,7 +121,8 @@ def test_bad_file(good, capsys, tmp_path, case):
 
 
 def test_missing_and_binary_files(tmp_path):
-    with pytest.raises(InputError, match=r"none.sav does not exist: give the path of a save file of XSpectra"):
+    with pytest.raises(InputError,
+                       match=r"none.sav does not exist: give the path of a save file of XSpectra"):
         read_save(tmp_path / "none.sav")
     with pytest.raises(InputError, match=r"is a folder"):
         read_save(tmp_path)

@@ -36,7 +36,8 @@ def test_every_structure_but_the_reference_is_a_scenario(built_in, theory):
     norm = np.trapezoid(np.abs(average["ground"]), theory.energy_eV)
     np.testing.assert_allclose(theory.steady_state, average["ground"] / norm, rtol=1e-12)
     for scenario, name in zip(theory.scenarios, ("lo@0.2", "cubic"), strict=True):
-        np.testing.assert_allclose(scenario.difference, (average[name] - average["ground"]) / norm, atol=1e-12)
+        np.testing.assert_allclose(scenario.difference, (average[name] - average["ground"]) / norm,
+                                   atol=1e-12)
 
 
 def test_the_first_maximum_is_the_published_feature(theory):
@@ -45,19 +46,22 @@ def test_the_first_maximum_is_the_published_feature(theory):
 
 
 def _with_points(results, settings, monkeypatch, factors):
-    """The study's LO entry replaced by a sweep whose differences are the LO one times factors[amplitude]."""
+    """The study's LO entry replaced by a sweep whose differences are the LO one times
+    factors[amplitude].
+    """
     real = study_spectra(results, settings)
     own = next(s for s in results.structures if s.name == "lo@0.2")
     points = {f"lo@{q:g}": (abs(q), real.differences["lo@0.2"] * f) for q, f in factors.items()}
     structures = tuple(replace(own, name=n, amplitude_sqrt_amu_A=q) for n, (q, _) in points.items())
-    monkeypatch.setattr(
-        scenarios, "study_spectra", lambda *_: replace(real, differences={n: d for n, (_, d) in points.items()})
-    )
+    monkeypatch.setattr(scenarios, "study_spectra",
+                        lambda *_: replace(real,
+                                           differences={n: d for n, (_, d) in points.items()}))
     return study_scenarios(replace(results, structures=structures), settings)
 
 
 def test_a_sweep_is_one_polaron(built_in, monkeypatch):
-    (one,) = _with_points(*built_in, monkeypatch, {0.1: 0.01, -0.1: 0.01, 0.5: 0.25, 1.0: 1.0}).scenarios
+    (one,) = _with_points(*built_in, monkeypatch,
+                          {0.1: 0.01, -0.1: 0.01, 0.5: 0.25, 1.0: 1.0}).scenarios
     assert one.name == "polaron lo"
     np.testing.assert_allclose(one.sweep.amplitudes_sqrt_amu_A, [0.1, 0.5, 1.0])
     np.testing.assert_allclose(one.sweep.at(0.7), 0.49 * one.difference, atol=1e-12)
@@ -105,12 +109,16 @@ def _per_square(results, settings, **changes):
     """Differences over Q² of 0.02 and 0.05 Å, in units of the largest of the latter."""
     spectra = study_spectra(results, replace(settings, **changes))
     amplitude = {s.name: s.amplitude_sqrt_amu_A for s in results.structures}
-    small, more = (spectra.differences[n].intensity / amplitude[n] ** 2 for n in ("lo@0.02", "lo@0.05"))
-    return small / np.abs(more).max(), more / np.abs(more).max(), spectra.differences["lo@0.02"].energy_eV
+    small, more = (spectra.differences[n].intensity / amplitude[n] ** 2
+                   for n in ("lo@0.02", "lo@0.05"))
+    return small / np.abs(more).max(), more / np.abs(more).max(), spectra.differences[
+        "lo@0.02"].energy_eV
 
 
 def test_small_differences_grow_with_the_square_because_the_cut_is_in_the_gap(built_in):
-    """The level on which XSpectra cuts moves with |Q|; a few tenths of an eV higher there is nothing to cut through."""
+    """The level on which XSpectra cuts moves with |Q|; a few tenths of an eV higher there is
+    nothing to cut through.
+    """
     small, more, energy = _per_square(*built_in)
     assert np.abs(small - more).max() < 0.04
     for above in (0.2, 0.6, 1.0):
@@ -125,20 +133,24 @@ def test_a_taper_makes_differences_of_short_chains_better(built_in):
     results, settings = built_in
     reference = study_spectra(results, settings).differences["lo@0.05"].intensity
     for steps in (240, 300):
-        chains = {n: replace(s, a=tuple(x[:steps] for x in s.a), b=tuple(x[:steps] for x in s.b)) for n, s in results.chains.items()}
+        chains = {n: replace(s, a=tuple(x[:steps] for x in s.a), b=tuple(x[:steps] for x in s.b))
+                  for n, s in results.chains.items()}
         short = replace(results, chains=chains)
-        off = [
-            np.abs(study_spectra(short, replace(settings, taper=taper)).differences["lo@0.05"].intensity - reference).max()
-            for taper in (0.0, 0.1)
-        ]
+        off = [np.abs(study_spectra(short,
+                                    replace(settings, taper=taper)).differences["lo@0.05"].intensity
+                      - reference).max() for taper in (0.0, 0.1)]
         assert off[1] < off[0] / 2
 
 
 def _with_levels(results, **levels):
-    """The results with other levels on record for every hole; levels count from the highest occupied one."""
+    """The results with other levels on record for every hole; levels count from the highest
+    occupied one.
+    """
 
     def other(site):
-        return replace(site, hole=site.hole | {k: site.hole["highest_occupied_eV"] + v for k, v in levels.items()})
+        return replace(site,
+                       hole=site.hole
+                       | {k: site.hole["highest_occupied_eV"] + v for k, v in levels.items()})
 
     structures = [replace(s, sites=tuple(map(other, s.sites))) for s in results.structures]
     return replace(results, structures=tuple(structures))
@@ -146,10 +158,13 @@ def _with_levels(results, **levels):
 
 def test_a_cut_beyond_the_gap_is_refused_and_with_smearing_it_is_at_the_fermi_energy(built_in):
     results, settings = built_in
-    with pytest.raises(InputError, match=r"hole on Br9-4c is 0\.20 eV, so cut_above_eV = 0\.3 would take empty"):
+    complaint = r"hole on Br9-4c is 0\.20 eV, so cut_above_eV = 0\.3 would take empty"
+    with pytest.raises(InputError, match=complaint):
         study_spectra(_with_levels(results, lowest_empty_eV=0.2), settings)
     study_spectra(_with_levels(results, lowest_empty_eV=0.7), settings)
-    smeared = study_spectra(_with_levels(results, fermi_eV=0.01), settings).differences["lo@0.02"].intensity
-    at_fermi = study_spectra(results, replace(settings, cut_above_eV=0.0)).differences["lo@0.02"].intensity
+    smeared = study_spectra(_with_levels(results, fermi_eV=0.01),
+                            settings).differences["lo@0.02"].intensity
+    at_fermi = study_spectra(results,
+                             replace(settings, cut_above_eV=0.0)).differences["lo@0.02"].intensity
     # The shifts of the alignment count from the chains' own Fermi energy, which is what it was.
     np.testing.assert_array_equal(smeared, at_fermi)

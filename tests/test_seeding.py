@@ -1,4 +1,6 @@
-"""Cycles that start from a neighbour's density: who starts from whom, that results stay, and what is kept for how long."""
+"""Cycles that start from a neighbour's density: who starts from whom, that results stay, and what
+is kept for how long.
+"""
 
 import dataclasses
 import json
@@ -13,7 +15,8 @@ import pytest
 from conftest import polaron, write_tiny_study
 
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.espresso.density import Atoms, add_difference, form_factor, move_density, turn_density
+from perovskite_polaron.espresso.density import (
+    Atoms, add_difference, form_factor, move_density, turn_density)
 from perovskite_polaron.espresso.pseudo import make_pseudo
 from perovskite_polaron.espresso.upf import read_upf
 from perovskite_polaron.lattice.files import read_crystal
@@ -38,21 +41,26 @@ def sweep(folder: Path, amplitudes: str = "[0.10, -0.10]") -> Path:
 
 
 def by_label(structures: tuple[StructureJobs, ...]) -> dict[str, Job]:
-    return {job.label: job for one in structures for job in one.all() if job.kind in ("ground", "hole")}
+    return {job.label: job for one in structures for job in one.all()
+            if job.kind in ("ground", "hole")}
 
 
 def test_a_sweep_is_a_chain_from_rest_to_the_largest_amplitude(tmp_path: Path) -> None:
     structures = study_structures(read_study(sweep(tmp_path, "[0.15, 0.05, 0.10]")))
     names = [one.name for one in structures]
-    found = {names[k]: names[near] if near is not None else None for k, near in neighbours(structures)}
-    assert found == {"cubic": None, "polar@0.05": "cubic", "polar@0.1": "polar@0.05", "polar@0.15": "polar@0.1"}
+    found = {names[k]: names[near] if near is not None else None
+             for k, near in neighbours(structures)}
+    assert found == {"cubic": None, "polar@0.05": "cubic", "polar@0.1": "polar@0.05",
+                     "polar@0.15": "polar@0.1"}
     order = [k for k, _ in neighbours(structures)]
-    assert all(near is None or order.index(near) < order.index(k) for k, near in neighbours(structures))
+    assert all(near is None or order.index(near) < order.index(k)
+               for k, near in neighbours(structures))
 
 
 def test_other_cells_and_k_points_are_no_neighbours(tmp_path: Path) -> None:
     path = sweep(tmp_path, "[0.05]")
-    path.write_text(path.read_text().replace("max_displacement_A", "kpoints = [1, 1, 1]\nmax_displacement_A"))
+    path.write_text(path.read_text().replace("max_displacement_A",
+                                             "kpoints = [1, 1, 1]\nmax_displacement_A"))
     assert [near for _, near in neighbours(study_structures(read_study(path)))] == [None, None]
 
 
@@ -62,7 +70,8 @@ def test_each_cycle_starts_from_what_is_nearest(tmp_path: Path) -> None:
     jobs = by_label(seeded)
     assert jobs["cubic"].seeds == ()
     assert jobs["polar@0.05"].seeds == (jobs["cubic"],)
-    # The same atom's hole where the neighbour has it, or that of the atom's equivalent, else the same cell without a hole.
+    # The same atom's hole where the neighbour has it, or that of the atom's equivalent, else the
+    # same cell without a hole.
     for label, job in jobs.items():
         structure, _, site = label.partition("-Br")
         if job.kind == "hole" and not label.startswith("polar@-"):
@@ -91,7 +100,8 @@ def test_a_job_sent_elsewhere_takes_no_chain_of_seeds_with_it(tmp_path: Path) ->
 @pytest.mark.parametrize("element", ["Br", "Pb", "Cs"])
 def test_the_free_atom_holds_its_valence_electrons(element: str) -> None:
     pseudo = read_upf(make_pseudo(element, "none").path)
-    assert form_factor(pseudo.path, np.array([0.0, 5.0]))[0] == pytest.approx(pseudo.z_valence, rel=0.01)
+    assert form_factor(pseudo.path, np.array([0.0, 5.0]))[0] == pytest.approx(pseudo.z_valence,
+                                                                              rel=0.01)
 
 
 def test_a_difference_is_added_and_another_grid_refused(tmp_path: Path) -> None:
@@ -115,7 +125,8 @@ def test_a_turned_density_has_its_old_values_where_the_operation_leads(tmp_path:
     path = tmp_path / "charge-density.dat"
     write_density(path, miller, coefficients)
     # A four-fold screw axis along the third vector, with an in-plane glide.
-    rotation, translation = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.array([0.25, -0.5, 1 / 3])
+    rotation, translation = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.array(
+        [0.25, -0.5, 1 / 3])
     turn_density(path, rotation, translation)
     points = rng.uniform(size=(20, 3))
 
@@ -132,12 +143,13 @@ def test_a_turned_density_has_its_old_values_where_the_operation_leads(tmp_path:
 
 def test_the_hole_of_an_atom_starts_from_that_of_its_equivalent(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
-    path.write_text(
-        'element = "Br"\nreference = "ground"\n[structures.ground]\ncrystal = "cspbbr3-pbnm"\n[structures.lo]\n'
-        'crystal = "cspbbr3-pbnm"\nmodes = ["lo-c"]\nmax_displacement_A = [0.05, 0.10]\n[core_hole]\nkind = "full"\n'
-    )
+    path.write_text('element = "Br"\nreference = "ground"\n[structures.ground]\n'
+                    'crystal = "cspbbr3-pbnm"\n[structures.lo]\n'
+                    'crystal = "cspbbr3-pbnm"\nmodes = ["lo-c"]\n'
+                    'max_displacement_A = [0.05, 0.10]\n[core_hole]\nkind = "full"\n')
     jobs = by_label(plan(read_study(path)))
-    # The mode splits the equatorial site 8d of Pbnm into two: Br17 has no hole in the crystal at rest, but Br13 has.
+    # The mode splits the equatorial site 8d of Pbnm into two: Br17 has no hole in the crystal at
+    # rest, but Br13 has.
     moved = jobs["lo@0.05-Br17-4a"]
     assert [seed.label for seed in moved.seeds] == ["ground-Br13-8d", "lo@0.05", "ground"]
     assert moved.turn is not None
@@ -179,9 +191,11 @@ for thread in threads:
 def test_moving_a_density_does_not_hang_while_programs_are_started(tmp_path: Path) -> None:
     pseudo = make_pseudo("Br", "none").path
     file = Path(shutil.copy(pseudo, tmp_path / "Br.UPF"))
-    miller = np.array([(i, j, k) for i in range(-30, 31) for j in range(-30, 31) for k in range(-30, 31)])
+    miller = np.array([(i, j, k) for i in range(-30, 31) for j in range(-30, 31)
+                       for k in range(-30, 31)])
     write_density(tmp_path / "density", miller, np.ones(len(miller), complex))
-    words = [sys.executable, "-W", "ignore", "-c", MOVING_WHILE_STARTING, str(file), str(tmp_path / "density")]
+    words = [sys.executable, "-W", "ignore", "-c", MOVING_WHILE_STARTING, str(file),
+             str(tmp_path / "density")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -217,7 +231,8 @@ def test_a_density_of_free_atoms_is_moved_exactly_and_back(tmp_path: Path) -> No
     volume = np.prod(np.diag(lattice)) / 0.529177210903**3
     shift = np.exp(-2j * np.pi * miller @ new.positions[0]) - 1
     assert np.allclose(moved - start, form_factor(file, q) * shift / volume, atol=1e-9)
-    assert moved[np.all(miller == 0, axis=1)] == pytest.approx(start[np.all(miller == 0, axis=1)], abs=1e-12)
+    assert moved[np.all(miller == 0, axis=1)] == pytest.approx(start[np.all(miller == 0, axis=1)],
+                                                               abs=1e-12)
     move_density(path, new, old)
     assert np.allclose(read_density(path, len(miller)), start, atol=1e-12)
 
@@ -241,7 +256,8 @@ def seeded_study(tiny_study: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return read_study(shutil.copy(tiny_study, folder))
 
 
-def test_results_are_those_from_free_atoms_in_fewer_iterations(seeded_study: Study, tmp_path: Path) -> None:
+def test_results_are_those_from_free_atoms_in_fewer_iterations(seeded_study: Study,
+                                                               tmp_path: Path) -> None:
     plain = read_study(write_tiny_study(tmp_path))
     stores = [Store(s.store_folder) for s in (plain, seeded_study)]
     # Where a cycle begins is no part of what a job is, so the digests stay.
@@ -254,13 +270,15 @@ def test_results_are_those_from_free_atoms_in_fewer_iterations(seeded_study: Stu
         assert atoms is not None
         assert near is not None
         assert near.get("started_from") == (job.seeds[0].digest if job.seeds else None)
-        # The energy's error is second order in that of the density, which conv_thr = 1e-8 Ry bounds.
+        # The energy's error is second order in that of the density, which conv_thr = 1e-8 Ry
+        # bounds.
         assert near["total_energy_eV"] == pytest.approx(atoms["total_energy_eV"], abs=5e-7)
         spent[0] += atoms["iterations"]
         spent[1] += near["iterations"]
     assert spent[1] <= 0.8 * spent[0], spent
-    # A Lanczos chain magnifies what is left of the cycle's error from step to step, the more so where one k point of a
-    # small cell gives poles; its first steps show that the two densities are the same.
+    # A Lanczos chain magnifies what is left of the cycle's error from step to step, the more so
+    # where one k point of a small cell gives poles; its first steps show that the two densities are
+    # the same.
     one, other = (
         study_spectra(truncated(collect(s, p, store), 40), s.spectra)
         for s, p, store in zip((plain, seeded_study), plans, stores, strict=True)
@@ -279,7 +297,8 @@ def test_no_density_stays_and_nothing_is_run_again(seeded_study: Study) -> None:
     before = {job.digest: (store.folder(job) / "result.json").stat().st_mtime_ns for job in jobs}
     done = polaron("run", seeded_study.path.name, cwd=seeded_study.path.parent)
     assert done.returncode == 0, done.stderr
-    assert before == {job.digest: (store.folder(job) / "result.json").stat().st_mtime_ns for job in jobs}
+    assert before == {job.digest: (store.folder(job) / "result.json").stat().st_mtime_ns
+                      for job in jobs}
 
 
 def test_without_its_seed_a_job_starts_from_free_atoms(seeded_study: Study, tmp_path: Path) -> None:
@@ -305,14 +324,12 @@ def test_two_runners_share_a_chain(tiny_study: Path, player: Path, tmp_path: Pat
 
     path = sweep(tmp_path)
     log = tmp_path / "log"
-    environment = os.environ | {
-        "POLARON_ESPRESSO_BIN": str(player), "POLARON_TAPE_LOG": str(log), "POLARON_TAPE_SECONDS": "0.1",
-    }  # fmt: skip
-    words = [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name, "--ranks", "1", "--jobs", "2"]
-    runners = [
-        subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        for _ in range(2)
-    ]
+    environment = os.environ | {"POLARON_ESPRESSO_BIN": str(player), "POLARON_TAPE_LOG": str(log),
+                                "POLARON_TAPE_SECONDS": "0.1"}
+    words = [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name, "--ranks", "1",
+             "--jobs", "2"]
+    runners = [subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE) for _ in range(2)]
     for runner in runners:
         assert runner.wait(120) == 0, runner.stderr.read() if runner.stderr else ""
         if runner.stderr:
@@ -332,7 +349,8 @@ def test_a_failed_neighbour_takes_nobody_with_it(tmp_path: Path) -> None:
     assert [job.label for job in queue.ready] == ["cubic"]
     queue.ready.clear()
     queue.give_up(jobs["cubic"])
-    assert {job.label for job in queue.ready} == {k for k, job in jobs.items() if job.seeds == (jobs["cubic"],)}
+    assert {job.label for job in queue.ready} == {k for k, job in jobs.items()
+                                                  if job.seeds == (jobs["cubic"],)}
     hole = next(job for job in queue.ready if job.kind == "hole")
     queue.ready.clear()
     queue.give_up(hole)
@@ -343,7 +361,9 @@ def test_a_failed_neighbour_takes_nobody_with_it(tmp_path: Path) -> None:
 
 
 def test_a_density_that_another_study_works_on_is_kept(seeded_study: Study, tmp_path: Path) -> None:
-    """The other study has the same ground state and hole, and wants a polarisation that this one has not."""
+    """The other study has the same ground state and hole, and wants a polarisation that this one
+    has not.
+    """
     path = Path(shutil.copy(seeded_study.path, tmp_path))
     shutil.copytree(seeded_study.store_folder, tmp_path / seeded_study.store_folder.name)
     study = read_study(path)

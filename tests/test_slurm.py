@@ -1,4 +1,6 @@
-"""A real single-node Slurm runs the small study through Parsl: interrupted, robbed of its node, and equal in the end."""
+"""A real single-node Slurm runs the small study through Parsl: interrupted, robbed of its node, and
+equal in the end.
+"""
 
 import os
 import shutil
@@ -22,13 +24,10 @@ from perovskite_polaron.workflow.study import read_study
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scancel", "squeue")
 SEARCH = os.environ["PATH"] + ":/usr/sbin:/sbin"
 
-pytestmark = [
-    pytest.mark.espresso,
-    pytest.mark.skipif(
-        not all(shutil.which(p, path=SEARCH) for p in PROGRAMS), reason="Slurm and munge are not installed"
-    ),
-    pytest.mark.skipif(os.geteuid() != 0, reason="slurmd starts jobs as root"),
-]
+pytestmark = [pytest.mark.espresso,
+              pytest.mark.skipif(not all(shutil.which(p, path=SEARCH) for p in PROGRAMS),
+                                 reason="Slurm and munge are not installed"),
+              pytest.mark.skipif(os.geteuid() != 0, reason="slurmd starts jobs as root")]
 
 CONFIGURATION = """
 ClusterName=polaron
@@ -64,7 +63,8 @@ worker_address = "127.0.0.1"
 
 
 @pytest.fixture
-def slurm(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def slurm(tmp_path_factory: pytest.TempPathFactory,
+          monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A Slurm of this machine alone, stopped after the test; yields the executor file for it."""
     folder = tmp_path_factory.mktemp("slurm")
     for name in ("state", "spool"):
@@ -75,24 +75,25 @@ def slurm(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
             free.bind(("127.0.0.1", 0))
             ports.append(free.getsockname()[1])
     cores = len(os.sched_getaffinity(0))
-    (folder / "slurm.conf").write_text(
-        CONFIGURATION.format(
-            host=socket.gethostname().split(".")[0], folder=folder, controller=ports[0], node=ports[1], cores=cores
-        )
-    )
+    (folder
+     / "slurm.conf").write_text(CONFIGURATION.format(host=socket.gethostname().split(".")[0],
+                                                     folder=folder, controller=ports[0],
+                                                     node=ports[1], cores=cores))
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o600)
     folder.chmod(0o711)
     monkeypatch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
     monkeypatch.setenv("PATH", SEARCH)
-    options = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+    options = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log",
+               "seed-file": "seed"}
     started = []
     try:
         words = [f"--{option}={folder}/munge.{name}" for option, name in options.items()]
         subprocess.run(["munged", "--force", *words], check=True, capture_output=True)
         started.append("munge.pid")
         for name in ("slurmctld", "slurmd"):
-            subprocess.run([name, "-f", str(folder / "slurm.conf")], check=True, capture_output=True)
+            subprocess.run([name, "-f", str(folder / "slurm.conf")], check=True,
+                           capture_output=True)
             started.append(f"{name}.pid")
         until(lambda: "idle" in slurm_says("sinfo", "-h", "-o", "%T"), 60)
         path = folder / "executor.toml"
@@ -122,9 +123,11 @@ def gather(path: Path) -> StudyResults:
     return collect(study, plan(study), Store(study.store_folder))
 
 
-def test_slurm_gives_the_chains_of_the_local_run(slurm: Path, tiny_study: Path, tmp_path: Path) -> None:
+def test_slurm_gives_the_chains_of_the_local_run(slurm: Path, tiny_study: Path,
+                                                 tmp_path: Path) -> None:
     path = write_tiny_study(tmp_path)
-    command = [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name, "--executor", str(slurm)]
+    command = [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name, "--executor",
+               str(slurm)]
     jobs = tmp_path / "tiny-results" / "jobs"
 
     # Interrupted: the allocation ends with the runner, and no program outlives it.
@@ -150,7 +153,8 @@ def test_slurm_gives_the_chains_of_the_local_run(slurm: Path, tiny_study: Path, 
     for name, chain in here.chains.items():
         other = there.chains[name]
         for mine, its in zip((*chain.a, *chain.b), (*other.a, *other.b), strict=True):
-            # The same number of steps, and numbers that agree far within the convergence of the study (2e-3).
+            # The same number of steps, and numbers that agree far within the convergence of the
+            # study (2e-3).
             np.testing.assert_allclose(its, mine, rtol=1e-6, atol=1e-6)
     status = polaron("status", path.name, "--json", cwd=tmp_path)
     assert '"done": 14, "running": 0, "failed": 0, "todo": 0' in status.stdout

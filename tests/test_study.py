@@ -1,4 +1,6 @@
-"""The study file: everything wrong is reported at once, defaults are written out, hostile names never leave the store."""
+"""The study file: everything wrong is reported at once, defaults are written out, hostile names
+never leave the store.
+"""
 
 import dataclasses
 import json
@@ -37,7 +39,8 @@ def write(tmp_path: Path, text: str) -> Path:
 
 def test_every_problem_is_reported_at_once_with_its_table(tmp_path: Path) -> None:
     bad = GOOD.replace('reference = "ground"', 'reference = "nothing"\ncolour = 3')
-    bad += '[pw]\necutwfc = 35\nconv_thr_Ry = "small"\nkpoints = [0, 1, 1]\n[core_hole]\nkind = "maybe"\n[run]\nranks = -1\n'
+    bad += ('[pw]\necutwfc = 35\nconv_thr_Ry = "small"\nkpoints = [0, 1, 1]\n[core_hole]\n'
+            'kind = "maybe"\n[run]\nranks = -1\n')
     with pytest.raises(InputError) as error:
         read_study(write(tmp_path, bad))
     for part in (
@@ -52,20 +55,19 @@ def test_every_problem_is_reported_at_once_with_its_table(tmp_path: Path) -> Non
         assert part in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("max_displacement_A = [0.05, 0.10]", ""), "modes need exactly one of"),
-        (('modes = ["lo-c"]', ""), 'needs modes = ["..."]'),
-        (("[0.05, 0.10]", "[]"), "empty list"),
-        (("[structures.lo]", '[structures."../lo"]'), "letters, digits"),
-        (("[structures.lo]", '[structures."$(touch x)"]'), "letters, digits"),
-        (('element = "Br"', ""), "element is missing"),
-        (('element = "Br"', 'element = "Br"\npolarisations = ["x", "q"]'), "polarisations is a list of x, y, z"),
-        (('reference = "ground"', 'reference = "lo"'), "is a distorted structure"),
-    ],
-)
-def test_what_cannot_be_computed_is_refused(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+@pytest.mark.parametrize(("change", "message"),
+                         [(("max_displacement_A = [0.05, 0.10]", ""), "modes need exactly one of"),
+                          (('modes = ["lo-c"]', ""), 'needs modes = ["..."]'),
+                          (("[0.05, 0.10]", "[]"), "empty list"),
+                          (("[structures.lo]", '[structures."../lo"]'), "letters, digits"),
+                          (("[structures.lo]", '[structures."$(touch x)"]'), "letters, digits"),
+                          (('element = "Br"', ""), "element is missing"),
+                          (('element = "Br"', 'element = "Br"\npolarisations = ["x", "q"]'),
+                           "polarisations is a list of x, y, z"),
+                          (('reference = "ground"', 'reference = "lo"'),
+                           "is a distorted structure")])
+def test_what_cannot_be_computed_is_refused(tmp_path: Path, change: tuple[str, str],
+                                            message: str) -> None:
     with pytest.raises(InputError, match=r"study\.toml") as error:
         read_study(write(tmp_path, GOOD.replace(*change)))
     assert message in str(error.value)
@@ -92,7 +94,8 @@ def test_of_a_file_with_several_modes_a_study_takes_the_first(tmp_path: Path) ->
 
 
 def test_the_resolved_study_is_itself_a_study_with_the_same_content(tmp_path: Path) -> None:
-    study = read_study(write(tmp_path, GOOD + '[pw]\nsystem = { input_dft = "pbesol", nbnd = 100 }\n'))
+    study = read_study(write(tmp_path,
+                             GOOD + '[pw]\nsystem = { input_dft = "pbesol", nbnd = 100 }\n'))
     text = resolved_toml(study)
     assert tomllib.loads(text)["pw"]["ecutrho_Ry"] == 280.0
     again = read_study(write(tmp_path, text))
@@ -103,7 +106,8 @@ def test_the_resolved_study_is_itself_a_study_with_the_same_content(tmp_path: Pa
 
 
 def test_a_table_quotes_what_it_must_and_leaves_empty_what_is_not_known() -> None:
-    text = csv_text({"energy_eV": np.array([1.0, 1 / 3]), "note": ["a, b", "c"], "shift_eV": [None, float("nan")]})
+    text = csv_text({"energy_eV": np.array([1.0, 1 / 3]), "note": ["a, b", "c"],
+                     "shift_eV": [None, float("nan")]})
     assert text == 'energy_eV,note,shift_eV\n1,"a, b",\n0.3333333333,c,\n'
     with pytest.raises(ValueError, match="shorter"):
         csv_text({"energy_eV": [1.0, 2.0], "note": ["one"]})
@@ -119,17 +123,16 @@ def test_results_come_back_as_they_were_written_with_their_settings_as_data(tmp_
     assert list(again.chains) == list(results.chains)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"format": "perovskite_polaron results 3"}, "is of format 'perovskite_polaron results 3'"),
-        ({"structures": [{"name": 3}]}, "structures: name = 3 is not a text .* structures: space_group is missing"),
-        ({"study": {"element": "Br"}}, "reference is missing"),
-        ({"study": None}, "is not the results of a study"),
-        ({"chains_sha256": "0"}, "does not belong to"),
-    ],
-)
-def test_damaged_results_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+@pytest.mark.parametrize(("change", "message"),
+                         [({"format": "perovskite_polaron results 3"},
+                           "is of format 'perovskite_polaron results 3'"),
+                          ({"structures": [{"name": 3}]}, "structures: name = 3 is not a text .*"
+                           " structures: space_group is missing"),
+                          ({"study": {"element": "Br"}}, "reference is missing"),
+                          ({"study": None}, "is not the results of a study"),
+                          ({"chains_sha256": "0"}, "does not belong to")])
+def test_damaged_results_are_refused(tmp_path: Path, change: dict[str, object],
+                                     message: str) -> None:
     write_results(read_results(BUILT_IN), tmp_path)
     path = tmp_path / "results.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))

@@ -1,4 +1,6 @@
-"""Sweeps: executors, ranks, the index, what is left when Quantum ESPRESSO is not there, gc, export, hostile names."""
+"""Sweeps: executors, ranks, the index, what is left when Quantum ESPRESSO is not there, gc, export,
+hostile names.
+"""
 
 import fcntl
 import json
@@ -17,7 +19,8 @@ import numpy as np
 import pytest
 from conftest import polaron, write_tiny_study
 
-from perovskite_polaron.errors import ComputationError, InputError, InterruptedRunError, OutOfTimeError
+from perovskite_polaron.errors import (
+    ComputationError, InputError, InterruptedRunError, OutOfTimeError)
 from perovskite_polaron.workflow.attempt import Outcome, attempt, attempt_there
 from perovskite_polaron.workflow.execute import Event, ranks_for, run_jobs
 from perovskite_polaron.workflow.executors import ExecutorSettings, read_executor
@@ -61,8 +64,10 @@ def test_small_jobs_share_a_node() -> None:
 
 
 
-def run_played(path: Path, player: Path, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    return polaron("run", path.name, *words, cwd=path.parent, env=os.environ | {"POLARON_ESPRESSO_BIN": str(player)} | more)
+def run_played(path: Path, player: Path, *words: str,
+               **more: str) -> "subprocess.CompletedProcess[str]":
+    return polaron("run", path.name, *words, cwd=path.parent,
+                   env=os.environ | {"POLARON_ESPRESSO_BIN": str(player)} | more)
 
 
 @pytest.fixture
@@ -83,7 +88,8 @@ def test_other_processes_do_the_jobs_as_well(
     structures, store = plan(study), Store(study.store_folder)
     events: list[Event] = []
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        run_jobs(study_jobs(structures), store, ranks=1, jobs_at_once=2, report=events.append, executor=pool)
+        run_jobs(study_jobs(structures), store, ranks=1, jobs_at_once=2, report=events.append,
+                 executor=pool)
     assert [e.what for e in events].count("finished") == 14
     here = read_study(tiny_study)
     expected = collect(here, plan(here), Store(here.store_folder)).chains
@@ -93,7 +99,8 @@ def test_other_processes_do_the_jobs_as_well(
 
 @pytest.mark.espresso
 def test_the_hundred_ways_to_die(tape: Path) -> None:
-    words = [sys.executable, str(Path(__file__).parent / "chaos.py"), "--runs", "7", "--tape", str(tape)]
+    words = [sys.executable, str(Path(__file__).parent / "chaos.py"), "--runs", "7", "--tape",
+             str(tape)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -109,7 +116,8 @@ def test_a_finished_study_needs_no_quantum_espresso(played: Path, tmp_path: Path
     assert json.loads(status.stdout)["done"] == 14
     dry = polaron("run", played.name, "--dry-run", cwd=tmp_path, env=without)
     assert dry.stdout.count("done ") == 14, dry.stderr
-    spectra = polaron("spectra", played.name, "--out", "spectra", "--json", cwd=tmp_path, env=without)
+    spectra = polaron("spectra", played.name, "--out", "spectra", "--json", cwd=tmp_path,
+                      env=without)
     assert spectra.returncode == 0, spectra.stderr
 
 
@@ -148,17 +156,21 @@ def test_gc_removes_only_what_nothing_needs(played: Path) -> None:
     with store.lock(holes[1]):
         assert remove(store, find_garbage(store, jobs)) == 1000, "what is locked stays"
     assert polaron("gc", played.name, "--delete", cwd=played.parent).returncode == 0
-    assert [(store.folder(h) / "outdir").exists() for h in holes] == [True] + [False] * (len(holes) - 1)
+    assert [(store.folder(h) / "outdir").exists()
+            for h in holes] == [True] + [False] * (len(holes) - 1)
     assert not stale.exists()
 
 
 @pytest.mark.espresso
-def test_export_keeps_the_spectra_and_can_be_computed_again(played: Path, player: Path, tmp_path: Path) -> None:
+def test_export_keeps_the_spectra_and_can_be_computed_again(played: Path, player: Path,
+                                                            tmp_path: Path) -> None:
     out, archive = tmp_path / "tiny.h5", tmp_path / "tiny.tar.gz"
-    done = polaron("export", played.name, "--out", str(out), "--archive", str(archive), cwd=tmp_path)
+    done = polaron("export", played.name, "--out", str(out), "--archive", str(archive),
+                   cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert polaron("spectra", played.name, "--out", "spectra", cwd=tmp_path).returncode == 0
-    table = np.genfromtxt(tmp_path / "spectra" / "spectra.csv", delimiter=",", names=True, deletechars="")
+    table = np.genfromtxt(tmp_path / "spectra" / "spectra.csv", delimiter=",", names=True,
+                          deletechars="")
     with h5py.File(out) as file:
         entry = file[file.attrs["default"]]
         assert entry["definition"][()] == b"NXxas"
@@ -174,12 +186,14 @@ def test_export_keeps_the_spectra_and_can_be_computed_again(played: Path, player
         ):
             assert entry[name].attrs["NX_class"] == nx_class
             assert set(fields) <= set(entry[name])
-        assert entry["data/energy"] == entry["instrument/monochromator/energy"], "a link, not a copy"
+        assert entry["data/energy"] == entry[
+            "instrument/monochromator/energy"], "a link, not a copy"
         np.testing.assert_allclose(entry["data/absorbed_beam"][()], table["cubic"], rtol=1e-8)
         records = json.loads(file["provenance/jobs_json"][()])
         assert len(records) == 14
         for record in records.values():
-            assert {"program_version", "polaron_version", "polaron_revision", "machine", "started", "finished"} <= set(record)
+            assert {"program_version", "polaron_version", "polaron_revision", "machine", "started",
+                    "finished"} <= set(record)
     other = tmp_path / "other"
     with tarfile.open(archive) as tar:
         tar.extractall(other, filter="data")
@@ -187,7 +201,8 @@ def test_export_keeps_the_spectra_and_can_be_computed_again(played: Path, player
     bare = os.environ | {"POLARON_ESPRESSO_BIN": str(other), "POLARON_CACHE": str(other / "cache")}
     done = polaron("spectra", "study.toml", "--out", "spectra", cwd=other, env=bare)
     assert done.returncode == 0, done.stderr
-    assert (other / "spectra" / "spectra.csv").read_bytes() == (tmp_path / "spectra" / "spectra.csv").read_bytes()
+    assert (other / "spectra" / "spectra.csv").read_bytes() == (tmp_path / "spectra"
+                                                                / "spectra.csv").read_bytes()
     for name in ("result.json", "*.out"):
         for file in other.glob(f"results/jobs/*/{name}"):
             file.unlink()
@@ -217,14 +232,18 @@ def test_a_hostile_path_reaches_no_shell_of_parsl(player: Path, tmp_path: Path) 
     folder = tmp_path / "a 'b $(touch oops) `touch oops`"
     folder.mkdir()
     path = write_tiny_study(folder)
-    (tmp_path / "here.toml").write_text('provider = "local"\ncores = 2\nworker_address = "127.0.0.1"\n')
-    done = run_played(path, player, "--executor", str(tmp_path / "here.toml"), POLARON_CACHE=os.environ["POLARON_CACHE"])
+    (tmp_path / "here.toml").write_text('provider = "local"\ncores = 2\n'
+                                        'worker_address = "127.0.0.1"\n')
+    done = run_played(path, player, "--executor", str(tmp_path / "here.toml"),
+                      POLARON_CACHE=os.environ["POLARON_CACHE"])
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.rglob("oops"))
     assert {p.name for p in folder.iterdir()} == {path.name, "tiny-results"}
 
 
-@pytest.mark.parametrize("name", ["../up", "a/b", "$(touch oops)", "a b", "", "ü", "a" * 41, ".hidden", "-rf", "a\\nb", "a'b"])
+@pytest.mark.parametrize("name",
+                         ["../up", "a/b", "$(touch oops)", "a b", "", "ü", "a" * 41, ".hidden",
+                          "-rf", "a\\nb", "a'b"])
 def test_a_structure_name_that_could_leave_the_store_is_refused(name: str, tmp_path: Path) -> None:
     path = write_tiny_study(tmp_path)
     path.write_text(path.read_text().replace("[structures.polar]", f'[structures."{name}"]'))
@@ -266,7 +285,9 @@ def test_a_run_out_of_time_goes_on_from_its_checkpoint(tiny_study: Path, tmp_pat
 def test_a_density_that_was_locked_in_its_turn_is_dropped_later(
     player: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by a program that is just being started: it holds a copy of every lock until it has replaced the runner's image."""
+    """As by a program that is just being started: it holds a copy of every lock until it has
+    replaced the runner's image.
+    """
     monkeypatch.setenv("POLARON_ESPRESSO_BIN", str(player))
     study = read_study(write_tiny_study(tmp_path))
     store, held = Store(study.store_folder), []
@@ -292,9 +313,12 @@ def test_little_time_left_is_not_begun(tmp_path: Path) -> None:
 
 def test_ends_of_allocations_are_not_held_against_a_job(tmp_path: Path) -> None:
     class Ending(ThreadPoolExecutor):
-        """An executor whose allocation ends before each job can begin, twenty times, and takes the waiting job with it."""
+        """An executor whose allocation ends before each job can begin, twenty times, and takes the
+        waiting job with it.
+        """
 
-        def submit(self, *words: object, **more: object) -> Future[Outcome]:  # type: ignore[override]
+        def submit(  # type: ignore[override]
+                self, *words: object, **more: object) -> Future[Outcome]:
             future: Future[Outcome] = Future()
             answer = next(answers)
             if isinstance(answer, Exception):
@@ -309,7 +333,8 @@ def test_ends_of_allocations_are_not_held_against_a_job(tmp_path: Path) -> None:
     with Ending() as executor:
         answers = iter([*ends, *lost, Outcome("finished")])
         events: list[Event] = []
-        run_jobs(jobs, Store(tmp_path), ranks=1, jobs_at_once=1, executor=executor, retries=2, report=events.append)
+        run_jobs(jobs, Store(tmp_path), ranks=1, jobs_at_once=1, executor=executor, retries=2,
+                 report=events.append)
         assert [e.what for e in events].count("again") == 42
         answers = iter([*ends, *lost, InterruptedRunError("once too often")])
         with pytest.raises(ComputationError, match="once too often"):

@@ -17,11 +17,13 @@ from perovskite_polaron.workflow.results import collect
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import read_study
 
-GRIDS = [KGrid(n, s) for n in ((1, 1, 1), (2, 2, 1), (3, 2, 1), (4, 4, 4)) for s in ((0, 0, 0), (1, 1, 1), (1, 0, 1))]
+GRIDS = [KGrid(n, s) for n in ((1, 1, 1), (2, 2, 1), (3, 2, 1), (4, 4, 4))
+         for s in ((0, 0, 0), (1, 1, 1), (1, 0, 1))]
 
 
 def deck(grid: KGrid, **settings: int) -> str:
-    chosen = XspectraSettings(kpoints=grid.divisions, kpoint_shift=grid.shift, **settings)  # type: ignore[arg-type]
+    chosen = XspectraSettings(
+        kpoints=grid.divisions, kpoint_shift=grid.shift, **settings)  # type: ignore[arg-type]
     return xspectra_deck(chosen, polarisation="x", absorber_species=1, cutoff_bohr=1.9)
 
 
@@ -50,14 +52,16 @@ def test_one_of_each_pair_is_run_and_every_pool_has_its_share(grid: KGrid, pools
 
 def test_where_no_points_are_partners_nothing_is_left_out() -> None:
     assert begin(deck(KGrid((1, 1, 1), (0, 0, 0))), 1.0, 1) is None
-    assert begin(deck(KGrid((2, 1, 1), (0, 0, 0))), 1.0, 1) is None, "0 and 1/2 are their own partners"
+    assert begin(deck(KGrid((2, 1, 1), (0, 0, 0))), 1.0,
+                 1) is None, "0 and 1/2 are their own partners"
 
 
 def test_a_half_file_becomes_the_whole_one(tmp_path: Path) -> None:
     grid = KGrid((2, 2, 1), (1, 1, 1))
     assert grid.partners() == [3, 2, 1, 0]
     random = np.random.default_rng(5)
-    pair = [(list(random.random(n)), list(random.random(n)), float(random.random())) for n in (40, 60)]
+    pair = [(list(random.random(n)), list(random.random(n)), float(random.random()))
+            for n in (40, 60)]
     whole = [pair[0], pair[1], pair[1], pair[0]]
     spared = ([0.0] * 20, [1.0] * 20, 0.0)
     half = [pair[0], spared, pair[1], spared]
@@ -90,8 +94,11 @@ def test_half_the_points_give_the_chains_of_all(tmp_path: Path) -> None:
     for name, reversal in (("half", "true"), ("whole", "false")):
         (tmp_path / name).mkdir()
         path = write_tiny_study(tmp_path / name)
-        text = path.read_text().replace("kpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]", "kpoints = [2, 1, 1]\nkpoint_shift = [1, 0, 0]")
-        text = text.replace('reference = "cubic"', 'reference = "cubic"\npolarisations = ["x"]').replace("[0.10, -0.10]", "[0.10]")
+        text = path.read_text().replace("kpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]",
+                                        "kpoints = [2, 1, 1]\nkpoint_shift = [1, 0, 0]")
+        text = text.replace('reference = "cubic"',
+                            'reference = "cubic"\npolarisations = ["x"]').replace("[0.10, -0.10]",
+                                                                                  "[0.10]")
         path.write_text(text + f"\n[run]\ntime_reversal = {reversal}\n")
         study = read_study(path)
         structures = plan(study)
@@ -99,12 +106,14 @@ def test_half_the_points_give_the_chains_of_all(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         store = Store(study.store_folder)
         chains.append(collect(study, structures, store).chains)
-        runs = [store.folder(j) / "xspectra.run.in" for j in study_jobs(structures) if j.kind == "xas"]
+        runs = [store.folder(j) / "xspectra.run.in" for j in study_jobs(structures)
+                if j.kind == "xas"]
         assert all(run.exists() == (name == "half") for run in runs)
     half, whole = chains
     for name, save in whole.items():
         assert half[name].fermi_energy_eV == pytest.approx(save.fermi_energy_eV, abs=1e-7)
         assert np.allclose(half[name].norms, save.norms, rtol=1e-6)
         for mine, theirs in zip(half[name].a + half[name].b, save.a + save.b, strict=True):
-            # A chain of length n magnifies rounding errors from step to step; its head shows what is equal.
+            # A chain of length n magnifies rounding errors from step to step; its head shows what
+            # is equal.
             assert np.allclose(mine[:20], theirs[:20], rtol=1e-6)

@@ -14,7 +14,9 @@ def lorentzian(x, y, out_x, hwhm, at_source=False, continued=True):
     slope = np.diff(y) / h
     total = (y[:-1] * turn + slope * (h - w[:, :-1] * turn) / alpha).imag.sum(axis=1)
     if continued:
-        total += y[0] * np.arctan2(-w[:, 0].imag, -w[:, 0].real) + y[-1] * np.arctan2(-w[:, -1].imag, w[:, -1].real)
+        total += y[0] * np.arctan2(-w[:, 0].imag,
+                                   -w[:, 0].real) + y[-1] * np.arctan2(-w[:, -1].imag,
+                                                                       w[:, -1].real)
     return total / np.pi
 
 
@@ -23,7 +25,8 @@ def gaussian(x, y, out_x, sigma, continued=True):
     area = np.diff(erf(w / np.sqrt(2)), axis=1) / 2
     density = np.exp(-w * w / 2) / np.sqrt(2 * np.pi)
     slope = np.diff(y) / np.diff(x)
-    total = (y[:-1] * area + slope * sigma[:, None] * (-np.diff(density, axis=1) - w[:, :-1] * area)).sum(axis=1)
+    total = (y[:-1] * area + slope * sigma[:, None]
+             * (-np.diff(density, axis=1) - w[:, :-1] * area)).sum(axis=1)
     if continued:
         total += (y[0] * erfc(-w[:, 0] / np.sqrt(2)) + y[-1] * erfc(w[:, -1] / np.sqrt(2))) / 2
     return total
@@ -34,13 +37,15 @@ def voigt(x, y, out_x, hwhm, sigma, continued=True):
     points, weights = np.polynomial.legendre.leggauss(20)
     if continued:
         reach = (np.ptp(x) + hwhm.max() + sigma.max()) * np.geomspace(1e-3, 1e7, 200)
-        x, y = np.r_[x[0] - reach[::-1], x, x[-1] + reach], np.r_[np.full(200, y[0]), y, np.full(200, y[-1])]
+        x, y = np.r_[x[0] - reach[::-1], x, x[-1] + reach], np.r_[np.full(200, y[0]), y,
+                                                                  np.full(200, y[-1])]
     pieces = 12
     edges = np.interp(np.arange((len(x) - 1) * pieces + 1) / pieces, np.arange(len(x)), x)
     half = np.diff(edges)[:, None] / 2
     nodes = ((edges[1:] + edges[:-1])[:, None] / 2 + half * points).ravel()
     values = np.interp(nodes, x, y) * (half * weights).ravel()
-    return np.array([values @ voigt_profile(nodes - e, s, g) for e, g, s in zip(out_x, hwhm, sigma, strict=True)])
+    return np.array([values @ voigt_profile(nodes - e, s, g)
+                     for e, g, s in zip(out_x, hwhm, sigma, strict=True)])
 
 
 def exponential_gaussian(delay, lifetime, sigma, t0=0.0):

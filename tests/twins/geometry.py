@@ -1,4 +1,6 @@
-"""NumPy twin of the geometry kernel; the octahedron's volume by its convex hull, independently of the kernel."""
+"""NumPy twin of the geometry kernel; the octahedron's volume by its convex hull, independently of
+the kernel.
+"""
 
 from itertools import combinations
 

@@ -11,11 +11,12 @@ def temperatures(enthalpy, knots):
     return kelvin[k] + 2 * excess / (first[k] + np.sqrt(first[k] ** 2 + 2 * ramp[k] * excess))
 
 
-def heat(fluence, absorption, thickness, concentration, size, scale, heat_fraction, photon_scale, knots,
-         start, start_enthalpy):
+def heat(fluence, absorption, thickness, concentration, size, scale, heat_fraction, photon_scale,
+         knots, start, start_enthalpy):
     """Thickness in the inverse unit of absorption; returns rise and photons."""
     energy = scale * fluence * -np.expm1(-absorption * thickness) / (thickness * concentration)
-    return temperatures(start_enthalpy + heat_fraction * energy, knots) - start, photon_scale * energy * size**3
+    return temperatures(start_enthalpy + heat_fraction * energy,
+                        knots) - start, photon_scale * energy * size**3
 
 
 def cooling(rise, time, lifetime, second_lifetime, fraction):
