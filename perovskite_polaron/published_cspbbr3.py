@@ -1,70 +1,22 @@
-"""What was published on CsPbBr3, as numbers and signs to compare with.
+"""What was published on CsPbBr3, as numbers, signs and claims to compare with.
 
-Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021). The measured curves themselves are not public.
+Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021), unless a constant says otherwise. The measured
+curves themselves are not public.
 """
 
-from dataclasses import dataclass
+from perovskite_polaron.published import Article, Claim, Feature, PumpProbe
 
 FORMULA = "CsPbBr3"
 """What Crystal.formula says of every cell of the compound, and of no other one."""
 
 SOURCE = "Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021)"
-WHITE_LINE_EV = 13472.0
-# Absorbing element -> photon energy of the first maximum of its K edge.
-FIRST_MAXIMUM_EV = {"Br": WHITE_LINE_EV}
+ELEMENT, WHITE_LINE_EV = "Br", 13472.0
+"""The absorber of the transient with all features; first maximum of its ground state."""
+FIRST_MAXIMUM_EV = {ELEMENT: WHITE_LINE_EV}
+"""Absorbing element -> photon energy of the first maximum of its K edge."""
 
-
-@dataclass(frozen=True)
-class Feature:
-    """A place in the measured Br K transient. sign: +1 absorption gained, −1 lost.
-
-    extremum: what the steady state has there (+1 a maximum, −1 a minimum, 0 neither). structural: whether displaced atoms
-    alone are said to make it; near the edge the carriers do, and they are not calculated.
-    """
-
-    energy_eV: float
-    sign: int
-    extremum: int
-    structural: bool
-
-    @property
-    def offset_eV(self) -> float:
-        """Energy from the first maximum of the ground state."""
-        return self.energy_eV - WHITE_LINE_EV
-
-
-FEATURES = (
-    Feature(13467.5, +1, 0, False),
-    Feature(13472.0, -1, +1, False),
-    Feature(13476.5, +1, 0, False),
-    Feature(13485.0, -1, +1, True),
-    Feature(13497.0, +1, -1, True),
-    Feature(13508.0, -1, +1, True),
-)
-# Where the cubic phase is said to mismatch the measured transient.
-CUBIC_MISMATCH_EV = (13492.0, 13505.0)
-
-# Global fit of the traces at 13.472 keV (Br) and 13.043 keV (Pb): value, standard error.
-IRF_SIGMA_PS = 45.0
-LIFETIMES_PS = ((120.0, 20.0), (900.0, 300.0))
-FRACTIONS = (0.60, 0.21)
-OFFSET = 0.19
-
-# Pump, sample and what was concluded from them.
-FLUENCE_MJ_CM2 = 8.8
-PUMP_NM = 355.0
-SIZE_A = 100.0
-CONCENTRATION_MG_ML = 5.8
-HEATING_K = 120.0
-COOLING_PS = 300.0
-COOLED_C = 40.0
-COOLED_AT_PS = 600.0
-# Not published: the thickness of the jet. The estimate needs one.
-ASSUMED_JET_A = 2e6
-PB_AXIAL_A, PB_EQUATORIAL_A = 2.958, 2.964
 MODE = {"energy_meV": 18.0, "axial_to_equatorial": 6.0, "axial_to_B": 2.5}
 """Their longitudinal optical mode along c; Cs takes a marginal part."""
-MODE_MEV = MODE["energy_meV"]
 
 CHARGES_E = {"Pb": 4.65, "Br along": -4.20, "Br across": -0.84}
 """In-plane Born charges of orthorhombic CsPbBr3 (PBE, ph.x), along and across the Pb-Br-Pb line."""
@@ -72,4 +24,50 @@ EPSILON_INF = 4.75
 
 HOLE_MASS = 0.17
 """Bare hole mass, electron masses: Puppin et al., Phys. Rev. Lett. 124, 206402 (2020); α = 1.82."""
-AXIAL_TO_EQUATORIAL, AXIAL_TO_PB = 6.0, 2.5
+
+# Photon energy, sign, extremum of the steady state, whether displaced atoms alone make it.
+_FEATURES = (
+    (13467.5, +1, 0, False),
+    (13472.0, -1, +1, False),
+    (13476.5, +1, 0, False),
+    (13485.0, -1, +1, True),
+    (13497.0, +1, -1, True),
+    (13508.0, -1, +1, True),
+)  # fmt: skip
+FEATURES = tuple(Feature(energy, energy - WHITE_LINE_EV, sign, extremum, structural)
+                 for energy, sign, extremum, structural in _FEATURES)
+
+PUMP_PROBE = PumpProbe(
+    fluence_mJ_cm2=8.8, wavelength_nm=355.0, size_A=100.0, concentration_mg_mL=5.8,
+    # The thickness of the jet is not published; the estimate needs one.
+    assumed_jet_A=2e6,
+    delta_T_K=120.0, cooling_ps=300.0, cooled_at_ps=600.0,
+    # Global fit of the traces at 13.472 keV (Br) and 13.043 keV (Pb).
+    irf_sigma_ps=45.0, lifetimes_ps=((120.0, 20.0), (900.0, 300.0)), fractions=(0.60, 0.21),
+    offset=0.19,
+)  # fmt: skip
+
+CLAIMS = (
+    Claim("summary", "{name}: the displacement explains the post-edge signs −, +, − at 13.485, "
+          "13.497, 13.508 keV", "figure 4", "signs"),
+    Claim("summary", "{name}: this phase mismatches the transient between 13.492 and 13.505 keV, "
+          "where it gains at 13.497", "figure 4", "mismatch", (13492.0, 13505.0)),
+    # Bond lengths within half a unit of the last published digit, ratios within a fifth.
+    Claim("summary", "Pb–Br axial 2.958 Å in the equilibrium structure", "", "within",
+          (2.958, 0.0005), "axial_A", "{:.4f} Å"),
+    Claim("summary", "Pb–Br equatorial 2.964 Å in the equilibrium structure", "", "within",
+          (2.964, 0.0005), "equatorial_A", "{:.4f} Å"),
+    Claim("summary", "axial Br moves 6 times as far as equatorial Br (within a fifth)", "", "within",
+          (6.0, 1.2), "axial_to_equatorial", "{:.2f} times"),
+    Claim("summary", "axial Br moves 2.5 times as far as Pb (within a fifth)", "", "within",
+          (2.5, 0.5), "axial_to_B", "{:.2f} times"),
+    Claim("heating", "upper limit of the temperature rise ≈ 120 K", "", "heating", (120.0,)),
+    Claim("heating", "≈ 40 °C at 600 ps with 300 ps of Newton's cooling", "", "within",
+          (40.0, 5.0), "cooled_C", "{:.0f} °C"),
+    Claim("shape", "C of the transient does not change as it decays (within a fifth)", "figure 3",
+          "constant C", (0.2,)),
+    Claim("shape", "C of the heated sample is positive above 60 °C ({name})", "figure 3",
+          "positive C"),
+)  # fmt: skip
+
+ARTICLE = Article(SOURCE, FORMULA, ELEMENT, WHITE_LINE_EV, FEATURES, CLAIMS, PUMP_PROBE)

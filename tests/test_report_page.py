@@ -14,7 +14,6 @@ import pytest
 from conftest import polaron
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.figures.style import inline
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
@@ -23,6 +22,7 @@ from perovskite_polaron.phonons.modes import read_modes
 from perovskite_polaron.published_cspbbr3 import FEATURES
 from perovskite_polaron.report import claims, method_sections, spectra_sections
 from perovskite_polaron.report.blocks import Text
+from perovskite_polaron.report.page import inline
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, quadratic_regime
 from perovskite_polaron.spectra.resolved import Orbits, atom_spectra, parts
@@ -219,7 +219,7 @@ def test_variations_say_what_turns_a_sign(subject: Subject) -> None:
     for name in subject.principal:
         rows = [r.value for r in claims.feature_rows(subject, name) if r.feature.structural]
         np.testing.assert_allclose(as_reported[name].values, rows, atol=1e-12)
-        assert as_reported[name].likeness == pytest.approx(1.0)
+        assert as_reported[name].similarity == pytest.approx(1.0)
     said = method_sections._turned(found)
     for v in found:
         turned = (np.sign(v.values) != np.sign(as_reported[v.structure].values)).any()
@@ -258,7 +258,7 @@ def test_a_transient_is_drawn_and_judged(tmp_path: Path, subject: Subject) -> No
     rng = np.random.default_rng(1)
     energy = np.arange(13462.0, 13512.0, 0.5)
     scenario = next(s for s in subject.scenarios.scenarios if s.sweep is not None)
-    curve = 0.1 * np.interp(energy, subject.energy_eV + subject.edge_eV, scenario.difference)
+    curve = 0.1 * np.interp(energy, subject.axis_eV, scenario.difference)
     error = 0.05 * np.abs(curve).max()
     rows = [f"{e},{v},{error}" for e, v in zip(energy, curve + rng.normal(0, error, len(energy)), strict=True)]
     (tmp_path / "t.csv").write_text("\n".join(["energy_eV,signal,error", *rows]) + "\n")

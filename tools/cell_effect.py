@@ -43,7 +43,7 @@ def shared(results: StudyResults, other: StudyResults) -> StudyResults:
 def draw(subjects: Sequence[Subject], names: Sequence[str], cells: Sequence[str],
          path: Path) -> None:
     """Draw each difference in both cells from the first maximum; grey: the published features."""
-    figure, found = panels(len(names), (8.0, 3.2), (8.0, 3.2), True)
+    figure, found = panels(len(names), 1, (8.0, 3.2 * len(names)))
     for axes, name in zip(found, names, strict=True):
         for feature in FEATURES:
             if feature.structural:

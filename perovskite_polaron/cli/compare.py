@@ -90,9 +90,9 @@ def run(args: argparse.Namespace) -> int:
     found = problem.fit(transient.intensity)
     samples = sample(problem, found.best, transient.intensity) if args.sample and found.best is not None else None
     if args.figure is not None:
-        from perovskite_polaron.figures.measured import write_compare_figure
+        from perovskite_polaron.figures.measured import write_scenario_figure
 
-        write_compare_figure(transient, found, theory, where.offset_eV, args.figure)
+        write_scenario_figure(transient, found, theory, where.offset_eV, args.figure)
     words = [*where.words, *statements(found), *_interpolation(found)]
     words.append(
         "A strength is an excited fraction only when transient and calculation are normalised in the same way."

@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
     ]
     tests = {name: _test([p for p in points if p.series == name]) for name in ("pump-probe", "thermal", "other")}
     if args.figure is not None:
-        from perovskite_polaron.figures.measured import write_comparison_figure
+        from perovskite_polaron.figures.measured import write_shape_ratio_figure
 
-        write_comparison_figure(points, windows, args.figure)
+        write_shape_ratio_figure(points, windows, args.figure)
     if args.json:
         whole = _test(points)
         answer = {

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         if args.csv is not None:
             write_atomically(args.csv, _csv(points, octahedra.lengths_A, octahedra.offcentring_A))
         if args.figure is not None:
-            from perovskite_polaron.figures.style import write_sweep_figure
+            from perovskite_polaron.figures.lattice import write_sweep_figure
 
             write_sweep_figure(framework, patterns, q, args.figure)
     symmetry = find_symmetry(crystal)

@@ -48,7 +48,7 @@ def launch(
 
     Raises as run_jobs and start_executor do.
     """
-    from perovskite_polaron.report.progress import Progress
+    from perovskite_polaron.workflow.progress import Progress
     from perovskite_polaron.workflow.execute import ranks_for, run_jobs
     from perovskite_polaron.workflow.executors import read_executor, start_executor
 

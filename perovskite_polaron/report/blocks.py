@@ -4,12 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from perovskite_polaron.figures.style import Chart
-from perovskite_polaron.report.claims import Claim
+from perovskite_polaron.report.claims import Finding
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph. kind: ``plain``, or ``meaning`` for the sentence that says what the numbers below it mean."""
+    """A paragraph.
+
+    Attributes
+    ----------
+    text
+        What it says.
+    kind
+        ``plain``, or ``meaning`` for the sentences that say what the numbers below them mean to
+        somebody who has never seen their kind.
+    """
 
     text: str
     kind: str = "plain"
@@ -17,7 +26,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Words in rows. title stands above; the first column heads its row; cells may be a verdict of ``judge``."""
+    """Words in rows.
+
+    Attributes
+    ----------
+    title
+        Stands above.
+    head, rows
+        The first column heads its row; a cell may be a verdict of ``claims``.
+    """
 
     title: str
     head: Sequence[str]
@@ -29,17 +46,17 @@ class Claims:
     """Published statements with our numbers and verdicts."""
 
     title: str
-    claims: Sequence[Claim]
+    claims: Sequence[Finding]
 
 
-# Head and rows of a table.
 Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""Head and rows of a table."""
 Block = Text | Table | Claims | Chart
 
 
 @dataclass
 class Section:
-    """key: its anchor in the page."""
+    """A part of the page; ``key`` is its anchor."""
 
     key: str
     title: str
@@ -47,7 +64,7 @@ class Section:
 
 
 def meaning(text: str) -> Text:
-    """A paragraph that explains numbers to somebody who has never seen their kind."""
+    """Return a paragraph that explains the numbers below it."""
     return Text(text, "meaning")
 
 

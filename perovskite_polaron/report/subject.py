@@ -1,23 +1,27 @@
-"""What a report is about: one study's results with everything derived from them, computed once and when asked for."""
+"""What a report is about: one study's results with everything derived from them, computed once."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perovskite_polaron.analysis.heating import Exposure, Heating, heating
 from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.figures.spectra import ENERGY_LABEL, PHOTON_LABEL, percent
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import BondReport, Comparison, bond_report, compare
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
-from perovskite_polaron.published_cspbbr3 import FORMULA, WHITE_LINE_EV
+from perovskite_polaron.published import Article, Feature, PumpProbe
+from perovskite_polaron.published_cspbbr3 import ARTICLE
 from perovskite_polaron.spectra.resolved import Orbits, Part, parts
 from perovskite_polaron.spectra.spectrum import POLARISATIONS
+from perovskite_polaron.units import HC_EV_A
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.scenarios import study_scenarios
 from perovskite_polaron.workflow.spectra import StudySpectra, other_alignment, study_spectra
@@ -25,11 +29,23 @@ from perovskite_polaron.workflow.structures import StudyStructure, study_structu
 from perovskite_polaron.workflow.study import SpectraSettings, Study
 
 Array = NDArray[np.float64]
+ARTICLES = (ARTICLE,)
+"""Articles whose claims are judged; the first on the compound and element of a study is taken."""
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """results and settings of a study, the folder they are in, and the folder its file names start from."""
+    """A study as the report sees it.
+
+    Attributes
+    ----------
+    results, settings
+        What was computed, and how its spectra are evaluated.
+    folder
+        Where the results are.
+    origin
+        The folder that file names in the study start from.
+    """
 
     results: StudyResults
     settings: SpectraSettings
@@ -53,16 +69,17 @@ class Subject:
 
     @cached_property
     def shortened(self) -> StudySpectra:
-        """The same from chains without their last ``check_every`` steps: what is left to converge in them shows."""
+        """The same from chains without their last ``check_every`` steps.
+
+        What is left to converge in the chains shows.
+        """
         step = int(self.study.xspectra.check_every)
-        chains = {
-            name: replace(
-                save,
-                a=tuple(x[: max(len(x) - step, step + 4)] for x in save.a),
-                b=tuple(x[: max(len(x) - step, step + 4)] for x in save.b),
-            )
-            for name, save in self.results.chains.items()
-        }
+
+        def cut(chain: Array) -> Array:
+            return chain[: max(len(chain) - step, step + 4)]
+
+        chains = {name: replace(save, a=tuple(map(cut, save.a)), b=tuple(map(cut, save.b)))
+                  for name, save in self.results.chains.items()}
         return study_spectra(replace(self.results, chains=chains), self.settings)
 
     @cached_property
@@ -73,37 +90,52 @@ class Subject:
     @property
     def reference(self) -> str:
         """Name of the structure that the others are compared with."""
-        return self.results.study.reference
+        return self.study.reference
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the other structures that differ from it in their spectra."""
-        return tuple(name for name, d in self.spectra.differences.items() if d.intensity.any())
+        return tuple(n for n, d in self.spectra.differences.items() if d.intensity.any())
+
+    @property
+    def displaced(self) -> tuple[str, ...]:
+        """Those of them that are displaced along modes."""
+        return tuple(name for name in self.names if self.amplitude(name))
+
+    @property
+    def other_phases(self) -> tuple[str, ...]:
+        """Those of them that are not."""
+        return tuple(name for name in self.names if not self.amplitude(name))
 
     @property
     def principal(self) -> tuple[str, ...]:
         """Of each sweep the name with the largest amplitude, and all others."""
         largest: dict[str, str] = {}
         for name in self.names:
-            key = name.split("@")[0] if self.result(name).amplitude_sqrt_amu_A else name
-            other = largest.setdefault(key, name)
-            if (self.result(name).amplitude_sqrt_amu_A or 0.0) > (self.result(other).amplitude_sqrt_amu_A or 0.0):
-                largest[key] = name
+            key = name.split("@")[0] if self.amplitude(name) else name
+            largest[key] = max(largest.get(key, name), name, key=self.amplitude)
         return tuple(largest.values())
 
     def result(self, name: str) -> StructureResult:
-        """The stored result of a structure."""
+        """Return the stored result of a structure."""
         return next(s for s in self.results.structures if s.name == name)
+
+    def amplitude(self, name: str) -> float:
+        """Return the amplitude Q of a structure, Å√amu; 0 for one that is not displaced."""
+        return self.result(name).amplitude_sqrt_amu_A or 0.0
 
     def percent(self, name: str, spectra: StudySpectra | None = None) -> Array:
         """Return the difference (n,) of a structure in % of the reference's maximum."""
-        chosen = spectra or self.spectra
-        base = chosen.structures[chosen.reference].average.intensity
-        return np.asarray(100 * (chosen.structures[name].average.intensity - base) / base.max())
+        return percent(spectra or self.spectra, name)
+
+    @cached_property
+    def maximum(self) -> float:
+        """The reference's maximum, in the unit of its spectrum."""
+        return float(self.spectra.structures[self.reference].average.intensity.max())
 
     @cached_property
     def energy_eV(self) -> Array:
-        """The common energies, from the reference's mean edge."""
+        """(n,) the common energies, from the reference's mean edge."""
         return self.spectra.structures[self.reference].average.energy_eV
 
     @cached_property
@@ -112,42 +144,77 @@ class Subject:
         return self.first_maximum_eV(self.spectra)
 
     def first_maximum_eV(self, spectra: StudySpectra) -> float:
-        """Energy of the reference's first maximum in these spectra."""
+        """Return the energy of the reference's first maximum in these spectra."""
         average = spectra.structures[self.reference].average
         return ScenarioSet(average.energy_eV, average.intensity, ()).first_maximum_eV
 
+    # What was published. Without an article on the study there is nothing to judge, and energies
+    # count from the calculated edge.
+
     @cached_property
-    def is_published_case(self) -> bool:
-        """Whether the publication's numbers are about this study: CsPbBr3 at the Br K edge."""
+    def article(self) -> Article | None:
+        """The article that is about this compound and element, if there is one."""
         found = self.structures.get(self.reference)
-        return found is not None and found.crystal.formula == FORMULA and self.results.study.element == "Br"
+        case = None if found is None else (found.crystal.formula, self.study.element)
+        return next((a for a in ARTICLES if (a.formula, a.element) == case), None)
 
     @property
-    def edge_eV(self) -> float:
-        """Photon energy of the calculated zero: the first maximum lies at the published one; 0 for other studies."""
-        return WHITE_LINE_EV - self.white_line_eV if self.is_published_case else 0.0
+    def features(self) -> tuple[Feature, ...]:
+        """The published features."""
+        return () if self.article is None else self.article.features
+
+    @property
+    def structural(self) -> list[int]:
+        """Which of them displaced atoms are said to make."""
+        return [i for i, feature in enumerate(self.features) if feature.structural]
+
+    @property
+    def pump_probe(self) -> PumpProbe | None:
+        """The published experiment."""
+        return None if self.article is None else self.article.pump_probe
+
+    @cached_property
+    def heating(self) -> Heating | None:
+        """The heating estimate for its pump and sample."""
+        p = self.pump_probe
+        if p is None:
+            return None
+        return heating(Exposure(p.fluence_mJ_cm2, HC_EV_A / (10 * p.wavelength_nm), p.size_A,
+                                p.concentration_mg_mL, p.assumed_jet_A))
+
+    @cached_property
+    def edge_eV(self) -> float | None:
+        """Photon energy of the calculated zero: the first maximum lies at the published one."""
+        if self.article is None:
+            return None
+        return self.article.white_line_eV - self.white_line_eV
+
+    @cached_property
+    def axis_eV(self) -> Array:
+        """(n,) the energies of the figures: photon energies where the edge is known."""
+        return self.energy_eV + (self.edge_eV or 0.0)
+
+    @property
+    def axis_label(self) -> str:
+        """What these energies are."""
+        return ENERGY_LABEL if self.edge_eV is None else PHOTON_LABEL
+
+    # The crystals
 
     @cached_property
     def structures(self) -> Mapping[str, StudyStructure]:
-        """The crystals, rebuilt from the study or read from structures/NAME.cif; those that cannot be had are missing."""
-        found = {}
-        for result in self.results.structures:
-            structure = self._rebuilt(result.name) or self._stored(result)
-            if structure is not None:
-                found[result.name] = structure
-        return found
+        """The crystals, rebuilt from the study or read from structures/NAME.cif.
 
-    def _rebuilt(self, name: str) -> StudyStructure | None:
-        entry = name.split("@")[0]
-        settings = self.study.structures.get(name) or self.study.structures.get(entry)
-        if settings is None:
-            return None
-        part = replace(self.study, structures={name if name in self.study.structures else entry: settings})
-        try:
-            return next((s for s in study_structures(part) if s.name == name), None)
-        except InputError:
-            # A file that the study names is not where its results are now.
-            return None
+        Those that cannot be had are missing.
+        """
+        rebuilt: dict[str, StudyStructure] = {}
+        for entry, settings in self.study.structures.items():
+            # A file that the study names may not be where its results are now.
+            with suppress(InputError):
+                part = replace(self.study, structures={entry: settings})
+                rebuilt |= {s.name: s for s in study_structures(part)}
+        found = {s.name: rebuilt.get(s.name) or self._stored(s) for s in self.results.structures}
+        return {name: structure for name, structure in found.items() if structure is not None}
 
     def _stored(self, result: StructureResult) -> StudyStructure | None:
         path = self.folder / "structures" / f"{result.name}.cif"
@@ -159,28 +226,24 @@ class Subject:
         # A small displacement is only seen with a tolerance below it.
         for tolerance_A in (1e-3, 1e-4, 1e-5):
             symmetry = find_symmetry(crystal, tolerance_A)
-            sites = absorbers(crystal, self.results.study.element, symmetry)
+            sites = absorbers(crystal, self.study.element, symmetry)
             structure = StudyStructure(result.name, settings, crystal, symmetry, sites)
             if [structure.absorber_label(a) for a in sites] == wanted:
                 return structure
         return None
 
     def bonds(self, name: str) -> BondReport | None:
-        """The bond report of a structure, where its crystal is known and is a framework of octahedra."""
-        if name not in self.structures:
-            return None
+        """Return the bonds of a structure; None without its crystal or without octahedra."""
         try:
-            return bond_report(self.structures[name].crystal)
+            return bond_report(self.structures[name].crystal) if name in self.structures else None
         except InputError:
             return None
 
     def moved(self, name: str) -> Comparison | None:
-        """How far the atoms of a displaced structure moved, or None where it is not one of the reference's cell."""
+        """Return how far the atoms of a displaced structure moved; None in another cell."""
         crystals = self._pair(name)
-        if crystals is None:
-            return None
         try:
-            return compare(*crystals)
+            return None if crystals is None else compare(*crystals)
         except InputError:
             return None
 
@@ -192,24 +255,20 @@ class Subject:
         return (structure.crystal, reference.crystal) if same else None
 
     def parts(self, name: str) -> tuple[Part, ...]:
-        """The parts of a displaced structure's difference, in % of the reference's maximum; empty for another phase."""
-        if self._pair(name) is None or not self._has_all_polarisations():
+        """Return the parts of a displaced structure's difference, in % of the maximum.
+
+        Empty for another phase, and where not all polarisations were computed.
+        """
+        sites = [site for s in self.results.structures for site in s.sites]
+        if self._pair(name) is None or any(set(s.chains) != set(POLARISATIONS) for s in sites):
             return ()
         found = parts(self._orbits(name), self._orbits(self.reference))
-        top = self.spectra.structures[self.reference].average.intensity.max()
-        return tuple(replace(p, difference=100 * p.difference / top) for p in found)
-
-    def _has_all_polarisations(self) -> bool:
-        return all(set(site.chains) == set(POLARISATIONS) for s in self.results.structures for site in s.sites)
+        return tuple(replace(p, difference=100 * p.difference / self.maximum) for p in found)
 
     def _orbits(self, name: str) -> Orbits:
         structure = self.structures[name]
-        rows: dict[str, dict[str, Any]] = {}
-        for record in self.spectra.records:
-            if record.structure == name:
-                rows.setdefault(record.absorber, {})[record.polarisation] = record.spectrum.intensity
-        spectra = {
-            a.index: np.array([rows[structure.absorber_label(a)][axis] for axis in POLARISATIONS])
-            for a in structure.absorbers
-        }
+        rows = {(r.absorber, r.polarisation): r.spectrum.intensity
+                for r in self.spectra.records if r.structure == name}
+        spectra = {a.index: np.array([rows[structure.absorber_label(a), p] for p in POLARISATIONS])
+                   for a in structure.absorbers}
         return Orbits(structure.crystal, structure.symmetry, spectra)

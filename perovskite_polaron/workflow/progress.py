@@ -1,0 +1,108 @@
+"""Live progress of a study's jobs, with an estimate of the time left; ``polaron run`` prints it."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+import numpy as np
+
+from perovskite_polaron.workflow.execute import Event
+from perovskite_polaron.workflow.jobs import Job
+
+
+class Progress:
+    """Prints a line per finished job, and on a terminal keeps one live line below them.
+
+    The time left is the cost of the jobs to do times the seconds per unit of cost seen so far in
+    this study, over the number of jobs that run at once. Every event costs the same, however many
+    jobs there are.
+
+    Parameters
+    ----------
+    jobs
+        All jobs of the study.
+    done
+        Digest -> wall seconds of the jobs that were finished before (0 if not known).
+    jobs_at_once
+        How many jobs run side by side.
+    stream
+        Where to print; default standard error.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], done: Mapping[str, float], jobs_at_once: int = 1,
+        stream: TextIO | None = None,
+    ) -> None:
+        self._stream = stream or sys.stderr
+        self._total, self._at_once = len(jobs), jobs_at_once
+        self._open: dict[str, Job] = {job.digest: job for job in jobs}
+        self._open_cost: dict[str, float] = {}
+        # kind of job -> seconds and cost of those whose time is known
+        self._spent: dict[str, np.ndarray] = {}
+        self._started: dict[str, float] = {}
+        self._waiting: set[str] = set()
+        self._shown = 0.0
+        for job in jobs:
+            self._open_cost[job.kind] = self._open_cost.get(job.kind, 0.0) + job.cost
+        for digest, seconds in done.items():
+            self._close(digest, seconds)
+
+    def _close(self, digest: str, seconds: float) -> None:
+        job = self._open.pop(digest, None)
+        if job is None:
+            return
+        self._open_cost[job.kind] -= job.cost
+        if seconds > 0:
+            before = self._spent.get(job.kind, np.zeros(2))
+            self._spent[job.kind] = before + np.array([seconds, job.cost])
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event of the runner."""
+        digest, now = event.job.digest, time.monotonic()
+        name = f"{event.job.kind:6} {event.job.label}"
+        if event.what == "started":
+            self._started[digest] = now
+        elif event.what == "finished":
+            self._close(digest, event.seconds)
+            took = _clock(event.seconds) if event.seconds else "found finished"
+            self._line(f"[{self._count()}] {name}: {event.detail}, {took}, {self.left()}")
+        elif event.what in ("failed", "again"):
+            self._line(f"[{event.what}] {name}: {event.detail}")
+        elif event.what == "elsewhere" and digest not in self._waiting:
+            self._waiting.add(digest)
+            self._line(f"[waiting] {name} is being computed by another runner")
+        elif event.what == "running" and self._stream.isatty() and now - self._shown > 0.5:
+            self._shown = now
+            elapsed = _clock(now - self._started.get(digest, now))
+            job = f"{event.job.kind} {event.job.label}: {event.detail}, {elapsed}"
+            self._write(f"[{self._count()}] {job}, {self.left()}"[:118])
+        if event.what in ("finished", "failed", "again"):
+            self._started.pop(digest, None)
+
+    def _count(self) -> str:
+        return f"{self._total - len(self._open)}/{self._total}"
+
+    def left(self) -> str:
+        """Return the estimated time left in words."""
+        if not self._open:
+            return "all done"
+        # A kind that was never timed is taken to go as fast as all others together.
+        every = sum(self._spent.values(), np.zeros(2)) if self._spent else np.ones(2)
+        totals = {kind: self._spent.get(kind, every) for kind in self._open_cost}
+        seconds = sum(cost * totals[k][0] / totals[k][1] for k, cost in self._open_cost.items())
+        running = sum(time.monotonic() - start for start in self._started.values())
+        return f"about {_clock(max(seconds - running, 0.0) / self._at_once)} left"
+
+    def _line(self, text: str) -> None:
+        self._write(" ".join(text.split("\n")) + "\n")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(("\r\x1b[K" if self._stream.isatty() else "") + text)
+        self._stream.flush()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
