@@ -79,5 +79,13 @@ def number(value: float, name: str) -> float:
     return result
 
 
+def freeze(record: object, **arrays: NDArray[np.float64]) -> None:
+    """Give a frozen dataclass read-only copies of arrays as the fields of their names."""
+    for name, array in arrays.items():
+        own = array.copy()
+        own.flags.writeable = False
+        object.__setattr__(record, name, own)
+
+
 def _describe(shape: Shape) -> str:
     return "(" + ", ".join("n" if n is None else str(n) for n in shape) + (",)" if len(shape) == 1 else ")")

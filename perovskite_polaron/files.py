@@ -172,6 +172,12 @@ class LineReader:
         self.at = len(self.lines)
         return self.error(f"the file ends {where}: it is truncated; {self.remedy}")
 
+    def __iter__(self) -> Iterator[str]:
+        """Walk through the lines after the one read last, blank ones included."""
+        for number in range(self.at + 1, len(self.lines) + 1):
+            self.at = number
+            yield self.lines[number - 1]
+
     def next(self, expected: str) -> str:
         """Return the next line that is neither blank nor a comment."""
         for number in range(self.at + 1, len(self.lines) + 1):

@@ -1,8 +1,9 @@
-"""Projects of Athena and of larch's own graphical programs: one table for every group of a ``.prj`` file.
+"""Projects of Athena and of larch's graphical programs: a table for every group of a ``.prj`` file.
 
-A project is text, mostly compressed with gzip, in one of two dialects: assignments as Perl writes them, one set for each
-group, ended by ``[record]``; or one JSON object with a key for each group. Both are read here without larch, so that no
-heavy dependency is needed; the tests hold this reader against larch's own reading.
+A project is text, mostly compressed with gzip, in one of two dialects: assignments as Perl writes
+them, one set for each group, ended by ``[record]``; or one JSON object with a key for each group.
+Both are read here without larch, so that no heavy dependency is needed; the tests hold this reader
+against larch's own reading.
 """
 
 import gzip
@@ -14,36 +15,41 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.errors import InputError
-from perovskite_polaron.measured.text import Table, number, rows_to_columns
+import numpy as np
 
-# Unpacked size above which a file is no project of spectra.
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.measured.text import Table, number
+
 LARGEST_BYTES = 256 * 1024 * 1024
+"""Unpacked size above which a file is no project of spectra."""
 _TITLE = "Athena project file -- "
-# Athena's names of the arrays of a group -> columns of the table. stddev is the scatter of merged scans, not an error.
+# Arrays of a group -> columns of the table; stddev is the scatter of merged scans, no error.
 _ARRAYS = {"x": "energy", "y": "mu", "i0": "i0", "signal": "numerator", "stddev": "stddev"}
 _ASSIGNMENT = re.compile(r"[$@%](\w+)\s*=\s*")
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<part>,|=>)|(?P<end>;)|(?P<word>[^\s'"()\[\]{},;]+))""",
-    re.DOTALL,
-)
+    r"""\s*(?:(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<open>[(\[{])|(?P<close>[)\]}])|"""
+    r"""(?P<part>,|=>)|(?P<end>;)|(?P<word>[^\s'"()\[\]{},;]+))""", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:x\{([0-9A-Fa-f]{1,6})\}|(.))", re.DOTALL)
+_Group = tuple[str, Mapping[str, Any]]
 
 
 def read_athena_tables(path: str | os.PathLike[str]) -> tuple[Table, ...]:
-    """Read every group of a ``.prj`` file, in the file's order: energy (eV) and mu, and i0, numerator, stddev where kept.
+    """Read every group of a ``.prj`` file, in the file's order.
 
-    The energies are those the file keeps: where the group has an energy shift, a warning says that it is not applied. A
-    chi(k) group has the columns k and chi, a dispersive one a pixel axis. Raises InputError when the file is no Athena
-    project, is damaged, or has an array that is not of finite numbers.
+    Columns are energy (eV) and mu, and i0, numerator, stddev where kept; of a chi(k) group k and
+    chi, of a dispersive one a pixel axis. The energies are those the file keeps: where the group
+    has an energy shift, a warning says that it is not applied. Raises InputError when the file is
+    no Athena project, is damaged, or has an array that is not of finite numbers.
     """
     text = _unpacked(Path(path))
     if _TITLE not in text[:500]:
-        raise InputError(f"{path} is no Athena project: its first line must say '{_TITLE}...'; give a .prj file")
-    groups = _json_groups(text, str(path)) if text.lstrip().startswith("{") else _perl_groups(text, str(path))
-    tables = tuple(_table(name, group, str(path)) for name, group in groups)
+        raise InputError(f"{path} is no Athena project: its first line must say '{_TITLE}...'; "
+                         "give a .prj file")
+    groups = _json_groups if text.lstrip().startswith("{") else _perl_groups
+    tables = tuple(_table(name, group, str(path)) for name, group in groups(text, str(path)))
     if not tables:
-        raise InputError(f"{path} holds no group: it is empty or its end is missing; save it again in Athena")
+        raise InputError(f"{path} holds no group: it is empty or its end is missing; "
+                         "save it again in Athena")
     return tables
 
 
@@ -59,53 +65,51 @@ def _unpacked(path: Path) -> str:
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}; check that the file is whole") from None
     if len(data) > LARGEST_BYTES:
-        raise InputError(f"{path} unpacks to more than {LARGEST_BYTES >> 20} MiB: it is no project of spectra")
-    # Old versions wrote the user's own code page into labels; the numbers are plain ASCII in any case.
+        raise InputError(f"{path} unpacks to more than {LARGEST_BYTES >> 20} MiB: "
+                         "it is no project of spectra")
+    # Old versions wrote the user's own code page into labels; the numbers are plain ASCII anyway.
     return data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _json_groups(text: str, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _json_groups(text: str, path: str) -> Iterator[_Group]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: the project is not whole JSON: {error}; save it again in Athena") from None
+        raise InputError(f"{path}: the project is not whole JSON: {error}; "
+                         "save it again in Athena") from None
     order = content.get("_____order")
     names = order if isinstance(order, list) else [k for k in content if not k.startswith("_____")]
     for name in names:
         group = content.get(name) if isinstance(name, str) else None
         if not isinstance(group, dict):
-            raise InputError(f"{path}: the group {str(name)[:40]!r} of the project's order is missing; save it again")
+            raise InputError(f"{path}: the group {str(name)[:40]!r} of the project's order is "
+                             "missing; save it again")
         yield name, group
 
 
-def _perl_groups(text: str, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _perl_groups(text: str, path: str) -> Iterator[_Group]:
     group: dict[str, Any] = {}
     at = 0
     while at < len(text):
         end = text.find("\n", at)
         end = len(text) if end < 0 else end
         if match := _ASSIGNMENT.match(text, at):
-            values, at = _values(text, match.end(), path)
-            group[match[1]] = values
+            group[match[1]], at = _values(text, match.end(), path)
             continue
         if text.startswith("[record]", at):
             yield str((group.get("old_group") or ["group"])[0]), group
             group = {}
         at = end + 1
     if "x" in group:
-        raise InputError(
-            f"{path}: the last group has no [record] line, so the file is cut off; save it again in Athena"
-        )
+        raise InputError(f"{path}: the last group has no [record] line, so the file is cut off; "
+                         "save it again in Athena")
 
 
 def _values(text: str, at: int, path: str) -> tuple[list[Any], int]:
-    """Return the values of an assignment (lists nested as in the file), and the position after its semicolon."""
-    place = f"{path}:{text.count(chr(10), 0, at) + 1}"
-    stack: list[list[Any]] = [[]]
-    while True:
-        match = _TOKEN.match(text, at)
-        if match is None:
-            raise InputError(f"{place}: the value that begins here has no end; the file is damaged")
+    """Return the values of an assignment, nested as in the file, and where its semicolon ends."""
+    begin, stack = at, list[list[Any]]([[]])
+    why = "no end"
+    while match := _TOKEN.match(text, at):
         at = match.end()
         if match["text"] is not None:
             stack[-1].append(_ESCAPE.sub(_unescape, match["text"][1:-1]))
@@ -118,9 +122,13 @@ def _values(text: str, at: int, path: str) -> tuple[list[Any], int]:
             stack[-1].append(None if match["word"] == "undef" else match["word"])
         elif match["end"] and len(stack) == 1:
             values = stack[0]
-            return (values[0] if len(values) == 1 and isinstance(values[0], list) else values), at
+            is_list = len(values) == 1 and isinstance(values[0], list)
+            return values[0] if is_list else values, at
         elif not match["part"]:
-            raise InputError(f"{place}: the value that begins here has brackets that do not match; the file is damaged")
+            why = "brackets that do not match"
+            break
+    raise InputError(f"{path}:{text.count(chr(10), 0, begin) + 1}: the value that begins here has "
+                     f"{why}; the file is damaged")
 
 
 def _unescape(match: re.Match[str]) -> str:
@@ -136,29 +144,35 @@ def _table(name: str, group: Mapping[str, Any], path: str) -> Table:
     source = f"{path}#{name}"
     args = group.get("args") or {}
     if isinstance(args, list):
-        args = dict(zip((str(k) for k in args[::2]), args[1::2], strict=False))
+        args = dict(zip(map(str, args[::2]), args[1::2], strict=False))
     if not isinstance(args, Mapping):
-        raise InputError(f"{source}: the group's parameters are damaged; save the project again in Athena")
-    settings = {key: str(value) for key, value in args.items() if isinstance(value, str | int | float)}
+        raise InputError(f"{source}: the group's parameters are damaged; "
+                         "save the project again in Athena")
+    settings = {k: str(value) for k, value in args.items() if isinstance(value, str | int | float)}
     columns = {key: group[key] for key in _ARRAYS if group.get(key)}
     if "x" not in columns or "y" not in columns:
-        raise InputError(f"{source}: the group has no energy or no absorption; save it as mu(E) in Athena")
+        raise InputError(f"{source}: the group has no energy or no absorption; "
+                         "save it as mu(E) in Athena")
     lengths = {key: len(v) if isinstance(v, list) else 0 for key, v in columns.items()}
     if len(set(lengths.values())) > 1 or not lengths["x"]:
-        raise InputError(f"{source}: the arrays have {', '.join(f'{n} ({k})' for k, n in lengths.items())} points; "
-                         "they must be of one length")  # fmt: skip
+        said = ", ".join(f"{n} ({k})" for k, n in lengths.items())
+        raise InputError(f"{source}: the arrays have {said} points; they must be of one length")
     names, units = [_ARRAYS[key] for key in columns], [""] * len(columns)
-    if "chi" in settings.get("recordtype", "") or settings.get("is_chi", "0") not in ("0", ""):
+
+    def is_set(key: str) -> bool:
+        return settings.get(key, "0") not in ("0", "")
+
+    if "chi" in settings.get("recordtype", "") or is_set("is_chi"):
         names[:2], units[0] = ["k", "chi"], "1/A"
     else:
-        units[0] = "pixel" if settings.get("is_pixel", "0") not in ("0", "") else "eV"
+        units[0] = "pixel" if is_set("is_pixel") else "eV"
     values = [[number(str(v).strip(), source) for v in column] for column in columns.values()]
     shift = settings.get("bkg_eshift", "0") or "0"
     try:
         shifted = float(shift) != 0
     except ValueError:
         shifted = True
-    warnings = (f"{source}: the group's energy shift of {shift[:20]} eV is not applied",) if shifted else ()
+    warning = f"{source}: the group's energy shift of {shift[:20]} eV is not applied"
     label = " ".join(settings.get("label", "").split()) or name
-    columns_by_row = list(zip(*values, strict=True))
-    return Table(tuple(names), tuple(units), rows_to_columns(columns_by_row), source, label, settings, warnings)
+    return Table(tuple(names), tuple(units), np.array(values), source, label, settings,
+                 (warning,) if shifted else ())

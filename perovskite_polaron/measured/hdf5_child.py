@@ -1,7 +1,8 @@
-"""The program that opens an HDF5 file for ``hdf5``: run by path in a process of its own, it imports nothing of this package.
+"""The program that opens an HDF5 file for ``hdf5``.
 
-The HDF5 library can crash, hang or ask for any amount of memory on a damaged file. Here it may: what it read goes to
-stdout as one line of JSON followed by the raw columns, and the caller sets the limits.
+It is run by path and imports nothing of this package. The HDF5 library can crash, hang or ask for
+any amount of memory on a damaged file. Here it may: what it read goes to stdout as one line of JSON
+followed by the raw columns, and the caller sets the limits.
 """
 
 import contextlib
@@ -9,57 +10,55 @@ import json
 import sys
 from typing import Any
 
-# More than any scan, and less than a detector's image stack read by mistake; then all of a file together.
+# More than any scan, and less than a detector's image stack read by mistake; then all of a file.
 LARGEST, LARGEST_TOTAL = 10_000_000, 50_000_000
+FAILED = 3
+"""Exit status when the library says that it cannot read the file."""
 
 
 def limit(seconds: int, memory_bytes: int) -> None:
-    """Take at most so much processor time and so much more address space, where the system can be told so."""
+    """Limit processor time and address space from here on, where the system can be told so."""
     try:
         import resource
     except ImportError:  # Windows: the caller's clock remains
         return
-    for what, most in (("RLIMIT_CPU", seconds), ("RLIMIT_CORE", 0), ("RLIMIT_AS", memory_bytes)):
+    limits = {"RLIMIT_CPU": seconds, "RLIMIT_CORE": 0, "RLIMIT_AS": memory_bytes}
+    for name, most in limits.items():
         # A stricter limit of the system's own, or one it does not know, stays as it is.
         with contextlib.suppress(AttributeError, ValueError, OSError):
-            resource.setrlimit(getattr(resource, what), (most, most))
+            resource.setrlimit(getattr(resource, name), (most, most))
 
 
 def groups(path: str) -> tuple[list[dict[str, Any]], list[Any]]:
-    """Return the groups that hold numeric datasets of one dimension, and their columns (float64) in the same order."""
+    """Return the groups that hold one-dimensional numeric datasets, and the columns of them all."""
     import h5py
     import numpy as np
+
+    def is_column(item: Any) -> bool:
+        return (isinstance(item, h5py.Dataset) and item.ndim == 1 and item.dtype.kind in "iuf"
+                and 0 < item.size <= LARGEST)
 
     found: list[dict[str, Any]] = []
     columns: list[Any] = []
     total = 0
     with h5py.File(path, "r") as file:
         all_groups: list[Any] = [file]
-        file.visititems(lambda _, item: all_groups.append(item) if isinstance(item, h5py.Group) else None)
+        file.visititems(
+            lambda _, item: all_groups.append(item) if isinstance(item, h5py.Group) else None)
         for group in all_groups:
-            names, units, lengths = [], [], []
-            for key in group:
-                item = group.get(key)
-                if not (
-                    isinstance(item, h5py.Dataset)
-                    and item.ndim == 1
-                    and item.dtype.kind in "iuf"
-                    and 0 < item.size <= LARGEST
-                ):
-                    continue
+            items = {key: item for key in group if is_column(item := group.get(key))}
+            for item in items.values():
                 total += item.size
                 if total > LARGEST_TOTAL:
                     raise ValueError(f"it holds more than {LARGEST_TOTAL} numbers in columns")
-                names.append(key)
-                units.append(text(item.attrs["units"]) if "units" in item.attrs else "")
-                column = np.asarray(item[()], dtype="<f8")
-                lengths.append(len(column))
-                columns.append(column)
-            metadata = {key: text(value) for key, value in group.attrs.items() if np.ndim(value) == 0}
-            if names:
-                found.append(
-                    {"name": group.name, "names": names, "units": units, "lengths": lengths, "metadata": metadata}
-                )
+                columns.append(np.asarray(item[()], dtype="<f8"))
+            if items:
+                found.append({
+                    "name": group.name, "names": list(items),
+                    "units": [text(i.attrs.get("units", "")) for i in items.values()],
+                    "lengths": [i.size for i in items.values()],
+                    "metadata": {k: text(v) for k, v in group.attrs.items() if np.ndim(v) == 0},
+                })
     return found, columns
 
 
@@ -69,16 +68,15 @@ def text(value: Any) -> str:
 
 
 def main(path: str, seconds: str, memory_bytes: str) -> int:
-    """Read, and write one JSON line and the columns; on failure one line of reason on stderr and status 3."""
+    """Write one JSON line and the columns; if that fails, one line of reason on stderr."""
     limit(int(seconds), int(memory_bytes))
     try:
         found, columns = groups(path)
         head = json.dumps(found, ensure_ascii=True).encode()
-    except (
-        Exception
-    ) as error:  # h5py raises OSError, KeyError, RuntimeError, ValueError, MemoryError for a damaged file
+    # For a damaged file h5py raises OSError, KeyError, RuntimeError, ValueError, MemoryError.
+    except Exception as error:
         print(" ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
-        return 3
+        return FAILED
     sys.stdout.buffer.write(head + b"\n")
     for column in columns:
         sys.stdout.buffer.write(column.tobytes())

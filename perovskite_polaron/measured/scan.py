@@ -1,4 +1,4 @@
-"""A measured spectrum with the covariance of its points, a measured time trace, and how repeated scans are combined."""
+"""A measured spectrum with the covariance of its points, a time trace, the mean of repeats."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import freeze
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.measured.text import Table
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a treatment: the name of a function in ``treatment`` and its parameters, plain values only."""
+    """One step of a treatment: the name of a function in ``treatment``, and plain values for it."""
 
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -28,30 +30,26 @@ class Step:
         return {"step": self.name, **self.parameters}
 
 
-@dataclass(frozen=True)
-class Header:
-    """What an XDI file says beside its columns, for results to inherit.
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A spectrum; arrays are float64 and read-only.
 
     Attributes
     ----------
-    fields
-        ``Namespace.tag`` as written -> value.
-    comments, applications
-        The user's lines, and the programs named after the version.
-    """
-
-    fields: Mapping[str, str] = field(default_factory=dict)
-    comments: tuple[str, ...] = ()
-    applications: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """A spectrum. All arrays float64, read-only.
-
-    energy_eV: (n,), rising. intensity: (n,). variance: (n,) for independent points, (n, n) covariance for correlated
-    ones, None when the errors are unknown. history: the steps that made it from what was
-    read; warnings: what its reader objected to; header: that of an XDI file.
+    energy_eV : ndarray, shape (n,)
+        Rising.
+    intensity : ndarray, shape (n,)
+    variance : ndarray or None
+        Shape (n,) for independent points, (n, n) covariance for correlated ones; None when the
+        errors are unknown.
+    label, source : str
+        What tables and figures call it, and the file it is from.
+    delay_ps, temperature_C : float or None
+        The condition it was measured in, where that is known.
+    history : tuple of Step
+        What made it from what was read.
+    table : Table or None
+        What it was read from, for its header and its reader's warnings.
     """
 
     energy_eV: Array
@@ -62,24 +60,31 @@ class Scan:
     temperature_C: float | None = None
     source: str = ""
     history: tuple[Step, ...] = ()
-    warnings: tuple[str, ...] = ()
-    header: Header | None = None
+    table: Table | None = None
 
     def __post_init__(self) -> None:
-        energy, intensity = _frozen(self, "energy_eV", "intensity")
+        energy, intensity = _finite(self, "energy_eV", "intensity")
         if energy.ndim != 1 or energy.shape != intensity.shape or len(energy) < 2:
-            raise InputError(f"{self.name}: a spectrum needs two or more energies and one intensity for each")
+            raise InputError(f"{self.name}: a spectrum needs two or more energies and one "
+                             "intensity for each")
         if (np.diff(energy) <= 0).any():
-            raise InputError(f"{self.name}: the energies must rise from point to point; sort the rows and drop doubles")
+            raise InputError(f"{self.name}: the energies must rise from point to point; "
+                             "sort the rows and drop doubles")
         if self.variance is not None:
-            (variance,) = _frozen(self, "variance")
+            (variance,) = _finite(self, "variance")
             if variance.shape not in (energy.shape, 2 * energy.shape):
-                raise InputError(f"{self.name}: the variance has shape {variance.shape} for {len(energy)} points")
+                raise InputError(f"{self.name}: the variance has shape {variance.shape} "
+                                 f"for {len(energy)} points")
 
     @property
     def name(self) -> str:
         """What messages call this scan."""
         return self.label or self.source or "scan"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its reader objected to."""
+        return () if self.table is None else self.table.warnings
 
     @property
     def error(self) -> Array | None:
@@ -91,61 +96,74 @@ class Scan:
     @property
     def covariance(self) -> Array | None:
         """Covariance of the points, shape (n, n), or None when unknown."""
-        return self.variance if self.variance is None or self.variance.ndim == 2 else np.diag(self.variance)
+        if self.variance is None or self.variance.ndim == 2:
+            return self.variance
+        return np.diag(self.variance)
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A signal against pump-probe delay: delay_ps, signal and error (or None) of shape (n,), float64, read-only."""
+    """A signal against pump-probe delay; arrays of shape (n,), float64, read-only.
+
+    Attributes
+    ----------
+    delay_ps, signal : ndarray
+    error : ndarray or None
+        Standard error of each point, positive; None when unknown.
+    label : str
+    """
 
     delay_ps: Array
     signal: Array
     error: Array | None = None
     label: str = ""
 
+    @property
+    def name(self) -> str:
+        """What messages call this trace."""
+        return self.label or "trace"
+
     def __post_init__(self) -> None:
-        delay, signal = _frozen(self, "delay_ps", "signal")
+        delay, signal = _finite(self, "delay_ps", "signal")
         if delay.ndim != 1 or delay.shape != signal.shape:
-            raise InputError(f"{self.label or 'trace'}: a trace needs one signal for each delay")
+            raise InputError(f"{self.name}: a trace needs one signal for each delay")
         if self.error is not None:
-            (error,) = _frozen(self, "error")
+            (error,) = _finite(self, "error")
             if error.shape != delay.shape or (error <= 0).any():
-                raise InputError(f"{self.label or 'trace'}: a trace needs one positive error for each delay, or none")
+                raise InputError(f"{self.name}: a trace needs one positive error for each delay, "
+                                 "or none")
 
 
-def _frozen(record: object, *names: str) -> list[Array]:
-    arrays = []
-    for name in names:
-        array = np.array(getattr(record, name), dtype=np.float64)
+def _finite(record: Scan | Trace, *names: str) -> list[Array]:
+    """Check and freeze arrays of a record; return them."""
+    arrays = {name: np.asarray(getattr(record, name), dtype=np.float64) for name in names}
+    for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise InputError(
-                f"{getattr(record, 'label', '') or 'data'}: {name} contains NaN or infinity; remove those points"
-            )
-        array.setflags(write=False)
-        object.__setattr__(record, name, array)
-        arrays.append(array)
-    return arrays
+            raise InputError(f"{record.name}: {name} contains NaN or infinity; remove those points")
+    freeze(record, **arrays)
+    return list(arrays.values())
 
 
 def combine(scans: Sequence[Scan], label: str = "") -> Scan:
-    """Return the mean of repeated scans on one grid, with the standard error of the mean from their scatter.
+    """Return the mean of repeated scans on one grid, with the standard error from their scatter.
 
-    With two or more scans the scatter of each point about the mean gives its variance (n - 1 in the denominator), which
-    includes what the counting errors leave out. A single scan keeps its own errors. Raises InputError when the grids
-    differ: rebin first. The estimate from few scans is itself uncertain by 1/sqrt(2 (n - 1)).
+    With two or more scans the scatter of each point about the mean gives its variance (n - 1 in the
+    denominator), which includes what the counting errors leave out; from few scans that estimate is
+    itself uncertain by 1/sqrt(2 (n - 1)). A single scan keeps its own errors. Raises InputError
+    when the grids differ: rebin first.
     """
     if not scans:
         raise InputError("no scan to combine: give at least one")
     first = scans[0]
-    if any(
-        s.energy_eV.shape != first.energy_eV.shape or not np.allclose(s.energy_eV, first.energy_eV, rtol=0, atol=1e-6)
-        for s in scans
-    ):
-        raise InputError("the scans to combine have different energies: rebin them to one grid first")
+    energy = first.energy_eV
+    if any(s.energy_eV.shape != energy.shape or np.abs(s.energy_eV - energy).max() > 1e-6
+           for s in scans):
+        raise InputError("the scans to combine have different energies: "
+                         "rebin them to one grid first")
     if len(scans) == 1:
         return first
     stack = np.array([s.intensity for s in scans])
-    return Scan(
-        first.energy_eV, stack.mean(axis=0), stack.var(axis=0, ddof=1) / len(scans), label or first.label, first.delay_ps,
-        first.temperature_C, ", ".join(dict.fromkeys(s.source for s in scans)), (*first.history, Step("combine", {"scans": len(scans)})),
-    )  # fmt: skip
+    return Scan(energy, stack.mean(axis=0), stack.var(axis=0, ddof=1) / len(scans),
+                label or first.label, first.delay_ps, first.temperature_C,
+                ", ".join(dict.fromkeys(s.source for s in scans)),
+                (*first.history, Step("combine", {"scans": len(scans)})), first.table)

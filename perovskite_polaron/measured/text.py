@@ -1,14 +1,13 @@
-"""The noun every reader ends in: named columns of finite numbers with their units, and where they came from.
+"""Tables: the record in which every reader ends, and the reader of plain text.
 
-Tables of numbers as plain text: columns parted by blanks, commas, semicolons or tabs, with or without a header.
-
-Lines that begin with ``#`` or ``%`` are comments; ``key: value`` and ``key = value`` among them are metadata. Column names
-stand in the last comment line before the numbers, or in the one line without a comment sign before them. A unit
-belongs to its name: ``delay_ps``, ``delay (ps)``, ``delay [ps]`` or ``delay/ps``.
+Columns of a text are parted by blanks, commas, semicolons or tabs, with or without a header. Lines
+that begin with ``#`` or ``%`` are comments; ``key: value`` and ``key = value`` among them are
+metadata. Column names stand in the last comment line before the numbers, or in the one line without
+a comment sign before them. A unit belongs to its name: ``delay_ps``, ``delay (ps)``, ``delay [ps]``
+or ``delay/ps``.
 """
 
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,120 +17,136 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import freeze
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.files import read_text
-from perovskite_polaron.measured.scan import Header
+from perovskite_polaron.files import LineReader
 
-# A base-10 number as C writes it, and nothing else: Python's float() also takes nan, inf, 1_000 and other alphabets.
+# A base-10 number as C writes it, and nothing else: float() also takes nan, 1_000, other alphabets.
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
+_UNITS = ("eV", "keV", "fs", "ps", "ns", "us", "µs", "ms", "s", "K", "C", "degC", "°C")
+_NAME = re.compile(
+    rf"(.*?)(?:\s*\(([^()]*)\)|\s*\[([^\[\]]*)\]|/([^/\s]+)|_({'|'.join(_UNITS)}))?\Z", re.DOTALL)
+_METADATA = re.compile(r"([A-Za-z][\w .-]{0,60}?)\s*[:=]\s*(.*)\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of one measurement.
+    """Columns of one measurement, with what its file says about them.
 
-    columns: float64, shape (n_columns, n_rows), read-only, finite. names and units have one entry per column; a unit
-    that the file does not say is the empty string. metadata: what the header said, as text. source: path, with the
-    group inside the file where there is one. header: that of an XDI file.
+    Attributes
+    ----------
+    names, units : tuple of str
+        One entry for each column; a unit that the file does not say is "".
+    columns : ndarray, shape (n_columns, n_rows), float64
+        Finite numbers; read-only.
+    source : str
+        Path, with the group inside the file where there is one.
+    label : str
+        What figures and tables call it.
+    metadata : Mapping
+        Header fields as text, spelled as in the file.
+    warnings : tuple of str
+        What the reader objected to.
+    comments, applications : tuple of str
+        The user's lines in the header of an XDI file, and the programs named in its first line.
+    is_xdi : bool
+        Whether the metadata obey the rules of XDI, so that results can inherit them.
     """
 
     names: tuple[str, ...]
     units: tuple[str, ...]
     columns: NDArray[np.float64]
-    source: str
-    label: str
+    source: str = ""
+    label: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    header: Header | None = None
+    comments: tuple[str, ...] = ()
+    applications: tuple[str, ...] = ()
+    is_xdi: bool = False
 
     def __post_init__(self) -> None:
-        columns = np.array(self.columns, dtype=np.float64)
+        columns = np.array(self.columns, dtype=np.float64, order="C")
         if columns.ndim != 2 or columns.size == 0:
             raise InputError(f"{self.source} holds no numbers: give a file with columns of data")
         if not np.isfinite(columns).all():
             raise InputError(f"{self.source} contains NaN or infinity: remove those rows first")
-        columns.setflags(write=False)
-        object.__setattr__(self, "columns", columns)
+        freeze(self, columns=columns)
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
 
     def index(self, name: str) -> int:
-        """Return the position of a column by its name (case ignored) or its number counted from 1."""
+        """Return the position of a column, by its name (case ignored) or number from 1."""
         lower = [n.lower() for n in self.names]
         if name.lower() in lower:
             return lower.index(name.lower())
         if name.isascii() and name.isdigit() and 1 <= int(name) <= len(self.names):
             return int(name) - 1
-        raise InputError(
-            f"{self.source} has no column {name!r}: it has {', '.join(self.names)} (or give a number from 1 to "
-            f"{len(self.names)})"
-        )
+        raise InputError(f"{self.source} has no column {name!r}: it has {', '.join(self.names)} "
+                         f"(or give a number from 1 to {len(self.names)})")
+
+    def get(self, name: str) -> str:
+        """Return the value of a header field, its name in any case; "" where there is none."""
+        return next((v for k, v in self.metadata.items() if k.lower() == name.lower()), "")
 
 
 def number(text: str, place: str) -> float:
-    """Return a finite number written as in C; ``place`` (``file:line``) begins the InputError for anything else."""
+    """Return a finite number written as in C.
+
+    Parameters
+    ----------
+    text : str
+        The number.
+    place : str
+        ``file:line``, with which the InputError for anything else begins.
+    """
     if not _NUMBER.match(text):
         why = ": the decimal mark must be a dot" if "," in text else ""
-        raise InputError(f"{place}: {text[:40]!r} is not a finite number{why}; correct or remove the line")
+        raise InputError(f"{place}: {text[:40]!r} is not a finite number{why}; "
+                         "correct or remove the line")
     value = float(text)
     if not math.isfinite(value):
-        raise InputError(f"{place}: {text[:40]!r} is too large for a floating-point number; correct or remove the line")
+        raise InputError(f"{place}: {text[:40]!r} is too large for a floating-point number; "
+                         "correct or remove the line")
     return value
 
 
-def rows_to_columns(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """Return equally long rows as an array of shape (n_columns, n_rows)."""
-    return np.ascontiguousarray(np.array(rows, dtype=np.float64).T)
-
-
-
-_UNITS = ("eV", "keV", "fs", "ps", "ns", "us", "µs", "ms", "s", "K", "C", "degC", "°C")
-_NAME = re.compile(r"(.*?)(?:\s*\(([^()]*)\)|\s*\[([^\[\]]*)\]|/([^/\s]+)|_(" + "|".join(_UNITS) + r"))?\Z", re.DOTALL)
-_METADATA = re.compile(r"([A-Za-z][\w .-]{0,60}?)\s*[:=]\s*(.*)\Z", re.DOTALL)
-
-
-def read_text_table(path: str | os.PathLike[str]) -> Table:
-    """Read one table; raises InputError with file and line for a field that is no finite number or a ragged row."""
-    return parse_text_table(read_text(path, "table of numbers"), str(path))
+def add_row(rows: list[list[float]], words: Sequence[str], lines: LineReader) -> None:
+    """Append the numbers of the line read last; InputError unless there are as many as above."""
+    if rows and len(words) != len(rows[0]):
+        raise lines.error(f"{len(words)} numbers where the lines above have {len(rows[0])}; "
+                          "complete or remove the line")
+    rows.append([number(word, f"{lines.path}:{lines.at}") for word in words])
 
 
 def parse_text_table(text: str, source: str) -> Table:
-    """Return the table in a text with ``\\n`` line ends; ``source`` stands for the file in messages."""
+    """Return the table in a text; ``source`` stands for the file in messages."""
     header: list[str] | None = None
-    comment = ""
-    metadata: dict[str, str] = {}
-    rows: list[list[float]] = []
-    for i, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
-        stripped = line.strip()
-        if not stripped:
-            continue
-        if stripped[0] in "#%":
+    comment, metadata, rows = "", {}, list[list[float]]()
+    lines = LineReader(source, text=text.removeprefix("\ufeff"))
+    for line in filter(None, map(str.strip, lines)):
+        fields = _split(line)
+        if line[0] in "#%":
             if not rows:
-                comment = stripped.lstrip("#% \t")
+                comment = line.lstrip("#% \t")
                 if match := _METADATA.match(comment):
                     metadata[match[1].strip()] = match[2].strip()
-            continue
-        fields = _split(stripped)
-        if not rows and header is None and not _begins_with_number(fields[0]):
+        elif not rows and header is None and not _begins_with_number(fields[0]):
             header = fields
-            continue
-        if rows and len(fields) != len(rows[0]):
-            raise InputError(
-                f"{source}:{i}: {len(fields)} numbers where the rows above have {len(rows[0])}; complete or remove the line"
-            )
-        rows.append([number(field, f"{source}:{i}") for field in fields])
+        else:
+            add_row(rows, fields, lines)
     if not rows:
-        raise InputError(f"{source}: no row of numbers; give a file with at least two columns of numbers")
+        raise InputError(f"{source}: no row of numbers; "
+                         "give a file with at least two columns of numbers")
     n = len(rows[0])
     if header is None and len(_split(comment)) == n:
         header = _split(comment)
     if header is not None and len(header) != n:
-        raise InputError(
-            f"{source}: the header names {len(header)} columns but the rows have {n}; give one name per column"
-        )
-    names, units = zip(*(split_unit(h) for h in header or [f"column{k}" for k in range(1, n + 1)]), strict=True)
+        raise InputError(f"{source}: the header names {len(header)} columns but the rows have {n}; "
+                         "give one name per column")
+    header = header or [f"column{k}" for k in range(1, n + 1)]
+    names, units = zip(*map(split_unit, header), strict=True)
     if len({name.lower() for name in names}) < n:
-        names = tuple(header or ())
-    return Table(names, units, rows_to_columns(rows), source, Path(source).stem, metadata)
+        names = tuple(header)
+    return Table(names, units, np.transpose(rows), source, Path(source).stem, metadata)
 
 
 def _split(line: str) -> list[str]:
@@ -142,12 +157,13 @@ def _split(line: str) -> list[str]:
 
 
 def _begins_with_number(field: str) -> bool:
-    """Tell a row of data from a header: a broken number is still a row, so that it is reported and not skipped."""
-    return field.lower().lstrip("+-") in ("nan", "inf", "infinity", "") or field[:1] in tuple("0123456789.+-")
+    """Tell data from a header: a broken number is still data, to be reported and not skipped."""
+    word = field.lower().lstrip("+-")
+    return word in ("nan", "inf", "infinity", "") or field[:1] in tuple("0123456789.+-")
 
 
 def split_unit(header: str) -> tuple[str, str]:
-    """Return the name and the unit (possibly empty) of a column header such as ``delay_ps`` or ``energy (eV)``."""
+    """Return the name and the unit (or "") of a column such as ``delay_ps`` or ``energy (eV)``."""
     match = _NAME.match(header)
     if match is None or not match[1]:
         return header, ""

@@ -123,32 +123,60 @@ def average_structures(records: Sequence[SiteSpectrum]) -> dict[str, StructureSp
 
 
 
-NORMALISATIONS = ("none", "last point", "edge step", "area", "absolute area")
+NORMALISATIONS = ("last-point", "edge-step", "area", "absolute-area")
+"""What a spectrum may be divided by, calculated and measured ones alike."""
+
+
+def norm_weights(
+    spectrum: Spectrum, kind: str, from_eV: float | None = None, to_eV: float | None = None
+) -> NDArray[np.float64]:
+    """Return the weights (n,) whose sum over the intensities is what a spectrum is divided by.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Its signs are used for the absolute area; other weights depend on its energies only.
+    kind : str
+        last-point: the last intensity. edge-step: the mean above the edge less the first intensity.
+        area, absolute-area: trapezoids under the intensity or its magnitude (intensity × eV).
+    from_eV, to_eV : float, optional
+        The interval above the edge (default: the last fifth of the energies), or that of an area
+        (default: all of them).
+
+    Raises
+    ------
+    InputError
+        For an unknown kind, or an interval with too few points.
+    """
+    if kind not in NORMALISATIONS:
+        raise InputError(f"{kind!r} is no normalisation: choose from {', '.join(NORMALISATIONS)}")
+    e, weights = spectrum.energy_eV, np.zeros(len(spectrum.energy_eV))
+    if kind == "last-point":
+        weights[-1] = 1.0
+        return weights
+    is_step = kind == "edge-step"
+    low = (e[-1] - 0.2 * (e[-1] - e[0]) if is_step else e[0]) if from_eV is None else from_eV
+    high = e[-1] if to_eV is None else to_eV
+    inside = (e >= low - 1e-9) & (e <= high + 1e-9)
+    if np.count_nonzero(inside) < (1 if is_step else 2):
+        raise InputError(f"{spectrum.label!r} has too few points from {low:g} to {high:g} eV for "
+                         f"its {kind}; it spans {e[0]:g} to {e[-1]:g} eV")
+    if is_step:
+        weights[inside] = 1 / np.count_nonzero(inside)
+        weights[0] -= 1
+    else:
+        half = np.diff(e[inside]) / 2
+        weights[inside] = np.append(half, 0) + np.append(0, half)
+    return weights * np.sign(spectrum.intensity) if kind == "absolute-area" else weights
 
 
 def norm(spectrum: Spectrum, kind: str) -> float:
-    """Return the number a spectrum is divided by.
-
-    last point: the last intensity; edge step: mean of the last fifth minus the first intensity; area and absolute
-    area: trapezoidal integral of the intensity or of its magnitude (in intensity × eV).
-    Raises InputError for an unknown kind or a norm of zero.
-    """
-    e, y = spectrum.energy_eV, spectrum.intensity
-    if kind == "none":
-        return 1.0
-    if kind == "last point":
-        value = y[-1]
-    elif kind == "edge step":
-        value = y[e >= e[-1] - 0.2 * (e[-1] - e[0])].mean() - y[0]
-    elif kind == "area":
-        value = np.trapezoid(y, e)
-    elif kind == "absolute area":
-        value = np.trapezoid(np.abs(y), e)
-    else:
-        raise InputError(f"{kind!r} is no normalisation: choose from {', '.join(NORMALISATIONS)}")
+    """Return the number a spectrum is divided by; InputError when that is zero."""
+    value = float(norm_weights(spectrum, kind) @ spectrum.intensity)
     if value == 0:
-        raise InputError(f"{spectrum.label!r} cannot be normalised by its {kind}: that is zero; choose another")
-    return float(value)
+        raise InputError(f"{spectrum.label!r} cannot be normalised by its {kind}: that is zero; "
+                         "choose another")
+    return value
 
 
 def normalise(spectrum: Spectrum, kind: str) -> Spectrum:
@@ -157,7 +185,7 @@ def normalise(spectrum: Spectrum, kind: str) -> Spectrum:
 
 
 def differences(
-    structures: Mapping[str, StructureSpectra], reference: str, normalisation: str = "none"
+    structures: Mapping[str, StructureSpectra], reference: str, normalisation: str
 ) -> dict[str, Spectrum]:
     """Return average minus reference average for every structure, both divided by the norm of the reference.
 

@@ -26,7 +26,7 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings) -> Scenari
     """
     spectra = study_spectra(results, settings)
     amplitudes = {s.name: s.amplitude_sqrt_amu_A for s in results.structures}
-    base = normalise(spectra.structures[spectra.reference].average, settings.normalisation.replace("-", " "))
+    base = normalise(spectra.structures[spectra.reference].average, settings.normalisation)
     entries: dict[str, dict[str, Spectrum]] = {}
     for name, difference in spectra.differences.items():
         if difference.intensity.any():

@@ -98,9 +98,9 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
                 spectrum = resolve(Spectrum(grid, curve, name), settings.resolution_fwhm_eV)
                 records.append(SiteSpectrum(structure.name, site.label, site.multiplicity, axis, spectrum, shift))
     averages = average_structures(records)
-    found = differences(averages, results.study.reference, settings.normalisation.replace("-", " "))
+    found = differences(averages, results.study.reference, settings.normalisation)
     found = {name: d for name, d in found.items() if name != results.study.reference}
-    scaled = {name: normalise(d, "absolute area") if np.any(d.intensity) else d for name, d in found.items()}
+    scaled = {name: normalise(d, "absolute-area") if np.any(d.intensity) else d for name, d in found.items()}
     return StudySpectra(settings, results.study.reference, averages, found, scaled, tuple(table), tuple(records))
 
 
@@ -113,7 +113,7 @@ def other_alignment(results: StudyResults, settings: SpectraSettings) -> StudySp
 def write_tables(spectra: StudySpectra, folder: Path) -> list[Path]:
     """Write spectra.csv, sites.csv, differences.csv and shifts.csv; return their paths."""
     energy = {"energy_eV": spectra.structures[spectra.reference].average.energy_eV}
-    kind = spectra.settings.normalisation.replace("-", " ")
+    kind = spectra.settings.normalisation
     # The differences are in units of this; spectra.csv and sites.csv are not.
     scale = "" if kind == "none" else f" (over the {kind} of {spectra.reference})"
     sites = {f"{name}/{site}": x for name, s in spectra.structures.items()
