@@ -35,9 +35,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 # Function-level imports of this package outside cli/ that are still there: module -> what it takes.
 STILL_LAZY = {
-    "measured.readers": {"files", "measured.athena", "measured.hdf5", "measured.text",
-                         "measured.xdi"},
-    "measured.recipe": {"measured.xdi"},
     "workflow.status": {"workflow.jobs"},
 }
 

@@ -8,11 +8,10 @@ import pytest
 from perovskite_polaron.analysis.shape_ratio import EDGES, bootstrap_error, compare_repeats, comparison_parameter
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.measured.readers import read_scans
+from perovskite_polaron.measured.readers import read_scans, read_tables
 from perovskite_polaron.measured.recipe import Recipe, conditions, format_steps, parse_steps
 from perovskite_polaron.measured.scan import Scan, Step, combine
 from perovskite_polaron.measured.treatment import normalise, outliers_among, pump_probe, thermal
-from perovskite_polaron.measured.xdi import read_xdi
 
 BR = EDGES["Br-K"]
 E = np.arange(13440.0, 13520.01, 1.0)
@@ -65,7 +64,7 @@ def test_pump_probe_by_hand_and_replayed(tmp_path, capsys):
     np.testing.assert_allclose(scan.intensity, difference / np.trapezoid(np.abs(difference), E), atol=1e-12)
     assert scan.delay_ps == 100
     assert scan.error is not None
-    record = read_xdi(out)
+    (record,) = read_tables(out)
     assert record.get("Polaron.scans") == "5"
     assert record.get("Element.edge") == "K"
     assert "unpumped_4.csv" in record.get("Polaron.reference")
@@ -113,11 +112,11 @@ def test_header_of_an_xdi_scan_is_kept(tmp_path, capsys):
         "--shift",
         "0.5eV",
         "--normalise",
-        "last",
+        "last-point",
         "--out",
         str(tmp_path / "b.xdi"),
     )
-    record = read_xdi(tmp_path / "b.xdi")
+    (record,) = read_tables(tmp_path / "b.xdi")
     assert record.get("GSE.EXTRA") == "config 1"
     assert record.comments == (" a comment",)
     assert record.applications[0] == "GSE/1.0"
@@ -205,7 +204,7 @@ def test_c_does_not_care_for_the_scale_of_a_transient():
     scans = [Scan(E, transient() * s) for s in (1.0, 0.3)]
     plain, scaled = (comparison_parameter(s, BR).value for s in scans)
     assert scaled == pytest.approx(plain)
-    assert comparison_parameter(normalise(scans[0], by="absolute_area"), BR).value == pytest.approx(plain)
+    assert comparison_parameter(normalise(scans[0], by="absolute-area"), BR).value == pytest.approx(plain)
 
 
 def test_cparam_of_repeats_and_the_double_axis(tmp_path, capsys):

@@ -146,8 +146,9 @@ def bootstrap_error(
     values = np.empty(draws)
     for k in range(draws):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(k,)))
-        drawn = replace(recipe.resampled(bare, rng, bare_references), variance=None)
-        values[k] = comparison_parameter(drawn, windows, step_eV).value
+        drawn = [[group[i] for i in rng.integers(len(group), size=len(group))] for group in (bare, bare_references)]
+        (mean,) = recipe.apply(*drawn)
+        values[k] = comparison_parameter(replace(mean, variance=None), windows, step_eV).value
     return float(np.std(values, ddof=1) * np.sqrt(fewest / (fewest - 1)))
 
 

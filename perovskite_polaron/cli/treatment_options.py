@@ -3,24 +3,15 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.readers import read_scans
-from perovskite_polaron.measured.recipe import COMBINE, Recipe, conditions, read_steps
-from perovskite_polaron.measured.scan import Scan, Step
-from perovskite_polaron.measured.treatment import pump_probe, thermal
+from perovskite_polaron.measured.recipe import normalisation, read_steps
+from perovskite_polaron.measured.scan import Scan
+from perovskite_polaron.measured.treated import Measured, build_recipe, gather
+from perovskite_polaron.spectra.spectrum import NORMALISATIONS
 from perovskite_polaron.units import parse_quantity
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """What the files hold: the scans of each condition, the scans of the reference, and what is to be done with them."""
-
-    groups: tuple[tuple[Scan, ...], ...]
-    references: tuple[Scan, ...]
-    recipe: Recipe
 
 
 def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +38,7 @@ def add_treatment_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--crop", metavar="LOW:HIGH", help="keep this interval only, as 13.45keV:13.52keV")
     group.add_argument("--rebin", help="average in bins of this width, as 0.5eV")
     group.add_argument("--pre-edge", metavar="LOW:HIGH", help="subtract the mean of this interval (thermal needs it)")
-    group.add_argument("--normalise", choices=("last", "edge_step", "area", "absolute_area"), help="divide by this")
+    group.add_argument("--normalise", type=normalisation, choices=NORMALISATIONS, help="divide by this")
     group.add_argument("--interval", metavar="LOW:HIGH", help="interval of the edge step or area (default: all)")
     group.add_argument("--reference", nargs="+", metavar="FILE", help="scans to subtract, treated alike up to there")
     group.add_argument("--adjacent", type=int, metavar="N", help="average each point with its neighbours, N in all")
@@ -63,61 +54,26 @@ def read_measured(args: argparse.Namespace, combine: bool) -> Measured:
     scans = read_scans(args.files, args.signal, args.energy_unit, args.name_pattern)
     references = () if not args.reference else read_scans(args.reference, args.signal, args.energy_unit)
     warn((*scans, *references))
-    recipe = _recipe(args, combine, references[0].name if references else None)
-    if references and recipe.reference is None:
-        raise InputError("--reference is given, but the treatment of --steps subtracts nothing: leave one of them out")
-    combined = any(step.name == COMBINE for step in recipe.steps)
-    sources = {scan.source for scan in references}
-    kept = [scan for scan in scans if scan.source not in sources]
-    if not kept:
-        raise InputError("every file is a reference file: nothing is left to subtract it from")
-    return Measured(conditions(kept) if combined else tuple((scan,) for scan in kept), references, recipe)
+    choices = {
+        "shift_eV": _quantity(args.shift), "crop_eV": _window(args.crop), "rebin_eV": _quantity(args.rebin),
+        "preset": args.preset, "pre_edge_eV": _window(args.pre_edge), "normalise": args.normalise,
+        "interval_eV": _window(args.interval), "adjacent": args.adjacent, "factor": args.factor,
+    }  # fmt: skip
+    if args.steps is None:
+        name = references[0].name if references else None
+        return gather(scans, references, build_recipe(combine=combine, reference=name, **choices))
+    given = [k.removesuffix("_eV").replace("_", "-") for k, v in choices.items() if v is not None]
+    if given:
+        raise InputError(f"--steps says the whole treatment: leave out --{', --'.join(given)}")
+    return gather(scans, references, read_steps(args.steps))
 
 
-def _recipe(args: argparse.Namespace, combine: bool, reference: str | None) -> Recipe:
-    own = {name: getattr(args, name) for name in
-           ("shift", "crop", "rebin", "pre_edge", "normalise", "interval", "adjacent", "factor")}  # fmt: skip
-    if args.steps is not None:
-        given = [name.replace("_", "-") for name, value in {**own, "preset": args.preset}.items() if value is not None]
-        if given:
-            raise InputError(f"--steps says the whole treatment: leave out --{', --'.join(given)}")
-        return read_steps(args.steps)
-    steps = []
-    if args.shift is not None:
-        steps.append(Step("calibrate", {"shift_eV": parse_quantity(args.shift, "energy")}))
-    if args.crop is not None:
-        steps.append(Step("crop", _ends(window(args.crop))))
-    if args.rebin is not None:
-        steps.append(Step("rebin", {"step_eV": parse_quantity(args.rebin, "energy")}))
-    if combine:
-        steps.append(Step(COMBINE))
-    ends = _ends(window(args.interval)) if args.interval else {"from_eV": None, "to_eV": None}
-    if args.preset is not None and (args.normalise or args.adjacent):
-        raise InputError(f"--preset {args.preset} says how to normalise and average: leave out --normalise, --adjacent")
-    if args.preset == "thermal":
-        if args.pre_edge is None or reference is None:
-            raise InputError("--preset thermal needs --pre-edge LOW:HIGH and --reference FILE (the 25 C spectrum)")
-        steps += thermal(reference, window(args.pre_edge), **ends)
-    else:
-        if args.pre_edge is not None:
-            steps.append(Step("baseline", {**_ends(window(args.pre_edge)), "order": 0}))
-        if args.interval and not (args.normalise or args.preset):
-            raise InputError("--interval is that of --normalise or of a preset: give one of them")
-        if args.normalise is not None:
-            steps.append(Step("normalise", {"by": args.normalise, **ends}))
-        if reference is not None:
-            steps.append(Step("subtract", {"reference": reference}))
-        if args.preset == "pump-probe":
-            steps += pump_probe(**ends)
-        if args.adjacent is not None:
-            steps.append(Step("average_adjacent", {"points": args.adjacent}))
-    if args.factor is not None:
-        steps.append(Step("scale", {"factor": args.factor}))
-    return Recipe(tuple(steps))
+def _quantity(text: str | None) -> float | None:
+    return None if text is None else parse_quantity(text, "energy")
 
 
-def _ends(interval_eV: tuple[float, float]) -> dict[str, float]:
-    return {"from_eV": interval_eV[0], "to_eV": interval_eV[1]}
+def _window(text: str | None) -> tuple[float, float] | None:
+    return None if text is None else window(text)
 
 
 def warn(scans: Sequence[Scan]) -> None:

@@ -238,7 +238,7 @@ def _ordinate(scan: Scan) -> str:
     word = "difference" if "subtract" in done else "signal"
     if "normalise" not in done:
         return f"{word} (as measured)"
-    by = str(done["normalise"]["by"]).replace("_", " ")
+    by = str(done["normalise"]["by"]).replace("-", " ")
     return f"{word}, divided by {by}{' (1/eV)' if 'area' in by else ''}"
 
 
