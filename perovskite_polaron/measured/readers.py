@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,7 @@ def _scans(table: Table, signal: str | None, energy_unit: str | None) -> list[Sc
     return scans
 
 
-def _from_name(stem: str, pattern: str) -> dict[str, float]:
+def _from_name(stem: str, pattern: str) -> dict[str, Any]:
     """Return delay_ps and temperature_C as a pattern finds them in a file's name."""
     fields: dict[str, str] = {}
     expression = ""

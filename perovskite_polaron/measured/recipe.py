@@ -169,7 +169,8 @@ def _step(row: dict[str, Any], place: str) -> Step:
 
 def _common_name(labels: Sequence[str]) -> str:
     """Return what the names of repeats share: br_100ps for br_100ps_1 and br_100ps_12."""
-    shared = os.path.commonprefix(labels)
+    # Of words, not of paths.
+    shared = os.path.commonprefix(labels)  # noqa: RUF071
     if shared not in labels:
         shared = re.sub(r"[_\-. ][^_\-. ]*\Z", "", shared)
     return shared or labels[0]

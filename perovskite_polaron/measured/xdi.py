@@ -137,8 +137,8 @@ class _Header:
 
     def columns(self, count: int, line: Sequence[str] | None, row: int) -> tuple[list[str], ...]:
         """Return labels and units of the columns, which the label line, if any, must repeat."""
-        said = {i: (self.fields.get(f"column.{i}", ("", "", 0))[1].split(None, 1) + ["", ""])[:2]
-                for i in range(1, count + 1)}
+        values = {i: self.fields.get(f"column.{i}", ("", "", 0))[1] for i in range(1, count + 1)}
+        said = {i: [*value.split(None, 1), "", ""][:2] for i, value in values.items()}
         if line is not None and len(line) != count:
             raise InputError(f"{self.path}:{row}: {len(line)} column labels for {count} columns; "
                              "give one word per column")

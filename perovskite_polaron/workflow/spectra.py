@@ -113,7 +113,7 @@ def other_alignment(results: StudyResults, settings: SpectraSettings) -> StudySp
 def write_tables(spectra: StudySpectra, folder: Path) -> list[Path]:
     """Write spectra.csv, sites.csv, differences.csv and shifts.csv; return their paths."""
     energy = {"energy_eV": spectra.structures[spectra.reference].average.energy_eV}
-    kind = spectra.settings.normalisation
+    kind = spectra.settings.normalisation.replace("-", " ")
     # The differences are in units of this; spectra.csv and sites.csv are not.
     scale = "" if kind == "none" else f" (over the {kind} of {spectra.reference})"
     sites = {f"{name}/{site}": x for name, s in spectra.structures.items()
