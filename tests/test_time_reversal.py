@@ -12,6 +12,9 @@ from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.density import KGrid, begin, complete, skipped
 from perovskite_polaron.espresso.savefile import read_save
 from perovskite_polaron.espresso.xspectra import XspectraSettings, xspectra_deck
+from perovskite_polaron.lattice.files import read_crystal, write_crystal
+from perovskite_polaron.phonons.distortion import distort
+from perovskite_polaron.phonons.modes import read_modes
 from perovskite_polaron.workflow.jobs import plan, study_jobs
 from perovskite_polaron.workflow.results import collect
 from perovskite_polaron.workflow.store import Store
@@ -19,6 +22,8 @@ from perovskite_polaron.workflow.study import read_study
 
 GRIDS = [KGrid(n, s) for n in ((1, 1, 1), (2, 2, 1), (3, 2, 1), (4, 4, 4))
          for s in ((0, 0, 0), (1, 1, 1), (1, 0, 1))]
+
+MODE = Path(__file__).parent.parent / "examples" / "modes" / "cubic_polar.json"
 
 
 def deck(grid: KGrid, **settings: int) -> str:
@@ -91,14 +96,15 @@ def test_a_pair_without_any_chain_is_refused(tmp_path: Path) -> None:
 def test_half_the_points_give_the_chains_of_all(tmp_path: Path) -> None:
     """Two real runs of one cell without inversion symmetry, with and without the short cut."""
     chains = []
+    (polar,) = distort(read_crystal("cspbbr3-pm3m"), read_modes(str(MODE)).modes, [0.10], "max_A")
     for name, reversal in (("half", "true"), ("whole", "false")):
         (tmp_path / name).mkdir()
         path = write_tiny_study(tmp_path / name)
         text = path.read_text().replace("kpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]",
                                         "kpoints = [2, 1, 1]\nkpoint_shift = [1, 0, 0]")
-        text = text.replace('reference = "cubic"',
-                            'reference = "cubic"\npolarisations = ["x"]').replace("[0.10, -0.10]",
-                                                                                  "[0.10]")
+        write_crystal(polar.crystal, tmp_path / name / "polar.cif")
+        text = ('element = "Br"\nreference = "polar"\npolarisations = ["x"]\n'
+                '[structures.polar]\ncrystal = "polar.cif"\n\n' + text[text.index("[pw]"):])
         path.write_text(text + f"\n[run]\ntime_reversal = {reversal}\n")
         study = read_study(path)
         structures = plan(study)
