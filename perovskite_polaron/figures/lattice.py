@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.figures.style import BLUE, GREY, ORANGE, legend, panels, row_or_column, save
 from perovskite_polaron.lattice.octahedra import (
-    BondReport,
-    Comparison,
-    Framework,
-    find_framework,
-    sweep_bonds,
-)
+    BondReport, Comparison, Framework, find_framework, sweep_bonds)
 from perovskite_polaron.phonons.modes import PhononModes
 from perovskite_polaron.phonons.selection import ModeRow
 

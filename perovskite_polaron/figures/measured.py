@@ -13,20 +13,8 @@ from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.analysis.shape_ratio import ShapeRatio, Windows, constancy
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.style import (
-    BLUE,
-    GREY,
-    INK,
-    ORANGE,
-    PALETTE,
-    TINT,
-    legend,
-    panels,
-    photon_energies,
-    row_or_column,
-    save,
-    shades,
-    zero_line,
-)
+    BLUE, GREY, INK, ORANGE, PALETTE, TINT, legend, panels, photon_energies, row_or_column, save,
+    shades, zero_line)
 from perovskite_polaron.measured.scan import Scan
 
 

@@ -11,17 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.figures.style import (
-    BLUE,
-    GREY,
-    ORANGE,
-    PALETTE,
-    colours,
-    legend,
-    panels,
-    save,
-    shades,
-    zero_line,
-)
+    BLUE, GREY, ORANGE, PALETTE, colours, legend, panels, save, shades, zero_line)
 from perovskite_polaron.spectra.projected import BandEdge
 from perovskite_polaron.workflow.converge import Movement
 from perovskite_polaron.workflow.spectra import StudySpectra

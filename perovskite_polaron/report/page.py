@@ -14,12 +14,7 @@ from perovskite_polaron.report import study_charts as charts
 from perovskite_polaron.report.blocks import Section
 from perovskite_polaron.report.method_sections import heating_section, method_section
 from perovskite_polaron.report.spectra_sections import (
-    amplitude_section,
-    experiment_section,
-    parts_section,
-    spectra_section,
-    sweeps,
-)
+    amplitude_section, experiment_section, parts_section, spectra_section, sweeps)
 from perovskite_polaron.report.structure_sections import summary_section
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import quadratic_regime

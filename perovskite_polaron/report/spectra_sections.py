@@ -10,15 +10,7 @@ from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.published import PumpProbe
 from perovskite_polaron.report import study_charts as charts
 from perovskite_polaron.report.blocks import (
-    Block,
-    Claims,
-    Rows,
-    Section,
-    Table,
-    Text,
-    listed,
-    meaning,
-)
+    Block, Claims, Rows, Section, Table, Text, listed, meaning)
 from perovskite_polaron.report.claims import PLACE_EV, extremum_eV, feature_rows, findings
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, quadratic_regime

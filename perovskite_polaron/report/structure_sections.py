@@ -10,15 +10,7 @@ from perovskite_polaron.lattice.octahedra import BondReport
 from perovskite_polaron.lattice.symmetry import absorbers
 from perovskite_polaron.phonons.modes import read_modes
 from perovskite_polaron.report.blocks import (
-    Block,
-    Claims,
-    Rows,
-    Section,
-    Table,
-    Text,
-    listed,
-    meaning,
-)
+    Block, Claims, Rows, Section, Table, Text, listed, meaning)
 from perovskite_polaron.report.claims import findings
 from perovskite_polaron.report.study_charts import atom_name, bonds_chart
 from perovskite_polaron.report.subject import Subject
