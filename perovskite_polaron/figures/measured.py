@@ -1,4 +1,4 @@
-"""Figures of measured data: treated spectra, a transient and its scenarios, C, kinetics, heating."""
+"""Figures of measured data: treated spectra, a transient's scenarios, C, kinetics, heating."""
 
 from collections.abc import Sequence
 from pathlib import Path

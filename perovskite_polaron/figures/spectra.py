@@ -224,7 +224,8 @@ def write_converge_figure(
         left.set_yscale("log")
         left.set_xticks(places, [r.value.rpartition("/")[2] for r in rows[:-1]])
         left.margins(x=0.15)
-        left.set(xlabel=_SETTINGS.get(setting, setting), ylabel=f"change up to {rows[-1].value} (%)")
+        left.set(xlabel=_SETTINGS.get(setting, setting),
+                 ylabel=f"change up to {rows[-1].value} (%)")
         legend(left, fontsize=8)
         name = next(n for n, d in spectra[-1].differences.items() if np.any(d.intensity))
         # The last value, which the others are judged by, is the darkest.

@@ -15,7 +15,7 @@ from perovskite_polaron.files import Column, replace_atomically, write_csv
 # Okabe and Ito's vermilion and blue; their other colours are too pale for a thin line and are
 # replaced by darker ones of the same hues.
 ORANGE, BLUE = "#D55E00", "#0072B2"
-PALETTE = (ORANGE, BLUE, "#008A63", "#B0568A", "#8A6500", "#5B4FA3")
+PALETTE = (ORANGE, BLUE, "#009470", "#CC5FA0", "#6E4A00", "#3D2F8F")
 INK, GREY = "#1A1A1A", "#808080"
 # Behind the data: intervals and bands, never lines.
 TINT = "#BFE0F5"

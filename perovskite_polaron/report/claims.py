@@ -173,7 +173,8 @@ def _heating(subject: Subject, claim: Claim) -> Iterator[Finding]:
     if heat is not None:
         low, high = heat.delta_T_low_K, heat.delta_T_high_K
         ours = f"{heat.delta_T_K:.0f} K, 68 % range {low:.0f} to {high:.0f} K"
-        yield Finding(claim.statement, ours, AGREES if low <= claim.values[0] <= high else DISAGREES)
+        inside = low <= claim.values[0] <= high
+        yield Finding(claim.statement, ours, AGREES if inside else DISAGREES)
 
 
 def _within(subject: Subject, claim: Claim) -> Iterator[Finding]:
@@ -192,7 +193,7 @@ RULES: dict[str, Callable[[Subject, Claim], Iterator[Finding]]] = {
 
 
 def findings(subject: Subject, topic: str) -> list[Finding]:
-    """Judge the claims of one topic of the article on this study; none where there is no article."""
+    """Judge the claims of one topic of the article on this study; none without an article."""
     claims = () if subject.article is None else subject.article.claims
     found = []
     for claim in claims:

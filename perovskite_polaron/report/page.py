@@ -1,4 +1,4 @@
-"""The report of a study: one HTML page that needs nothing else, figures with their data beside it."""
+"""The report of a study: an HTML page that needs nothing else, figures and data beside it."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

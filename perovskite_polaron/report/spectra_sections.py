@@ -32,8 +32,9 @@ def spectra_section(
     if subject.article is not None:
         maximum = f"{subject.article.white_line_eV:,.0f}".replace(",", " ")
         blocks += [
-            meaning(f"Published signs are those of the measured transient ({subject.article.source})"
-                    "; its curve is not public, so signs are what can be compared. Energies count "
+            meaning("Published signs are those of the measured transient "
+                    f"({subject.article.source}); its curve is not public, so signs are what can "
+                    "be compared. Energies count "
                     f"from the first maximum of the ground state, put at {maximum} eV. A sign is "
                     "judged only above the edge, where moved atoms make it, and only when it is "
                     "larger than what the chains leave open (±). “~” means that the sign changes "

@@ -244,7 +244,7 @@ def site_title(subject: Subject, name: str, first: int) -> str:
 
 
 def atom_name(subject: Subject, element: str, index: int) -> str:
-    """Return the name of an atom, with its class where the reference has octahedra: ``axial Br9``."""
+    """Return the name of an atom, with its class where there are octahedra: ``axial Br9``."""
     try:
         framework = find_framework(subject.structures[subject.reference].crystal)
     except InputError:

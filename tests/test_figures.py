@@ -1,0 +1,80 @@
+"""The figures' one style: colours that can be seen and told apart, one saver, data beside charts."""
+
+import re
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from perovskite_polaron.errors import InputError
+from perovskite_polaron.figures import style
+
+# Linear sRGB to what full protanopia, deuteranopia and tritanopia leave of it: Machado, Oliveira
+# and Fernandes, IEEE Trans. Vis. Comput. Graph. 15, 1291 (2009).
+VISION = {
+    "full": np.eye(3),
+    "protanopia": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                            [-0.003882, -0.048116, 1.051998]]),
+    "deuteranopia": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                              [-0.011820, 0.042940, 0.968881]]),
+    "tritanopia": np.array([[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+                            [0.004733, 0.691367, 0.303900]]),
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def linear(colour: object) -> np.ndarray:
+    value = np.array(to_rgb(colour))
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of linear sRGB, white D65."""
+    x = XYZ @ np.clip(rgb, 0, 1) / XYZ.sum(axis=1)
+    f = np.where(x > 0.008856, np.cbrt(x), 7.787 * x + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("colour", [style.INK, style.GREY, *style.PALETTE, *style.shades(9)])
+def test_what_draws_data_has_contrast_on_white(colour: object) -> None:
+    # WCAG 2.1: (1 + 0.05) over the relative luminance + 0.05.
+    assert 1.05 / (XYZ[1] @ linear(colour) + 0.05) >= 3
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_no_two_colours_look_alike(vision: str) -> None:
+    seen = [lab(VISION[vision] @ linear(c)) for c in (style.INK, *style.PALETTE)]
+    # A difference of 2.3 is just noticeable side by side.
+    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 5 * 2.3
+
+
+def test_every_number_of_lines_has_colours() -> None:
+    for count in (1, 3, 7, 12):
+        assert len({to_rgb(c) for c in style.colours(count)}) == count
+
+
+def made() -> style.Chart:
+    figure, (axes,) = style.panels(1, 1, (2.0, 2.0))
+    axes.plot([0, 1], [0, 1])
+    return style.Chart("one", "One", "a line", figure, {"": {"x": [0, 1]}, "-b": {"y": ["c"]}})
+
+
+def test_a_chart_is_written_in_every_format_with_its_data(tmp_path: Path) -> None:
+    written = {p.name for p in made().write_all(tmp_path)}
+    assert written == {"one.svg", "one.png", "one.pdf", "one.csv", "one-b.csv"}
+    assert written == {p.name for p in tmp_path.iterdir()}
+    assert (tmp_path / "one.csv").read_text() == "x\n0\n1\n"
+
+
+def test_the_same_chart_gives_the_same_svg(tmp_path: Path) -> None:
+    texts = [made().write(tmp_path / name).read_text() for name in ("a.svg", "b.svg")]
+    first, second = (re.sub("<dc:date>.*</dc:date>", "", text) for text in texts)
+    assert first == second
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"name it \.png, \.svg or \.pdf"):
+        made().write(tmp_path / "one.jpg")
+    assert not list(tmp_path.iterdir())
