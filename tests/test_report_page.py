@@ -21,8 +21,8 @@ from perovskite_polaron.phonons.distortion import distort
 from perovskite_polaron.phonons.modes import read_modes
 from perovskite_polaron.published import Article, Claim, Feature
 from perovskite_polaron.published_cspbbr3 import ARTICLE, FEATURES
-from perovskite_polaron.report import claims, method_sections, spectra_sections
-from perovskite_polaron.report import subject as report_subject
+from perovskite_polaron.report import (
+    claims, method_sections, spectra_sections, subject as report_subject)
 from perovskite_polaron.report.blocks import Claims, Text
 from perovskite_polaron.report.page import figures, inline, sections
 from perovskite_polaron.report.subject import Subject
