@@ -66,7 +66,7 @@ def recipes(study: Study, folder: Path, which: int) -> dict[str, Study]:
     base = next(s
                 for s in study_structures(
                     dataclasses.replace(study, structures={study.reference: reference})))
-    modes = [mode for source in swept.modes for mode in read_modes(study.file(source)).modes]
+    modes = [read_modes(study.file(source)) for source in swept.modes]
     folder.mkdir(parents=True, exist_ok=True)
     computed = {study.reference: reference}
     for sign, label in ((1, "plus"), (-1, "minus")):

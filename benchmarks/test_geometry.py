@@ -10,13 +10,13 @@ from perovskite_polaron.lattice.octahedra import find_framework, sweep_bonds
 from perovskite_polaron.phonons.distortion import real_patterns
 from perovskite_polaron.phonons.modes import read_modes
 
-CRYSTAL, MODE = read_crystal("cspbbr3-pbnm"), read_modes("lo-c").modes[0]
+CRYSTAL, MODE = read_crystal("cspbbr3-pbnm"), read_modes("lo-c")
 Q = np.linspace(0.1, 3.0, 10_000)[:, None]
 GROUP = "bond report of 10 000 amplitudes"
 
 
 def prepared():
-    return find_framework(CRYSTAL), real_patterns(CRYSTAL, [MODE])
+    return find_framework(CRYSTAL), real_patterns(CRYSTAL, MODE)
 
 
 @pytest.mark.parametrize("side", ["polaron", "polaron, two threads"])
@@ -38,7 +38,7 @@ def phonopy_phonon():
     cell = PhonopyAtoms(symbols=CRYSTAL.species, scaled_positions=CRYSTAL.positions,
                         cell=CRYSTAL.lattice_A)
     phonon = phonopy.Phonopy(cell, np.eye(3, dtype=int), primitive_matrix=np.eye(3))
-    eigenvector = (np.sqrt(CRYSTAL.masses_amu)[:, None] * real_patterns(CRYSTAL, [MODE])[0]).ravel()
+    eigenvector = (np.sqrt(CRYSTAL.masses_amu)[:, None] * real_patterns(CRYSTAL, MODE)[0]).ravel()
     eigenvector /= np.linalg.norm(eigenvector)
     weights = np.repeat(np.sqrt(phonon.primitive.masses), 3)
     dynamical = 25.0 * np.outer(eigenvector, eigenvector) + np.eye(60) * 0.01

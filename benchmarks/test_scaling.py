@@ -23,7 +23,7 @@ from perovskite_polaron.phonons.distortion import real_patterns
 from perovskite_polaron.phonons.modes import read_modes
 
 FAMILIES = [module.name for module in iter_modules(_ext.__path__)]
-CRYSTAL, MODE = read_crystal("cspbbr3-pbnm"), read_modes("lo-c").modes[0]
+CRYSTAL, MODE = read_crystal("cspbbr3-pbnm"), read_modes("lo-c")
 
 
 def spectrum(n):
@@ -32,7 +32,7 @@ def spectrum(n):
 
 
 def sweep(n, modes=1):
-    patterns, out = real_patterns(CRYSTAL, [MODE] * modes), np.zeros((n, 20, 3))
+    patterns, out = real_patterns(CRYSTAL, MODE[[0] * modes]), np.zeros((n, 20, 3))
     q = np.random.default_rng(0).normal(size=(n, len(patterns)))
     return lambda threads: displace(CRYSTAL.cartesian_A, patterns, q, threads, out)
 
@@ -42,7 +42,7 @@ def thermal(n):
 
 
 def bonds(n):
-    framework, patterns = find_framework(CRYSTAL), real_patterns(CRYSTAL, [MODE])
+    framework, patterns = find_framework(CRYSTAL), real_patterns(CRYSTAL, MODE)
     q = np.linspace(0.1, 3.0, n)[:, None]
     return lambda threads: sweep_bonds(framework, patterns, q, threads)
 

@@ -6,7 +6,7 @@ from perovskite_polaron.phonons.distortion import distort
 from perovskite_polaron.phonons.modes import read_modes
 
 ground = read_crystal("cspbbr3-pbnm")
-distorted = distort(ground, read_modes("lo-c").modes, [0.10], unit="max_A")[0].crystal
+distorted = distort(ground, read_modes("lo-c"), [0.10], unit="max_A")[0].crystal
 before, after, moved = bond_report(ground), bond_report(distorted), compare(distorted, ground)
 print(f"axial {before.axial_A:.3f} → {after.axial_A:.3f} Å")
 print(f"equatorial {before.equatorial_A:.3f} → {after.equatorial_A:.3f} Å")

@@ -9,12 +9,10 @@ from perovskite_polaron.lattice.files import read_crystal, write_crystal
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
 
 # Published space groups, and the Br sites they give.
-BUILTIN = {
-    "cspbbr3-pbnm": (62, "Pbnm", 793.13, [("4c", 4), ("8d", 8)]),
-    "cspbbr3-pnma": (62, "Pnma", 793.13, [("4c", 4), ("8d", 8)]),
-    "cspbbr3-p4mbm": (127, "P4/mbm", 401.20, [("2b", 2), ("4g", 4)]),
-    "cspbbr3-pm3m": (221, "Pm-3m", 202.37, [("3d", 3)]),
-}
+BUILTIN = {"cspbbr3-pbnm": (62, "Pbnm", 793.13, [("4c", 4), ("8d", 8)]),
+           "cspbbr3-pnma": (62, "Pnma", 793.13, [("4c", 4), ("8d", 8)]),
+           "cspbbr3-p4mbm": (127, "P4/mbm", 401.20, [("2b", 2), ("4g", 4)]),
+           "cspbbr3-pm3m": (221, "Pm-3m", 202.37, [("3d", 3)])}
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -34,8 +32,9 @@ def test_a_supercell_keeps_the_sites_of_the_crystal(name):
     assert (symmetry.number, symmetry.setting) == (number, setting)
     found = absorbers(big, "Br", symmetry)
     assert [(a.site, a.multiplicity) for a in found] == [(s, 4 * m) for s, m in sites]
-    assert sorted(i for a in found for i in a.indices) == [i for i, s in enumerate(big.species)
-                                                           if s == "Br"]
+    assert sorted(i for a in found for i in a.indices) == [
+        i for i, s in enumerate(big.species) if s == "Br"
+    ]
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -53,8 +52,9 @@ def test_the_formula_tells_compounds_of_the_same_elements_apart():
 
 def test_density_is_the_published_one():
     crystal = read_crystal("cspbbr3-pbnm")
-    assert crystal.masses_amu.sum() / crystal.volume_A3 * 1.66053907 == pytest.approx(4.856,
-                                                                                      abs=0.002)
+    assert crystal.masses_amu.sum() / crystal.volume_A3 * 1.66053907 == pytest.approx(
+        4.856, abs=0.002
+    )
 
 
 def awkward():
@@ -62,13 +62,9 @@ def awkward():
     crystal = read_crystal("cspbbr3-pbnm")
     order = np.random.default_rng(3).permutation(len(crystal))
     sites = find_symmetry(crystal).wyckoff
-    return Crystal(
-        crystal.lattice_A,
-        tuple(crystal.species[i] for i in order),
-        crystal.positions[order] + [2, -1, 0.3],
-        "awkward",
-        tuple(sites[i] for i in order),
-    )
+    return Crystal(crystal.lattice_A, tuple(crystal.species[i] for i in order),
+                   crystal.positions[order] + [2, -1, 0.3], "awkward",
+                   tuple(sites[i] for i in order))
 
 
 @pytest.mark.parametrize("name", ["a.cif", "a.vasp", "POSCAR", "a.extxyz", "a.xsf"])
@@ -129,16 +125,11 @@ def test_a_pw_input_is_read_with_labels_turned_into_elements(tmp_path):
     assert read_crystal(tmp_path / "scf.in").species == crystal.species
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("gone.cif", None, "does not exist: give the path of a structure file"),
-        ("empty.cif", "", "is empty"),
-        ("odd.abc", "x", "unknown extension"),
-        ("bad.vasp", "not\na\nposcar\n", "cannot be read as vasp"),
-        ("molecule.xyz", "1\n\nBr 0 0 0\n", "zero volume or none"),
-    ],
-)
+@pytest.mark.parametrize(("name", "text", "message"),
+                         [("gone.cif", None, "does not exist: give the path of a structure file"),
+                          ("empty.cif", "", "is empty"), ("odd.abc", "x", "unknown extension"),
+                          ("bad.vasp", "not\na\nposcar\n", "cannot be read as vasp"),
+                          ("molecule.xyz", "1\n\nBr 0 0 0\n", "zero volume or none")])
 def test_files_that_hold_no_crystal_are_refused(tmp_path, name, text, message):
     if text is not None:
         (tmp_path / name).write_text(text)

@@ -188,7 +188,7 @@ def test_an_atom_off_its_site_comes_back_and_no_step_is_done_twice(tmp_path: Pat
     assert len(labels) == count, ("a relaxation that was interrupted replays its steps from the"
                                   " store")
     np.testing.assert_array_equal(again.positions, found.positions)
-    with pytest.raises(ComputationError, match="did not come to rest in 1 steps"):
+    with pytest.raises(ComputationError, match="was not relaxed in 1 steps"):
         relax(start, espresso_calculator(start, SMALL, store, run, stress=False), "positions",
               0.002, 1)
 

@@ -9,7 +9,7 @@ import pytest
 from perovskite_polaron.analysis.heating import Exposure, heating, phase_at
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.phonons.modes import ModeSet, read_modes, write_modes
+from perovskite_polaron.phonons.modes import Modes, read_modes, write_modes
 
 PAPER = ["heat", "--fluence", "8.8mJ/cm2", "--pump", "3.49eV", "--size", "10nm", "--concentration",
          "5.8mg/mL"]
@@ -127,8 +127,8 @@ def test_heat_capacity_from_a_table(capsys, tmp_path):
 
 def modes(energies_meV):
     """All 60 modes of the built-in 20-atom cell, their patterns of no account."""
-    (mode,) = read_modes("lo-c").modes
-    return ModeSet(tuple(replace(mode, energy_meV=float(e)) for e in energies_meV))
+    mode = read_modes("lo-c")
+    return Modes(mode.crystal, mode.masses_amu, energies_meV, np.repeat(mode.patterns, len(energies_meV), axis=0))
 
 
 def test_heat_capacity_from_modes_is_bose_and_einsteins(capsys, tmp_path):

@@ -18,35 +18,18 @@ def run(capsys, *arguments, status=0):
 def test_distort_then_bonds_from_files(capsys, tmp_path):
     ground = tmp_path / "ground.cif"
     run(capsys, "structure", "cspbbr3-pbnm", "--out", ground)
-    record = run(
-        capsys,
-        "distort",
-        ground,
-        "--mode",
-        "lo-c-sevennet",
-        "--max-displacement",
-        "0.1A",
-        "--format",
-        "cif",
-        "xsf",
-        "vasp",
-        "extxyz",
-        "--out",
-        tmp_path / "lo",
-        "--csv",
-        tmp_path / "s.csv",
-        "--figure",
-        tmp_path / "s.svg",
-        "--json",
-    )
+    record = run(capsys, "distort", ground, "--mode", "lo-c-sevennet", "--max-displacement", "0.1A",
+                 "--format", "cif", "xsf", "vasp", "extxyz", "--out", tmp_path / "lo", "--csv",
+                 tmp_path / "s.csv", "--figure", tmp_path / "s.svg", "--json")
     assert record["sign_equivalent"] is True
     point = record["structures"][0]
     assert (point["space_group"], point["max_displacement_A"]) == ("Pna2_1", pytest.approx(0.1))
-    assert [(a["parent"], a["multiplicity"]) for a in point["absorbers"]["Br"]] == [("4c", 4),
-                                                                                    ("8d", 4),
-                                                                                    ("8d", 4)]
-    assert sorted(p.name for p in (tmp_path / "lo").iterdir()) == ["000.cif", "000.extxyz",
-                                                                   "000.vasp", "000.xsf"]
+    assert [(a["parent"], a["multiplicity"]) for a in point["absorbers"]["Br"]] == [
+        ("4c", 4), ("8d", 4), ("8d", 4)
+    ]
+    assert sorted(p.name for p in (tmp_path / "lo").iterdir()) == [
+        "000.cif", "000.extxyz", "000.vasp", "000.xsf"
+    ]
     report = run(capsys, "bonds", point["path"], ground, "--csv", tmp_path / "b.csv", "--figure",
                  tmp_path / "b.png", "--json")
     assert report["ratio"]["axial_to_equatorial"] == pytest.approx(6.82, abs=0.01)
@@ -67,22 +50,23 @@ def test_zero_point_amplitudes_and_a_table(capsys, tmp_path):
     assert len(list((tmp_path / "s").iterdir())) == 3
 
 
-@pytest.mark.parametrize(("arguments", "message"),
-                         [(("structure", "gone.cif"), "gone.cif does not exist"),
-                          (("structure", "cspbbr3-pbnm", "--element", "I"),
-                           "I is not in cspbbr3-pbnm"),
-                          (("structure", "cspbbr3-pbnm", "--symprec", "0.1"), "no unit"),
-                          (("bonds", "cspbbr3-pbnm", "cspbbr3-pnma"), "different lattices"),
-                          (("bonds", "cspbbr3-pbnm", "--figure", "a.jpg"),
-                           "name it .png, .svg or .pdf"),
-                          (("distort", "cspbbr3-pbnm", "--mode", "lo-c", "--amplitude", "2",
-                            "--out", "o"), "write 1zp or"),
-                          (("distort", "cspbbr3-pbnm", "--mode", "gone.json", "--amplitude", "1zp",
-                            "--out", "o"), "gone.json does not exist"),
-                          (("distort", "cspbbr3-pbnm", "--mode", "lo-c", "--select", "4",
-                            "--amplitude", "1zp", "--out", "o"), "holds modes 0 to 0"),
-                          (("distort", "cspbbr3-pm3m", "--mode", "lo-c", "--amplitude", "1zp",
-                            "--out", "o"), "not a multiple of the 20")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("structure", "gone.cif"), "gone.cif does not exist"),
+     (("structure", "cspbbr3-pbnm", "--element", "I"), "I is not in cspbbr3-pbnm"),
+     (("structure", "cspbbr3-pbnm", "--symprec", "0.1"), "no unit"),
+     (("bonds", "cspbbr3-pbnm", "cspbbr3-pnma"), "different lattices"),
+     (("bonds", "cspbbr3-pbnm", "--figure", "a.jpg"), "name it .png, .svg or .pdf"),
+     (("distort", "cspbbr3-pbnm", "--mode", "lo-c", "--amplitude", "2", "--out", "o"),
+      "write 1zp or"),
+     (("distort", "cspbbr3-pbnm", "--mode", "gone.json", "--amplitude", "1zp", "--out", "o"),
+      "gone.json does not exist"),
+     (("distort", "cspbbr3-pbnm", "--mode", "lo-c", "--select", "4", "--amplitude", "1zp", "--out",
+       "o"),
+      "holds modes 0 to 0"),
+     (("distort", "cspbbr3-pm3m", "--mode", "lo-c", "--amplitude", "1zp", "--out", "o"),
+      "not a multiple of the 20")]
+)
 def test_bad_input_is_one_line_and_leaves_nothing(capsys, tmp_path, monkeypatch, arguments,
                                                   message):
     monkeypatch.chdir(tmp_path)

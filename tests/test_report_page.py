@@ -85,7 +85,7 @@ def orbits(crystal: Crystal, seed: int, tolerance_A: float = 1e-3) -> tuple[Orbi
 
 def test_parts_add_up_where_the_symmetry_permutes_the_axes() -> None:
     cubic = read_crystal("cspbbr3-pm3m")
-    polar = distort(cubic, read_modes(MODE).modes, [0.1], unit="max_A")[0].crystal
+    polar = distort(cubic, read_modes(MODE), [0.1], unit="max_A")[0].crystal
     (before, old), (after, new) = orbits(cubic, 0), orbits(polar, 1)
     found = parts(after, before)
     assert {p.polarisation for p in found} == {"x", "y", "z"}

@@ -2,7 +2,6 @@
 never leave the store.
 """
 
-import dataclasses
 import json
 import tomllib
 from dataclasses import replace
@@ -13,7 +12,7 @@ import pytest
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import csv_text
-from perovskite_polaron.phonons.modes import ModeSet, read_modes, write_modes
+from perovskite_polaron.phonons.modes import Modes, read_modes, write_modes
 from perovskite_polaron.workflow.results import read_results, write_results
 from perovskite_polaron.workflow.scenarios import BUILT_IN
 from perovskite_polaron.workflow.structures import study_structures
@@ -82,10 +81,11 @@ def test_a_file_that_is_no_study_is_refused(tmp_path: Path, text: str, message: 
 
 
 def test_of_a_file_with_several_modes_a_study_takes_the_first(tmp_path: Path) -> None:
-    lo = read_modes("lo-c").modes[0]
-    still = np.zeros_like(lo.pattern)
+    lo = read_modes("lo-c")
+    still = np.zeros_like(lo.patterns[0])
     still[0, 0] = 1
-    write_modes(ModeSet((lo, dataclasses.replace(lo, pattern=still))), tmp_path / "two.json")
+    two = Modes(lo.crystal, lo.masses_amu, np.repeat(lo.energies_meV, 2), [lo.patterns[0], still])
+    write_modes(two, tmp_path / "two.json")
     study = read_study(write(tmp_path, GOOD.replace('["lo-c"]', '["two.json"]')))
     of_file = study_structures(study)
     built_in = study_structures(read_study(write(tmp_path, GOOD)))

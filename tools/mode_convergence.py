@@ -20,9 +20,9 @@ import numpy as np
 from perovskite_polaron.errors import InputError, PolaronError
 from perovskite_polaron.files import csv_text, write_atomically
 from perovskite_polaron.lattice.crystal import Crystal
-from perovskite_polaron.lattice.octahedra import Comparison, find_framework, rms_by_class
+from perovskite_polaron.lattice.octahedra import class_ratios, find_framework, rms_by_class
 from perovskite_polaron.phonons.distortion import distort, sign_equivalent
-from perovskite_polaron.phonons.modes import ModeSet, read_modes
+from perovskite_polaron.phonons.modes import Modes, read_modes
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
 from perovskite_polaron.workflow.execute import run_jobs
 from perovskite_polaron.workflow.forces import ForceSettings
@@ -58,13 +58,13 @@ def job(name: str, crystal: Crystal, settings: ForceSettings) -> Job:
     return pw_job("force", name, crystal, species, settings.pw, electrons)
 
 
-def perturbed(modes: ModeSet, change: np.ndarray) -> tuple[float, np.ndarray]:
+def perturbed(modes: Modes, change: np.ndarray) -> tuple[float, np.ndarray]:
     """Return energy, meV, and pattern of the first mode to first order.
 
     change is its ΔΦe (n, 3), eV/Å² /sqrt(amu).
     """
-    squares = np.array([m.energy_meV * 1e-3 for m in modes.modes]) ** 2 / HBAR2_PER_AMU_A2_EV
-    patterns = np.array([m.pattern.real for m in modes.modes])
+    squares = (modes.energies_meV * 1e-3) ** 2 / HBAR2_PER_AMU_A2_EV
+    patterns = modes.patterns.real
     coupling = np.einsum("mka,ka->m", patterns, change)
     gaps = np.where(np.arange(len(squares)) == 0, np.inf, squares[0] - squares)
     # Modes of another symmetry have no coupling, whatever their distance.
@@ -84,8 +84,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     modes = read_modes(args.modes)
-    crystal = modes.modes[0].crystal
-    (point,) = distort(crystal, modes.modes[0], [DISPLACEMENT_A], "max_A")
+    crystal = modes.crystal
+    (point,) = distort(crystal, modes[0], [DISPLACEMENT_A], "max_A")
     if not sign_equivalent(crystal, point.displacement_A):
         raise InputError(f"{args.modes}: −Q of the first mode is no image of +Q: only a polar mode"
                          " can be checked so")
@@ -108,7 +108,7 @@ def main() -> None:
     for found in stiffness.values():
         energy, pattern = perturbed(modes, found - first)
         classes = rms_by_class(framework, (pattern**2).sum(axis=1))
-        ratio = Comparison(pattern, classes, np.zeros(3)).ratio or {}
+        ratio = class_ratios(classes)
         rows.append((energy, ratio["axial_to_equatorial"], ratio["axial_to_B"],
                      classes["A"] / classes["axial_X"]))
     names = ("energy_meV", "axial_to_equatorial", "axial_to_B", "A_to_axial")

@@ -12,11 +12,12 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import read_text
 from perovskite_polaron.kernels import heating as kernel
 from perovskite_polaron.measured.text import parse_text_table
-from perovskite_polaron.phonons.modes import BUILTIN, ModeSet, read_modes
+from perovskite_polaron.phonons.modes import BUILTIN, Modes, read_modes
+from perovskite_polaron.phonons.selection import oscillators
+from perovskite_polaron.published_cspbbr3 import FORMULA
 from perovskite_polaron.units import UNITS
 
 _PER_GRAM = ("J/g/K", "J/(g*K)", "J/(g.K)", "J/K/g")
-_FORMULA_UNIT = Counter(Cs=1, Pb=1, Br=3)
 
 
 def read_heat_capacity(path: str | os.PathLike[str]) -> HeatCapacity:
@@ -47,22 +48,18 @@ def read_heat_capacity(path: str | os.PathLike[str]) -> HeatCapacity:
     return HeatCapacity(f"table {path}", partial(kernel.tabulated, kelvin[order], capacity[order] * factor))
 
 
-def harmonic_heat_capacity(modes: ModeSet, source: str) -> HeatCapacity:
+def harmonic_heat_capacity(modes: Modes, source: str) -> HeatCapacity:
     """Return the heat capacity at constant volume of all modes of a CsPbBr3 cell, each an oscillator of its energy.
 
-    The three acoustic modes may be missing at each wave vector; they are taken to be spread like the others, as in
-    phonons.thermal, so that the limit of high temperature is that of Dulong and Petit. InputError for an incomplete set.
+    The three acoustic modes may be missing at each wave vector: see phonons.selection.oscillators. InputError for an
+    incomplete set.
     """
-    crystal = modes.modes[0].crystal
-    units = len(crystal) // 5
-    if Counter(crystal.species) != Counter({species: units * n for species, n in _FORMULA_UNIT.items()}):
+    if modes.crystal.formula != FORMULA:
         raise InputError(f"{source}: the modes are not of CsPbBr3: give those of the crystal that is heated")
-    wanted, at_q = 3 * len(crystal), Counter(tuple(np.round(m.q, 8)) for m in modes.modes)
+    wanted, at_q = 3 * len(modes.crystal), Counter(map(tuple, np.round(modes.q, 8)))
     if any(not wanted - 3 <= count <= wanted for count in at_q.values()):
         raise InputError(
-            f"{source} has {len(modes.modes)} modes: a heat capacity needs all {wanted} of its cell, or {wanted - 3} without "
+            f"{source} has {len(modes)} modes: a heat capacity needs all {wanted} of its cell, or {wanted - 3} without "
             "the acoustic ones, at each wave vector"
         )
-    energies = np.array([m.energy_meV for m in modes.modes])
-    weights = np.full(len(energies), wanted / (units * len(energies)))
-    return HeatCapacity(f"harmonic modes of {source}", partial(kernel.harmonic, energies, weights))
+    return HeatCapacity(f"harmonic modes of {source}", partial(kernel.harmonic, *oscillators(modes)))

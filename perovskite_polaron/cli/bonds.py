@@ -10,7 +10,7 @@ from typing import Any
 from perovskite_polaron.cli.structure import refuse_existing
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.lattice.files import read_crystal
-from perovskite_polaron.lattice.octahedra import BondReport, Comparison, bond_report, compare, find_framework
+from perovskite_polaron.lattice.octahedra import BondReport, Displacements, bond_report, compare, find_framework
 
 EXAMPLE = "  polaron bonds cspbbr3-pbnm\n  polaron bonds distorted.cif ground.cif --figure moved.png"
 
@@ -75,7 +75,7 @@ def bond_rows(report: BondReport) -> list[dict[str, Any]]:
     ]
 
 
-def summary(report: BondReport, comparison: Comparison | None = None) -> dict[str, Any]:
+def summary(report: BondReport, comparison: Displacements | None = None) -> dict[str, Any]:
     """Return the report as one object for JSON; means over the crystal, and each octahedron."""
     o = report.octahedra
     result: dict[str, Any] = {
@@ -107,7 +107,7 @@ def summary(report: BondReport, comparison: Comparison | None = None) -> dict[st
     return result
 
 
-def table(report: BondReport, reference: BondReport | None, comparison: Comparison | None) -> str:
+def table(report: BondReport, reference: BondReport | None, comparison: Displacements | None) -> str:
     """Return the report for people; with a reference, before and after side by side."""
     f = report.framework
     reports = [report] if reference is None else [reference, report]

@@ -13,19 +13,18 @@ from perovskite_polaron.cli.structure import describe_absorbers, refuse_existing
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.lattice.crystal import supercell
-from perovskite_polaron.lattice.files import read_crystal, write_crystal
+from perovskite_polaron.lattice.files import FORMATS, read_crystal, write_crystal
 from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A
 from perovskite_polaron.lattice.octahedra import find_framework, sweep_bonds
 from perovskite_polaron.lattice.symmetry import find_symmetry
 from perovskite_polaron.phonons.distortion import Distortion, distort, real_patterns, sign_equivalent
-from perovskite_polaron.phonons.modes import BUILTIN, Mode, read_modes
+from perovskite_polaron.phonons.modes import BUILTIN, Modes, read_modes
 from perovskite_polaron.units import parse_quantity, split_quantity
 
 EXAMPLE = (
     "  polaron distort cspbbr3-pbnm --mode lo-c --max-displacement 0.1A --out lo\n"
     "  polaron distort ground.cif --mode modes.json --select 0 3 --amplitude=-1zp,1zp --format cif xsf --out sweep"
 )
-_FORMATS = ("cif", "vasp", "extxyz", "xsf")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how far atoms of mode file and crystal may be apart (default %(default)s)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the structures")
-    parser.add_argument("--format", nargs="+", choices=_FORMATS, default=["cif"], help="formats to write (default cif)")
+    parser.add_argument("--format", nargs="+", choices=FORMATS, default=["cif"], help="formats to write (default cif)")
     parser.add_argument("--csv", type=Path, help="write the sweep, with its mean bonds, to a CSV file")
     parser.add_argument("--figure", type=Path, help="draw bonds against amplitude (.png or .svg)")
     parser.add_argument("--overwrite", action="store_true", help="replace existing output files")
@@ -89,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         "structures": [_row(point, group[0]) for group, point in zip(paths, points, strict=True)],
         "sign_equivalent": equivalent,
         "parent_space_group": symmetry.symbol,
-        "mode": [m.name for m in modes],
+        "mode": list(modes.names),
         "amplitude_convention": "sum(m|u|^2) = Q^2 over the primitive cell",
     }
     print(json.dumps(record) if args.json else _table(record))
@@ -115,12 +114,12 @@ def _phase(text: str) -> float:
     return float(np.deg2rad(value)) if unit == "deg" else value
 
 
-def _select(source: str, indices: list[int]) -> list[Mode]:
-    modes = read_modes(source).modes
+def _select(source: str, indices: list[int]) -> Modes:
+    modes = read_modes(source)
     wrong = next((i for i in indices if not 0 <= i < len(modes)), None)
     if wrong is not None:
         raise InputError(f"--select {wrong} is not in {source}: it holds modes 0 to {len(modes) - 1}")
-    return [modes[i] for i in indices]
+    return modes[indices]
 
 
 def _one_or_all(values: tuple[float, ...]) -> float | list[float]:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from perovskite_polaron.cli.launch import add_run_options, check_run_options, fi
 from perovskite_polaron.cli.structure import refuse_existing
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.crystal import Crystal
-from perovskite_polaron.lattice.files import CRYSTALS, read_crystal
+from perovskite_polaron.lattice.files import CRYSTALS, STRUCTURE_SUFFIXES, read_crystal
 from perovskite_polaron.phonons.forces import MLIP_NAME, RELAX, ase_forces, displaced_cells, mlip_calculator, relax
-from perovskite_polaron.phonons.modes import Mode, ModeSet, write_modes
+from perovskite_polaron.phonons.modes import Modes, write_modes
 from perovskite_polaron.phonons.readers import Calculation, Direction, from_file, from_forces
 from perovskite_polaron.phonons.response import (
     Response,
@@ -41,7 +42,6 @@ EXAMPLE = (
     "  polaron modes matdyn.modes"
 )
 _ROOM_K = 300.0
-_STRUCTURES = (".cif", ".vasp", ".xyz", ".extxyz", ".xsf", ".in")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     refuse_existing([p for p in (args.out, args.figure) if p is not None], args.overwrite)
     direction = _direction(args.direction)
     if args.forces is None:
-        if args.source in CRYSTALS or Path(args.source).suffix.lower() in _STRUCTURES:
+        if args.source in CRYSTALS or Path(args.source).suffix.lower() in STRUCTURE_SUFFIXES:
             raise InputError(f"{args.source} is a structure and holds no modes: add --forces mlip to compute them")
         calculation = from_file(args.source, direction, args.born, args.crystal)
     else:
@@ -213,19 +213,13 @@ def _mass(mass: float | None, crystal: Crystal) -> float | None:
     return HOLE_MASS if mass is None and crystal.formula == FORMULA else mass
 
 
-def _mode_set(calculation: Calculation, rows: list[ModeRow], index: int | None) -> ModeSet:
+def _mode_set(calculation: Calculation, rows: list[ModeRow], index: int | None) -> Modes:
     """The stable optical modes, the chosen one first and the others by energy."""
-    m = calculation.modes
-    order = sorted(range(len(rows)), key=lambda i: (i != index, i))
+    modes = calculation.modes
+    order = sorted(np.flatnonzero(modes.optical).tolist(), key=lambda i: (i != index, i))
+    names = tuple(f"{rows[i].irrep} {rows[i].kind}" for i in order)
     source = "" if calculation.response is None else f"; charges: {calculation.response.source}"
-    return ModeSet(
-        tuple(
-            Mode(m.crystal, m.masses_amu, rows[i].energy_meV, m.patterns[i], name=f"{rows[i].irrep} {rows[i].kind}")
-            for i in order
-            if rows[i].energy_meV > 0 and rows[i].kind != "acoustic"
-        ),
-        m.provenance + source,
-    )
+    return replace(modes[order], names=names, provenance=modes.provenance + source)
 
 
 def _record(calculation: Calculation, rows: list[ModeRow], index: int | None, why: str) -> dict[str, Any]:
@@ -258,7 +252,7 @@ def _record(calculation: Calculation, rows: list[ModeRow], index: int | None, wh
         "charge_residual_e": None if response is None else response.residual,
         "residuals": calculation.residuals,
     }
-    if any(r.energy_meV > 0 and r.kind != "acoustic" for r in rows) and len(rows) == 3 * len(modes.crystal):
+    if modes.optical.any() and len(rows) == 3 * len(modes.crystal):
         record["heat_capacity_300K_J_per_mol_K"] = float(heat_capacity(modes, _ROOM_K)[0])
         u2 = np.trace(thermal_displacements_A2(modes, _ROOM_K), axis1=1, axis2=2) / 3
         species = np.array(modes.crystal.species)

@@ -9,9 +9,9 @@ import numpy as np
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.files import read_crystal
-from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A
-from perovskite_polaron.phonons.modes import BUILTIN, ModeSet, read_modes
-from perovskite_polaron.phonons.projection import Projection, displacement, project
+from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A, displacement
+from perovskite_polaron.phonons.modes import BUILTIN, Modes, joined, read_modes
+from perovskite_polaron.phonons.projection import Projection, project
 from perovskite_polaron.phonons.readers import read_phonons
 from perovskite_polaron.units import parse_quantity
 
@@ -44,38 +44,35 @@ def run(args: argparse.Namespace) -> int:
     """Match the structures, project, and report the modes by their share."""
     tolerance_A = parse_quantity(args.match_tolerance, "length")
     reference = read_crystal(args.reference)
-    moved = displacement(read_crystal(args.displaced), reference, position_tolerance_A=tolerance_A)
-    found = project(moved, reference, _modes(args.modes, args.crystal), position_tolerance_A=tolerance_A)
+    moved = displacement(read_crystal(args.displaced), reference, tolerance_A)
+    found = project(moved, reference, _modes(args.modes, args.crystal), tolerance_A)
     print(json.dumps(_record(found)) if args.json else _table(found))
     return 0
 
 
-def _modes(source: str, crystal: str | None) -> ModeSet:
+def _modes(source: str, crystal: str | None) -> Modes:
     """The modes of any file; those of all its wave vectors together."""
     if source in BUILTIN or Path(source).suffix.lower() == ".json":
         if crystal is not None:
             raise InputError(f"{source} holds its own crystal: leave --crystal out")
         return read_modes(source)
-    sets = [
-        m.modes([f"q = {tuple(m.q.tolist())}, mode {i + 1}" for i in range(len(m))])
-        for m in read_phonons(source, crystal)
-    ]
-    return ModeSet(tuple(m for s in sets for m in s.modes), sets[0].provenance)
+    return joined(read_phonons(source, crystal))
 
 
 def _record(found: Projection) -> dict[str, Any]:
+    modes = found.modes
     return {
         "modes": [
             {
-                "name": mode.name,
-                "energy_meV": mode.energy_meV,
-                "q": list(mode.q),
-                "Q_sqrt_amu_A": float(q),
-                "Q_zero_point": float(q / mode.zero_point_sqrt_amu_A),
-                "phase_rad": float(phase),
-                "share": float(share),
+                "name": modes.names[i],
+                "energy_meV": float(modes.energies_meV[i]),
+                "q": modes.q[i].tolist(),
+                "Q_sqrt_amu_A": float(found.Q_sqrt_amu_A[i]),
+                "Q_zero_point": float(found.Q_sqrt_amu_A[i] / modes.zero_point_sqrt_amu_A[i]),
+                "phase_rad": float(found.phase_rad[i]),
+                "share": float(found.share[i]),
             }
-            for mode, q, phase, share in zip(found.modes, found.Q_sqrt_amu_A, found.phase_rad, found.share, strict=True)
+            for i in range(len(modes))
         ],
         "remainder_share": found.remainder,
         "remainder_max_A": float(np.linalg.norm(found.remainder_A, axis=1).max()),

@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.figures.style import BLUE, GREY, ORANGE, legend, panels, row_or_column, save
 from perovskite_polaron.lattice.octahedra import (
-    BondReport, Comparison, Framework, find_framework, sweep_bonds)
-from perovskite_polaron.phonons.modes import PhononModes
+    BondReport, Displacements, Framework, find_framework, sweep_bonds)
+from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.phonons.selection import ModeRow
 
 
 def write_bonds_figure(
     report: BondReport, path: Path, reference: BondReport | None = None,
-    comparison: Comparison | None = None,
+    comparison: Displacements | None = None,
 ) -> Path:
     """Draw every bond length by class and, with a comparison, the displacements."""
     return save(draw_bonds(report, reference, comparison), path)
 
 
 def draw_bonds(
-    report: BondReport, reference: BondReport | None = None, comparison: Comparison | None = None,
+    report: BondReport, reference: BondReport | None = None, comparison: Displacements | None = None,
     *, stacked: bool = False,
 ) -> Any:
     """Return the figure of ``write_bonds_figure``; stacked: panels below each other."""
@@ -100,7 +100,7 @@ def write_sweep_figure(
 
 
 def write_modes_figure(
-    modes: PhononModes, rows: Sequence[ModeRow], index: int, path: Path
+    modes: Modes, rows: Sequence[ModeRow], index: int, path: Path
 ) -> Path:
     """Draw who moves in one mode, in % of the largest mover, and the coupling of all modes.
 
@@ -131,7 +131,7 @@ def write_modes_figure(
     return save(figure, path)
 
 
-def _movers(modes: PhononModes, row: ModeRow, index: int) -> dict[str, float]:
+def _movers(modes: Modes, row: ModeRow, index: int) -> dict[str, float]:
     """Return the rms displacement of each class of atoms, or of each element without octahedra."""
     species = np.array(modes.crystal.species)
     if row.classes is None:

@@ -14,20 +14,31 @@ from numpy.typing import ArrayLike, NDArray
 from perovskite_polaron.errors import InputError
 
 OVERLAP_A = 0.5
-"""Two atoms closer than this are the same atom twice, or a wrong unit: such a crystal is refused."""
+"""Two atoms closer than this are the same atom twice, or a wrong unit: such a crystal is
+refused."""
 
 
 @dataclass(frozen=True, eq=False)
 class Crystal:
     """A periodic arrangement of atoms.
 
-    lattice_A     (3, 3) float64, rows a, b, c in Å, read-only
-    species       (n,) chemical symbols
-    positions     (n, 3) float64, fractional, as given, read-only
-    name          free text, used in messages and file headers
-    parent_sites  (n,) Wyckoff site of each atom in the crystal it was displaced from (such as "4c"), or None
+    Parameters
+    ----------
+    lattice_A : (3, 3) float64
+        Rows a, b, c in Å; read-only once it is in.
+    species : (n,) tuple of str
+        Chemical symbols.
+    positions : (n, 3) float64
+        Fractional, as given; read-only once they are in.
+    name : str
+        Free text, used in messages and file headers.
+    parent_sites : (n,) tuple of str, optional
+        Wyckoff site of each atom in the crystal it was displaced from, such as "4c".
 
-    Raises InputError for no atoms, wrong shapes, an unknown element, NaN, zero volume or overlapping atoms.
+    Raises
+    ------
+    InputError
+        For no atoms, wrong shapes, an unknown element, NaN, zero volume or overlapping atoms.
     """
 
     lattice_A: NDArray[np.float64]
@@ -55,7 +66,8 @@ class Crystal:
 
     @property
     def formula(self) -> str:
-        """Reduced formula, metals first: "CsPbBr3" for any cell of it, and "Cs4PbBr6" for the other compound."""
+        """Reduced formula, metals first: "CsPbBr3" for any cell of it, and "Cs4PbBr6" for the other
+        compound."""
         return str(self._reduced[0].format("metal"))
 
     @property
@@ -86,9 +98,17 @@ class Crystal:
 
         return _frozen([atomic_masses[atomic_numbers[s]] for s in self.species])
 
+    def require(self, element: str) -> None:
+        """Raise InputError, which names the elements there are, unless this one is among them."""
+        if element not in self.species:
+            there = ", ".join(dict.fromkeys(self.species))
+            raise InputError(f"{element} is not in {self.label}: its elements are {there}")
+
     def with_positions(self, positions: ArrayLike, **changes: object) -> "Crystal":
-        """Return the same crystal with other fractional positions (n, 3), and other fields as named."""
-        return replace(self, positions=np.asarray(positions, dtype=np.float64), **changes)  # type: ignore[arg-type]
+        """Return the same crystal with other fractional positions (n, 3), and other fields as
+        named."""
+        given: dict[str, Any] = {"positions": positions, **changes}
+        return replace(self, **given)
 
 
 def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
@@ -98,18 +118,15 @@ def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
     Raises InputError unless the repeats are three positive integers.
     """
     if len(repeats) != 3 or any(int(n) != n or n < 1 for n in repeats):
-        raise InputError(f"supercell {repeats} is not possible: give three positive integers, such as 2 2 1")
+        raise InputError(f"supercell {repeats} is not possible: give three positive integers, such"
+                         " as 2 2 1")
     n = np.array(repeats, dtype=int)
     cells = np.indices(tuple(n.tolist())).reshape(3, -1).T
     positions = (cells[:, None, :] + crystal.positions[None]).reshape(-1, 3) / n
     parents = crystal.parent_sites
-    return Crystal(
-        crystal.lattice_A * n[:, None],
-        crystal.species * len(cells),
-        positions,
-        crystal.name,
-        None if parents is None else parents * len(cells),
-    )
+    parents = None if parents is None else parents * len(cells)
+    return Crystal(crystal.lattice_A * n[:, None], crystal.species * len(cells), positions,
+                   crystal.name, parents)
 
 
 def _frozen(values: ArrayLike) -> NDArray[np.float64]:
@@ -125,33 +142,29 @@ def _check(crystal: Crystal) -> None:
     if n == 0:
         raise InputError(f"{who} has no atoms: give a structure with at least one atom")
     if crystal.lattice_A.shape != (3, 3) or crystal.positions.shape != (n, 3):
-        raise InputError(
-            f"{who} has {n} atoms but a lattice of shape {crystal.lattice_A.shape} and positions of shape"
-            f" {crystal.positions.shape}: give (3, 3) and ({n}, 3)"
-        )
+        raise InputError(f"{who} has {n} atoms but a lattice of shape {crystal.lattice_A.shape}"
+                         f" and positions of shape {crystal.positions.shape}: give (3, 3) and"
+                         f" ({n}, 3)")
     if crystal.parent_sites is not None and len(crystal.parent_sites) != n:
-        raise InputError(f"{who} has {n} atoms but {len(crystal.parent_sites)} parent sites: give one for each atom")
+        raise InputError(f"{who} has {n} atoms but {len(crystal.parent_sites)} parent sites: give"
+                         " one for each atom")
     unknown = next((s for s in crystal.species if atomic_numbers.get(s, 0) == 0), None)
     if unknown is not None:
-        raise InputError(f"{who} holds {unknown!r}, which is not a chemical element: correct the symbol")
+        raise InputError(f"{who} holds {unknown!r}, which is not a chemical element: correct the"
+                         " symbol")
     if not (np.isfinite(crystal.lattice_A).all() and np.isfinite(crystal.positions).all()):
         raise InputError(f"{who} contains NaN or infinity: correct its lattice and positions")
     if crystal.volume_A3 < OVERLAP_A**3:
-        raise InputError(f"{who} has a cell of zero volume: give three independent lattice vectors in Å")
-    _check_overlap(crystal)
-
-
-def _check_overlap(crystal: Crystal) -> None:
-    who, x = crystal.label, crystal.positions
-    for i in range(len(x) - 1):
+        raise InputError(f"{who} has a cell of zero volume: give three independent lattice vectors"
+                         " in Å")
+    x = crystal.positions
+    for i in range(n - 1):
         delta = x[i + 1 :] - x[i]
         distance = np.linalg.norm((delta - np.rint(delta)) @ crystal.lattice_A, axis=1)
         near = int(distance.argmin())
         if distance[near] < OVERLAP_A:
-            raise InputError(
-                f"{who} has overlapping atoms: {crystal.species[i]} {i + 1} and"
-                f" {crystal.species[i + 1 + near]} {i + 2 + near}"
-                f" are {distance[near]:.3f} Å apart; remove one of them"
-            )
+            raise InputError(f"{who} has overlapping atoms: {crystal.species[i]} {i + 1} and"
+                             f" {crystal.species[i + 1 + near]} {i + 2 + near} are"
+                             f" {distance[near]:.3f} Å apart; remove one of them")
 
 

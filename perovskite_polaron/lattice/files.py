@@ -1,17 +1,12 @@
-"""The built-in phases of CsPbBr3.
+"""Structure files: read through gemmi (CIF) and ASE, written here, because other writers round or
+re-order atoms.
 
-Pbnm and Pnma are one structure in two settings: Stoumpos et al., Cryst. Growth Des. 13, 2722 (2013), 300 K,
-COD 4510745.
-Pm-3m: Cottingham and Brutchey, Chem. Mater. 30, 6711 (2018).
-P4/mbm is a model, not a refinement: a cell from density-functional theory (a 8.1656, c 6.0171 Å) in which the octahedra
-are rotated about c until the equatorial Pb-Br bond has the length measured in the orthorhombic phase, 2.964 Å (a tilt
-of 13.1 degrees). Its axial Pb-Br is c/2 = 3.0086 Å.
-
-Structure files: read through ASE, written here, because ASE's writers round to eight decimals or re-order atoms.
+The built-in phases of CsPbBr3 are CIF files of this package, in whose comments stand their sources.
 """
 
-import math
 import warnings
+from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -23,178 +18,121 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import read_text, write_atomically
 from perovskite_polaron.lattice.crystal import Crystal
 
-_PBNM_LATTICE_A = (8.1982, 8.2440, 11.7351)
-_PBNM_ORBITS = {
-    "Pb": [(0.0, 0.0, 0.0)],
-    "Cs": [(0.00702, 0.5310, 0.25)],
-    "Br": [(0.0455, 0.0037, 0.75), (0.20607, 0.29347, 0.47611)],
-}
-_P4MBM_A, _P4MBM_C = 8.1656, 6.0171
-_P4MBM_EQUATORIAL_A = 2.964
-
-
-def _pbnm_images(x: float, y: float, z: float) -> list[NDArray[np.float64]]:
-    """Distinct images of a point under the eight operations of Pbnm, within the unit cell."""
-    h = 0.5
-    half = [(x, y, z), (h - x, h + y, z), (h + x, h - y, h + z), (-x, -y, h + z)]
-    images: list[NDArray[np.float64]] = []
-    for image in [*half, *[(-u, -v, -w) for u, v, w in half]]:
-        point = np.mod(np.round(image, 12), 1.0)
-        if not any(np.abs((point - other) - np.rint(point - other)).max() < 1e-6 for other in images):
-            images.append(point)
-    return images
-
-
-def _pbnm_atoms() -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    pairs = [(s, p) for s, orbit in _PBNM_ORBITS.items() for first in orbit for p in _pbnm_images(*first)]
-    return tuple(s for s, _ in pairs), np.array([p for _, p in pairs])
-
-
-def pbnm() -> Crystal:
-    """Orthorhombic, Pbnm setting (c is the long, axial direction), 20 atoms."""
-    species, positions = _pbnm_atoms()
-    return Crystal(np.diag(_PBNM_LATTICE_A), species, positions, "cspbbr3-pbnm")
-
-
-def pnma() -> Crystal:
-    """The same structure in the standard Pnma setting (b is the long direction), 20 atoms."""
-    species, positions = _pbnm_atoms()
-    order = [1, 2, 0]
-    return Crystal(np.diag(np.take(_PBNM_LATTICE_A, order)), species, positions[:, order], "cspbbr3-pnma")
-
-
-def p4mbm() -> Crystal:
-    """Tetragonal model, 10 atoms (see the module's description for what is assumed)."""
-    x = 0.25 - math.sqrt(((_P4MBM_EQUATORIAL_A / _P4MBM_A) ** 2 - 0.125) / 2)
-    h = 0.5
-    positions = [
-        (0, 0, 0),
-        (h, h, 0),
-        (0, h, h),
-        (h, 0, h),
-        (0, 0, h),
-        (h, h, h),
-        (x, x + h, 0),
-        (1 - x, h - x, 0),
-        (h - x, x, 0),
-        (x + h, 1 - x, 0),
-    ]
-    species = ("Pb",) * 2 + ("Cs",) * 2 + ("Br",) * 6
-    return Crystal(np.diag([_P4MBM_A, _P4MBM_A, _P4MBM_C]), species, np.array(positions), "cspbbr3-p4mbm")
-
-
-def pm3m() -> Crystal:
-    """Cubic, 5 atoms."""
-    h = 0.5
-    positions = [(0, 0, 0), (h, h, h), (h, 0, 0), (0, h, 0), (0, 0, h)]
-    return Crystal(5.871 * np.eye(3), ("Pb", "Cs", "Br", "Br", "Br"), np.array(positions), "cspbbr3-pm3m")
-
-
-CRYSTALS = {"cspbbr3-pbnm": pbnm, "cspbbr3-pnma": pnma, "cspbbr3-p4mbm": p4mbm, "cspbbr3-pm3m": pm3m}
-
-
-
+CRYSTALS = ("cspbbr3-pbnm", "cspbbr3-pnma", "cspbbr3-p4mbm", "cspbbr3-pm3m")
+"""Names of the built-in crystals."""
 _PARENT = "polaron_parent_site"
 _READERS = {
-    ".cif": "cif",
-    ".vasp": "vasp",
-    ".poscar": "vasp",
-    ".xyz": "extxyz",
-    ".extxyz": "extxyz",
-    ".xsf": "xsf",
-    ".in": "espresso-in",
-    ".pwi": "espresso-in",
-    ".out": "espresso-out",
+    ".cif": "cif", ".vasp": "vasp", ".poscar": "vasp", ".xyz": "extxyz", ".extxyz": "extxyz",
+    ".xsf": "xsf", ".in": "espresso-in", ".pwi": "espresso-in", ".out": "espresso-out",
     ".pwo": "espresso-out",
-}
+}  # fmt: skip
+FORMATS = ("cif", "vasp", "extxyz", "xsf")
+"""Formats that are written."""
+STRUCTURE_SUFFIXES = tuple(s for s, kind in _READERS.items() if kind != "espresso-out")
+"""Extensions of files that hold a structure and nothing else; an output of pw.x looks like one of
+dynmat.x."""
 
 
 def read_crystal(source: str | Path) -> Crystal:
-    """Return a built-in crystal by name, or the crystal in a file: CIF, POSCAR/CONTCAR, extended
-    XYZ, XSF, or pw.x input or output (its last structure).
+    """Return a built-in crystal by name, or the crystal in a file.
 
-    Raises InputError for a missing, empty or unreadable file, partial occupancy, no atoms, no lattice, zero volume or
-    overlapping atoms.
+    Parameters
+    ----------
+    source : str or path
+        One of CRYSTALS, or a CIF, POSCAR or CONTCAR, extended XYZ, XSF, or pw.x input or output
+        (its last structure).
+
+    Raises
+    ------
+    InputError
+        For a missing, empty or unreadable file, partial occupancy, no atoms, no lattice, zero
+        volume or overlapping atoms.
     """
     if str(source) in CRYSTALS:
-        return CRYSTALS[str(source)]()
+        file = resources.files("perovskite_polaron") / "data" / "crystals" / f"{source}.cif"
+        with resources.as_file(file) as path:
+            return _read_cif(path, str(source))
     path = Path(source)
-    read_text(
-        path, "structure file (CIF, POSCAR, extxyz, XSF, pw.x input or output) or a built-in name like cspbbr3-pbnm"
-    )
+    read_text(path, "structure file (CIF, POSCAR, extxyz, XSF, pw.x input or output) or a built-in"
+                    " name like cspbbr3-pbnm")
     kind = _kind(path)
+    if not kind:
+        raise InputError(f"{path} has an unknown extension: name it .cif, .vasp, .extxyz, .xsf,"
+                         " .in (pw.x input) or .out (pw.x output)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # ASE warns of harmless gaps in CIFs; what matters is checked below
-            atoms, parents = _read_cif(path) if kind == "cif" else _read_other(path, kind)
-            positions = atoms.get_scaled_positions(wrap=False) if atoms.cell.rank == 3 else None
+        return _read_cif(path, path.name) if kind == "cif" else _read_other(path, kind)
     except InputError:
         raise
-    except Exception as error:  # the parsers of ASE raise anything at all on a damaged file
-        raise InputError(
-            f"{path} cannot be read as {kind} ({type(error).__name__}: {error}): check the file and its extension"
-        ) from None
-    if len(atoms) == 0:
-        raise InputError(f"{path} has no atoms: give a structure file with atomic positions")
-    if positions is None:
-        raise InputError(f"{path} has a cell of zero volume or none: a crystal needs three independent lattice vectors")
-    return Crystal(atoms.cell.array, tuple(atoms.get_chemical_symbols()), positions, path.name, parents)
+    except Exception as error:  # parsers raise anything at all on a damaged file
+        text = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read as {kind} ({type(error).__name__}: {text}): check"
+                         " the file and its extension") from None
 
 
-def write_crystal(crystal: Crystal, path: str | Path, displacement_A: ArrayLike | None = None) -> Path:
-    """Write a crystal as .cif, .vasp (also POSCAR, CONTCAR), .xyz, .extxyz or .xsf, twelve decimals, order kept.
+def write_crystal(crystal: Crystal, path: str | Path,
+                  displacement_A: ArrayLike | None = None) -> Path:
+    """Write a crystal as .cif, .vasp (also POSCAR, CONTCAR), .xyz, .extxyz or .xsf, twelve
+    decimals, order kept.
 
-    displacement_A (n, 3), Cartesian Å, becomes the arrows of an XSF file or a column of an extended XYZ file.
-    CIF and extended XYZ also keep the parent sites. Raises InputError for another extension.
+    displacement_A (n, 3), Cartesian Å, becomes the arrows of an XSF file or a column of an extended
+    XYZ file. CIF and extended XYZ also keep the parent sites. Raises InputError for another
+    extension.
     """
     path = Path(path)
-    kind = _READERS.get(path.suffix.lower(), "vasp" if path.name.upper().startswith(("POSCAR", "CONTCAR")) else "")
-    writers = {"cif": _cif, "vasp": _poscar, "extxyz": _extxyz, "xsf": _xsf}
-    if kind not in writers:
-        raise InputError(f"{path} has no extension this program writes: use .cif, .vasp, .extxyz or .xsf")
-    arrows = None if displacement_A is None else floats(displacement_A, "displacement_A", (len(crystal), 3))
-    return write_atomically(path, "\n".join(writers[kind](crystal, arrows)) + "\n")
+    if _kind(path) not in _WRITERS:
+        raise InputError(f"{path} has no extension this program writes: use .cif, .vasp, .extxyz"
+                         " or .xsf")
+    arrows = None
+    if displacement_A is not None:
+        arrows = floats(displacement_A, "displacement_A", (len(crystal), 3))
+    return write_atomically(path, "\n".join(_WRITERS[_kind(path)](crystal, arrows)) + "\n")
 
 
 def _kind(path: Path) -> str:
-    if path.suffix.lower() in _READERS:
-        return _READERS[path.suffix.lower()]
-    if path.name.upper().startswith(("POSCAR", "CONTCAR")):
-        return "vasp"
-    raise InputError(
-        f"{path} has an unknown extension: name it .cif, .vasp, .extxyz, .xsf, .in (pw.x input) or .out (pw.x output)"
-    )
+    """The format that the name of a file says, or nothing."""
+    return _READERS.get(path.suffix.lower(),
+                        "vasp" if path.name.upper().startswith(("POSCAR", "CONTCAR")) else "")
 
 
-def _read_other(path: Path, kind: str) -> tuple[Any, tuple[str, ...] | None]:
+def _read_other(path: Path, kind: str) -> Crystal:
     from ase.io import read as ase_read
 
-    atoms: Any = ase_read(path, format=kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ASE warns of harmless gaps; what matters is checked here
+        atoms: Any = ase_read(path, format=kind)
+    if len(atoms) == 0:
+        raise InputError(f"{path} has no atoms: give a structure file with atomic positions")
+    if atoms.cell.rank < 3:
+        raise InputError(f"{path} has a cell of zero volume or none: a crystal needs three"
+                         " independent lattice vectors")
     parents = atoms.arrays.get(_PARENT)
-    return atoms, None if parents is None else tuple(str(p) for p in parents)
+    return Crystal(atoms.cell.array, tuple(atoms.get_chemical_symbols()),
+                   atoms.get_scaled_positions(wrap=False), path.name,
+                   None if parents is None else tuple(map(str, parents)))
 
 
-def _read_cif(path: Path) -> tuple[Any, tuple[str, ...] | None]:
-    from ase import Atoms
-    from ase.io.cif import parse_cif
+def _read_cif(path: Path, name: str) -> Crystal:
+    import gemmi
 
-    blocks = [
-        block for block in parse_cif(str(path)) if block.get("_atom_site_fract_x") or block.get("_atom_site_cartn_x")
-    ]
+    columns = ("_atom_site_fract_x", "_atom_site_cartn_x")
+    blocks = [b for b in gemmi.cif.read(str(path)) if any(b.find_values(c) for c in columns)]
     if not blocks:
-        return Atoms(), None
+        raise InputError(f"{path} has no atoms: give a structure file with atomic positions")
     if len(blocks) > 1:
         raise InputError(f"{path} holds {len(blocks)} structures: keep one data block in the file")
-    block = blocks[0]
-    occupancy = block.get("_atom_site_occupancy") or []
-    for label, value in zip(block.get("_atom_site_label") or range(1, len(occupancy) + 1), occupancy, strict=False):
-        if value is not None and value != "?" and abs(float(str(value).split("(")[0]) - 1) > 1e-6:
-            raise InputError(f"{path} has partial occupancy ({label}: {value}): give an ordered structure")
-    if len(block.get_spacegroup(True).get_op()[0]) == 1:
-        # No symmetry to apply: keep the listed order and wrapping, which ASE's expansion would change.
-        parents = block.get(f"_atom_site_{_PARENT}")
-        return block.get_unsymmetrized_structure(), None if parents is None else tuple(str(p) for p in parents)
-    return block.get_atoms(), None
+    structure = gemmi.make_small_structure_from_block(blocks[0])
+    for site in structure.sites:
+        if abs(site.occ - 1) > 1e-6:
+            raise InputError(f"{path} has partial occupancy ({site.label}: {site.occ:g}): give an"
+                             " ordered structure")
+    if structure.spacegroup is None or structure.spacegroup.number > 1 or len(structure.symops) > 1:
+        # ASE applies the symmetry; a file without any is kept as listed, order and wrapping, which
+        # that would change.
+        return _read_other(path, "cif")
+    parents = tuple(blocks[0].find_values(f"_atom_site_{_PARENT}"))
+    lattice_A = np.array(structure.cell.orth.mat.tolist()).T + 0.0  # no zero is to be printed as -0
+    return Crystal(lattice_A, tuple(s.element.name for s in structure.sites),
+                   np.array([s.fract.tolist() for s in structure.sites]), name, parents or None)
 
 
 def _numbers(rows: NDArray[np.float64]) -> list[str]:
@@ -215,40 +153,25 @@ def _cif(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
     parents = crystal.parent_sites
     if parents is not None:
         columns.append(_PARENT)
-    rows = [
-        f"{s}{i} {s} {x} 1.0" + ("" if parents is None else f" {parents[i - 1]}")
-        for i, (s, x) in enumerate(zip(crystal.species, _numbers(crystal.positions), strict=True), 1)
-    ]
-    return [
-        f"data_{block}",
-        *[f"_cell_{n} {v:.12f}" for n, v in zip(names, cell, strict=True)],
-        "_symmetry_space_group_name_H-M 'P 1'",
-        "_symmetry_Int_Tables_number 1",
-        "loop_",
-        "_symmetry_equiv_pos_as_xyz",
-        "'x, y, z'",
-        "loop_",
-        *[f"_atom_site_{c}" for c in columns],
-        *rows,
-    ]
+    atoms = enumerate(zip(crystal.species, _numbers(crystal.positions), strict=True), 1)
+    rows = [f"{s}{i} {s} {x} 1.0" + ("" if parents is None else f" {parents[i - 1]}")
+            for i, (s, x) in atoms]
+    return [f"data_{block}", *[f"_cell_{n} {v:.12f}" for n, v in zip(names, cell, strict=True)],
+            "_symmetry_space_group_name_H-M 'P 1'", "_symmetry_Int_Tables_number 1", "loop_",
+            "_symmetry_equiv_pos_as_xyz", "'x, y, z'", "loop_",
+            *[f"_atom_site_{c}" for c in columns], *rows]
 
 
 def _poscar(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
     runs: list[list[Any]] = []
-    for s in crystal.species:  # a symbol may come twice: that is how POSCAR keeps an order that mixes the species
+    # A symbol may come twice: that is how POSCAR keeps an order that mixes the species.
+    for s in crystal.species:
         if runs and runs[-1][0] == s:
             runs[-1][1] += 1
         else:
             runs.append([s, 1])
-    return [
-        _title(crystal),
-        "1.0",
-        *_numbers(crystal.lattice_A),
-        " ".join(s for s, _ in runs),
-        " ".join(str(k) for _, k in runs),
-        "Direct",
-        *_numbers(crystal.positions),
-    ]
+    return [_title(crystal), "1.0", *_numbers(crystal.lattice_A), " ".join(s for s, _ in runs),
+            " ".join(str(k) for _, k in runs), "Direct", *_numbers(crystal.positions)]
 
 
 def _extxyz(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
@@ -272,4 +195,10 @@ def _xsf(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
     if arrows is not None:
         columns.append(_numbers(arrows))
     rows = [" ".join(row) for row in zip(*columns, strict=True)]
-    return ["CRYSTAL", "PRIMVEC", *_numbers(crystal.lattice_A), "PRIMCOORD", f"{len(crystal)} 1", *rows]
+    return ["CRYSTAL", "PRIMVEC", *_numbers(crystal.lattice_A), "PRIMCOORD", f"{len(crystal)} 1",
+            *rows]
+
+
+_WRITERS: dict[str, Callable[[Crystal, NDArray[np.float64] | None], list[str]]] = {
+    "cif": _cif, "vasp": _poscar, "extxyz": _extxyz, "xsf": _xsf,
+}  # fmt: skip

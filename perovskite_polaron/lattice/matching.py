@@ -1,4 +1,8 @@
-"""Which atom of one description of a crystal is which atom of another: other order, wrapping, setting or supercell."""
+"""Which atom of one description of a crystal is which atom of another, and how far the atoms moved
+between two.
+
+The two descriptions may differ in order, wrapping, origin, setting, or be a cell and its supercell.
+"""
 
 from dataclasses import dataclass
 from itertools import product
@@ -10,7 +14,8 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.crystal import Crystal
 
 LATTICE_TOLERANCE = 0.03
-"""Largest relative difference of lattice vectors; a relaxed and a measured cell may differ by that much."""
+"""Largest relative difference of lattice vectors; a relaxed and a measured cell may differ by that
+much."""
 POSITION_TOLERANCE_A = 0.3
 """Largest distance in Å between an atom and the one it is matched with."""
 
@@ -19,11 +24,18 @@ POSITION_TOLERANCE_A = 0.3
 class Match:
     """Each atom of a crystal as an atom of a smaller or equal cell.
 
-    atoms         (n,) int, index in the unit
-    cells         (n, 3) int, lattice translation of the unit that atom belongs to
-    rotation      (3, 3) Cartesian rotation: a vector v of the unit is v @ rotation in the crystal
-    repeats       (3, 3) int, lattice vectors of the crystal in those of the unit (rows)
-    largest_A     largest distance between matched atoms, Å
+    Attributes
+    ----------
+    atoms : (n,) int64
+        Index in the unit.
+    cells : (n, 3) int64
+        Lattice translation of the unit that the atom belongs to.
+    rotation : (3, 3) float64
+        Cartesian rotation: a vector v of the unit is v @ rotation in the crystal.
+    repeats : (3, 3) int64
+        Lattice vectors of the crystal in those of the unit (rows).
+    largest_A : float
+        Largest distance between matched atoms, Å.
     """
 
     atoms: NDArray[np.int64]
@@ -33,40 +45,33 @@ class Match:
     largest_A: float
 
 
-def match(
-    crystal: Crystal,
-    unit: Crystal,
-    lattice_tolerance: float = LATTICE_TOLERANCE,
-    position_tolerance_A: float = POSITION_TOLERANCE_A,
-) -> Match:
-    """Return how the crystal is built from the unit cell ``unit``: itself, another setting of it, or a supercell.
+def match(crystal: Crystal, unit: Crystal,
+          position_tolerance_A: float = POSITION_TOLERANCE_A) -> Match:
+    """Return how the crystal is built from the unit cell ``unit``: itself, another setting of it,
+    or a supercell.
 
-    Every way in which the two lattices fit, and every origin that puts like atoms on like atoms, is tried; the one with
-    the smallest distances is taken, and among equals (they differ by a symmetry operation) the one nearest to the
-    identity. Raises InputError naming what differs: elements, number of atoms, lattice or positions.
+    Every way in which the two lattices fit, and every origin that puts like atoms on like atoms, is
+    tried; the one with the smallest distances is taken, and among equals (they differ by a symmetry
+    operation) the one nearest to the identity. Raises InputError naming what differs: elements,
+    number of atoms, lattice or positions.
     """
     if set(crystal.species) != set(unit.species):
-        raise InputError(
-            f"{crystal.label} and {unit.label} hold different elements ({_elements(crystal)} and {_elements(unit)}):"
-            " give two descriptions of one crystal"
-        )
+        raise InputError(f"{crystal.label} and {unit.label} hold different elements"
+                         f" ({_elements(crystal)} and {_elements(unit)}): give two descriptions of"
+                         " one crystal")
     if len(crystal) % len(unit):
-        raise InputError(
-            f"{crystal.label} has {len(crystal)} atoms, not a multiple of the {len(unit)} of {unit.label}:"
-            " give a cell made of whole unit cells"
-        )
+        raise InputError(f"{crystal.label} has {len(crystal)} atoms, not a multiple of the"
+                         f" {len(unit)} of {unit.label}: give a cell made of whole unit cells")
     n_cells = len(crystal) // len(unit)
     if any(crystal.species.count(s) != n_cells * unit.species.count(s) for s in set(unit.species)):
-        raise InputError(
-            f"{crystal.label} and {unit.label} differ in composition: give two descriptions of one crystal"
-        )
+        raise InputError(f"{crystal.label} and {unit.label} differ in composition: give two"
+                         " descriptions of one crystal")
     best: Match | None = None
-    fits = _lattice_fits(crystal.lattice_A, unit.lattice_A, n_cells, lattice_tolerance)
+    fits = _lattice_fits(crystal.lattice_A, unit.lattice_A, n_cells)
     if not fits:
-        raise InputError(
-            f"the lattice of {crystal.label} is not made of that of {unit.label} within {lattice_tolerance:.0%}:"
-            " give a crystal with the same cell, a setting of it, or a supercell"
-        )
+        raise InputError(f"the lattice of {crystal.label} is not made of that of {unit.label}"
+                         f" within {LATTICE_TOLERANCE:.0%}: give a crystal with the same cell, a"
+                         " setting of it, or a supercell")
     for repeats in fits:
         for shift in _origins(crystal, unit, repeats):
             found = _try(crystal, unit, repeats, shift)
@@ -74,48 +79,59 @@ def match(
                 best = found
     if best is None or best.largest_A > position_tolerance_A:
         distance = "" if best is None else f" (the farthest is {best.largest_A:.2f} Å off)"
-        raise InputError(
-            f"the atoms of {crystal.label} are not where those of {unit.label} are{distance}:"
-            f" positions must agree within {position_tolerance_A:g} Å"
-        )
+        raise InputError(f"the atoms of {crystal.label} are not where those of {unit.label}"
+                         f" are{distance}: positions must agree within {position_tolerance_A:g} Å")
     return best
+
+
+def displacement(displaced: Crystal, reference: Crystal,
+                 position_tolerance_A: float = POSITION_TOLERANCE_A) -> NDArray[np.float64]:
+    """Return the displacements (n, 3) in Å of the atoms of the reference, Cartesian in its axes.
+
+    The strain between the cells is not part of the result: fractional coordinates are compared in
+    the cell of the reference. Neither is a choice of origin: of a rigid translation the lattice
+    vectors are taken out. Raises InputError as match does, and when the numbers of atoms differ.
+    """
+    if len(displaced) != len(reference):
+        raise InputError(f"{displaced.label} has {len(displaced)} atoms, {reference.label} has"
+                         f" {len(reference)}: give two structures of the same cell")
+    found = match(displaced, reference, position_tolerance_A)
+    delta = np.empty((len(reference), 3))
+    there = reference.positions[found.atoms] + found.cells
+    delta[found.atoms] = displaced.positions @ found.repeats - there
+    return np.asarray((delta - np.rint(np.median(delta, axis=0))) @ reference.lattice_A)
 
 
 def _elements(crystal: Crystal) -> str:
     return " ".join(dict.fromkeys(crystal.species))
 
 
-def _lattice_fits(
-    lattice: NDArray[np.float64], unit: NDArray[np.float64], n_cells: int, tolerance: float
-) -> list[NDArray[np.int64]]:
-    """Integer matrices M with M·unit congruent to the lattice; those nearest to a plain supercell come first."""
-    lengths = np.linalg.norm(lattice, axis=1)
-    reach = np.ceil(lengths.max() * (1 + tolerance) * np.linalg.norm(np.linalg.inv(unit), axis=0)).astype(int)
+def _lattice_fits(lattice: NDArray[np.float64],
+                  unit: NDArray[np.float64], n_cells: int) -> list[NDArray[np.int64]]:
+    """Integer matrices M with M·unit congruent to the lattice; those nearest to a plain supercell
+    come first."""
+    lengths, tolerance = np.linalg.norm(lattice, axis=1), LATTICE_TOLERANCE
+    reach = np.ceil(lengths.max() * (1 + tolerance)
+                    * np.linalg.norm(np.linalg.inv(unit), axis=0)).astype(int)
     vectors = np.array(list(product(*[range(-k, k + 1) for k in reach])), dtype=np.int64)
     norms = np.linalg.norm(vectors @ unit, axis=1)
     candidates = [vectors[np.abs(norms - length) < tolerance * length] for length in lengths]
-    gram = lattice @ lattice.T
+    gram, metric, most = lattice @ lattice.T, unit @ unit.T, tolerance * np.outer(lengths, lengths)
+    handed = np.sign(np.linalg.det(lattice) * np.linalg.det(unit))
     fits = []
-    for a in candidates[0]:
-        for b in candidates[1]:
-            if abs(a @ unit @ unit.T @ b - gram[0, 1]) > tolerance * lengths[0] * lengths[1]:
-                continue
-            for c in candidates[2]:
-                m = np.array([a, b, c])
-                if (
-                    round(np.linalg.det(m @ unit) / np.linalg.det(unit))
-                    * np.sign(np.linalg.det(lattice) * np.linalg.det(unit))
-                    != n_cells
-                ):
-                    continue
-                g = m @ unit @ unit.T @ m.T
-                if (np.abs(g - gram) < tolerance * np.outer(lengths, lengths)).all():
-                    fits.append(m)
+    for a, b in product(*candidates[:2]):
+        if abs(a @ metric @ b - gram[0, 1]) > most[0, 1]:
+            continue
+        for m in (np.array([a, b, c]) for c in candidates[2]):
+            apart = np.abs(m @ metric @ m.T - gram)
+            if round(np.linalg.det(m)) * handed == n_cells and (apart < most).all():
+                fits.append(m)
     return sorted(fits, key=lambda m: (np.count_nonzero(m), int((m < 0).sum()), -int(np.trace(m))))
 
 
 def _origins(crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Shifts (in the unit's fractional coordinates) that put one atom of the rarest element on a like atom."""
+    """Shifts (in the unit's fractional coordinates) that put one atom of the rarest element on a
+    like atom."""
     rarest = min(dict.fromkeys(unit.species), key=unit.species.count)
     first = crystal.positions[crystal.species.index(rarest)] @ repeats
     mine = np.array([x for x, s in zip(unit.positions, unit.species, strict=True) if s == rarest])
@@ -124,7 +140,8 @@ def _origins(crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64]) -> NDA
     return np.vstack([np.zeros(3), shifts])
 
 
-def _try(crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64], shift: NDArray[np.float64]) -> Match | None:
+def _try(crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64],
+         shift: NDArray[np.float64]) -> Match | None:
     inside = crystal.positions @ repeats - shift
     delta = inside[:, None, :] - unit.positions[None]
     cells = np.rint(delta)
@@ -135,4 +152,5 @@ def _try(crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64], shift: NDA
         return None
     rows = np.arange(len(crystal))
     u, _, vt = np.linalg.svd(np.linalg.inv(repeats @ unit.lattice_A) @ crystal.lattice_A)
-    return Match(atoms, cells[rows, atoms].astype(np.int64), u @ vt, repeats, float(distance[rows, atoms].max()))
+    return Match(atoms, cells[rows, atoms].astype(np.int64), u @ vt, repeats,
+                 float(distance[rows, atoms].max()))

@@ -1,12 +1,14 @@
 """Bonds, octahedra, tilts and displacements of any framework of corner-sharing BX6 octahedra.
 
-Axes. The three pseudo-cubic axes are found from the bonds themselves, whatever the setting or orientation: every X-B-X
-line of every octahedron belongs to one of three directions, which are averaged over the crystal. The mean step from B
-to B along each direction is fixed by the lattice, so it is the same before and after a distortion. The axial direction
-is the one whose step differs most from the other two (c in Pbnm, b in Pnma); in a cubic crystal, where none does, the
-one nearest to the lattice vector c. It can be given instead.
+Axes. The three pseudo-cubic axes are found from the bonds themselves, whatever the setting or
+orientation: every X-B-X line of every octahedron belongs to one of three directions, which are
+averaged over the crystal. The mean step from B to B along each direction is fixed by the lattice,
+so it is the same before and after a distortion. The axial direction is the one whose step differs
+most from the other two (c in Pbnm, b in Pnma); in a cubic crystal, where none does, the one nearest
+to the lattice vector c. It can be given instead.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -17,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.kernels.geometry import Octahedra, octahedra
 from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.matching import displacement
 
 ANIONS = ("F", "Cl", "Br", "I", "O", "S", "Se", "N")
 _SEVENTH = 1.15
@@ -24,12 +27,25 @@ _SEVENTH = 1.15
 
 @dataclass(frozen=True, eq=False)
 class Framework:
-    """Which X surrounds which B, found once for a crystal and valid for all small distortions of it.
+    """Which X surrounds which B, found once for a crystal and valid for all small distortions of
+    it.
 
-    b, x        elements; centres (b,) int: atoms of element B
-    ligands     (b, 6) int atoms, and images (b, 6, 3) int lattice translations, ordered +1 −1 +2 −2 +3 −3 along axes
-    axes        (3, 3) unit vectors (rows), the last is axial
-    bridges     (k, 2) int: pairs of bonds (6·octahedron + ligand) that end on one X; bridge_axial (k,) bool
+    Attributes
+    ----------
+    crystal : Crystal
+        The crystal it was found in.
+    b, x : str
+        Elements.
+    centres : (b,) int64
+        Atoms of element B.
+    ligands : (b, 6) int64
+        Atoms X around each B, ordered +1 −1 +2 −2 +3 −3 along the axes.
+    images : (b, 6, 3) int64
+        Lattice translation of each of them.
+    axes : (3, 3) float64
+        Unit vectors (rows), the last is axial.
+    bridges : (k, 2) int64
+        Pairs of bonds (6·octahedron + ligand) that end on one X.
     """
 
     crystal: Crystal
@@ -44,8 +60,7 @@ class Framework:
     @property
     def bonds_A(self) -> NDArray[np.float64]:
         """(b, 6, 3) vectors from B to X, Å."""
-        x = self.crystal.positions
-        return (x[self.ligands] + self.images - x[self.centres][:, None]) @ self.crystal.lattice_A
+        return _bonds_A(self.crystal, self.centres, self.ligands, self.images)
 
     @property
     def bridge_axial(self) -> NDArray[np.bool_]:
@@ -76,12 +91,18 @@ class BondReport:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
-    """How far atoms moved between two structures of one crystal, after removing the motion of the centre of mass.
+class Displacements:
+    """How far atoms moved between two structures of one crystal, the motion of the centre of mass
+    removed.
 
-    displacement_A   (n, 3) Å, in the order of the displaced crystal
-    classes_A        root-mean-square displacement of axial_X, equatorial_X, B and A atoms, Å
-    shift_A          (3,) the rigid translation that was removed, up to a lattice vector, Å
+    Attributes
+    ----------
+    displacement_A : (n, 3) float64
+        Å, in the order and axes of the reference.
+    classes_A : dict
+        Root-mean-square displacement of axial_X, equatorial_X, B and A atoms, Å.
+    shift_A : (3,) float64
+        The rigid translation that was removed, up to a lattice vector, Å.
     """
 
     displacement_A: NDArray[np.float64]
@@ -90,42 +111,45 @@ class Comparison:
 
     @property
     def ratio(self) -> dict[str, float | None]:
-        """axial_to_equatorial and axial_to_B; None where the denominator did not move."""
-        axial = self.classes_A["axial_X"]
-        return {
-            f"axial_to_{name}": axial / self.classes_A[key] if self.classes_A[key] > 1e-9 else None
-            for name, key in (("equatorial", "equatorial_X"), ("B", "B"))
-        }
+        """What class_ratios makes of classes_A."""
+        return class_ratios(self.classes_A)
 
 
-def find_framework(
-    crystal: Crystal, b: str | None = None, x: str | None = None, axial: ArrayLike | str | None = None
-) -> Framework:
+def find_framework(crystal: Crystal, b: str | None = None, x: str | None = None,
+                   axial: str | None = None) -> Framework:
     """Return the octahedra of a crystal.
 
-    b, x    elements; by default X is the commonest anion and B the cation with the shortest six bonds to it
-    axial   a lattice vector ("a", "b", "c") or a Cartesian direction near a pseudo-cubic axis; default: see the module
-    Raises InputError when there is no anion, an element is missing, or B is not surrounded by six X in three axes.
+    Parameters
+    ----------
+    crystal : Crystal
+        A framework of corner-sharing octahedra.
+    b, x : str, optional
+        Elements; by default X is the commonest anion and B the cation with the shortest six bonds
+        to it.
+    axial : str, optional
+        A lattice vector ("a", "b", "c") near a pseudo-cubic axis; default: see the module.
+
+    Raises
+    ------
+    InputError
+        When there is no anion, an element is missing, or B is not surrounded by six X in three
+        axes.
     """
     x = x or _anion(crystal)
     for element in (b, x):
-        if element is not None and element not in crystal.species:
-            raise InputError(
-                f"{element} is not in {crystal.label}: its elements are {', '.join(dict.fromkeys(crystal.species))}"
-            )
+        if element is not None:
+            crystal.require(element)
     b = b or _cation(crystal, x)
     centres = np.array([i for i, s in enumerate(crystal.species) if s == b])
     atoms, images, distances = _neighbours(crystal, b, x)
     if (distances[:, 6] < _SEVENTH * distances[:, 5]).any():
-        raise InputError(
-            f"{b} is not in an octahedron of {x} in {crystal.label}: name B and X of an octahedral framework"
-        )
-    p = crystal.positions
-    vectors = (p[atoms] + images - p[centres][:, None]) @ crystal.lattice_A
+        raise _no_octahedron(crystal, b, x)
+    vectors = _bonds_A(crystal, centres, atoms, images)
     axes = _axes(crystal, vectors, b, x)
     axes = axes[_axial_last(crystal, vectors, axes, axial)]
     order = _slots(crystal, vectors, axes, b, x)
-    ligands, images = np.take_along_axis(atoms, order, 1), np.take_along_axis(images, order[:, :, None], 1)
+    ligands = np.take_along_axis(atoms, order, 1)
+    images = np.take_along_axis(images, order[:, :, None], 1)
     return Framework(crystal, b, x, centres, ligands, images, axes, _bridges(ligands))
 
 
@@ -136,108 +160,85 @@ def bond_report(crystal: Crystal, framework: Framework | None = None) -> BondRep
     found = octahedra(framework.bonds_A, zero, [[0.0]], framework.axes, framework.bridges)
     axial = framework.bridge_axial
     lengths, angles = found.lengths_A[0], found.angles_deg[0]
-    return BondReport(
-        framework,
-        float(lengths[:, 4:].mean()),
-        float(lengths[:, :4].mean()),
-        float(angles[axial].mean()),
-        float(angles[~axial].mean()),
-        found,
-    )
+    return BondReport(framework, float(lengths[:, 4:].mean()), float(lengths[:, :4].mean()),
+                      float(angles[axial].mean()), float(angles[~axial].mean()), found)
 
 
-def sweep_bonds(
-    framework: Framework, patterns: NDArray[np.float64], coefficients: ArrayLike, threads: int = 1
-) -> Octahedra:
+def sweep_bonds(framework: Framework, patterns: NDArray[np.float64], coefficients: ArrayLike,
+                threads: int = 1) -> Octahedra:
     """Return the geometry for each row of coefficients (s, m), without building the structures.
 
     patterns (m, n, 3) as from distortion.real_patterns for the framework's crystal.
     """
     changes = patterns[:, framework.ligands] - patterns[:, framework.centres][:, :, None]
-    return octahedra(framework.bonds_A, changes, coefficients, framework.axes, framework.bridges, threads)
+    return octahedra(framework.bonds_A, changes, coefficients, framework.axes, framework.bridges,
+                     threads)
 
 
-def compare(displaced: Crystal, reference: Crystal, framework: Framework | None = None) -> Comparison:
-    """Return how far the atoms of displaced are from those of reference, whatever their order and wrapping.
+def compare(displaced: Crystal, reference: Crystal,
+            framework: Framework | None = None) -> Displacements:
+    """Return how far the atoms of displaced are from those of reference, whatever their order and
+    wrapping.
 
-    Both cells must have the same lattice. Atoms are paired one to one by the least total squared distance within each
-    element; then the motion of the centre of mass is removed, and the pairing repeated until it stands.
-    framework, of reference, says which atoms are axial; default find_framework(reference).
-    Raises InputError when the two are not the same crystal.
+    Both cells must have the same lattice. Atoms are matched as matching.displacement does, however
+    far they moved; then the motion of the centre of mass is removed. framework, of reference, says
+    which atoms are axial; default find_framework(reference). Raises InputError when the two are not
+    the same crystal.
     """
     if sorted(displaced.species) != sorted(reference.species):
-        raise InputError(
-            f"{displaced.label} and {reference.label} differ in composition: compare two structures of one cell"
-        )
+        raise InputError(f"{displaced.label} and {reference.label} differ in composition: compare"
+                         " two structures of one cell")
     if not np.allclose(displaced.lattice_A, reference.lattice_A, atol=1e-3):
-        raise InputError(
-            f"{displaced.label} and {reference.label} have different lattices: compare two structures of one cell"
-        )
-    framework = framework or find_framework(reference)
-    partner, displacement, shift = _pair(displaced, reference)
-    norms = np.empty(len(reference))
-    norms[partner] = (displacement**2).sum(axis=1)
-    classes = rms_by_class(framework, norms)
-    return Comparison(displacement, classes, shift)
+        raise InputError(f"{displaced.label} and {reference.label} have different lattices:"
+                         " compare two structures of one cell")
+    moved = displacement(displaced, reference, np.inf)
+    shift = reference.masses_amu @ moved / reference.masses_amu.sum()
+    fractional = shift @ np.linalg.inv(reference.lattice_A)
+    moved = moved - shift
+    classes = rms_by_class(framework or find_framework(reference), (moved**2).sum(axis=1))
+    return Displacements(moved, classes, (fractional - np.rint(fractional)) @ reference.lattice_A)
+
+
+def class_ratios(classes: Mapping[str, float]) -> dict[str, float | None]:
+    """Return axial_to_equatorial and axial_to_B of a root mean square by class; None where the
+    denominator is zero."""
+    axial = classes["axial_X"]
+    return {f"axial_to_{name}": axial / classes[key] if classes[key] > 1e-9 else None
+            for name, key in (("equatorial", "equatorial_X"), ("B", "B"))}
 
 
 def rms_by_class(framework: Framework, squares: ArrayLike) -> dict[str, float]:
-    """Return the root of the mean of squares (n,), one for each atom, over the atoms axial_X, equatorial_X, B and A.
+    """Return the root of the mean of squares (n,), one for each atom, over the atoms axial_X,
+    equatorial_X, B and A.
 
     A are the atoms that are neither B nor X; a class without atoms has 0.
     """
     values = np.asarray(squares, dtype=np.float64)
     species = framework.crystal.species
     members: dict[str, Any] = {
-        "axial_X": framework.axial_x,
-        "equatorial_X": framework.equatorial_x,
+        "axial_X": framework.axial_x, "equatorial_X": framework.equatorial_x,
         "B": framework.centres,
-        "A": [i for i, s in enumerate(species) if s not in (framework.b, framework.x)],
+        "A": [i for i, s in enumerate(species) if s not in (framework.b, framework.x)]
     }
     return {k: float(np.sqrt(values[v].mean())) if len(v) else 0.0 for k, v in members.items()}
 
 
-def _pair(displaced: Crystal, reference: Crystal) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    from scipy.optimize import linear_sum_assignment
-
-    kinds, theirs = np.array(displaced.species), np.array(reference.species)
-    masses = displaced.masses_amu[:, None]
-    best = None
-    for start in _starts(displaced, reference):
-        shift = start
-        partner = np.full(len(kinds), -1)
-        for _ in range(20):
-            delta = displaced.positions[:, None] - reference.positions[None] - shift
-            vectors = (delta - np.rint(delta)) @ displaced.lattice_A
-            cost = (vectors**2).sum(axis=2)
-            cost[kinds[:, None] != theirs[None]] = 1e6
-            previous, partner = partner, linear_sum_assignment(cost)[1]
-            u = vectors[np.arange(len(kinds)), partner]
-            step = (masses * u).sum(axis=0) / masses.sum()
-            shift = shift + step @ np.linalg.inv(displaced.lattice_A)
-            if (partner == previous).all() and np.abs(step).max() < 1e-12:
-                break
-        if best is None or (u**2).sum() < (best[1] ** 2).sum() - 1e-9:
-            best = partner, u - step, (shift - np.rint(shift)) @ displaced.lattice_A
-        if (u**2).sum(axis=1).max() < 0.25:
-            break
-    assert best is not None
-    return best
+def _bonds_A(crystal: Crystal, centres: NDArray[np.int64], ligands: NDArray[np.int64],
+             images: NDArray[np.int64]) -> NDArray[np.float64]:
+    x = crystal.positions
+    return (x[ligands] + images - x[centres][:, None]) @ crystal.lattice_A
 
 
-def _starts(displaced: Crystal, reference: Crystal) -> list[NDArray[np.float64]]:
-    """Rigid shifts to try: none first, then those that bring one atom of the rarest element onto each like atom."""
-    rarest = min(dict.fromkeys(reference.species), key=reference.species.count)
-    first = displaced.positions[displaced.species.index(rarest)]
-    return [np.zeros(3)] + [
-        first - p for p, s in zip(reference.positions, reference.species, strict=True) if s == rarest
-    ]
+def _no_octahedron(crystal: Crystal, b: str, x: str) -> InputError:
+    return InputError(f"{b} is not in an octahedron of {x} in {crystal.label}: name B and X of an"
+                      " octahedral framework")
 
 
 def _anion(crystal: Crystal) -> str:
     found = [s for s in ANIONS if s in crystal.species]
     if not found:
-        raise InputError(f"{crystal.label} holds no anion of a B-X framework ({', '.join(ANIONS)}): name X")
+        raise InputError(f"{crystal.label} holds no anion of a B-X framework"
+                         f" ({', '.join(ANIONS)}): name X")
     return max(found, key=crystal.species.count)
 
 
@@ -248,8 +249,10 @@ def _cation(crystal: Crystal, x: str) -> str:
     return min(cations, key=lambda s: float(_neighbours(crystal, s, x)[2][:, :6].mean()))
 
 
-def _neighbours(crystal: Crystal, b: str, x: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Six nearest X of each B: atoms (b, 6), lattice translations (b, 6, 3); and the distances of the nearest seven."""
+def _neighbours(crystal: Crystal,
+                b: str, x: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Six nearest X of each B: atoms (b, 6), lattice translations (b, 6, 3); and the distances of
+    the nearest seven."""
     p, kinds = crystal.positions, np.array(crystal.species)
     centres, anions = np.flatnonzero(kinds == b), np.flatnonzero(kinds == x)
     heights = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice_A), axis=0)
@@ -272,59 +275,56 @@ def _neighbours(crystal: Crystal, b: str, x: str) -> tuple[NDArray[np.int64], ND
 
 
 def _axes(crystal: Crystal, vectors: NDArray[np.float64], b: str, x: str) -> NDArray[np.float64]:
-    """Unit pseudo-cubic axes (3, 3): the three X-B-X lines of the first octahedron, then averaged over the crystal."""
+    """Unit pseudo-cubic axes (3, 3): the three X-B-X lines of the first octahedron, then averaged
+    over the crystal."""
     unit = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
     cosines = unit[0] @ unit[0].T
     opposite = cosines.argmin(axis=1)
     if (opposite[opposite] != np.arange(6)).any():
-        raise InputError(
-            f"{b} is not in an octahedron of {x} in {crystal.label}: name B and X of an octahedral framework"
-        )
+        raise _no_octahedron(crystal, b, x)
     axes = np.array([unit[0, i] - unit[0, j] for i, j in enumerate(opposite) if i < j])
     for _ in range(3):
         axes /= np.linalg.norm(axes, axis=1, keepdims=True)
         along = unit.reshape(-1, 3) @ axes.T
         owner = np.abs(along).argmax(axis=1)
         sign = np.sign(along[np.arange(len(along)), owner])
-        axes = np.array([(vectors.reshape(-1, 3) * sign[:, None])[owner == k].sum(axis=0) for k in range(3)])
+        axes = np.array([(vectors.reshape(-1, 3) * sign[:, None])[owner == k].sum(axis=0)
+                         for k in range(3)])
     axes = axes / np.linalg.norm(axes, axis=1, keepdims=True)
     return np.array([a * np.sign(a[np.abs(a).argmax()]) for a in axes])
 
 
-def _axial_last(
-    crystal: Crystal, vectors: NDArray[np.float64], axes: NDArray[np.float64], axial: ArrayLike | str | None
-) -> list[int]:
+def _axial_last(crystal: Crystal, vectors: NDArray[np.float64], axes: NDArray[np.float64],
+                axial: str | None) -> list[int]:
     if axial is None:
         flat = vectors.reshape(-1, 3) @ axes.T
         owner = np.abs(flat).argmax(axis=1)
         steps = np.array([2 * np.abs(flat[owner == k, k]).mean() for k in range(3)])
         odd = np.array([np.abs(steps[k] - np.delete(steps, k)).min() for k in range(3)])
-        direction = crystal.lattice_A[2] if odd.max() < 1e-3 * steps.mean() else axes[int(odd.argmax())]
-    elif isinstance(axial, str):
-        if axial not in ("a", "b", "c"):
-            raise InputError(f"axial direction {axial!r} is not a lattice vector: give a, b or c")
+        direction = crystal.lattice_A[2] if odd.max() < 1e-3 * steps.mean() else axes[
+            int(odd.argmax())
+        ]
+    elif axial in ("a", "b", "c"):
         direction = crystal.lattice_A["abc".index(axial)]
     else:
-        direction = np.asarray(axial, dtype=np.float64)
+        raise InputError(f"axial direction {axial!r} is not a lattice vector: give a, b or c")
     cosine = np.abs(axes @ direction) / np.linalg.norm(direction)
     last = int(cosine.argmax())
     if axial is not None and cosine[last] < 0.9:
-        raise InputError(f"axial direction {axial} is near no pseudo-cubic axis of {crystal.label}: give another")
+        raise InputError(f"axial direction {axial} is near no pseudo-cubic axis of"
+                         f" {crystal.label}: give another")
     return [(last + 1) % 3, (last + 2) % 3, last]
 
 
-def _slots(
-    crystal: Crystal, vectors: NDArray[np.float64], axes: NDArray[np.float64], b: str, x: str
-) -> NDArray[np.int64]:
+def _slots(crystal: Crystal, vectors: NDArray[np.float64],
+           axes: NDArray[np.float64], b: str, x: str) -> NDArray[np.int64]:
     """Order (b, 6) in which the six ligands of each B lie along +1 −1 +2 −2 +3 −3."""
     along = vectors @ axes.T
     owner = np.abs(along).argmax(axis=2)
     slot = 2 * owner + (np.take_along_axis(along, owner[:, :, None], 2)[:, :, 0] < 0)
     order = slot.argsort(axis=1)
     if (np.take_along_axis(slot, order, 1) != np.arange(6)).any():
-        raise InputError(
-            f"{b} is not in an octahedron of {x} in {crystal.label}: name B and X of an octahedral framework"
-        )
+        raise _no_octahedron(crystal, b, x)
     return order
 
 

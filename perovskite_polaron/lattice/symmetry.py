@@ -8,20 +8,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.lattice.crystal import Crystal
+
+# How near, in reciprocal vectors, a k point must be to one that has a name.
+_MATCH = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class Symmetry:
     """The space group of a crystal, in the crystal's own axes.
 
-    number            international number
-    symbol            Hermann-Mauguin symbol of the standard setting
-    rotations         (m, 3, 3) int, and translations (m, 3) float64: x' = R x + t in fractional coordinates
-    wyckoff           (n,) site of each atom: multiplicity in the conventional cell and Wyckoff letter ("4c")
-    equivalent_atoms  (n,) int: index of the first atom equivalent to each
-    symprec_A         tolerance it was found with, in Å
+    Attributes
+    ----------
+    number : int
+        International number.
+    symbol : str
+        Hermann-Mauguin symbol of the standard setting.
+    rotations, translations : (m, 3, 3) int64, (m, 3) float64
+        x' = R x + t in fractional coordinates.
+    wyckoff : (n,) tuple of str
+        Site of each atom: multiplicity in the conventional cell and Wyckoff letter ("4c").
+    equivalent_atoms : (n,) int64
+        Index of the first atom equivalent to each.
+    symprec_A : float
+        Tolerance it was found with, in Å.
     """
 
     number: int
@@ -35,52 +46,51 @@ class Symmetry:
 
     @cached_property
     def setting(self) -> str:
-        """The symbol in the crystal's own axes ("Pbnm"), or the standard one when no tabulated setting has these axes."""
-        # Found when asked for: it costs more than all the rest, and the points of a sweep are never asked.
-        return _setting(self._cell, self.symprec_A, self.number) or _short_symbol(self.number)
-
+        """The symbol in the crystal's own axes ("Pbnm"), or the standard one when no tabulated
+        setting has these axes."""
+        # Found when asked for: it costs more than all the rest, and the points of a sweep are never
+        # asked.
+        return _setting(self._cell, self.symprec_A, self.number)
 
 
 def find_symmetry(crystal: Crystal, symprec_A: float = 1e-3) -> Symmetry:
     """Return the space group that spglib finds at a tolerance in Å.
 
-    In a supercell the lost translations are found again, so sites and equivalences are those of the crystal.
-    Raises ComputationError when spglib finds no space group at this tolerance.
+    In a supercell the lost translations are found again, so sites and equivalences are those of the
+    crystal. Raises ComputationError when spglib finds no space group at this tolerance.
     """
     numbers = [sorted(set(crystal.species)).index(s) + 1 for s in crystal.species]
     cell = (crystal.lattice_A, crystal.positions, numbers)
     data = _spglib("get_symmetry_dataset", cell, symprec=symprec_A)
     if data is None:
-        raise ComputationError(
-            f"spglib finds no space group for {crystal.label} at {symprec_A:g} Å: choose another tolerance"
-        )
+        raise ComputationError(f"spglib finds no space group for {crystal.label} at {symprec_A:g}"
+                               " Å: choose another tolerance")
     orbits = np.asarray(data.crystallographic_orbits)
     counts = np.bincount(orbits, minlength=len(crystal))
     per_conventional_cell = len(data.std_types) / len(crystal)
-    wyckoff = tuple(
-        f"{round(counts[orbit] * per_conventional_cell)}{letter}"
-        for orbit, letter in zip(orbits, data.wyckoffs, strict=True)
-    )
-    return Symmetry(
-        int(data.number),
-        str(data.international),
-        np.asarray(data.rotations, dtype=np.int64),
-        np.asarray(data.translations),
-        wyckoff,
-        orbits.astype(np.int64),
-        symprec_A,
-        cell,
-    )
-
+    wyckoff = tuple(f"{round(counts[orbit] * per_conventional_cell)}{letter}"
+                    for orbit, letter in zip(orbits, data.wyckoffs, strict=True))
+    return Symmetry(int(data.number), str(data.international),
+                    np.asarray(data.rotations, dtype=np.int64), np.asarray(data.translations),
+                    wyckoff, orbits.astype(np.int64), symprec_A, cell)
 
 
 @dataclass(frozen=True)
 class Absorber:
     """One set of symmetry-equivalent atoms of an element.
 
-    index         the first of them, which represents the set
-    site          Wyckoff site in the crystal ("4a"); parent: that in the crystal it was displaced from, or None
-    multiplicity  number of equivalent atoms in this cell; indices: all of them
+    Attributes
+    ----------
+    index : int
+        The first of them, which represents the set.
+    element : str
+        Their element.
+    site, parent : str, str or None
+        Wyckoff site in the crystal ("4a"), and in the crystal that it was displaced from.
+    multiplicity : int
+        Number of equivalent atoms in this cell.
+    indices : tuple of int
+        All of them.
     """
 
     index: int
@@ -91,72 +101,57 @@ class Absorber:
     indices: tuple[int, ...]
 
 
-
-def absorbers(crystal: Crystal, element: str, symmetry: Symmetry | None = None) -> tuple[Absorber, ...]:
+def absorbers(crystal: Crystal, element: str,
+              symmetry: Symmetry | None = None) -> tuple[Absorber, ...]:
     """Return the inequivalent atoms of an element, in the order of their first appearance.
 
-    symmetry defaults to find_symmetry(crystal). Raises InputError when the element is not in the crystal.
+    symmetry defaults to find_symmetry(crystal). Raises InputError when the element is not in the
+    crystal.
     """
-    if element not in crystal.species:
-        raise InputError(
-            f"{element} is not in {crystal.label}: its elements are {', '.join(dict.fromkeys(crystal.species))}"
-        )
+    crystal.require(element)
     symmetry = symmetry or find_symmetry(crystal)
     orbits: dict[int, list[int]] = {}
     for atom, orbit in enumerate(symmetry.equivalent_atoms):
         if crystal.species[atom] == element:
             orbits.setdefault(int(orbit), []).append(atom)
     parents = crystal.parent_sites
-    return tuple(
-        Absorber(
-            atoms[0],
-            element,
-            symmetry.wyckoff[atoms[0]],
-            None if parents is None else parents[atoms[0]],
-            len(atoms),
-            tuple(atoms),
-        )
-        for atoms in orbits.values()
-    )
+    return tuple(Absorber(atoms[0], element, symmetry.wyckoff[atoms[0]],
+                          None if parents is None else parents[atoms[0]], len(atoms), tuple(atoms))
+                 for atoms in orbits.values())
 
 
+def operations_between(crystal: Crystal, symmetry: Symmetry, start: int, end: int,
+                       tolerance_A: float) -> NDArray[np.bool_]:
+    """Return which of the m operations of a symmetry bring one atom to the place of another (or
+    leave it, for the same)."""
+    images = symmetry.rotations @ crystal.positions[start] + symmetry.translations
+    away = images - crystal.positions[end]
+    distance_A = np.linalg.norm((away - np.rint(away)) @ crystal.lattice_A, axis=1)
+    return np.asarray(distance_A < tolerance_A)
 
-def operations_between(
-    crystal: Crystal, symmetry: Symmetry, start: int, end: int, tolerance_A: float
-) -> NDArray[np.bool_]:
-    """Return which of the m operations of a symmetry bring one atom to the place of another (or leave it, for the same)."""
-    away = symmetry.rotations @ crystal.positions[start] + symmetry.translations - crystal.positions[end]
-    return np.asarray(np.linalg.norm((away - np.rint(away)) @ crystal.lattice_A, axis=1) < tolerance_A)
 
-
-
-def irreducible_kpoints(
-    crystal: Crystal,
-    symmetry: Symmetry,
-    grid: tuple[int, int, int],
-    shift: tuple[int, int, int],
-    marked_atom: int | None = None,
-) -> int:
+def irreducible_kpoints(crystal: Crystal, symmetry: Symmetry, grid: tuple[int, int, int],
+                        shift: tuple[int, int, int], marked_atom: int | None = None) -> int:
     """Return how many k points of a Monkhorst-Pack grid are inequivalent, time reversal included.
 
-    marked_atom: index of an atom that differs from the others of its element (the one with a core hole): only the
-    operations of the symmetry that leave it in place then count.
+    marked_atom: index of an atom that differs from the others of its element (the one with a core
+    hole): only the operations of the symmetry that leave it in place then count.
     """
     rotations = symmetry.rotations
     if marked_atom is not None:
         tolerance_A = max(symmetry.symprec_A, 1e-4)
-        rotations = rotations[operations_between(crystal, symmetry, marked_atom, marked_atom, tolerance_A)]
+        rotations = rotations[operations_between(crystal, symmetry, marked_atom, marked_atom,
+                                                 tolerance_A)]
     unique = np.unique(rotations, axis=0).astype(np.intc)
     return _irreducible_kpoints(unique.tobytes(), tuple(grid), tuple(shift))
 
 
-
-@lru_cache(maxsize=4096)
-def _irreducible_kpoints(rotations: bytes, grid: tuple[int, int, int], shift: tuple[int, int, int]) -> int:
+@lru_cache(maxsize=4096)  # a study asks the same of every structure
+def _irreducible_kpoints(rotations: bytes, grid: tuple[int, int, int],
+                         shift: tuple[int, int, int]) -> int:
     matrices = np.frombuffer(rotations, dtype=np.intc).reshape(-1, 3, 3)
     found = _spglib("get_stabilized_reciprocal_mesh", grid, matrices, is_shift=shift)
     return 1 if found is None else len(set(found[0].tolist()))
-
 
 
 def _spglib(function: str, *args: Any, **options: Any) -> Any:
@@ -174,9 +169,9 @@ def _spglib(function: str, *args: Any, **options: Any) -> Any:
             raise
 
 
-
-def _setting(cell: tuple[Any, ...], symprec_A: float, number: int) -> str | None:
-    """Symbol of the tabulated setting whose axes are, up to length and origin, the axes of the cell."""
+def _setting(cell: tuple[Any, ...], symprec_A: float, number: int) -> str:
+    """Symbol of the tabulated setting whose axes are, up to length and origin, the axes of the
+    cell, or the standard."""
     for hall, symbol in _hall_settings(number):
         data = _spglib("get_symmetry_dataset", cell, symprec=symprec_A, hall_number=hall)
         if data is None:
@@ -184,34 +179,25 @@ def _setting(cell: tuple[Any, ...], symprec_A: float, number: int) -> str | None
         matrix = np.asarray(data.transformation_matrix)
         if np.abs(matrix - np.diag(matrix.diagonal())).max() < 1e-3:
             return symbol
-    return None
-
+    return str(_spglib("get_spacegroup_type", _hall_settings(number)[0][0]).international_short)
 
 
 @cache
 def _hall_settings(number: int) -> tuple[tuple[int, str], ...]:
     """Hall number and symbol of each tabulated setting of a space group."""
-    kinds = [(hall, _spglib("get_spacegroup_type", hall)) for hall in range(1, 531)]
-    return tuple(
-        (hall, str(k.international_full if number < 16 else k.international).split("=")[0].replace(" ", ""))
-        for hall, k in kinds
-        if k.number == number
-    )
-
-
-
-def _short_symbol(number: int) -> str:
-    return str(_spglib("get_spacegroup_type", _hall_settings(number)[0][0]).international_short)
-
-
-
-
-
-_MATCH = 1e-4
+    found = []
+    for hall in range(1, 531):
+        kind = _spglib("get_spacegroup_type", hall)
+        if kind.number == number:
+            # Monoclinic settings are told apart by the full symbol only.
+            symbol = str(kind.international_full if number < 16 else kind.international)
+            found.append((hall, symbol.split("=")[0].replace(" ", "")))
+    return tuple(found)
 
 
 def grid_for(crystal: Crystal, spacing_per_A: float = 0.55) -> tuple[int, int, int]:
-    """Return the smallest k grid whose points are no further apart than this along each reciprocal vector, in 1/Å.
+    """Return the smallest k grid whose points are no further apart than this along each reciprocal
+    vector, in 1/Å.
 
     The default (2π included) gives 2×2×2 for cubic CsPbBr3 and 2×2×1 for its 20-atom cell.
     """
@@ -221,11 +207,13 @@ def grid_for(crystal: Crystal, spacing_per_A: float = 0.55) -> tuple[int, int, i
 
 
 def kpoint_names(crystal: Crystal, symmetry: Symmetry, kpoints: ArrayLike) -> tuple[str, ...]:
-    """Return the usual name of each k point (n, 3), such as Γ or R, or an empty text where it has none.
+    """Return the usual name of each k point (n, 3), such as Γ or R, or an empty text where it has
+    none.
 
-    kpoints: in the crystal's reciprocal vectors. The names are those of Setyawan and Curtarolo, Comput. Mater. Sci. 49,
-    299 (2010), from ASE; a cell in which ASE knows no lattice has Γ only.
-    Points that an operation of the crystal, time reversal or a reciprocal vector takes to the named one have its name.
+    kpoints: in the crystal's reciprocal vectors. The names are those of Setyawan and Curtarolo,
+    Comput. Mater. Sci. 49, 299 (2010), from ASE; a cell in which ASE knows no lattice has Γ only.
+    Points that an operation of the crystal, time reversal or a reciprocal vector takes to the named
+    one have its name.
     """
     from ase.cell import Cell
 

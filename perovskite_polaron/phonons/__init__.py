@@ -1,1 +1,2 @@
-"""Phonons of a crystal from forces: displaced cells, force constants, dynamics, response and selection."""
+"""Phonons of a crystal from forces: displaced cells, force constants, dynamics, response and
+selection."""

@@ -1,10 +1,12 @@
-"""Phonons as Quantum ESPRESSO writes them: ``.dyn`` files of ph.x, and the modes of matdyn.x and dynmat.x.
+"""Phonons as Quantum ESPRESSO writes them: ``.dyn`` files of ph.x, and the modes of matdyn.x and
+dynmat.x.
 
-A ``.dyn`` file holds second derivatives of the energy in Ry/bohr² (without masses), the cell, and masses in units of
-twice the electron's. The mode files hold frequencies and, in six decimals, either displacements (``flvec``, ``filout``)
-or eigenvectors of the dynamical matrix (``fleig``, ``fileig``), each scaled to Σ|u|² = 1 without masses, in the same
-layout: which of the two it is shows in which of them is orthogonal. Both programs use the phase exp(2πi q·R) of the
-cell, as this project does, and give q and positions in units of 2π/alat and alat.
+A ``.dyn`` file holds second derivatives of the energy in Ry/bohr² (without masses), the cell, and
+masses in units of twice the electron's. The mode files hold frequencies and, in six decimals,
+either displacements (``flvec``, ``filout``) or eigenvectors of the dynamical matrix (``fleig``,
+``fileig``), each scaled to Σ|u|² = 1 without masses, in the same layout: which of the two it is
+shows in which of them is orthogonal. Both programs use the phase exp(2πi q·R) of the cell, as this
+project does, and give q and positions in units of 2π/alat and alat.
 """
 
 import re
@@ -19,7 +21,7 @@ from scipy import constants as _c
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import LineReader
 from perovskite_polaron.lattice.crystal import Crystal
-from perovskite_polaron.phonons.modes import ORTHOGONALITY, PhononModes, diagonalise
+from perovskite_polaron.phonons.modes import ORTHOGONALITY, Modes, canonical_modes, diagonalise
 from perovskite_polaron.units import BOHR_ANGSTROM, MEV_PER_THZ, RYDBERG_EV
 
 _AMU_PER_RYDBERG_MASS = 2 * _c.m_e / _c.atomic_mass
@@ -30,13 +32,22 @@ _LARGEST_DENOMINATOR = 12
 class DynamicalMatrix:
     """One wave vector of a ``.dyn`` file.
 
-    crystal                 the cell, in the axes of the calculation
-    masses_amu              (n,) float64
-    alat_A                  lattice parameter in which the file counts, Å
-    q                       (3,) in reciprocal-lattice coordinates
-    force_constants_eV_A2   (3n, 3n) complex128, Φ(q) without masses and without the non-analytic term
-    epsilon_inf             (3, 3) high-frequency dielectric tensor, or None
-    born_charges            (n, 3, 3) [atom, field, displacement] in units of e, or None
+    Attributes
+    ----------
+    crystal : Crystal
+        The cell, in the axes of the calculation.
+    masses_amu : (n,) float64
+        Masses of the atoms.
+    alat_A : float
+        Lattice parameter in which the file counts, Å.
+    q : (3,) float64
+        Wave vector in reciprocal-lattice coordinates.
+    force_constants_eV_A2 : (3n, 3n) complex128
+        Φ(q) without masses and without the non-analytic term.
+    epsilon_inf : (3, 3) float64 or None
+        High-frequency dielectric tensor.
+    born_charges : (n, 3, 3) float64 or None
+        [atom, field, displacement] in units of e.
     """
 
     crystal: Crystal
@@ -47,25 +58,25 @@ class DynamicalMatrix:
     epsilon_inf: NDArray[np.float64] | None
     born_charges: NDArray[np.float64] | None
 
-    def modes(self, provenance: str = "") -> PhononModes:
+    def modes(self, provenance: str = "") -> Modes:
         """Return the modes of this matrix as it stands: no sum rule, no non-analytic term."""
-        return diagonalise(self.crystal, self.masses_amu, self.force_constants_eV_A2, self.q, provenance=provenance)
+        return diagonalise(self.crystal, self.masses_amu, self.force_constants_eV_A2, self.q,
+                           provenance=provenance)
 
 
 def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
     """Return every wave vector of a ``.dyn`` file (ph.x writes the whole star of q into one).
 
-    ε∞ and Born charges, which the file of Γ may hold, go with each of them.
-    Raises InputError with file and line for a truncated file, a number that is none, or a lattice it cannot build.
+    ε∞ and Born charges, which the file of Γ may hold, go with each of them. Raises InputError with
+    file and line for a truncated file, a number that is none, or a lattice it cannot build.
     """
     lines = LineReader(path, "dynamical-matrix file of ph.x")
     crystal, masses, alat_A = _header(lines, Path(path).name)
     n = len(crystal)
     blocks: list[tuple[NDArray[np.float64], NDArray[np.complex128]]] = []
     epsilon = charges = None
-    while title := lines.find(
-        "Dynamical", "Dielectric Tensor", "Effective Charges E-U", "Diagonalizing"
-    ):
+    while title := lines.find("Dynamical", "Dielectric Tensor", "Effective Charges E-U",
+                              "Diagonalizing"):
         if "Diagonalizing" in title:
             break
         if "Dynamical" in title:
@@ -76,7 +87,8 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
                 for j in range(n):
                     pair = lines.row(2)
                     if tuple(pair) != (i + 1, j + 1):
-                        raise lines.error(f"atoms {pair[0]:g} {pair[1]:g} where {i + 1} {j + 1} belong")
+                        raise lines.error(f"atoms {pair[0]:g} {pair[1]:g} where {i + 1} {j + 1}"
+                                          " belong")
                     rows = np.array([lines.row(6) for _ in range(3)])
                     phi[i, :, j] = rows[:, ::2] + 1j * rows[:, 1::2]
             blocks.append((q, phi.reshape(3 * n, 3 * n) * RYDBERG_EV / BOHR_ANGSTROM**2))
@@ -92,38 +104,55 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
     if not blocks:
         raise lines.error("no dynamical matrix is in the file")
     to_fractional = crystal.lattice_A.T / alat_A
-    return tuple(
-        DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges) for q, phi in blocks
-    )
+    return tuple(DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges)
+                 for q, phi in blocks)
 
 
-def read_matdyn_modes(
-    path: str | Path,
-    crystal: Crystal,
-    masses_amu: NDArray[np.float64] | None = None,
-    alat_A: float | None = None,
-    direction: NDArray[np.float64] | None = None,
-) -> tuple[PhononModes, ...]:
-    """Return the modes in a file of matdyn.x (``flvec``, ``fleig``) or dynmat.x (``filout``, ``fileig``).
+def read_matdyn_modes(path: Path, crystal: Crystal, masses_amu: NDArray[np.float64],
+                      alat_A: float | None = None,
+                      direction: NDArray[np.float64] | None = None) -> tuple[Modes, ...]:
+    """Return the modes in a file of matdyn.x (``flvec``, ``fleig``) or dynmat.x (``filout``,
+    ``fileig``).
 
-    crystal     the cell of the calculation in its own axes and order of atoms: the file holds neither
-    masses_amu  (n,) those of the calculation; default: standard atomic masses
-    alat_A      lattice parameter of the calculation in Å, needed for q ≠ 0 only
-    direction   (3,) Cartesian, along which q went to 0 in the run, if it did
+    Parameters
+    ----------
+    path : path
+        The file, which holds neither cell nor masses.
+    crystal : Crystal
+        The cell of the calculation in its own axes and order of atoms.
+    masses_amu : (n,) float64
+        Those of the calculation.
+    alat_A : float, optional
+        Lattice parameter of the calculation in Å, needed for q ≠ 0 only.
+    direction : (3,) float64, optional
+        Cartesian, along which q went to 0 in the run, if it did.
 
-    Raises InputError with file and line for a damaged file, and naming the mismatch when atoms, masses or order of
-    the crystal are not those of the file.
+    Raises
+    ------
+    InputError
+        With file and line for a damaged file, and naming the mismatch when atoms, masses or order
+        of the crystal are not those of the file.
     """
     lines = LineReader(path, "file of modes from matdyn.x or dynmat.x")
-    masses = np.array(crystal.masses_amu if masses_amu is None else masses_amu, dtype=np.float64)
-    return tuple(
-        _spectrum(lines, crystal, masses, alat_A, direction, q, energies, rows)
-        for q, energies, rows in _blocks(lines, len(crystal))
-    )
+    root = np.sqrt(masses_amu)[:, None]
+    sets = []
+    for q, energies, vectors in _blocks(lines, len(crystal)):
+        if q.any() and alat_A is None:
+            raise InputError(f"{path} counts q = {q.tolist()} in 2π/alat, which it does not hold:"
+                             " give the .dyn file of the calculation as the crystal")
+        if _overlap(vectors * root) > ORTHOGONALITY >= _overlap(vectors):
+            vectors = vectors / root
+        fractional = np.zeros(3) if alat_A is None else _fractional(q, crystal.lattice_A / alat_A)
+        along = None if q.any() else direction
+        sets.append(canonical_modes(crystal, masses_amu, energies, vectors, fractional, along,
+                                    path.name))
+    return tuple(sets)
 
 
-def _blocks(lines: LineReader, n: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.complex128]]]:
-    """Wave vector (2π/alat), energies (3n,) in meV and vectors (3n, n, 3) of each block of the file."""
+def _blocks(lines: LineReader, n: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64],
+                                                     NDArray[np.complex128]]]:
+    """Wave vector (2π/alat), energies (3n,) in meV and vectors (3n, n, 3) of each block of the
+    file."""
     blocks = []
     while line := lines.find("q = "):
         q = _after_equals(lines, line, 3)
@@ -133,52 +162,32 @@ def _blocks(lines: LineReader, n: int) -> list[tuple[NDArray[np.float64], NDArra
             while "****" in title and mode == 0 and "freq" not in title:
                 title = lines.next("mode 1")
             if "freq" not in title:
-                raise lines.error(
-                    f"mode {mode + 1} does not begin here: the file has another number of atoms than the {n} of the"
-                    " crystal, or it is damaged; give the crystal of the calculation",
-                )
+                raise lines.error(f"mode {mode + 1} does not begin here: the file has another"
+                                  f" number of atoms than the {n} of the crystal, or it is"
+                                  " damaged; give the crystal of the calculation")
             energies.append(_after_equals(lines, title, 1)[0] * MEV_PER_THZ)
             vectors.append([_vector(lines, f"the {n} atoms of mode {mode + 1}") for _ in range(n)])
         rest = lines.next("the line of asterisks that ends a wave vector")
         if "****" not in rest:
-            raise lines.error(f"the file goes on after {3 * n} modes: it has more than the {n} atoms of the crystal")
+            raise lines.error(f"the file goes on after {3 * n} modes: it has more than the {n}"
+                              " atoms of the crystal")
         blocks.append((q, np.array(energies), np.array(vectors)))
     if not blocks:
         raise lines.error("no mode is in the file")
     return blocks
 
 
-def _spectrum(
-    lines: LineReader,
-    crystal: Crystal,
-    masses: NDArray[np.float64],
-    alat_A: float | None,
-    direction: NDArray[np.float64] | None,
-    q: NDArray[np.float64],
-    energies: NDArray[np.float64],
-    vectors: NDArray[np.complex128],
-) -> PhononModes:
-    if q.any() and alat_A is None:
-        raise InputError(
-            f"{lines.path} counts q = {q.tolist()} in 2π/alat, which it does not hold: give the .dyn file of the"
-            " calculation as the crystal, or the lattice parameter"
-        )
-    weighted = vectors * np.sqrt(masses)[:, None]
-    if _overlap(weighted) > ORTHOGONALITY >= _overlap(vectors):
-        vectors = vectors / np.sqrt(masses)[:, None]
-    fractional = np.zeros(3) if alat_A is None else _fractional(q, crystal.lattice_A / alat_A)
-    along = None if q.any() else direction
-    return PhononModes(crystal, masses, fractional, along, energies, vectors, Path(lines.path).name)
-
-
 def _fractional(q: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDArray[np.float64]:
-    """q in reciprocal-lattice coordinates; a simple fraction within the file's four decimals is what was meant.
+    """q in reciprocal-lattice coordinates; a simple fraction within the file's four decimals is
+    what was meant.
 
     0.3333 printed for 1/3 would fit no supercell.
     """
     exact = q @ lattice.T
-    simple = np.array([float(Fraction(float(v)).limit_denominator(_LARGEST_DENOMINATOR)) for v in exact])
-    return np.asarray(np.where(np.abs(simple - exact) <= 0.5e-4 * np.abs(lattice).sum(axis=1) + 1e-12, simple, exact))
+    simple = np.array([float(Fraction(float(v)).limit_denominator(_LARGEST_DENOMINATOR))
+                       for v in exact])
+    digits = 0.5e-4 * np.abs(lattice).sum(axis=1) + 1e-12
+    return np.where(np.abs(simple - exact) <= digits, simple, exact)
 
 
 def _overlap(vectors: NDArray[np.complex128]) -> float:
@@ -188,38 +197,39 @@ def _overlap(vectors: NDArray[np.complex128]) -> float:
 
 
 def _header(lines: LineReader, name: str) -> tuple[Crystal, NDArray[np.float64], float]:
-    lines.next("the title")
-    lines.next("the title")
+    for _ in range(2):
+        lines.next("the title")
     kinds, n, ibrav, *celldm = lines.row(9)
     if kinds < 1 or n < 1 or kinds != int(kinds) or n != int(n):
         raise lines.error(f"{kinds:g} kinds and {n:g} atoms are not possible")
     alat_A = celldm[0] * BOHR_ANGSTROM
     lattice = _lattice(lines, int(ibrav), celldm) * alat_A
-    symbols, kind_masses = [], []
+    described = []
     for _ in range(int(kinds)):
-        line = lines.next("a kind of atom")
-        if line.count("'") != 2:
+        parts = lines.next("a kind of atom").split("'")
+        label = re.match(r"\s*([A-Za-z]+)", parts[1]) if len(parts) == 3 else None
+        if label is None:
             raise lines.error("this line should hold a kind of atom: number, 'name', mass")
-        symbols.append(re.match(r"[A-Za-z]+", line.split("'")[1].strip()))
-        kind_masses.append(lines.numbers(line.split("'")[2], 1)[0] * _AMU_PER_RYDBERG_MASS)
-    species, masses, positions = [], [], []
+        described.append((_element(label[1]),
+                          lines.numbers(parts[2], 1)[0] * _AMU_PER_RYDBERG_MASS))
+    atoms, positions = [], []
     for _ in range(int(n)):
-        row = lines.row(5)
-        k = int(row[1]) - 1
-        if not 0 <= k < len(symbols) or symbols[k] is None:
-            raise lines.error(f"an atom of kind {row[1]:g} is not described above")
-        species.append(_element(str(symbols[k][0])))  # type: ignore[index]
-        masses.append(kind_masses[k])
-        positions.append(row[2:])
+        _, kind, *position = lines.row(5)
+        if not 1 <= kind <= len(described):
+            raise lines.error(f"an atom of kind {kind:g} is not described above")
+        atoms.append(described[int(kind) - 1])
+        positions.append(position)
     fractional = np.array(positions) * alat_A @ np.linalg.inv(lattice)
-    return Crystal(lattice, tuple(species), fractional, name), np.array(masses), alat_A
+    crystal = Crystal(lattice, tuple(symbol for symbol, _ in atoms), fractional, name)
+    return crystal, np.array([mass for _, mass in atoms]), alat_A
 
 
 def _element(label: str) -> str:
     """Chemical symbol of a label such as "Br" or "Brh": the longest one it begins with."""
     from ase.data import chemical_symbols
 
-    return next((s for s in (label[:2].capitalize(), label[:1].upper()) if s in chemical_symbols[1:]), label)
+    begins = (label[:2].capitalize(), label[:1].upper())
+    return next((s for s in begins if s in chemical_symbols[1:]), label)
 
 
 def _lattice(lines: LineReader, ibrav: int, celldm: list[float]) -> NDArray[np.float64]:
@@ -231,17 +241,16 @@ def _lattice(lines: LineReader, ibrav: int, celldm: list[float]) -> NDArray[np.f
     if ibrav == -12:
         return np.array([[1, 0, 0], [0, b, 0], [c * cos_ac, 0, c * np.sqrt(1 - cos_ac**2)]])
     table = {
-        1: [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-        2: [[-0.5, 0, 0.5], [0, 0.5, 0.5], [-0.5, 0.5, 0]],
+        1: [[1, 0, 0], [0, 1, 0], [0, 0, 1]], 2: [[-0.5, 0, 0.5], [0, 0.5, 0.5], [-0.5, 0.5, 0]],
         3: [[0.5, 0.5, 0.5], [-0.5, 0.5, 0.5], [-0.5, -0.5, 0.5]],
-        4: [[1, 0, 0], [-0.5, np.sqrt(0.75), 0], [0, 0, c]],
-        6: [[1, 0, 0], [0, 1, 0], [0, 0, c]],
+        4: [[1, 0, 0], [-0.5, np.sqrt(0.75), 0], [0, 0, c]], 6: [[1, 0, 0], [0, 1, 0], [0, 0, c]],
         7: [[0.5, -0.5, c / 2], [0.5, 0.5, c / 2], [-0.5, -0.5, c / 2]],
         8: [[1, 0, 0], [0, b, 0], [0, 0, c]],
-        12: [[1, 0, 0], [b * celldm4, b * np.sqrt(1 - celldm4**2), 0], [0, 0, c]],
+        12: [[1, 0, 0], [b * celldm4, b * np.sqrt(1 - celldm4**2), 0], [0, 0, c]]
     }
     if ibrav not in table:
-        raise lines.error(f"ibrav = {ibrav} is not known here: run ph.x with ibrav = 0 and CELL_PARAMETERS")
+        raise lines.error(f"ibrav = {ibrav} is not known here: run ph.x with ibrav = 0 and"
+                          " CELL_PARAMETERS")
     return np.array(table[ibrav], dtype=np.float64)
 
 
@@ -252,8 +261,7 @@ def _after_equals(lines: LineReader, line: str, count: int) -> NDArray[np.float6
 def _vector(lines: LineReader, expected: str) -> NDArray[np.complex128]:
     line = lines.next(expected)
     if not line.lstrip().startswith("("):
-        raise lines.error(
-            f"a displacement belongs here, one for each of {expected}: give the right crystal"
-        )
+        raise lines.error(f"a displacement belongs here, one for each of {expected}: give the"
+                          " right crystal")
     values = lines.numbers(line, 6)
     return np.array(values[::2]) + 1j * np.array(values[1::2])

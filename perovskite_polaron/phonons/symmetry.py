@@ -1,4 +1,5 @@
-"""Operations of the space group on atoms and on modes; names of the irreducible representations at Γ."""
+"""Operations of the space group on atoms and on modes; names of the irreducible representations at
+Γ."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.symmetry import find_symmetry
-from perovskite_polaron.phonons.modes import PhononModes
+from perovskite_polaron.phonons.modes import Modes
 
 SYMPREC_A = 1e-3
 # Mulliken name -> the two-fold rotation, as signs of (a, b, c), under which it is symmetric.
@@ -17,8 +18,17 @@ _TWO_FOLD = {"B1": (-1, -1, 1), "B2": (-1, 1, -1), "B3": (1, -1, -1)}
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One operation of a space group: integer rotation in lattice coordinates, the same in Cartesian axes, and the
-    place (n,) that each atom moves to."""
+    """One operation of a space group.
+
+    Attributes
+    ----------
+    lattice_rotation : (3, 3) int64
+        In lattice coordinates.
+    rotation : (3, 3) float64
+        The same in Cartesian axes.
+    place : (n,) int64
+        The atom whose place each atom moves to.
+    """
 
     lattice_rotation: NDArray[np.int64]
     rotation: NDArray[np.float64]
@@ -38,16 +48,23 @@ def operations(crystal: Crystal) -> list[Operation]:
     return found
 
 
-def irreps(modes: PhononModes) -> list[str]:
-    """Return the name of the irreducible representation of each mode at Γ; "" for another wave vector.
+def irreps(modes: Modes) -> list[str]:
+    """Return the name of the irreducible representation of each mode at Γ; "" for another wave
+    vector.
 
-    The group is the point group of the crystal, or, for modes with a direction, the operations that keep that direction
-    up to its sign. Characters are those of the whole degenerate subspace, so degenerate modes share one name.
-    With only two-fold axes along the lattice vectors the names are complete (Mulliken's B1, B2, B3: symmetric under the
-    two-fold axis along c, b, a *of the crystal as given*; in Pnma the polar mode along the long axis b is B2u, in Pbnm,
-    where that axis is c, it is B1u). In other groups they give the dimension (A or B, E, T), T1 or T2 in a cubic crystal,
-    and the parity (g, u). A subspace that is no single representation (an accidental degeneracy) lists its parts when
-    the group has two-fold axes only, and is called "mixed" otherwise.
+    Notes
+    -----
+    phonopy names them too, but from force constants, which a file of modes does not hold, and in
+    its own setting.
+
+    The group is the point group of the crystal, or, for modes with a direction, the operations that
+    keep that direction up to its sign. Characters are those of the whole degenerate subspace, so
+    degenerate modes share one name. With only two-fold axes along the lattice vectors the names are
+    complete (Mulliken's B1, B2, B3: symmetric under the two-fold axis along c, b, a *of the crystal
+    as given*; in Pnma the polar mode along the long axis b is B2u, in Pbnm, where that axis is c,
+    it is B1u). In other groups they give the dimension (A or B, E, T), T1 or T2 in a cubic crystal,
+    and the parity (g, u). A subspace that is no single representation (an accidental degeneracy)
+    lists its parts when the group has two-fold axes only, and is called "mixed" otherwise.
     """
     if not modes.at_gamma:
         return [""] * len(modes)
@@ -55,7 +72,8 @@ def irreps(modes: PhononModes) -> list[str]:
     for operation in operations(modes.crystal):
         along = modes.direction
         if along is None or abs(abs(along @ operation.rotation @ along) - 1) < 1e-4:
-            # Lattice translations of a non-primitive cell repeat a rotation: at Γ one of them speaks for all.
+            # Lattice translations of a non-primitive cell repeat a rotation: at Γ one of them
+            # speaks for all.
             group.setdefault(tuple(operation.lattice_rotation.ravel().tolist()), operation)
     members = list(group.values())
     weighted = modes.weighted.reshape(len(modes), -1, 3)
@@ -75,13 +93,15 @@ def _character(u: NDArray[np.complex128], operation: Operation) -> float:
 
 def _name(group: list[Operation], characters: NDArray[np.float64], dimension: int) -> str:
     diagonal = [tuple(np.diag(o.lattice_rotation).tolist()) for o in group]
-    if all(np.array_equal(np.diag(d), o.lattice_rotation) for d, o in zip(diagonal, group, strict=True)):
+    if all(np.array_equal(np.diag(d), o.lattice_rotation)
+           for d, o in zip(diagonal, group, strict=True)):
         if sorted(diagonal) == sorted(product((-1, 1), repeat=3)):
             return _orthorhombic(diagonal, characters, dimension, ("g", "u"))
         if sorted(diagonal) == sorted([(1, 1, 1), *_TWO_FOLD.values()]):
             return _orthorhombic(diagonal, characters, dimension, ("",))
     kinds = [_kind(o.rotation) for o in group]
-    mean = {k: np.mean([c for c, other in zip(characters, kinds, strict=True) if other == k]) for k in kinds}
+    mean = {k: np.mean([c for c, other in zip(characters, kinds, strict=True) if other == k])
+            for k in kinds}
     if dimension > 3 or abs(np.mean(characters**2) - 1) > 0.05:
         return "mixed"
     parity = ("g" if mean[1, -1] > 0 else "u") if (1, -1) in mean else ""
@@ -95,16 +115,17 @@ def _name(group: list[Operation], characters: NDArray[np.float64], dimension: in
 
 
 def _kind(rotation: NDArray[np.float64]) -> tuple[int, int]:
-    """Order of the rotation part, and its determinant: (1, −1) is the inversion, (2, −1) a mirror."""
+    """Order of the rotation part, and its determinant: (1, −1) is the inversion, (2, −1) a
+    mirror."""
     sign = round(float(np.linalg.det(rotation)))
     # 1 + 2 cos(angle) of the proper part is its trace.
     return {3: 1, -1: 2, 0: 3, 1: 4, 2: 6}[round(sign * float(np.trace(rotation)))], sign
 
 
-def _orthorhombic(
-    rotations: list[tuple[int, ...]], characters: NDArray[np.float64], dimension: int, parities: tuple[str, ...]
-) -> str:
-    """Names of the one-dimensional representations of mmm (parities g, u) or 222 that a subspace holds."""
+def _orthorhombic(rotations: list[tuple[int, ...]], characters: NDArray[np.float64], dimension: int,
+                  parities: tuple[str, ...]) -> str:
+    """Names of the one-dimensional representations of mmm (parities g, u) or 222 that a subspace
+    holds."""
     parts: list[str] = []
     for parity in parities:
         for name in ("A", *_TWO_FOLD):

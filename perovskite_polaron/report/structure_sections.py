@@ -66,9 +66,8 @@ def _mode_rows(subject: Subject, name: str) -> list[Sequence[str]]:
         except InputError:
             rows.append((source, "?", "its file is not here"))
             continue
-        mode = found.modes[0]
-        title = f"{source}: {mode.name}" if mode.name else source
-        rows.append((title, f"{mode.energy_meV:.2f} meV", found.provenance or "–"))
+        title = f"{source}: {found.names[0]}" if found.names[0] else source
+        rows.append((title, f"{found.energies_meV[0]:.2f} meV", found.provenance or "–"))
     return rows
 
 

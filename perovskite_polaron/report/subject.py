@@ -15,7 +15,7 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.spectra import ENERGY_LABEL, PHOTON_LABEL, percent
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
-from perovskite_polaron.lattice.octahedra import BondReport, Comparison, bond_report, compare
+from perovskite_polaron.lattice.octahedra import BondReport, Displacements, bond_report, compare
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
 from perovskite_polaron.published import Article, Feature, PumpProbe
 from perovskite_polaron.published_cspbbr3 import ARTICLE
@@ -239,7 +239,7 @@ class Subject:
         except InputError:
             return None
 
-    def moved(self, name: str) -> Comparison | None:
+    def moved(self, name: str) -> Displacements | None:
         """Return how far the atoms of a displaced structure moved; None in another cell."""
         crystals = self._pair(name)
         try:

@@ -66,7 +66,7 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
 
 def _sweep(study: Study, name: str, settings: StructureSettings, crystal: Crystal) -> list[StudyStructure]:
     # The first of a file, as for `polaron distort`: `polaron modes` puts the one there that dresses carriers.
-    modes = [read_modes(study.file(source)).modes[0] for source in settings.modes]
+    modes = [read_modes(study.file(source))[0] for source in settings.modes]
     key = next(k for k in AMPLITUDES if getattr(settings, k) is not None)
     amplitudes = getattr(settings, key)
     # Two amplitudes that look alike in six digits still need two names.
