@@ -7,10 +7,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.errors import InputError
 
+Array = NDArray[np.float64]
 Shape = tuple[int | None, ...]
 
 
-def real(value: ArrayLike, name: str, shape: Shape | None = None) -> NDArray[np.float64]:
+def real(value: ArrayLike, name: str, shape: Shape | None = None) -> Array:
     """Return value as a C-contiguous float64 array, with whatever shape it has.
 
     Parameters
@@ -38,7 +39,7 @@ def real(value: ArrayLike, name: str, shape: Shape | None = None) -> NDArray[np.
         raise InputError(f"{name} is not an array of real numbers: pass numbers{wanted}") from None
 
 
-def floats(value: ArrayLike, name: str, shape: Shape) -> NDArray[np.float64]:
+def floats(value: ArrayLike, name: str, shape: Shape) -> Array:
     """Return value as a C-contiguous float64 array of finite numbers with the given shape.
 
     Parameters
@@ -88,4 +89,5 @@ def freeze(record: object, **arrays: NDArray[np.float64]) -> None:
 
 
 def _describe(shape: Shape) -> str:
-    return "(" + ", ".join("n" if n is None else str(n) for n in shape) + (",)" if len(shape) == 1 else ")")
+    sizes = ["n" if n is None else str(n) for n in shape]
+    return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"

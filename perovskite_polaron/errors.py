@@ -1,6 +1,6 @@
 """The two ways a command can fail, and the exit status each one carries.
 
-Every message is one line that says what went wrong, why, and how to mend it; the command line prints it
+Every message is one line that says what went wrong, why, and the remedy; the command line prints it
 on stderr after the program's name and never shows a traceback for either class.
 """
 
@@ -24,11 +24,11 @@ class ComputationError(PolaronError):
 
 
 class InterruptedRunError(ComputationError):
-    """A program was ended from outside (a signal, wall time, a lost node): the same job may well succeed when tried again."""
+    """A program was ended from outside (signal, wall time, lost node): try the same job again."""
 
 
 class OutOfTimeError(InterruptedRunError):
-    """A program stopped by itself before its allocation ended, and left a checkpoint to go on from."""
+    """A program stopped by itself before its allocation ended, and left a checkpoint to go on."""
 
 
 class MissingProgramError(ComputationError):
@@ -39,6 +39,11 @@ class MissingExtraError(ComputationError):
     """An optional Python dependency is not installed (exit status 1)."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"{package} is not installed: this step needs it; run pip install 'perovskite-polaron[{extra}]'"
-        )
+        super().__init__(f"{package} is not installed: this step needs it; run pip install"
+                         f" 'perovskite-polaron[{extra}]'")
+
+
+def require(condition: object, message: str) -> None:
+    """Raise InputError with the message unless the condition holds."""
+    if not condition:
+        raise InputError(message)

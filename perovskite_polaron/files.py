@@ -7,6 +7,8 @@ import os
 import re
 import tempfile
 import tomllib
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +20,11 @@ from perovskite_polaron.errors import ComputationError, InputError
 def write_atomically(path: str | os.PathLike[str], content: str | bytes, *, durable: bool = True) -> Path:
     """Write content to path through a temporary file in the same folder, then rename it into place.
 
-    The data are flushed to the disk before the rename, so after a crash the path holds either the old content or
-    the whole new one; durable=False leaves that out, for what is compared or made again after a crash.
-    Raises InputError if the folder is missing, ComputationError if the disk refuses (full,
-    read-only); in both cases the temporary file is gone and an older file is untouched.
+    The data are flushed to the disk before the rename, so after a crash the path holds either the
+    old content or the whole new one; durable=False leaves that out, for what is compared or made
+    again after a crash. Raises InputError if the folder is missing, ComputationError if the disk
+    refuses (full, read-only); in both cases the temporary file is gone and an older file is
+    untouched.
     """
     data = content.encode() if isinstance(content, str) else content
 
@@ -36,7 +39,8 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes, *, dura
 
 
 def replace_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
-    """Let ``write(temporary_path)`` make a file, then rename it to path; the extension of path is kept.
+    """Let ``write(temporary_path)`` make a file, then rename it to path; the extension of path is
+    kept.
 
     For writers that take a file name (matplotlib, ASE, h5py). Errors as in write_atomically.
     """
@@ -62,12 +66,15 @@ def replace_atomically(path: str | os.PathLike[str], write: Callable[[Path], obj
             f"{path} was not written: {error.strerror or error}; free the disk or choose another folder"
         ) from None
     finally:
-        # Where nothing can be written nothing can be removed either, and the error above is the one to tell.
+        # Where nothing can be written nothing can be removed either, and the error above is the one
+        # to tell.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     return path
 
 
+# What np.load and taking its arrays apart raise when a file is not the .npz it should be.
+NPZ_ERRORS = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 # Numbers or words; an array is one too.
 Column = Iterable[float | str | None]
 
@@ -78,8 +85,9 @@ def csv_text(columns: Mapping[str, Column]) -> str:
     Parameters
     ----------
     columns
-        Header -> values. A header names its unit (``energy_eV``, ``Br 4p (1/eV)``). Numbers are written with ten
-        digits; a value that is not known (None, NaN) is an empty field, because readers disagree about "nan".
+        Header -> values. A header names its unit (``energy_eV``, ``Br 4p (1/eV)``). Numbers are
+        written with ten digits; a value that is not known (None, NaN) is an empty field, because
+        readers disagree about "nan".
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -131,7 +139,8 @@ _NUMBER = re.compile(
 
 
 class LineReader:
-    """The lines of a text file in order, or its words; every error names the file and the line that was read last.
+    """The lines of a text file in order, or its words; every error names the file and the line that
+    was read last.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """Settings as frozen dataclasses, filled from a TOML table with every problem reported at once.
 
-pydantic checks the types: with it this module has half the code of checks of its own, and it says of every value what
-is wrong. It is imported only when a file is read, so a settings class costs nothing and one made in Python is a plain
-dataclass (msgspec stops at the first problem, attrs would leave the checks of nested types to us).
+pydantic checks the types: with it this module has half the code of checks of its own, and it says
+of every value what is wrong. It is imported only when a file is read, so a settings class costs
+nothing and one made in Python is a plain dataclass (msgspec stops at the first problem, attrs would
+leave the checks of nested types to us).
 """
 
 import dataclasses
@@ -36,7 +37,8 @@ def option(
 def read_tables(
     path: str | Path, classes: Mapping[str, type]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the tables of a TOML file as settings and as they stand; one that it lacks has every default.
+    """Return the tables of a TOML file as settings and as they stand; one that it lacks has every
+    default.
 
     Parameters
     ----------

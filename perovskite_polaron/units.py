@@ -1,7 +1,7 @@
 """Physical quantities written by people: a number with its unit, as in ``8.8mJ/cm2`` or ``0.1A``.
 
-Each kind of quantity has one internal unit, the first in its table. A bare number is refused, because the
-neighbouring programs disagree about units and a silent factor is worse than a refusal.
+Each kind of quantity has one internal unit, the first in its table. A bare number is refused,
+because the neighbouring programs disagree about units and a silent factor is worse than a refusal.
 """
 
 import math
@@ -14,7 +14,8 @@ from perovskite_polaron.errors import InputError
 RYDBERG_EV = _c.value("Rydberg constant times hc in eV")
 BOHR_ANGSTROM = _c.value("Bohr radius") * 1e10
 FINE_STRUCTURE = _c.fine_structure
-# hbar^2 / (amu * angstrom^2 * eV): turns a phonon energy into the zero-point length squared of Q (angstrom^2 amu).
+# hbar^2 / (amu * angstrom^2 * eV): turns a phonon energy into the zero-point length squared of Q
+# (angstrom^2 amu).
 HBAR2_PER_AMU_A2_EV = _c.hbar**2 / (_c.atomic_mass * 1e-20 * _c.e)
 BOLTZMANN_MEV_K = _c.k / _c.e * 1e3
 HC_EV_A = _c.h * _c.c / _c.e * 1e10
@@ -99,9 +100,9 @@ def split_quantity(text: str) -> tuple[float, str]:
 def parse_quantity(text: str, kind: str) -> float:
     """Return a written quantity in the internal unit of its kind.
 
-    kind is a key of UNITS; the internal unit is the first of its table (length Å, energy eV, time ps, fluence
-    mJ/cm², concentration mg/mL, heat capacity J/mol/K).
-    Raises InputError for a bare number, an unknown unit, or text that is no number.
+    kind is a key of UNITS; the internal unit is the first of its table (length Å, energy eV, time
+    ps, fluence mJ/cm², concentration mg/mL, heat capacity J/mol/K). Raises InputError for a bare
+    number, an unknown unit, or text that is no number.
     """
     value, unit = split_quantity(text)
     table = UNITS[kind]

@@ -200,7 +200,7 @@ def test_curves_are_sums_of_gaussians(sigma: float) -> None:
     for label, share in (("total", np.ones(at.shape)), ("Pb 6p", states.shares[:, :, 2])):
         expected = 2 * (bells * states.weights[:, None] * share).sum(axis=(1, 2))
         np.testing.assert_allclose(curves[label], expected, atol=1e-4 * expected.max())
-    sites = density_of_states(states, x, sigma, by_site=True, threads=2)
+    sites = density_of_states(states, x, sigma, by_site=True)
     np.testing.assert_allclose(sites["Br1-4c 4p"] + sites["Br5-8d 4p"], curves["Br 4p"], atol=1e-12)
     np.testing.assert_array_equal(sites["total"], curves["total"])
 

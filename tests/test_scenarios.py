@@ -9,8 +9,9 @@ import pytest
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.workflow import scenarios
+from perovskite_polaron.workflow import spectra as spectra_room
 from perovskite_polaron.workflow.scenarios import BUILT_IN, study_scenarios
-from perovskite_polaron.workflow.spectra import load_results, study_spectra
+from perovskite_polaron.workflow.spectra import load_results, study_spectra, write_tables
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def _with_points(results, settings, monkeypatch, factors):
     own = next(s for s in results.structures if s.name == "lo@0.2")
     points = {f"lo@{q:g}": (abs(q), real.differences["lo@0.2"] * f) for q, f in factors.items()}
     structures = tuple(replace(own, name=n, amplitude_sqrt_amu_A=q) for n, (q, _) in points.items())
-    monkeypatch.setattr(scenarios, "study_spectra",
+    monkeypatch.setattr(scenarios, "powder_spectra",
                         lambda *_: replace(real,
                                            differences={n: d for n, (_, d) in points.items()}))
     return study_scenarios(replace(results, structures=structures), settings)
@@ -77,6 +78,43 @@ def test_a_study_of_the_reference_alone_is_refused(built_in):
     results, settings = built_in
     with pytest.raises(InputError, match="no structure beside its reference"):
         study_scenarios(replace(results, structures=results.structures[:1]), settings)
+
+
+def test_one_energy_has_one_width_in_every_cell(built_in, monkeypatch):
+    """Widths count from the common axis: where a cell has its own zero does not matter."""
+    results, settings = built_in
+    widths, real = [], spectra_room.evaluate
+
+    def evaluate(save, energy_eV, hwhm_eV, **rest):
+        widths.append((energy_eV[0], hwhm_eV))
+        return real(save, energy_eV, hwhm_eV, **rest)
+
+    monkeypatch.setattr(spectra_room, "evaluate", evaluate)
+    found = study_spectra(results, replace(settings, width_model="linear", width={"slope": 0.1}))
+    assert len({own for own, _ in widths}) > 5, "the cells have zeros of their own"
+    axis = found.records[0].spectrum.energy_eV
+    for _, width in widths:
+        np.testing.assert_allclose(width, 1.26 + 0.1 * np.clip(axis, 0, None))
+
+
+def test_one_polarisation_alone_is_named_and_is_no_powder(built_in, tmp_path):
+    results, settings = built_in
+    structures = tuple(
+        replace(s, sites=tuple(replace(a, chains={"z": a.chains["z"]}) for a in s.sites))
+        for s in results.structures
+    )
+    part = replace(results, structures=structures, study=replace(results.study, polarisations=("z",)))
+    found, whole = study_spectra(part, settings), study_spectra(results, settings)
+    assert (found.part, whole.part) == ("z only", "")
+    z = {r.absorber: r.spectrum for r in whole.records if r.structure == "ground" and r.polarisation == "z"}
+    for site, spectrum in found.structures["ground"].sites.items():
+        np.testing.assert_array_equal(spectrum.intensity, z[site].intensity)
+    write_tables(found, tmp_path)
+    for name in ("spectra.csv", "sites.csv", "differences.csv"):
+        head = (tmp_path / name).read_text().splitlines()[0].split(",")
+        assert all("(z only)" in column for column in head[1:])
+    with pytest.raises(InputError, match="z only, which no powder shows"):
+        study_scenarios(part, settings)
 
 
 def test_a_transient_alone_is_compared_with_the_built_in_set(theory, tmp_path, capsys):

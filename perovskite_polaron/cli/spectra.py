@@ -5,10 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from perovskite_polaron.workflow.spectra import StudySpectra
 
 EXAMPLE = (
     "  polaron spectra examples/cspbbr3.toml\n"
@@ -43,7 +39,8 @@ def run(args: argparse.Namespace) -> None:
         write_sites_figure,
     )
     from perovskite_polaron.units import parse_quantity
-    from perovskite_polaron.workflow.spectra import load_results, other_alignment, study_spectra
+    from perovskite_polaron.workflow.spectra import (
+        load_results, other_alignment, study_spectra, write_tables)
 
     edge = parse_quantity(args.edge, "energy") if args.edge else None
     results, settings, folder = load_results(Path(args.source))
@@ -54,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     spectra = study_spectra(results, settings)
     out = Path(args.out) if args.out else folder / "spectra"
     out.mkdir(parents=True, exist_ok=True)
-    written = _write_tables(spectra, out)
+    written = write_tables(spectra, out)
     other = other_alignment(results, settings)
     for suffix in (".png", ".svg"):
         written.append(write_difference_figure(spectra, out / f"difference{suffix}", edge))
@@ -88,34 +85,3 @@ def run(args: argparse.Namespace) -> None:
         ]
         print(f"  {name:20} {change[0]:8.2f} {change[1]:8.2f}")
     print(f"tables and figures are in {out}")
-
-
-def _write_tables(spectra: StudySpectra, out: Path) -> list[Path]:
-    from perovskite_polaron.files import write_atomically
-
-    energy = spectra.structures[spectra.reference].average.energy_eV
-    kind = spectra.settings.normalisation.replace("-", " ")
-    # The differences are in units of this; spectra.csv and sites.csv are not.
-    scale = "" if kind == "none" else f" (over the {kind} of {spectra.reference})"
-    tables = {
-        "spectra.csv": {name: s.average for name, s in spectra.structures.items()},
-        "sites.csv": {f"{name}/{site}": x for name, s in spectra.structures.items() for site, x in s.sites.items()},
-        "differences.csv": {
-            **{f"{name}{scale}": s for name, s in spectra.differences.items()},
-            **{f"{name} over its absolute area": s for name, s in spectra.scaled.items()},
-        },
-    }
-    written = []
-    for file, columns in tables.items():
-        lines = [",".join(["energy_eV", *columns])]
-        lines += [
-            ",".join(f"{v:.10g}" for v in row)
-            for row in zip(energy, *(c.intensity for c in columns.values()), strict=True)
-        ]
-        written.append(write_atomically(out / file, "\n".join(lines) + "\n"))
-    rows = [
-        "structure,absorber,shift_eV,caveat",
-        *(f"{s.structure},{s.absorber},{s.shift_eV:.6f},{s.caveat}" for s in spectra.shifts),
-    ]
-    written.append(write_atomically(out / "shifts.csv", "\n".join(rows) + "\n"))
-    return written

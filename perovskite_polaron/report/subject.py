@@ -24,7 +24,8 @@ from perovskite_polaron.spectra.spectrum import POLARISATIONS
 from perovskite_polaron.units import HC_EV_A
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.scenarios import study_scenarios
-from perovskite_polaron.workflow.spectra import StudySpectra, other_alignment, study_spectra
+from perovskite_polaron.workflow.spectra import (
+    StudySpectra, other_alignment, powder_spectra, study_spectra)
 from perovskite_polaron.workflow.structures import StudyStructure, study_structures
 from perovskite_polaron.workflow.study import SpectraSettings, Study
 
@@ -60,7 +61,7 @@ class Subject:
     @cached_property
     def spectra(self) -> StudySpectra:
         """The spectra as the study wants them."""
-        return study_spectra(self.results, self.settings)
+        return powder_spectra(self.results, self.settings)
 
     @cached_property
     def unaligned(self) -> StudySpectra:

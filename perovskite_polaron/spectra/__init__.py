@@ -1,1 +1,1 @@
-"""Spectra as physics: broadening, alignment, averages and differences; knows nothing of Quantum ESPRESSO."""
+"""Broadening, alignment, averages and differences; knows nothing of Quantum ESPRESSO."""

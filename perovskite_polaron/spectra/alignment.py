@@ -1,13 +1,18 @@
-"""One energy axis for the spectra of different sites and structures, from total energies (Delta-SCF).
+"""One energy axis for the spectra of different sites and structures, from total energies
+(Delta-SCF).
 
 The photon energy of a transition into a state of eigenvalue e, seen by a core hole, is
-full hole (N - 1 electrons, charged cell): E_hole - E_ground + e. The potential reference of the charged cell cancels.
-excited electron (neutral cell): E_excited - E_ground + e - e_LUMO, e_LUMO the level that holds the electron.
-half hole: 2 (E_half - E_ground) + e. The energy is nearly quadratic in the charge of the hole, so twice the half holds
-half of the relaxation around the full hole, and that half of its site dependence is missing.
-no hole: e alone, from the mean potential of its cell; core-level shifts are not included.
-E_ground is of the same structure and cell. Pseudopotential constants are common to all sites and leave with the
-reference. The finite-size constant of charged cells cancels only between cells of one size and shape.
+
+full hole (N - 1 electrons, charged cell): E_hole - E_ground + e. The potential reference of the
+charged cell cancels. excited electron (neutral cell): E_excited - E_ground + e - e_LUMO, e_LUMO the
+level that holds the electron. half hole: 2 (E_half - E_ground) + e. The energy is nearly quadratic
+in the charge of the hole, so twice the half holds half of the relaxation around the full hole, and
+that half of its site dependence is missing. no hole: e alone, from the mean potential of its cell;
+core-level shifts are not included.
+
+E_ground is of the same structure and cell. Pseudopotential constants are common to all sites and
+leave with the reference. The finite-size constant of charged cells cancels only between cells of
+one size and shape.
 """
 
 from collections.abc import Sequence
@@ -15,16 +20,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 
-HOLES = ("full", "excited", "half", "none")
+ALIGNMENTS = ("delta-scf", "fermi")
+# Kind of core hole -> how often the energy of making it counts.
+_COUNTS = {"full": 1, "half": 2, "excited-electron": 1, "none": 0}
 
 
 @dataclass(frozen=True)
 class SiteEnergies:
-    """Energies of one absorber's calculation, in eV; lumo_eV only for an excited electron.
+    """Energies of one absorber's calculation, in eV.
 
-    fermi_eV is the zero of the stored spectrum (the Fermi energy in its file); cell is (3, 3), Å.
+    Attributes
+    ----------
+    hole
+        ``full``, ``half``, ``excited-electron`` or ``none``.
+    ground_energy_eV, hole_energy_eV
+        Total energies of the cell without and with the core hole.
+    fermi_eV
+        Zero of the stored spectrum, the Fermi energy in its file.
+    cell_A
+        Lattice vectors (3, 3), Å.
+    lumo_eV
+        Level that holds an excited electron; None for the other kinds.
     """
 
     structure: str
@@ -34,13 +52,13 @@ class SiteEnergies:
     ground_energy_eV: float
     hole_energy_eV: float
     fermi_eV: float
-    cell_A: tuple[tuple[float, float, float], ...]
+    cell_A: tuple[tuple[float, ...], ...]
     lumo_eV: float | None = None
 
 
 @dataclass(frozen=True)
 class Shift:
-    """shift_eV is added to the energies of a spectrum; caveat says why it may not be trusted (empty: nothing)."""
+    """What is added to the energies of a spectrum; caveat: why it may not be trusted, or empty."""
 
     structure: str
     absorber: str
@@ -48,52 +66,59 @@ class Shift:
     caveat: str = ""
 
 
-def shifts(sites: Sequence[SiteEnergies], reference: str, alignment: str = "delta-scf") -> list[Shift]:
-    """Return the shift of every site, relative to the multiplicity-weighted mean of the reference structure.
+def shifts(
+    sites: Sequence[SiteEnergies], reference: str, alignment: str = "delta-scf"
+) -> list[Shift]:
+    """Return the shift of every site, relative to the multiplicity-weighted mean of the reference
+    structure.
 
-    alignment "fermi" leaves each spectrum at its own Fermi energy (every shift zero).
-    Raises InputError for an unknown alignment or hole, mixed holes, NaN, a missing LUMO, or a missing reference.
+    Parameters
+    ----------
+    sites
+        All sites of all structures.
+    reference
+        Name of the structure whose mean becomes zero.
+    alignment
+        "fermi" leaves each spectrum at its own Fermi energy (every shift zero).
+
+    Raises
+    ------
+    InputError
+        For an unknown alignment or hole, mixed holes, NaN, a missing LUMO, or a missing reference.
     """
     if alignment == "fermi":
-        return [Shift(s.structure, s.absorber, 0.0, "each spectrum has its own Fermi energy at zero") for s in sites]
-    if alignment != "delta-scf":
-        raise InputError(f"{alignment!r} is no alignment: choose delta-scf or fermi")
-    if len({s.hole for s in sites}) > 1:
-        raise InputError("the sites have different kinds of core hole: compute all with one kind")
+        caveat = "each spectrum has its own Fermi energy at zero"
+        return [Shift(s.structure, s.absorber, 0.0, caveat) for s in sites]
+    require(alignment in ALIGNMENTS,
+            f"{alignment!r} is no alignment: choose {' or '.join(ALIGNMENTS)}")
+    require(len({s.hole for s in sites}) <= 1,
+            "the sites have different kinds of core hole: compute all with one kind")
     base = [s for s in sites if s.structure == reference]
-    if not base:
-        raise InputError(f"reference structure {reference!r} has no site: name one that was computed")
+    require(base, f"reference structure {reference!r} has no site: name one that was computed")
     zero = np.average([_onset(s) for s in base], weights=[s.multiplicity for s in base])
-    return [Shift(s.structure, s.absorber, float(_onset(s) - zero), _caveat(s, base[0])) for s in sites]
+    return [Shift(s.structure, s.absorber, float(_onset(s) - zero), _caveat(s, base[0]))
+            for s in sites]
 
 
 def _onset(site: SiteEnergies) -> float:
-    if not np.isfinite([site.hole_energy_eV, site.ground_energy_eV, site.fermi_eV, site.lumo_eV or 0.0]).all():
-        raise InputError(
-            f"{site.structure} {site.absorber}: its energies are not all finite; run the calculation again"
-        )
+    """Return the photon energy of the zero of the stored spectrum (see the module)."""
+    name = f"{site.structure} {site.absorber}"
+    require(site.hole in _COUNTS,
+            f"{site.hole!r} is no kind of core hole: choose from {', '.join(_COUNTS)}")
+    lumo = site.lumo_eV if site.hole == "excited-electron" else 0.0
+    if lumo is None:
+        raise InputError(f"{name}: an excited electron needs lumo_eV; give that level")
     change = site.hole_energy_eV - site.ground_energy_eV
-    if site.hole == "full":
-        return change + site.fermi_eV
-    if site.hole == "half":
-        return 2 * change + site.fermi_eV
-    if site.hole == "none":
-        return site.fermi_eV
-    if site.hole == "excited":
-        if site.lumo_eV is None:
-            raise InputError(f"{site.structure} {site.absorber}: an excited electron needs lumo_eV; give that level")
-        return change + site.fermi_eV - site.lumo_eV
-    raise InputError(f"{site.hole!r} is no kind of core hole: choose from {', '.join(HOLES)}")
+    require(np.isfinite([change, site.fermi_eV, lumo]).all(),
+            f"{name}: its energies are not all finite; run the calculation again")
+    return _COUNTS[site.hole] * change + site.fermi_eV - lumo
 
 
 def _caveat(site: SiteEnergies, base: SiteEnergies) -> str:
     if site.hole == "none":
         return "no core hole: core-level shifts are not included"
-    caveats = []
-    if site.hole == "half":
-        caveats.append("half hole: half of the relaxation is missing")
+    caveats = ["half hole: half of the relaxation is missing"] if site.hole == "half" else []
     if site.hole in ("full", "half") and not np.allclose(site.cell_A, base.cell_A, atol=1e-6):
-        caveats.append(
-            "charged cell of another size or shape than the reference: the finite-size constant does not cancel"
-        )
+        caveats.append("charged cell of another size or shape than the reference: the finite-size"
+                       " constant does not cancel")
     return "; ".join(caveats)

@@ -36,9 +36,10 @@ class Variant:
 class Movement:
     """How far one value is from the last (best) one of its setting.
 
-    difference_percent: largest change of a difference spectrum, in % of the largest value of that difference at the
-    best setting, the worst structure of the study. spectrum_percent: the same of the reference's own spectrum.
-    shift_eV: change of its edge shifts, the worst site. None of them for the best value itself: they are 0.
+    difference_percent: largest change of a difference spectrum, in % of the largest value of that
+    difference at the best setting, the worst structure of the study. spectrum_percent: the same of
+    the reference's own spectrum. shift_eV: change of its edge shifts, the worst site. None of them
+    for the best value itself: they are 0.
     """
 
     setting: str
@@ -52,11 +53,12 @@ class Movement:
 def variants(study: Study, setting: str, values: Sequence[str]) -> list[Variant]:
     """Return the studies to compare, from the coarsest to the best.
 
-    setting: ``cutoff`` (values with a unit of energy; the density's cut-off keeps the study's ratio), ``kpoints`` (of the
-    density), ``spectrum-kpoints`` (of xspectra.x), ``supercell`` (both grids are divided by it), values as 2x2x1; or
-    ``absorber-sets`` (the absorber's pseudopotential files without and with the hole, as A.UPF:A-hole.UPF, such as sets
-    with other second p projectors, whose choice a spectrum must not show).
-    Raises InputError for less than two values, or values that cannot be read.
+    setting: ``cutoff`` (values with a unit of energy; the density's cut-off keeps the study's
+    ratio), ``kpoints`` (of the density), ``spectrum-kpoints`` (of xspectra.x), ``supercell`` (both
+    grids are divided by it), values as 2x2x1; or ``absorber-sets`` (the absorber's pseudopotential
+    files without and with the hole, as A.UPF:A-hole.UPF, such as sets with other second p
+    projectors, whose choice a spectrum must not show). Raises InputError for less than two values,
+    or values that cannot be read.
     """
     if len(values) < 2:
         raise InputError(f"--{setting} needs at least two values, from the coarsest to the best")
@@ -111,9 +113,11 @@ def _with_supercell(study: Study, value: str) -> Study:
 
 
 def truncated(results: StudyResults, steps: int) -> StudyResults:
-    """Return the same results with every Lanczos chain cut after so many steps: convergence that costs no calculation.
+    """Return the same results with every Lanczos chain cut after so many steps: convergence that
+    costs no calculation.
 
-    Raises InputError when no chain is that long: then the longest is not known to be converged against it.
+    Raises InputError when no chain is that long: then the longest is not known to be converged
+    against it.
     """
     longest = max(len(a) for save in results.chains.values() for a in save.a)
     if steps > longest:
@@ -239,7 +243,8 @@ def _largest_shift(one: StudySpectra, best: StudySpectra) -> float:
         total: dict[str, list[float]] = {}
         for shift in spectra.shifts:
             total.setdefault(shift.structure, []).append(shift.shift_eV)
-        # Sites may have other labels in a larger cell; the mean of a structure is what the difference feels.
+        # Sites may have other labels in a larger cell; the mean of a structure is what the
+        # difference feels.
         return {name: float(np.mean(values)) for name, values in total.items()}
 
     ours, theirs = shifts(one), shifts(best)

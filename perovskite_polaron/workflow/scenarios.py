@@ -7,9 +7,9 @@ import numpy as np
 from perovskite_polaron.analysis.scenarios import Scenario, ScenarioSet, polaron
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
-from perovskite_polaron.spectra.spectrum import Spectrum, normalise
+from perovskite_polaron.spectra.spectrum import Spectrum, norm
 from perovskite_polaron.workflow.results import StudyResults
-from perovskite_polaron.workflow.spectra import study_spectra
+from perovskite_polaron.workflow.spectra import powder_spectra
 from perovskite_polaron.workflow.study import SpectraSettings
 
 # The computed CsPbBr3 set that comes with the package.
@@ -17,16 +17,19 @@ BUILT_IN = Path(__file__).parent.parent / "data" / "cspbbr3"
 
 
 def study_scenarios(results: StudyResults, settings: SpectraSettings) -> ScenarioSet:
-    """Return the scenarios of a study; energies are the study's, before the offset to the experiment.
+    """Return the scenarios of a study; energies are the study's, before the offset to the
+    experiment.
 
-    Every structure but the reference is one, except that the amplitudes of one mode sweep make one polaron together
-    (``polaron NAME``). Where +Q and −Q of a sweep differ, the mode is not an odd one: its points then stand alone, and no
-    f·Q² is derived. Steady state and differences share the study's normalisation. Raises InputError when the study has
-    no structure that differs from the reference.
+    Every structure but the reference is one, except that the amplitudes of one mode sweep make one
+    polaron together (``polaron NAME``). Where +Q and −Q of a sweep differ, the mode is not an odd
+    one: its points then stand alone, and no f·Q² is derived. Steady state and differences share the
+    study's normalisation. Raises InputError when the study has no structure that differs from the
+    reference.
     """
-    spectra = study_spectra(results, settings)
+    spectra = powder_spectra(results, settings)
     amplitudes = {s.name: s.amplitude_sqrt_amu_A for s in results.structures}
-    base = normalise(spectra.structures[spectra.reference].average, settings.normalisation)
+    steady = spectra.structures[spectra.reference].average
+    base = steady * (1 / norm(steady, settings.normalisation))
     entries: dict[str, dict[str, Spectrum]] = {}
     for name, difference in spectra.differences.items():
         if difference.intensity.any():

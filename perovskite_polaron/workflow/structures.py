@@ -1,4 +1,5 @@
-"""From the structures a study names to the crystals that are computed, with their inequivalent absorbers.
+"""From the structures a study names to the crystals that are computed, with their inequivalent
+absorbers.
 
 Which structure of a study each one is nearest to: where its self-consistent cycles may start.
 """
@@ -21,9 +22,10 @@ from perovskite_polaron.workflow.study import AMPLITUDES, StructureSettings, Stu
 class StudyStructure:
     """One structure of a study, ready to be computed.
 
-    settings: name of the entry of the study that it comes from. distortion: None for an undistorted crystal.
-    opposite_sign: the amplitude asked for was negative, its structure is the image of the positive one under an
-    operation of the parent crystal, and so the positive one is computed (its averaged spectra are the same).
+    settings: name of the entry of the study that it comes from. distortion: None for an undistorted
+    crystal. opposite_sign: the amplitude asked for was negative, its structure is the image of the
+    positive one under an operation of the parent crystal, and so the positive one is computed (its
+    averaged spectra are the same).
     """
 
     name: str
@@ -47,8 +49,9 @@ class StudyStructure:
 def study_structures(study: Study) -> tuple[StudyStructure, ...]:
     """Build every structure of a study, sweeps expanded, in the study's order.
 
-    A sweep of several amplitudes gives structures named ``name@amplitude``, in the unit the study uses.
-    Raises InputError as the readers of crystals and modes do, or if the absorbing element is in none of the sites.
+    A sweep of several amplitudes gives structures named ``name@amplitude``, in the unit the study
+    uses. Raises InputError as the readers of crystals and modes do, or if the absorbing element is
+    in none of the sites.
     """
     result: list[StudyStructure] = []
     for name, settings in study.structures.items():
@@ -65,7 +68,8 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
 
 
 def _sweep(study: Study, name: str, settings: StructureSettings, crystal: Crystal) -> list[StudyStructure]:
-    # The first of a file, as for `polaron distort`: `polaron modes` puts the one there that dresses carriers.
+    # The first of a file, as for `polaron distort`: `polaron modes` puts the one there that dresses
+    # carriers.
     modes = [read_modes(study.file(source))[0] for source in settings.modes]
     key = next(k for k in AMPLITUDES if getattr(settings, k) is not None)
     amplitudes = getattr(settings, key)
@@ -104,10 +108,12 @@ def image_distance_A(crystal: Crystal) -> float:
 
 
 def neighbours(structures: Sequence[StudyStructure]) -> list[tuple[int, int | None]]:
-    """Return the structures in an order in which each follows its neighbour, as pairs (index, index of the neighbour).
+    """Return the structures in an order in which each follows its neighbour, as pairs (index, index
+    of the neighbour).
 
-    The neighbours form a shortest spanning tree from the first structure of each cell: a sweep becomes a chain from the
-    crystal at rest to the largest amplitude. Only structures of the same cell, atoms and k points are neighbours.
+    The neighbours form a shortest spanning tree from the first structure of each cell: a sweep
+    becomes a chain from the crystal at rest to the largest amplitude. Only structures of the same
+    cell, atoms and k points are neighbours.
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, one in enumerate(structures):

@@ -11,9 +11,12 @@ from typing import Any
 import tomli_w
 
 from perovskite_polaron.espresso.pw import PwSettings
-from perovskite_polaron.espresso.xspectra import POLARISATIONS, XspectraSettings
+from perovskite_polaron.espresso.xspectra import XspectraSettings
 from perovskite_polaron.files import beside, read_toml
 from perovskite_polaron.settings import fill, option, refuse
+from perovskite_polaron.spectra.alignment import ALIGNMENTS
+from perovskite_polaron.spectra.broadening import MODELS
+from perovskite_polaron.spectra.spectrum import NORMALISATIONS, POLARISATIONS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}\Z")
 # key in the study -> unit name of distortion.distort
@@ -26,10 +29,12 @@ AMPLITUDES = {
 
 @dataclass(frozen=True)
 class StructureSettings:
-    """One structure, or one sweep: a crystal, and optionally the modes and amplitudes it is displaced along.
+    """One structure, or one sweep: a crystal, and optionally the modes and amplitudes it is
+    displaced along.
 
-    crystal: a file or a built-in name. modes: mode files or built-in names, combined with equal weight unless
-    mode_weights is given. Exactly one amplitude key goes with modes. kpoints, kpoint_shift: for a cell of another size.
+    crystal: a file or a built-in name. modes: mode files or built-in names, combined with equal
+    weight unless mode_weights is given. Exactly one amplitude key goes with modes. kpoints,
+    kpoint_shift: for a cell of another size.
     """
 
     crystal: str
@@ -46,9 +51,10 @@ class StructureSettings:
 class CoreHoleSettings:
     """The state of the absorbing atom.
 
-    kind: ``full`` (1s emptied, cell charged +1), ``half`` (half a hole, charge +1/2), ``excited-electron`` (1s emptied,
-    its electron in the lowest empty state, cell neutral) or ``none``. min_image_distance_A: a hole closer than this to
-    its periodic image brings a warning; 8 Å is a common lower bound, not a guarantee of convergence.
+    kind: ``full`` (1s emptied, cell charged +1), ``half`` (half a hole, charge +1/2),
+    ``excited-electron`` (1s emptied, its electron in the lowest empty state, cell neutral) or
+    ``none``. min_image_distance_A: a hole closer than this to its periodic image brings a warning;
+    8 Å is a common lower bound, not a guarantee of convergence.
     """
 
     kind: str = option("full", choices=("full", "half", "excited-electron", "none"))
@@ -57,17 +63,19 @@ class CoreHoleSettings:
 
 @dataclass(frozen=True)
 class SpectraSettings:
-    """How chains become spectra. Energies are relative to the reference structure's mean edge (see docs).
+    """How chains become spectra. Energies are relative to the reference structure's mean edge (see
+    docs).
 
-    cut_above_eV: how far above the highest occupied level the cut between occupied and empty states lies where the occupations
-    are fixed (with smearing it is at the Fermi energy). Anywhere in the gap gives the same difference; at the level itself it does not,
-    because one level of a few k points then decides what is taken away. taper: share of each chain that goes over smoothly into
+    cut_above_eV: how far above the highest occupied level the cut between occupied and empty states
+    lies where the occupations are fixed (with smearing it is at the Fermi energy). Anywhere in the
+    gap gives the same difference; at the level itself it does not, because one level of a few k
+    points then decides what is taken away. taper: share of each chain that goes over smoothly into
     its terminator.
     """
 
-    alignment: str = option("delta-scf", choices=("delta-scf", "fermi"))
-    normalisation: str = option("last-point", choices=("last-point", "edge-step", "area", "absolute-area"))
-    width_model: str = option("constant", choices=("constant", "linear", "arctangent", "table"))
+    alignment: str = option("delta-scf", choices=ALIGNMENTS)
+    normalisation: str = option("last-point", choices=NORMALISATIONS)
+    width_model: str = option("constant", choices=tuple(MODELS))
     core_hole_hwhm_eV: float = option(1.26, low=0.01, high=50)
     resolution_fwhm_eV: float = option(0.7, low=0, high=50)
     energy_min_eV: float = option(-10.0, low=-1000, high=5000)
@@ -83,11 +91,13 @@ class SpectraSettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Where the results are kept and how the programs are started. None of it changes a result beyond its tolerance.
+    """Where the results are kept and how the programs are started. None of it changes a result
+    beyond its tolerance.
 
-    store: folder of the results, relative to the study file (default: its name + ``-results``). ranks: MPI processes of
-    one job (0: all cores). jobs_at_once: 0 means as many as the cores allow. time_reversal: leave out one of each two
-    k points k and -k of xspectra.x, whose chains are equal.
+    store: folder of the results, relative to the study file (default: its name + ``-results``).
+    ranks: MPI processes of one job (0: all cores). jobs_at_once: 0 means as many as the cores
+    allow. time_reversal: leave out one of each two k points k and -k of xspectra.x, whose chains
+    are equal.
     """
 
     store: str = ""
@@ -157,7 +167,8 @@ def read_study(path: str | os.PathLike[str]) -> Study:
     Raises
     ------
     InputError
-        With every unknown key, wrong type, out-of-range value and contradiction at once, each with its table.
+        With every unknown key, wrong type, out-of-range value and contradiction at once, each with
+        its table.
     """
     return study_of(read_toml(path, "study file (TOML)"), Path(path))
 
