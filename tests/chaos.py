@@ -4,7 +4,7 @@
 
 The study is computed once with the real programs and then played again (see replay.py), so that a
 run takes seconds. After each run: every job is done exactly once, every result is that of the
-undisturbed run, what was finished before the blow is untouched, no program and no lock is left, and
+undisturbed run, what was finished before the interruption is untouched, no program and no lock is left, and
 nobody saw a traceback. Prints a table; status 1 if any of this fails. Root can mount, so only root
 gets the full disk and the store that may not be written.
 """
@@ -35,7 +35,7 @@ from perovskite_polaron.workflow.study import read_study
 POLARON = [sys.executable, "-m", "perovskite_polaron.cli.main"]
 # What a record says of the moment it was made.
 _PASSING = ("started", "finished", "wall_seconds", "ranks", "polaron_revision")
-# What a runner takes from its start to the last job here, s: blows fall in this time.
+# What a runner takes from its start to the last job here, s: interruptions fall in this time.
 DURATION = 4.0
 
 
@@ -86,7 +86,7 @@ class Trial:
         self.expect("Traceback" not in errors, f"traceback: {errors.strip()[-400:]}")
 
     def close(self) -> None:
-        # What a blow laid over the store goes first.
+        # What an interruption mounted over the store goes first.
         while os.path.ismount(self.store):
             subprocess.run(["umount", self.store], check=True)
         shutil.rmtree(self.folder)
@@ -153,7 +153,7 @@ def make_read_only(trial: Trial, runner: "subprocess.Popen[str]") -> None:
     subprocess.run(["umount", trial.store], check=True)
 
 
-BLOWS: dict[str, Callable[[Trial, "subprocess.Popen[str]"], None]] = {
+INTERRUPTIONS: dict[str, Callable[[Trial, "subprocess.Popen[str]"], None]] = {
     "kill -9 of the runner": kill_runner,
     "kill -9 of a program": kill_program,
     "kill -9 of everything": kill_all,
@@ -178,7 +178,7 @@ def one_trial(name: str, folder: Path, player: Path, moment: float, truth: dict[
 def strike(trial: Trial, name: str, moment: float, truth: dict[str, str], jobs: list[Job]) -> None:
     runner = trial.start()
     time.sleep(moment)
-    BLOWS[name](trial, runner)
+    INTERRUPTIONS[name](trial, runner)
     deadline = time.monotonic() + 10
     while trial.programs() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -243,21 +243,21 @@ def main() -> int:
         truth = {name: essence(calm.store, name) for name in calm.results()}
         jobs = study_jobs(plan(read_study(calm.study)))
         assert len(truth) == len(jobs)
-        names = [n for n in BLOWS if os.geteuid() == 0 or n not in NEED_ROOT]
+        names = [n for n in INTERRUPTIONS if os.geteuid() == 0 or n not in NEED_ROOT]
         table = {name: [0, 0] for name in names}
         for k in range(args.runs):
-            blow = names[k % len(names)]
+            how = names[k % len(names)]
             moment = random.uniform(0.2, DURATION)
-            trouble = one_trial(blow, work / f"trial-{k}", player, moment, truth, jobs)
-            table[blow][0] += 1
-            table[blow][1] += bool(trouble)
+            trouble = one_trial(how, work / f"trial-{k}", player, moment, truth, jobs)
+            table[how][0] += 1
+            table[how][1] += bool(trouble)
             for line in trouble:
-                print(f"run {k}, {blow} after {moment:.2f} s: {line}", flush=True)
-    print(f"{'blow':32}{'runs':>6}{'failed':>8}")
-    for blow, (runs, failed) in table.items():
-        print(f"{blow:32}{runs:6}{failed:8}")
+                print(f"run {k}, {how} after {moment:.2f} s: {line}", flush=True)
+    print(f"{"interruption":32}{'runs':>6}{'failed':>8}")
+    for how, (runs, failed) in table.items():
+        print(f"{how:32}{runs:6}{failed:8}")
     total, failed = (sum(row[i] for row in table.values()) for i in (0, 1))
-    print(f"{total} runs of {len(jobs)} jobs, each hurt and resumed: {failed} with anything lost,"
+    print(f"{total} runs of {len(jobs)} jobs, each interrupted and resumed: {failed} with anything lost,"
           " wrong, done twice or locked")
     return 1 if failed or total < args.runs else 0
 
