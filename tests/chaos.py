@@ -253,7 +253,7 @@ def main() -> int:
             table[how][1] += bool(trouble)
             for line in trouble:
                 print(f"run {k}, {how} after {moment:.2f} s: {line}", flush=True)
-    print(f"{"interruption":32}{'runs':>6}{'failed':>8}")
+    print(f"{'interruption':32}{'runs':>6}{'failed':>8}")
     for how, (runs, failed) in table.items():
         print(f"{how:32}{runs:6}{failed:8}")
     total, failed = (sum(row[i] for row in table.values()) for i in (0, 1))
