@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
     # Saved before it is judged: a crystal without a gap keeps what was computed.
     files = [write_states(out / "pdos.npz", states, record)] if computed else []
     edges = band_edges(states, args.by_site)
-    energy, complete_eV = energy_grid(states, args.sigma, args.emin, args.emax, _EMAX_EV)
+    energy, complete_eV = energy_grid(states, args.sigma, args.emin, args.emax)
     if energy[-1] > complete_eV + 1e-9:
         print(f"note: above {complete_eV:.2f} eV bands are missing: add"
               f" --empty-bands", file=sys.stderr)
