@@ -98,7 +98,7 @@ def core_seconds(job: Job, store: Store) -> float | None:
     record = store.result(job)
     if record is None:
         return None
-    words = CPU.findall((store.folder(job) / store.output_name(job)).read_text())[-1]
+    words = CPU.findall((store.folder(job) / job.output_name).read_text())[-1]
     units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
     return float(record["ranks"]
                  * sum(float(n) * units[u] for n, u in re.findall(r"([\d.]+)\s*([dhms])", words)))
@@ -106,7 +106,7 @@ def core_seconds(job: Job, store: Store) -> float | None:
 
 def iterations_to(threshold_Ry: float, job: Job, store: Store) -> int:
     """Return after how many iterations a finished cycle was within a threshold."""
-    output = (store.folder(job) / store.output_name(job)).read_text()
+    output = (store.folder(job) / job.output_name).read_text()
     accuracies = [float(x) for x in re.findall(r"estimated scf accuracy\s*<\s*(\S+)", output)]
     # The printed digits may round the last one up to the threshold itself.
     return 1 + next((n for n, accuracy in enumerate(accuracies) if accuracy < threshold_Ry),
@@ -209,7 +209,7 @@ def main() -> None:
         words = ["run", str(studies["ours"].path), "--ranks", args.ranks, "--jobs", args.jobs]
         subprocess.run([sys.executable, "-m", "perovskite_polaron.cli.main", *words], check=True)
         # The peer begins every cycle from free atoms.
-        unseeded = [dataclasses.replace(job, seeds=(), turn=None)
+        unseeded = [dataclasses.replace(job, initial=(), operation=None)
                     for job in study_jobs(plans["peer"])]
         run_jobs(unseeded, stores["peer"], ranks=int(args.ranks), jobs_at_once=int(args.jobs))
     rows = list(table(plans, stores, studies["ours"].pw.conv_thr_Ry))

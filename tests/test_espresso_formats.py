@@ -7,10 +7,19 @@ import numpy as np
 import pytest
 
 from perovskite_polaron.errors import ComputationError, InputError
-from perovskite_polaron.espresso.pw import PwSettings, pw_deck, read_pw_result
+from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, read_pw_result
 from perovskite_polaron.espresso.upf import check_for_xspectra, read_upf, write_core_orbital
-from perovskite_polaron.espresso.xspectra import XspectraSettings, xspectra_deck
+from perovskite_polaron.espresso.xspectra import XspectraCalculation, XspectraSettings
+from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
+
+
+def pw_deck(crystal: Crystal, species: list[str], settings: PwSettings, **more: object) -> str:
+    return PwCalculation(crystal, tuple(species), settings, **more).deck()  # type: ignore[arg-type]
+
+
+def xspectra_deck(settings: XspectraSettings, polarisation: str = "x", absorber: int = 1) -> str:
+    return XspectraCalculation(settings, polarisation, absorber, 1.9).deck()
 
 
 def species_block(deck: str) -> list[str]:
@@ -19,13 +28,13 @@ def species_block(deck: str) -> list[str]:
 
 def test_the_absorber_is_a_species_of_its_own_and_xiabs_points_at_it() -> None:
     crystal = read_crystal("cspbbr3-pbnm")
-    names = {"Pb": "Pb.UPF", "Cs": "Cs.UPF", "Br": "Br.UPF", "Brh": "Brh.UPF"}
+    names = ["Pb", "Cs", "Br", "Brh"]
     deck = pw_deck(crystal, names, PwSettings(), electrons=176, absorber=9, charge=1.0)
     rows = deck.split("ATOMIC_POSITIONS crystal\n")[1].split("K_POINTS")[0].splitlines()
     assert [row.split()[0] for row in rows].count("Brh") == 1
     assert rows[9].split()[0] == "Brh"
-    assert [line.split()[0] for line in species_block(deck)] == list(names)
-    x = xspectra_deck(XspectraSettings(), polarisation="y", absorber_species=4, cutoff_bohr=1.9)
+    assert [line.split()[0] for line in species_block(deck)] == names
+    x = xspectra_deck(XspectraSettings(), "y", 4)
     parsed = f90nml.reads(x.rsplit("/", 1)[0] + "/")
     assert parsed["input_xspectra"]["xiabs"] == 4
     assert parsed["input_xspectra"]["xepsilon"] == [0.0, 1.0, 0.0]
@@ -34,7 +43,7 @@ def test_the_absorber_is_a_species_of_its_own_and_xiabs_points_at_it() -> None:
 
 def test_positions_survive_to_the_twelfth_decimal() -> None:
     crystal = read_crystal("cspbbr3-pbnm")
-    deck = pw_deck(crystal, {"Pb": "a", "Cs": "b", "Br": "c"}, PwSettings(), electrons=176)
+    deck = pw_deck(crystal, ["Pb", "Cs", "Br"], PwSettings(), electrons=176)
     rows = deck.split("ATOMIC_POSITIONS crystal\n")[1].split("K_POINTS")[0].splitlines()
     np.testing.assert_allclose([[float(x) for x in row.split()[1:]] for row in rows],
                                crystal.positions, atol=5e-13)
@@ -42,7 +51,7 @@ def test_positions_survive_to_the_twelfth_decimal() -> None:
 
 def test_occupations_follow_the_number_of_electrons_and_users_may_add_keys() -> None:
     crystal = read_crystal("cspbbr3-pm3m")
-    names = {"Pb": "a", "Cs": "b", "Br": "c"}
+    names = ["Pb", "Cs", "Br"]
     even = f90nml.reads(pw_deck(crystal, names, PwSettings(),
                                 electrons=44).split("ATOMIC_SPECIES")[0])
     odd = f90nml.reads(pw_deck(crystal, names, PwSettings(system={"nbnd": 30}),
@@ -56,7 +65,7 @@ def test_occupations_follow_the_number_of_electrons_and_users_may_add_keys() -> 
 
 def test_a_polarisation_that_does_not_exist_is_refused() -> None:
     with pytest.raises(InputError, match="choose among x, y, z"):
-        xspectra_deck(XspectraSettings(), polarisation="q", absorber_species=1, cutoff_bohr=1.9)
+        xspectra_deck(XspectraSettings(), "q")
 
 
 @pytest.mark.parametrize("content", [None, "<a>", "<a></a>"])
@@ -158,7 +167,7 @@ def test_a_damaged_pseudopotential_is_refused_in_one_line(tmp_path: Path, text: 
 
 def test_empty_bands_are_computed_unless_the_study_counts_bands_itself() -> None:
     crystal = read_crystal("cspbbr3-pm3m")
-    names = {"Pb": "a", "Cs": "b", "Br": "c"}
+    names = ["Pb", "Cs", "Br"]
 
     def bands(electrons: float, **settings: object) -> object:
         chosen = PwSettings(**settings)  # type: ignore[arg-type]
@@ -176,7 +185,7 @@ def test_empty_bands_are_computed_unless_the_study_counts_bands_itself() -> None
 def test_a_key_that_counts_species_is_refused(key: str) -> None:
     crystal = read_crystal("cspbbr3-pm3m")
     with pytest.raises(InputError, match=r"another element.*leave it out") as error:
-        pw_deck(crystal, {"Pb": "a", "Cs": "b", "Br": "c"}, PwSettings(system={key: 4.0}),
+        pw_deck(crystal, ["Pb", "Cs", "Br"], PwSettings(system={key: 4.0}),
                 electrons=44)
     assert "\n" not in str(error.value)
 
@@ -184,5 +193,5 @@ def test_a_key_that_counts_species_is_refused(key: str) -> None:
 def test_the_spheres_of_xspectra_follow_the_study() -> None:
     for settings, radius in ((XspectraSettings(), 2.85),
                              (XspectraSettings(r_paw_over_rc=1.0), 1.9)):
-        deck = xspectra_deck(settings, polarisation="x", absorber_species=1, cutoff_bohr=1.9)
+        deck = xspectra_deck(settings)
         assert f90nml.reads(deck.rsplit("/", 1)[0] + "/")["pseudos"]["r_paw"] == [radius]

@@ -391,5 +391,5 @@ def test_a_disk_that_fails_in_a_job_is_told_in_one_line(tmp_path: Path) -> None:
     # read-only.
     (store.folder(job) / "pw.out").mkdir(parents=True)
     with pytest.raises(ComputationError,
-                       match=r"^cubic: .*pw\.out\); mend the disk or its rights and run again$"):
+                       match=r"^cubic: .*pw\.out\); free the disk or correct its rights, and run again$"):
         attempt(job, [], store, 1)

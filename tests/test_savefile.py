@@ -82,9 +82,9 @@ def swap(old, new):
 
 
 BAD = {"truncated": (lambda text: text[: text.index(" 0.5 1.25")] + " 0.5 1.25\n",
-                     r":15: the file ends before the coefficients a"),
+                     r":15: the file ends where a coefficient a belongs"),
        "cut in the header": (lambda text: text[: text.index("#\n#\n")],
-                             r":4: the file ends before the spin flag"),
+                             r":4: the file ends where the spin flag belongs"),
        "other version": (swap("version=       2", "version=       1"),
                          r":1: not a version 2 save file of XSpectra \(version '1'\)"),
        "not a save file": (lambda text: "hello world\n",
@@ -94,9 +94,9 @@ BAD = {"truncated": (lambda text: text[: text.index(" 0.5 1.25")] + " 0.5 1.25\n
        "L edge": (swap("stored=   1", "stored=   2"),
                   r":4: 2 sets of chains are stored where a dipole K edge has 1"),
        "unfinished": (swap("xanes_dipole", "unfinished"), r":2: the calculation is unfinished"),
-       "NaN": (swap("1.25", "NaN"), r":15: the coefficients a is NaN: the calculation failed"),
+       "NaN": (swap("1.25", "NaN"), r":15: a coefficient a is not finite"),
        "word": (swap("1.25", "1.2x5"), r":15: '1.2x5' is not a number"),
-       "stars": (swap(" 0.125", " ******"), r":15: '\*+' is not a number"),
+       "stars": (swap(" 0.125", " ******"), r":15: .* too wide for its column"),
        "extra numbers": (lambda text: text + " 1.0\n", r":17: more numbers than announced"),
        "no iterations": (swap("\n 3 2\n", "\n 3 0\n"),
                          r":14: the number of iterations is 0, not a positive whole number"),

@@ -16,7 +16,7 @@ from conftest import polaron, write_tiny_study
 
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.density import (
-    Atoms, add_difference, form_factor, move_density, turn_density)
+    Atoms, add_difference, form_factor, move_density, transform_density)
 from perovskite_polaron.espresso.pseudo import make_pseudo
 from perovskite_polaron.espresso.upf import read_upf
 from perovskite_polaron.lattice.files import read_crystal
@@ -68,8 +68,8 @@ def test_each_cycle_starts_from_what_is_nearest(tmp_path: Path) -> None:
     path = sweep(tmp_path, "[0.05, 0.10, -0.10]")
     seeded = plan(read_study(path))
     jobs = by_label(seeded)
-    assert jobs["cubic"].seeds == ()
-    assert jobs["polar@0.05"].seeds == (jobs["cubic"],)
+    assert jobs["cubic"].initial == ()
+    assert jobs["polar@0.05"].initial == (jobs["cubic"],)
     # The same atom's hole where the neighbour has it, or that of the atom's equivalent, else the
     # same cell without a hole.
     for label, job in jobs.items():
@@ -79,22 +79,22 @@ def test_each_cycle_starts_from_what_is_nearest(tmp_path: Path) -> None:
             same_atom = [o for o in jobs if o.startswith(f"{near}-Br{site[0]}-")]
             equivalent = [o for o in jobs if o.startswith(f"{near}-Br")]
             wanted = ((same_atom or equivalent)[0], structure, near) if equivalent else (structure,)
-            assert tuple(seed.label for seed in job.seeds) == wanted
-            assert (job.turn is not None) == bool(equivalent and not same_atom)
+            assert tuple(one.label for one in job.initial) == wanted
+            assert (job.operation is not None) == bool(equivalent and not same_atom)
     # The image of the opposite amplitude is the same job: it must not wait for itself.
     for job in study_jobs(seeded):
         steps, at = 0, job
-        while at.seeds:
-            assert at.digest not in {seed.digest for seed in at.seeds}
-            at, steps = at.seeds[0], steps + 1
+        while at.initial:
+            assert at.digest not in {one.digest for one in at.initial}
+            at, steps = at.initial[0], steps + 1
             assert steps < 10
 
 
-def test_a_job_sent_elsewhere_takes_no_chain_of_seeds_with_it(tmp_path: Path) -> None:
+def test_a_job_sent_elsewhere_takes_no_chain_of_jobs_with_it(tmp_path: Path) -> None:
     jobs = by_label(plan(read_study(sweep(tmp_path, "[0.05, 0.10, 0.15]"))))
     sent = jobs["polar@0.15"].slim()
-    assert [seed.digest for seed in sent.seeds] == [jobs["polar@0.1"].digest]
-    assert sent.seeds[0].seeds == ()
+    assert [one.digest for one in sent.initial] == [jobs["polar@0.1"].digest]
+    assert sent.initial[0].initial == ()
 
 
 @pytest.mark.parametrize("element", ["Br", "Pb", "Cs"])
@@ -127,7 +127,7 @@ def test_a_turned_density_has_its_old_values_where_the_operation_leads(tmp_path:
     # A four-fold screw axis along the third vector, with an in-plane glide.
     rotation, translation = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.array(
         [0.25, -0.5, 1 / 3])
-    turn_density(path, rotation, translation)
+    transform_density(path, rotation, translation)
     points = rng.uniform(size=(20, 3))
 
     def at(x: np.ndarray, c: np.ndarray) -> np.ndarray:
@@ -138,7 +138,7 @@ def test_a_turned_density_has_its_old_values_where_the_operation_leads(tmp_path:
     half = miller[:, 0] >= 0
     write_density(path, miller[half], coefficients[half])
     with pytest.raises(ComputationError, match="free atoms"):
-        turn_density(path, rotation, translation)
+        transform_density(path, rotation, translation)
 
 
 def test_the_hole_of_an_atom_starts_from_that_of_its_equivalent(tmp_path: Path) -> None:
@@ -151,15 +151,15 @@ def test_the_hole_of_an_atom_starts_from_that_of_its_equivalent(tmp_path: Path) 
     # The mode splits the equatorial site 8d of Pbnm into two: Br17 has no hole in the crystal at
     # rest, but Br13 has.
     moved = jobs["lo@0.05-Br17-4a"]
-    assert [seed.label for seed in moved.seeds] == ["ground-Br13-8d", "lo@0.05", "ground"]
-    assert moved.turn is not None
-    rotation, translation = moved.turn
+    assert [one.label for one in moved.initial] == ["ground-Br13-8d", "lo@0.05", "ground"]
+    assert moved.operation is not None
+    rotation, translation = moved.operation
     positions = read_crystal("cspbbr3-pbnm").positions
     miss = np.array(rotation) @ positions[12] + translation - positions[16]
     assert np.allclose(miss, np.rint(miss), atol=1e-3)
-    assert jobs["lo@0.05-Br13-4a"].turn is None
-    assert jobs["lo@0.1-Br17-4a"].seeds[0].label == "lo@0.05-Br17-4a"
-    assert jobs["lo@0.1-Br17-4a"].turn is None
+    assert jobs["lo@0.05-Br13-4a"].operation is None
+    assert jobs["lo@0.1-Br17-4a"].initial[0].label == "lo@0.05-Br17-4a"
+    assert jobs["lo@0.1-Br17-4a"].operation is None
 
 
 # Two densities are moved again and again while programs are started as the runner starts them.
@@ -167,7 +167,7 @@ MOVING_WHILE_STARTING = """
 import sys, threading, time
 from pathlib import Path
 import numpy as np
-from perovskite_polaron.espresso.density import Atoms, move_density, turn_density
+from perovskite_polaron.espresso.density import Atoms, move_density, transform_density
 from perovskite_polaron.espresso.program import run_program
 file, density = Path(sys.argv[1]), Path(sys.argv[2])
 old, new = (Atoms(6 * np.eye(3), np.array([[x, 0.0, 0.0]]), (file,)) for x in (0.0, 0.02))
@@ -177,7 +177,7 @@ def move(name):
     path.write_bytes(density.read_bytes())
     while time.monotonic() < end:
         move_density(path, old, new)
-        turn_density(path, np.eye(3), np.zeros(3))
+        transform_density(path, np.eye(3), np.zeros(3))
 threads = [threading.Thread(target=move, args=(name,)) for name in ("one", "two")]
 for thread in threads:
     thread.start()
@@ -261,7 +261,7 @@ def test_results_are_those_from_free_atoms_in_fewer_iterations(seeded_study: Stu
     plain = read_study(write_tiny_study(tmp_path))
     stores = [Store(s.store_folder) for s in (plain, seeded_study)]
     # Where a cycle begins is no part of what a job is, so the digests stay.
-    unseeded = [dataclasses.replace(job, seeds=(), turn=None) for job in study_jobs(plan(plain))]
+    unseeded = [dataclasses.replace(job, initial=(), operation=None) for job in study_jobs(plan(plain))]
     run_jobs(unseeded, stores[0], ranks=1, jobs_at_once=2)
     plans = [plan(s) for s in (plain, seeded_study)]
     spent = [0, 0]
@@ -269,7 +269,7 @@ def test_results_are_those_from_free_atoms_in_fewer_iterations(seeded_study: Stu
         atoms, near = (store.result(job) for store in stores)
         assert atoms is not None
         assert near is not None
-        assert near.get("started_from") == (job.seeds[0].digest if job.seeds else None)
+        assert near.get("started_from") == (job.initial[0].digest if job.initial else None)
         # The energy's error is second order in that of the density, which conv_thr = 1e-8 Ry
         # bounds.
         assert near["total_energy_eV"] == pytest.approx(atoms["total_energy_eV"], abs=5e-7)
@@ -301,7 +301,7 @@ def test_no_density_stays_and_nothing_is_run_again(seeded_study: Study) -> None:
                       for job in jobs}
 
 
-def test_without_its_seed_a_job_starts_from_free_atoms(seeded_study: Study, tmp_path: Path) -> None:
+def test_without_its_initial_density_a_job_starts_from_free_atoms(seeded_study: Study, tmp_path: Path) -> None:
     """A later point of a sweep whose neighbours' densities are gone computes no neighbour again."""
     path = Path(shutil.copy(seeded_study.path, tmp_path))
     shutil.copytree(seeded_study.store_folder, tmp_path / seeded_study.store_folder.name)
@@ -350,7 +350,7 @@ def test_a_failed_neighbour_takes_nobody_with_it(tmp_path: Path) -> None:
     queue.ready.clear()
     queue.give_up(jobs["cubic"])
     assert {job.label for job in queue.ready} == {k for k, job in jobs.items()
-                                                  if job.seeds == (jobs["cubic"],)}
+                                                  if job.initial == (jobs["cubic"],)}
     hole = next(job for job in queue.ready if job.kind == "hole")
     queue.ready.clear()
     queue.give_up(hole)

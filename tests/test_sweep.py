@@ -21,6 +21,7 @@ from conftest import polaron, write_tiny_study
 
 from perovskite_polaron.errors import (
     ComputationError, InputError, InterruptedRunError, OutOfTimeError)
+from perovskite_polaron.espresso.projwfc import ProjwfcCalculation
 from perovskite_polaron.workflow.attempt import Outcome, attempt, attempt_there
 from perovskite_polaron.workflow.execute import Event, ranks_for, run_jobs
 from perovskite_polaron.workflow.executors import ExecutorSettings, read_executor
@@ -34,7 +35,7 @@ from perovskite_polaron.workflow.study import read_study
 @pytest.mark.parametrize("kpoints", [1, 2, 4, 7, 12])
 @pytest.mark.parametrize("cost", [0.1, 15.0, 45.0, 1e4])
 def test_ranks_are_no_more_than_help(cost: float, kpoints: int, most: int) -> None:
-    ranks = ranks_for(Job("ground", "a", "", "0" * 64, cost, kpoints), most)
+    ranks = ranks_for(Job("pdos", "a", ProjwfcCalculation(), "0" * 64, cost, kpoints), most)
     assert 1 <= ranks <= most
     assert ranks == 1 or cost / ranks >= 10
     rounds = math.ceil(kpoints / ranks)
@@ -270,7 +271,7 @@ def test_a_run_out_of_time_goes_on_from_its_checkpoint(tiny_study: Path, tmp_pat
     whole = there.result(job)
     assert whole is not None
     with pytest.raises(OutOfTimeError):
-        attempt(job, [], store, 1, max_seconds=min(2.0, 0.4 * whole["wall_seconds"]))
+        attempt(job, [], store, 1, max_seconds=0.4 * whole["wall_seconds"])
     assert store.result(job) is None
     assert find_garbage(store, [job]) == [], "a checkpoint is not garbage"
     assert attempt(job, [], store, 1).what == "finished"
@@ -305,7 +306,7 @@ def test_a_density_that_was_locked_in_its_turn_is_dropped_later(
 
 
 def test_little_time_left_is_not_begun(tmp_path: Path) -> None:
-    job = Job("ground", "a", "", "0" * 64, 1.0, 1)
+    job = Job("pdos", "a", ProjwfcCalculation(), "0" * 64, 1.0, 1)
     with pytest.raises(OutOfTimeError, match="before a could begin"):
         attempt_there(job, [], str(tmp_path), 1, allocation_seconds=0.5)
     assert not (tmp_path / "jobs").exists()
@@ -329,7 +330,7 @@ def test_ends_of_allocations_are_not_held_against_a_job(tmp_path: Path) -> None:
 
     ends = [OutOfTimeError("the allocation ends"), InterruptedRunError("lost with it")] * 20
     lost = [InterruptedRunError("lost at work")] * 2
-    jobs = [Job("ground", "a", "", "0" * 64, 1.0, 1)]
+    jobs = [Job("pdos", "a", ProjwfcCalculation(), "0" * 64, 1.0, 1)]
     with Ending() as executor:
         answers = iter([*ends, *lost, Outcome("finished")])
         events: list[Event] = []

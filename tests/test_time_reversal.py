@@ -9,9 +9,9 @@ from conftest import polaron, write_tiny_study
 from save_files import write_save
 
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.espresso.density import KGrid, begin, complete, skipped
 from perovskite_polaron.espresso.savefile import read_save
-from perovskite_polaron.espresso.xspectra import XspectraSettings, xspectra_deck
+from perovskite_polaron.espresso.xspectra import (
+    XspectraSettings, complete_save, skipped, spared_save)
 from perovskite_polaron.lattice.files import read_crystal, write_crystal
 from perovskite_polaron.phonons.distortion import distort
 from perovskite_polaron.phonons.modes import read_modes
@@ -20,30 +20,28 @@ from perovskite_polaron.workflow.results import collect
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import read_study
 
-GRIDS = [KGrid(n, s) for n in ((1, 1, 1), (2, 2, 1), (3, 2, 1), (4, 4, 4))
+def settings(kpoints: tuple[int, ...], shift: tuple[int, ...]) -> XspectraSettings:
+    return XspectraSettings(kpoints=kpoints, kpoint_shift=shift)  # type: ignore[arg-type]
+
+
+GRIDS = [settings(n, s) for n in ((1, 1, 1), (2, 2, 1), (3, 2, 1), (4, 4, 4))
          for s in ((0, 0, 0), (1, 1, 1), (1, 0, 1))]
 
 MODE = Path(__file__).parent.parent / "examples" / "modes" / "cubic_polar.json"
 
 
-def deck(grid: KGrid, **settings: int) -> str:
-    chosen = XspectraSettings(
-        kpoints=grid.divisions, kpoint_shift=grid.shift, **settings)  # type: ignore[arg-type]
-    return xspectra_deck(chosen, polarisation="x", absorber_species=1, cutoff_bohr=1.9)
-
-
 @pytest.mark.parametrize("grid", GRIDS)
-def test_a_point_and_its_partner_are_opposite(grid: KGrid) -> None:
+def test_a_point_and_its_partner_are_opposite(grid: XspectraSettings) -> None:
     # XSpectra counts the third direction fastest.
-    points = np.array(list(itertools.product(*map(range, grid.divisions))))
-    k = (points + np.array(grid.shift) / 2) / grid.divisions
+    points = np.array(list(itertools.product(*map(range, grid.kpoints))))
+    k = (points + np.array(grid.kpoint_shift) / 2) / grid.kpoints
     total = k + k[grid.partners()]
     assert np.allclose(total, np.rint(total))
 
 
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("pools", [1, 2, 3])
-def test_one_of_each_pair_is_run_and_every_pool_has_its_share(grid: KGrid, pools: int) -> None:
+def test_one_of_each_pair_is_run_and_every_pool_has_its_share(grid: XspectraSettings, pools: int) -> None:
     partners = grid.partners()
     pools = min(pools, len(partners))
     left_out = skipped(partners, pools)
@@ -56,13 +54,12 @@ def test_one_of_each_pair_is_run_and_every_pool_has_its_share(grid: KGrid, pools
 
 
 def test_where_no_points_are_partners_nothing_is_left_out() -> None:
-    assert begin(deck(KGrid((1, 1, 1), (0, 0, 0))), 1.0, 1) is None
-    assert begin(deck(KGrid((2, 1, 1), (0, 0, 0))), 1.0,
-                 1) is None, "0 and 1/2 are their own partners"
+    assert spared_save(settings((1, 1, 1), (0, 0, 0)), 1.0, 1) is None
+    assert spared_save(settings((2, 1, 1), (0, 0, 0)), 1.0, 1) is None, "0 and 1/2 are their own partners"
 
 
 def test_a_half_file_becomes_the_whole_one(tmp_path: Path) -> None:
-    grid = KGrid((2, 2, 1), (1, 1, 1))
+    grid = settings((2, 2, 1), (1, 1, 1))
     assert grid.partners() == [3, 2, 1, 0]
     random = np.random.default_rng(5)
     pair = [(list(random.random(n)), list(random.random(n)), float(random.random()))
@@ -73,7 +70,7 @@ def test_a_half_file_becomes_the_whole_one(tmp_path: Path) -> None:
     for name, chains in (("whole", whole), ("half", half)):
         a, b, norms = map(list, zip(*chains, strict=True))
         write_save(tmp_path / name, a, b, norms=norms, core_eV=13.5, fermi_eV=-1.25)
-    complete(tmp_path / "half", deck(grid))
+    complete_save(tmp_path / "half", grid)
     found, wanted = read_save(tmp_path / "half"), read_save(tmp_path / "whole")
     assert np.array_equal(found.norms, wanted.norms)
     assert found.fermi_energy_eV == wanted.fermi_energy_eV
@@ -81,7 +78,7 @@ def test_a_half_file_becomes_the_whole_one(tmp_path: Path) -> None:
     for mine, theirs in zip(found.a + found.b, wanted.a + wanted.b, strict=True):
         assert np.array_equal(mine, theirs)
     before = (tmp_path / "half").read_bytes()
-    complete(tmp_path / "half", deck(grid))
+    complete_save(tmp_path / "half", grid)
     assert (tmp_path / "half").read_bytes() == before, "a whole file is left alone"
 
 
@@ -89,14 +86,14 @@ def test_a_pair_without_any_chain_is_refused(tmp_path: Path) -> None:
     zero = [[0.0] * 4] * 2
     write_save(tmp_path / "x.sav", zero, [[1.0] * 4] * 2, norms=[0.0, 0.0])
     with pytest.raises(ComputationError, match="no chain of k point 1"):
-        complete(tmp_path / "x.sav", deck(KGrid((2, 1, 1), (1, 0, 0))))
+        complete_save(tmp_path / "x.sav", settings((2, 1, 1), (1, 0, 0)))
 
 
 @pytest.mark.espresso
 def test_half_the_points_give_the_chains_of_all(tmp_path: Path) -> None:
     """Two real runs of one cell without inversion symmetry, with and without the short cut."""
     chains = []
-    (polar,) = distort(read_crystal("cspbbr3-pm3m"), read_modes(str(MODE)), [0.10], "max_A")
+    (polar,) = distort(read_crystal("cspbbr3-pm3m"), read_modes(str(MODE)).modes, [0.10], "max_A")
     for name, reversal in (("half", "true"), ("whole", "false")):
         (tmp_path / name).mkdir()
         path = write_tiny_study(tmp_path / name)

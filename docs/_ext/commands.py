@@ -1,13 +1,14 @@
 """Directive ``verbs``: the command reference, made of the parsers, one section for each verb."""
 
 import argparse
+import importlib
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from perovskite_polaron.cli.main import VERBS, load
+from perovskite_polaron.cli.main import VERBS
 
 _WIDTH = 88
 _TITLES = {"positional arguments": "Arguments", "options": "Options"}
@@ -21,9 +22,9 @@ class Verbs(SphinxDirective):
         return [self._section(verb) for verb in VERBS]
 
     def _section(self, verb: str) -> nodes.section:
-        entry = load(verb)
+        module = importlib.import_module(f"perovskite_polaron.cli.{verb}")
         parser = argparse.ArgumentParser(prog=f"polaron {verb}", formatter_class=_formatter)
-        entry.add_arguments(parser)
+        module.add_arguments(parser)
         section = nodes.section(ids=[f"polaron-{verb}"], names=[f"polaron {verb}"])
         self.state.document.note_explicit_target(section)
         section += nodes.title("", "", nodes.Text(f"polaron {verb}"))
@@ -37,7 +38,7 @@ class Verbs(SphinxDirective):
                 section += nodes.rubric("", _TITLES.get(name, name.capitalize()))
                 section += nodes.definition_list("", *entries, classes=["arguments"])
         section += nodes.rubric("", "Example")
-        section += _literal("\n".join(line.strip() for line in entry.example.splitlines()))
+        section += _literal("\n".join(line.strip() for line in module.EXAMPLE.splitlines()))
         return section
 
 

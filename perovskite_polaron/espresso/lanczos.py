@@ -17,11 +17,13 @@ from perovskite_polaron.units import RYDBERG_EV
 
 # XSpectra rounds the fine-structure constant; to print its numbers the same one is used here.
 XSPECTRA_FINE_STRUCTURE = 1 / 137.04
+# With its terminator XSpectra leaves out so many pairs of each chain.
+_DROPPED = 2
 
 
 @dataclass(frozen=True)
 class CrossSection:
-    """energy_eV from the Fermi energy in the file, and the cross-section in XSpectra's own units; all shape (n,)."""
+    """A cross-section in XSpectra's own units, at energies from the Fermi energy in the file; shapes (n,)."""
 
     energy_eV: NDArray[np.float64]
     total: NDArray[np.float64]
@@ -30,32 +32,47 @@ class CrossSection:
 
 
 def evaluate(
-    save: LanczosSave,
-    energy_eV: ArrayLike,
-    hwhm_eV: ArrayLike,
-    *,
-    cut_occupied: bool = False,
-    cut_smooth_eV: float = 0.1,
-    cut_above_eV: float = 0.0,
-    terminator: int | None = None,
-    taper: float = 0.0,
+    save: LanczosSave, energy_eV: ArrayLike, hwhm_eV: ArrayLike, *, cut_occupied: bool = False,
+    cut_smooth_eV: float = 0.1, cut_above_eV: float = 0.0, terminator: int | None = None, taper: float = 0.0,
 ) -> CrossSection:
-    """Return the cross-section at energy_eV (n,), counted from the Fermi energy in the file.
+    """Return the cross-section at some energies.
 
-    hwhm_eV: half width, one or one per energy. cut_occupied removes the states below the Fermi energy (Brouder et al.,
-    Phys. Rev. B 54, 7334 (1996)); within cut_smooth_eV of it the resolvent is then a cubic that joins both sides, with
-    slopes over one step of the energy grid, which is what XSpectra prints (0: the exact spectrum). cut_above_eV puts the cut
-    so far above the Fermi energy. XSpectra has 0, and where the Fermi energy is the highest occupied level of a few k points the cut
-    then moves with that one level, not with the states it should take away; a third of the gap keeps it clear of both bands.
-    terminator N is XSpectra's xcheck_conv=N: the last two pairs of each chain are left out and the mean of the N // 2
-    before them continues it for ever. taper: the last part of each chain, as a share of its
-    steps, goes over into that mean by half a cosine (XSpectra: 0). A chain that changes into its mean from one step to the next reflects
-    there, which makes a ripple; with a tenth a difference of two spectra is off by a third as much (docs/conventions.md).
-    terminator None ends each chain at its last vector, which shows the poles of a finite chain; XSpectra without its terminator
-    takes the last level with the opposite sign of the width, which is not followed here.
-    k-points have equal weights, as on the full grid that XSpectra uses. An aligned spectrum needs no interpolation:
-    evaluate at ``common_grid - shift``.
-    Raises InputError for non-finite or non-positive input, a terminator longer than a chain, a taper that is no share or has no terminator.
+    k-points have equal weights, as on the full grid that XSpectra uses. An aligned spectrum needs no
+    interpolation: evaluate at ``common_grid - shift``.
+
+    Parameters
+    ----------
+    save
+        The chains.
+    energy_eV
+        Energies (n,), counted from the Fermi energy in the file.
+    hwhm_eV
+        Half width, one or one per energy.
+    cut_occupied
+        Remove the states below the Fermi energy (Brouder et al., Phys. Rev. B 54, 7334 (1996)).
+    cut_smooth_eV
+        So close to the cut the resolvent is a cubic that joins both sides, with slopes over one step
+        of the energy grid, which is what XSpectra prints (0: the exact spectrum).
+    cut_above_eV
+        Height of the cut above the Fermi energy. XSpectra has 0, and where the Fermi energy is the
+        highest occupied level of a few k points the cut then moves with that one level, not with the
+        states it should take away; a third of the gap keeps it clear of both bands.
+    terminator
+        N is XSpectra's xcheck_conv=N: the last two pairs of each chain are left out and the mean of
+        the N // 2 before them continues it for ever. None ends each chain at its last vector, which
+        shows the poles of a finite chain; XSpectra without its terminator takes the last level with
+        the opposite sign of the width, which is not followed here.
+    taper
+        The last part of each chain, as a share of its steps, goes over into that mean by half a
+        cosine (XSpectra: 0). A chain that changes into its mean from one step to the next reflects
+        there, which makes a ripple; with a tenth a difference of two spectra is off by a third as
+        much (docs/conventions.md).
+
+    Raises
+    ------
+    InputError
+        For non-finite or non-positive input, a terminator longer than a chain, a taper that is no
+        share or has no terminator.
     """
     energy = floats(energy_eV, "energy_eV", (None,))
     hwhm = floats(np.broadcast_to(hwhm_eV, energy.shape) if np.ndim(hwhm_eV) == 0 else hwhm_eV, "hwhm_eV", energy.shape)
@@ -65,48 +82,68 @@ def evaluate(
         raise InputError(f"cut_smooth_eV is {cut_smooth_eV}: give zero or a positive energy")
     if not np.isfinite(cut_above_eV):
         raise InputError(f"cut_above_eV is {cut_above_eV}: give an energy")
-    drop, tail = 0, 0
-    if terminator is not None:
-        drop, tail = 2, terminator // 2
-        longest = 2 * (int(save.iterations.min()) - drop)
-        if not 2 <= terminator <= longest:
-            raise InputError(
-                f"terminator {terminator} averages {tail} coefficients before the last two, but the shortest chain has "
-                f"{save.iterations.min()}: give a number from 2 to {longest}"
-            )
     if not 0 <= taper <= 1 or (taper and terminator is None):
         raise InputError(f"taper is {taper}: give a share of a chain from 0 to 1, and a terminator for it to go over into")
-    spins, k = save.norms.shape
-    # Each spin channel holds one electron per state: the weights of all k add to two, over both spins together.
-    weights = save.norms.ravel() ** 2 * (2 / (k * spins))
-    a, b = ([x[: len(x) - drop] for x in rows] for rows in (save.a, save.b))
-    chains = kernel.join(a, b, weights, list(np.repeat(range(spins), k)), tail)
+    chains = _chains(save, terminator)
     if taper:
         chains = _tapered(chains, taper)
     fermi = save.fermi_energy_eV / RYDBERG_EV
-    x = energy / RYDBERG_EV + fermi
-    width = hwhm / RYDBERG_EV
+    x, width = energy / RYDBERG_EV + fermi, hwhm / RYDBERG_EV
     if cut_occupied:
-        cut, beyond = fermi + cut_above_eV / RYDBERG_EV, energy - cut_above_eV
-        rays = kernel.fermi_rays(chains, cut)
-        near = np.abs(beyond) < cut_smooth_eV
-        result = kernel.cut_resolvent(chains, rays, cut, x, width)
-        if near.any():
-            step = max(float(np.ptp(energy)) / max(len(energy) - 1, 1), 1e-4)
-            at = np.array([-cut_smooth_eV - step, -cut_smooth_eV, cut_smooth_eV, cut_smooth_eV + step]) / RYDBERG_EV
-            n = int(near.sum())
-            ends = kernel.cut_resolvent(chains, rays, cut, cut + np.repeat(at, n), np.tile(width[near], 4)).reshape(
-                spins, 4, n
-            )
-            slopes = np.stack([ends[:, 1] - ends[:, 0], ends[:, 3] - ends[:, 2]]) * (2 * cut_smooth_eV / step)
-            result[:, near] = _hermite((beyond[near] / cut_smooth_eV + 1) / 2, ends[:, 1], ends[:, 2], *slopes)
+        cut = fermi + cut_above_eV / RYDBERG_EV
+        result = _above(chains, cut, x, width, energy - cut_above_eV, cut_smooth_eV)
     else:
         result = kernel.resolvent(chains, x, width).imag
     photon = x + save.core_energy_eV / RYDBERG_EV
     sigma = -4 * np.pi * XSPECTRA_FINE_STRUCTURE * photon * result
-    if spins == 1:
+    if not save.spin_polarised:
         return CrossSection(energy, sigma[0])
     return CrossSection(energy, sigma.sum(axis=0), sigma[0], sigma[1])
+
+
+def _chains(save: LanczosSave, terminator: int | None) -> kernel.Chains:
+    drop, tail = 0, 0
+    if terminator is not None:
+        drop, tail = _DROPPED, terminator // 2
+        longest = 2 * (int(save.iterations.min()) - drop)
+        if not 2 <= terminator <= longest:
+            raise InputError(
+                f"terminator {terminator} averages {tail} coefficients before the last two, but the shortest chain"
+                f" has {save.iterations.min()}: give a number from 2 to {longest}")
+    spins, k = save.norms.shape
+    # Each spin channel holds one electron per state: the weights of all k add to two, over both spins together.
+    weights = save.norms.ravel() ** 2 * (2 / (k * spins))
+    a, b = ([x[: len(x) - drop] for x in rows] for rows in (save.a, save.b))
+    return kernel.join(a, b, weights, list(np.repeat(range(spins), k)), tail)
+
+
+def _above(
+    chains: kernel.Chains, cut: float, x: NDArray[np.float64], width: NDArray[np.float64],
+    beyond_eV: NDArray[np.float64], smooth_eV: float,
+) -> NDArray[np.float64]:
+    """Return the resolvent of the states above a cut, (spins, n).
+
+    Parameters
+    ----------
+    chains, cut, x, width
+        Chains, cut, energies and half widths, Ry.
+    beyond_eV
+        The energies from the cut.
+    smooth_eV
+        So close to the cut the result is a cubic that joins both sides.
+    """
+    rays = kernel.fermi_rays(chains, cut)
+    result = kernel.cut_resolvent(chains, rays, cut, x, width)
+    near = np.abs(beyond_eV) < smooth_eV
+    if near.any():
+        step = max(float(np.ptp(beyond_eV)) / max(len(x) - 1, 1), 1e-4)
+        at = cut + np.array([-smooth_eV - step, -smooth_eV, smooth_eV, smooth_eV + step]) / RYDBERG_EV
+        n = int(near.sum())
+        ends = kernel.cut_resolvent(chains, rays, cut, np.repeat(at, n), np.tile(width[near], 4)).reshape(-1, 4, n)
+        before, left, right, after = np.moveaxis(ends, 1, 0)
+        slopes = (left - before) * (2 * smooth_eV / step), (after - right) * (2 * smooth_eV / step)
+        result[:, near] = _hermite((beyond_eV[near] / smooth_eV + 1) / 2, left, right, *slopes)
+    return result
 
 
 def _tapered(chains: kernel.Chains, taper: float) -> kernel.Chains:
@@ -120,17 +157,8 @@ def _tapered(chains: kernel.Chains, taper: float) -> kernel.Chains:
     return replace(chains, a=a, b=b)
 
 
-def _hermite(
-    s: NDArray[np.float64],
-    left: NDArray[np.float64],
-    right: NDArray[np.float64],
-    slope_left: NDArray[np.float64],
-    slope_right: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """The cubic on [0, 1] with these end values and end slopes."""
-    return (
-        (1 + 2 * s) * (1 - s) ** 2 * left
-        + s**2 * (3 - 2 * s) * right
-        + s * (1 - s) ** 2 * slope_left
-        - s**2 * (1 - s) * slope_right
-    )
+def _hermite(s: NDArray[np.float64], *ends: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The cubic on [0, 1] with these values and slopes: left, right, slope left, slope right."""
+    left, right, slope_left, slope_right = ends
+    return ((1 + 2 * s) * (1 - s) ** 2 * left + s**2 * (3 - 2 * s) * right
+            + s * (1 - s) ** 2 * slope_left - s**2 * (1 - s) * slope_right)

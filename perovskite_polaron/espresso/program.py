@@ -1,4 +1,4 @@
-"""Finding, starting and watching the programs of Quantum ESPRESSO."""
+"""The programs of Quantum ESPRESSO: what the runner knows of each, and how it starts and watches them."""
 
 import ctypes
 import functools
@@ -10,25 +10,161 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
-from perovskite_polaron.errors import ComputationError, InterruptedRunError, MissingProgramError, OutOfTimeError
-
-PROGRAMS = ("pw.x", "xspectra.x", "ld1.x", "ph.x", "projwfc.x")
-INSTALL_HINT = (
-    "install Quantum ESPRESSO (Debian, Ubuntu: apt install quantum-espresso) or set POLARON_ESPRESSO_BIN to its folder"
+from perovskite_polaron.errors import (
+    ComputationError,
+    InputError,
+    InterruptedRunError,
+    MissingProgramError,
+    OutOfTimeError,
 )
+
+PREFIX = "polaron"
+OUTDIR = "outdir"
+# Says that a program stopped by itself and its output folder is whole.
+CHECKPOINT = "checkpoint"
+PROGRAMS = ("pw.x", "xspectra.x", "ld1.x", "ph.x", "projwfc.x")
+INSTALL_HINT = ("install Quantum ESPRESSO (Debian, Ubuntu: apt install quantum-espresso)"
+                " or set POLARON_ESPRESSO_BIN to its folder")
 _POLL_SECONDS = 0.2
 _ENDED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
 # pw.x says so when max_seconds have passed; it has written a checkpoint then.
 OUT_OF_TIME = "Maximum CPU time exceeded"
 
 
-def find_program(name: str) -> Path:
-    """Return the full path of a program, from the folder POLARON_ESPRESSO_BIN if that is set, else from PATH.
+@dataclass(frozen=True)
+class Way:
+    """What changes how a program comes to its result and not the result, so it names no job.
 
-    Raises MissingProgramError with the way to install it.
+    Attributes
+    ----------
+    max_seconds
+        Stop with a checkpoint after so long.
+    restart
+        Go on from what lies in the job's folder.
+    density, waves
+        Begin the cycle with the density, and the wave functions, that lie in the output folder.
+    """
+
+    max_seconds: float | None = None
+    restart: bool = False
+    density: bool = False
+    waves: bool = False
+
+
+# Begin from nothing, and stop at the end.
+PLAIN = Way()
+
+
+class Calculation:
+    """One run of one program: a subclass holds its input as data, and all that is of the program.
+
+    Attributes
+    ----------
+    program
+        Name of the program.
+    done
+        What it prints at the end of a good run.
+    shares_kpoints
+        Whether groups of processes (pools) can have k points of their own.
+    stops_in_time
+        Whether it obeys ``Way.max_seconds``.
+    leaves
+        Files beside the output folder that go before it begins anew.
+    """
+
+    program: ClassVar[str]
+    done: ClassVar[str] = "JOB DONE"
+    shares_kpoints: ClassVar[bool] = True
+    stops_in_time: ClassVar[bool] = False
+    leaves: ClassVar[tuple[str, ...]] = ()
+
+    def deck(self, way: Way = PLAIN) -> str:
+        """Return the input. The one without a way is what the job is named by."""
+        raise NotImplementedError
+
+    def stage(self, folder: Path, parent: Mapping[str, Any], pools: int) -> Way:
+        """Write into a job's folder what else the program begins with, and return how it does.
+
+        Parameters
+        ----------
+        folder
+            The job's folder, with a copy of the output folder of the job it starts from.
+        parent
+            The record of that job.
+        pools
+            Groups of processes that will share the k points.
+        """
+        return PLAIN
+
+    def read_result(self, folder: Path, output: str, parent: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a finished run says, for the job's record.
+
+        Parameters
+        ----------
+        folder, parent
+            As for ``stage``.
+        output
+            What the program printed.
+
+        Raises
+        ------
+        ComputationError
+            When the result is missing, damaged or not converged.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def can_go_on(folder: Path) -> bool:
+        """Tell whether a run that was ended can be taken up again from what it left."""
+        return False
+
+    @staticmethod
+    def progress(output: str) -> str:
+        """Return in a few words how far a running program has come; empty if it does not say."""
+        return ""
+
+    @staticmethod
+    def summary(record: Mapping[str, Any]) -> str:
+        """Return the result in a few words."""
+        return ""
+
+
+def namelist(name: str, values: Mapping[str, Any]) -> str:
+    """Return a Fortran namelist as text."""
+    return "\n".join([f"&{name}", *(f"  {key} = {fortran(value)}" for key, value in values.items()), "/"])
+
+
+def fortran(value: object) -> str:
+    """Return a value in the notation of a Fortran namelist.
+
+    Raises
+    ------
+    InputError
+        For text that would end its quotes, or what is no number, text or truth value.
+    """
+    if isinstance(value, bool):
+        return ".true." if value else ".false."
+    if isinstance(value, str):
+        if "'" in value or "\n" in value:
+            raise InputError(f"{value!r} cannot stand in a Fortran namelist: remove the quote or line break")
+        return f"'{value}'"
+    if isinstance(value, float | int):
+        return f"{value:.12g}" if isinstance(value, float) else str(value)
+    raise InputError(f"{value!r} cannot stand in a Fortran namelist: give a number, a string or true/false")
+
+
+def find_program(name: str) -> Path:
+    """Return the path of a program, from the folder POLARON_ESPRESSO_BIN if it is set, else from PATH.
+
+    Raises
+    ------
+    MissingProgramError
+        With the way to install it.
     """
     folder = os.environ.get("POLARON_ESPRESSO_BIN")
     found = shutil.which(name, path=folder) if folder else shutil.which(name)
@@ -41,36 +177,33 @@ def find_program(name: str) -> Path:
 def program_version(name: str) -> str:
     """Return the version a program prints of itself, such as ``6.7MaX``; ``unknown`` if it prints none.
 
-    Raises InterruptedRunError when the program was ended by a signal or did not answer within a minute: a lost node ends this
-    question with everything else on it, and the answer would be no reason to give the job up.
+    Raises
+    ------
+    InterruptedRunError
+        When the program was ended by a signal or did not answer within a minute: a lost node ends
+        this question with everything else on it, which is no reason to give the job up.
     """
     program = find_program(name)
-    # Given no input the programs print their name and version, complain, and leave files in their working directory.
+    # Given no input the programs print name and version, complain, and leave files where they are.
     with tempfile.TemporaryDirectory(prefix="polaron-version-") as folder:
         try:
-            asked = subprocess.run(
-                [program],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                env=environment(),
-                cwd=folder,
-                check=False,
-            )
+            asked = subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                   timeout=60, env=environment(), cwd=folder, check=False)
         except subprocess.TimeoutExpired:
-            raise InterruptedRunError(f"{program} did not tell its version within a minute; run again, or see why it hangs") from None
+            raise InterruptedRunError(f"{program} did not tell its version within a minute;"
+                                      " run again, or see why it hangs") from None
     match = re.search(r"v\.\s*(\S+)\s+starts", asked.stdout)
     if match is None and asked.returncode in _ENDED_FROM_OUTSIDE:
-        raise InterruptedRunError(f"{program} was ended by signal {-asked.returncode} before it told its version; run again")
+        raise InterruptedRunError(
+            f"{program} was ended by signal {-asked.returncode} before it told its version; run again")
     return match[1] if match else "unknown"
 
 
 def reference_blas(name: str) -> Path | None:
-    """Return the reference BLAS that a program is linked to, or None if it has another (or none that ldd shows).
+    """Return the reference BLAS that a program is linked to; None if it has another, or ldd shows none.
 
-    That library of Debian (``libblas3``) is correct and slow: with OpenBLAS, which installs beside it, the cycles of CsPbBr3 (20
-    atoms) took 1.6 times less, their diagonalisations 2.1 times.
+    That library of Debian (``libblas3``) is correct and slow: with OpenBLAS, which installs beside
+    it, the cycles of CsPbBr3 (20 atoms) took 1.6 times less, their diagonalisations 2.1 times.
     """
     ldd = shutil.which("ldd")
     if ldd is None:
@@ -83,10 +216,11 @@ def reference_blas(name: str) -> Path | None:
 
 
 def environment() -> dict[str, str]:
-    """Return the process environment for a QE program: one thread a rank, no core binding, root accepted.
+    """Return the environment of a program: one thread a rank, no core binding, root accepted.
 
-    Without the binding policy two mpirun on one machine would share the first cores and leave the others idle. A program
-    alone needs no daemon of Open MPI beside it, which would outlive it for a moment and hold its lock.
+    Without the binding policy two mpirun on one machine would share the first cores and leave the
+    others idle. A program alone needs no daemon of Open MPI beside it, which would outlive it for a
+    moment and hold its lock.
     """
     return os.environ | {
         "OMP_NUM_THREADS": "1",
@@ -106,51 +240,55 @@ def mpi_command(name: str, ranks: int, pools: int = 1) -> list[str]:
     launcher = shutil.which("mpirun")
     if launcher is None:
         raise MissingProgramError(
-            "mpirun was not found in PATH: install Open MPI (apt install openmpi-bin) or set ranks = 1"
-        )
+            "mpirun was not found in PATH: install Open MPI (apt install openmpi-bin) or set ranks = 1")
     return [launcher, "-np", str(ranks), program, "-nk", str(pools)]
 
 
 def _die_with_parent() -> None:
-    # If the runner is killed with -9 its programs must not go on: Linux tells mpirun, which ends its ranks.
+    # If the runner is killed with -9 its programs must end too: Linux tells mpirun, which ends its ranks.
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def run_program(
-    command: Sequence[str],
-    deck: Path,
-    output: Path,
-    *,
-    done: str = "JOB DONE",
-    keep_open: Sequence[int] = (),
-    on_poll: Callable[[Path], None] | None = None,
+    command: Sequence[str], deck: Path, output: Path, *, done: str = "JOB DONE",
+    keep_open: Sequence[int] = (), on_poll: Callable[[Path], None] = lambda output: None,
 ) -> float:
     """Run a program on an input file and return its wall time in seconds.
 
-    deck and output are files of one folder, which is also the working directory. done: what the program prints when
-    it has finished well. keep_open: file descriptors that the program inherits (a lock then lasts as long as the
-    program, even if we are killed). on_poll is called with the output path a few times a second. On any exception
-    here, Ctrl-C included, the program and its ranks are ended.
-    Raises ComputationError with the program's own message when it fails, InterruptedRunError when it was killed,
-    OutOfTimeError when it stopped at its own limit of time.
+    On any exception here, Ctrl-C included, the program and its ranks are ended.
+
+    Parameters
+    ----------
+    command
+        The command line.
+    deck, output
+        Files of one folder, which is also the working directory.
+    done
+        What the program prints when it has finished well.
+    keep_open
+        File descriptors that the program inherits: a lock then lasts as long as the program, even
+        if this process is killed.
+    on_poll
+        Called with the output path a few times a second.
+
+    Raises
+    ------
+    ComputationError
+        With the program's own message when it fails.
+    InterruptedRunError
+        When it was killed.
+    OutOfTimeError
+        When it stopped at its own limit of time.
     """
     start = time.monotonic()
     errors = output.with_suffix(".err")
     with open(deck, "rb") as stdin, open(output, "wb") as stdout, open(errors, "wb") as stderr:
         process = subprocess.Popen(
-            command,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            cwd=deck.parent,
-            env=environment(),
-            start_new_session=True,
-            pass_fds=tuple(keep_open),
-            preexec_fn=_die_with_parent,
-        )
+            command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=deck.parent, env=environment(),
+            start_new_session=True, pass_fds=tuple(keep_open), preexec_fn=_die_with_parent)
         try:
-            _wait(process, (lambda: on_poll(output)) if on_poll is not None else lambda: None)
+            _wait(process, lambda: on_poll(output))
         except BaseException:
             _end(process)
             raise
@@ -158,18 +296,17 @@ def run_program(
     if status != 0 or done not in text:
         words = errors.read_text(errors="replace")
         if OUT_OF_TIME in text:
-            raise OutOfTimeError(f"the time given to {deck.stem} was over; run again to go on from its checkpoint")
+            raise OutOfTimeError(
+                f"the time given to {deck.stem} was over; run again to go on from its checkpoint")
         # mpirun gives its own status for a rank that was killed, and says so in words.
-        cut_off = status in _ENDED_FROM_OUTSIDE or re.search(
-            r"exited on signal (?:1|9|15) ", text + words
-        )
-        kind = InterruptedRunError if cut_off else ComputationError
+        killed = re.search(r"exited on signal (?:1|9|15) ", text + words)
+        kind = InterruptedRunError if status in _ENDED_FROM_OUTSIDE or killed else ComputationError
         raise kind(_failure(command, status, text, words, output))
     return time.monotonic() - start
 
 
 def _wait(process: "subprocess.Popen[bytes]", on_poll: Callable[[], None]) -> None:
-    """Wait for a process; it is noticed at once when it ends, where Popen.wait with a timeout sleeps up to 50 ms."""
+    """Wait for a process; its end is noticed at once, where Popen.wait sleeps up to 50 ms."""
     watched = os.pidfd_open(process.pid)
     try:
         while not select.select([watched], [], [], _POLL_SECONDS)[0]:
@@ -197,11 +334,13 @@ def _failure(command: Sequence[str], status: int, output: str, errors: str, path
     if "No space left" in output + errors:
         why = "the disk is full; free it and run again"
     elif "convergence NOT achieved" in output:
-        why = "the self-consistent cycle did not converge: lower pw.mixing_beta, add empty bands (pw.system.nbnd) or use smearing"
+        why = ("the self-consistent cycle did not converge: lower pw.mixing_beta,"
+               " raise pw.empty_bands or use smearing")
     elif match:
         why = f"error in its routine {match[1]}: {match[2]}; see {path}"
     elif status < 0:
-        why = f"it was ended by signal {-status} ({signal.Signals(-status).name}), for memory perhaps; run again, or see {path}"
+        why = (f"it was ended by signal {-status} ({signal.Signals(-status).name}), for memory perhaps;"
+               f" run again, or see {path}")
     else:
         why = f"it stopped before its end (status {status}); see {path}"
     return f"{program} failed: {why}"

@@ -1,17 +1,18 @@
-"""Inputs and outputs of projwfc.x: the projections of Kohn-Sham states onto the pseudopotentials' atomic wave functions.
+"""Input and output of projwfc.x: the Kohn-Sham states projected onto the atomic wave functions.
 
-What is read is ``atomic_proj.xml``, the projections of every state in full precision, and not the ``pdos_atm`` files:
-those are curves, broadened already and on a grid of their own, from which neither another width nor the character of a
-single band edge can be had. Its projections are not symmetrised, so a sum over equivalent atoms is meaningful, a single
-atom of them is not. What each projection is onto is only in the printed output.
+What is read is ``atomic_proj.xml``, the projections of every state in full precision, and not the
+``pdos_atm`` files: those are curves, broadened already and on a grid of their own, from which
+neither another width nor the character of a single band edge can be had. Its projections are not
+symmetrised, so a sum over equivalent atoms is meaningful, a single atom of them is not. What each
+projection is onto is only in the printed output.
 """
 
+import hashlib
 import io
 import os
 import re
 import xml.etree.ElementTree as ET
-import zipfile
-import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,26 +21,63 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.espresso.pw import OUTDIR, PREFIX, namelist
+from perovskite_polaron.espresso.program import OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist
+from perovskite_polaron.espresso.savefile import NPZ_ERRORS
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.units import RYDBERG_EV
 
 PROJECTIONS = "projections.npz"
-_STATE = re.compile(r"^\s*state #\s*(\d+): atom\s+(\d+) \(\S+\s*\), wfc\s+(\d+) \(l=\s*(\d+) m=\s*(\d+)\)", re.MULTILINE)
+_STATE = re.compile(
+    r"^\s*state #\s*(\d+): atom\s+(\d+) \(\S+\s*\), wfc\s+(\d+) \(l=\s*(\d+) m=\s*(\d+)\)", re.MULTILINE)
 # Löwdin's orthogonal orbitals cannot hold more than the whole of a state; what is above this is not rounding.
 _ROUNDING = 1e-3
+
+
+@dataclass(frozen=True)
+class ProjwfcCalculation(Calculation):
+    """The projections of the states in the output folder; there is nothing to choose."""
+
+    program = "projwfc.x"
+
+    def deck(self, way: Way = PLAIN) -> str:
+        """Return the input; its curves, which are not used, go away with the wave functions."""
+        values = {"prefix": PREFIX, "outdir": OUTDIR, "filpdos": f"{OUTDIR}/pdos"}
+        return namelist("projwfc", values) + "\n"
+
+    def read_result(self, folder: Path, output: str, parent: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep the projections in PROJECTIONS, and return their digest and the spilling."""
+        projections = read_projections(folder, output)
+        path = write_projections(folder / PROJECTIONS, projections)
+        return {"projections_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "spilling": projections.printed_spilling}
+
+    @staticmethod
+    def summary(record: Mapping[str, Any]) -> str:
+        """Return the spilling."""
+        return f"spilling {record['spilling']:.4f}"
 
 
 @dataclass(frozen=True, eq=False)
 class Projections:
     """The states of a crystal and what of them lies on each shell of each atom.
 
-    energies_eV  (k, bands) float64, as pw.x counts them
-    kpoints      (k, 3) float64, in the reciprocal vectors of the cell; weights (k,) float64, their sum is 1
-    shares       (k, bands, shells) float64: Σ_m |⟨φ_m|ψ⟩|², 0 to 1, not symmetrised; φ are the atomic wave functions
-                 made orthonormal (Löwdin)
-    atom, shell  (shells,) int64: the atom, from 0, and the place of the wave function in its UPF file, from 1
-    electrons    of the cell; printed_spilling: the spilling parameter that projwfc.x prints
+    Attributes
+    ----------
+    energies_eV
+        (k, bands), as pw.x counts them.
+    kpoints
+        (k, 3), in the reciprocal vectors of the cell.
+    weights
+        (k,); their sum is 1.
+    shares
+        (k, bands, shells): Σ_m |⟨φ_m|ψ⟩|², 0 to 1, not symmetrised; φ are the atomic wave functions
+        made orthonormal (Löwdin).
+    atom, shell
+        (shells,): the atom, from 0, and the place of the wave function in its UPF file, from 1.
+    electrons
+        Of the cell.
+    printed_spilling
+        The spilling parameter that projwfc.x prints.
     """
 
     energies_eV: NDArray[np.float64]
@@ -52,15 +90,13 @@ class Projections:
     printed_spilling: float
 
 
-def projwfc_deck() -> str:
-    """Return the projwfc.x input; its curves, which are not used, go where the wave functions are and away with them."""
-    return namelist("projwfc", {"prefix": PREFIX, "outdir": OUTDIR, "filpdos": f"{OUTDIR}/pdos"}) + "\n"
-
-
 def read_projections(folder: str | os.PathLike[str], output: str) -> Projections:
-    """Return what a finished projwfc.x left under ``folder`` (a job's folder), with what it printed.
+    """Return what a finished projwfc.x left under a job's folder, with what it printed.
 
-    Raises ComputationError when a file is missing or damaged, a number is not finite, or the two do not fit together.
+    Raises
+    ------
+    ComputationError
+        When a file is missing or damaged, a number is not finite, or the two do not fit together.
     """
     save = Path(folder) / OUTDIR / f"{PREFIX}.save"
     path = save / "atomic_proj.xml"
@@ -70,19 +106,20 @@ def read_projections(folder: str | os.PathLike[str], output: str) -> Projections
         if spilling is None:
             raise ValueError("no spilling parameter was printed")
         reciprocal = _cell(save / "data-file-schema.xml")
-        found = _parse(path, len(atom))
+        energies, kpoints, weights, squares, electrons = _parse(path, len(atom))
     except (OSError, ET.ParseError, ValueError, LookupError, TypeError) as why:
-        raise ComputationError(f"projwfc.x left no readable projections in {path} ({why}): run this job again") from None
-    energies, kpoints, weights, squares, electrons = found
+        raise ComputationError(
+            f"projwfc.x left no readable projections in {path} ({why}): run this job again") from None
     unique, place = np.unique(np.stack([atom, shell]), axis=1, return_inverse=True)
     shares = summed(squares, place.ravel(), unique.shape[1])
-    return Projections(
-        energies, kpoints @ reciprocal, weights, shares, unique[0] - 1, unique[1], electrons, float(spilling[1])
-    )
+    return Projections(energies, kpoints @ reciprocal, weights, shares, unique[0] - 1, unique[1],
+                       electrons, float(spilling[1]))
 
 
-def summed(values: NDArray[np.float64], group: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """Return values (…, n) summed over the last axis into count groups: shape (…, count); group (n,) says which."""
+def summed(
+    values: NDArray[np.float64], group: NDArray[np.int64], count: int
+) -> NDArray[np.float64]:
+    """Return values (…, n) summed over the last axis into count groups; group (n,) says which."""
     return values @ (group[:, None] == np.arange(count)).astype(np.float64)
 
 
@@ -104,7 +141,10 @@ def _cell(path: Path) -> NDArray[np.float64]:
 
 
 def _parse(path: Path, states: int) -> tuple[Any, ...]:
-    """Return energies (eV), Cartesian k points (2π/alat), weights, squared projections (k, bands, states), electrons."""
+    """Return energies (eV), Cartesian k points (2π/alat), weights, squared projections and electrons.
+
+    The squares have the shape (k, bands, states).
+    """
     root = ET.parse(path).getroot()
     head = root.find("HEADER")
     if head is None:
@@ -131,13 +171,9 @@ def _parse(path: Path, states: int) -> tuple[Any, ...]:
     electrons = float(head.attrib["NUMBER_OF_ELECTRONS"])
     if not (np.isfinite(weights).all() and weights.min() > 0 and electrons > 0):
         raise ValueError("a weight or the number of electrons is not positive")
-    return (
-        np.array([_numbers(node, bands) for node in e_nodes]) * RYDBERG_EV,
-        np.array([_numbers(node, 3) for node in k_nodes]),
-        weights / weights.sum(),
-        squares,
-        electrons,
-    )
+    energies = np.array([_numbers(node, bands) for node in e_nodes]) * RYDBERG_EV
+    kpoints = np.array([_numbers(node, 3) for node in k_nodes])
+    return energies, kpoints, weights / weights.sum(), squares, electrons
 
 
 def _numbers(node: ET.Element | None, count: int) -> NDArray[np.float64]:
@@ -157,13 +193,18 @@ def write_projections(path: str | os.PathLike[str], projections: Projections) ->
 
 
 def load_projections(path: str | os.PathLike[str]) -> Projections:
-    """Read what write_projections wrote. Raises ComputationError when it is missing or damaged."""
+    """Read what ``write_projections`` wrote.
+
+    Raises
+    ------
+    ComputationError
+        When it is missing or damaged.
+    """
     try:
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             found = {name: file[name] for name in Projections.__dataclass_fields__}
-            values: dict[str, Any] = {name: array if array.ndim else float(array) for name, array in found.items()}
+            values: dict[str, Any] = {k: a if a.ndim else float(a) for k, a in found.items()}
             return Projections(**values)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as why:
+    except NPZ_ERRORS as why:
         raise ComputationError(
-            f"{path} does not hold projections ({why}): delete that job's folder and run again"
-        ) from None
+            f"{path} does not hold projections ({why}): delete that job's folder and run again") from None

@@ -1,35 +1,61 @@
-"""Inputs and results of pw.x: the ground state, and the same cell with a core hole on one atom."""
+"""Input and output of pw.x: the ground state, and the same cell with a core hole on one atom."""
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.espresso.density import Atoms
+from perovskite_polaron.espresso.program import (
+    CHECKPOINT,
+    OUTDIR,
+    PLAIN,
+    PREFIX,
+    Calculation,
+    Way,
+    namelist,
+)
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.settings import option
 from perovskite_polaron.units import BOHR_ANGSTROM, RYDBERG_EV
 
-PREFIX = "polaron"
-OUTDIR = "outdir"
 DENSITY = Path(OUTDIR) / f"{PREFIX}.save" / "charge-density.dat"
+_EMPTY_BANDS = 1
+_NO_SPIN = {"nspin": 1, "noncolin": False, "lspinorb": False}
+_HARTREE_EV = 2 * RYDBERG_EV
+# Coordinates carry so many decimals: fewer would shift a small frozen phonon.
+_DECIMALS = 12
+# pw.x takes a density from a file for the converged one and would begin with bands to 1e-5 Ry.
 _FIRST_DIAGONALISATION_RY = 1e-3
+# 1e-6 eV: without it pw.x asks of the bands a thousandth of what a density needs, at twice the cost.
+_BAND_DIAGONALISATION_RY = 1e-7
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class PwSettings:
     """Numerical settings of a self-consistent calculation; what they mean is in the manual of pw.x.
 
-    occupations: ``auto`` takes fixed occupations for a whole, even number of electrons and Gaussian smearing otherwise.
-    empty_bands: with fixed occupations, so many bands above the filled ones are computed, so that the gap is known; 0 leaves
-    it to pw.x, which then computes none. A study that sets ``system.nbnd`` itself keeps it. With smearing, or with spin, pw.x decides.
-    system, electrons: further keys of those namelists, passed through (van der Waals, spin, ...), but none that counts species,
-    such as ``Hubbard_U(1)``: the absorber is a species of its own, so that the numbers would mean other elements there.
+    Attributes
+    ----------
+    occupations
+        ``auto`` takes fixed occupations for a whole, even number of electrons and Gaussian smearing
+        otherwise.
+    empty_bands
+        With fixed occupations, so many bands above the filled ones are computed, so that the gap is
+        known; 0 leaves it to pw.x, which then computes none. A study that sets ``system.nbnd``
+        keeps it. With smearing, or with spin, pw.x decides.
+    system, electrons
+        Further keys of those namelists, passed through (van der Waals, spin, ...), but none that
+        counts species, such as ``Hubbard_U(1)``: the absorber is a species of its own, so that the
+        numbers would mean other elements there.
     """
 
     ecutwfc_Ry: float = option(35.0, low=5, high=500)
@@ -40,9 +66,34 @@ class PwSettings:
     mixing_beta: float = option(0.4, low=0.01, high=1)
     occupations: str = option("auto", choices=("auto", "fixed", "smearing"))
     degauss_Ry: float = option(0.002, low=1e-5, high=0.2)
-    empty_bands: int = option(1, low=0, high=10_000)
+    empty_bands: int = option(_EMPTY_BANDS, low=0, high=10_000)
     system: Mapping[str, Any] = field(default_factory=dict)
     electrons: Mapping[str, Any] = field(default_factory=dict)
+
+    def given(self) -> dict[str, Any]:
+        """Return the keys of ``system`` in lower case, as Fortran takes them.
+
+        Raises
+        ------
+        InputError
+            For keys that count species, and for two that count bands.
+        """
+        given = {key.lower(): value for key, value in self.system.items()}
+        by_species = [key for key in self.system if "(" in key]
+        if by_species:
+            raise InputError(
+                f"pw.system.{by_species[0]} names a species by its number, which is another element in"
+                " the cell with the core hole: not supported until such keys go by element; leave it out")
+        if "nbnd" in given and self.empty_bands not in (0, _EMPTY_BANDS):
+            raise InputError("pw.empty_bands and pw.system.nbnd both say how many bands there are:"
+                             " give one of them")
+        return given
+
+    @property
+    def spin_key(self) -> str:
+        """The key of ``system`` that gives the wave functions two spins or components; empty if none does."""
+        given = self.given()
+        return next((key for key, none in _NO_SPIN.items() if given.get(key, none) != none), "")
 
 
 def absorber_label(element: str) -> str:
@@ -50,152 +101,153 @@ def absorber_label(element: str) -> str:
     return element + "h"
 
 
-def kpoint_count(settings: PwSettings) -> int:
-    """Return the number of k points of the full grid, an upper bound for the useful number of pools."""
-    return int(np.prod(settings.kpoints))
-
-
-def pw_deck(
-    crystal: Crystal,
-    pseudos: Mapping[str, str],
-    settings: PwSettings,
-    *,
-    electrons: float,
-    absorber: int | None = None,
-    charge: float = 0.0,
-    forces: bool = False,
-    stress: bool = False,
-    from_density: bool = False,
-    bands: int | None = None,
-) -> str:
-    """Return the pw.x input of one self-consistent calculation, or of its bands.
-
-    pseudos: species label -> UPF file name, in the order in which ATOMIC_SPECIES is written. absorber: index of the
-    atom that carries the label absorber_label(element), so that it is a species of its own even without a hole.
-    electrons: number of valence electrons at this charge, which decides ``occupations = auto``. forces, stress: have
-    them computed and written. from_density: start from the charge density of a like cell that lies in the output folder.
-    bands: compute so many bands in the fixed potential of the density in the output folder (``nscf``).
-    Coordinates carry 12 decimals: fewer would shift a small frozen phonon.
-    """
+def labels_of(crystal: Crystal, absorber: int | None) -> list[str]:
+    """Return the species label of each atom; the absorber (its index) is a species of its own."""
     labels = list(crystal.species)
     if absorber is not None:
-        labels[absorber] = absorber_label(crystal.species[absorber])
-    occupations = settings.occupations
-    if occupations == "auto":
-        occupations = "fixed" if abs(electrons / 2 - round(electrons / 2)) < 1e-9 else "smearing"
-    system: dict[str, Any] = {
-        "ibrav": 0,
-        "nat": len(crystal),
-        "ntyp": len(pseudos),
-        "ecutwfc": settings.ecutwfc_Ry,
-        "ecutrho": settings.ecutrho_Ry,
-        "tot_charge": charge,
-        "occupations": occupations,
-    }
-    if occupations == "smearing":
-        system |= {"smearing": "gaussian", "degauss": settings.degauss_Ry}
-    given = {key.lower(): value for key, value in settings.system.items()}
-    _check_system(given, settings)
-    if occupations == "fixed" and settings.empty_bands and not _has_spin(given):
-        system["nbnd"] = round(electrons / 2) + settings.empty_bands
-    blocks = [
-        namelist(
-            "control",
-            {
-                "calculation": "scf" if bands is None else "nscf",
-                "prefix": PREFIX,
-                "outdir": OUTDIR,
-                "pseudo_dir": "pseudo",
-                "disk_io": "low",
-            }
-            | ({"tprnfor": True} if forces else {})
-            | ({"tstress": True} if stress else {}),
-        ),
-        namelist("system", system | dict(settings.system) | ({} if bands is None else {"nbnd": bands})),
-        namelist(
-            "electrons",
-            {
-                "conv_thr": settings.conv_thr_Ry,
-                "mixing_beta": settings.mixing_beta,
-                **({"startingpot": "file"} if from_density else {}),
-                # 1e-6 eV: without it pw.x asks of the bands a thousandth of what a density needs, at twice the cost.
-                **({} if bands is None else {"diago_thr_init": 1e-7}),
-                **settings.electrons,
-            },
-        ),
-        "ATOMIC_SPECIES",
-        *(f"{label} {_mass(label, crystal)} {name}" for label, name in pseudos.items()),
-        "CELL_PARAMETERS angstrom",
-        *(" ".join(f"{x:.12f}" for x in row) for row in crystal.lattice_A),
-        "ATOMIC_POSITIONS crystal",
-        *(
-            f"{label} " + " ".join(f"{x:.12f}" for x in row)
-            for label, row in zip(labels, crystal.positions, strict=True)
-        ),
-        "K_POINTS automatic",
-        " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift))),
-    ]
-    return "\n".join(blocks) + "\n"
+        labels[absorber] = absorber_label(labels[absorber])
+    return labels
 
 
-def _check_system(given: Mapping[str, Any], settings: PwSettings) -> None:
-    by_species = [key for key in given if "(" in key]
-    if by_species:
-        raise InputError(
-            f"pw.system.{by_species[0]} names a species by its number, which is another element in the cell with the core hole:"
-            " not supported until such keys go by element; leave it out"
-        )
-    default = PwSettings.__dataclass_fields__["empty_bands"].default
-    if "nbnd" in given and settings.empty_bands not in (0, default):
-        raise InputError("pw.empty_bands and pw.system.nbnd both say how many bands there are: give one of them")
+@dataclass(frozen=True, eq=False)
+class PwCalculation(Calculation):
+    """One self-consistent calculation, or the bands of one.
 
-
-def _has_spin(given: Mapping[str, Any]) -> bool:
-    return given.get("nspin", 1) != 1 or any(given.get(key, False) for key in ("noncolin", "lspinorb"))
-
-
-def with_checkpoint(deck: str, *, max_seconds: float | None, restart: bool) -> str:
-    """Return the input of the same calculation, to stop with a checkpoint after so long, or to go on from one.
-
-    Neither changes the result, so this is what the program is given, and not what the job is named by.
+    Attributes
+    ----------
+    crystal, settings
+        What is computed, and how.
+    species
+        Labels in the order of ATOMIC_SPECIES; the UPF file of each is ``pseudo/LABEL.UPF``.
+    electrons
+        Number of valence electrons of the cell as charged, which decides ``occupations = auto``.
+    absorber
+        Index of the atom that is a species of its own, even without a hole.
+    charge
+        Of the cell, in e.
+    forces, stress
+        Have them computed and written.
+    from_density
+        Start from the density of a like cell that lies in the output folder.
+    bands
+        Compute so many bands in the fixed potential of the density there (``nscf``).
     """
-    lines = ["&control"]
-    if max_seconds is not None:
-        lines.append(f"  max_seconds = {max_seconds:.0f}")
-    if restart:
-        lines.append("  restart_mode = 'restart'")
-    return deck.replace("&control", "\n".join(lines), 1)
+
+    crystal: Crystal
+    species: tuple[str, ...]
+    settings: PwSettings
+    electrons: float
+    absorber: int | None = None
+    charge: float = 0.0
+    forces: bool = False
+    stress: bool = False
+    from_density: bool = False
+    bands: int | None = None
+
+    program = "pw.x"
+    stops_in_time = True
+    leaves = (CHECKPOINT,)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the occupations are fixed, so that the Fermi energy is the highest filled level."""
+        if self.settings.occupations == "auto":
+            return abs(self.electrons / 2 - round(self.electrons / 2)) < 1e-9
+        return self.settings.occupations == "fixed"
+
+    def atoms(self, folder: Path) -> Atoms:
+        """Return the atoms as the input in a job's folder has them, with their UPF files."""
+        files = (folder / "pseudo" / f"{label}.UPF" for label in labels_of(self.crystal, self.absorber))
+        return Atoms(self.crystal.lattice_A.round(_DECIMALS), self.crystal.positions.round(_DECIMALS), tuple(files))
+
+    def deck(self, way: Way = PLAIN) -> str:
+        """Return the input."""
+        crystal, settings = self.crystal, self.settings
+        labels = labels_of(crystal, self.absorber)
+        control: dict[str, Any] = {"calculation": "scf" if self.bands is None else "nscf", "prefix": PREFIX,
+                   "outdir": OUTDIR, "pseudo_dir": "pseudo", "disk_io": "low"}
+        for key, on in (("tprnfor", self.forces), ("tstress", self.stress)):
+            control |= {key: True} if on else {}
+        if way.max_seconds is not None:
+            control["max_seconds"] = round(way.max_seconds)
+        if way.restart:
+            control["restart_mode"] = "restart"
+        blocks = [
+            namelist("control", control),
+            namelist("system", self._system()),
+            namelist("electrons", self._electrons(way)),
+            "ATOMIC_SPECIES",
+            *(f"{label} {_mass(label, crystal)} {label}.UPF" for label in self.species),
+            "CELL_PARAMETERS angstrom",
+            *(_row(row) for row in crystal.lattice_A),
+            "ATOMIC_POSITIONS crystal",
+            *(f"{label} {_row(row)}" for label, row in zip(labels, crystal.positions, strict=True)),
+            "K_POINTS automatic",
+            " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift))),
+        ]
+        return "\n".join(blocks) + "\n"
+
+    def _system(self) -> dict[str, Any]:
+        settings, given = self.settings, self.settings.given()
+        system: dict[str, Any] = {
+            "ibrav": 0, "nat": len(self.crystal), "ntyp": len(self.species),
+            "ecutwfc": settings.ecutwfc_Ry, "ecutrho": settings.ecutrho_Ry, "tot_charge": self.charge,
+            "occupations": "fixed" if self.is_fixed else "smearing"}
+        if not self.is_fixed:
+            system |= {"smearing": "gaussian", "degauss": settings.degauss_Ry}
+        elif settings.empty_bands and "nbnd" not in given and not settings.spin_key:
+            system["nbnd"] = round(self.electrons / 2) + settings.empty_bands
+        return system | dict(settings.system) | ({} if self.bands is None else {"nbnd": self.bands})
+
+    def _electrons(self, way: Way) -> dict[str, Any]:
+        electrons: dict[str, Any] = {
+            "conv_thr": self.settings.conv_thr_Ry, "mixing_beta": self.settings.mixing_beta}
+        if self.from_density or way.density:
+            electrons["startingpot"] = "file"
+        if way.density:
+            electrons["diago_thr_init"] = _FIRST_DIAGONALISATION_RY
+        if way.waves:
+            electrons["startingwfc"] = "file"
+        if self.bands is not None:
+            electrons["diago_thr_init"] = _BAND_DIAGONALISATION_RY
+        return electrons | dict(self.settings.electrons)
+
+    def read_result(self, folder: Path, output: str, parent: Mapping[str, Any]) -> dict[str, Any]:
+        """Return energies in eV, and forces (eV/Å) and stress (eV/Å³) where they were asked for."""
+        outdir = folder / OUTDIR
+        if self.bands is not None:
+            return asdict(read_pw_bands(outdir))
+        record = asdict(read_pw_result(outdir))
+        if self.forces:
+            record["forces_eV_A"] = read_forces_eV_A(outdir).tolist()
+        if self.stress:
+            record["stress_eV_A3"] = read_stress_eV_A3(outdir).tolist()
+        return record
+
+    @staticmethod
+    def can_go_on(folder: Path) -> bool:
+        """Tell whether pw.x stopped by itself and what it wrote is still there."""
+        return (folder / CHECKPOINT).exists() and (folder / OUTDIR).is_dir()
+
+    @staticmethod
+    def progress(output: str) -> str:
+        """Return the last iteration and its accuracy."""
+        iterations = re.findall(r"iteration #\s*(\d+)", output)
+        accuracy = re.findall(r"estimated scf accuracy\s*<\s*(\S+)", output)
+        if not iterations:
+            return ""
+        return f"iteration {iterations[-1]}" + (f", accuracy {float(accuracy[-1]):.0e} Ry" if accuracy else "")
+
+    @staticmethod
+    def summary(record: Mapping[str, Any]) -> str:
+        """Return the number of iterations, or the gap of a run in a fixed potential."""
+        if "iterations" in record:
+            return f"{record['iterations']} iterations"
+        return f"gap {record['lowest_empty_eV'] - record['highest_occupied_eV']:.2f} eV"
 
 
-def from_neighbour(deck: str, *, waves: bool) -> str:
-    """Return the input of the same calculation, to start from the density that lies in the output folder.
-
-    waves: and from the wave functions there. The result is the same within the tolerance of the cycle.
-    """
-    # pw.x takes a density from a file for the converged one and would begin with a diagonalisation to 1e-5 Ry.
-    start = ["&electrons", "  startingpot = 'file'", f"  diago_thr_init = {_FIRST_DIAGONALISATION_RY:g}"]
-    lines = [*start, *(["  startingwfc = 'file'"] if waves else [])]
-    return deck.replace("&electrons", "\n".join(lines), 1)
-
-
-def namelist(name: str, values: Mapping[str, Any]) -> str:
-    """Return a Fortran namelist as text."""
-    return "\n".join([f"&{name}", *(f"  {key} = {fortran(value)}" for key, value in values.items()), "/"])
-
-
-def fortran(value: object) -> str:
-    """Return a value in the notation of a Fortran namelist. Raises InputError for text that would end its quotes."""
-    if isinstance(value, bool):
-        return ".true." if value else ".false."
-    if isinstance(value, str):
-        if "'" in value or "\n" in value:
-            raise InputError(f"{value!r} cannot stand in a Fortran namelist: remove the quote or line break")
-        return f"'{value}'"
-    if isinstance(value, float):
-        return f"{value:.12g}"
-    if isinstance(value, int):
-        return str(value)
-    raise InputError(f"{value!r} cannot stand in a Fortran namelist: give a number, a string or true/false")
+def _row(values: NDArray[np.float64]) -> str:
+    return " ".join(f"{x:.{_DECIMALS}f}" for x in values)
 
 
 def _mass(label: str, crystal: Crystal) -> str:
@@ -207,8 +259,13 @@ def _mass(label: str, crystal: Crystal) -> str:
 class PwResult:
     """What a finished pw.x run says of itself; energies in eV.
 
-    highest_occupied_eV, lowest_empty_eV: extremes over the k points of the bands below and above the (even) filling;
-    None where the calculation had no such band. fermi_eV: as pw.x reports it (the highest level if occupations are fixed).
+    Attributes
+    ----------
+    fermi_eV
+        As pw.x reports it: the highest filled level if the occupations are fixed.
+    highest_occupied_eV, lowest_empty_eV
+        Extremes over the k points of the bands below and above the (even) filling; None where the
+        calculation had no such band.
     """
 
     total_energy_eV: float
@@ -223,45 +280,39 @@ class PwResult:
 def read_pw_result(outdir: str | Path) -> PwResult:
     """Read the result of pw.x from its XML file under ``outdir``.
 
-    Raises ComputationError when the file is missing or damaged, or the cycle did not converge.
+    Raises
+    ------
+    ComputationError
+        When the file is missing or damaged, or the cycle did not converge.
     """
-    path = _xml(outdir)
-    try:
-        root = ET.parse(path).getroot()
-        output = _child(root, "output")
-        conv = _child(output, "convergence_info/scf_conv")
-        bands = _child(output, "band_structure")
-        iterations, error = int(_text(conv, "n_scf_steps")), 2 * float(_text(conv, "scf_error"))
-        converged = _text(conv, "convergence_achieved") == "true"
-        energy = float(_text(output, "total_energy/etot"))
-        electrons = float(_text(bands, "nelec"))
-        levels = _levels(bands)
-        fermi = next(
-            float(_text(bands, tag)) for tag in ("fermi_energy", "highestOccupiedLevel") if bands.find(tag) is not None
-        )
-    except (OSError, ET.ParseError, ValueError, LookupError, StopIteration) as why:
-        raise ComputationError(f"pw.x left no readable result in {path} ({why}): run this job again") from None
+
+    def parse(output: ET.Element) -> tuple[bool, PwResult]:
+        conv, bands = _child(output, "convergence_info/scf_conv"), _child(output, "band_structure")
+        electrons, levels = float(_text(bands, "nelec")), _levels_eV(bands)
+        filled = int(electrons // 2)
+        fermi = next(float(_text(bands, tag)) for tag in ("fermi_energy", "highestOccupiedLevel")
+                     if bands.find(tag) is not None)
+        return _text(conv, "convergence_achieved") == "true", PwResult(
+            total_energy_eV=float(_text(output, "total_energy/etot")) * _HARTREE_EV,
+            fermi_eV=fermi * _HARTREE_EV,
+            highest_occupied_eV=float(levels[:, filled - 1].max()),
+            lowest_empty_eV=float(levels[:, filled].min()) if levels.shape[1] > filled else None,
+            electrons=electrons,
+            iterations=int(_text(conv, "n_scf_steps")),
+            scf_error_Ry=2 * float(_text(conv, "scf_error")))
+
+    converged, result = _parsed(outdir, "result", parse)
     if not converged:
         raise ComputationError(
-            f"the self-consistent cycle did not converge in {iterations} iterations (error {error:.1e} Ry): "
-            "lower pw.mixing_beta or raise pw.electrons.electron_maxstep in the study"
-        )
-    hartree = 2 * RYDBERG_EV
-    filled = int(electrons // 2)
-    return PwResult(
-        total_energy_eV=energy * hartree,
-        fermi_eV=fermi * hartree,
-        highest_occupied_eV=float(levels[:, filled - 1].max()) * hartree,
-        lowest_empty_eV=float(levels[:, filled].min()) * hartree if levels.shape[1] > filled else None,
-        electrons=electrons,
-        iterations=iterations,
-        scf_error_Ry=error,
-    )
+            f"the self-consistent cycle did not converge in {result.iterations} iterations (error"
+            f" {result.scf_error_Ry:.1e} Ry): lower pw.mixing_beta or raise pw.electrons.electron_maxstep"
+            " in the study")
+    return result
 
 
 @dataclass(frozen=True)
 class PwBands:
-    """Band edges of a finished run in a fixed potential, as in PwResult, and how many bands and k points it has."""
+    """Band edges of a run in a fixed potential, as in PwResult; numbers of its bands and k points."""
 
     highest_occupied_eV: float
     lowest_empty_eV: float
@@ -271,48 +322,52 @@ class PwBands:
 
 
 def read_pw_bands(outdir: str | Path) -> PwBands:
-    """Read the result of pw.x in a fixed potential (``nscf``). Raises ComputationError when it is missing or damaged."""
-    path = _xml(outdir)
-    try:
-        bands = _child(ET.parse(path).getroot(), "output/band_structure")
-        electrons, levels = float(_text(bands, "nelec")), _levels(bands) * 2 * RYDBERG_EV
+    """Read the result of pw.x in a fixed potential (``nscf``); errors as ``read_pw_result``."""
+
+    def parse(output: ET.Element) -> PwBands:
+        bands = _child(output, "band_structure")
+        electrons, levels = float(_text(bands, "nelec")), _levels_eV(bands)
         filled = int(electrons // 2)
         edges = float(levels[:, filled - 1].max()), float(levels[:, filled].min())
-    except (OSError, ET.ParseError, ValueError, LookupError) as why:
-        raise ComputationError(f"pw.x left no readable bands in {path} ({why}): run this job again") from None
-    return PwBands(*edges, electrons, levels.shape[1], levels.shape[0])
+        return PwBands(*edges, electrons, levels.shape[1], levels.shape[0])
+
+    return _parsed(outdir, "bands", parse)
 
 
 def read_forces_eV_A(outdir: str | Path) -> NDArray[np.float64]:
-    """Return the forces (n, 3), eV/Å, of a finished pw.x run that was asked for them. Raises ComputationError if absent."""
-    path = _xml(outdir)
-    try:
-        text = _text(ET.parse(path).getroot(), "output/forces")
-        return np.array(text.split(), dtype=np.float64).reshape(-1, 3) * 2 * RYDBERG_EV / BOHR_ANGSTROM
-    except (OSError, ET.ParseError, ValueError, LookupError) as why:
-        raise ComputationError(f"pw.x left no readable forces in {path} ({why}): run this job again") from None
+    """Return the forces (n, 3), eV/Å, of a run that was asked for them; errors as ``read_pw_result``."""
+    values = _parsed(outdir, "forces", lambda output: _numbers(output, "forces").reshape(-1, 3))
+    return values * _HARTREE_EV / BOHR_ANGSTROM
 
 
-def read_stress_eV_A3(outdir: str | Path) -> NDArray[np.float64] | None:
-    """Return the stress (3, 3), eV/Å³, positive under tension, of a finished pw.x run; None if it was not asked for it."""
-    node = ET.parse(_xml(outdir)).getroot().find("output/stress")
-    if node is None or not (node.text or "").strip():
-        return None
+def read_stress_eV_A3(outdir: str | Path) -> NDArray[np.float64]:
+    """Return the stress (3, 3), eV/Å³, positive under tension; errors as ``read_pw_result``."""
+    values = _parsed(outdir, "stress", lambda output: _numbers(output, "stress").reshape(3, 3))
     # pw.x counts it positive under compression.
-    return -np.array((node.text or "").split(), dtype=np.float64).reshape(3, 3) * 2 * RYDBERG_EV / BOHR_ANGSTROM**3
+    return -values * _HARTREE_EV / BOHR_ANGSTROM**3
 
 
 def read_levels_eV(outdir: str | Path) -> NDArray[np.float64]:
-    """Return the Kohn-Sham levels of a finished pw.x run, shape (k points, bands), in eV. Errors as ElementTree raises them."""
-    return _levels(ET.parse(_xml(outdir)).getroot()) * 2 * RYDBERG_EV
+    """Return the Kohn-Sham levels (k points, bands), in eV; errors as ``read_pw_result``."""
+    return _parsed(outdir, "levels", _levels_eV)
 
 
-def _xml(outdir: str | Path) -> Path:
-    return Path(outdir) / f"{PREFIX}.save" / "data-file-schema.xml"
+def _parsed(outdir: str | Path, what: str, parse: Callable[[ET.Element], T]) -> T:
+    path = Path(outdir) / f"{PREFIX}.save" / "data-file-schema.xml"
+    try:
+        return parse(_child(ET.parse(path).getroot(), "output"))
+    except (OSError, ET.ParseError, ValueError, LookupError, StopIteration) as why:
+        raise ComputationError(
+            f"pw.x left no readable {what} in {path} ({why}): run this job again") from None
 
 
-def _levels(node: ET.Element) -> NDArray[np.float64]:
-    return np.array([[float(x) for x in (e.text or "").split()] for e in node.iter("eigenvalues")])
+def _levels_eV(node: ET.Element) -> NDArray[np.float64]:
+    rows = [[float(x) for x in (e.text or "").split()] for e in node.iter("eigenvalues")]
+    return np.array(rows) * _HARTREE_EV
+
+
+def _numbers(node: ET.Element, path: str) -> NDArray[np.float64]:
+    return np.array(_text(node, path).split(), dtype=np.float64)
 
 
 def _child(node: ET.Element, path: str) -> ET.Element:
@@ -329,12 +384,3 @@ def _text(node: ET.Element, path: str) -> str:
 def started_from_density(output: str) -> bool:
     """Tell from the output of pw.x whether its cycle started from a density that it found."""
     return "initial density is read from file" in output
-
-
-def progress(output: str) -> str:
-    """Return a few words on how far a running pw.x has come, from its output so far; empty if it says nothing yet."""
-    iterations = re.findall(r"iteration #\s*(\d+)", output)
-    accuracy = re.findall(r"estimated scf accuracy\s*<\s*(\S+)", output)
-    if not iterations:
-        return ""
-    return f"iteration {iterations[-1]}" + (f", accuracy {float(accuracy[-1]):.0e} Ry" if accuracy else "")

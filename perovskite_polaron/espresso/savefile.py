@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import math
 import os
 import zipfile
 import zlib
@@ -14,17 +13,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.files import read_text, write_atomically
+from perovskite_polaron.files import LineReader, read_text, write_atomically
 
 _WHAT = "save file of XSpectra"
+# Key of the header -> what it must be, and what to say of another value.
+_HEADER = {
+    "save_file_version": ("2", f"not a version 2 {_WHAT} (version {{!r}}): write it with XSpectra 5.2 or later"),
+    "save_file_kind": ("xanes_dipole", "kind {!r} is not supported: only electric-dipole K edges (xanes_dipole) are"),
+    "number of lanczos stored": ("1", "{} sets of chains are stored where a dipole K edge has 1"),
+}
+# What the binary form keeps beside the arrays.
+_SCALARS = ("kind", "spin_polarised", "absorber", "core_energy_eV", "fermi_energy_eV", "sha256")
+# What numpy raises for a file that is no .npz, or a damaged one.
+NPZ_ERRORS = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
 class LanczosSave:
-    """One dipole calculation: the chains of every k-point, in the unit they are stored in (a, b: Ry).
+    """One dipole calculation: the chains of every k-point, in the unit they are stored in.
 
-    norms: float64 (spins, k); a, b: per chain, (spins * k) arrays, spin up first; k_vector, polarisation: (3,).
-    absorber is the number of the absorbing species (xiabs). sha256 is that of the text file.
+    Attributes
+    ----------
+    absorber
+        Number of the absorbing species (xiabs).
+    k_vector, polarisation
+        Shape (3,).
+    norms
+        Of the starting vectors, shape (spins, k).
+    a, b
+        Coefficients of each chain, spins * k arrays, spin up first; Ry.
+    sha256
+        That of the text file.
     """
 
     kind: str
@@ -45,46 +64,23 @@ class LanczosSave:
         return np.array([len(x) for x in self.a], dtype=np.int64).reshape(self.norms.shape)
 
 
-class _Words:
-    """The words of a file one by one, each with its line: Fortran may break records anywhere."""
+class _Numbers(LineReader):
+    """The numbers of a save file, one by one: Fortran may break records anywhere."""
 
-    def __init__(self, path: str, lines: list[str]) -> None:
-        self.path, self.line = path, 0
-        self.words = iter([(n, w) for n, line in enumerate(lines, 1) if not line.startswith("#") for w in line.split()])
-        self.last = len(lines)
-
-    def error(self, why: str) -> InputError:
-        return InputError(f"{self.path}:{self.line}: {why}")
-
-    def word(self, name: str) -> str:
-        try:
-            self.line, word = next(self.words)
-        except StopIteration:
-            self.line = self.last
-            raise self.error(f"the file ends before {name}: it is truncated; run xspectra.x again") from None
-        return word
-
-    def number(self, name: str) -> float:
-        word = self.word(name)
-        try:
-            value = float(word.replace("D", "E").replace("d", "e"))
-        except ValueError:
-            raise self.error(f"{word!r} is not a number ({name}): run xspectra.x again") from None
-        if not math.isfinite(value):
-            raise self.error(f"{name} is {word}: the calculation failed; run xspectra.x again") from None
-        return value
+    def value(self, name: str) -> float:
+        return self.number(self.word(name), name)
 
     def count(self, name: str) -> int:
-        value = self.number(name)
+        value = self.value(name)
         if value != int(value) or value < 1:
             raise self.error(f"{name} is {value:g}, not a positive whole number: the file is damaged")
         return int(value)
 
     def array(self, count: int, name: str) -> NDArray[np.float64]:
-        return _frozen([self.number(name) for _ in range(count)])
+        return _frozen([self.value(name) for _ in range(count)])
 
     def chains(self, lengths: list[int], width: int, name: str) -> tuple[NDArray[np.float64], ...]:
-        """Read rows of a table; beyond the length of its chain XSpectra leaves in a row whatever the memory held."""
+        """Read rows of a table; beyond its chain XSpectra leaves in a row whatever the memory held."""
         found = []
         for length in lengths:
             found.append(self.array(length, name))
@@ -92,93 +88,66 @@ class _Words:
                 self.word(name)
         return tuple(found)
 
+    def has_more(self) -> bool:
+        try:
+            return bool(self.word("nothing"))
+        except InputError:
+            return False
+
+    def check_header(self) -> None:
+        """Refuse a file that is not of the version and kind that is read here."""
+        header = {key.strip(): (number, value.strip()) for number, line in enumerate(self.lines, 1)
+                  if line.startswith("#") for key, _, value in [line[1:].partition("=")]}
+        for key, (wanted, why) in _HEADER.items():
+            self.at, value = header.get(key, (1, ""))
+            if value == "unfinished":
+                raise self.error("the calculation is unfinished: restart xspectra.x and let it end")
+            if value != wanted:
+                raise self.error(why.format(value or "missing"))
+        self.at = 0
+
 
 def read_save(path: str | os.PathLike[str]) -> LanczosSave:
-    """Read a finished electric-dipole save file of version 2; every error names file and line.
+    """Read a finished electric-dipole save file of version 2.
 
-    Raises InputError when it is missing, truncated, of another version or kind, unfinished, or holds NaN.
+    Raises
+    ------
+    InputError
+        Naming file and line, when it is missing, truncated, of another version or kind, unfinished,
+        or holds NaN.
     """
     text = read_text(path, _WHAT)
-    lines = text.splitlines()
-    header = {}
-    for number, line in enumerate(lines, 1):
-        if line.startswith("#") and "=" in line:
-            key, _, value = line[1:].partition("=")
-            header[key.strip()] = (number, value.strip())
-
-    def entry(key: str) -> tuple[str, str]:
-        number, value = header.get(key, (1, ""))
-        return f"{path}:{number}", value
-
-    where, version = entry("save_file_version")
-    if version != "2":
-        raise InputError(
-            f"{where}: not a version 2 {_WHAT} (version {version or 'missing'!r}): write it with XSpectra 5.2 or later"
-        )
-    where, kind = entry("save_file_kind")
-    if kind == "unfinished":
-        raise InputError(f"{where}: the calculation is unfinished: restart xspectra.x and let it end")
-    if kind != "xanes_dipole":
-        raise InputError(f"{where}: kind {kind!r} is not supported: only electric-dipole K edges (xanes_dipole) are")
-    where, stored = entry("number of lanczos stored")
-    if stored != "1":
-        raise InputError(f"{where}: {stored or 'no'} sets of chains are stored where a dipole K edge has 1")
-    words = _Words(str(path), lines)
-    flag = words.word("the spin flag")
-    spins = words.count("the number of spins")
+    file = _Numbers(path, text=text, comment="#", remedy="run xspectra.x again")
+    file.check_header()
+    flag, spins = file.word("the spin flag"), file.count("the number of spins")
     if (flag, spins) not in (("F", 1), ("T", 2)):
-        raise words.error(f"spin flag {flag} with {spins} spins: only collinear calculations are supported")
-    absorber = words.count("the absorber")
-    k_points = words.count("the number of k-points")
-    words.count("the largest number of iterations")
-    longest = words.count("the number of coefficients")
+        raise file.error(f"spin flag {flag} with {spins} spins: only collinear calculations are supported")
+    absorber, k_points = file.count("the absorber"), file.count("the number of k-points")
+    file.count("the largest number of iterations")
+    longest = file.count("the number of coefficients")
     if k_points % spins:
-        raise words.error(f"{k_points} k-points cannot be shared by two spins: the file is damaged")
-    core = words.number("the core energy")
-    fermi = words.number("the Fermi energy")
-    k_vector = words.array(3, "the k vector")
-    polarisation = words.array(3, "the polarisation")
-    norms = words.array(k_points, "the norms")
-    lengths = [words.count("the number of iterations") for _ in range(k_points)]
+        raise file.error(f"{k_points} k-points cannot be shared by two spins: the file is damaged")
+    core, fermi = file.value("the core energy"), file.value("the Fermi energy")
+    k_vector, polarisation = file.array(3, "the k vector"), file.array(3, "the polarisation")
+    norms = file.array(k_points, "a norm")
+    lengths = [file.count("the number of iterations") for _ in range(k_points)]
     if max(lengths) > longest:
-        raise words.error(f"a chain of {max(lengths)} in a table of {longest}: the file is damaged")
-    a = words.chains(lengths, longest, "the coefficients a")
-    b = words.chains(lengths, longest, "the coefficients b")
-    if (extra := next(words.words, None)) is not None:
-        raise InputError(f"{path}:{extra[0]}: more numbers than announced: the file is damaged")
+        raise file.error(f"a chain of {max(lengths)} in a table of {longest}: the file is damaged")
+    a, b = (file.chains(lengths, longest, f"a coefficient {name}") for name in "ab")
+    if file.has_more():
+        raise file.error("more numbers than announced: the file is damaged")
     return LanczosSave(
-        kind,
-        spins == 2,
-        absorber,
-        core,
-        fermi,
-        k_vector,
-        polarisation,
-        _frozen(norms.reshape(spins, -1)),
-        a,
-        b,
-        hashlib.sha256(text.encode()).hexdigest(),
-    )
+        "xanes_dipole", spins == 2, absorber, core, fermi, k_vector, polarisation,
+        _frozen(norms.reshape(spins, -1)), a, b, hashlib.sha256(text.encode()).hexdigest())
 
 
 def write_chains(path: str | os.PathLike[str], saves: Mapping[str, LanczosSave]) -> None:
     """Write named calculations to one small .npz, without loss; the same input gives the same bytes."""
     arrays: dict[str, NDArray[np.float64]] = {}
     meta = []
-    for i, name in enumerate(sorted(saves)):
-        save = saves[name]
-        meta.append(
-            {
-                "name": name,
-                "kind": save.kind,
-                "spin_polarised": save.spin_polarised,
-                "absorber": save.absorber,
-                "core_energy_eV": save.core_energy_eV,
-                "fermi_energy_eV": save.fermi_energy_eV,
-                "iterations": save.iterations.tolist(),
-                "sha256": save.sha256,
-            }
-        )
+    for i, (name, save) in enumerate(sorted(saves.items())):
+        meta.append({"name": name, "iterations": save.iterations.tolist(),
+                     **{key: getattr(save, key) for key in _SCALARS}})
         arrays[f"vectors_{i}"] = np.array([save.k_vector, save.polarisation])
         arrays[f"norms_{i}"] = save.norms
         arrays[f"ab_{i}"] = np.array([np.concatenate(save.a), np.concatenate(save.b)])
@@ -188,30 +157,26 @@ def write_chains(path: str | os.PathLike[str], saves: Mapping[str, LanczosSave])
 
 
 def read_chains(path: str | os.PathLike[str]) -> dict[str, LanczosSave]:
-    """Read what write_chains wrote. Raises InputError when the file is missing or not of that form."""
+    """Read what ``write_chains`` wrote.
+
+    Raises
+    ------
+    InputError
+        When the file is missing or not of that form.
+    """
     saves = {}
     try:
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             for i, m in enumerate(json.loads(file["meta"].tobytes())):
                 ends = np.cumsum(m["iterations"])[:-1]
-                a, b = (tuple(_frozen(x) for x in np.split(row, ends)) for row in file[f"ab_{i}"])
-                vectors = file[f"vectors_{i}"]
+                a, b = (tuple(map(_frozen, np.split(row, ends))) for row in file[f"ab_{i}"])
+                k_vector, polarisation = map(_frozen, file[f"vectors_{i}"])
                 saves[m["name"]] = LanczosSave(
-                    m["kind"],
-                    m["spin_polarised"],
-                    m["absorber"],
-                    m["core_energy_eV"],
-                    m["fermi_energy_eV"],
-                    _frozen(vectors[0]),
-                    _frozen(vectors[1]),
-                    _frozen(file[f"norms_{i}"]),
-                    a,
-                    b,
-                    m["sha256"],
-                )
+                    k_vector=k_vector, polarisation=polarisation, norms=_frozen(file[f"norms_{i}"]), a=a, b=b,
+                    **{key: m[key] for key in _SCALARS})
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: give the chains of a study (.npz)") from None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except NPZ_ERRORS as error:
         raise InputError(f"{path} does not hold the chains of a study ({error}): write it again") from None
     return saves
 

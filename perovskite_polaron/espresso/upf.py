@@ -16,7 +16,7 @@ from perovskite_polaron.files import read_text, write_atomically
 
 @dataclass(frozen=True)
 class Orbital:
-    """A radial function u(r) = r R(r) on the file's mesh (bohr^-1/2), with its label (``1S``) and angular momentum."""
+    """A radial function u(r) = r R(r) on the file's mesh (bohr^-1/2), its label (``1S``) and angular momentum."""
 
     label: str
     l: int  # noqa: E741 - the field's own name
@@ -25,9 +25,19 @@ class Orbital:
 
 @dataclass(frozen=True)
 class AtomicShell:
-    """A pseudo-atomic wave function by its place in PP_PSWFC (from 1), label (``4P``), angular momentum and occupation.
+    """A pseudo-atomic wave function of PP_PSWFC.
 
-    pw.x and projwfc.x use those whose occupation is not negative; a set generated with empty states holds others too.
+    pw.x and projwfc.x use those whose occupation is not negative; a set generated with empty states
+    holds others too.
+
+    Attributes
+    ----------
+    index
+        Its place in PP_PSWFC, from 1.
+    label
+        Such as ``4P``.
+    l
+        Angular momentum.
     """
 
     index: int
@@ -38,7 +48,7 @@ class AtomicShell:
 
 @dataclass(frozen=True)
 class PartialWave:
-    """A GIPAW projector's pair of radial functions, all-electron and pseudo; and their matching radius in bohr."""
+    """A GIPAW projector's radial functions, all-electron and pseudo, and their matching radius in bohr."""
 
     label: str
     l: int  # noqa: E741
@@ -63,28 +73,32 @@ class Pseudopotential:
     has_gipaw: bool
 
     @cached_property
+    def _text(self) -> str:
+        return self.path.read_text(encoding="utf-8", errors="replace")
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the file without its generation date, so the same set made twice is the same set."""
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        text = re.sub(r'date="[^"]*"|Generation date:.*', "", text)
+        text = re.sub(r'date="[^"]*"|Generation date:.*', "", self._text)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
     def atomic_shells(self) -> tuple[AtomicShell, ...]:
-        """What is in PP_PSWFC, in its order; empty if there is nothing. Raises InputError when it is damaged."""
-        text = self.path.read_text(encoding="utf-8", errors="replace")
+        """What is in PP_PSWFC, in its order; empty if there is nothing. InputError when it is damaged."""
         try:
-            return (_shells_v2 if self.version == 2 else _shells_v1)(text)
+            return (_shells_v2 if self.version == 2 else _shells_v1)(self._text)
         except (KeyError, ValueError) as error:
             raise InputError(
-                f"{self.path} is damaged in PP_PSWFC: {error}; get the file again or make it anew"
-            ) from None
+                f"{self.path} is damaged in PP_PSWFC: {error}; get the file again or make it anew") from None
 
 
 def read_upf(path: str | os.PathLike[str]) -> Pseudopotential:
     """Read a UPF file of version 1 or 2.
 
-    Raises InputError naming the section that is missing or damaged.
+    Raises
+    ------
+    InputError
+        Naming the section that is missing or damaged.
     """
     path = Path(path)
     text = read_text(path, "UPF pseudopotential")
@@ -97,12 +111,16 @@ def read_upf(path: str | os.PathLike[str]) -> Pseudopotential:
         raise InputError(f"{path} is damaged: {error}; get the file again or make it anew") from None
 
 
-def _section(text: str, tag: str, path: Path) -> str:
+def _bodies(text: str, tag: str) -> list[str]:
     # UPF 2 embeds the generator's input with bare '&' signs, so it is not always XML; tags are found as text.
-    match = re.search(rf"<{tag}(?=[\s>])[^>]*>(.*?)</{tag}>", text, re.DOTALL)
-    if match is None:
+    return re.findall(rf"<{tag}(?=[\s>])[^>]*>(.*?)</{tag}>", text, re.DOTALL)
+
+
+def _section(text: str, tag: str, path: Path) -> str:
+    found = _bodies(text, tag)
+    if not found:
         raise InputError(f"{path} has no section {tag}: it is truncated or not a UPF file; get it again")
-    return match[1]
+    return found[0]
 
 
 def _numbers(text: str) -> NDArray[np.float64]:
@@ -113,6 +131,12 @@ def _numbers(text: str) -> NDArray[np.float64]:
     return values
 
 
+def _tagged(text: str, tag: str) -> list[tuple[dict[str, str], str]]:
+    """Return attributes and body of the numbered tags of UPF 2."""
+    return [(_attributes(opening), body)
+            for opening, body in re.findall(rf"<{tag}\.\d+\s([^>]*)>(.*?)</{tag}\.", text, re.DOTALL)]
+
+
 def _attributes(tag_text: str) -> dict[str, str]:
     return {key: value.strip() for key, value in re.findall(r'([\w.]+)\s*=\s*"([^"]*)"', tag_text)}
 
@@ -121,79 +145,45 @@ def _read_v2(path: Path, text: str) -> Pseudopotential:
     header = re.search(r"<PP_HEADER\s([^>]*)>", text)
     if header is None:
         raise InputError(f"{path} has no section PP_HEADER: it is truncated or not a UPF file; get it again")
-    attributes = _attributes(header[1])
-    core, waves = [], []
-    for opening, body in re.findall(
-        r"<PP_GIPAW_CORE_ORBITAL\.\d+\s([^>]*)>(.*?)</PP_GIPAW_CORE_ORBITAL", text, re.DOTALL
-    ):
-        at = _attributes(opening)
-        core.append(Orbital(at["label"].upper(), round(float(at["l"])), _numbers(body)))
-    for opening, body in re.findall(r"<PP_GIPAW_ORBITAL\.\d+\s([^>]*)>(.*?)</PP_GIPAW_ORBITAL\.", text, re.DOTALL):
-        at = _attributes(opening)
-        waves.append(
-            PartialWave(
-                at["label"].upper(),
-                round(float(at["l"])),
-                _numbers(_section(body, "PP_GIPAW_WFS_AE", path)),
-                _numbers(_section(body, "PP_GIPAW_WFS_PS", path)),
-                float(at["cutoff_radius"]),
-            )
-        )
+    head = _attributes(header[1])
+    core = tuple(Orbital(at["label"].upper(), round(float(at["l"])), _numbers(body))
+                 for at, body in _tagged(text, "PP_GIPAW_CORE_ORBITAL"))
+    waves = tuple(
+        PartialWave(at["label"].upper(), round(float(at["l"])),
+                    _numbers(_section(body, "PP_GIPAW_WFS_AE", path)),
+                    _numbers(_section(body, "PP_GIPAW_WFS_PS", path)), float(at["cutoff_radius"]))
+        for at, body in _tagged(text, "PP_GIPAW_ORBITAL"))
     return Pseudopotential(
-        path,
-        2,
-        attributes["element"],
-        attributes["pseudo_type"],
-        float(attributes["z_valence"]),
-        attributes.get("functional", ""),
-        _numbers(_section(text, "PP_R", path)),
-        tuple(core),
-        tuple(waves),
-        "<PP_GIPAW " in text or "<PP_GIPAW>" in text,
-    )
+        path, 2, head["element"], head["pseudo_type"], float(head["z_valence"]), head.get("functional", ""),
+        _numbers(_section(text, "PP_R", path)), core, waves, bool(re.search(r"<PP_GIPAW[ >]", text)))
 
 
 def _read_v1(path: Path, text: str) -> Pseudopotential:
     lines = [line.split() for line in _section(text, "PP_HEADER", path).strip().splitlines()]
-    core = []
-    for body in re.findall(r"<PP_GIPAW_CORE_ORBITAL>(.*?)</PP_GIPAW_CORE_ORBITAL>", text, re.DOTALL):
-        head, numbers = body.strip().split("\n", 1)
-        words = head.split()
-        core.append(Orbital(words[4].upper(), int(words[1]), _numbers(numbers)))
-    names, all_electron, pseudo = [], [], []
-    for body in re.findall(r"<PP_GIPAW_AE_ORBITAL>(.*?)</PP_GIPAW_AE_ORBITAL>", text, re.DOTALL):
-        head, numbers = body.strip().split("\n", 1)
-        names.append((head.split()[0].upper(), int(head.split()[1])))
-        all_electron.append(_numbers(numbers))
-    for body in re.findall(r"<PP_GIPAW_PS_ORBITAL>(.*?)</PP_GIPAW_PS_ORBITAL>", text, re.DOTALL):
-        head, numbers = body.strip().split("\n", 1)
-        pseudo.append((float(head.split()[0]), _numbers(numbers)))
-    waves = tuple(
-        PartialWave(label, moment, ae, ps, cutoff)
-        for (label, moment), ae, (cutoff, ps) in zip(names, all_electron, pseudo, strict=True)
-    )
+
+    def tables(tag: str) -> list[tuple[list[str], NDArray[np.float64]]]:
+        """Return the words of the first line and the numbers after it, of every such section."""
+        parted = [body.strip().split("\n", 1) for body in _bodies(text, tag)]
+        return [(head.split(), _numbers(numbers)) for head, numbers in parted]
+
+    core = tuple(Orbital(words[4].upper(), int(words[1]), values)
+                 for words, values in tables("PP_GIPAW_CORE_ORBITAL"))
+    pairs = zip(tables("PP_GIPAW_AE_ORBITAL"), tables("PP_GIPAW_PS_ORBITAL"), strict=True)
+    waves = tuple(PartialWave(words[0].upper(), int(words[1]), all_electron, pseudo, float(cutoffs[0]))
+                  for (words, all_electron), (cutoffs, pseudo) in pairs)
     return Pseudopotential(
-        path,
-        1,
-        lines[1][0],
-        lines[2][0],
-        float(lines[5][0]),
-        " ".join(lines[4][:4]),
-        _numbers(_section(text, "PP_R", path)),
-        tuple(core),
-        waves,
-        "<PP_GIPAW_RECONSTRUCTION_DATA>" in text,
-    )
+        path, 1, lines[1][0], lines[2][0], float(lines[5][0]), " ".join(lines[4][:4]),
+        _numbers(_section(text, "PP_R", path)), core, waves, "<PP_GIPAW_RECONSTRUCTION_DATA>" in text)
 
 
 def _shells_v2(text: str) -> tuple[AtomicShell, ...]:
-    found = [_attributes(opening) for opening in re.findall(r"<PP_CHI\.\d+\s([^>]*)>", text)]
+    found = map(_attributes, re.findall(r"<PP_CHI\.\d+\s([^>]*)>", text))
     return tuple(_shell(k, at["label"], at["l"], at["occupation"]) for k, at in enumerate(found, 1))
 
 
 def _shells_v1(text: str) -> tuple[AtomicShell, ...]:
-    body = re.search(r"<PP_PSWFC>(.*?)</PP_PSWFC>", text, re.DOTALL)
-    found = re.findall(r"^\s*(\S+)\s+(\d+)\s+(\S+)\s+Wavefunction", body[1], re.MULTILINE) if body else []
+    body = "".join(_bodies(text, "PP_PSWFC")[:1])
+    found = re.findall(r"^\s*(\S+)\s+(\d+)\s+(\S+)\s+Wavefunction", body, re.MULTILINE)
     return tuple(_shell(k, *words) for k, words in enumerate(found, 1))
 
 
@@ -205,39 +195,42 @@ def _shell(index: int, label: str, moment: str, occupation: str) -> AtomicShell:
 
 
 def check_for_projection(pseudo: Pseudopotential) -> None:
-    """Refuse a pseudopotential without atomic wave functions, onto which projwfc.x could project. Raises InputError."""
+    """Refuse a pseudopotential without atomic wave functions, onto which projwfc.x could project."""
     if not any(shell.occupation >= 0 for shell in pseudo.atomic_shells):
         raise InputError(
-            f"{pseudo.path} has no atomic wave function in PP_PSWFC, so nothing can be projected onto {pseudo.element}: "
-            "make a set with polaron pseudo, or take one that has them"
-        )
+            f"{pseudo.path} has no atomic wave function in PP_PSWFC, so nothing can be projected onto"
+            f" {pseudo.element}: make a set with polaron pseudo, or take one that has them")
 
 
-def check_for_xspectra(pseudo: Pseudopotential, *, core_level: str = "1S", channel: int = 1) -> None:
-    """Refuse a pseudopotential that cannot serve the absorbing atom of a K-edge calculation.
+def check_for_xspectra(pseudo: Pseudopotential) -> None:
+    """Refuse a pseudopotential that cannot serve the absorbing atom of a K edge.
 
-    XSpectra rebuilds the final states with GIPAW projectors: it needs at least two in the absorbed channel (l = 1
-    for a 1s hole) and the core orbital that is excited. Raises InputError naming the section that is missing.
+    XSpectra rebuilds the final states with GIPAW projectors: it needs at least two in the absorbed
+    channel (l = 1) and the core orbital that is excited, 1s.
+
+    Raises
+    ------
+    InputError
+        Naming the section that is missing.
     """
-    remedy = "make a set with polaron pseudo, or generate yours with lgipaw_reconstruction"
+    count = sum(w.l == 1 for w in pseudo.partial_waves)
     if not pseudo.has_gipaw:
-        raise InputError(f"{pseudo.path} has no section PP_GIPAW, which XSpectra needs for the absorber: {remedy}")
-    if not any(o.label == core_level for o in pseudo.core_orbitals):
-        raise InputError(f"{pseudo.path} has no {core_level} orbital in PP_GIPAW_CORE_ORBITALS: {remedy}")
-    count = sum(w.l == channel for w in pseudo.partial_waves)
-    if count < 2:
-        raise InputError(
-            f"{pseudo.path} has {count} projector(s) with l = {channel} in PP_GIPAW_ORBITALS, XSpectra needs two: {remedy}"
-        )
+        why = "no section PP_GIPAW, which XSpectra needs for the absorber"
+    elif not any(o.label == "1S" for o in pseudo.core_orbitals):
+        why = "no 1S orbital in PP_GIPAW_CORE_ORBITALS"
+    elif count < 2:
+        why = f"{count} projector(s) with l = 1 in PP_GIPAW_ORBITALS, XSpectra needs two"
+    else:
+        return
+    raise InputError(f"{pseudo.path} has {why}: make a set with polaron pseudo, or generate yours with"
+                     " lgipaw_reconstruction")
 
 
 def write_core_orbital(pseudo: Pseudopotential, path: str | os.PathLike[str]) -> Path:
-    """Write the core orbitals in the two-column layout XSpectra reads (``filecore``): r (bohr) and u(r), 1s first.
+    """Write the core orbitals as XSpectra reads them (``filecore``): r (bohr) and u(r), 1s first.
 
     XSpectra reads by line position: a comment, then one orbital after the other, a blank line between.
     """
-    blocks = [
-        "\n".join(f"{r:.12E} {u:.12E}" for r, u in zip(pseudo.radius_bohr, orbital.values, strict=True))
-        for orbital in pseudo.core_orbitals
-    ]
+    blocks = ["\n".join(f"{r:.12E} {u:.12E}" for r, u in zip(pseudo.radius_bohr, orbital.values, strict=True))
+              for orbital in pseudo.core_orbitals]
     return write_atomically(path, f"#number of core states  {len(blocks)}\n" + "\n\n".join(blocks) + "\n")

@@ -1,1 +1,2 @@
-"""Phonons: modes from forces and files, charges, choice, distortion, projection."""
+"""Phonons of a crystal from forces: displaced cells, force constants, dynamics, response and
+selection."""

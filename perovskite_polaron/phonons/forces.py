@@ -31,7 +31,8 @@ _SOFT_EV_A2 = 3.0
 
 @dataclass(frozen=True, eq=False)
 class ForceConstants:
-    """Second derivatives of the energy of a crystal whose cells move alike, sum rules enforced.
+    """Second derivatives of the energy of a crystal whose cells all move alike, with the sum rules
+    enforced.
 
     Attributes
     ----------
@@ -56,9 +57,8 @@ class ForceConstants:
 
 
 def displaced_cells(crystal: Crystal, distance_A: float = DISTANCE_A) -> tuple[list[Crystal], Any]:
-    """Return the symmetry-reduced displaced cells, and the Phonopy object that made them.
-
-    The cells have the axes of the crystal.
+    """Return the symmetry-reduced displaced cells, in the axes of the crystal, and the Phonopy
+    object that made them.
 
     Only inequivalent atoms move, in as few directions as the site symmetry allows, and −u is added
     only where it is not the image of +u.
@@ -90,7 +90,8 @@ def displaced_cells(crystal: Crystal, distance_A: float = DISTANCE_A) -> tuple[l
 
 
 def force_constants(crystal: Crystal, phonon: Any, forces: Sequence[ArrayLike]) -> ForceConstants:
-    """Return the force constants from the forces (n, 3), eV/Å, on the displaced cells, in order.
+    """Return the force constants from the forces (n, 3), eV/Å, on the displaced cells, in their
+    order.
 
     phonon is what displaced_cells returned with them.
 
@@ -166,7 +167,8 @@ def ase_forces(calculator: Any) -> Forces:
 
 def relax(crystal: Crystal, calculator: Any, what: str, max_force_eV_A: float = 1e-4,
           max_steps: int = 300, log: Any = None) -> Crystal:
-    """Return the equilibrium structure; space group, order, wrapping and orientation are kept.
+    """Return the equilibrium structure of a crystal, with its space group, order, wrapping and
+    orientation kept.
 
     Parameters
     ----------

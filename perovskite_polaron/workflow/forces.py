@@ -1,8 +1,7 @@
-"""Relaxation, forces of displaced cells and the response to an electric field, computed with Quantum ESPRESSO as resumable jobs."""
+"""Relaxation, forces of displaced cells and the response to an electric field, as resumable jobs."""
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError, InputError
-from perovskite_polaron.espresso.ph import FieldResponse, PhSettings, ph_deck
-from perovskite_polaron.espresso.program import program_version
+from perovskite_polaron.espresso.ph import FieldResponse, PhCalculation, PhSettings
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.upf import Pseudopotential
-from perovskite_polaron.files import beside
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.phonons.forces import displaced_cells, relax
 from perovskite_polaron.phonons.readers import Calculation, Direction, from_forces
@@ -24,13 +21,13 @@ from perovskite_polaron.phonons.response import (
     neutral_response,
 )
 from perovskite_polaron.settings import option, read_tables
-from perovskite_polaron.workflow.jobs import Job, digest_of, pseudo_for, pw_job
+from perovskite_polaron.workflow.jobs import CrystalSettings, Job, pw_job
 from perovskite_polaron.workflow.store import Store
 
 
 @dataclass(frozen=True)
 class ForcePwSettings(PwSettings):
-    """Those of a study, but with tighter cycles, for the differences of forces are small, and no empty bands."""
+    """Those of a study, but with tighter cycles, for differences of forces are small, and no empty bands."""
 
     empty_bands: int = option(0, low=0, high=10_000)
     conv_thr_Ry: float = option(1e-10, low=1e-14, high=1e-3)
@@ -38,9 +35,12 @@ class ForcePwSettings(PwSettings):
 
 @dataclass(frozen=True)
 class ResponseSettings(PhSettings):
-    """Settings of the electric-field response; its k grid is denser than the density's, for the charges need it.
+    """Settings of the electric-field response; the charges need a denser k grid than the density.
 
-    neutrality_e_per_atom: how far the charges may miss neutrality, as neutral_response has it.
+    Attributes
+    ----------
+    neutrality_e_per_atom
+        How far the charges may miss neutrality, as ``neutral_response`` has it.
     """
 
     kpoints: tuple[int, int, int] = option((4, 4, 4), low=1, high=99)
@@ -50,38 +50,50 @@ class ResponseSettings(PhSettings):
 
 @dataclass(frozen=True)
 class RelaxSettings:
-    """When atoms count as at rest: no force above max_force_eV_A, within max_steps steps."""
+    """When a structure counts as relaxed: no force above max_force_eV_A, within max_steps steps."""
 
     max_force_eV_A: float = option(0.002, low=1e-5, high=0.1)
     max_steps: int = option(50, low=1, high=1000)
 
 
 @dataclass(frozen=True)
-class ForceSettings:
-    """How forces and charges are computed: the tables ``[pw]``, ``[relax]``, ``[response]`` and ``[pseudopotentials]`` of
-    a TOML file.
+class ForceSettings(CrystalSettings):
+    """How forces and charges are computed: the tables ``[pw]``, ``[relax]``, ``[response]`` and
+    ``[pseudopotentials]`` of a TOML file.
     """
 
     pw: PwSettings = field(default_factory=ForcePwSettings)
     relax: RelaxSettings = field(default_factory=RelaxSettings)
     response: ResponseSettings = field(default_factory=ResponseSettings)
-    pseudopotentials: Mapping[str, str] = field(default_factory=dict)
-    folder: Path = Path()
-
-    def file(self, name: str) -> str:
-        """Return a file named in the settings as a path: relative names are relative to the settings file."""
-        return beside(self.folder, name)
 
 
 def read_force_settings(path: str | Path) -> ForceSettings:
-    """Read the settings from a TOML file. Raises InputError with every problem at once."""
+    """Read the settings from a TOML file.
+
+    Raises
+    ------
+    InputError
+        With every problem at once.
+    """
     classes = {"pw": ForcePwSettings, "relax": RelaxSettings, "response": ResponseSettings, "pseudopotentials": dict}
     return ForceSettings(**read_tables(path, classes)[0], folder=Path(path).parent)
 
 
 @dataclass(frozen=True)
 class ForceJobs:
-    """The jobs of one crystal's lattice dynamics. ``rest`` is the cell at rest for the forces, ``dense`` for the response."""
+    """The jobs of one crystal's lattice dynamics.
+
+    Attributes
+    ----------
+    rest
+        The undisplaced cell for the forces.
+    displaced
+        The displaced cells.
+    dense
+        The undisplaced cell for the response, on its k grid.
+    response
+        The electric-field response.
+    """
 
     rest: Job
     displaced: tuple[Job, ...]
@@ -147,13 +159,27 @@ def espresso_modes(
 def espresso_calculator(
     crystal: Crystal, settings: ForceSettings, store: Store, run: Callable[[Job], None], stress: bool
 ) -> Any:
-    """Return pw.x as a calculator of ASE, each of whose calls is a job in the store: what was done is not done again.
+    """Return pw.x as a calculator of ASE, each of whose calls is a job: what was done is not done again.
 
-    run: does a job that has no result. The calculator raises what run raises, and InputError as plan_forces does.
+    Parameters
+    ----------
+    crystal
+        Its elements and masses; the cell and positions are those of the calls.
+    settings, store
+        How the forces are computed, and where their jobs are kept.
+    run
+        Does a job that has no result. The calculator raises what it raises.
+    stress
+        Whether the stress is computed too.
+
+    Raises
+    ------
+    InputError
+        As ``plan_forces``.
     """
     from ase.calculators.calculator import Calculator, all_changes
 
-    species, electrons = _valence(crystal, settings)
+    pseudos = _insulating(crystal, settings)
 
     class Espresso(Calculator):
         implemented_properties = ("energy", "forces", "stress") if stress else ("energy", "forces")  # type: ignore[assignment]
@@ -164,56 +190,46 @@ def espresso_calculator(
         ) -> None:
             super().calculate(atoms, properties, system_changes)
             self.calls += 1
-            moved = dataclasses.replace(
-                crystal, lattice_A=atoms.cell.array, positions=atoms.get_scaled_positions(wrap=False)
-            )
-            label = f"relax-{self.calls:02d}"
-            job = pw_job("force", label, moved, species, settings.pw, electrons, stress=stress)
+            moved = replace(crystal, lattice_A=atoms.cell.array, positions=atoms.get_scaled_positions(wrap=False))
+            job = pw_job("force", f"relax-{self.calls:02d}", moved, pseudos, settings.pw, stress=stress)
             if store.result(job) is None:
                 run(job)
             record = _record(store, job)
             self.results = {"energy": record["total_energy_eV"], "forces": np.array(record["forces_eV_A"])}
             if stress:
-                s = np.array(record["stress_eV_A3"])
-                self.results["stress"] = np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])
+                # Voigt's order.
+                self.results["stress"] = np.array(record["stress_eV_A3"]).ravel()[[0, 4, 8, 5, 2, 1]]
 
     return Espresso()
 
 
 def plan_forces(crystal: Crystal, displaced: Sequence[Crystal], settings: ForceSettings) -> ForceJobs:
-    """Return the jobs that give the forces of the displaced cells, and ε∞ and the Born charges of the cell at rest.
+    """Return the jobs of the forces of the displaced cells, and of ε∞ and Born charges of the crystal.
 
-    Raises InputError for an element without a pseudopotential, or a metal (an odd number of electrons).
+    Raises
+    ------
+    InputError
+        For an element without a pseudopotential, or a metal (an odd number of electrons).
     """
-    species, electrons = _valence(crystal, settings)
-    rest = pw_job("force", "rest", crystal, species, settings.pw, electrons)
-    moved = tuple(
-        pw_job("force", f"displaced-{k + 1:02d}", cell, species, settings.pw, electrons, parent=rest)
-        for k, cell in enumerate(displaced)
-    )
-    grid = dataclasses.replace(
-        settings.pw, kpoints=settings.response.kpoints, kpoint_shift=settings.response.kpoint_shift
-    )
-    dense = pw_job("ground", "rest-dense", crystal, species, grid, electrons)
-    deck, version = ph_deck(settings.response), program_version("ph.x")
-    # Three field directions of about ten iterations, each like one of the band calculation with its own potential.
-    response = Job(
-        "response",
-        "electric-field",
-        deck,
-        digest_of("ph.x", deck, [dense.digest], version),
-        15 * dense.cost,
-        dense.kpoints,
-        parent=dense,
-        version=version,
-    )
+    pseudos, pw, grid = _insulating(crystal, settings), settings.pw, settings.response
+    rest = pw_job("force", "rest", crystal, pseudos, pw)
+    moved = tuple(pw_job("force", f"displaced-{k:02d}", cell, pseudos, pw, parent=rest)
+                  for k, cell in enumerate(displaced, 1))
+    dense = pw_job("ground", "rest-dense", crystal, pseudos,
+                   replace(pw, kpoints=grid.kpoints, kpoint_shift=grid.kpoint_shift))
+    # Three field directions of about ten iterations, each like one of the cycle, with its own potential.
+    response = Job.of("response", "electric-field", PhCalculation(settings.response), 15 * dense.cost,
+                      dense.kpoints, parent=dense)
     return ForceJobs(rest, moved, dense, response)
 
 
 def collect_forces(jobs: ForceJobs, store: Store) -> tuple[list[NDArray[np.float64]], FieldResponse]:
-    """Return the forces (n, 3), eV/Å, of each displaced cell, and the field response, from the results in the store.
+    """Return the forces (n, 3), eV/Å, of each displaced cell, and the field response.
 
-    Raises ComputationError when a job has no result yet.
+    Raises
+    ------
+    ComputationError
+        When a job has no result yet.
     """
     forces = [np.array(_record(store, job)["forces_eV_A"]) for job in jobs.displaced]
     record = _record(store, jobs.response)
@@ -225,16 +241,13 @@ def response_source(settings: ForceSettings) -> str:
     return "ph.x, k points " + "×".join(map(str, settings.response.kpoints))
 
 
-def _valence(crystal: Crystal, settings: ForceSettings) -> tuple[dict[str, Pseudopotential], float]:
-    """Return the pseudopotentials of the crystal's elements and the number of electrons they leave; refuse a metal."""
-    species = {
-        element: pseudo_for(element, settings.pseudopotentials, settings.file)
-        for element in dict.fromkeys(crystal.species)
-    }
-    electrons = sum(species[s].z_valence for s in crystal.species)
+def _insulating(crystal: Crystal, settings: ForceSettings) -> dict[str, Pseudopotential]:
+    """Return the pseudopotentials of the crystal's elements; refuse a metal."""
+    pseudos = settings.pseudos(crystal)
+    electrons = sum(pseudos[s].z_valence for s in crystal.species)
     if settings.pw.occupations == "auto" and round(electrons) % 2:
         raise InputError(f"{crystal.label} has an odd number of electrons ({electrons:g}): charges need an insulator")
-    return species, electrons
+    return pseudos
 
 
 def _record(store: Store, job: Job) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _record_inputs(study: Study, structures: Sequence[StructureJobs], store: Sto
     versions: dict[str, str] = {}
     for one in structures:
         for job in one.all():
-            versions[job.program] = job.version
+            versions[job.runs.program] = job.version
             for label, pseudo in job.pseudos:
                 if isinstance(pseudo, Pseudopotential):
                     hole = core_hole_state(study) if label == absorber_label(pseudo.element) else "none"
@@ -98,7 +98,7 @@ def write_decks(structures: Sequence[StructureJobs], store: Store) -> list[str]:
                 parent = shlex.quote(store.folder(job.parent).name)
                 lines.append(f"rm -rf {name}/outdir && cp -r {parent}/outdir {name}/outdir")
             lines.append(
-                f"(cd {name} && ${{LAUNCH:-}} {job.program} -in {store.deck_name(job)} > {store.output_name(job)})"
+                f"(cd {name} && ${{LAUNCH:-}} {job.runs.program} -in {job.input_name} > {job.output_name})"
             )
     write_atomically(store.root / "run-all.sh", "\n".join(lines) + "\n")
     return list(written.values())

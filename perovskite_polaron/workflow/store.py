@@ -1,6 +1,6 @@
 """The store of a study's results: one folder per job, complete only when its ``result.json`` is there.
 
-What a store holds that nothing needs any more: densities and wave functions, and the crumbs of killed runs.
+What it holds that nothing needs any more: densities and wave functions, temporary files of killed runs.
 """
 
 import fcntl
@@ -14,27 +14,27 @@ from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.espresso.pw import OUTDIR
+from perovskite_polaron.espresso.program import OUTDIR
 from perovskite_polaron.espresso.upf import Pseudopotential, write_core_orbital
 from perovskite_polaron.espresso.xspectra import CORE_FILE
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.workflow.jobs import Job, JobName, PseudoName
-
-if TYPE_CHECKING:
-    from perovskite_polaron.workflow.jobs import Job
+from perovskite_polaron.workflow.jobs import KINDS, Job, JobName, PseudoName
 
 RESULT = "result.json"
-# Says that a program stopped by itself and its output folder is whole; taken away before the program goes on.
-CHECKPOINT = "checkpoint"
 _LOCK = "lock"
 _LOOK_AGAIN_SECONDS = 2.0
+# A temporary file younger than this may belong to a runner that is writing it.
+_OLD_SECONDS = 3600.0
 
 
 class Store:
-    """The folders of the jobs below one root. Safe with several runners: a job is worked on under a lock of its folder."""
+    """The folders of the jobs below one root.
+
+    Safe with several runners: a job is worked on under a lock of its folder.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -43,7 +43,7 @@ class Store:
         self._looked_at: int | None = None
 
     def folder(self, job: JobName) -> Path:
-        """Return the folder of a job, whether or not it exists; a job met before under another label keeps its folder."""
+        """Return the folder of a job, there or not; one met before under another label keeps its folder."""
         found = self._known(job)
         if found is None and self._changed():
             self._look()
@@ -84,15 +84,11 @@ class Store:
         return self.root / "pseudo"
 
     def result(self, job: JobName) -> dict[str, Any] | None:
-        """Return the stored result of a job, or None if it is not complete. Raises ComputationError if it is damaged."""
-        path = self.folder(job) / RESULT
+        """Return the stored result of a job, or None if it is not complete; errors as ``read_record``."""
         try:
-            record: dict[str, Any] = json.loads(path.read_bytes())
+            return read_record(self.folder(job) / RESULT)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
-            raise ComputationError(f"{path} cannot be read ({error}): delete that job's folder and run again") from None
-        return record
 
     def unfinished_state(self, job: JobName) -> str:
         """Return ``running``, ``failed`` (its last attempt left an output) or ``todo`` for a job without a result.
@@ -102,7 +98,7 @@ class Store:
         folder = self.folder(job)
         if self.is_locked(job):
             return "running"
-        return "failed" if (folder / self.output_name(job)).exists() else "todo"
+        return "failed" if (folder / job.output_name).exists() else "todo"
 
     def is_locked(self, job: JobName) -> bool:
         """Tell whether a runner works on the job just now."""
@@ -119,7 +115,10 @@ class Store:
         return False
 
     def keep(self, pseudo: Pseudopotential) -> Path:
-        """Put a pseudopotential, and its core orbitals as XSpectra reads them, into the store; return the UPF file's path."""
+        """Put a pseudopotential, and its core orbitals as XSpectra reads them, into the store.
+
+        Returns the path of the UPF file there.
+        """
         path = self._kept(pseudo)
         if not path.exists():
             _make_folder(self.pseudo_root)
@@ -136,7 +135,8 @@ class Store:
         """Write everything that the job's program needs into its folder, whole, and return the folder."""
         folder = self.folder(job)
         _make_folder(folder / "pseudo" if job.pseudos else folder)
-        # What was being written when a runner was killed, or the disk failed; we hold the lock, so nobody writes here now.
+        # What was being written when a runner was killed, or the disk failed; nobody writes here
+        # now, for we hold the lock.
         for left in folder.rglob(".tmp-*"):
             left.unlink(missing_ok=True)
         files = [(folder / "pseudo" / f"{label}.UPF", pseudo, ".UPF") for label, pseudo in job.pseudos]
@@ -145,28 +145,20 @@ class Store:
         for target, pseudo, suffix in files:
             kept = self.keep(pseudo) if isinstance(pseudo, Pseudopotential) else self._kept(pseudo)
             _link(kept.with_suffix(suffix), target)
-        # A file that a crash leaves empty is seen when it is compared with the job, so these need not reach the disk.
+        # A file that a crash leaves empty is seen when it is compared with the job: these need not
+        # reach the disk.
         write_atomically(folder / "job.toml", job.description(), durable=False)
-        write_atomically(folder / self.deck_name(job), job.deck, durable=False)
+        write_atomically(folder / job.input_name, job.deck, durable=False)
         return folder
-
-    @staticmethod
-    def deck_name(job: JobName) -> str:
-        """File name of a job's input."""
-        return job.program.replace(".x", ".in")
-
-    @staticmethod
-    def output_name(job: JobName) -> str:
-        """File name of a job's standard output."""
-        return job.program.replace(".x", ".out")
 
     @contextmanager
     def lock(self, job: JobName) -> Iterator[int | None]:
         """Hold the job's lock; yields its file descriptor, or None if another runner holds it.
 
-        The lock belongs to the open file: it ends with the last process that has it, so a killed runner leaves none
-        behind, and a program that outlives its runner still keeps others away. Between machines it is as good as the
-        file system's flock: NFS version 4 (or 3 with its lock daemon) and Lustre mounted with ``flock`` keep it.
+        The lock belongs to the open file: it ends with the last process that has it, so a killed
+        runner leaves none behind, and a program that outlives its runner still keeps others away.
+        Between machines it is as good as the file system's flock: NFS version 4 (or 3 with its lock
+        daemon) and Lustre mounted with ``flock`` keep it.
         """
         folder = self._known(job)
         if folder is None:
@@ -197,11 +189,9 @@ class Store:
 
     def clear(self, job: JobName) -> None:
         """Remove what an unfinished attempt left, under the job's lock."""
-        folder = self.folder(job)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        shutil.rmtree(folder / OUTDIR, ignore_errors=True)
-        for name in (self.output_name(job), "chain.sav", "xanes.dat"):
-            (folder / name).unlink(missing_ok=True)
+        self.drop_density(job)
+        for name in (job.output_name, *job.runs.leaves):
+            (self.folder(job) / name).unlink(missing_ok=True)
 
     def has_density(self, job: JobName) -> bool:
         """Tell whether a finished pw.x job still has the files that xspectra.x starts from."""
@@ -214,6 +204,24 @@ class Store:
     def complete(self, job: JobName, record: dict[str, Any]) -> None:
         """Make the job complete: its result is renamed into place."""
         write_atomically(self.folder(job) / RESULT, json.dumps(record, indent=1) + "\n")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a ``result.json``.
+
+    Raises
+    ------
+    ComputationError
+        If it is damaged; FileNotFoundError and NotADirectoryError if it is not there.
+    """
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except (OSError, ValueError) as error:
+        raise ComputationError(
+            f"{path} cannot be read ({error}): delete that job's folder and run again") from None
+    return record
 
 
 def _make_folder(folder: Path) -> None:
@@ -245,11 +253,6 @@ def _link(source: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-
-# A temporary file younger than this may belong to a runner that is writing it.
-_OLD_SECONDS = 3600.0
-
-
 @dataclass(frozen=True)
 class Garbage:
     """A file or folder to remove, its size, why nothing needs it, and the job's folder whose lock protects it."""
@@ -261,34 +264,44 @@ class Garbage:
 
 
 def find_garbage(store: Store, jobs: Sequence[Job]) -> list[Garbage]:
-    """Return what can be removed from a store: never a result, an input, or a density that a job still starts from.
+    """Return what can be removed: never a result, an input, or a density that a job still starts from.
 
-    jobs: those of the study asked about; plans of other studies in the same store are honoured too. Locked folders are
-    left alone.
+    Parameters
+    ----------
+    store
+        The store; its locked folders are left alone.
+    jobs
+        Those of the study asked about; plans of other studies in the same store are honoured too.
     """
     needed = {store.folder(j.parent).name for j in jobs if j.parent is not None and store.result(j) is None}
     needed |= needed_densities(store)
-    found = []
-    now = time.time()
+    found, now = [], time.time()
     for folder in sorted(store.jobs_root.glob("*/")):
         for path in folder.glob(".tmp-*"):
             if now - path.stat().st_mtime > _OLD_SECONDS:
                 found.append(Garbage(path, path.stat().st_size, "left by a killed run", folder))
-        outdir = folder / OUTDIR
+        outdir, done = folder / OUTDIR, (folder / RESULT).exists()
         if not outdir.is_dir() or folder.name in needed:
             continue
-        resumable = (outdir / "_ph0").is_dir() or (folder / CHECKPOINT).exists()
-        if resumable and not (folder / RESULT).exists():
-            continue
-        why = "no job starts from it" if (folder / RESULT).exists() else "left by an unfinished run"
-        found.append(Garbage(outdir, _size(outdir), why, folder))
+        runs = KINDS.get(folder.name.partition("-")[0])
+        if done or not (runs and runs.can_go_on(folder)):
+            why = "no job starts from it" if done else "left by an unfinished run"
+            size = sum(os.lstat(path).st_size for path in outdir.rglob("*"))
+            found.append(Garbage(outdir, size, why, folder))
     return found
 
 
 def needed_densities(store: Store, done_or_here: Container[str] = ()) -> set[str]:
     """Return the folders whose densities the unfinished jobs of the store's plans work on.
 
-    done_or_here: digests of jobs that need not be looked at. A plan that is being written or damaged counts for nothing.
+    A plan that is being written or is damaged counts for nothing.
+
+    Parameters
+    ----------
+    store
+        The store.
+    done_or_here
+        Digests of jobs that need not be looked at.
     """
     rows = []
     for path in store.root.glob("plan-*.json"):
@@ -302,7 +315,7 @@ def needed_densities(store: Store, done_or_here: Container[str] = ()) -> set[str
 
 
 def remove(store: Store, garbage: Sequence[Garbage]) -> int:
-    """Remove garbage, each piece under the lock of its folder, and return the bytes freed; what is in use now stays."""
+    """Remove garbage, each piece under the lock of its folder; return the bytes freed. What is in use stays."""
     freed = 0
     for one in garbage:
         with store.lock_folder(one.folder) as descriptor:
@@ -314,7 +327,3 @@ def remove(store: Store, garbage: Sequence[Garbage]) -> int:
                 one.path.unlink(missing_ok=True)
             freed += one.size_bytes
     return freed
-
-
-def _size(folder: Path) -> int:
-    return sum(os.lstat(path).st_size for path in folder.rglob("*"))
