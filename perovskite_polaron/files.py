@@ -189,8 +189,7 @@ class LineReader:
 
     def next(self, expected: str) -> str:
         """Return the next line that is neither blank nor a comment."""
-        for number in range(self.at + 1, len(self.lines) + 1):
-            self.at, line = number, self.lines[number - 1]
+        for line in self:
             if line.strip() and not (self.comment and line.startswith(self.comment)):
                 return line
         raise self.ended(f"where {expected} belongs")

@@ -25,6 +25,20 @@ EPSILON_INF = 4.75
 HOLE_MASS = 0.17
 """Bare hole mass, electron masses: Puppin et al., Phys. Rev. Lett. 124, 206402 (2020); α = 1.82."""
 
+SHAPE_WINDOWS_EV = {
+    "Br-K": ((13471.0, 13472.0), (13468.0, 13469.0), 2.0),
+    "Pb-L3": ((13044.0, 13047.0), (13037.0, 13040.0), 1.0),
+}
+"""Edge -> the two windows of the comparison parameter C, and the factor that their figure shows."""
+
+GAP_EV = 2.4
+TETRAGONAL_C, CUBIC_C = (50.0, 59.0), (108.0, 117.0)
+"""Intervals (°C) in which the orthorhombic crystal becomes tetragonal, and that cubic."""
+MOLAR_MASS_G_MOL = 132.905 + 207.2 + 3 * 79.904
+"""Standard atomic weights."""
+FORMULA_VOLUME_A3 = 793.13 / 4
+"""Of the orthorhombic cell at 300 K: Stoumpos et al., Cryst. Growth Des. 13, 2722 (2013)."""
+
 # Photon energy, sign, extremum of the steady state, whether displaced atoms alone make it.
 _FEATURES = (
     (13467.5, +1, 0, False),

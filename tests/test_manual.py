@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from blocks import Block, commands, read_blocks, run_python, run_shell
 
-from perovskite_polaron.cli.main import VERBS, _parser
+from perovskite_polaron.cli.main import VERBS, build_parser
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.pseudo import load_recipe
 from perovskite_polaron.workflow.executors import read_executor
@@ -41,7 +41,7 @@ def parsed(command: str) -> None:
     words = shlex.split(command, comments=True)
     if words[0] == "polaron":
         verb = next(w for w in words if w in VERBS)
-        _parser(verb).parse_args(words[1:])
+        build_parser(verb).parse_args(words[1:])
     elif words[0] == "make":
         assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(), command
     else:
@@ -99,7 +99,7 @@ def test_what_a_page_shows_works(page: Path, present: list[str], tmp_path: Path)
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_examples_of_the_command_reference_are_accepted(verb: str) -> None:
-    verbs = _parser(verb)._subparsers
+    verbs = build_parser(verb)._subparsers
     example = verbs._group_actions[0].choices[verb].epilog  # type: ignore[union-attr]
     lines = re.sub(r"\n +--", " --", str(example)).splitlines()[1:]
     mine = [line.strip() for line in lines if line.strip().startswith("polaron ")]

@@ -338,6 +338,10 @@ def test_a_born_file_may_list_the_inequivalent_atoms_only(tmp_path: Path) -> Non
         assert np.abs(found.epsilon_inf - good.epsilon_inf).max() < 1e-9
     with pytest.raises(InputError, match="7 atoms"):
         read_born(write("BORN", list(range(7))), crystal)
+    # As phonopy-vasp-born writes it: the first line is a comment, whatever stands in it.
+    text = write("BORN", first).read_text()
+    (tmp_path / "BORN").write_text(text.replace("14.400", "# epsilon and Z* of atoms 1 5 9 13"))
+    assert np.abs(read_born(tmp_path / "BORN", crystal).born_e - good.born_e).max() < 1e-9
     (tmp_path / "BORN").write_text("14.4\n1 0 0 0 1 0 0 0\n")
     with pytest.raises(InputError, match="BORN:2"):
         read_born(tmp_path / "BORN", crystal)

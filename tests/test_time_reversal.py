@@ -93,7 +93,7 @@ def test_a_pair_without_any_chain_is_refused(tmp_path: Path) -> None:
 def test_half_the_points_give_the_chains_of_all(tmp_path: Path) -> None:
     """Two real runs of one cell without inversion symmetry, with and without the short cut."""
     chains = []
-    (polar,) = distort(read_crystal("cspbbr3-pm3m"), read_modes(str(MODE)).modes, [0.10], "max_A")
+    (polar,) = distort(read_crystal("cspbbr3-pm3m"), read_modes(str(MODE)), [0.10], "max_A")
     for name, reversal in (("half", "true"), ("whole", "false")):
         (tmp_path / name).mkdir()
         path = write_tiny_study(tmp_path / name)

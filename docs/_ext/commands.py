@@ -1,14 +1,13 @@
 """Directive ``verbs``: the command reference, made of the parsers, one section for each verb."""
 
 import argparse
-import importlib
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from perovskite_polaron.cli.main import VERBS
+from perovskite_polaron.cli.main import VERBS, load
 
 _WIDTH = 88
 _TITLES = {"positional arguments": "Arguments", "options": "Options"}
@@ -22,9 +21,9 @@ class Verbs(SphinxDirective):
         return [self._section(verb) for verb in VERBS]
 
     def _section(self, verb: str) -> nodes.section:
-        module = importlib.import_module(f"perovskite_polaron.cli.{verb}")
+        entry = load(verb)
         parser = argparse.ArgumentParser(prog=f"polaron {verb}", formatter_class=_formatter)
-        module.add_arguments(parser)
+        entry.add_arguments(parser)
         section = nodes.section(ids=[f"polaron-{verb}"], names=[f"polaron {verb}"])
         self.state.document.note_explicit_target(section)
         section += nodes.title("", "", nodes.Text(f"polaron {verb}"))
@@ -38,7 +37,7 @@ class Verbs(SphinxDirective):
                 section += nodes.rubric("", _TITLES.get(name, name.capitalize()))
                 section += nodes.definition_list("", *entries, classes=["arguments"])
         section += nodes.rubric("", "Example")
-        section += _literal("\n".join(line.strip() for line in module.EXAMPLE.splitlines()))
+        section += _literal("\n".join(line.strip() for line in entry.example.splitlines()))
         return section
 
 

@@ -7,14 +7,14 @@ from functools import partial
 import numpy as np
 from scipy import constants
 
-from perovskite_polaron.analysis.heating import MOLAR_MASS_G_MOL, HeatCapacity
+from perovskite_polaron.analysis.heating import HeatCapacity
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import read_text
 from perovskite_polaron.kernels import heating as kernel
 from perovskite_polaron.measured.text import parse_text_table
 from perovskite_polaron.phonons.modes import BUILTIN, Modes, read_modes
 from perovskite_polaron.phonons.selection import oscillators
-from perovskite_polaron.published_cspbbr3 import FORMULA
+from perovskite_polaron.published_cspbbr3 import FORMULA, MOLAR_MASS_G_MOL
 from perovskite_polaron.units import UNITS
 
 _PER_GRAM = ("J/g/K", "J/(g*K)", "J/(g.K)", "J/K/g")

@@ -14,15 +14,12 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.kernels import heating as kernel
+from perovskite_polaron.published_cspbbr3 import (
+    CUBIC_C, FORMULA_VOLUME_A3, GAP_EV, MOLAR_MASS_G_MOL, TETRAGONAL_C)
 
 Array = NDArray[np.float64]
 
-# CsPbBr3: standard atomic weights; volume of the orthorhombic cell at 300 K [Stoumpos et al., Cryst. Growth Des. 13, 2722].
-MOLAR_MASS_G_MOL = 132.905 + 207.2 + 3 * 79.904
-FORMULA_VOLUME_A3 = 793.13 / 4
 ABSORBS_ALL_PER_CM = 1e9
-# Published intervals (°C) in which the two transitions happen.
-TETRAGONAL_C, CUBIC_C = (50.0, 59.0), (108.0, 117.0)
 # Relative standard uncertainties that are assumed where none is given; size: 10 ± 2 nm.
 RELATIVE_SIGMA = {
     "fluence": 0.1,
@@ -86,7 +83,7 @@ class Exposure:
     size_A: float
     concentration_mg_mL: float
     jet_A: float
-    gap_eV: float = 2.4
+    gap_eV: float = GAP_EV
     start_C: float = 25.0
     absorption_per_cm: float | None = None
     heat_capacity: HeatCapacity = DULONG_PETIT

@@ -14,6 +14,7 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.recipe import COMBINE, Recipe
 from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.measured.treatment import interpolation
+from perovskite_polaron.published_cspbbr3 import SHAPE_WINDOWS_EV
 
 Array = NDArray[np.float64]
 
@@ -33,10 +34,7 @@ class Windows:
 
 
 AVERAGE = Recipe((Step(COMBINE),))
-EDGES = {
-    "Br-K": Windows((13471.0, 13472.0), (13468.0, 13469.0), 2.0),
-    "Pb-L3": Windows((13044.0, 13047.0), (13037.0, 13040.0)),
-}
+EDGES = {edge: Windows(*windows) for edge, windows in SHAPE_WINDOWS_EV.items()}
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,18 @@
 """``polaron doctor``: what is installed, in which version, and what is missing."""
 
 import argparse
-import importlib
 import importlib.metadata
-import json
 import shutil
 import sys
+from collections.abc import Iterator
 
-EXAMPLE = "  polaron doctor"
+from perovskite_polaron import __version__
+from perovskite_polaron.cli.options import Verb, emit, share
+from perovskite_polaron.errors import MissingProgramError, PolaronError
+from perovskite_polaron.espresso.program import (
+    INSTALL_HINT, PROGRAMS, find_program, program_version, reference_blas)
+from perovskite_polaron.espresso.pseudo import cache_folder
+from perovskite_polaron.kernels import load
 
 _PACKAGES = ("numpy", "scipy", "spglib", "ase", "matplotlib", "h5py")
 # package -> extra that brings it, and what it is for
@@ -24,71 +29,49 @@ _KERNELS = ("displacement", "geometry", "convolution", "heating", "lanczos")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    share(parser, "--json")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line per component; exit status 1 if one that the main job needs is missing."""
-    from perovskite_polaron import __version__
-    from perovskite_polaron.errors import MissingProgramError, PolaronError
-    from perovskite_polaron.espresso.program import (
-        INSTALL_HINT,
-        PROGRAMS,
-        find_program,
-        program_version,
-        reference_blas,
-    )
-    from perovskite_polaron.espresso.pseudo import cache_folder
-    from perovskite_polaron.kernels import load
+    """Print a line per component; exit status 1 if one that the main job needs is missing."""
+    rows = list(_components())
+    missing = [name for name, _, _, fine in rows if not fine]
+    parts = {name: {"version": v, "where": w, "usable": fine} for name, v, w, fine in rows}
+    lines = [f"{'ok' if fine else 'MISSING':8} {n:28} {v:12} {w}" for n, v, w, fine in rows]
+    lines.append(f"missing: {', '.join(missing)}" if missing
+                 else "everything the main job needs is here")
+    emit(args, {"components": parts, "missing": missing}, lines)
+    return 1 if missing else 0
 
-    rows: list[tuple[str, str, str, bool]] = [("perovskite_polaron", __version__, "", True)]
-    rows.append(("python", sys.version.split()[0], sys.executable, True))
+
+def _components() -> Iterator[tuple[str, str, str, bool]]:
+    """Yield name, version, where it is or what to do, and whether the main job can go on."""
+    yield "perovskite_polaron", __version__, "", True
+    yield "python", sys.version.split()[0], sys.executable, True
     for name in _KERNELS:
         try:
-            rows.append((f"compiled core: {name}", "built", str(load(name).__file__), True))
+            yield f"compiled core: {name}", "built", str(load(name).__file__), True
         except PolaronError as error:
-            rows.append((f"compiled core: {name}", "", str(error), False))
+            yield f"compiled core: {name}", "", str(error), False
     for program in PROGRAMS:
         try:
-            rows.append((program, program_version(program), str(find_program(program)), True))
-        except MissingProgramError:
-            rows.append((program, "", INSTALL_HINT, False))
-            continue
+            yield program, program_version(program), str(find_program(program)), True
         except PolaronError as error:
-            rows.append((program, "", str(error), False))
+            hint = INSTALL_HINT if isinstance(error, MissingProgramError) else str(error)
+            yield program, "", hint, False
             continue
         if program == "pw.x" and reference_blas(program):
-            rows.append(("BLAS of pw.x", "reference", "slower than OpenBLAS: apt install libopenblas0-serial", True))
+            yield ("BLAS of pw.x", "reference",
+                   "slower than OpenBLAS: apt install libopenblas0-serial", True)
     launcher = shutil.which("mpirun")
-    rows.append(
-        (
-            "mpirun",
-            "found" if launcher else "",
-            launcher or "install Open MPI (apt install openmpi-bin)",
-            launcher is not None,
-        )
-    )
+    yield ("mpirun", "found" if launcher else "",
+           launcher or "install Open MPI (apt install openmpi-bin)", launcher is not None)
     for package in _PACKAGES:
-        rows.append((package, *_package(package, f"pip install {package}"), True))
+        yield package, *_package(package, f"pip install {package}"), True
     for package, (extra, purpose) in _OPTIONAL.items():
         hint = f"for {purpose}: pip install 'perovskite-polaron[{extra}]'"
-        rows.append((f"{package} (optional)", *_package(package, hint), True))
-    rows.append(("pseudopotential cache", "", str(cache_folder()), True))
-    missing = [name for name, _, _, fine in rows if not fine]
-    if args.json:
-        print(
-            json.dumps(
-                {
-                    "components": {n: {"version": v, "where": w, "usable": ok} for n, v, w, ok in rows},
-                    "missing": missing,
-                }
-            )
-        )
-    else:
-        for name, version, where, fine in rows:
-            print(f"{'ok' if fine else 'MISSING':8} {name:28} {version:12} {where}")
-        print("everything the main job needs is here" if not missing else f"missing: {', '.join(missing)}")
-    return 1 if missing else 0
+        yield f"{package} (optional)", *_package(package, hint), True
+    yield "pseudopotential cache", "", str(cache_folder()), True
 
 
 def _package(name: str, hint: str) -> tuple[str, str]:
@@ -96,3 +79,6 @@ def _package(name: str, hint: str) -> tuple[str, str]:
         return importlib.metadata.version(name), ""
     except importlib.metadata.PackageNotFoundError:
         return "-", hint
+
+
+VERBS = {"doctor": Verb("  polaron doctor", add_arguments, run)}

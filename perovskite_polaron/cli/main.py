@@ -1,4 +1,4 @@
-"""Entry point of the command ``polaron``; finds the verb's module, and turns errors into one line and a status."""
+"""The command ``polaron``: finds the verb, and turns errors into one line and a status."""
 
 import argparse
 import importlib
@@ -6,11 +6,15 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from perovskite_polaron.errors import PolaronError
 
-# verb -> what it does. The module perovskite_polaron.cli.<verb> holds EXAMPLE, add_arguments(parser) and run(args).
-# It is imported only when its verb is called, so that ``polaron --help`` stays instant.
+if TYPE_CHECKING:
+    from perovskite_polaron.cli.options import Verb
+
+# verb -> what it does. Its module is imported only when it is called, so that ``polaron --help``
+# is instant; inside that module imports stand at the top.
 VERBS = {
     "doctor": "say what is installed, in which version, and what is missing",
     "structure": "write a built-in or given crystal, and describe its symmetry and absorbers",
@@ -35,39 +39,45 @@ VERBS = {
     "cparam": "compute the comparison parameter of transients",
     "heat": "estimate how hot a pump pulse can make nanocrystals",
 }
+# Verbs whose module has another name.
+_MODULES = dict.fromkeys(("prepare", "run", "status", "gc", "export"), "study")
 
 
-def _parser(verb: str | None) -> argparse.ArgumentParser:
+def load(verb: str) -> "Verb":
+    """Return a verb, importing its module."""
+    module = importlib.import_module(f"perovskite_polaron.cli.{_MODULES.get(verb, verb)}")
+    found: Verb = module.VERBS[verb]
+    return found
+
+
+def build_parser(verb: str | None) -> argparse.ArgumentParser:
+    """Return the parser of the command, with the options of one verb."""
     parser = argparse.ArgumentParser(
         prog="polaron",
         description="From a crystal and a measured X-ray transient to how far which atoms moved.",
-        epilog="polaron VERB --help explains a verb and shows an example.",
-    )
+        epilog="polaron VERB --help explains a verb and shows an example.")
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for name, description in VERBS.items():
         sub = verbs.add_parser(
-            name,
-            help=description,
-            description=description[0].upper() + description[1:] + ".",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        # argparse would take -10eV for an option: only plain numbers may follow a minus sign by default.
+            name, help=description, description=description[0].upper() + description[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter)
+        # argparse would take -10eV for an option: by default only plain numbers may follow a minus.
         sub._negative_number_matcher = re.compile(r"-\.?\d")
         if name == verb:
-            module = importlib.import_module(f"perovskite_polaron.cli.{name}")
-            sub.epilog = "example:\n" + module.EXAMPLE
-            module.add_arguments(sub)
-            sub.set_defaults(run=module.run)
+            entry = load(name)
+            sub.epilog = "example:\n" + entry.example
+            entry.add_arguments(sub)
+            sub.set_defaults(run=entry.run)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line (default: the process's own) and return the exit status: 0, 1 (failed) or 2 (bad input)."""
+    """Run one command line (default: the process's own); return 0, 1 (failed) or 2 (bad input)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = next((a for a in arguments if a in VERBS), None)
     try:
-        parser = _parser(verb)
+        parser = build_parser(verb)
         args = parser.parse_args(arguments)
         if args.version:
             from perovskite_polaron import __version__
@@ -84,10 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"polaron: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("polaron: interrupted; finished work is kept, run the same command again to go on", file=sys.stderr)
+        print("polaron: interrupted; finished work is kept, run the same command again to go on",
+              file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output (head, less) left: not an error, but Python would complain when closing stdout.
+        # The reader of our output (head, less) left, which is no error, but Python would complain
+        # when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

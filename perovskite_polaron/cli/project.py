@@ -1,53 +1,48 @@
 """``polaron project``: say how much of which mode the displacement between two structures holds."""
 
 import argparse
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from perovskite_polaron.cli.options import Verb, emit, quantity, share, table
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A, displacement
 from perovskite_polaron.phonons.modes import BUILTIN, Modes, joined, read_modes
 from perovskite_polaron.phonons.projection import Projection, project
 from perovskite_polaron.phonons.readers import read_phonons
-from perovskite_polaron.units import parse_quantity
 
 EXAMPLE = (
     "  polaron project displaced.cif ground.cif --modes lo-c\n"
-    "  polaron project displaced.cif ground.cif --modes dynmat.out --crystal crystal.dyn --json"
-)
+    "  polaron project displaced.cif ground.cif --modes dynmat.out --crystal crystal.dyn --json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument("displaced", metavar="DISPLACED", help="structure file of the displaced crystal")
-    parser.add_argument("reference", metavar="REFERENCE", help="structure file or built-in name of the crystal at rest")
-    parser.add_argument(
-        "--modes",
-        required=True,
-        metavar="FILE",
-        help=f"mode file of this project, file of phonopy or Quantum ESPRESSO, or {', '.join(BUILTIN)}",
-    )
-    parser.add_argument("--crystal", metavar="FILE", help="crystal of a mode file that holds none: best the .dyn file")
-    parser.add_argument(
-        "--match-tolerance",
-        default=f"{POSITION_TOLERANCE_A}A",
-        help="how far atoms of the structures and of the mode file may be apart (default %(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add = parser.add_argument
+    add("displaced", metavar="DISPLACED", help="structure file of the displaced crystal")
+    add("reference", metavar="REFERENCE",
+        help="structure file or built-in name of the equilibrium structure")
+    add("--modes", required=True, metavar="FILE", help="mode file of this project, file of phonopy"
+        f" or Quantum ESPRESSO, or {', '.join(BUILTIN)}")
+    add("--crystal", metavar="FILE", help="crystal of a mode file that holds none: best the .dyn"
+        " file")
+    add("--match-tolerance", default=f"{POSITION_TOLERANCE_A}A", type=quantity("length"),
+        help="how far atoms of the structures and of the mode file may be apart"
+        " (default %(default)s)")
+    share(parser, "--json")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Match the structures, project, and report the modes by their share."""
-    tolerance_A = parse_quantity(args.match_tolerance, "length")
+    near_A = args.match_tolerance
     reference = read_crystal(args.reference)
-    moved = displacement(read_crystal(args.displaced), reference, tolerance_A)
-    found = project(moved, reference, _modes(args.modes, args.crystal), tolerance_A)
-    print(json.dumps(_record(found)) if args.json else _table(found))
-    return 0
+    moved = displacement(read_crystal(args.displaced), reference, near_A)
+    record = _record(project(moved, reference, _modes(args.modes, args.crystal), near_A))
+    emit(args, record, _lines(record))
 
 
 def _modes(source: str, crystal: str | None) -> Modes:
@@ -61,46 +56,40 @@ def _modes(source: str, crystal: str | None) -> Modes:
 
 def _record(found: Projection) -> dict[str, Any]:
     modes = found.modes
+    moved_A = np.linalg.norm(found.displacement_A - found.translation_A, axis=1)
     return {
         "modes": [
-            {
-                "name": modes.names[i],
-                "energy_meV": float(modes.energies_meV[i]),
-                "q": modes.q[i].tolist(),
-                "Q_sqrt_amu_A": float(found.Q_sqrt_amu_A[i]),
-                "Q_zero_point": float(found.Q_sqrt_amu_A[i] / modes.zero_point_sqrt_amu_A[i]),
-                "phase_rad": float(found.phase_rad[i]),
-                "share": float(found.share[i]),
-            }
-            for i in range(len(modes))
-        ],
+            {"name": name, "energy_meV": modes.energies_meV[i], "q": modes.q[i],
+             "Q_sqrt_amu_A": found.Q_sqrt_amu_A[i],
+             "Q_zero_point": found.Q_sqrt_amu_A[i] / modes.zero_point_sqrt_amu_A[i],
+             "phase_rad": found.phase_rad[i], "share": found.share[i]}
+            for i, name in enumerate(modes.names)],
         "remainder_share": found.remainder,
-        "remainder_max_A": float(np.linalg.norm(found.remainder_A, axis=1).max()),
-        "translation_A": found.translation_A.tolist(),
-        "norm_sqrt_amu_A": found.norm_sqrt_amu_A,
-        "max_displacement_A": float(np.linalg.norm(found.displacement_A - found.translation_A, axis=1).max()),
-        "amplitude_convention": "sum(m|u|^2) = Q^2 over the primitive cell, centre of mass at rest",
-    }
+        "remainder_max_A": np.linalg.norm(found.remainder_A, axis=1).max(),
+        "translation_A": found.translation_A, "norm_sqrt_amu_A": found.norm_sqrt_amu_A,
+        "max_displacement_A": moved_A.max(),
+        "amplitude_convention":
+            "sum(m|u|^2) = Q^2 over the primitive cell, centre of mass at rest"}
 
 
-def _table(found: Projection) -> str:
-    record = _record(found)
+def _lines(record: dict[str, Any]) -> Iterator[str]:
     rows = sorted(record["modes"], key=lambda row: -row["share"])
     shown = [row for row in rows if row["share"] >= 5e-5] or rows[:1]
-    lines = [
-        f"this distortion is {100 * rows[0]['share']:.1f} % {rows[0]['name']} ({rows[0]['energy_meV']:.2f} meV)",
-        f"{'mode':40s}{'energy, meV':>13s}{'Q, Å√amu':>13s}{'Q, zero-point':>15s}{'share, %':>10s}",
-    ]
-    lines += [
-        f"{row['name']:40s}{row['energy_meV']:13.3f}{row['Q_sqrt_amu_A']:13.6f}{row['Q_zero_point']:15.4f}"
-        f"{100 * row['share']:10.2f}"
-        for row in shown
-    ]
+    first = rows[0]
+    yield (f"this distortion is {100 * first['share']:.1f} % {first['name']}"
+           f" ({first['energy_meV']:.2f} meV)")
+    columns = {"mode": "40s", "energy, meV": "13.3f", "Q, Å√amu": "13.6f", "Q, zero-point": "15.4f",
+               "share, %": "10.2f"}
+    names = ("name", "energy_meV", "Q_sqrt_amu_A", "Q_zero_point")
+    yield from table(columns, [(*(r[name] for name in names), 100 * r["share"]) for r in shown])
     if len(shown) < len(rows):
-        lines.append(f"{len(rows) - len(shown)} modes with less than 0.01 % are left out")
-    lines += [
-        f"not in these modes: {100 * record['remainder_share']:.2f} % (at most {record['remainder_max_A']:.5f} Å)",
-        "rigid translation removed: " + " ".join(f"{v:.5f}" for v in record["translation_A"]) + " Å",
-        f"norm {record['norm_sqrt_amu_A']:.6f} Å√amu, largest displacement {record['max_displacement_A']:.5f} Å",
-    ]
-    return "\n".join(lines)
+        yield f"{len(rows) - len(shown)} modes with less than 0.01 % are left out"
+    yield (f"not in these modes: {100 * record['remainder_share']:.2f} % (at most"
+           f" {record['remainder_max_A']:.5f} Å)")
+    moved = " ".join(f"{v:.5f}" for v in record["translation_A"])
+    yield f"rigid translation removed: {moved} Å"
+    yield (f"norm {record['norm_sqrt_amu_A']:.6f} Å√amu, largest displacement"
+           f" {record['max_displacement_A']:.5f} Å")
+
+
+VERBS = {"project": Verb(EXAMPLE, add_arguments, run)}

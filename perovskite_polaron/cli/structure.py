@@ -1,90 +1,66 @@
-"""``polaron structure``: write a built-in or given crystal, and describe its symmetry and absorbers."""
+"""``polaron structure``: write a crystal, and describe its symmetry and absorbers."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from perovskite_polaron.cli.options import Verb, emit, quantity, refuse_existing, share, table
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.crystal import Crystal, supercell
-from perovskite_polaron.lattice.files import read_crystal, write_crystal
+from perovskite_polaron.lattice.files import CRYSTALS, read_crystal, write_crystal
 from perovskite_polaron.lattice.symmetry import Symmetry, absorbers, find_symmetry
-from perovskite_polaron.units import parse_quantity
 
-EXAMPLE = "  polaron structure cspbbr3-pbnm --out ground.cif\n  polaron structure CONTCAR --element Br --json"
+EXAMPLE = ("  polaron structure cspbbr3-pbnm --out ground.cif\n"
+           "  polaron structure CONTCAR --element Br --json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    from perovskite_polaron.lattice.files import CRYSTALS
+    add = parser.add_argument
+    add("file", metavar="FILE", help=f"structure file, or one of {', '.join(CRYSTALS)}")
+    add("--element", help="describe the absorbers of this element only")
+    share(parser, "--supercell")
+    add("--symprec", default="1e-3A", type=quantity("length"),
+        help="tolerance of the symmetry search (default 1e-3A)")
+    add("--out", type=Path, help="write the crystal: .cif .vasp .extxyz .xsf")
+    share(parser, "--overwrite", "--json")
 
-    parser.add_argument("file", metavar="FILE", help=f"structure file, or one of {', '.join(CRYSTALS)}")
-    parser.add_argument("--element", help="describe the absorbers of this element only")
-    parser.add_argument("--supercell", type=int, nargs=3, metavar="N", default=(1, 1, 1), help="repeat the cell")
-    parser.add_argument("--symprec", default="1e-3A", help="tolerance of the symmetry search (default 1e-3A)")
-    parser.add_argument("--out", type=Path, help="write the crystal: .cif .vasp .extxyz .xsf")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing output file")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
-
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Describe the crystal, and write it when asked."""
-    symprec_A = parse_quantity(args.symprec, "length")
-    if symprec_A <= 0:
-        raise InputError(f"--symprec {args.symprec} is not possible: give a positive length, such as 1e-3A")
+    if args.symprec <= 0:
+        raise InputError(f"--symprec {args.symprec:g}A is not possible: give a positive length,"
+                         f" such as 1e-3A")
     crystal = supercell(read_crystal(args.file), tuple(args.supercell))
-    symmetry = find_symmetry(crystal, symprec_A)
+    symmetry = find_symmetry(crystal, args.symprec)
     sites = describe_absorbers(crystal, symmetry, args.element)
     if args.out is not None:
-        refuse_existing([args.out], args.overwrite)
+        refuse_existing(args, args.out)
         write_crystal(crystal, args.out)
-    if args.json:
-        print(
-            json.dumps(
-                {
-                    "name": crystal.name,
-                    "atoms": len(crystal),
-                    "lattice_A": crystal.lattice_A.tolist(),
-                    "volume_A3": crystal.volume_A3,
-                    "space_group": symmetry.symbol,
-                    "space_group_number": symmetry.number,
-                    "setting": symmetry.setting,
-                    "symprec_A": symprec_A,
-                    "absorbers": sites,
-                    "path": None if args.out is None else str(args.out),
-                }
-            )
-        )
-        return 0
-    print(f"{crystal.name}: {len(crystal)} atoms, {crystal.volume_A3:.3f} Å3")
-    print(f"space group {symmetry.symbol} ({symmetry.number}), here as {symmetry.setting}, found at {symprec_A:g} Å")
-    print(f"{'element':8s}{'site':>6s}{'parent':>8s}{'atoms':>7s}  first atom")
-    for element, rows in sites.items():
-        for row in rows:
-            print(
-                f"{element:8s}{row['site']:>6s}{row['parent'] or '-':>8s}{row['multiplicity']:7d}  {row['index'] + 1}"
-            )
-    if args.out is not None:
-        print(f"written to {args.out}")
-    return 0
+    record = {
+        "name": crystal.name, "atoms": len(crystal), "lattice_A": crystal.lattice_A,
+        "volume_A3": crystal.volume_A3, "space_group": symmetry.symbol,
+        "space_group_number": symmetry.number, "setting": symmetry.setting,
+        "symprec_A": args.symprec, "absorbers": sites, "path": args.out}
+    columns = {"element": "8s", "site": ">6s", "parent": ">8s", "atoms": "7d",
+               "  first atom": "13s"}
+    rows = [(e, r["site"], r["parent"], r["multiplicity"], f"  {r['index'] + 1}")
+            for e, found in sites.items() for r in found]
+    emit(args, record, [
+        f"{crystal.name}: {len(crystal)} atoms, {crystal.volume_A3:.3f} Å3",
+        f"space group {symmetry.symbol} ({symmetry.number}), here as {symmetry.setting}, found at"
+        f" {args.symprec:g} Å",
+        *table(columns, rows),
+        *([] if args.out is None else [f"written to {args.out}"])])
 
 
 def describe_absorbers(
     crystal: Crystal, symmetry: Symmetry, element: str | None = None
 ) -> dict[str, list[dict[str, Any]]]:
     """Return {element: [{site, parent, multiplicity, index}]} for one element or all."""
-    elements = [element] if element else list(dict.fromkeys(crystal.species))
-    return {
-        e: [
-            {"site": a.site, "parent": a.parent, "multiplicity": a.multiplicity, "index": a.index}
-            for a in absorbers(crystal, e, symmetry)
-        ]
-        for e in elements
-    }
+    names = ("site", "parent", "multiplicity", "index")
+    return {e: [{name: getattr(a, name) for name in names} for a in absorbers(crystal, e, symmetry)]
+            for e in ([element] if element else dict.fromkeys(crystal.species))}
 
 
-def refuse_existing(paths: list[Path], overwrite: bool) -> None:
-    """Refuse, before anything is written, to replace files the user did not ask to replace."""
-    existing = next((p for p in paths if p.exists()), None)
-    if existing is not None and not overwrite:
-        raise InputError(f"{existing} exists already: choose another name, or add --overwrite")
+VERBS = {"structure": Verb(EXAMPLE, add_arguments, run)}

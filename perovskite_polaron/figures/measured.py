@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.analysis.heating import CUBIC_C, TETRAGONAL_C, Heating
+from perovskite_polaron.analysis.heating import Heating
 from perovskite_polaron.analysis.kinetics import KineticFit
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet
@@ -16,6 +16,7 @@ from perovskite_polaron.figures.style import (
     BLUE, GREY, INK, ORANGE, PALETTE, TINT, legend, panels, photon_energies, row_or_column, save,
     shades, zero_line)
 from perovskite_polaron.measured.scan import Scan
+from perovskite_polaron.published_cspbbr3 import CUBIC_C, TETRAGONAL_C
 
 
 def write_scenario_figure(

@@ -66,8 +66,7 @@ class Crystal:
 
     @property
     def formula(self) -> str:
-        """Reduced formula, metals first: "CsPbBr3" for any cell of it, and "Cs4PbBr6" for the other
-        compound."""
+        """Reduced formula, metals first: "CsPbBr3" for any cell of it, "Cs4PbBr6" for another."""
         return str(self._reduced[0].format("metal"))
 
     @property
@@ -105,8 +104,7 @@ class Crystal:
             raise InputError(f"{element} is not in {self.label}: its elements are {there}")
 
     def with_positions(self, positions: ArrayLike, **changes: object) -> "Crystal":
-        """Return the same crystal with other fractional positions (n, 3), and other fields as
-        named."""
+        """Return the crystal with other fractional positions (n, 3), and other named fields."""
         given: dict[str, Any] = {"positions": positions, **changes}
         return replace(self, **given)
 

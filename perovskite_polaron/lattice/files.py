@@ -1,7 +1,7 @@
-"""Structure files: read through gemmi (CIF) and ASE, written here, because other writers round or
-re-order atoms.
+"""Structure files: read through gemmi (CIF) and ASE, written here.
 
-The built-in phases of CsPbBr3 are CIF files of this package, in whose comments stand their sources.
+Other writers round or re-order atoms. The built-in phases of CsPbBr3 are CIF files of this package,
+in whose comments stand their sources.
 """
 
 import warnings
@@ -71,8 +71,7 @@ def read_crystal(source: str | Path) -> Crystal:
 
 def write_crystal(crystal: Crystal, path: str | Path,
                   displacement_A: ArrayLike | None = None) -> Path:
-    """Write a crystal as .cif, .vasp (also POSCAR, CONTCAR), .xyz, .extxyz or .xsf, twelve
-    decimals, order kept.
+    """Write a crystal to a structure file with twelve decimals, its order kept.
 
     displacement_A (n, 3), Cartesian Å, becomes the arrows of an XSF file or a column of an extended
     XYZ file. CIF and extended XYZ also keep the parent sites. Raises InputError for another

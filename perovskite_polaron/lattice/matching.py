@@ -1,5 +1,4 @@
-"""Which atom of one description of a crystal is which atom of another, and how far the atoms moved
-between two.
+"""Which atom of one description of a crystal is which of another, and how far atoms moved.
 
 The two descriptions may differ in order, wrapping, origin, setting, or be a cell and its supercell.
 """
@@ -47,8 +46,7 @@ class Match:
 
 def match(crystal: Crystal, unit: Crystal,
           position_tolerance_A: float = POSITION_TOLERANCE_A) -> Match:
-    """Return how the crystal is built from the unit cell ``unit``: itself, another setting of it,
-    or a supercell.
+    """Return how the crystal is built from the cell ``unit``: as it, a setting or a supercell.
 
     Every way in which the two lattices fit, and every origin that puts like atoms on like atoms, is
     tried; the one with the smallest distances is taken, and among equals (they differ by a symmetry
@@ -108,8 +106,7 @@ def _elements(crystal: Crystal) -> str:
 
 def _lattice_fits(lattice: NDArray[np.float64],
                   unit: NDArray[np.float64], n_cells: int) -> list[NDArray[np.int64]]:
-    """Integer matrices M with M·unit congruent to the lattice; those nearest to a plain supercell
-    come first."""
+    """Integer matrices M with M·unit congruent to the lattice; near a plain supercell first."""
     lengths, tolerance = np.linalg.norm(lattice, axis=1), LATTICE_TOLERANCE
     reach = np.ceil(lengths.max() * (1 + tolerance)
                     * np.linalg.norm(np.linalg.inv(unit), axis=0)).astype(int)
@@ -130,8 +127,7 @@ def _lattice_fits(lattice: NDArray[np.float64],
 
 
 def _origins(crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Shifts (in the unit's fractional coordinates) that put one atom of the rarest element on a
-    like atom."""
+    """Shifts, in the unit's coordinates, that put one atom of the rarest element on a like one."""
     rarest = min(dict.fromkeys(unit.species), key=unit.species.count)
     first = crystal.positions[crystal.species.index(rarest)] @ repeats
     mine = np.array([x for x, s in zip(unit.positions, unit.species, strict=True) if s == rarest])

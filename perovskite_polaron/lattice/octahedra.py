@@ -27,8 +27,7 @@ _SEVENTH = 1.15
 
 @dataclass(frozen=True, eq=False)
 class Framework:
-    """Which X surrounds which B, found once for a crystal and valid for all small distortions of
-    it.
+    """Which X surrounds which B, found once for a crystal and valid for small distortions of it.
 
     Attributes
     ----------
@@ -92,8 +91,7 @@ class BondReport:
 
 @dataclass(frozen=True, eq=False)
 class Displacements:
-    """How far atoms moved between two structures of one crystal, the motion of the centre of mass
-    removed.
+    """How far atoms moved between two structures of one crystal, apart from the centre of mass.
 
     Attributes
     ----------
@@ -177,8 +175,7 @@ def sweep_bonds(framework: Framework, patterns: NDArray[np.float64], coefficient
 
 def compare(displaced: Crystal, reference: Crystal,
             framework: Framework | None = None) -> Displacements:
-    """Return how far the atoms of displaced are from those of reference, whatever their order and
-    wrapping.
+    """Return how far the atoms of displaced are from those of reference, in whatever order.
 
     Both cells must have the same lattice. Atoms are matched as matching.displacement does, however
     far they moved; then the motion of the centre of mass is removed. framework, of reference, says
@@ -200,16 +197,14 @@ def compare(displaced: Crystal, reference: Crystal,
 
 
 def class_ratios(classes: Mapping[str, float]) -> dict[str, float | None]:
-    """Return axial_to_equatorial and axial_to_B of a root mean square by class; None where the
-    denominator is zero."""
+    """Return the ratios axial_to_equatorial and axial_to_B; None where the denominator is zero."""
     axial = classes["axial_X"]
     return {f"axial_to_{name}": axial / classes[key] if classes[key] > 1e-9 else None
             for name, key in (("equatorial", "equatorial_X"), ("B", "B"))}
 
 
 def rms_by_class(framework: Framework, squares: ArrayLike) -> dict[str, float]:
-    """Return the root of the mean of squares (n,), one for each atom, over the atoms axial_X,
-    equatorial_X, B and A.
+    """Return the root of the mean of squares over the atoms axial_X, equatorial_X, B and A.
 
     A are the atoms that are neither B nor X; a class without atoms has 0.
     """
@@ -251,8 +246,7 @@ def _cation(crystal: Crystal, x: str) -> str:
 
 def _neighbours(crystal: Crystal,
                 b: str, x: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Six nearest X of each B: atoms (b, 6), lattice translations (b, 6, 3); and the distances of
-    the nearest seven."""
+    """Six nearest X of each B: atoms, translations (b, 6, 3); distances of the nearest seven."""
     p, kinds = crystal.positions, np.array(crystal.species)
     centres, anions = np.flatnonzero(kinds == b), np.flatnonzero(kinds == x)
     heights = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice_A), axis=0)
@@ -275,8 +269,7 @@ def _neighbours(crystal: Crystal,
 
 
 def _axes(crystal: Crystal, vectors: NDArray[np.float64], b: str, x: str) -> NDArray[np.float64]:
-    """Unit pseudo-cubic axes (3, 3): the three X-B-X lines of the first octahedron, then averaged
-    over the crystal."""
+    """Unit pseudo-cubic axes (3, 3): X-B-X lines of one octahedron, averaged over the crystal."""
     unit = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
     cosines = unit[0] @ unit[0].T
     opposite = cosines.argmin(axis=1)
@@ -301,9 +294,8 @@ def _axial_last(crystal: Crystal, vectors: NDArray[np.float64], axes: NDArray[np
         owner = np.abs(flat).argmax(axis=1)
         steps = np.array([2 * np.abs(flat[owner == k, k]).mean() for k in range(3)])
         odd = np.array([np.abs(steps[k] - np.delete(steps, k)).min() for k in range(3)])
-        direction = crystal.lattice_A[2] if odd.max() < 1e-3 * steps.mean() else axes[
-            int(odd.argmax())
-        ]
+        cubic = odd.max() < 1e-3 * steps.mean()
+        direction = crystal.lattice_A[2] if cubic else axes[int(odd.argmax())]
     elif axial in ("a", "b", "c"):
         direction = crystal.lattice_A["abc".index(axial)]
     else:

@@ -46,8 +46,7 @@ class Symmetry:
 
     @cached_property
     def setting(self) -> str:
-        """The symbol in the crystal's own axes ("Pbnm"), or the standard one when no tabulated
-        setting has these axes."""
+        """The symbol in the crystal's own axes ("Pbnm"), or the standard one if none has them."""
         # Found when asked for: it costs more than all the rest, and the points of a sweep are never
         # asked.
         return _setting(self._cell, self.symprec_A, self.number)
@@ -122,8 +121,7 @@ def absorbers(crystal: Crystal, element: str,
 
 def operations_between(crystal: Crystal, symmetry: Symmetry, start: int, end: int,
                        tolerance_A: float) -> NDArray[np.bool_]:
-    """Return which of the m operations of a symmetry bring one atom to the place of another (or
-    leave it, for the same)."""
+    """Return which of the m operations bring one atom to the place of another, or leave it."""
     images = symmetry.rotations @ crystal.positions[start] + symmetry.translations
     away = images - crystal.positions[end]
     distance_A = np.linalg.norm((away - np.rint(away)) @ crystal.lattice_A, axis=1)
@@ -170,8 +168,10 @@ def _spglib(function: str, *args: Any, **options: Any) -> Any:
 
 
 def _setting(cell: tuple[Any, ...], symprec_A: float, number: int) -> str:
-    """Symbol of the tabulated setting whose axes are, up to length and origin, the axes of the
-    cell, or the standard."""
+    """Symbol of the tabulated setting with the axes of the cell, or the standard one.
+
+    The axes may differ in length and origin.
+    """
     for hall, symbol in _hall_settings(number):
         data = _spglib("get_symmetry_dataset", cell, symprec=symprec_A, hall_number=hall)
         if data is None:
@@ -196,8 +196,7 @@ def _hall_settings(number: int) -> tuple[tuple[int, str], ...]:
 
 
 def grid_for(crystal: Crystal, spacing_per_A: float = 0.55) -> tuple[int, int, int]:
-    """Return the smallest k grid whose points are no further apart than this along each reciprocal
-    vector, in 1/Å.
+    """Return the smallest k grid with at most this spacing along each reciprocal vector, in 1/Å.
 
     The default (2π included) gives 2×2×2 for cubic CsPbBr3 and 2×2×1 for its 20-atom cell.
     """
@@ -207,8 +206,7 @@ def grid_for(crystal: Crystal, spacing_per_A: float = 0.55) -> tuple[int, int, i
 
 
 def kpoint_names(crystal: Crystal, symmetry: Symmetry, kpoints: ArrayLike) -> tuple[str, ...]:
-    """Return the usual name of each k point (n, 3), such as Γ or R, or an empty text where it has
-    none.
+    """Return the usual name of each k point (n, 3), such as Γ or R, or an empty text.
 
     kpoints: in the crystal's reciprocal vectors. The names are those of Setyawan and Curtarolo,
     Comput. Mater. Sci. 49, 299 (2010), from ASE; a cell in which ASE knows no lattice has Γ only.

@@ -1,2 +1,1 @@
-"""Phonons of a crystal from forces: displaced cells, force constants, dynamics, response and
-selection."""
+"""Phonons: modes from forces and files, charges, choice, distortion, projection."""

@@ -47,8 +47,7 @@ class Distortion:
 def distort(crystal: Crystal, modes: Modes | Sequence[Modes], amplitudes: ArrayLike,
             unit: str = "sqrt_amu_A", phases_rad: ArrayLike = 0.0,
             position_tolerance_A: float = POSITION_TOLERANCE_A) -> tuple[Distortion, ...]:
-    """Return the crystal displaced along one mode, or along a combination of several, at each
-    amplitude.
+    """Return the crystal displaced along one mode, or several together, at each amplitude.
 
     Parameters
     ----------
@@ -86,8 +85,7 @@ def distort(crystal: Crystal, modes: Modes | Sequence[Modes], amplitudes: ArrayL
 
 def real_patterns(crystal: Crystal, modes: Modes | Sequence[Modes], phases_rad: ArrayLike = 0.0,
                   position_tolerance_A: float = POSITION_TOLERANCE_A) -> NDArray[np.float64]:
-    """Return the displacements (m, n, 3) in 1/√amu of the crystal's own atoms for unit Q of each
-    mode.
+    """Return the displacements (m, n, 3), 1/√amu, of the crystal's own atoms for unit Q.
 
     Parameters as in distort. A wave that is not real (2q not a reciprocal-lattice vector) moves
     with √2·Re, so that Σ m|u|² = Q² holds on the average over its period; at q = 0 and the zone
@@ -116,8 +114,7 @@ def real_patterns(crystal: Crystal, modes: Modes | Sequence[Modes], phases_rad: 
 
 def sign_equivalent(crystal: Crystal, displacement_A: ArrayLike,
                     symmetry: Symmetry | None = None) -> bool:
-    """Say whether the crystal displaced by −u is the image of the one displaced by +u under a
-    symmetry of the crystal.
+    """Say whether −u gives the image of the crystal displaced by +u under one of its operations.
 
     Both structures are built, every operation of the parent is applied to the first, and its atoms
     are compared with those of the second; they must agree within a tenth of the smallest
@@ -167,8 +164,10 @@ def _coefficients(patterns: NDArray[np.float64], zero_point: NDArray[np.float64]
 
 
 def _tolerance(displacement_A: NDArray[np.float64]) -> float:
-    """A tenth of the smallest atomic displacement (those below a thousandth of the largest count as
-    none), ≤ 1e-3 Å."""
+    """A tenth of the smallest atomic displacement, at most 1e-3 Å.
+
+    Displacements below a thousandth of the largest count as none.
+    """
     norms = np.linalg.norm(displacement_A, axis=1)
     moved = norms[norms > 1e-3 * norms.max()]
     return 1e-3 if norms.max() == 0 else min(1e-3, 0.1 * float(moved.min()))

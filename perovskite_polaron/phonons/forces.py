@@ -31,8 +31,7 @@ _SOFT_EV_A2 = 3.0
 
 @dataclass(frozen=True, eq=False)
 class ForceConstants:
-    """Second derivatives of the energy of a crystal whose cells all move alike, with the sum rules
-    enforced.
+    """Second derivatives of the energy of a crystal whose cells move alike, sum rules enforced.
 
     Attributes
     ----------
@@ -57,8 +56,9 @@ class ForceConstants:
 
 
 def displaced_cells(crystal: Crystal, distance_A: float = DISTANCE_A) -> tuple[list[Crystal], Any]:
-    """Return the symmetry-reduced displaced cells, in the axes of the crystal, and the Phonopy
-    object that made them.
+    """Return the symmetry-reduced displaced cells, and the Phonopy object that made them.
+
+    The cells have the axes of the crystal.
 
     Only inequivalent atoms move, in as few directions as the site symmetry allows, and −u is added
     only where it is not the image of +u.
@@ -90,8 +90,7 @@ def displaced_cells(crystal: Crystal, distance_A: float = DISTANCE_A) -> tuple[l
 
 
 def force_constants(crystal: Crystal, phonon: Any, forces: Sequence[ArrayLike]) -> ForceConstants:
-    """Return the force constants from the forces (n, 3), eV/Å, on the displaced cells, in their
-    order.
+    """Return the force constants from the forces (n, 3), eV/Å, on the displaced cells, in order.
 
     phonon is what displaced_cells returned with them.
 
@@ -167,8 +166,7 @@ def ase_forces(calculator: Any) -> Forces:
 
 def relax(crystal: Crystal, calculator: Any, what: str, max_force_eV_A: float = 1e-4,
           max_steps: int = 300, log: Any = None) -> Crystal:
-    """Return the equilibrium structure of a crystal, with its space group, order, wrapping and
-    orientation kept.
+    """Return the equilibrium structure; space group, order, wrapping and orientation are kept.
 
     Parameters
     ----------

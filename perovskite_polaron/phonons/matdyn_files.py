@@ -1,5 +1,4 @@
-"""Phonons as Quantum ESPRESSO writes them: ``.dyn`` files of ph.x, and the modes of matdyn.x and
-dynmat.x.
+"""Phonons as Quantum ESPRESSO writes them: ``.dyn`` files, and modes of matdyn.x and dynmat.x.
 
 A ``.dyn`` file holds second derivatives of the energy in Ry/bohr² (without masses), the cell, and
 masses in units of twice the electron's. The mode files hold frequencies and, in six decimals,
@@ -111,8 +110,7 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
 def read_matdyn_modes(path: Path, crystal: Crystal, masses_amu: NDArray[np.float64],
                       alat_A: float | None = None,
                       direction: NDArray[np.float64] | None = None) -> tuple[Modes, ...]:
-    """Return the modes in a file of matdyn.x (``flvec``, ``fleig``) or dynmat.x (``filout``,
-    ``fileig``).
+    """Return the modes in a file of matdyn.x (``flvec``, ``fleig``) or dynmat.x (``filout``, ...).
 
     Parameters
     ----------
@@ -151,8 +149,7 @@ def read_matdyn_modes(path: Path, crystal: Crystal, masses_amu: NDArray[np.float
 
 def _blocks(lines: LineReader, n: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64],
                                                      NDArray[np.complex128]]]:
-    """Wave vector (2π/alat), energies (3n,) in meV and vectors (3n, n, 3) of each block of the
-    file."""
+    """Wave vector (2π/alat), energies (3n,) in meV and vectors (3n, n, 3) of each block."""
     blocks = []
     while line := lines.find("q = "):
         q = _after_equals(lines, line, 3)
@@ -178,8 +175,7 @@ def _blocks(lines: LineReader, n: int) -> list[tuple[NDArray[np.float64], NDArra
 
 
 def _fractional(q: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDArray[np.float64]:
-    """q in reciprocal-lattice coordinates; a simple fraction within the file's four decimals is
-    what was meant.
+    """q in reciprocal-lattice coordinates; a simple fraction in four decimals is what was meant.
 
     0.3333 printed for 1/3 would fit no supercell.
     """

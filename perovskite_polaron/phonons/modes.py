@@ -168,8 +168,7 @@ class Modes:
 
     @property
     def translation_share(self) -> NDArray[np.float64]:
-        """(m,) share of each mode, 0 to 1, that is a rigid translation of the crystal; 0 where q is
-        not 0."""
+        """(m,) share of each mode, 0 to 1, that is a rigid translation; 0 where q is not 0."""
         rigid = np.sqrt(self.masses_amu / self.masses_amu.sum())
         components = np.einsum("mkx,k->mx", self.weighted.reshape(len(self), -1, 3), rigid)
         at_gamma = np.abs(self.q).max(axis=1) < 1e-9
@@ -177,8 +176,7 @@ class Modes:
 
     @property
     def optical(self) -> NDArray[np.bool_]:
-        """(m,) True for a mode that a crystal can be displaced along: energy > 0 and no rigid
-        translation."""
+        """(m,) True for a mode to displace along: energy > 0 and no rigid translation."""
         return (self.energies_meV > 0) & (self.translation_share < 0.5)
 
     @property
@@ -187,8 +185,7 @@ class Modes:
         return (self.energies_meV < 0) & (self.translation_share < 0.5)
 
     def stable(self) -> "Modes":
-        """Return the modes that a crystal can be displaced along. Raises InputError when there is
-        none."""
+        """Return the optical modes; raises InputError when there is none."""
         if not self.optical.any():
             raise InputError(f"{self.provenance or 'these modes'}: every mode is unstable or a"
                              " rigid translation")
@@ -196,8 +193,7 @@ class Modes:
 
 
 def joined(sets: Sequence[Modes]) -> Modes:
-    """Return the modes of several wave vectors of one calculation together, each named by its wave
-    vector."""
+    """Return modes of several wave vectors of one calculation together, named by wave vector."""
     names = [f"q = {tuple(q)}, {name}" for s in sets
              for q, name in zip(s.q.tolist(), s.names, strict=True)]
     energies, patterns, q = (np.concatenate([getattr(s, field) for s in sets])
@@ -210,8 +206,7 @@ def canonical_modes(crystal: Crystal, masses_amu: ArrayLike, energies_meV: Array
                     patterns: ArrayLike, q: ArrayLike = (0.0, 0.0, 0.0),
                     direction: ArrayLike | None = None, provenance: str = "",
                     degeneracy_meV: float = DEGENERACY_MEV) -> Modes:
-    """Return all modes at one wave vector by rising energy, in a basis that does not depend on who
-    computed it.
+    """Return all modes at one wave vector by rising energy, in a basis that all programs share.
 
     Parameters
     ----------
@@ -247,8 +242,7 @@ def canonical_modes(crystal: Crystal, masses_amu: ArrayLike, energies_meV: Array
 def diagonalise(crystal: Crystal, masses_amu: ArrayLike, force_constants_eV_A2: ArrayLike,
                 q: ArrayLike = (0.0, 0.0, 0.0), direction: ArrayLike | None = None,
                 provenance: str = "") -> Modes:
-    """Return the modes of force constants Φ(q) = Σ_R Φ(0, R) exp(2πi q·R), (3n, 3n) complex in
-    eV/Å².
+    """Return the modes of force constants Φ(q) = Σ_R Φ(0, R) exp(2πi q·R), (3n, 3n), eV/Å².
 
     The matrix holds whatever is to act (sum rules, non-analytic term); it is made Hermitian, which
     removes rounding only, weighted by the masses and diagonalised. Raises InputError as
@@ -344,8 +338,7 @@ def _pattern(entry: dict[str, Any]) -> NDArray[np.complex128]:
 
 
 def _orthonormal(modes: Modes) -> NDArray[np.complex128]:
-    """Mass-weighted rows (m, 3n), checked for orthogonality and freed of what rounding in a file
-    left of overlap."""
+    """Mass-weighted rows (m, 3n), checked for orthogonality and freed of rounding."""
     rows = modes.weighted
     overlap = np.abs(rows.conj() @ rows.T - np.eye(len(rows)))
     if len(rows) > rows.shape[1] or overlap.max() > ORTHOGONALITY:

@@ -1,5 +1,4 @@
-"""Phonons as phonopy writes them: its parameters with forces or force constants, and its tables of
-eigenvectors.
+"""Phonons as phonopy writes them: parameters with forces, and tables of eigenvectors.
 
 phonopy's eigenvectors e belong to exp(2πi q·r) with the position r of the atom, so that pattern_k =
 e_k exp(2πi q·τ_k) / √m_k in this project's convention, with τ_k the fractional position.
@@ -81,8 +80,8 @@ def modes_from_table(path: Path, document: dict[str, Any], crystal: Crystal | No
                              " was computed for")
         announced = document.get("nqpoint", len(points or ()))
         if not isinstance(points, list) or len(points) != int(announced):
-            raise InputError(f"{path} is truncated: it announces {announced} wave"
-                             " vectors; write it again")
+            raise InputError(f"{path} is truncated: it announces {announced} wave vectors; write"
+                             " it again")
         if len(crystal) != n:
             raise InputError(f"{path} has {n} atoms, {crystal.label} has {len(crystal)}: give the"
                              " primitive cell it is for")
@@ -98,8 +97,9 @@ def modes_from_table(path: Path, document: dict[str, Any], crystal: Crystal | No
 
 def read_parameters(path: Path) -> tuple[Modes, NDArray[np.float64], NDArray[np.float64] | None,
                                          NDArray[np.float64] | None]:
-    """Return the modes at Γ of a phonopy_params.yaml or phonopy.yaml, without a macroscopic field,
-    and what else it says.
+    """Return the modes at Γ of a phonopy_params.yaml or phonopy.yaml, and what else it says.
+
+    The modes are those without a macroscopic field.
 
     Forces or force constants stand in the file, or beside it as FORCE_SETS, FORCE_CONSTANTS or
     force_constants.hdf5; Born charges in the file or beside it as BORN.

@@ -109,8 +109,7 @@ def project(displacement_A: NDArray[np.float64], reference: Crystal, modes: Mode
 
 def _basis(reference: Crystal, modes: Modes, weight: NDArray[np.float64],
            position_tolerance_A: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Mass-weighted unit rows, one for each mode and a second (phase 90°) for each whose wave is
-    not real."""
+    """Mass-weighted unit rows: one for each mode, a second (phase 90°) for each running wave."""
     doubled = 2 * modes.q
     real = np.abs(doubled - np.rint(doubled)).max(axis=1) < 1e-6
     rows = [real_patterns(reference, modes, 0.0, position_tolerance_A)]

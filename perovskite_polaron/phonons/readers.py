@@ -23,9 +23,9 @@ from perovskite_polaron.phonons.forces import DISTANCE_A, Forces, displaced_cell
 from perovskite_polaron.phonons.matdyn_files import read_dynamical_matrices, read_matdyn_modes
 from perovskite_polaron.phonons.modes import Modes, diagonalise
 from perovskite_polaron.phonons.phonopy_files import load_yaml, modes_from_table, read_parameters
-from perovskite_polaron.phonons.response import (
-    Response, axis_numbers, crystal_direction, neutral_response, non_analytic, phonon_modes,
-    read_born)
+from perovskite_polaron.phonons.response import (Response, axis_numbers, crystal_direction,
+                                                 neutral_response, non_analytic, phonon_modes,
+                                                 read_born)
 from perovskite_polaron.phonons.symmetry import operations
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
 
@@ -59,8 +59,7 @@ class Calculation:
 
 
 class _Cell(NamedTuple):
-    """The crystal of a calculation, as the user named it; alat_A is that of Quantum ESPRESSO's
-    input."""
+    """The crystal of a calculation, as the user named it; alat_A is Quantum ESPRESSO's."""
 
     crystal: Crystal
     masses_amu: NDArray[np.float64]
@@ -70,21 +69,23 @@ class _Cell(NamedTuple):
 def from_forces(crystal: Crystal, forces: Forces, direction: Direction | None = None,
                 response: Response | None = None, distance_A: float = DISTANCE_A,
                 provenance: str = "") -> Calculation:
-    """Return the Γ modes of a crystal from the forces on its displaced cells; errors as the steps
-    raise them.
+    """Return the Γ modes of a crystal from the forces on its displaced cells.
 
     The direction is one of response.crystal_direction; it needs a response, and that is asked for
     before any force.
     """
-    along = None if direction is None else crystal_direction(crystal, direction)
-    if along is not None and response is None:
-        raise InputError("the longitudinal modes along a direction need Born charges and ε∞ of"
-                         f" {crystal.label}: give them with --born FILE, or leave --direction out"
-                         " to see the transverse modes")
+    field = None
+    if direction is not None:
+        along = crystal_direction(crystal, direction)
+        if response is None:
+            raise InputError("the longitudinal modes along a direction need Born charges and ε∞ of"
+                             f" {crystal.label}: give them with --born FILE, or leave --direction"
+                             " out to see the transverse modes")
+        field = response, along
     cells, phonon = displaced_cells(crystal, distance_A)
     constants = force_constants(crystal, phonon, forces(cells))
     transverse = phonon_modes(constants, provenance=provenance)
-    modes = transverse if along is None else phonon_modes(constants, response, along, provenance)
+    modes = transverse if field is None else phonon_modes(constants, field, provenance)
     residuals = {"displaced_cells": float(len(cells)),
                  "acoustic_residual_eV_A2": constants.acoustic_residual_eV_A2,
                  "symmetry_residual_eV_A2": constants.symmetry_residual_eV_A2,
@@ -151,8 +152,7 @@ def from_file(path: str | Path, direction: Direction | None = None, born: str | 
 
 def read_phonons(path: str | Path, crystal: Crystal | str | Path | None = None,
                  direction: Direction | None = None) -> tuple[Modes, ...]:
-    """Return the modes in a file of phonopy or Quantum ESPRESSO, one set for each wave vector it
-    holds.
+    """Return the modes in a file of phonopy or Quantum ESPRESSO, one set for each wave vector.
 
     Parameters
     ----------
@@ -208,8 +208,7 @@ def _sets(path: Path, kind: str, document: dict[str, Any], crystal: Crystal | st
 
 
 def _kind(path: Path) -> tuple[str, dict[str, Any]]:
-    """Which of the formats a file has ("dyn", "modes", "table", "parameters"), and what stands in
-    it if it is YAML."""
+    """Which format a file has ("dyn", "modes", "table", "parameters"), and its content if YAML."""
     text = read_text(path, f"file of phonons ({_FORMATS})")
     if "Dynamical  Matrix in cartesian axes" in text or text.lstrip().startswith(_DYN):
         return "dyn", {}
@@ -227,8 +226,7 @@ def _kind(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _with_field(transverse: Modes, response: Response, along: NDArray[np.float64]) -> Modes:
-    """Add the field to modes: their dynamical matrix is Σ ω² e e*, and the term of the field is
-    added to it."""
+    """Add the field to modes: its term is added to their dynamical matrix Σ ω² e e*."""
     crystal, masses = transverse.crystal, transverse.masses_amu
     energies_eV = transverse.energies_meV * 1e-3
     squares = np.sign(energies_eV) * energies_eV**2 / HBAR2_PER_AMU_A2_EV
@@ -252,8 +250,7 @@ def _of_matrix(path: Path) -> _Cell:
 
 
 def _dynamical_matrix_beside(path: Path) -> Path:
-    """Return a .dyn file in the folder of a file of modes; refuse none, or several that are not of
-    one crystal."""
+    """Return a .dyn file in the folder of a file of modes; refuse none, or several crystals."""
     files = [p for p in sorted(path.parent.iterdir()) if p != path and p.is_file()]
     found = [p for p in files if _is_dynamical_matrix(p)]
     crystals = [_of_matrix(p).crystal for p in found]
@@ -286,8 +283,7 @@ def _same_crystal(modes: Modes, cell: _Cell, path: Path) -> None:
 
 
 def _fits(modes: Modes, path: Path) -> None:
-    """Refuse modes at Γ that, on this crystal, have no rigid translation or not the crystal's
-    symmetry.
+    """Refuse modes at Γ that have no rigid translation or not the symmetry of their crystal.
 
     That is how a file without a crystal shows that the atoms come in another order or the axes in
     another setting.

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import constants
 
 from perovskite_polaron.errors import ComputationError, InputError
-from perovskite_polaron.files import read_text
+from perovskite_polaron.files import LineReader
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.octahedra import find_framework
 from perovskite_polaron.lattice.symmetry import find_symmetry
@@ -38,8 +38,9 @@ mode by up to 2 %, the ratio of axial to equatorial displacements by up to 15 %.
 
 @dataclass(frozen=True, eq=False)
 class Response:
-    """How a crystal answers to an electric field with its nuclei held still; neutral, and as
-    symmetric as the crystal.
+    """How a crystal answers to an electric field with its nuclei held still.
+
+    It is neutral, and as symmetric as the crystal.
 
     Attributes
     ----------
@@ -129,15 +130,14 @@ def read_born(path: str | Path, crystal: Crystal) -> Response:
     """
     # phonopy's own parser enforces neutrality without a word of how far it was missed, so it does
     # not serve here.
-    lines = [(i, text.split("#")[0].split())
-             for i, text in enumerate(read_text(path, "BORN file").splitlines(), 1)]
-    rows = []
-    for number, words in [(i, words) for i, words in lines if words][1:]:
-        try:
-            rows.append(np.array([float(w) for w in words]).reshape(3, 3))
-        except ValueError:
-            raise InputError("nine numbers are expected in a line of a BORN file"
-                             f" ({path}:{number})") from None
+    lines, rows = LineReader(path, "BORN file"), []
+    lines.at = 1  # a factor or a comment
+    for line in lines:
+        words = line.split("#")[0].split()
+        if len(words) not in (0, 9):
+            raise lines.error("nine numbers are expected in a line of a BORN file")
+        if words:
+            rows.append(np.reshape([lines.number(word) for word in words], (3, 3)))
     if not rows:
         raise InputError(f"{path} holds no dielectric tensor: give a BORN file of phonopy")
     first = list(dict.fromkeys(find_symmetry(crystal).equivalent_atoms.tolist()))
@@ -155,8 +155,7 @@ def read_born(path: str | Path, crystal: Crystal) -> Response:
 
 
 def assumed_response(crystal: Crystal) -> Response | None:
-    """Return the built-in charges of CsPbBr3 for any of its phases and settings; None for another
-    compound.
+    """Return the built-in charges of CsPbBr3 in any phase and setting; None for other compounds.
 
     An approximation: Br has its in-plane charges along the Pb-Br-Pb line and across it, Cs what
     neutrality leaves, +1.23, and ε∞ is isotropic.
@@ -184,13 +183,19 @@ def assumed_response(crystal: Crystal) -> Response | None:
 def crystal_direction(crystal: Crystal, direction: str | Sequence[float]) -> NDArray[np.float64]:
     """Return the Cartesian unit vector (3,) of a direction given in the crystal's own axes.
 
-    direction  "a", "b", "c": along that lattice vector; three numbers u v w: along u·a + v·b + w·c
-    of the crystal as
-               given, a direct direction [u v w]
+    Parameters
+    ----------
+    crystal : Crystal
+        As the user gave it: no standard setting or primitive cell is looked for.
+    direction : str or (3,)
+        "a", "b", "c": along that lattice vector; three numbers u v w: along u·a + v·b + w·c, a
+        direct direction [u v w]. In an orthorhombic cell c and 0 0 1 are one direction, and c* too;
+        1 1 0 is [110], not the normal of (110).
 
-    The axes are those of the crystal that the user gave: no standard setting or primitive cell is
-    looked for. In an orthorhombic cell c and 0 0 1 are one direction, and c* too; 1 1 0 is [110],
-    not the normal of (110). Raises InputError for anything else.
+    Raises
+    ------
+    InputError
+        For anything else.
     """
     axis = axis_numbers(direction) @ crystal.lattice_A
     return np.asarray(axis / np.linalg.norm(axis))
@@ -211,8 +216,7 @@ def axis_numbers(direction: str | Sequence[float]) -> NDArray[np.float64]:
 
 
 def non_analytic(crystal: Crystal, response: Response, direction: ArrayLike) -> NDArray[np.float64]:
-    """Return what the macroscopic field of a wave with q → 0 along a direction adds to Φ, (3n, 3n)
-    in eV/Å².
+    """Return what the field of a wave with q → 0 along a direction adds to Φ, (3n, 3n) in eV/Å².
 
     (4π/Ω)(e²/4πε0) (q·Z_i)(q·Z_j) / (q·ε∞·q), with q a Cartesian direction of any length: Cochran
     and Cowley, J. Phys. Chem. Solids 23, 447 (1962); Gonze and Lee, Phys. Rev. B 55, 10355 (1997),
@@ -224,19 +228,15 @@ def non_analytic(crystal: Crystal, response: Response, direction: ArrayLike) -> 
                       / (q @ response.epsilon_inf @ q))
 
 
-def phonon_modes(force: ForceConstants, response: Response | None = None,
-                 direction: ArrayLike | None = None, provenance: str = "") -> Modes:
-    """Return the modes at Γ, with the macroscopic field along a Cartesian direction, if one is
-    given.
+def phonon_modes(force: ForceConstants, field: tuple[Response, ArrayLike] | None = None,
+                 provenance: str = "") -> Modes:
+    """Return the modes at Γ, with the macroscopic field of a direction, if one is given.
 
-    Raises InputError when a direction comes without charges.
+    field: charges with ε∞, and the Cartesian direction along which q → 0.
     """
     crystal, n = force.crystal, len(force.crystal)
-    matrix = force.values_eV_A2.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
-    if direction is not None:
-        if response is None:
-            raise InputError("the longitudinal modes along a direction need Born charges and ε∞ of"
-                             f" {crystal.label}: give them with --born FILE, or leave --direction"
-                             " out to see the transverse modes")
+    matrix, direction = force.values_eV_A2.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n), None
+    if field is not None:
+        response, direction = field
         matrix = matrix + non_analytic(crystal, response, direction)
     return diagonalise(crystal, crystal.masses_amu, matrix, (0.0, 0.0, 0.0), direction, provenance)

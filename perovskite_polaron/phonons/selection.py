@@ -1,5 +1,7 @@
-"""What each mode at Γ is and does: polar or not, longitudinal or not, who moves, how strongly
-carriers feel it.
+"""What each mode at Γ is and does, and which of them dresses the carriers.
+
+Polar or not, longitudinal or not, who moves, how strongly carriers feel it. Heat capacity and
+thermal displacements in the harmonic approximation are here, too.
 
 Then the choice of the mode that dresses the carriers, and heat capacity and thermal displacements
 in the harmonic approximation.
@@ -143,8 +145,7 @@ def froehlich_eV_A(modes: Modes, response: Response) -> NDArray[np.float64]:
 
 def inverse_kappa(modes: Modes, response: Response,
                   coupling_eV_A: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each mode's part (m,) of 1/ε∞ − 1/ε0 along the direction: the lattice screening that
-    it provides.
+    """Return each mode's part (m,) of the lattice screening 1/ε∞ − 1/ε0 along the direction.
 
     Fröhlich's |g|² = (e²/4πε0)(2πħω/Ω)(1/ε∞ − 1/ε0)/q² read backwards; the parts add up to the
     whole.
@@ -155,8 +156,10 @@ def inverse_kappa(modes: Modes, response: Response,
 
 
 def static_dielectric(transverse: Modes, response: Response) -> NDArray[np.float64]:
-    """Return ε0 (3, 3): ε∞ and what the stable modes without the macroscopic field add [Gonze and
-    Lee, eq. 56]."""
+    """Return ε0 (3, 3): ε∞ and what the stable modes without the macroscopic field add.
+
+    Gonze and Lee, Phys. Rev. B 55, 10355 (1997), eq. 56.
+    """
     stable = transverse[transverse.optical]
     dipoles = np.einsum("kab,mkb->ma", response.born_e, stable.patterns)
     weight = HBAR2_PER_AMU_A2_EV / (stable.energies_meV * 1e-3) ** 2
@@ -165,8 +168,7 @@ def static_dielectric(transverse: Modes, response: Response) -> NDArray[np.float
 
 
 def select(rows: Sequence[ModeRow]) -> tuple[int | None, str]:
-    """Return the index of the mode that dresses the carriers, and the reason in words; (None, why)
-    if none can be told.
+    """Return the index of the mode that dresses the carriers and the reason, or None and why not.
 
     With a direction, the stable optical mode with the largest Fröhlich matrix element. This uses no
     measured spectrum: a carrier is dressed by the lattice field it feels most.
@@ -189,16 +191,16 @@ def select(rows: Sequence[ModeRow]) -> tuple[int | None, str]:
 
 
 def transverse_partner(longitudinal: Modes, index: int, transverse: Modes) -> tuple[int, float]:
-    """Return the mode without the macroscopic field that is most like mode index, and the squared
-    overlap (0 to 1)."""
+    """Return the mode without the field that is most like mode index, and the squared overlap."""
     overlap = np.abs(transverse.weighted.conj() @ longitudinal.weighted[index]) ** 2
     best = int(overlap.argmax())
     return best, float(overlap[best])
 
 
 def oscillators(modes: Modes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the energies (k,) of the stable optical modes, meV, and how many of a formula unit's
-    oscillators each is.
+    """Return the energies (k,) of the stable optical modes, meV, and the weight (k,) of each.
+
+    The weight is the number of oscillators of a formula unit that the mode stands for.
 
     The rigid translations, and modes with an imaginary frequency, are taken to be spread like the
     others, so that the limit of a high temperature is that of Dulong and Petit, 3R for each atom.
@@ -225,8 +227,9 @@ def heat_capacity(modes: Modes, temperature_K: ArrayLike) -> NDArray[np.float64]
 
 
 def thermal_displacements_A2(modes: Modes, temperature_K: float) -> NDArray[np.float64]:
-    """Return ⟨u u⟩ (n, 3, 3), Å², of each atom: Σ ħ/2ω coth(ħω/2k_BT) Re u u* over the stable
-    optical modes at Γ.
+    """Return ⟨u u⟩ (n, 3, 3), Å², of each atom: Σ ħ/2ω coth(ħω/2k_BT) Re u u*.
+
+    The sum runs over the stable optical modes at Γ.
 
     A lower bound: the acoustic branches, whose sum diverges at Γ, are not in it. Raises InputError
     when no mode is stable.

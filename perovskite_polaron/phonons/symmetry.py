@@ -1,5 +1,4 @@
-"""Operations of the space group on atoms and on modes; names of the irreducible representations at
-Γ."""
+"""Operations of the space group on atoms and modes; irreducible representations at Γ."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -49,8 +48,7 @@ def operations(crystal: Crystal) -> list[Operation]:
 
 
 def irreps(modes: Modes) -> list[str]:
-    """Return the name of the irreducible representation of each mode at Γ; "" for another wave
-    vector.
+    """Return the irreducible representation of each mode at Γ; "" for another wave vector.
 
     Notes
     -----
@@ -115,8 +113,7 @@ def _name(group: list[Operation], characters: NDArray[np.float64], dimension: in
 
 
 def _kind(rotation: NDArray[np.float64]) -> tuple[int, int]:
-    """Order of the rotation part, and its determinant: (1, −1) is the inversion, (2, −1) a
-    mirror."""
+    """Order of the rotation part, and determinant: (1, −1) is the inversion, (2, −1) a mirror."""
     sign = round(float(np.linalg.det(rotation)))
     # 1 + 2 cos(angle) of the proper part is its trace.
     return {3: 1, -1: 2, 0: 3, 1: 4, 2: 6}[round(sign * float(np.trace(rotation)))], sign
@@ -124,8 +121,7 @@ def _kind(rotation: NDArray[np.float64]) -> tuple[int, int]:
 
 def _orthorhombic(rotations: list[tuple[int, ...]], characters: NDArray[np.float64], dimension: int,
                   parities: tuple[str, ...]) -> str:
-    """Names of the one-dimensional representations of mmm (parities g, u) or 222 that a subspace
-    holds."""
+    """One-dimensional representations of mmm (parities g, u) or 222 that a subspace holds."""
     parts: list[str] = []
     for parity in parities:
         for name in ("A", *_TWO_FOLD):

@@ -1,0 +1,216 @@
+"""What the verbs share: options, of which each has one meaning, and one way to print a result."""
+
+import argparse
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.measured.readers import read_scans
+from perovskite_polaron.measured.recipe import normalisation, read_steps
+from perovskite_polaron.measured.scan import Scan
+from perovskite_polaron.measured.treated import Measured, build_recipe, gather
+from perovskite_polaron.spectra.spectrum import NORMALISATIONS
+from perovskite_polaron.units import parse_quantity
+
+
+def count(text: str, option: str) -> int:
+    """Return the number of an option that must be one or more."""
+    value = int(text)
+    if value < 1:
+        raise InputError(f"{option} {value} is not a positive number: give 1 or more")
+    return value
+
+
+SHARED: dict[str, dict[str, Any]] = {
+    "--json": {"action": "store_true", "help": "print one JSON object"},
+    "--overwrite": {"action": "store_true", "help": "replace existing output files"},
+    "--supercell": {"type": int, "nargs": 3, "metavar": "N", "default": (1, 1, 1),
+                    "help": "repeat the cell"},
+    "--signal": {"help": "column to read, by name or number (default: every signal column)"},
+    "--energy-unit": {"choices": ("eV", "keV"), "help": "for files that do not say it"},
+    "--name-pattern": {
+        "metavar": "PATTERN",
+        "help": "where file names keep delay and temperature, as 'br_{delay_ps}_*' or"
+        " '*_{temperature_C}' (default: from the header, or a number with its unit in the name)"},
+    "--ranks": {"type": partial(count, option="--ranks"), "metavar": "N",
+                "help": "MPI processes of one job (default: the study's, else by its size)"},
+    "--jobs": {"type": partial(count, option="--jobs"), "metavar": "N",
+               "help": "jobs at once (default: the study's, else as many as fit)"},
+    "--executor": {"type": Path, "metavar": "FILE.toml",
+                   "help": "run through Parsl on the cluster that this file describes"},
+}
+RUN_OPTIONS = ("--ranks", "--jobs", "--executor")
+READING_OPTIONS = ("--signal", "--energy-unit", "--name-pattern")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb of the command.
+
+    Attributes
+    ----------
+    example
+        Command lines for its help, two blanks before each.
+    add_arguments
+        Declares its options.
+    run
+        Does it, and returns the exit status, or None for success.
+    """
+
+    example: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int | None]
+
+
+def share(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Declare options of the table SHARED."""
+    for name in names:
+        parser.add_argument(name, **SHARED[name])
+
+
+def quantity(kind: str) -> Callable[[str], float]:
+    """Return the reader of an option that is a quantity with its unit (see parse_quantity)."""
+    return partial(parse_quantity, kind=kind)
+
+
+def window(text: str) -> tuple[float, float]:
+    """Return LOW:HIGH, each with its unit, in eV."""
+    low, colon, high = text.partition(":")
+    if not colon:
+        raise InputError(f"{text!r} is no window: write it as 13.471keV:13.472keV")
+    return parse_quantity(low, "energy"), parse_quantity(high, "energy")
+
+
+def refuse_existing(args: argparse.Namespace, *paths: Path | None) -> None:
+    """Refuse, before anything is done, to replace files that the user did not ask to replace."""
+    existing = next((p for p in paths if p is not None and p.exists()), None)
+    if existing is not None and not args.overwrite:
+        raise InputError(f"{existing} exists already: choose another name, or add --overwrite")
+
+
+def make_folder(path: Path, option: str = "--out") -> Path:
+    """Make a folder for results, with its parents; ComputationError when the disk refuses."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ComputationError(
+            f"{path} cannot be made: {error.strerror}; choose another folder with"
+            f" {option}") from None
+    return path
+
+
+def emit(args: argparse.Namespace, record: Mapping[str, Any], lines: Iterable[str]) -> None:
+    """Print a result: one JSON object with --json, else its lines for people."""
+    print(json.dumps(plain(record), allow_nan=False) if args.json else "\n".join(lines))
+
+
+def plain(value: Any) -> Any:
+    """Return records, arrays and paths as JSON has them; a number that is not finite is null."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def table(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """Return the lines of a table: its titles, then its rows.
+
+    Parameters
+    ----------
+    columns
+        Title -> format, such as ``12.3f`` or ``20s``; words stand to the left unless it begins
+        with ``>``. A cell that is None is ``-``, and one that is a word already is only aligned.
+    rows
+        The cells of each row.
+    """
+    parts = [re.fullmatch(r"(>?)\+?(\d+).*?(s?)", spec) for spec in columns.values()]
+    sides = [("<" if part[3] and not part[1] else ">") + part[2] for part in parts if part]
+
+    def line(cells: Sequence[Any]) -> str:
+        shown = [
+            f"{'-' if cell is None else cell:{side}}" if cell is None or isinstance(cell, str)
+            else f"{cell:{spec}}"
+            for cell, side, spec in zip(cells, sides, columns.values(), strict=True)]
+        return "".join(shown).rstrip()
+
+    yield line(list(columns))
+    yield from map(line, rows)
+
+
+def warn(scans: Iterable[Scan]) -> None:
+    """Say on stderr what the readers objected to: once each, with the first file it is about."""
+    about: dict[str, list[str]] = {}
+    for scan in scans:
+        for text in scan.warnings:
+            about.setdefault(text.removeprefix(scan.source), []).append(scan.source)
+    for text, sources in about.items():
+        others = len(set(sources)) - 1
+        more = f" (and in {others} more {'file' if others == 1 else 'files'})" if others else ""
+        print(f"polaron: warning: {sources[0]}{text}{more}", file=sys.stderr)
+
+
+def add_treatment_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what is done with scans; the steps happen in the order in which they stand here."""
+    add = parser.add_argument_group("treatment, in this order").add_argument
+    add("--steps", type=Path,
+        help="replay the treatment kept in a JSON file or in a treated XDI file")
+    add("--preset", choices=("pump-probe", "thermal"),
+        help="published recipes: pump-probe (minus --reference if given, over absolute area);"
+        " thermal (baseline, over area, minus --reference, 3-point average)")
+    add("--shift", type=quantity("energy"), help="calibration: add to every energy, as 0.3eV")
+    add("--crop", type=window, metavar="LOW:HIGH",
+        help="keep this interval only, as 13.45keV:13.52keV")
+    add("--rebin", type=quantity("energy"), help="average in bins of this width, as 0.5eV")
+    add("--pre-edge", type=window, metavar="LOW:HIGH",
+        help="subtract the mean of this interval (thermal needs it)")
+    add("--normalise", type=normalisation, choices=NORMALISATIONS, help="divide by this")
+    add("--interval", type=window, metavar="LOW:HIGH",
+        help="interval of the edge step or area (default: all)")
+    add("--reference", nargs="+", metavar="FILE", default=(),
+        help="scans to subtract, treated alike up to there")
+    add("--adjacent", type=int, metavar="N", help="average each point with its neighbours, N in"
+        " all")
+    add("--factor", type=float, help="multiply by this, for display")
+
+
+def read_measured(args: argparse.Namespace, combine: bool) -> Measured:
+    """Return the scans of a command line, and the recipe it spells.
+
+    Parameters
+    ----------
+    args
+        With the reading and the treatment options, and ``files``.
+    combine
+        Whether the scans of one condition are repeats, to be averaged (a recipe from a file says
+        it itself).
+    """
+    scans = read_scans(args.files, args.signal, args.energy_unit, args.name_pattern)
+    references = read_scans(args.reference, args.signal, args.energy_unit)
+    warn((*scans, *references))
+    choices = {"shift_eV": args.shift, "crop_eV": args.crop, "rebin_eV": args.rebin,
+               "pre_edge_eV": args.pre_edge, "normalise": args.normalise,
+               "interval_eV": args.interval, "adjacent": args.adjacent, "factor": args.factor,
+               "preset": args.preset}
+    if args.steps is None:
+        name = references[0].name if references else None
+        return gather(scans, references, build_recipe(combine=combine, reference=name, **choices))
+    given = [k.removesuffix("_eV").replace("_", "-") for k, v in choices.items() if v is not None]
+    if given:
+        raise InputError(f"--steps says the whole treatment: leave out --{', --'.join(given)}")
+    return gather(scans, references, read_steps(args.steps))

@@ -1,0 +1,146 @@
+"""The verbs about a whole study: ``prepare``, ``run``, ``status``, ``gc`` and ``export``."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from perovskite_polaron.cli.launch import finished_seconds, launch
+from perovskite_polaron.cli.options import RUN_OPTIONS, Verb, emit, refuse_existing, share
+from perovskite_polaron.workflow.export import job_records, write_archive, write_hdf5
+from perovskite_polaron.workflow.jobs import plan, study_jobs
+from perovskite_polaron.workflow.prepare import record_study, warnings, write_decks
+from perovskite_polaron.workflow.results import collect
+from perovskite_polaron.workflow.spectra import study_spectra
+from perovskite_polaron.workflow.status import study_status
+from perovskite_polaron.workflow.store import Store, find_garbage, remove
+from perovskite_polaron.workflow.study import read_study
+
+# Jobs that polaron status lists without --all.
+_LISTED = 40
+
+
+def study_options(*names: str, **flags: str) -> Callable[[argparse.ArgumentParser], None]:
+    """Return what declares STUDY.toml, switches (name -> help) and shared options."""
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("study", metavar="STUDY.toml", type=Path, help="study file")
+        for name, words in flags.items():
+            parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=words)
+        share(parser, *names)
+
+    return add_arguments
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Write one folder per job and a script that runs them in order."""
+    study = read_study(args.study)
+    structures, store = plan(study), Store(study.store_folder)
+    for line in warnings(study, structures):
+        print(f"note: {line}", file=sys.stderr)
+    record_study(study, structures, store)
+    for label in write_decks(structures, store):
+        print(label)
+    print(f"decks are in {store.jobs_root}; run them with sh {store.root / 'run-all.sh'}",
+          file=sys.stderr)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the jobs that have no result yet; the same command resumes after any interruption."""
+    study = read_study(args.study)
+    structures, store = plan(study), Store(study.store_folder)
+    jobs = study_jobs(structures)
+    for line in warnings(study, structures):
+        print(f"note: {line}", file=sys.stderr)
+    done = finished_seconds(jobs, store)
+    if args.dry_run:
+        for job in jobs:
+            print(f"{'done' if job.digest in done else 'to do':5}  {job.kind:6}  {job.label}")
+        return
+    record_study(study, structures, store)
+    launch(args, study.run, jobs, store, done)
+    print(f"all {len(jobs)} jobs are done; next: polaron spectra {args.study}", file=sys.stderr)
+
+
+def status(args: argparse.Namespace) -> None:
+    """Print the state of the jobs, from the store alone; Quantum ESPRESSO need not be installed."""
+    found = study_status(read_study(args.study))
+    rows, left = found.rows, found.core_hours_left
+    if not args.all and len(rows) > _LISTED:
+        rows = [r for r in rows if r.state != "done"][:_LISTED]
+    lines = []
+    for row in rows:
+        took = "" if row.wall_seconds is None else f"{row.wall_seconds:8.0f} s"
+        lines.append(f"{row.state:8} {row.kind:7} {row.label:30} {took}")
+    if len(rows) < len(found.rows):
+        lines.append(f"... {len(found.rows) - len(rows)} more; --all lists them")
+    counts = ", ".join(f"{n} {state}" for state, n in found.count.items())
+    spent = f"; {found.core_hours:.2f} core-hours spent"
+    lines.append(counts + spent + ("" if left is None else f", about {left:.2f} left"))
+    hours = {"core_hours": round(found.core_hours, 4),
+             "core_hours_left": None if left is None else round(left, 4)}
+    emit(args, {**found.count, **hours}, lines)
+
+
+def collect_garbage(args: argparse.Namespace) -> None:
+    """List, and remove when asked, unused densities and temporary files of killed runs."""
+    study = read_study(args.study)
+    store = Store(study.store_folder)
+    garbage = find_garbage(store, study_jobs(plan(study)))
+    size = remove(store, garbage) if args.delete else sum(g.size_bytes for g in garbage)
+    lines = [f"{g.size_bytes / 1e6:10.1f} MB  {g.path.relative_to(store.root)}: {g.why}"
+             for g in garbage]
+    lines.append(f"{size / 1e6:.1f} MB {'freed' if args.delete else 'can be freed: add --delete'}")
+    emit(args, {"deleted": args.delete, "bytes": size, "paths": [g.path for g in garbage]}, lines)
+
+
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``polaron export``."""
+    study_options()(parser)
+    parser.add_argument("--out", metavar="FILE.h5", type=Path, required=True,
+                        help="HDF5 file (NeXus, NXxas)")
+    parser.add_argument("--archive", metavar="FILE.tar.gz", type=Path,
+                        help="also pack what is needed to reproduce it")
+    share(parser, "--overwrite", "--json")
+
+
+def export(args: argparse.Namespace) -> None:
+    """Gather, evaluate and write: for another group, and to compute it all again."""
+    refuse_existing(args, args.out, args.archive)
+    study = read_study(args.study)
+    structures, store = plan(study), Store(study.store_folder)
+    jobs = study_jobs(structures)
+    results = collect(study, structures, store)
+    spectra = study_spectra(results, study.spectra)
+    written = [write_hdf5(results, spectra, job_records(jobs, store), args.out)]
+    if args.archive is not None:
+        written.append(write_archive(study, jobs, store, args.archive))
+    record = {"files": written, "jobs": len(jobs), "structures": len(structures)}
+    emit(args, record, [f"{path}: {path.stat().st_size / 1e6:.2f} MB" for path in written])
+
+
+VERBS = {
+    "prepare": Verb(
+        "  polaron prepare examples/cspbbr3.toml\n"
+        "  sh examples/cspbbr3-results/run-all.sh     # here or on another machine\n"
+        "  polaron run examples/cspbbr3.toml          # takes in what was run",
+        study_options(), prepare),
+    "run": Verb(
+        "  polaron run examples/cspbbr3.toml\n"
+        "  polaron run examples/cspbbr3.toml --executor slurm.toml",
+        study_options(*RUN_OPTIONS, dry_run="list the jobs and what is already done, start"
+            " nothing"),
+        run),
+    "status": Verb(
+        "  polaron status examples/cspbbr3.toml\n  polaron status examples/cspbbr3.toml --all",
+        study_options("--json", all="list every job (default: at most 40, what is done last)"),
+        status),
+    "gc": Verb(
+        "  polaron gc examples/cspbbr3.toml              # says how much\n"
+        "  polaron gc examples/cspbbr3.toml --delete",
+        study_options("--json", delete="remove it (default: say what would be removed)"),
+        collect_garbage),
+    "export": Verb(
+        "  polaron export examples/cspbbr3.toml --out cspbbr3.h5 --archive cspbbr3.tar.gz",
+        add_export_arguments, export),
+}
