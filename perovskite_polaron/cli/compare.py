@@ -50,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="relative prior error of the normalisation (default: 0)")
     add("--sample", action="store_true",
         help="also sample the posterior of the best scenario (extra emcee)")
-    share(parser, "--signal", "--energy-unit")
+    share(parser, "--signal", help="column to read, by name or number")
+    share(parser, "--energy-unit")
     add("--figure", type=Path, help="draw steady state, transient, fits and residuals (.png or"
         " .svg)")
     share(parser, "--json")

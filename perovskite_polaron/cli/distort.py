@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                      help="largest atomic displacement: 0.1A, or 0.05A,0.1A")
     how.add_argument("--amplitude", metavar="AMPLITUDES",
                      help="normal coordinate: 2A*sqrt(amu) or, in zero-point units, 1zp")
-    share(parser, "--supercell")
+    share(parser, "--supercell", help="repeat the cell first")
     add("--phase", default="0rad", type=_phase, help="phase of the wave, for q ≠ 0: 90deg or"
         " 1.57rad")
     add("--match-tolerance", default=f"{POSITION_TOLERANCE_A}A", type=quantity("length"),

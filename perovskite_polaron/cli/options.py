@@ -71,10 +71,10 @@ class Verb:
     run: Callable[[argparse.Namespace], int | None]
 
 
-def share(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Declare options of the table SHARED."""
+def share(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:
+    """Declare options of the table SHARED; changes: what is said otherwise about all of them."""
     for name in names:
-        parser.add_argument(name, **SHARED[name])
+        parser.add_argument(name, **SHARED[name] | changes)
 
 
 def quantity(kind: str) -> Callable[[str], float]:
@@ -97,14 +97,20 @@ def refuse_existing(args: argparse.Namespace, *paths: Path | None) -> None:
         raise InputError(f"{existing} exists already: choose another name, or add --overwrite")
 
 
-def make_folder(path: Path, option: str = "--out") -> Path:
-    """Make a folder for results, with its parents; ComputationError when the disk refuses."""
+def make_folder(path: Path) -> Path:
+    """Make a folder for results, with its parents.
+
+    Raises
+    ------
+    InputError
+        When a file stands in its place; ComputationError when the disk refuses.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ComputationError(
-            f"{path} cannot be made: {error.strerror}; choose another folder with"
-            f" {option}") from None
+        wrong = isinstance(error, FileExistsError | NotADirectoryError)
+        raise (InputError if wrong else ComputationError)(
+            f"{path} cannot be made: {error.strerror}; choose another folder with --out") from None
     return path
 
 
