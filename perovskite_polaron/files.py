@@ -14,23 +14,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, InputError, require
 
 
-def write_atomically(path: str | os.PathLike[str], content: str | bytes, *, durable: bool = True) -> Path:
-    """Write content to path through a temporary file in the same folder, then rename it into place.
+def write_atomically(
+    path: str | os.PathLike[str], content: str | bytes, *, durable: bool = True
+) -> Path:
+    """Write content to path through a temporary file in the same folder, then rename it to path.
 
     The data are flushed to the disk before the rename, so after a crash the path holds either the
     old content or the whole new one; durable=False leaves that out, for what is compared or made
-    again after a crash. Raises InputError if the folder is missing, ComputationError if the disk
-    refuses (full, read-only); in both cases the temporary file is gone and an older file is
-    untouched.
+    again after a crash. Errors as in replace_atomically.
     """
-    data = content.encode() if isinstance(content, str) else content
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as handle:
-            handle.write(data)
+            handle.write(content.encode() if isinstance(content, str) else content)
             if durable:
                 handle.flush()
                 os.fsync(handle.fileno())
@@ -39,37 +38,41 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes, *, dura
 
 
 def replace_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:
-    """Let ``write(temporary_path)`` make a file, then rename it to path; the extension of path is
-    kept.
+    """Let ``write(temporary_path)`` make a file, which keeps the extension, then rename it to path.
 
-    For writers that take a file name (matplotlib, ASE, h5py). Errors as in write_atomically.
+    For writers that take a file name (matplotlib, ASE, h5py).
+
+    Raises
+    ------
+    InputError
+        If the folder is missing, or the path is one.
+    ComputationError
+        If the disk refuses (full, read-only); the temporary file is gone and an older file is
+        untouched.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"{path} cannot be written: the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise InputError(f"{path} cannot be written: it is a folder; give the name of a file")
+    require(path.parent.is_dir(), f"{path} cannot be written: the folder {path.parent} does not"
+            " exist; create it first")
+    require(not path.is_dir(), f"{path} cannot be written: it is a folder; give the name of a file")
+    temporary = None
     try:
         handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
+        temporary = Path(name)
         os.close(handle)
-    except OSError as error:
-        raise ComputationError(
-            f"{path} cannot be written: {error.strerror}; free the disk or choose another folder"
-        ) from None
-    temporary = Path(name)
-    try:
         write(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
+        # mkstemp's files are the owner's alone; this one is as open as any other.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except OSError as error:
-        raise ComputationError(
-            f"{path} was not written: {error.strerror or error}; free the disk or choose another folder"
-        ) from None
+        raise ComputationError(f"{path} was not written: {error.strerror or error}; free the disk"
+                               " or choose another folder") from None
     finally:
-        # Where nothing can be written nothing can be removed either, and the error above is the one
-        # to tell.
+        # Where nothing can be written nothing can be removed either; the error above is to be told.
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
     return path
 
 
@@ -106,20 +109,16 @@ def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Column]) -> Pa
     return write_atomically(path, csv_text(columns))
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def read_text(path: str | os.PathLike[str], what: str) -> str:
     """Return the text of a file that the user named; ``what`` names the kind of file in the error.
 
-    Raises InputError when it is missing, a folder, unreadable, empty or not text.
+    Raises
+    ------
+    InputError
+        When it is missing, a folder, unreadable, empty or not text.
     """
-    path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: give the path of a {what}") from None
     except IsADirectoryError:
@@ -127,9 +126,9 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
     except UnicodeDecodeError:
         raise InputError(f"{path} is not text: give a {what}") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; check the path and its permissions") from None
-    if not text.strip():
-        raise InputError(f"{path} is empty: give a {what}")
+        raise InputError(f"{path} cannot be read: {error.strerror}; check the path and its"
+                         " permissions") from None
+    require(text.strip(), f"{path} is empty: give a {what}")
     return text
 
 
@@ -164,9 +163,9 @@ class LineReader:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], what: str = "", text: str | None = None, comment: str = "",
-        remedy: str = "write it again",
-    ) -> None:  # fmt: skip
+        self, path: str | os.PathLike[str], what: str = "", text: str | None = None,
+        comment: str = "", remedy: str = "write it again",
+    ) -> None:
         self.path, self.comment, self.remedy = str(path), comment, remedy
         self.lines = (read_text(path, what) if text is None else text).splitlines()
         self.at = 0
@@ -177,7 +176,7 @@ class LineReader:
         return InputError(f"{self.path}:{max(self.at, 1)}: {why}")
 
     def ended(self, where: str) -> InputError:
-        """Return the error to raise when the file ends too early; where: "before the norms", say."""
+        """Return the error for a file that ends too early; where: "before the norms", say."""
         self.at = len(self.lines)
         return self.error(f"the file ends {where}: it is truncated; {self.remedy}")
 
@@ -195,13 +194,17 @@ class LineReader:
         raise self.ended(f"where {expected} belongs")
 
     def find(self, *marks: str, expected: str = "") -> str:
-        """Return the next line that holds one of the marks; if there is none, "", or an error where one is expected."""
-        for number in range(self.at + 1, len(self.lines) + 1):
-            if any(mark in self.lines[number - 1] for mark in marks):
-                self.at = number
-                return self.lines[number - 1]
+        """Return the next line that holds one of the marks.
+
+        If there is none: "" and no line is used up, or an error where one is expected.
+        """
+        before = self.at
+        for line in self:
+            if any(mark in line for mark in marks):
+                return line
         if expected:
             raise self.ended(f"where {expected} belongs")
+        self.at = before
         return ""
 
     def word(self, expected: str) -> str:
@@ -215,7 +218,10 @@ class LineReader:
         return self.numbers(self.next(f"a row of {count} numbers"), count)
 
     def numbers(self, text: str, count: int) -> list[float]:
-        """Return the first numbers of a text; they may touch, as in fixed columns, and have Fortran's exponent D."""
+        """Return the first numbers of a text.
+
+        They may touch, as in fixed columns, and have Fortran's exponent D.
+        """
         found = _NUMBER.findall(text)
         if len(found) < count:
             raise self.error(f"{count} numbers belong here, {len(found)} are found")
@@ -230,19 +236,23 @@ class LineReader:
             if not word.startswith("*"):
                 raise self.error(f"{word[:40]!r} is not a number ({name}): {self.remedy}") from None
         if not math.isfinite(value):
-            raise self.error(f"{name} is not finite, or too wide for its column; compute the file again")
+            raise self.error(f"{name} is not finite, or too wide for its column; compute the file"
+                             " again")
         return value
 
 
 def read_toml(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
-    """Return the table of a TOML file that the user named; errors as read_text, and InputError when it is not TOML."""
+    """Return the table of a TOML file; errors as read_text, and InputError when it is not TOML."""
     try:
         return tomllib.loads(read_text(path, what))
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}; mend that line") from None
+        raise InputError(f"{path} is not valid TOML: {error}; correct that line") from None
 
 
 def beside(folder: Path, name: str) -> str:
-    """Return a file named in a settings file as a path: relative to that file's folder if it is there, else as it stands."""
+    """Return the path of a file named in a settings file.
+
+    It is relative to that file's folder if it is there, else as it stands.
+    """
     candidate = folder / name
     return str(candidate) if candidate.exists() else name

@@ -23,22 +23,22 @@ T = TypeVar("T")
 # First word of pydantic's type of error -> what the value should have been.
 _TYPES = {
     "float": "a number", "finite": "a finite number", "int": "a whole number", "string": "a text",
-    "bool": "true or false", "tuple": "a list", "list": "a list", "model": "a table", "dict": "a table",
-}  # fmt: skip
+    "bool": "true or false", "tuple": "a list", "dict": "a table",
+}
 
 
 def option(
     default: Any, *, low: float = -math.inf, high: float = math.inf, choices: tuple[str, ...] = ()
 ) -> Any:
-    """Return a dataclass field whose value from a file must lie in [low, high] or be one of the choices."""
-    return dataclasses.field(default=default, metadata={"low": low, "high": high, "choices": choices})
+    """Return a dataclass field with a value in [low, high] or of the choices, when in a file."""
+    limits = {"low": low, "high": high, "choices": choices}
+    return dataclasses.field(default=default, metadata=limits)
 
 
 def read_tables(
     path: str | Path, classes: Mapping[str, type]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the tables of a TOML file as settings and as they stand; one that it lacks has every
-    default.
+    """Return the tables of a TOML file as settings and as they stand; absent ones have defaults.
 
     Parameters
     ----------
@@ -56,7 +56,8 @@ def read_tables(
     problems = [f"{name!r} is not one of the tables {', '.join(classes)}" for name in given
                 if name not in classes or not isinstance(given[name], dict)]
     tables = {name: given.get(name, {}) for name in classes}
-    filled = {name: table if classes[name] is dict else fill(classes[name], table, f"[{name}]", problems)
+    filled = {name: table if classes[name] is dict
+              else fill(classes[name], table, f"[{name}]", problems)
               for name, table in tables.items()}
     refuse(path, problems)
     return filled, tables
@@ -118,12 +119,13 @@ def _model(cls: type) -> Any:
 
 
 def _within(limits: Mapping[str, Any], value: Any) -> Any:
-    """Return the value, or raise ValueError when it, or one of a list, is outside the limits of its field."""
+    """Return the value; ValueError when it, or one of a list, is outside its field's limits."""
     if limits.get("choices") and value not in limits["choices"]:
         raise ValueError(f"is not one of {', '.join(limits['choices'])}")
-    for number in value if isinstance(value, tuple) else (value,):
-        if limits and isinstance(number, int | float) and not limits["low"] <= number <= limits["high"]:
-            raise ValueError(f"is outside {limits['low']:g} to {limits['high']:g}")
+    numbers = value if isinstance(value, tuple) else (value,)
+    low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
+    if any(isinstance(v, int | float) and not low <= v <= high for v in numbers):
+        raise ValueError(f"is outside {low:g} to {high:g}")
     return value
 
 
@@ -132,14 +134,14 @@ def _problem(error: Mapping[str, Any], table: Mapping[str, Any], names: Mapping[
     (key, *inner), kind = error["loc"], error["type"]
     if kind == "extra_forbidden":
         close = difflib.get_close_matches(key, names, 1)
-        return f"unknown key {key!r}; " + (
-            f"did you mean {close[0]!r}?" if close else f"it knows {', '.join(names)}"
-        )
+        hint = f"did you mean {close[0]!r}?" if close else f"it knows {', '.join(names)}"
+        return f"unknown key {key!r}; {hint}"
     if kind == "missing" and not inner:
         return f"{key} is missing"
     if kind == "value_error":
         return f"{key} = {table[key]!r} {error['ctx']['error']}"
     what = _TYPES.get(kind.split("_")[0])
+    why = f"is not {what}" if what else f"is wrong: {error['msg']}"
     if inner and what:
-        return f"{key} = {table[key]!r} holds {error['input']!r}, which is not {what}"
-    return f"{key} = {table[key]!r} " + (f"is not {what}" if what else f"is wrong: {error['msg']}")
+        why = f"holds {error['input']!r}, which is not {what}"
+    return f"{key} = {table[key]!r} {why}"

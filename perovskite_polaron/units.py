@@ -9,11 +9,10 @@ import re
 
 from scipy import constants as _c
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 
 RYDBERG_EV = _c.value("Rydberg constant times hc in eV")
 BOHR_ANGSTROM = _c.value("Bohr radius") * 1e10
-FINE_STRUCTURE = _c.fine_structure
 # hbar^2 / (amu * angstrom^2 * eV): turns a phonon energy into the zero-point length squared of Q
 # (angstrom^2 amu).
 HBAR2_PER_AMU_A2_EV = _c.hbar**2 / (_c.atomic_mass * 1e-20 * _c.e)
@@ -22,107 +21,81 @@ HC_EV_A = _c.h * _c.c / _c.e * 1e10
 MEV_PER_THZ = _c.h * 1e12 / _c.e * 1e3
 MEV_PER_INVERSE_CM = _c.h * _c.c * 100 / _c.e * 1e3
 
-# kind -> {unit: factor to the internal unit}; the first entry is the internal unit itself.
+# kind -> {unit: factor to the internal unit}; the first entry is the internal unit itself. µ, ² and
+# Å may be written for u, 2 and A, and a caret before an exponent.
 UNITS: dict[str, dict[str, float]] = {
-    "length": {
-        "A": 1.0,
-        "Å": 1.0,
-        "angstrom": 1.0,
-        "pm": 1e-2,
-        "nm": 10.0,
-        "um": 1e4,
-        "µm": 1e4,
-        "μm": 1e4,
-        "mm": 1e7,
-        "cm": 1e8,
-        "m": 1e10,
-        "bohr": BOHR_ANGSTROM,
-    },
-    "energy": {
-        "eV": 1.0,
-        "meV": 1e-3,
-        "keV": 1e3,
-        "Ry": RYDBERG_EV,
-        "Ha": 2 * RYDBERG_EV,
-        "THz": MEV_PER_THZ * 1e-3,
-        "cm-1": MEV_PER_INVERSE_CM * 1e-3,
-        "J": 1 / _c.e,
-    },
-    "time": {"ps": 1.0, "fs": 1e-3, "ns": 1e3, "us": 1e6, "µs": 1e6, "μs": 1e6, "ms": 1e9, "s": 1e12},
+    "length": {"A": 1.0, "angstrom": 1.0, "pm": 1e-2, "nm": 10.0, "um": 1e4, "mm": 1e7, "cm": 1e8,
+               "m": 1e10, "bohr": BOHR_ANGSTROM},
+    "energy": {"eV": 1.0, "meV": 1e-3, "keV": 1e3, "Ry": RYDBERG_EV, "Ha": 2 * RYDBERG_EV,
+               "THz": MEV_PER_THZ * 1e-3, "cm-1": MEV_PER_INVERSE_CM * 1e-3, "J": 1 / _c.e},
+    # Both signs of micro, for the heads of measured files are looked up as they stand.
+    "time": {"ps": 1.0, "fs": 1e-3, "ns": 1e3, "us": 1e6, "µs": 1e6, "μs": 1e6, "ms": 1e9,
+             "s": 1e12},
     "wall time": {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0},
-    "fluence": {
-        "mJ/cm2": 1.0,
-        "mJ/cm^2": 1.0,
-        "mJ/cm²": 1.0,
-        "uJ/cm2": 1e-3,
-        "µJ/cm2": 1e-3,
-        "μJ/cm2": 1e-3,
-        "uJ/cm^2": 1e-3,
-        "J/cm2": 1e3,
-        "J/cm^2": 1e3,
-        "J/m2": 0.1,
-        "J/m^2": 0.1,
-        "mJ/mm2": 100.0,
-    },
-    "concentration": {"mg/mL": 1.0, "mg/ml": 1.0, "g/L": 1.0, "g/l": 1.0, "g/mL": 1e3, "ug/mL": 1e-3, "kg/m3": 1.0},
-    "inverse length": {
-        "1/cm": 1.0,
-        "cm-1": 1.0,
-        "cm^-1": 1.0,
-        "1/m": 1e-2,
-        "m-1": 1e-2,
-        "1/mm": 10.0,
-        "1/um": 1e4,
-        "1/µm": 1e4,
-        "1/nm": 1e7,
-    },
-    "heat capacity": {"J/mol/K": 1.0, "J/(mol*K)": 1.0, "J/(mol.K)": 1.0, "kJ/mol/K": 1e3, "cal/mol/K": _c.calorie},
-    "molar energy": {"J/mol": 1.0, "kJ/mol": 1e3, "meV/fu": 1e-3 * _c.e * _c.N_A, "eV/fu": _c.e * _c.N_A},
-    "density": {"g/cm3": 1.0, "g/cm^3": 1.0, "kg/m3": 1e-3},
+    "fluence": {"mJ/cm2": 1.0, "uJ/cm2": 1e-3, "J/cm2": 1e3, "J/m2": 0.1, "mJ/mm2": 100.0},
+    "concentration": {"mg/mL": 1.0, "mg/ml": 1.0, "g/L": 1.0, "g/l": 1.0, "g/mL": 1e3,
+                      "ug/mL": 1e-3, "kg/m3": 1.0},
+    "inverse length": {"1/cm": 1.0, "cm-1": 1.0, "1/m": 1e-2, "m-1": 1e-2, "1/mm": 10.0,
+                       "1/um": 1e4, "1/nm": 1e7},
+    "heat capacity": {"J/mol/K": 1.0, "J/(mol*K)": 1.0, "J/(mol.K)": 1.0, "kJ/mol/K": 1e3,
+                      "cal/mol/K": _c.calorie},
+    "molar energy": {"J/mol": 1.0, "kJ/mol": 1e3, "meV/fu": 1e-3 * _c.e * _c.N_A,
+                     "eV/fu": _c.e * _c.N_A},
+    "density": {"g/cm3": 1.0, "kg/m3": 1e-3},
     "temperature difference": {"K": 1.0},
-    "amplitude": {"A": 1.0, "Å": 1.0, "pm": 1e-2, "A*sqrt(amu)": 1.0, "zp": 1.0},
-}
-
+    "amplitude": {"A": 1.0, "pm": 1e-2, "A*sqrt(amu)": 1.0, "zp": 1.0},
+}  # fmt: skip
+_SPELLINGS = str.maketrans({"µ": "u", "μ": "u", "²": "2", "Å": "A", "^": None})
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S.*?)?\s*\Z")
 
 
 def split_quantity(text: str) -> tuple[float, str]:
-    """Return the number and the unit (possibly empty) of a written quantity.
+    """Return the number and the unit (possibly empty, in plain letters) of a written quantity.
 
-    Raises InputError when the text does not begin with a finite number.
+    Raises
+    ------
+    InputError
+        When the text does not begin with a finite number.
     """
     match = _QUANTITY.match(text)
     if match is None or not math.isfinite(float(match[1])):
-        raise InputError(f"{text!r} is not a quantity: expected a number with its unit, such as 0.1A or 8.8mJ/cm2")
-    return float(match[1]), match[2] or ""
+        raise InputError(f"{text!r} is not a quantity: expected a number with its unit, such as"
+                         " 0.1A or 8.8mJ/cm2")
+    return float(match[1]), (match[2] or "").translate(_SPELLINGS)
 
 
 def parse_quantity(text: str, kind: str) -> float:
     """Return a written quantity in the internal unit of its kind.
 
-    kind is a key of UNITS; the internal unit is the first of its table (length Å, energy eV, time
-    ps, fluence mJ/cm², concentration mg/mL, heat capacity J/mol/K). Raises InputError for a bare
-    number, an unknown unit, or text that is no number.
+    Parameters
+    ----------
+    text
+        Such as ``8.8mJ/cm2``.
+    kind
+        A key of UNITS; the internal unit is the first of its table (length Å, energy eV, time ps,
+        fluence mJ/cm², concentration mg/mL, heat capacity J/mol/K).
+
+    Raises
+    ------
+    InputError
+        For a bare number, an unknown unit, or text that is no number.
     """
     value, unit = split_quantity(text)
     table = UNITS[kind]
-    if unit not in table:
-        why = f"{unit!r} is not a unit of {kind}" if unit else "it has no unit"
-        raise InputError(f"{text!r} cannot be read as {kind}: {why}; write one of {', '.join(table)}")
+    why = f"{unit!r} is not a unit of {kind}" if unit else "it has no unit"
+    require(unit in table,
+            f"{text!r} cannot be read as {kind}: {why}; write one of {', '.join(table)}")
     return value * table[unit]
 
 
 def parse_temperature_celsius(text: str) -> float:
-    """Return a written temperature (``25C``, ``25degC``, ``298.15K``) in °C; a bare number is refused."""
+    """Return a written temperature (``25C``, ``25degC``, ``298.15K``) in °C; it needs its unit."""
     value, unit = split_quantity(text)
-    if unit in ("C", "°C", "degC"):
-        celsius = value
-    elif unit == "K":
-        celsius = value - _c.zero_Celsius
-    else:
-        raise InputError(f"{text!r} cannot be read as a temperature: write it as 25C or 298.15K")
-    if celsius < -_c.zero_Celsius:
-        raise InputError(f"{text!r} is below absolute zero; check the unit")
+    zeros = {"C": 0.0, "°C": 0.0, "degC": 0.0, "K": _c.zero_Celsius}
+    require(unit in zeros,
+            f"{text!r} cannot be read as a temperature: write it as 25C or 298.15K")
+    celsius = value - zeros[unit]
+    require(celsius >= -_c.zero_Celsius, f"{text!r} is below absolute zero; check the unit")
     return celsius
 
 

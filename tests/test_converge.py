@@ -21,15 +21,15 @@ from perovskite_polaron.workflow.study import read_study
 def test_a_setting_changes_itself_and_what_belongs_to_it(tmp_path: Path) -> None:
     study = read_study(write_tiny_study(tmp_path))
     low, high = variants(study, "cutoff", ["272.11386eV", "40Ry"])
-    assert (low.study.pw.ecutwfc_Ry, high.study.pw.ecutrho_Ry) == (pytest.approx(20, abs=1e-4), 240)
-    assert low.study.xspectra == study.xspectra
+    assert (low.pw.ecutwfc_Ry, high.pw.ecutrho_Ry) == (pytest.approx(20, abs=1e-4), 240)
+    assert low.xspectra == study.xspectra
     _, large = variants(study, "supercell", ["1x1x1", "2x1x3"])
-    assert large.study.structures["cubic"].supercell == (2, 1, 3)
-    assert (large.study.pw.kpoints, large.study.xspectra.kpoints) == ((1, 2, 1), (1, 1, 1))
-    grid = variants(study, "spectrum-kpoints", ["1x1x1", "2x2x2"])[1].study
+    assert large.structures["cubic"].supercell == (2, 1, 3)
+    assert (large.pw.kpoints, large.xspectra.kpoints) == ((1, 2, 1), (1, 1, 1))
+    grid = variants(study, "spectrum-kpoints", ["1x1x1", "2x2x2"])[1]
     assert (grid.xspectra.kpoints, grid.pw) == ((2, 2, 2), study.pw)
     sets = variants(study, "absorber-sets",
-                    ["/a/Br.UPF:/a/Brh.UPF", "/b/Br.UPF:/b/Brh.UPF"])[1].study
+                    ["/a/Br.UPF:/a/Brh.UPF", "/b/Br.UPF:/b/Brh.UPF"])[1]
     assert sets.pseudopotentials == {"Br": "/b/Br.UPF", "Br-hole": "/b/Brh.UPF"}
 
 

@@ -1,15 +1,18 @@
-"""Convergence of the difference spectrum, which is what a study is about: how far it moves with each setting."""
+"""Convergence of the difference spectrum, which is what a study is about.
+
+How far it moves with each setting, from calculations with several values of it.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.arrays import Array
+from perovskite_polaron.errors import require
 from perovskite_polaron.espresso.savefile import LanczosSave
 from perovskite_polaron.units import RYDBERG_EV, parse_grid, parse_quantity
 from perovskite_polaron.workflow.jobs import Job, plan, study_jobs
@@ -18,28 +21,26 @@ from perovskite_polaron.workflow.spectra import StudySpectra, study_spectra
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study
 
-SETTINGS = ("cutoff", "kpoints", "spectrum-kpoints", "supercell", "absorber-sets")
-
 _Grid = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One value of one setting: its text, and the study that has it."""
-
-    setting: str
-    value: str
-    study: Study
 
 
 @dataclass(frozen=True)
 class Movement:
     """How far one value is from the last (best) one of its setting.
 
-    difference_percent: largest change of a difference spectrum, in % of the largest value of that
-    difference at the best setting, the worst structure of the study. spectrum_percent: the same of
-    the reference's own spectrum. shift_eV: change of its edge shifts, the worst site. None of them
-    for the best value itself: they are 0.
+    Attributes
+    ----------
+    setting, value
+        Which value of what.
+    difference_percent
+        Largest change of a difference spectrum, in % of the largest value of that difference at the
+        best setting, the worst structure of the study.
+    spectrum_percent
+        The same of the reference's own spectrum.
+    shift_eV
+        Change of its edge shifts, the worst structure.
+    core_hours
+        What it cost; None where nothing was computed for it.
     """
 
     setting: str
@@ -50,80 +51,87 @@ class Movement:
     core_hours: float | None
 
 
-def variants(study: Study, setting: str, values: Sequence[str]) -> list[Variant]:
-    """Return the studies to compare, from the coarsest to the best.
-
-    setting: ``cutoff`` (values with a unit of energy; the density's cut-off keeps the study's
-    ratio), ``kpoints`` (of the density), ``spectrum-kpoints`` (of xspectra.x), ``supercell`` (both
-    grids are divided by it), values as 2x2x1; or ``absorber-sets`` (the absorber's pseudopotential
-    files without and with the hole, as A.UPF:A-hole.UPF, such as sets with other second p
-    projectors, whose choice a spectrum must not show). Raises InputError for less than two values,
-    or values that cannot be read.
-    """
-    if len(values) < 2:
-        raise InputError(f"--{setting} needs at least two values, from the coarsest to the best")
-    change: dict[str, Callable[[Study, str], Study]] = {
-        "cutoff": _with_cutoff,
-        "kpoints": lambda s, v: replace(s, pw=replace(s.pw, kpoints=parse_grid(v))),
-        "spectrum-kpoints": lambda s, v: replace(s, xspectra=replace(s.xspectra, kpoints=parse_grid(v))),
-        "supercell": _with_supercell,
-        "absorber-sets": _with_sets,
-    }
-    own = [n for n, s in study.structures.items() if s.kpoints is not None or s.kpoint_shift is not None]
-    if own and setting not in ("cutoff", "absorber-sets"):
-        raise InputError(
-            f"[structures.{own[0]}] has k points of its own, so --{setting} would not reach it: remove them"
-        )
-    return [Variant(setting, value, change[setting](study, value)) for value in values]
-
-
 def _with_cutoff(study: Study, value: str) -> Study:
     cutoff = round(parse_quantity(value, "energy") / RYDBERG_EV, 6)
-    ratio = study.pw.ecutrho_Ry / study.pw.ecutwfc_Ry
-    if not 5 <= cutoff <= 500:
-        raise InputError(f"--cutoff {value} is outside 5 Ry to 500 Ry")
-    return replace(study, pw=replace(study.pw, ecutwfc_Ry=cutoff, ecutrho_Ry=round(cutoff * ratio, 6)))
+    require(5 <= cutoff <= 500, f"--cutoff {value} is outside 5 Ry to 500 Ry")
+    dense = round(cutoff * study.pw.ecutrho_Ry / study.pw.ecutwfc_Ry, 6)
+    return replace(study, pw=replace(study.pw, ecutwfc_Ry=cutoff, ecutrho_Ry=dense))
 
 
-def _with_sets(study: Study, value: str) -> Study:
-    ground, separator, hole = value.partition(":")
-    if not (ground and separator and hole):
-        raise InputError(f"--absorber-sets {value}: name two files, without and with the hole, as A.UPF:A-hole.UPF")
-    named = {study.element: str(Path(ground).absolute()), f"{study.element}-hole": str(Path(hole).absolute())}
-    return replace(study, pseudopotentials={**study.pseudopotentials, **named})
+def _with_grids(study: Study, density: _Grid, spectrum: _Grid) -> Study:
+    return replace(study, pw=replace(study.pw, kpoints=density),
+                   xspectra=replace(study.xspectra, kpoints=spectrum))
+
+
+def _with_kpoints(study: Study, value: str) -> Study:
+    return _with_grids(study, parse_grid(value), study.xspectra.kpoints)
+
+
+def _with_spectrum_kpoints(study: Study, value: str) -> Study:
+    return _with_grids(study, study.pw.kpoints, parse_grid(value))
 
 
 def _with_supercell(study: Study, value: str) -> Study:
-    repeats = parse_grid(value)
+    repeats = np.array(parse_grid(value))
 
-    def divided(grid: _Grid) -> _Grid:
-        a, b, c = (math.ceil(n / r) for n, r in zip(grid, repeats, strict=True))
+    def grid(numbers: Any) -> _Grid:
+        a, b, c = (math.ceil(n) for n in numbers)
         return a, b, c
 
-    structures = {}
-    for name, one in study.structures.items():
-        a, b, c = (n * r for n, r in zip(one.supercell, repeats, strict=True))
-        structures[name] = replace(one, supercell=(a, b, c))
-    return replace(
-        study,
-        structures=structures,
-        pw=replace(study.pw, kpoints=divided(study.pw.kpoints)),
-        xspectra=replace(study.xspectra, kpoints=divided(study.xspectra.kpoints)),
-    )
+    larger = {name: replace(one, supercell=grid(one.supercell * repeats))
+              for name, one in study.structures.items()}
+    return _with_grids(replace(study, structures=larger), grid(study.pw.kpoints / repeats),
+                       grid(study.xspectra.kpoints / repeats))
+
+
+def _with_sets(study: Study, value: str) -> Study:
+    ground, _, hole = value.partition(":")
+    require(ground and hole, f"--absorber-sets {value}: name two files, without and with the hole,"
+            " as A.UPF:A-hole.UPF")
+    named = {study.element: str(Path(ground).absolute()),
+             f"{study.element}-hole": str(Path(hole).absolute())}
+    return replace(study, pseudopotentials={**study.pseudopotentials, **named})
+
+
+# Setting -> the study with another value of it. Cut-offs have a unit of energy, and the density's
+# keeps the study's ratio; grids and repeats are written 2x2x1, and a supercell divides both grids;
+# sets are the absorber's pseudopotential files without and with the hole (such as sets with other
+# second p projectors, whose choice a spectrum must not show).
+SETTINGS: dict[str, Callable[[Study, str], Study]] = {
+    "cutoff": _with_cutoff, "kpoints": _with_kpoints, "spectrum-kpoints": _with_spectrum_kpoints,
+    "supercell": _with_supercell, "absorber-sets": _with_sets,
+}
+
+
+def variants(study: Study, setting: str, values: Sequence[str]) -> list[Study]:
+    """Return the studies to compare, from the coarsest to the best value of a key of SETTINGS.
+
+    Raises
+    ------
+    InputError
+        For less than two values, or values that cannot be read.
+    """
+    require(len(values) > 1,
+            f"--{setting} needs at least two values, from the coarsest to the best")
+    own = [name for name, s in study.structures.items() if s.kpoints or s.kpoint_shift]
+    require(not own or setting in ("cutoff", "absorber-sets"), f"[structures.{', '.join(own)}] has"
+            f" k points of its own, so --{setting} would not reach it: remove them")
+    return [SETTINGS[setting](study, value) for value in values]
 
 
 def truncated(results: StudyResults, steps: int) -> StudyResults:
-    """Return the same results with every Lanczos chain cut after so many steps: convergence that
-    costs no calculation.
+    """Return the same results with every Lanczos chain cut after so many steps.
 
-    Raises InputError when no chain is that long: then the longest is not known to be converged
-    against it.
+    This convergence costs no calculation.
+
+    Raises
+    ------
+    InputError
+        When no chain is that long: then the longest is not known to be converged against it.
     """
     longest = max(len(a) for save in results.chains.values() for a in save.a)
-    if steps > longest:
-        raise InputError(
-            f"no chain has {steps} steps (the longest has {longest}): lower xspectra.relative_error and run"
-        )
+    require(steps <= longest, f"no chain has {steps} steps (the longest has {longest}): lower"
+            " xspectra.relative_error and run")
 
     def cut(save: LanczosSave) -> LanczosSave:
         return replace(save, a=tuple(a[:steps] for a in save.a), b=tuple(b[:steps] for b in save.b))
@@ -132,25 +140,40 @@ def truncated(results: StudyResults, steps: int) -> StudyResults:
 
 
 def movements(
-    setting: str, values: Sequence[str], results: Sequence[StudyResults], study: Study, costs: Sequence[float | None]
+    setting: str, values: Sequence[str], results: Sequence[StudyResults], study: Study,
+    costs: Sequence[float | None],
 ) -> tuple[list[Movement], list[StudySpectra]]:
-    """Compare each value's spectra with those of the last one. Raises InputError when the study has no difference."""
+    """Compare each value's spectra with those of the last one.
+
+    Raises
+    ------
+    InputError
+        When the study has no difference.
+    """
     spectra = [study_spectra(one, study.spectra) for one in results]
     best = spectra[-1]
-    if not any(np.any(d.intensity) for d in best.differences.values()):
-        raise InputError(
-            f"{study.path} has no structure beside its reference: add the one whose difference must converge"
-        )
-    rows = []
+    changes = {name: d.intensity for name, d in best.differences.items() if d.intensity.any()}
+    require(changes, f"{study.path} has no structure beside its reference: add the one whose"
+            " difference must converge")
+    shifts, rows = _mean_shifts(best), []
     for value, one, cost in zip(values, spectra, costs, strict=True):
-        moved = max(
-            _percent(one.differences[name].intensity, d.intensity)
-            for name, d in best.differences.items()
-            if np.any(d.intensity)
-        )
-        own = [s.structures[s.reference].average.intensity for s in (one, best)]
-        rows.append(Movement(setting, value, moved, _percent(own[0], own[1]), _largest_shift(one, best), cost))
+        moved = max(_percent(one.differences[name].intensity, change)
+                    for name, change in changes.items())
+        ours, theirs = (s.structures[s.reference].average.intensity for s in (one, best))
+        shift = max(abs(own - shifts[name]) for name, own in _mean_shifts(one).items())
+        rows.append(Movement(setting, value, moved, _percent(ours, theirs), shift, cost))
     return rows, spectra
+
+
+def _percent(values: Array, best: Array) -> float:
+    return 100 * float(np.abs(values - best).max() / np.abs(best).max())
+
+
+def _mean_shifts(spectra: StudySpectra) -> dict[str, float]:
+    # Sites may have other labels in a larger cell; the mean of a structure is what the difference
+    # feels.
+    return {name: float(np.mean([s.shift_eV for s in spectra.shifts if s.structure == name]))
+            for name in spectra.structures}
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,11 +199,8 @@ class Convergence:
 
     def table(self) -> dict[str, list[Any]]:
         """Return the rows as columns for ``write_csv``."""
-        digits = {"difference_percent": 4, "spectrum_percent": 4, "shift_eV": 5, "core_hours": 5}
-        names = ("setting", "value", *digits)
-        cells = {name: [getattr(row, name) for row in self.rows] for name in names}
-        return {name: [round(v, digits[name]) if isinstance(v, float) else v for v in values]
-                for name, values in cells.items()}
+        names = [field.name for field in fields(Movement)]
+        return {name: [getattr(row, name) for row in self.rows] for name in names}
 
 
 def converge(
@@ -207,16 +227,15 @@ def converge(
     InputError
         When there is nothing to vary, or values cannot be used.
     """
-    if not asked and not steps:
-        raise InputError(
+    require(asked or steps,
             f"nothing to vary: give --lanczos or at least one of --{', --'.join(SETTINGS)}")
-    if steps and (len(steps) < 2 or min(steps) < 2):
-        raise InputError(
+    require(not steps or (len(steps) > 1 and min(steps) > 1),
             "--lanczos needs at least two numbers of steps, each two or more, the best last")
-    planned = {setting: [(v.study, plan(v.study)) for v in variants(study, setting, values)]
+    planned = {setting: [(varied, plan(varied)) for varied in variants(study, setting, values)]
                for setting, values in asked.items()}
     own = plan(study) if steps else ()
-    execute(study_jobs([s for group in planned.values() for _, p in group for s in p] + list(own)))
+    every = [one for group in planned.values() for _, structures in group for one in structures]
+    execute(study_jobs([*every, *own]))
     found = {}
     for setting, group in planned.items():
         results = [collect(varied, structures, store) for varied, structures in group]
@@ -234,35 +253,15 @@ def _core_hours(jobs: Sequence[Job], store: Store) -> float:
     return float(sum(r.get("wall_seconds", 0.0) * r.get("ranks", 1) for r in records) / 3600)
 
 
-def _percent(values: NDArray[np.float64], best: NDArray[np.float64]) -> float:
-    return 100 * float(np.abs(values - best).max() / np.abs(best).max())
-
-
-def _largest_shift(one: StudySpectra, best: StudySpectra) -> float:
-    def shifts(spectra: StudySpectra) -> dict[str, float]:
-        total: dict[str, list[float]] = {}
-        for shift in spectra.shifts:
-            total.setdefault(shift.structure, []).append(shift.shift_eV)
-        # Sites may have other labels in a larger cell; the mean of a structure is what the
-        # difference feels.
-        return {name: float(np.mean(values)) for name, values in total.items()}
-
-    ours, theirs = shifts(one), shifts(best)
-    return max(abs(ours[name] - theirs[name]) for name in theirs)
-
-
 def recommendation(rows: Sequence[Movement], tolerance_percent: float) -> str:
-    """Return one sentence: the cheapest value whose difference, and that of all better ones, stays within the tolerance."""
-    setting = rows[0].setting
+    """Return one sentence: the cheapest value from which on the difference keeps the tolerance."""
+    setting, best = rows[0].setting, rows[-1].value
     within = len(rows) - 1
     while within > 0 and rows[within - 1].difference_percent <= tolerance_percent:
         within -= 1
     if within == len(rows) - 1:
-        return (
-            f"{setting}: not converged. {rows[-2].value} still differs by {rows[-2].difference_percent:.1f} % from "
-            f"{rows[-1].value}; add better values"
-        )
-    return (
-        f"{setting}: {rows[within].value} is enough: the difference moves by {rows[within].difference_percent:.1f} % "
-        f"(allowed {tolerance_percent:g} %) up to {rows[-1].value}"
-    )
+        return (f"{setting}: not converged. {rows[-2].value} still differs by"
+                f" {rows[-2].difference_percent:.1f} % from {best}; add better values")
+    return (f"{setting}: {rows[within].value} is enough: the difference moves by"
+            f" {rows[within].difference_percent:.1f} % (allowed {tolerance_percent:g} %) up to"
+            f" {best}")

@@ -1,4 +1,7 @@
-"""The results of a study in two small files that travel: ``results.json`` (what, how, energies) and ``chains.npz``."""
+"""The results of a study in two small files that travel.
+
+``results.json`` says what, how and with which energies; ``chains.npz`` holds the Lanczos chains.
+"""
 
 import hashlib
 import json
@@ -9,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.espresso.savefile import LanczosSave, read_chains, read_save, write_chains
 from perovskite_polaron.espresso.xspectra import SAVE_FILE
 from perovskite_polaron.files import read_text, write_atomically
@@ -50,7 +53,7 @@ class SiteResult:
 
 @dataclass(frozen=True)
 class StructureResult:
-    """One structure: its symmetry, total amplitude (the norm over its modes), ground-state result and absorbers."""
+    """One structure; its amplitude is the norm over its modes, ground its ground-state result."""
 
     name: str
     space_group: str
@@ -63,7 +66,7 @@ class StructureResult:
 
 @dataclass(frozen=True)
 class StudyResults:
-    """All results of a study, which was computed as ``study`` says. chains: name -> Lanczos chains."""
+    """All results of a study, computed as ``study`` says. chains: name -> Lanczos chains."""
 
     study: Study
     structures: tuple[StructureResult, ...]
@@ -82,8 +85,8 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
     records = {digest: store.result(job) for digest, job in jobs.items()}
     missing = [jobs[d].label for d, r in records.items() if r is None]
     if missing:
-        raise ComputationError(f"{len(missing)} of {len(jobs)} jobs have no result yet (first: {missing[0]}): "
-                               f"polaron run {study.path} computes them")
+        raise ComputationError(f"{len(missing)} of {len(jobs)} jobs have no result yet (first:"
+                               f" {missing[0]}): polaron run {study.path} computes them")
     chains, rows = {}, []
     for one in structures:
         structure, point, sites = one.structure, one.structure.distortion, []
@@ -105,7 +108,7 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
 
 
 def write_results(results: StudyResults, folder: str | Path) -> None:
-    """Write ``chains.npz`` and then ``results.json``, which names the digest of the first, into a folder."""
+    """Write ``chains.npz``, and then ``results.json`` with its digest, into a folder."""
     folder, study = Path(folder), results.study
     write_chains(folder / "chains.npz", results.chains)
     record = {
@@ -129,19 +132,20 @@ def read_results(folder: str | Path) -> StudyResults:
     try:
         record = json.loads(read_text(path, "results.json of a study"))
         if record["format"] not in (FORMAT, _OLDER):
-            raise InputError(f"{path} is of format {record['format']!r}, this version reads {FORMAT!r}: "
-                             "compute or export it again")
+            raise InputError(f"{path} is of format {record['format']!r}, this version reads"
+                             f" {FORMAT!r}: compute or export it again")
         rows = [fill(StructureResult, s, "structures", problems) for s in record["structures"]]
         digest, study = record["chains_sha256"], record["study"]
         table = tomllib.loads(study) if record["format"] == _OLDER else dict(study)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not the results of a study ({error}): compute or export it again") from None
+        raise InputError(f"{path} is not the results of a study ({error}): compute or export it"
+                         " again") from None
     refuse(path, problems)
     # How the programs were started is no part of a result, and its keys were others once.
     table.pop("run", None)
     chains = read_chains(folder / "chains.npz")
-    if _sha256(folder / "chains.npz") != digest:
-        raise InputError(f"{folder / 'chains.npz'} does not belong to {path}: keep the two files of one study together")
+    require(_sha256(folder / "chains.npz") == digest, f"{folder / 'chains.npz'} does not belong to"
+            f" {path}: keep the two files of one study together")
     return StudyResults(study_of(table, path), tuple(r for r in rows if r is not None), chains)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from perovskite_polaron.analysis.scenarios import Scenario, ScenarioSet, polaron
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
 from perovskite_polaron.spectra.spectrum import Spectrum, norm
 from perovskite_polaron.workflow.results import StudyResults
@@ -41,14 +41,14 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings) -> Scenari
             scenarios.append(polaron(f"polaron {entry}", sweep))
         else:
             scenarios += [Scenario(name, d.energy_eV, d.intensity) for name, d in points.items()]
-    if not scenarios:
-        raise InputError(
-            "the study has no structure beside its reference: add a distortion or another phase to compare"
-        )
+    require(scenarios, "the study has no structure beside its reference: add a distortion or another"
+            " phase to compare")
     return ScenarioSet(base.energy_eV, base.intensity, tuple(scenarios))
 
 
-def _sweep(points: dict[str, Spectrum], amplitudes: dict[str, float | None]) -> AmplitudeSpectra | None:
+def _sweep(
+    points: dict[str, Spectrum], amplitudes: dict[str, float | None]
+) -> AmplitudeSpectra | None:
     """The points of one entry as an even sweep, or None when they are none."""
     by_size: dict[float, list[Spectrum]] = {}
     for name, difference in points.items():

@@ -47,7 +47,7 @@ class StudySpectra:
 
     @property
     def part(self) -> str:
-        """Empty for powder averages; else which polarisations alone were computed, as ``z only``."""
+        """Empty for powder averages; else the polarisations that alone are there: ``z only``."""
         there = [axis for axis in POLARISATIONS if axis in {r.polarisation for r in self.records}]
         return "" if len(there) == len(POLARISATIONS) else f"{', '.join(there)} only"
 
@@ -121,7 +121,7 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
 def powder_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpectra:
     """Return the spectra of a study, but InputError where they are not powder averages."""
     spectra = study_spectra(results, settings)
-    require(not spectra.part, f"the study has spectra of {spectra.part}, which no powder shows: compute"
+    require(not spectra.part, f"the study has spectra of {spectra.part}, which no powder shows: set"
             ' polarisations = ["x", "y", "z"]')
     return spectra
 
@@ -175,8 +175,8 @@ def _cut_above_eV(site: SiteResult, settings: SpectraSettings) -> float:
     if settings.cut_occupied and empty is not None and empty - top <= settings.cut_above_eV:
         raise InputError(
             f"the gap with a hole on {site.label} is {empty - top:.2f} eV, so cut_above_eV ="
-            f" {settings.cut_above_eV:g} would take empty states away: set [spectra] cut_above_eV to"
-            " half of the gap")
+            f" {settings.cut_above_eV:g} would take empty states away: set [spectra] cut_above_eV"
+            " to half of the gap")
     return settings.cut_above_eV
 
 

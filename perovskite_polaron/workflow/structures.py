@@ -1,15 +1,16 @@
-"""From the structures a study names to the crystals that are computed, with their inequivalent
-absorbers.
+"""The crystals that a study computes, with their inequivalent absorbers.
 
-Which structure of a study each one is nearest to: where its self-consistent cycles may start.
+Each has a neighbour, the structure of the study nearest to it, where its self-consistent cycles
+start.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.symmetry import Absorber, Symmetry, absorbers, find_symmetry
@@ -22,10 +23,16 @@ from perovskite_polaron.workflow.study import AMPLITUDES, StructureSettings, Stu
 class StudyStructure:
     """One structure of a study, ready to be computed.
 
-    settings: name of the entry of the study that it comes from. distortion: None for an undistorted
-    crystal. opposite_sign: the amplitude asked for was negative, its structure is the image of the
-    positive one under an operation of the parent crystal, and so the positive one is computed (its
-    averaged spectra are the same).
+    Attributes
+    ----------
+    settings
+        The entry of the study that it comes from.
+    distortion
+        None for an undistorted crystal.
+    opposite_sign
+        The amplitude asked for was negative, its structure is the image of the positive one under
+        an operation of the parent crystal, and so the positive one is computed (its averaged
+        spectra are the same).
     """
 
     name: str
@@ -50,8 +57,13 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
     """Build every structure of a study, sweeps expanded, in the study's order.
 
     A sweep of several amplitudes gives structures named ``name@amplitude``, in the unit the study
-    uses. Raises InputError as the readers of crystals and modes do, or if the absorbing element is
-    in none of the sites.
+    uses.
+
+    Raises
+    ------
+    InputError
+        As the readers of crystals and modes do, or if the absorbing element is in none of the
+        sites.
     """
     result: list[StudyStructure] = []
     for name, settings in study.structures.items():
@@ -67,7 +79,9 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
     return tuple(result)
 
 
-def _sweep(study: Study, name: str, settings: StructureSettings, crystal: Crystal) -> list[StudyStructure]:
+def _sweep(
+    study: Study, name: str, settings: StructureSettings, crystal: Crystal
+) -> list[StudyStructure]:
     # The first of a file, as for `polaron distort`: `polaron modes` puts the one there that dresses
     # carriers.
     modes = [read_modes(study.file(source))[0] for source in settings.modes]
@@ -76,60 +90,50 @@ def _sweep(study: Study, name: str, settings: StructureSettings, crystal: Crysta
     # Two amplitudes that look alike in six digits still need two names.
     short = {f"{a:g}" for a in amplitudes}
     texts = [f"{a:g}" if len(short) == len(amplitudes) else repr(a) for a in amplitudes]
-    if len(set(texts)) < len(texts):
-        raise InputError(f"[structures.{name}]: {key} holds the same amplitude twice; name each once")
-    points = distort(crystal, modes, amplitudes, unit=AMPLITUDES[key])
+    require(len(set(texts)) == len(texts),
+            f"[structures.{name}]: {key} holds the same amplitude twice; name each once")
     result = []
+    points = distort(crystal, modes, amplitudes, unit=AMPLITUDES[key])
     for amplitude, text, point in zip(amplitudes, texts, points, strict=True):
-        opposite = False
-        if amplitude < 0 and sign_equivalent(crystal, point.displacement_A):
+        opposite = amplitude < 0 and sign_equivalent(crystal, point.displacement_A)
+        if opposite:
             point = distort(crystal, modes, [-amplitude], unit=AMPLITUDES[key])[0]
-            opposite = True
-        full_name = name if len(amplitudes) == 1 else f"{name}@{text}"
-        result.append(
-            StudyStructure(
-                full_name,
-                settings,
-                point.crystal,
-                point.symmetry,
-                absorbers(point.crystal, study.element, point.symmetry),
-                point,
-                opposite,
-            )
-        )
+        sites = absorbers(point.crystal, study.element, point.symmetry)
+        one = name if len(amplitudes) == 1 else f"{name}@{text}"
+        result.append(StudyStructure(one, settings, point.crystal, point.symmetry, sites, point,
+                                     opposite))
     return result
 
 
 def image_distance_A(crystal: Crystal) -> float:
     """Return the shortest distance (Å) between an atom and its own periodic images."""
-    steps = np.array([(i, j, k) for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1) if (i, j, k) != (0, 0, 0)])
+    steps = np.array([step for step in product((-1, 0, 1), repeat=3) if any(step)])
     return float(np.linalg.norm(steps @ crystal.lattice_A, axis=1).min())
 
 
-
 def neighbours(structures: Sequence[StudyStructure]) -> list[tuple[int, int | None]]:
-    """Return the structures in an order in which each follows its neighbour, as pairs (index, index
-    of the neighbour).
+    """Return the structures so that each follows its neighbour, as pairs (index, neighbour's
+    index).
 
     The neighbours form a shortest spanning tree from the first structure of each cell: a sweep
-    becomes a chain from the crystal at rest to the largest amplitude. Only structures of the same
-    cell, atoms and k points are neighbours.
+    becomes a chain from the equilibrium structure to the largest amplitude. Only structures of the
+    same cell, atoms and k points are neighbours.
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, one in enumerate(structures):
-        crystal, settings = one.crystal, one.settings
-        cell = tuple(np.round(crystal.lattice_A, 9).ravel().tolist())
-        groups.setdefault((cell, crystal.species, settings.kpoints, settings.kpoint_shift), []).append(index)
+        cell = tuple(np.round(one.crystal.lattice_A, 9).ravel().tolist())
+        alike = (cell, one.crystal.species, one.settings.kpoints, one.settings.kpoint_shift)
+        groups.setdefault(alike, []).append(index)
     order: list[tuple[int, int | None]] = []
     for members in groups.values():
-        # Crystals at rest come first, whatever the order in the study.
+        # Undistorted crystals come first, whatever the order in the study.
         members.sort(key=lambda index: structures[index].distortion is not None)
         order += _tree(structures, members)
     return order
 
 
 def _tree(structures: Sequence[StudyStructure], members: list[int]) -> list[tuple[int, int | None]]:
-    """Return Prim's minimum spanning tree of some structures, from the first of them, in the order of growth."""
+    """Return Prim's minimum spanning tree of structures, from the first, in the order of growth."""
     positions = np.array([structures[index].crystal.positions for index in members])
     lattice = structures[members[0]].crystal.lattice_A
     order: list[tuple[int, int | None]] = [(members[0], None)]

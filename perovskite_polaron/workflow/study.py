@@ -1,4 +1,7 @@
-"""A study: one TOML file that says which structures, how computed and how compared. Read and validated whole."""
+"""A study: one TOML file that says which structures, how computed and how compared.
+
+It is read and validated whole.
+"""
 
 import os
 import re
@@ -20,21 +23,24 @@ from perovskite_polaron.spectra.spectrum import NORMALISATIONS, POLARISATIONS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}\Z")
 # key in the study -> unit name of distortion.distort
-AMPLITUDES = {
-    "max_displacement_A": "max_A",
-    "amplitude_sqrt_amu_A": "sqrt_amu_A",
-    "amplitude_zero_point": "zero_point",
-}
+AMPLITUDES = {"max_displacement_A": "max_A", "amplitude_sqrt_amu_A": "sqrt_amu_A",
+              "amplitude_zero_point": "zero_point"}
 
 
 @dataclass(frozen=True)
 class StructureSettings:
-    """One structure, or one sweep: a crystal, and optionally the modes and amplitudes it is
-    displaced along.
+    """One structure, or one sweep.
 
-    crystal: a file or a built-in name. modes: mode files or built-in names, combined with equal
-    weight unless mode_weights is given. Exactly one amplitude key goes with modes. kpoints,
-    kpoint_shift: for a cell of another size.
+    Attributes
+    ----------
+    crystal
+        A file or a built-in name.
+    modes
+        Mode files or built-in names along which it is displaced, combined with equal weight.
+    max_displacement_A, amplitude_sqrt_amu_A, amplitude_zero_point
+        Exactly one of them goes with modes: each amplitude is a structure.
+    kpoints, kpoint_shift
+        For a cell of another size.
     """
 
     crystal: str
@@ -51,10 +57,15 @@ class StructureSettings:
 class CoreHoleSettings:
     """The state of the absorbing atom.
 
-    kind: ``full`` (1s emptied, cell charged +1), ``half`` (half a hole, charge +1/2),
-    ``excited-electron`` (1s emptied, its electron in the lowest empty state, cell neutral) or
-    ``none``. min_image_distance_A: a hole closer than this to its periodic image brings a warning;
-    8 Å is a common lower bound, not a guarantee of convergence.
+    Attributes
+    ----------
+    kind
+        ``full`` (1s emptied, cell charged +1), ``half`` (half a hole, charge +1/2),
+        ``excited-electron`` (1s emptied, its electron in the lowest empty state, cell neutral) or
+        ``none``.
+    min_image_distance_A
+        A hole closer than this to its periodic image brings a warning; 8 Å is a common lower bound,
+        not a guarantee of convergence.
     """
 
     kind: str = option("full", choices=("full", "half", "excited-electron", "none"))
@@ -63,14 +74,19 @@ class CoreHoleSettings:
 
 @dataclass(frozen=True)
 class SpectraSettings:
-    """How chains become spectra. Energies are relative to the reference structure's mean edge (see
-    docs).
+    """How chains become spectra.
 
-    cut_above_eV: how far above the highest occupied level the cut between occupied and empty states
-    lies where the occupations are fixed (with smearing it is at the Fermi energy). Anywhere in the
-    gap gives the same difference; at the level itself it does not, because one level of a few k
-    points then decides what is taken away. taper: share of each chain that goes over smoothly into
-    its terminator.
+    Energies are relative to the reference structure's mean edge (docs/conventions.md).
+
+    Attributes
+    ----------
+    cut_above_eV
+        How far above the highest occupied level the cut between occupied and empty states lies
+        where the occupations are fixed (with smearing it is at the Fermi energy). Anywhere in the
+        gap gives the same difference; at the level itself it does not, because one level of a few k
+        points then decides what is taken away.
+    taper
+        Share of each chain that goes over smoothly into its terminator.
     """
 
     alignment: str = option("delta-scf", choices=ALIGNMENTS)
@@ -91,13 +107,20 @@ class SpectraSettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Where the results are kept and how the programs are started. None of it changes a result
-    beyond its tolerance.
+    """Where the results are kept and how the programs are started.
 
-    store: folder of the results, relative to the study file (default: its name + ``-results``).
-    ranks: MPI processes of one job (0: all cores). jobs_at_once: 0 means as many as the cores
-    allow. time_reversal: leave out one of each two k points k and -k of xspectra.x, whose chains
-    are equal.
+    None of it changes a result beyond its tolerance.
+
+    Attributes
+    ----------
+    store
+        Folder of the results, relative to the study file (default: its name + ``-results``).
+    time_reversal
+        Leave out one of each two k points k and -k of xspectra.x, whose chains are equal.
+    ranks
+        MPI processes of one job (0: all cores).
+    jobs_at_once
+        0 means as many as the cores allow.
     """
 
     store: str = ""
@@ -142,7 +165,7 @@ class Study:
         return self.path.parent / (self.run.store or f"{self.path.stem}-results")
 
     def file(self, name: str) -> str:
-        """Return a file named in the study as a path: relative names are relative to the study file."""
+        """Return the path of a file named in the study, relative to the study file."""
         return beside(self.path.parent, name)
 
 
@@ -174,7 +197,7 @@ def read_study(path: str | os.PathLike[str]) -> Study:
 
 
 def study_of(table: Mapping[str, Any], path: Path) -> Study:
-    """Validate the table of a study file; path: where its file names start from. Errors as read_study."""
+    """Validate the table of a study file; its file names start from path. Errors as read_study."""
     problems: list[str] = []
     sections = {name: fill(cls, table.get(name, {}), f"[{name}]", problems)
                 for name, cls in _SECTIONS.items()}
@@ -184,11 +207,12 @@ def study_of(table: Mapping[str, Any], path: Path) -> Study:
     structures = {name: fill(StructureSettings, one, f"[structures.{name}]", problems)
                   for name, one in (given if isinstance(given, dict) else {}).items()}
     refuse(path, [*problems, *_contradictions(table)])
-    return Study(path, **vars(top) | {"structures": structures}, **sections)  # type: ignore[arg-type]
+    keys = vars(top) | sections | {"structures": structures}
+    return Study(path, **keys)
 
 
 def _contradictions(table: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with keys that each may be right: seen in the file as it is, whatever else is wrong there."""
+    """Yield what is wrong with keys that each may be right, seen in the file as it is."""
     structures = table.get("structures")
     if not isinstance(structures, dict) or not structures:
         yield 'study: no structures; add a table such as [structures.ground] with crystal = "..."'
@@ -197,39 +221,32 @@ def _contradictions(table: Mapping[str, Any]) -> Iterator[str]:
         where = f"[structures.{name}]"
         if not _NAME.match(name):
             yield f"{where}: a structure's name is 1 to 40 letters, digits and _ . + -"
-        if isinstance(one, dict):
-            yield from (f"{where}: {problem}" for problem in _amplitude_problems(one))
+        modes = isinstance(one, dict) and one.get("modes")
+        given = [key for key in AMPLITUDES if isinstance(one, dict) and key in one]
+        if modes and len(given) != 1:
+            yield f"{where}: modes need exactly one of {', '.join(AMPLITUDES)}"
+        if given and not modes:
+            yield f'{where}: {given[0]} needs modes = ["..."]'
+        yield from (f"{where}: {key} is an empty list" for key in given if one[key] == [])
     reference = table.get("reference")
-    if isinstance(reference, str):
-        base = structures.get(reference)
-        if base is None:
-            yield f"study: reference = {reference!r} is not one of its structures ({', '.join(structures)})"
-        elif isinstance(base, dict) and base.get("modes"):
-            yield f"study: reference = {reference!r} is a distorted structure; name an undistorted one"
+    base = structures.get(reference) if isinstance(reference, str) else {}
+    if base is None:
+        yield (f"study: reference = {reference!r} is not one of its structures"
+               f" ({', '.join(structures)})")
+    elif isinstance(base, dict) and base.get("modes"):
+        yield f"study: reference = {reference!r} is a distorted structure; name an undistorted one"
     orders = [list(axes) for count in (1, 2, 3) for axes in permutations(POLARISATIONS, count)]
     if table.get("polarisations", orders[-1]) not in orders:
         yield "study: polarisations is a list of x, y, z without repetition"
 
 
-def _amplitude_problems(structure: Mapping[str, Any]) -> Iterator[str]:
-    given = [key for key in AMPLITUDES if key in structure]
-    if structure.get("modes"):
-        if len(given) != 1:
-            yield f"modes need exactly one of {', '.join(AMPLITUDES)}"
-    elif given:
-        yield f'{given[0]} needs modes = ["..."]'
-    yield from (f"{key} is an empty list" for key in given if structure[key] == [])
-
-
 def resolved(study: Study) -> dict[str, Any]:
-    """Return the table of a study with every default in it: what was really computed, for the record."""
+    """Return the table of a study with every default in it: what was really computed."""
     table = asdict(study)
     del table["path"]
     # A key without a value cannot be written in TOML; absent it means the same.
-    table["structures"] = {
-        name: {key: value for key, value in one.items() if value is not None}
-        for name, one in table["structures"].items()
-    }
+    table["structures"] = {name: {key: value for key, value in one.items() if value is not None}
+                           for name, one in table["structures"].items()}
     return table
 
 
