@@ -41,8 +41,8 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings) -> Scenari
             scenarios.append(polaron(f"polaron {entry}", sweep))
         else:
             scenarios += [Scenario(name, d.energy_eV, d.intensity) for name, d in points.items()]
-    require(scenarios, "the study has no structure beside its reference: add a distortion or another"
-            " phase to compare")
+    require(scenarios, "the study has no structure beside its reference: add a distortion or"
+            " another phase to compare")
     return ScenarioSet(base.energy_eV, base.intensity, tuple(scenarios))
 
 
