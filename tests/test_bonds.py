@@ -74,6 +74,17 @@ def test_displacements_and_ratios_whatever_order_wrapping_and_origin(name):
     )
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_any_displacements_come_back_from_a_structure_in_disorder(seed):
+    rng = np.random.default_rng(seed)
+    crystal = read_crystal("cspbbr3-pbnm")
+    u = rng.normal(scale=0.25, size=(20, 3))
+    moved = crystal.positions + u @ np.linalg.inv(crystal.lattice_A) + rng.uniform(-1, 1, 3)
+    found = compare(shuffled(crystal.with_positions(moved), seed), crystal)
+    expected = u - crystal.masses_amu @ u / crystal.masses_amu.sum()
+    np.testing.assert_allclose(found.displacement_A, expected, atol=1e-9)
+
+
 def test_a_crystal_has_not_moved_against_itself():
     crystal = read_crystal("cspbbr3-pbnm")
     moved = compare(crystal, crystal)

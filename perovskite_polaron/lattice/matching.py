@@ -33,15 +33,12 @@ class Match:
         Cartesian rotation: a vector v of the unit is v @ rotation in the crystal.
     repeats : (3, 3) int64
         Lattice vectors of the crystal in those of the unit (rows).
-    largest_A : float
-        Largest distance between matched atoms, Å.
     """
 
     atoms: NDArray[np.int64]
     cells: NDArray[np.int64]
     rotation: NDArray[np.float64]
     repeats: NDArray[np.int64]
-    largest_A: float
 
 
 def match(crystal: Crystal, unit: Crystal,
@@ -49,9 +46,9 @@ def match(crystal: Crystal, unit: Crystal,
     """Return how the crystal is built from the cell ``unit``: as it, a setting or a supercell.
 
     Every way in which the two lattices fit, and every origin that puts like atoms on like atoms, is
-    tried; the one with the smallest distances is taken, and among equals (they differ by a symmetry
-    operation) the one nearest to the identity. Raises InputError naming what differs: elements,
-    number of atoms, lattice or positions.
+    tried; the one with the smallest mean square of distances is taken, and among equals (they
+    differ by a symmetry operation) the one nearest to the identity. Raises InputError naming what
+    differs: elements, number of atoms, lattice or positions.
     """
     if set(crystal.species) != set(unit.species):
         raise InputError(f"{crystal.label} and {unit.label} hold different elements"
@@ -64,22 +61,25 @@ def match(crystal: Crystal, unit: Crystal,
     if any(crystal.species.count(s) != n_cells * unit.species.count(s) for s in set(unit.species)):
         raise InputError(f"{crystal.label} and {unit.label} differ in composition: give two"
                          " descriptions of one crystal")
-    best: Match | None = None
     fits = _lattice_fits(crystal.lattice_A, unit.lattice_A, n_cells)
     if not fits:
         raise InputError(f"the lattice of {crystal.label} is not made of that of {unit.label}"
                          f" within {LATTICE_TOLERANCE:.0%}: give a crystal with the same cell, a"
                          " setting of it, or a supercell")
+    best, lowest = None, np.inf
     for repeats in fits:
         for shift in _origins(crystal, unit, repeats):
-            found = _try(crystal, unit, repeats, shift)
-            if found is not None and (best is None or found.largest_A < best.largest_A - 1e-3):
-                best = found
-    if best is None or best.largest_A > position_tolerance_A:
-        distance = "" if best is None else f" (the farthest is {best.largest_A:.2f} Å off)"
+            atoms, cells, distance_A = _nearest(crystal, unit, repeats, shift)
+            rms = np.sqrt((distance_A**2).mean())
+            if rms < lowest - 1e-3 and (np.bincount(atoms, minlength=len(unit)) == n_cells).all():
+                best, lowest = (atoms, cells, repeats, float(distance_A.max())), rms
+    if best is None or best[3] > position_tolerance_A:
+        distance = "" if best is None else f" (the farthest is {best[3]:.2f} Å off)"
         raise InputError(f"the atoms of {crystal.label} are not where those of {unit.label}"
                          f" are{distance}: positions must agree within {position_tolerance_A:g} Å")
-    return best
+    atoms, cells, repeats, _ = best
+    u, _, vt = np.linalg.svd(np.linalg.inv(repeats @ unit.lattice_A) @ crystal.lattice_A)
+    return Match(atoms, cells, u @ vt, repeats)
 
 
 def displacement(displaced: Crystal, reference: Crystal,
@@ -136,17 +136,19 @@ def _origins(crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64]) -> NDA
     return np.vstack([np.zeros(3), shifts])
 
 
-def _try(crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64],
-         shift: NDArray[np.float64]) -> Match | None:
+def _nearest(
+    crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64], shift: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Nearest like atom of the unit for each atom (n,), its cell (n, 3), and the distance (n,)."""
+    rows, different = np.arange(len(crystal)), np.array(crystal.species)[:, None] != unit.species
     inside = crystal.positions @ repeats - shift
-    delta = inside[:, None, :] - unit.positions[None]
-    cells = np.rint(delta)
-    distance = np.linalg.norm((delta - cells) @ unit.lattice_A, axis=2)
-    distance[np.array(crystal.species)[:, None] != np.array(unit.species)[None]] = np.inf
-    atoms = distance.argmin(axis=1)
-    if (np.bincount(atoms, minlength=len(unit)) != len(crystal) // len(unit)).any():
-        return None
-    rows = np.arange(len(crystal))
-    u, _, vt = np.linalg.svd(np.linalg.inv(repeats @ unit.lattice_A) @ crystal.lattice_A)
-    return Match(atoms, cells[rows, atoms].astype(np.int64), u @ vt, repeats,
-                 float(distance[rows, atoms].max()))
+    # The second time without what the displacements have in common: the atom that the shift was
+    # taken from may itself have moved.
+    for _ in range(2):
+        delta = inside[:, None, :] - unit.positions[None]
+        cells = np.rint(delta)
+        distance = np.linalg.norm((delta - cells) @ unit.lattice_A, axis=2)
+        distance[different] = np.inf
+        atoms = distance.argmin(axis=1)
+        inside = inside - np.median((delta - cells)[rows, atoms], axis=0)
+    return atoms, cells[rows, atoms].astype(np.int64), distance[rows, atoms]
