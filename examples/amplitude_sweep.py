@@ -8,7 +8,7 @@ from perovskite_polaron.phonons.distortion import real_patterns
 from perovskite_polaron.phonons.modes import read_modes
 
 crystal, modes = read_crystal("cspbbr3-pbnm"), read_modes("lo-c")
-q = np.linspace(0, 10 * modes[0].zero_point_sqrt_amu_A, 10_000)
+q = np.linspace(0, 10 * modes.zero_point_sqrt_amu_A[0], 10_000)
 sweep = sweep_bonds(find_framework(crystal), real_patterns(crystal, modes), q[:, None])
 for k in (0, 5_000, 9_999):
     print(f"Q = {q[k]:.3f} Å√amu: Pb off-centring {sweep.offcentring_A[k].mean():.4f} Å")
