@@ -34,9 +34,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
                "workflow", "figures"),
 }
 # Function-level imports of this package outside cli/ that are still there: module -> what it takes.
-STILL_LAZY = {
-    "workflow.status": {"workflow.jobs"},
-}
+STILL_LAZY: dict[str, set[str]] = {}
 
 
 def path_of(module: str) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 from perovskite_polaron.errors import InputError, MissingExtraError
 from perovskite_polaron.espresso.pseudo import cache_folder
 from perovskite_polaron.files import read_toml
-from perovskite_polaron.settings import fill, option
+from perovskite_polaron.settings import fill, option, refuse
 
 # name in the file -> (Parsl's class, the name it has there for what we call a queue)
 _PROVIDERS = {
@@ -31,11 +31,21 @@ _PROVIDERS = {
 class ExecutorSettings:
     """A cluster: ``polaron run STUDY.toml --executor FILE.toml``.
 
-    cores: of one node, shared by as many of the study's jobs as fit. nodes_per_block: nodes of one allocation (a block);
-    max_blocks: allocations at a time. worker_init: shell lines that make this package and Quantum ESPRESSO known on the
-    node, if it is not there under the same path. retries: how often a job is tried again after wall time or a lost node.
-    worker_address: of this machine as the nodes see it, if Parsl does not find it. options: further arguments of Parsl's
-    provider class, passed through.
+    Attributes
+    ----------
+    cores
+        Of one node, shared by as many of the study's jobs as fit.
+    nodes_per_block, max_blocks
+        Nodes of one allocation (a block), and allocations at a time.
+    worker_init
+        Shell lines that make this package and Quantum ESPRESSO known on the node, if they are not
+        there under the same path.
+    retries
+        How often a job is tried again after wall time or a lost node.
+    worker_address
+        Of this machine as the nodes see it, if Parsl does not find it.
+    options
+        Further arguments of Parsl's provider class, passed through.
     """
 
     provider: str = option("slurm", choices=tuple(_PROVIDERS))
@@ -69,7 +79,13 @@ class ExecutorSettings:
 
 
 def read_executor(path: Path) -> ExecutorSettings:
-    """Read the description of a cluster. Raises InputError with every problem at once."""
+    """Read the description of a cluster.
+
+    Raises
+    ------
+    InputError
+        With every problem at once.
+    """
     table = read_toml(path, "executor file (TOML)")
     problems: list[str] = []
     settings = fill(ExecutorSettings, table, "executor", problems)
@@ -79,32 +95,47 @@ def read_executor(path: Path) -> ExecutorSettings:
             problems.append(f"executor: {key} is a single word of letters, digits and . : @ + -")
     if settings and not re.fullmatch(r"\d+:\d\d:\d\d", settings.walltime):
         problems.append(f"executor: walltime = {settings.walltime!r} is not hours:minutes:seconds, such as 04:00:00")
-    if settings is None or problems:
-        raise InputError(f"{path}: " + " | ".join(problems))
+    refuse(path, problems)
+    assert settings is not None
     return settings
 
 
 def _run_folder(root: Path) -> Path:
     """Return a folder for Parsl's scripts and logs: in the store, unless its path means something to a shell.
 
-    Parsl writes this path into shell scripts as it is. Raises InputError when the cache's path will not do either.
+    Parsl writes this path into shell scripts as it is.
+
+    Raises
+    ------
+    InputError
+        When the cache's path will not do either.
     """
     for folder in (root.absolute() / "parsl", cache_folder().absolute().parent / "parsl"):
         if re.fullmatch(r"[\w./@+-]+", str(folder), re.ASCII):
             return folder
-    raise InputError(
-        f"{root} has characters that Parsl cannot take, and so has the cache: set POLARON_CACHE to a plain folder "
-        "that the nodes see"
-    )
+    raise InputError(f"{root} has characters that Parsl cannot take, and so has the cache: set POLARON_CACHE to a"
+                     " plain folder that the nodes see")
 
 
 @contextmanager
 def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterator[Executor]:
-    """Start Parsl on a cluster for jobs of at most so many MPI processes; its logs go to ``parsl`` in the store, or in
-    the cache where the store's path is not plain.
+    """Start Parsl on a cluster; leaving the context ends the allocations and what still runs there.
 
-    Leaving the context ends the allocations, and with them what still runs there. Raises MissingExtraError without
-    Parsl, InputError when the provider refuses the options.
+    Parameters
+    ----------
+    settings
+        The cluster.
+    ranks
+        The largest number of MPI processes of a job.
+    root
+        Folder of the store, for Parsl's logs; they go to the cache where its path is not plain.
+
+    Raises
+    ------
+    MissingExtraError
+        Without Parsl.
+    InputError
+        When the provider refuses the options.
     """
     try:
         import parsl
@@ -136,26 +167,13 @@ def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterat
     except ImportError as error:
         raise MissingExtraError(str(error), "cluster") from None
     address: dict[str, Any] = {"address": settings.worker_address} if settings.worker_address else {}
+    # The affinity is left to the MPI launcher; a lost node is noticed after 40 s instead of two minutes.
     executor = HighThroughputExecutor(
-        label="polaron",
-        provider=provider,
-        max_workers_per_node=settings.jobs_per_node(ranks),
-        # Not more threads than ranks; the affinity is left to the MPI launcher.
-        cpu_affinity="none",
-        encrypted=False,
-        # A lost node is noticed after so long; the default is two minutes.
-        heartbeat_period=10,
-        heartbeat_threshold=40,
-        interchange_launch_cmd=[sys.executable, "-m", "parsl.executors.high_throughput.interchange"],
-        **address,
-    )
-    config = parsl.Config(
-        executors=[executor],
-        run_dir=str(_run_folder(root)),
-        retries=0,
-        usage_tracking=0,
-        initialize_logging=True,
-    )
+        label="polaron", provider=provider, max_workers_per_node=settings.jobs_per_node(ranks), cpu_affinity="none",
+        encrypted=False, heartbeat_period=10, heartbeat_threshold=40,
+        interchange_launch_cmd=[sys.executable, "-m", "parsl.executors.high_throughput.interchange"], **address)
+    config = parsl.Config(executors=[executor], run_dir=str(_run_folder(root)), retries=0, usage_tracking=0,
+                          initialize_logging=True)
     pool = ParslPoolExecutor(config)
     try:
         yield pool

@@ -16,11 +16,13 @@ from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.savefile import LanczosSave
 from perovskite_polaron.files import replace_atomically
 from perovskite_polaron.workflow.jobs import INPUTS, Job, core_hole_state
-from perovskite_polaron.workflow.results import StudyResults
+from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.spectra import StudySpectra
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study, resolved_toml
 
+_CREATOR = f"perovskite_polaron {__version__}"
+_STRUCTURE_KEYS = ("name", "space_group", "amplitude_sqrt_amu_A", "max_displacement_A", "lattice_A")
 _ARCHIVED = ("job.toml", "result.json", "chain.sav", "*.in", "*.out")
 _HOW = """This archive holds one study of perovskite_polaron {version}.
 
@@ -35,41 +37,40 @@ To compute it again:     rm results/jobs/*/result.json results/jobs/*/*.out, the
 """
 
 
-def write_hdf5(results: StudyResults, spectra: StudySpectra, records: Mapping[str, Any], path: Path) -> Path:
-    """Write a study to one HDF5 file in the NeXus layout: an NXentry per structure, conforming to NXxas.
+def write_hdf5(
+    results: StudyResults, spectra: StudySpectra, records: Mapping[str, Any], path: Path
+) -> Path:
+    """Write a study to one HDF5 file in the NeXus layout: an NXentry per structure, as NXxas asks.
 
-    NXxas is made for measurements: the absorbed beam holds the calculated cross-section per unit of incoming beam, which
-    is 1 everywhere, and the source says that it is a calculation. Each entry also holds the spectrum of every absorber,
-    the difference from the reference, and its element and edge. ``/chains`` holds the Lanczos chains, ``/provenance``
-    the study and the record of every job (records: label -> record). Errors as replace_atomically raises them.
+    NXxas is made for measurements: the absorbed beam holds the calculated cross-section per unit of
+    incoming beam, which is 1 everywhere, and the source says that it is a calculation. Each entry
+    also holds the spectrum of every absorber, the difference from the reference, and its element and
+    edge. ``/chains`` holds the Lanczos chains, ``/provenance`` the study and the record of every job.
+
+    Parameters
+    ----------
+    results, spectra
+        The study.
+    records
+        Name of a job's folder -> its record.
+    path
+        The file; errors as ``replace_atomically``.
     """
     import h5py
 
+    structures = [{key: getattr(s, key) for key in _STRUCTURE_KEYS} for s in results.structures]
+    note = {"study_toml": resolved_toml(results.study), "jobs_json": json.dumps(records, indent=1),
+            "structures_json": json.dumps(structures)}
+
     def write(temporary: Path) -> None:
         with h5py.File(temporary, "w") as file:
-            file.attrs["NX_class"] = "NXroot"
-            file.attrs["default"] = _entry_name(results.study.reference)
-            file.attrs["creator"] = f"perovskite_polaron {__version__}"
+            file.attrs.update(NX_class="NXroot", default=_entry_name(results.study.reference), creator=_CREATOR)
             for structure in results.structures:
-                _write_entry(file, results, spectra, structure.name)
+                _write_entry(file, results.study.element, spectra, structure)
             chains = _group(file, "chains", "NXcollection")
             for name, save in results.chains.items():
-                _write_chains(_group(chains, name.replace("/", "|"), "NXcollection"), save)
-            note = _group(file, "provenance", "NXcollection")
-            note["study_toml"] = resolved_toml(results.study)
-            note["jobs_json"] = json.dumps(records, indent=1)
-            note["structures_json"] = json.dumps(
-                [
-                    {
-                        "name": s.name,
-                        "space_group": s.space_group,
-                        "amplitude_sqrt_amu_A": s.amplitude_sqrt_amu_A,
-                        "max_displacement_A": s.max_displacement_A,
-                        "lattice_A": s.lattice_A,
-                    }
-                    for s in results.structures
-                ]
-            )
+                _write_chains(chains, name.replace("/", "|"), save)
+            _group(file, "provenance", "NXcollection", note)
 
     return replace_atomically(path, write)
 
@@ -79,97 +80,86 @@ def _entry_name(structure: str) -> str:
     return "entry_" + "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in structure)
 
 
-def _group(parent: Any, name: str, nx_class: str) -> Any:
+def _group(
+    parent: Any, name: str, nx_class: str, fields: Mapping[str, Any] | None = None, **attributes: Any
+) -> Any:
+    """Return a new group with fields; one that is a dataset of the file becomes a link to it."""
     group = parent.create_group(name)
-    group.attrs["NX_class"] = nx_class
+    group.attrs.update(NX_class=nx_class, **attributes)
+    for key, value in (fields or {}).items():
+        group[key] = value
     return group
 
 
-def _write_entry(file: Any, results: StudyResults, spectra: StudySpectra, name: str) -> None:
-    structure = next(s for s in results.structures if s.name == name)
-    found = spectra.structures[name]
-    energy, intensity = found.average.energy_eV, found.average.intensity
+def _field(parent: Any, name: str, data: Any, **attributes: Any) -> Any:
+    parent[name] = data
+    parent[name].attrs.update(**attributes)
+    return parent[name]
+
+
+def _write_entry(file: Any, element: str, spectra: StudySpectra, structure: StructureResult) -> None:
+    name, found = structure.name, spectra.structures[structure.name]
+    energy, ones = found.average.energy_eV, np.ones_like(found.average.energy_eV)
     unique = _entry_name(name)
     while unique in file:
         unique += "_"
-    entry = _group(file, unique, "NXentry")
-    entry.attrs["default"] = "data"
-    entry.attrs["entry"] = unique
-    entry["title"] = f"calculated {results.study.element} K edge of {name}"
-    entry["definition"] = "NXxas"
-    started = [r["started"] for r in (structure.ground, *(s.hole for s in structure.sites)) if "started" in r]
+    records = (structure.ground, *(s.hole for s in structure.sites))
     # What was run by hand carries no time; the definition wants one, so then it is that of this file.
-    entry["start_time"] = min(started, default=datetime.now(UTC).isoformat(timespec="seconds"))
+    started = min((r["started"] for r in records if "started" in r),
+                  default=datetime.now(UTC).isoformat(timespec="seconds"))
+    title = f"calculated {element} K edge of {name}"
+    entry = _group(file, unique, "NXentry", {"title": title, "definition": "NXxas", "start_time": started},
+                   default="data", entry=unique)
     instrument = _group(entry, "instrument", "NXinstrument")
-    source = _group(instrument, "source", "NXsource")
-    source["type"] = "calculation (Quantum ESPRESSO pw.x and xspectra.x)"
-    source["name"] = f"perovskite_polaron {__version__}"
-    source["probe"] = "x-ray"
-    monochromator = _group(instrument, "monochromator", "NXmonochromator")
-    axis = monochromator.create_dataset("energy", data=energy)
-    axis.attrs["units"] = "eV"
-    axis.attrs["long_name"] = f"energy from the mean edge of {spectra.reference} (eV)"
-    _group(instrument, "incoming_beam", "NXdetector")["data"] = np.ones_like(energy)
-    absorbed = _group(instrument, "absorbed_beam", "NXdetector").create_dataset("data", data=intensity)
-    absorbed.attrs["signal"] = 1
-    absorbed.attrs["long_name"] = "cross-section (XSpectra's unit), mean of an absorber"
-    sample = _group(entry, "sample", "NXsample")
-    sample["name"] = name
-    sample["unit_cell"] = np.array(structure.lattice_A)
-    sample["unit_cell"].attrs["units"] = "angstrom"
-    sample["space_group"] = structure.space_group
-    monitor = _group(entry, "monitor", "NXmonitor")
-    monitor["mode"] = "timer"
-    monitor["preset"] = 1.0
-    monitor["data"] = np.ones_like(energy)
-    _group(entry, "element", "NXelement")["name"] = results.study.element
-    _group(entry, "edge", "NXabsorption_edge")["name"] = "K"
-    data = _group(entry, "data", "NXdata")
-    data.attrs["signal"], data.attrs["axes"] = "absorbed_beam", ["energy"]
-    data["energy"], data["absorbed_beam"] = axis, absorbed
+    _group(instrument, "source", "NXsource", {
+        "type": "calculation (Quantum ESPRESSO pw.x and xspectra.x)", "name": _CREATOR, "probe": "x-ray"})
+    axis = _field(_group(instrument, "monochromator", "NXmonochromator"), "energy", energy, units="eV",
+                  long_name=f"energy from the mean edge of {spectra.reference} (eV)")
+    _group(instrument, "incoming_beam", "NXdetector", {"data": ones})
+    absorbed = _field(_group(instrument, "absorbed_beam", "NXdetector"), "data", found.average.intensity, signal=1,
+                      long_name="cross-section (XSpectra's unit), mean of an absorber")
+    sample = _group(entry, "sample", "NXsample", {"name": name, "space_group": structure.space_group})
+    _field(sample, "unit_cell", np.array(structure.lattice_A), units="angstrom")
+    _group(entry, "monitor", "NXmonitor", {"mode": "timer", "preset": 1.0, "data": ones})
+    _group(entry, "element", "NXelement", {"name": element})
+    _group(entry, "edge", "NXabsorption_edge", {"name": "K"})
+    _group(entry, "data", "NXdata", {"energy": axis, "absorbed_beam": absorbed}, signal="absorbed_beam", axes=["energy"])
     if name in spectra.differences:
-        change = _group(entry, "difference", "NXdata")
-        change.attrs["signal"], change.attrs["axes"] = "difference", ["energy"]
-        change.attrs["reference"] = spectra.reference
-        change.attrs["normalisation"] = spectra.settings.normalisation
-        change["energy"] = axis
-        change["difference"] = spectra.differences[name].intensity
+        _group(entry, "difference", "NXdata", {"energy": axis, "difference": spectra.differences[name].intensity},
+               signal="difference", axes=["energy"], reference=spectra.reference,
+               normalisation=spectra.settings.normalisation)
     for site in structure.sites:
-        one = _group(entry, f"absorber_{site.label.replace('-', '_')}", "NXdata")
-        one.attrs["signal"], one.attrs["axes"] = "intensity", ["energy"]
-        one["energy"] = axis
-        one["intensity"] = found.sites[site.label].intensity
-        one["multiplicity"] = site.multiplicity
-        one["wyckoff_site"] = site.site
+        _group(entry, f"absorber_{site.label.replace('-', '_')}", "NXdata",
+               {"energy": axis, "intensity": found.sites[site.label].intensity, "multiplicity": site.multiplicity,
+                "wyckoff_site": site.site}, signal="intensity", axes=["energy"])
 
 
-def _write_chains(group: Any, save: LanczosSave) -> None:
-    group["polarisation"] = save.polarisation
-    group["norms"] = save.norms
-    group["fermi_energy"] = save.fermi_energy_eV
-    group["fermi_energy"].attrs["units"] = "eV"
-    for name, chains in (("a", save.a), ("b", save.b)):
+def _write_chains(parent: Any, name: str, save: LanczosSave) -> None:
+    group = _group(parent, name, "NXcollection", {"polarisation": save.polarisation, "norms": save.norms},
+                   sha256=save.sha256)
+    _field(group, "fermi_energy", save.fermi_energy_eV, units="eV")
+    for letter, chains in (("a", save.a), ("b", save.b)):
         for k, values in enumerate(chains):
-            group[f"{name}_{k}"] = values
-            group[f"{name}_{k}"].attrs["units"] = "Ry"
-    group.attrs["sha256"] = save.sha256
+            _field(group, f"{letter}_{k}", values, units="Ry")
 
 
 def job_records(jobs: list[Job], store: Store) -> dict[str, Any]:
-    """Return the stored record of every job under its folder's name. Raises ComputationError if one is missing."""
+    """Return the stored record of every job under its folder's name; ComputationError if one is missing."""
     records = {store.folder(job).name: store.result(job) for job in jobs}
     missing = [name for name, record in records.items() if record is None]
     if missing:
         raise ComputationError(
-            f"{len(missing)} jobs have no result yet (first: {missing[0]}): polaron run computes them"
-        )
+            f"{len(missing)} jobs have no result yet (first: {missing[0]}): polaron run computes them")
     return records
 
 
 def write_archive(study: Study, jobs: list[Job], store: Store, path: Path) -> Path:
-    """Write one ``.tar.gz`` that computes a study again: its files, inputs, outputs, chains and pseudopotentials.
+    """Write one ``.tar.gz`` that computes a study again: its files, inputs, outputs, pseudopotentials.
 
-    Raises ComputationError when the store has no record of its inputs (``polaron run`` writes it).
+    Raises
+    ------
+    ComputationError
+        When the store has no record of its inputs (``polaron run`` writes it).
     """
     try:
         recorded = json.loads((store.root / INPUTS).read_text())["pseudopotentials"]

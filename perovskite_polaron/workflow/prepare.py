@@ -23,15 +23,11 @@ def warnings(study: Study, structures: Sequence[StructureJobs]) -> list[str]:
     for one in structures:
         distance = image_distance_A(one.structure.crystal)
         if study.core_hole.kind != "none" and distance < limit:
-            lines.append(
-                f"in structure {one.structure.name} a core hole is {distance:.2f} Å from its own image (below {limit:g} Å): "
-                "images interact; use a supercell to judge how much it matters"
-            )
+            lines.append(f"in structure {one.structure.name} a core hole is {distance:.2f} Å from its own image (below"
+                         f" {limit:g} Å): images interact; use a supercell to judge how much it matters")
         if one.structure.opposite_sign:
-            lines.append(
-                f"structure {one.structure.name} is the image of the opposite amplitude under an operation of its parent: "
-                "its spectra are those of the positive one, which is computed"
-            )
+            lines.append(f"structure {one.structure.name} is the image of the opposite amplitude under an operation of"
+                         " its parent: its spectra are those of the positive one, which is computed")
     return lines
 
 
@@ -60,18 +56,15 @@ def record_study(study: Study, structures: Sequence[StructureJobs], store: Store
 
 def _record_inputs(study: Study, structures: Sequence[StructureJobs], store: Store) -> None:
     """Keep versions and pseudopotentials, so that a machine without Quantum ESPRESSO can plan the same jobs."""
+    jobs = study_jobs(structures)
+    pseudos = [pair for job in jobs for pair in (*job.pseudos, ("", job.core))]
     sets: dict[str, str] = {}
-    versions: dict[str, str] = {}
-    for one in structures:
-        for job in one.all():
-            versions[job.runs.program] = job.version
-            for label, pseudo in job.pseudos:
-                if isinstance(pseudo, Pseudopotential):
-                    hole = core_hole_state(study) if label == absorber_label(pseudo.element) else "none"
-                    sets[f"{pseudo.element}-{hole}"] = str(store.keep(pseudo).relative_to(store.root))
-            if isinstance(job.core, Pseudopotential):
-                sets[f"{job.core.element}-none"] = str(store.keep(job.core).relative_to(store.root))
-    write_atomically(store.root / INPUTS, json.dumps({"versions": versions, "pseudopotentials": sets}, indent=1) + "\n")
+    for label, pseudo in pseudos:
+        if isinstance(pseudo, Pseudopotential):
+            hole = core_hole_state(study) if label == absorber_label(pseudo.element) else "none"
+            sets[f"{pseudo.element}-{hole}"] = str(store.keep(pseudo).relative_to(store.root))
+    record = {"versions": {job.runs.program: job.version for job in jobs}, "pseudopotentials": sets}
+    write_atomically(store.root / INPUTS, json.dumps(record, indent=1) + "\n")
 
 
 def write_decks(structures: Sequence[StructureJobs], store: Store) -> list[str]:
@@ -86,19 +79,12 @@ def write_decks(structures: Sequence[StructureJobs], store: Store) -> list[str]:
         "set -e",
         'cd "$(dirname "$0")/jobs"',
     ]
-    written: dict[str, str] = {}
-    for one in structures:
-        for job in one.all():
-            if job.digest in written or store.result(job) is not None:
-                continue
-            folder = store.prepare(job)
-            written[job.digest] = job.label
-            name = shlex.quote(folder.name)
-            if job.parent is not None:
-                parent = shlex.quote(store.folder(job.parent).name)
-                lines.append(f"rm -rf {name}/outdir && cp -r {parent}/outdir {name}/outdir")
-            lines.append(
-                f"(cd {name} && ${{LAUNCH:-}} {job.runs.program} -in {job.input_name} > {job.output_name})"
-            )
+    todo = [job for job in study_jobs(structures) if store.result(job) is None]
+    for job in todo:
+        name = shlex.quote(store.prepare(job).name)
+        if job.parent is not None:
+            parent = shlex.quote(store.folder(job.parent).name)
+            lines.append(f"rm -rf {name}/outdir && cp -r {parent}/outdir {name}/outdir")
+        lines.append(f"(cd {name} && ${{LAUNCH:-}} {job.runs.program} -in {job.input_name} > {job.output_name})")
     write_atomically(store.root / "run-all.sh", "\n".join(lines) + "\n")
-    return list(written.values())
+    return [job.label for job in todo]

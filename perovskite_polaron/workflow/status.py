@@ -1,9 +1,9 @@
-"""Two indices that make a look at a big study quick. Both can be thrown away: they are made again from what they list.
+"""How far a study has come: the state of every job, core-hours spent and left.
 
-``plan-STUDY.json`` lists the jobs of a study, under a key made of all that the plan depends on; ``index.json`` holds a
-line of every finished job, under the time and size of its ``result.json``. Neither decides what is run.
-
-How far a study has come: the state of every job, core-hours spent and left.
+Two indices make a look at a big study quick. Both can be thrown away: they are made again from what
+they list. ``plan-STUDY.json`` lists the jobs of a study, under a key made of all that the plan
+depends on; ``index.json`` holds a line of every finished job, under the time and size of its
+``result.json``. Neither decides what is run.
 """
 
 import contextlib
@@ -13,14 +13,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, MissingProgramError
 from perovskite_polaron.espresso.program import find_program
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.workflow.jobs import JobName
-from perovskite_polaron.workflow.store import RESULT, Store
+from perovskite_polaron.workflow.jobs import Job, JobName, plan, study_jobs
+from perovskite_polaron.workflow.store import RESULT, Store, read_record
 from perovskite_polaron.workflow.study import Study
 
 _INDEX = "index.json"
@@ -69,29 +69,29 @@ def is_planned(study: Study, store: Store) -> bool:
 
 
 def read_plan(study: Study, store: Store) -> list[PlannedJob] | None:
-    """Return the jobs of a study from its plan in the store, or None if there is none or anything has changed since."""
+    """Return the jobs of a study from its plan in the store; None without one that is up to date."""
     try:
         record = json.loads(_plan_path(study, store).read_bytes())
         key, now = record["key"], plan_key(study)
-        same = key["files"] == now["files"] and all(key["programs"].get(k) == v for k, v in now["programs"].items())
+        same = key["files"] == now["files"] and key["programs"] | now["programs"] == key["programs"]
         return [PlannedJob(*row) for row in record["jobs"]] if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def write_plan(study: Study, jobs: Sequence[Any], store: Store) -> None:
-    """Write the plan of a study into its store. jobs: those of workflow.jobs."""
+def write_plan(study: Study, jobs: Sequence[Job], store: Store) -> None:
+    """Write the plan of a study into its store."""
     rows = [(j.kind, j.label, j.digest, round(j.cost, 3), j.parent.folder if j.parent else "") for j in jobs]
-    write_atomically(
-        _plan_path(study, store), json.dumps({"key": plan_key(study), "jobs": rows}, separators=(",", ":")) + "\n"
-    )
+    record = json.dumps({"key": plan_key(study), "jobs": rows}, separators=(",", ":"))
+    write_atomically(_plan_path(study, store), record + "\n")
 
 
 def look(store: Store) -> tuple[dict[str, dict[str, Any]], set[str]]:
     """Return what status needs of every finished job (times, ranks, machine), and which jobs were begun.
 
-    Jobs are named by the end of their folder's name, the first twelve characters of their digest. Only results that are
-    new since the last time are read; the index is written again where the store may be written.
+    Jobs are named by the end of their folder's name, the first twelve characters of their digest.
+    Only results that are new since the last time are read; the index is written again where the
+    store may be written.
     """
     try:
         known: dict[str, Any] = json.loads((store.root / _INDEX).read_bytes())
@@ -99,35 +99,24 @@ def look(store: Store) -> tuple[dict[str, dict[str, Any]], set[str]]:
         known = {}
     now: dict[str, Any] = {}
     try:
-        folders = list(os.scandir(store.jobs_root))
+        folders = {entry.name.rpartition("-")[2]: entry.path for entry in os.scandir(store.jobs_root)}
     except FileNotFoundError:
         return {}, set()
-    begun = {folder.name.rpartition("-")[2] for folder in folders}
-    for folder in folders:
-        path = os.path.join(folder.path, RESULT)
-        try:
+    for key, folder in folders.items():
+        path = Path(folder, RESULT)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             found = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        stamp = [found.st_mtime_ns, found.st_size]
-        key = folder.name.rpartition("-")[2]
-        if key in known and known[key][0] == stamp:
-            now[key] = known[key]
-            continue
-        try:
-            record = json.loads(Path(path).read_bytes())
-        except (OSError, ValueError) as error:
-            raise ComputationError(f"{path} cannot be read ({error}): delete that job's folder and run again") from None
-        now[key] = [stamp, {k: record[k] for k in _KEPT if k in record}]
+            stamp = [found.st_mtime_ns, found.st_size]
+            if key in known and known[key][0] == stamp:
+                now[key] = known[key]
+            else:
+                record = read_record(path)
+                now[key] = [stamp, {k: record[k] for k in _KEPT if k in record}]
     if now != known:
         with contextlib.suppress(ComputationError):
             write_atomically(store.root / _INDEX, json.dumps(now, separators=(",", ":")) + "\n")
-    return {key: entry for key, (_, entry) in now.items()}, begun
+    return {key: entry for key, (_, entry) in now.items()}, set(folders)
 
-
-
-if TYPE_CHECKING:
-    from perovskite_polaron.workflow.jobs import Job
 
 STATES = ("done", "running", "failed", "todo")
 
@@ -144,7 +133,15 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """rows: the jobs in their order. core_hours_left: estimated from those done, None while nothing is done yet."""
+    """How far a study has come.
+
+    Attributes
+    ----------
+    rows
+        The jobs in their order.
+    core_hours_left
+        Estimated from those done, None while nothing is done yet.
+    """
 
     rows: list[JobStatus]
     core_hours: float
@@ -157,12 +154,10 @@ class StudyStatus:
 
 
 def study_status(study: Study) -> StudyStatus:
-    """Return the state of a study from its store. Raises as plan does, if the store has no plan of this very study yet."""
+    """Return the state of a study from its store; errors as ``plan``, if the store has no plan of it yet."""
     store = Store(study.store_folder)
     jobs: Sequence[PlannedJob | Job] | None = read_plan(study, store)
     if jobs is None:
-        from perovskite_polaron.workflow.jobs import plan, study_jobs
-
         jobs = study_jobs(plan(study))
     done, begun = look(store)
     rows: list[JobStatus] = []
