@@ -42,12 +42,9 @@ CENTRE = mpf("3.75")
 TABLES = {
     "ATAN": (lambda q: atan(sqrt(q)) / sqrt(q), 1e-30, mpf("0.1716"), 12),
     "ATANH": (lambda q: atanh(sqrt(q)) / sqrt(q), 1e-30, mpf("0.0425"), 9),
-    "NARROW_ATAN": (lambda q: atan(sqrt(q)) / sqrt(q), 1e-30, mpf("0.0042"), 6),
-    "NARROW_ATANH": (lambda q: atanh(sqrt(q)) / sqrt(q), 1e-30, mpf("0.0042"), 6),
     "EXP": (exp, mpf("-0.3466"), mpf("0.3466"), 12),
     "ERFCX": (of_half_line(lambda z: (1 + 2 * z) * scaled_erfc(z), CENTRE), -1, mpf(1) - mpf(10) ** -9, 28),
     "EXP2": (lambda x: mp.expm1(x * mp.ln2) / x if x else mp.ln2, mpf("-0.5"), mpf("0.5"), 11),
-    "CURVE": (lambda x: 2 / (1 + sqrt(1 + x)), mpf(-1) / 256, mpf(1) / 256, 6),
     "RESIDUE": (of_half_line(lambda z: (1 + 2 * z + 2 * z * z) * residue(z), CENTRE), -1, mpf(1) - mpf(10) ** -9, 30),
 }
 if __name__ == "__main__":

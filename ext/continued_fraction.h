@@ -1,9 +1,15 @@
-/* Continued fractions of Lanczos chains, and the ray integral of the occupied states, several energies at once. */
+/* Continued fractions of Lanczos chains, and the ray integral of the occupied states, several energies at once: called by
+ * lanczos.pyx for every spectrum that is calculated from stored chains. */
 #ifndef CONTINUED_FRACTION_H
 #define CONTINUED_FRACTION_H
 
 #include <math.h>
 #include "special.h"
+
+/* Eight numbers that are worked on together. */
+#define LANE_COUNT 8
+typedef double pack __attribute__((vector_size(8 * LANE_COUNT)));
+typedef int64_t pack_bits __attribute__((vector_size(8 * LANE_COUNT)));
 
 #define NODE_LANES 8
 #define STEPS 8

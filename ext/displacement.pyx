@@ -1,6 +1,7 @@
-"""Displaced positions of many structures: out[s] = equilibrium + sum over m of coefficients[s, m] patterns[m]."""
+"""Displaced positions of many structures: called by kernels/displacement.py for `polaron distort` and ensembles.
 
-from cython.parallel cimport prange
+out[s] = equilibrium + sum over m of coefficients[s, m] patterns[m], for the structures from first to last.
+"""
 
 
 cdef void _one(const double* equilibrium, const double* patterns, const double* coefficients,
@@ -16,7 +17,8 @@ cdef void _one(const double* equilibrium, const double* patterns, const double* 
 
 
 def displace(const double[::1] equilibrium not None, const double[:, ::1] patterns not None,
-             const double[:, ::1] coefficients not None, double[:, ::1] out not None, int threads):
+             const double[:, ::1] coefficients not None, double[:, ::1] out not None, Py_ssize_t first, Py_ssize_t last):
     cdef Py_ssize_t s, n = equilibrium.shape[0], n_modes = patterns.shape[0]
-    for s in prange(out.shape[0], nogil=True, schedule="static", num_threads=threads):
-        _one(&equilibrium[0], &patterns[0, 0], &coefficients[s, 0], &out[s, 0], n_modes, n)
+    with nogil:
+        for s in range(first, last):
+            _one(&equilibrium[0], &patterns[0, 0], &coefficients[s, 0], &out[s, 0], n_modes, n)

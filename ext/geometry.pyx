@@ -1,6 +1,8 @@
-"""Geometry of the BX6 octahedra of many displaced structures, without building the structures."""
+"""Geometry of the BX6 octahedra of many displaced structures, without building the structures.
 
-from cython.parallel cimport prange
+Called by kernels/geometry.py for the bond tables and figures of a sweep (lattice/octahedra.sweep_bonds).
+"""
+
 from libc.math cimport asin, atan, cbrt, fabs, sqrt
 
 cdef double DEGREES = 57.29577951308232
@@ -87,17 +89,17 @@ def octahedra(const double[:, :, ::1] rest not None, const double[:, :, :, ::1] 
               const double[:, ::1] coefficients not None, const double[:, ::1] axes not None,
               const Py_ssize_t[:, ::1] bridges not None, double[:, :, ::1] lengths not None,
               double[:, :, ::1] scalars not None, double[:, :, ::1] tilts not None,
-              double[:, ::1] angles not None, int threads):
-    # About eight turns for each thread: the faster core takes more of them.
-    cdef Py_ssize_t s, turn = coefficients.shape[0] // (8 * threads) + 1
-    cdef Py_ssize_t n_modes = changes.shape[0], n_b = rest.shape[0], n_bridges = bridges.shape[0]
+              double[:, ::1] angles not None, Py_ssize_t first, Py_ssize_t last):
+    """Fills lengths, scalars, tilts and angles of the structures from first to last."""
+    cdef Py_ssize_t s, n_modes = changes.shape[0], n_b = rest.shape[0], n_bridges = bridges.shape[0]
     cdef const Py_ssize_t* pairs = NULL
     if n_bridges:
         pairs = &bridges[0, 0]
-    for s in prange(coefficients.shape[0], nogil=True, schedule="dynamic", chunksize=turn, num_threads=threads):
-        _structure(&rest[0, 0, 0], &changes[0, 0, 0, 0], &coefficients[s, 0], &axes[0, 0], pairs, n_modes, n_b,
-                   n_bridges, &lengths[s, 0, 0], &scalars[s, 0, 0], &tilts[s, 0, 0],
-                   &angles[s, 0] if n_bridges else NULL)
+    with nogil:
+        for s in range(first, last):
+            _structure(&rest[0, 0, 0], &changes[0, 0, 0, 0], &coefficients[s, 0], &axes[0, 0], pairs, n_modes, n_b,
+                       n_bridges, &lengths[s, 0, 0], &scalars[s, 0, 0], &tilts[s, 0, 0],
+                       &angles[s, 0] if n_bridges else NULL)
 
 
 cdef void _structure(const double* rest, const double* changes, const double* coefficients, const double* axes,

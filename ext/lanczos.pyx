@@ -1,10 +1,9 @@
-"""Continued fractions of many Lanczos chains, and the part of a spectrum that lies below the Fermi energy."""
+"""Continued fractions of many Lanczos chains, and the part of a spectrum that lies below the Fermi energy.
 
-from cython.parallel cimport prange
+Called by kernels/lanczos.py for every spectrum that is calculated from stored chains (espresso/lanczos.evaluate).
+"""
 
 cdef extern from "continued_fraction.h" nogil:
-    enum: LANE_COUNT
-    enum: MOST_PACKS
     enum: NODE_LANES
     ctypedef struct chains:
         const double *a
@@ -24,33 +23,24 @@ cdef extern from "continued_fraction.h" nogil:
 NODE_BLOCK = 2 * NODE_LANES
 
 
-def resolvent(
-    const double[::1] a, const double[::1] b, const long[::1] start, const double[::1] weight,
-    const double[::1] tail_a, const double[::1] tail_b, const long[::1] group,
-    const double[::1] energy, const double[::1] hwhm, double[:, ::1] outr, double[:, ::1] outi, int threads,
-):
-    """Add the weighted resolvents of all chains at energy + i hwhm to out."""
-    cdef long n = energy.shape[0], packs = (n + LANE_COUNT - 1) // LANE_COUNT
-    # Shares of equal size, up to eight for each thread: the faster core takes more of them. Several hold whole blocks.
-    cdef long shares = threads * max(1, min(8, packs // (8 * threads))), share, at, end
-    cdef long unit = MOST_PACKS if shares > threads else 1, units = (packs + unit - 1) // unit
+def resolvent(const double[::1] a, const double[::1] b, const long[::1] start, const double[::1] weight,
+              const double[::1] tail_a, const double[::1] tail_b, const long[::1] group, const double[::1] energy,
+              const double[::1] hwhm, double[:, ::1] outr, double[:, ::1] outi, long first, long last):
+    """Add the weighted resolvents of all chains at energy + i hwhm to out, for the energies from first to last."""
     cdef chains all
     all.a, all.b, all.weight, all.tail_a, all.tail_b = &a[0], &b[0], &weight[0], &tail_a[0], &tail_b[0]
     all.start, all.group, all.count = &start[0], &group[0], weight.shape[0]
-    for share in prange(shares, nogil=True, num_threads=threads, schedule="dynamic"):
-        at = units * share // shares * unit * LANE_COUNT
-        end = min(n, units * (share + 1) // shares * unit * LANE_COUNT)
-        if at < end:
-            add_resolvents(&all, &energy[at], &hwhm[at], end - at, &outr[0, at], &outi[0, at], n)
+    with nogil:
+        add_resolvents(&all, &energy[first], &hwhm[first], last - first, &outr[0, first], &outi[0, first],
+                       energy.shape[0])
 
 
-def occupied(
-    const double[::1] u, const double[::1] hwhm, const double[:, ::1] tr, const double[:, ::1] ti,
-    const double[:, :, ::1] fr, const double[:, :, ::1] fi, double[:, ::1] out, int threads,
-):
+def occupied(const double[::1] u, const double[::1] hwhm, const double[:, ::1] tr, const double[:, ::1] ti,
+             const double[:, :, ::1] fr, const double[:, :, ::1] fi, double[:, ::1] out, long first, long last):
     """Add the imaginary part of the ray integral at each energy; ray 0 leans right (u < 0), ray 1 left (u >= 0)."""
-    cdef long e, g, ray, n = u.shape[0], groups = fr.shape[1], nodes = tr.shape[1]
-    for e in prange(n, nogil=True, num_threads=threads, schedule="static"):
-        ray = 0 if u[e] < 0 else 1
-        for g in range(groups):
-            out[g, e] += ray_sum(u[e], hwhm[e], &tr[ray, 0], &ti[ray, 0], &fr[ray, g, 0], &fi[ray, g, 0], nodes)
+    cdef long e, g, ray, groups = fr.shape[1], nodes = tr.shape[1]
+    with nogil:
+        for e in range(first, last):
+            ray = 0 if u[e] < 0 else 1
+            for g in range(groups):
+                out[g, e] += ray_sum(u[e], hwhm[e], &tr[ray, 0], &ti[ray, 0], &fr[ray, g, 0], &fi[ray, g, 0], nodes)

@@ -1,4 +1,4 @@
-/* exp(−t/τ)θ(t) convolved with a normalised Gaussian, and its derivatives.
+/* exp(−t/τ)θ(t) convolved with a normalised Gaussian, and its derivatives: called by convolution.pyx for the kinetics.
  *
  * With a = σ/τ, b = (t − t0)/σ, z = (a − b)/√2 the response is ½ exp(−b²/2) erfcx(z). The exponents reach hundreds, so a
  * and b are carried with their rounding errors (suffix _low); nothing overflows, because exp is only ever taken of

@@ -1,4 +1,5 @@
-/* Branch-free elementary functions, so that the loops that use them become vector instructions.
+/* Branch-free elementary functions for broadening.h, pulse.h and heat.h, so that the loops that use them become vector
+ * instructions; continued_fraction.h takes MULTIVERSIONED and INLINED from here.
  *
  * MULTIVERSIONED marks a function compiled once per instruction set and chosen when the library is loaded.
  * The tables are written by coefficients.py.
@@ -18,11 +19,6 @@
 #endif
 #define INLINED static inline __attribute__((always_inline))
 
-/* Eight numbers that are worked on together. */
-#define LANE_COUNT 8
-typedef double pack __attribute__((vector_size(8 * LANE_COUNT)));
-typedef int64_t pack_bits __attribute__((vector_size(8 * LANE_COUNT)));
-
 /* ATAN: largest relative error 1.3e-18 */
 static const double ATAN_POWERS[12] = {
     0.9999999999999999987, -0.3333333333333312082, 0.1999999999994080586, -0.1428571427924190144,
@@ -32,14 +28,6 @@ static const double ATAN_POWERS[12] = {
 static const double ATANH_POWERS[9] = {
     1.0, 0.3333333333333325081, 0.2000000000005171826, 0.1428571427324957888, 0.1111111261382138179,
     0.09090807539798779336, 0.07696324850148193371, 0.06574682383311092978, 0.06999011071151908571};
-/* NARROW_ATAN: largest relative error 2.0e-19 */
-static const double NARROW_ATAN_POWERS[6] = {
-    0.9999999999999999998, -0.3333333333333298372, 0.199999999990285887, -0.1428571329834978334,
-    0.1111065726039953743, -0.08994643828096352363};
-/* NARROW_ATANH: largest relative error 2.1e-19 */
-static const double NARROW_ATANH_POWERS[6] = {
-    0.9999999999999999998, 0.3333333333333369063, 0.1999999999900775899, 0.1428571529315968358,
-    0.1111064898696385445, 0.09188497390917104944};
 /* EXP: largest relative error 4.2e-18 */
 static const double EXP_POWERS[12] = {
     0.9999999999999999969, 0.9999999999999999998, 0.50000000000000184, 0.1666666666666668082,
@@ -70,10 +58,6 @@ static const double EXP2_POWERS[11] = {
     0.6931471805599453094, 0.2402265069591009822, 0.05550410866482159434, 0.009618129107606888527,
     0.001333355814641693531, 0.0001540353044173605015, 0.00001525273382983611839, 1.321544258792168965e-6,
     1.017806244584577352e-7, 7.0725859492692237e-9, 4.454960598186518394e-10};
-/* CURVE: largest relative error 3.6e-18 */
-static const double CURVE_POWERS[6] = {
-    1.0, -0.2500000000000000029, 0.1249999999957793132, -0.07812499999657068958, 0.05468823761605233547,
-    -0.04101622431336402151};
 
 /* Even and odd powers apart: each Horner chain is half as long, and the two run side by side. */
 INLINED double polynomial(const double *powers, int terms, double x)
@@ -141,17 +125,10 @@ INLINED double angle(double im, double re)
 }
 
 /* The angle of (re, im), and ln(q1 / q0) for positive q given their accurately computed difference. One division serves
- * both quotients: (re² + im²) q² may be 1e-280 to 1e280 for that. narrow says that |tangent| of the angle and
- * |q1 − q0| / (q1 + q0) are below 1/15.5, and that re is positive. */
-INLINED void angle_and_log_ratio(double im, double re, double q1, double q0, double difference, int narrow, double *turn,
+ * both quotients: (re² + im²) q² may be 1e-280 to 1e280 for that. */
+INLINED void angle_and_log_ratio(double im, double re, double q1, double q0, double difference, double *turn,
                                  double *log_ratio)
 {
-    if (narrow) {
-        double sum = q1 + q0, inverse = 1.0 / (re * sum), u = im * sum * inverse, t = difference * re * inverse;
-        *turn = u * POLYNOMIAL(NARROW_ATAN, u * u);
-        *log_ratio = 2.0 * t * POLYNOMIAL(NARROW_ATANH, t * t);
-        return;
-    }
     double rise, run;
     int steep = tangent(im, re, &rise, &run);
     int64_t k = (bits_of(q1) - bits_of(q0) + ((int64_t)1 << 51)) >> 52;

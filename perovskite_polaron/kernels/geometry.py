@@ -1,4 +1,4 @@
-"""Door to the geometry kernel: the octahedra of a whole sweep, without building its structures."""
+"""Geometry of the octahedra of a whole sweep, without building its structures."""
 
 from dataclasses import dataclass
 
@@ -7,46 +7,72 @@ from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.arrays import floats
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels import check_threads, load
+from perovskite_polaron.kernels import load, share
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Octahedra:
     """Geometry of s structures with b octahedra and k bridges.
 
-    lengths_A         (s, b, 6) B-X lengths, Å
-    offcentring_A     (s, b) distance of B from the centroid of its six X, Å
-    length_variance_A2  (s, b) mean squared deviation of the six lengths from their mean, Å²
-    elongation        (s, b) mean quadratic elongation
-    angle_variance_deg2 (s, b) variance of the twelve cis X-B-X angles about 90°, divided by 11, degrees²
-    tilts_deg         (s, b, 3) angle between each X-B-X axis and its pseudo-cubic axis, degrees
-    angles_deg        (s, k) B-X-B angles, degrees
+    Attributes
+    ----------
+    lengths_A
+        (s, b, 6) B-X lengths, Å.
+    offcentring_A
+        (s, b) distance of B from the centroid of its six X, Å.
+    length_variance_A2
+        (s, b) mean squared deviation of the six lengths from their mean, Å².
+    elongation
+        (s, b) mean quadratic elongation.
+    angle_variance_deg2
+        (s, b) variance of the twelve cis X-B-X angles about 90°, divided by 11, degrees².
+    tilts_deg
+        (s, b, 3) angle between each X-B-X axis and its pseudo-cubic axis, degrees.
+    angles_deg
+        (s, k) B-X-B angles, degrees.
     """
 
-    lengths_A: NDArray[np.float64]
-    offcentring_A: NDArray[np.float64]
-    length_variance_A2: NDArray[np.float64]
-    elongation: NDArray[np.float64]
-    angle_variance_deg2: NDArray[np.float64]
-    tilts_deg: NDArray[np.float64]
-    angles_deg: NDArray[np.float64]
+    lengths_A: Array
+    offcentring_A: Array
+    length_variance_A2: Array
+    elongation: Array
+    angle_variance_deg2: Array
+    tilts_deg: Array
+    angles_deg: Array
 
 
 def octahedra(
-    bonds_A: ArrayLike,
-    changes: ArrayLike,
-    coefficients: ArrayLike,
-    axes: ArrayLike,
+    bonds_A: ArrayLike, changes: ArrayLike, coefficients: ArrayLike, axes: ArrayLike,
     bridges: ArrayLike,
-    threads: int = 1,
 ) -> Octahedra:
-    """Return the geometry of every structure with bond vectors bonds_A + sum over m of coefficients[s, m]·changes[m].
+    """Return the geometry of every structure s of a sweep.
 
-    bonds_A (b, 6, 3) Å, B to X, ordered +1 −1 +2 −2 +3 −3 along the pseudo-cubic axes; changes (m, b, 6, 3) in
-    1/sqrt(amu); coefficients (s, m) in Å·sqrt(amu); axes (3, 3), rows; bridges (k, 2) int, pairs of flat bond numbers
-    6·b + ligand that end on one X (k may be 0). Quadratic elongation and angle variance: Robinson, Gibbs and Ribbe,
-    Science 172, 567 (1971), with the octahedron's volume as that of the eight tetrahedra that share B.
-    Bitwise independent of threads (≥ 1). Raises InputError for wrong shapes, empty input, NaN or infinity.
+    Its bond vectors are bonds_A + sum over m of coefficients[s, m]·changes[m].
+
+    Parameters
+    ----------
+    bonds_A
+        (b, 6, 3) vectors from B to X, Å, ordered +1 −1 +2 −2 +3 −3 along the pseudo-cubic axes.
+    changes
+        (m, b, 6, 3), 1/sqrt(amu).
+    coefficients
+        (s, m), Å·sqrt(amu).
+    axes
+        (3, 3) pseudo-cubic axes, rows.
+    bridges
+        (k, 2) pairs of flat bond numbers 6·b + ligand that end on one X; k may be 0.
+
+    Raises
+    ------
+    InputError
+        For wrong shapes, empty input, NaN or infinity.
+
+    References
+    ----------
+    Quadratic elongation and angle variance: Robinson, Gibbs and Ribbe, Science 172, 567 (1971),
+    with the octahedron's volume as that of the eight tetrahedra that share B.
     """
     d = floats(bonds_A, "bonds_A", (None, 6, 3))
     p = floats(changes, "changes", (None, len(d), 6, 3))
@@ -55,10 +81,9 @@ def octahedra(
     pairs = np.ascontiguousarray(bridges, dtype=np.intp).reshape(-1, 2)
     if pairs.size and (pairs.min() < 0 or pairs.max() >= 6 * len(d)):
         raise InputError(f"bridges must number bonds from 0 to {6 * len(d) - 1}")
-    check_threads(threads)
     n, b = len(c), len(d)
     lengths, scalars, tilts = np.empty((n, b, 6)), np.empty((n, b, 4)), np.empty((n, b, 3))
     angles = np.empty((n, len(pairs)))
-    load("geometry").octahedra(d, p, c, a, pairs, lengths, scalars, tilts, angles, threads)
-    off, length_variance, elongation, angle_variance = np.moveaxis(scalars, 2, 0)
-    return Octahedra(lengths, off, length_variance, elongation, angle_variance, tilts, angles)
+    given, kernel = (d, p, c, a, pairs, lengths, scalars, tilts, angles), load("geometry").octahedra
+    share(lambda first, last: kernel(*given, first, last), n, 300.0 * b)
+    return Octahedra(lengths, *np.moveaxis(scalars, 2, 0), tilts, angles)

@@ -1,7 +1,10 @@
-"""Door to the compiled continued fractions: resolvents of Lanczos chains, with and without the occupied states.
+"""Resolvents of Lanczos chains as continued fractions, with and without the occupied states.
 
-Haydock recursion; terminator of a chain with constant tail: Haydock, Heine and Kelly, J. Phys. C 5, 2845 (1972);
-occupied states: Brouder, Alouani and Bennemann, Phys. Rev. B 54, 7334 (1996).
+References
+----------
+Haydock recursion, and the terminator of a chain with a constant tail: Haydock, Heine and Kelly,
+J. Phys. C 5, 2845 (1972). Occupied states: Brouder, Alouani and Bennemann, Phys. Rev. B 54, 7334
+(1996).
 """
 
 from collections.abc import Sequence
@@ -13,16 +16,27 @@ from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.arrays import floats
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels import check_threads, load
+from perovskite_polaron.kernels import load, share
 
 Array = NDArray[np.float64]
+# Energies that the kernel works on together.
+TOGETHER = 16
 
 
 @dataclass(frozen=True)
 class Chains:
-    """Many chains end to end: a, b (coefficients, any one energy unit), start (chains + 1), weight and group of each.
+    """Many chains end to end, all in one energy unit.
 
-    tail_a, tail_b: constant coefficients that continue each chain for ever; tail_b = 0 means the chain ends.
+    Attributes
+    ----------
+    a, b
+        Coefficients of all chains.
+    start
+        (chains + 1) where each chain begins.
+    weight, group
+        (chains,) weight of each, and the sum it belongs to.
+    tail_a, tail_b
+        (chains,) constant coefficients that continue each chain for ever; tail_b = 0 ends it.
     """
 
     a: Array
@@ -40,47 +54,68 @@ class Chains:
 
 
 def join(
-    a: Sequence[ArrayLike], b: Sequence[ArrayLike], weights: ArrayLike, groups: Sequence[int], tail: int = 0
+    a: Sequence[ArrayLike], b: Sequence[ArrayLike], weights: ArrayLike, groups: Sequence[int],
+    tail: int = 0,
 ) -> Chains:
-    """Join chains for evaluation; tail is how many of the last coefficients the terminator averages (0: none).
+    """Join chains for evaluation.
 
-    a[c], b[c]: equal lengths of chain c, b[c][j] couples vectors j and j + 1. groups[c] says which sum it belongs to.
-    Raises InputError for empty, unequal or non-finite chains, or a tail longer than a chain.
+    Parameters
+    ----------
+    a, b
+        Coefficients of each chain, equally many; b[c][j] couples vectors j and j + 1.
+    weights
+        Weight of each chain.
+    groups
+        Which sum each chain belongs to.
+    tail
+        How many of the last coefficients the terminator averages; 0 for no terminator.
+
+    Raises
+    ------
+    InputError
+        For empty, unequal or non-finite chains, or a tail longer than a chain.
     """
     if len(a) == 0 or not len(a) == len(b) == len(groups):
-        raise InputError(f"{len(a)} a, {len(b)} b and {len(groups)} groups do not match: give each chain all three")
+        raise InputError(f"{len(a)} a, {len(b)} b and {len(groups)} groups do not match: "
+                         "give each chain all three")
     rows_a = [floats(x, "a", (None,)) for x in a]
     rows_b = [floats(y, "b", (len(x),)) for x, y in zip(rows_a, b, strict=True)]
     shortest = min(len(x) for x in rows_a)
     if not 0 <= tail <= shortest:
-        raise InputError(
-            f"the terminator averages {tail} coefficients, the shortest chain has {shortest}: ask for fewer"
-        )
+        raise InputError(f"the terminator averages {tail} coefficients, "
+                         f"the shortest chain has {shortest}: ask for fewer")
     if min(groups) < 0:
         raise InputError("a group is negative: number the groups from zero")
-    tails = np.array(
-        [[x[-tail:].mean(), y[-tail:].mean()] if tail else [0.0, 0.0] for x, y in zip(rows_a, rows_b, strict=True)]
-    )
+    tail_a, tail_b = (np.array([row[-tail:].mean() if tail else 0.0 for row in rows])
+                      for rows in (rows_a, rows_b))
     return Chains(
-        np.concatenate(rows_a),
-        np.concatenate(rows_b),
-        np.cumsum([0, *map(len, rows_a)], dtype=np.int64),
-        floats(weights, "weights", (len(a),)),
-        np.array(groups, dtype=np.int64),
-        np.ascontiguousarray(tails[:, 0]),
-        np.ascontiguousarray(tails[:, 1]),
-    )
+        np.concatenate(rows_a), np.concatenate(rows_b),
+        np.cumsum([0, *map(len, rows_a)], dtype=np.int64), floats(weights, "weights", (len(a),)),
+        np.array(groups, dtype=np.int64), tail_a, tail_b)
 
 
-def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike, *, threads: int = 1) -> NDArray[np.complex128]:
-    """Return sum of weight * G(energy + i hwhm) per group: complex128, shape (groups, n).
+def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike) -> NDArray[np.complex128]:
+    """Return the sum of weight · G(energy + i hwhm) for each group.
 
-    energy, hwhm: shape (n,), in the unit of the coefficients (numbers of 1e-30 to 1e30); many grids and widths are
-    joined into one call.
-    Bitwise independent of threads. Raises InputError for wrong shapes, non-finite numbers, or a width or number of
-    threads that is not positive.
+    Parameters
+    ----------
+    chains
+        What join returned.
+    energy, hwhm
+        (n,) in the unit of the coefficients (numbers of 1e-30 to 1e30). Many grids and widths are
+        joined into one call.
+
+    Returns
+    -------
+    numpy.ndarray
+        (groups, n), complex128.
+
+    Raises
+    ------
+    InputError
+        For wrong shapes, numbers that are not finite, or a width that is not positive.
     """
-    real, imag = _sums(chains, *_points(energy, hwhm), check_threads(threads))
+    real, imag = _sums(chains, *_points(energy, hwhm))
     out = np.empty(real.shape, dtype=np.complex128)
     out.real, out.imag = real, imag
     return out
@@ -88,7 +123,17 @@ def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike, *, threads: in
 
 @dataclass(frozen=True)
 class FermiRays:
-    """Resolvents along two rays into the upper half plane from the Fermi energy; they depend on no energy or width."""
+    """Resolvents along two rays into the upper half plane from the Fermi energy.
+
+    They depend on no energy or width.
+
+    Attributes
+    ----------
+    t
+        (2, nodes) points of the rays, counted from the Fermi energy.
+    weighted
+        (2, groups, nodes) resolvents there with the weights of the quadrature.
+    """
 
     t: NDArray[np.complex128]
     weighted: NDArray[np.complex128]
@@ -96,37 +141,41 @@ class FermiRays:
     @cached_property
     def parts(self) -> tuple[Array, ...]:
         """Real and imaginary parts of t and weighted, each contiguous."""
-        return tuple(np.ascontiguousarray(x) for of in (self.t, self.weighted) for x in (of.real, of.imag))
+        return tuple(np.ascontiguousarray(x) for of in (self.t, self.weighted)
+                     for x in (of.real, of.imag))
 
 
-def fermi_rays(chains: Chains, fermi: float, *, threads: int = 1) -> FermiRays:
-    """Sum the chains once along the rays, for any number of later widths and grids; unit as in the coefficients.
+def fermi_rays(chains: Chains, fermi: float) -> FermiRays:
+    """Sum the chains once along the rays, for any number of later widths and grids.
 
-    The rays lean 45 degrees to either side, so the poles of the Lorentzian stay 45 degrees away and the trapezoidal
-    rule on a logarithmic grid converges exponentially (to 1e-11), at the Fermi energy too. Levels and widths may lie
-    1e-3 to 1e3 units from the Fermi energy for that: what is left out of the rays shrinks with these distances.
+    The rays lean 45 degrees to either side, so the poles of the Lorentzian stay 45 degrees away
+    and the trapezoidal rule on a logarithmic grid converges exponentially (to 1e-11), at the Fermi
+    energy too. Levels and widths may lie 1e-3 to 1e3 units from the Fermi energy for that: what is
+    left out of the rays shrinks with these distances.
     """
     step = 0.18
     radius = 1e-14 * np.exp(step * np.arange(15 * load("lanczos").NODE_BLOCK))
     t = (np.array([[1 + 1j], [-1 + 1j]]) * np.sqrt(0.5) * radius).astype(np.complex128)
-    g = resolvent(chains, fermi + t.real.ravel(), t.imag.ravel(), threads=threads).reshape(chains.groups, *t.shape)
+    g = resolvent(chains, fermi + t.real.ravel(), t.imag.ravel()).reshape(chains.groups, *t.shape)
     return FermiRays(t, np.ascontiguousarray((g * t * (step / np.pi)).transpose(1, 0, 2)))
 
 
 def cut_resolvent(
-    chains: Chains, rays: FermiRays, fermi: float, energy: ArrayLike, hwhm: ArrayLike, *, threads: int = 1
+    chains: Chains, rays: FermiRays, fermi: float, energy: ArrayLike, hwhm: ArrayLike
 ) -> Array:
-    """Return Im of the resolvent from states above the Fermi energy only, broadened by hwhm: shape (groups, n).
+    """Return Im of the resolvent from states above the Fermi energy only, broadened by hwhm.
 
-    It is exact for any width at each energy: no convolution on a grid. Arguments and errors as in resolvent.
+    It is exact for any width at each energy: no convolution on a grid. Arguments and errors as in
+    resolvent; shape (groups, n).
     """
     energy, hwhm = _points(energy, hwhm)
     u = energy - fermi
     out = np.zeros((chains.groups, len(u)))
     above = u >= 0
     if above.any():
-        out[:, above] = _sums(chains, energy[above], hwhm[above], check_threads(threads))[1]
-    load("lanczos").occupied(u, hwhm, *rays.parts, out, check_threads(threads))
+        out[:, above] = _sums(chains, energy[above], hwhm[above])[1]
+    kernel, given = load("lanczos").occupied, (u, hwhm, *rays.parts, out)
+    share(lambda first, last: kernel(*given, first, last), len(u), 0.5 * rays.weighted[0].size)
     return out
 
 
@@ -138,11 +187,12 @@ def _points(energy: ArrayLike, hwhm: ArrayLike) -> tuple[Array, Array]:
     return energies, widths
 
 
-def _sums(chains: Chains, energy: Array, hwhm: Array, threads: int) -> tuple[Array, Array]:
+def _sums(chains: Chains, energy: Array, hwhm: Array) -> tuple[Array, Array]:
     """Real and imaginary parts of the resolvents of each group."""
     real, imag = np.zeros((2, chains.groups, len(energy)))
-    load("lanczos").resolvent(
-        chains.a, chains.b, chains.start, chains.weight, chains.tail_a, chains.tail_b, chains.group, energy, hwhm,
-        real, imag, threads,
-    )
+    kernel, given = load("lanczos").resolvent, (
+        chains.a, chains.b, chains.start, chains.weight, chains.tail_a, chains.tail_b,
+        chains.group, energy, hwhm, real, imag)
+    share(lambda first, last: kernel(*given, first, last), len(energy), 0.35 * len(chains.a),
+          TOGETHER)
     return real, imag
