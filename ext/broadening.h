@@ -33,7 +33,7 @@ static const double GAUSS_8[8] = {0.1834346424956498049, 0.3626837833783619830, 
 #define CUT 10.0 /* sigmas beyond which a Gaussian (1e-23 of its area) is left out */
 
 /* One long segment's integral with a normalised Gaussian, by differences of error functions. */
-static double gaussian_segment(double w0, double w1, double h, double sigma, double y0, double y1)
+static double gaussian_segment(double w0, double w1, double sigma, double y0, double slope)
 {
     double a = w0 / sigma, b = w1 / sigma, area, root_half = 0.70710678118654752440;
     if (a > 0)
@@ -43,7 +43,7 @@ static double gaussian_segment(double w0, double w1, double h, double sigma, dou
     else
         area = 0.5 * (erf(b * root_half) - erf(a * root_half));
     return y0 * area
-           + (y1 - y0) / h * (sigma * 0.39894228040143267794 * (exp(-0.5 * a * a) - exp(-0.5 * b * b)) - w0 * area);
+           + slope * (sigma * 0.39894228040143267794 * (exp(-0.5 * a * a) - exp(-0.5 * b * b)) - w0 * area);
 }
 
 /* The segments low <= k < high that are not longer than sigma, by quadrature, because differences of error functions
@@ -80,7 +80,7 @@ static ptrdiff_t gaussian_short(double energy, double sigma, int fine, const dou
 }
 
 static double gaussian_sum(double energy, double sigma, double longest, const double *x, const double *y,
-                           ptrdiff_t segments)
+                           const double *slope, ptrdiff_t segments)
 {
     ptrdiff_t low = 0, high = segments, end = segments;
     while (low < high) { /* the first segment that ends inside the cut */
@@ -95,7 +95,7 @@ static double gaussian_sum(double energy, double sigma, double longest, const do
     ptrdiff_t longer = gaussian_short(energy, sigma, longest <= 0.125 * sigma, x, y, low, high, &sum);
     for (ptrdiff_t k = low; longer > 0 && k < high; k++)
         if (x[k + 1] - x[k] > sigma)
-            sum += gaussian_segment(x[k] - energy, x[k + 1] - energy, x[k + 1] - x[k], sigma, y[k], y[k + 1]);
+            sum += gaussian_segment(x[k] - energy, x[k + 1] - energy, sigma, y[k], slope[k]);
     return sum;
 }
 

@@ -16,7 +16,7 @@ cdef extern from "broadening.h" nogil:
     double lorentzian_sum(double energy, double hwhm, const double *x, const double *y, const double *slope,
                           Py_ssize_t segments) noexcept
     double gaussian_sum(double energy, double sigma, double longest, const double *x, const double *y,
-                        Py_ssize_t segments) noexcept
+                        const double *slope, Py_ssize_t segments) noexcept
 
 
 def lorentzian(const double[::1] x, const double[:, ::1] y, const double[:, ::1] slope, const double[::1] out_x,
@@ -35,8 +35,8 @@ def lorentzian(const double[::1] x, const double[:, ::1] y, const double[:, ::1]
             out[row, j] = total / M_PI
 
 
-def gaussian(const double[::1] x, const double[:, ::1] y, const double[::1] out_x, const double[::1] sigma,
-             bint continued, double[:, ::1] out, Py_ssize_t first, Py_ssize_t last):
+def gaussian(const double[::1] x, const double[:, ::1] y, const double[:, ::1] slope, const double[::1] out_x,
+             const double[::1] sigma, bint continued, double[:, ::1] out, Py_ssize_t first, Py_ssize_t last):
     """out[r, j] = the spectrum r broadened by a Gaussian of sigma[j] at out_x[j]; outputs are counted row by row."""
     cdef Py_ssize_t n = x.shape[0], m = out_x.shape[0], task, row, j
     cdef double total, scale, longest = 0.0
@@ -46,7 +46,7 @@ def gaussian(const double[::1] x, const double[:, ::1] y, const double[::1] out_
         for task in range(first, last):
             row = task // m
             j = task % m
-            total = gaussian_sum(out_x[j], sigma[j], longest, &x[0], &y[row, 0], n - 1)
+            total = gaussian_sum(out_x[j], sigma[j], longest, &x[0], &y[row, 0], &slope[row, 0], n - 1)
             if continued:
                 scale = sqrt(0.5) / sigma[j]
                 total += 0.5 * (y[row, 0] * erfc((out_x[j] - x[0]) * scale)

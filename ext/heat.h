@@ -57,17 +57,6 @@ INLINED const double *fetch(const double *given, int is_one, ptrdiff_t at, ptrdi
     return block;
 }
 
-MULTIVERSIONED
-static void rises(const table *t, const double *energy, ptrdiff_t count, double *rise)
-{
-    double filled[BLOCK], block[BLOCK];
-    for (ptrdiff_t at = 0; at < count; at += BLOCK) {
-        ptrdiff_t n = count - at < BLOCK ? count - at : BLOCK;
-        invert(t, fetch(energy, 0, at, n, filled), block);
-        memcpy(rise + at, block, n * sizeof *rise);
-    }
-}
-
 /* What the draws have in common: lengths are d × unit in the inverse unit of µ. */
 typedef struct {
     double unit, scale, heat_fraction, photon_scale;

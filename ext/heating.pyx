@@ -1,6 +1,6 @@
 """Absorbed light to temperature: called by kernels/heating.py for `polaron heat`.
 
-Every function fills the results from number first up to last, and runs without the interpreter's lock.
+It fills the results from number first up to last without the interpreter's lock.
 """
 
 from libc.stdint cimport int64_t
@@ -18,22 +18,8 @@ cdef extern from "heat.h" nogil:
         double scale
         double heat_fraction
         double photon_scale
-    void rises(const table *t, const double *energy, Py_ssize_t count, double *rise) noexcept
     int heats(const table *t, const double **given, const int *is_one, const conditions *of, Py_ssize_t first,
               Py_ssize_t last, double *rise, double *photons) noexcept
-
-
-cdef table bind(const double[:, ::1] knots, const int64_t[::1] guide, double per_eV, double start,
-                double start_enthalpy) except *:
-    return table(&knots[0, 0], &guide[0], guide.shape[0] - 1, per_eV, start, start_enthalpy)
-
-
-def temperature_rise(const double[::1] energy, const double[:, ::1] knots, const int64_t[::1] guide, double per_eV,
-                     double start, double start_enthalpy, double[::1] rise, Py_ssize_t first, Py_ssize_t last):
-    """rise[k] = temperature at enthalpy start_enthalpy + energy[k], minus start."""
-    cdef table t = bind(knots, guide, per_eV, start, start_enthalpy)
-    with nogil:
-        rises(&t, &energy[first], last - first, &rise[first])
 
 
 def heat(const double[::1] fluence, const double[::1] absorption, const double[::1] thickness,
@@ -44,7 +30,7 @@ def heat(const double[::1] fluence, const double[::1] absorption, const double[:
 
     Returns whether a draw is not five positive finite numbers.
     """
-    cdef table t = bind(knots, guide, per_eV, start, start_enthalpy)
+    cdef table t = table(&knots[0, 0], &guide[0], guide.shape[0] - 1, per_eV, start, start_enthalpy)
     cdef conditions of = conditions(unit, scale, heat_fraction, photon_scale)
     cdef const double *given[5]
     cdef int is_one[5]

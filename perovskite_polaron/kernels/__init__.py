@@ -8,8 +8,7 @@ import _thread
 import contextlib
 import importlib
 import os
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cache
 from queue import SimpleQueue
 from types import ModuleType
@@ -56,19 +55,24 @@ def thread_count() -> int:
     return int(given)
 
 
-def share(run: Callable[[int, int], Any], count: int, ns_each: float, block: int = 1) -> list[Any]:
-    """Call run(first, last) so that the calls together cover range(count), on several threads.
+def share(
+    family: str, function: str, given: Sequence[Any], count: int, ns_each: float, block: int = 1
+) -> list[Any]:
+    """Have a compiled function compute all its outputs, on several threads where that pays.
 
     Parameters
     ----------
-    run
-        Computes outputs first to last, without the lock of the interpreter.
+    family, function
+        The compiled module and its function, which takes the arguments given, then the first
+        output that it computes and the first that it leaves out.
+    given
+        Arguments, arrays for the results among them.
     count
         Number of outputs.
     ns_each
         Roughly how long one output takes on one thread, in ns: a small call stays on one.
     block
-        Every range but the last is a multiple of so many outputs.
+        Outputs that are computed together.
 
     Returns
     -------
@@ -81,33 +85,30 @@ def share(run: Callable[[int, int], Any], count: int, ns_each: float, block: int
     another thread has begun. Where the cores are busy and the others do not get to run, it has done
     everything alone. Threads last as long as the call, so that a fork finds none.
     """
+    run = getattr(load(family), function)
     threads = min(thread_count(), int(count * ns_each / WORTH_A_THREAD_NS), -(-count // block))
     if threads < 2:
-        return [run(0, count)]
+        return [run(*given, 0, count)]
     # Four shares for each thread: a faster core, or a less busy one, takes more of them.
     size = -(-count // (4 * threads * block)) * block
-    todo = deque(range(0, count, size))
-    shares = len(todo)
-    finished: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+    shares = range(0, count, size)
+    waiting, finished = iter(shares), SimpleQueue[Any]()
 
     def work() -> None:
-        while True:
+        for first in waiting:
             try:
-                first = todo.popleft()
-            except IndexError:
-                return
-            try:
-                finished.put((run(first, min(first + size, count)), None))
+                result = run(*given, first, min(first + size, count))
             except BaseException as error:
-                finished.put((None, error))
+                result = error
+            finished.put(result)
 
     # Not threading.Thread, whose start waits until the new thread has had a core.
     with contextlib.suppress(RuntimeError):
         for _ in range(threads - 1):
             _thread.start_new_thread(work, ())
     work()
-    results = [finished.get() for _ in range(shares)]
-    for _, error in results:
-        if error:
-            raise error
-    return [result for result, _ in results]
+    results = [finished.get() for _ in shares]
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results

@@ -12,17 +12,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.arrays import floats, number
+from perovskite_polaron.arrays import floats, number, real
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels import load, share
+from perovskite_polaron.kernels import share
 
 Ends = Literal["zero", "constant"]
 Array = NDArray[np.float64]
 
 # Fourth powers of widths and energies must neither vanish nor overflow.
 BEYOND = 1e70
-# A Gaussian is cut off so many standard deviations to each side; what is left out is 1e-23.
-GAUSSIAN_REACH = 10.0
 
 
 def broaden_lorentzian(
@@ -57,12 +55,7 @@ def broaden_lorentzian(
         For wrong shapes, NaN, a grid that does not increase, a width that is not positive, or
         numbers beyond 1e70 (widths below 1e-70), whose fourth powers overflow.
     """
-    x, rows, out_x, widths = _spectrum(x_in, y_in, x_out, hwhm, "hwhm", ends)
-    out = np.empty((len(rows), len(out_x)))
-    given = x, rows, np.diff(rows) / np.diff(x), out_x, widths, ends == "constant", out
-    kernel = load("convolution").lorentzian
-    share(lambda first, last: kernel(*given, first, last), out.size, 4.0 * len(x))
-    return out.reshape(*np.shape(y_in)[:-1], len(out_x))
+    return _broaden("lorentzian", x_in, y_in, x_out, hwhm, "hwhm", ends, np.inf)
 
 
 def broaden_gaussian(
@@ -89,13 +82,7 @@ def broaden_gaussian(
     InputError
         As broaden_lorentzian.
     """
-    x, rows, out_x, widths = _spectrum(x_in, y_in, x_out, sigma, "sigma", ends)
-    out = np.empty((len(rows), len(out_x)))
-    given = x, rows, out_x, widths, ends == "constant", out
-    reached = min(1.0, 2 * GAUSSIAN_REACH * float(widths.mean()) / (x[-1] - x[0]))
-    kernel = load("convolution").gaussian
-    share(lambda first, last: kernel(*given, first, last), out.size, 4.0 * len(x) * reached)
-    return out.reshape(*np.shape(y_in)[:-1], len(out_x))
+    return _broaden("gaussian", x_in, y_in, x_out, sigma, "sigma", ends, 10.0)
 
 
 def exponential_gaussian(
@@ -129,28 +116,26 @@ def exponential_gaussian(
     InputError
         For wrong shapes, NaN, or a time constant that is not positive.
     """
-    times, constants = floats(delay, "delay", (None,)), np.asarray(lifetime)
-    if (constants.ndim > 1 or constants.size == 0 or constants.dtype.kind not in "fiu"
-            or not np.all(constants > 0)):
+    times, constants = floats(delay, "delay", (None,)), np.atleast_1d(real(lifetime, "lifetime"))
+    if constants.ndim > 1 or constants.size == 0 or not np.all(constants > 0):
         raise InputError("lifetime must be positive (infinity allowed): "
                          "give one number or a list of them")
-    constants = np.ascontiguousarray(np.atleast_1d(constants), dtype=np.float64)
     width, start = _width(number(sigma, "sigma"), "sigma"), number(t0, "t0")
     if constants.min() < 1e-100 * width:
         raise InputError("lifetime is below 1e-100 sigma: such a component has no response; "
                          "leave it out")
     out = np.empty((4 if gradient else 1, len(constants), len(times)))
     given = times, constants, width, start, gradient, out
-    kernel = load("convolution").exponential_gaussian
-    share(lambda first, last: kernel(*given, first, last), len(times), 9.0 * len(constants), 64)
+    share("convolution", "exponential_gaussian", given, len(times), 10.0 * len(constants), 64)
     columns = [part.T if np.ndim(lifetime) else part[0] for part in out]
     return (columns[0], columns[1], columns[2], columns[3]) if gradient else columns[0]
 
 
-def _spectrum(
-    x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, width: ArrayLike, name: str, ends: str
-) -> tuple[Array, Array, Array, Array]:
-    """Check what both broadenings take: grid, spectra in rows, outputs, and a width for each."""
+def _broaden(
+    kernel: str, x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, width: ArrayLike, name: str,
+    ends: str, reach: float,
+) -> Array:
+    """Check and call a kernel whose work extends over reach widths to either side."""
     x = floats(x_in, "x_in", (None,))
     if len(x) < 2:
         raise InputError("x_in has one point: a spectrum needs at least two")
@@ -169,7 +154,12 @@ def _spectrum(
         widths = floats(width, name, (len(out_x),))
     for extreme in (widths.min(), widths.max()):
         _width(extreme, name)
-    return x, y.reshape(-1, len(x)), out_x, widths
+    rows = y.reshape(-1, len(x))
+    out = np.empty((len(rows), len(out_x)))
+    given = x, rows, np.diff(rows) / np.diff(x), out_x, widths, ends == "constant", out
+    part = min(1.0, 2 * reach * float(widths.mean()) / (x[-1] - x[0]))
+    share("convolution", kernel, given, out.size, 5.0 * len(x) * part)
+    return out.reshape(*y.shape[:-1], len(out_x))
 
 
 def _width(width: float, name: str) -> float:

@@ -4,7 +4,7 @@ from numpy import empty, float64
 from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.arrays import floats
-from perovskite_polaron.kernels import load, share
+from perovskite_polaron.kernels import share
 
 
 def displace(
@@ -37,6 +37,5 @@ def displace(
     c = floats(coefficients, "coefficients", (None, len(p)))
     out = empty((len(c), *x.shape))
     given = x.ravel(), p.reshape(len(p), -1), c, out.reshape(len(c), -1)
-    kernel = load("displacement").displace
-    share(lambda first, last: kernel(*given, first, last), len(c), 0.3 * p.size)
+    share("displacement", "displace", given, len(c), 0.4 * p.size)
     return out

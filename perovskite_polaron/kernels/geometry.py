@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.arrays import floats
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels import load, share
+from perovskite_polaron.kernels import share
 
 Array = NDArray[np.float64]
 
@@ -84,6 +84,6 @@ def octahedra(
     n, b = len(c), len(d)
     lengths, scalars, tilts = np.empty((n, b, 6)), np.empty((n, b, 4)), np.empty((n, b, 3))
     angles = np.empty((n, len(pairs)))
-    given, kernel = (d, p, c, a, pairs, lengths, scalars, tilts, angles), load("geometry").octahedra
-    share(lambda first, last: kernel(*given, first, last), n, 300.0 * b)
+    given = d, p, c, a, pairs, lengths, scalars, tilts, angles
+    share("geometry", "octahedra", given, n, 400.0 * b)
     return Octahedra(lengths, *np.moveaxis(scalars, 2, 0), tilts, angles)

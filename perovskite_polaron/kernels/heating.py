@@ -14,14 +14,13 @@ from scipy import constants
 
 from perovskite_polaron.arrays import floats, real
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels import load, share
+from perovskite_polaron.kernels import share
 
 Array = NDArray[np.float64]
 Latent = Sequence[tuple[float, float, float]]
 EV_PER_J_MOL = 1 / (constants.N_A * constants.e)
 BOLTZMANN_EV = constants.k / constants.e
 CM_PER_A = 1e-8
-NS_EACH = 9.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +70,6 @@ class HeatTable:
         rows = np.full((len(enthalpy) + 1, 4), np.nan)
         rows[:-1] = self.knots.T
         return rows, np.maximum(before - 1, 0), per_eV
-
-    def before(self, start_K: float) -> tuple[Array, NDArray[np.int64], float, float, float]:
-        """What the kernel needs to heat from start_K: the search, the start, its enthalpy."""
-        return *self.search, start_K, self.enthalpy_eV(start_K)
 
 
 def tabulated(
@@ -175,53 +170,6 @@ def harmonic_capacity(energy_meV: Array, weight: Array, temperature_K: Array) ->
     return np.asarray(constants.R * ((half / np.sinh(half)) ** 2 @ weight))
 
 
-def temperature_rise(energy_eV: ArrayLike, start_K: float, table: HeatTable) -> Array:
-    """Return how far each energy heats the crystal from start_K, in K.
-
-    This is the inverse of the table's enthalpy, exact on each segment.
-
-    Parameters
-    ----------
-    energy_eV
-        eV per formula unit, any shape, not negative.
-    start_K
-        Temperature before.
-    table
-        Enthalpy of the crystal.
-
-    Raises
-    ------
-    InputError
-        For negative energies, NaN, or a start below the table.
-    """
-    energy = floats(np.ravel(energy_eV), "energy_eV", (None,))
-    if energy.min() < 0:
-        raise InputError("energy_eV is negative: absorbed energy only heats")
-    given, rise = (energy, *table.before(start_K)), np.empty(len(energy))
-    kernel = load("heating").temperature_rise
-    share(lambda first, last: kernel(*given, rise, first, last), len(rise), NS_EACH)
-    return rise.reshape(np.shape(energy_eV))
-
-
-def absorbed_energy_eV(
-    fluence_mJ_cm2: ArrayLike, absorption_per_cm: ArrayLike, concentration_mg_mL: ArrayLike,
-    molar_mass_g_mol: float,
-) -> Array:
-    """Return the energy that one formula unit absorbs at the front face of the jet, eV.
-
-    F µ / n, µ the absorption coefficient of the suspension (natural logarithm, 1/cm), n its number
-    density of formula units, concentration / molar mass: Lambert and Beer, linear absorption. With
-    µ and the concentration of the solid (its density), it is the front face of a film. Arguments
-    are positive and broadcast.
-    """
-    for name, value in (("fluence_mJ_cm2", fluence_mJ_cm2), ("molar_mass_g_mol", molar_mass_g_mol),
-                        ("absorption_per_cm", absorption_per_cm),
-                        ("concentration_mg_mL", concentration_mg_mL)):
-        _check_positive(value, name)
-    light = np.multiply(fluence_mJ_cm2, absorption_per_cm)
-    return np.asarray(light * molar_mass_g_mol * EV_PER_J_MOL / concentration_mg_mL)
-
-
 def heat(
     fluence_mJ_cm2: ArrayLike, absorption_per_cm: ArrayLike, thickness_A: ArrayLike,
     concentration_mg_mL: ArrayLike, size_A: ArrayLike, *, molar_mass_g_mol: float,
@@ -261,23 +209,19 @@ def heat(
         shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in given.items())
         raise InputError(f"these do not broadcast together: {shapes}; "
                          "pass numbers or arrays of one length")
-    for name, value in (("formula_volume_A3", formula_volume_A3),
-                        ("photon_energy_eV", photon_energy_eV),
-                        ("molar_mass_g_mol", molar_mass_g_mol)):
-        _check_positive(value, name)
     if not 0 <= heat_fraction <= 1:
         raise InputError(f"heat_fraction is {heat_fraction:g}: "
                          "it is the part of a photon that heats, from 0 to 1")
     rise, photons = np.empty((2, count))
     # mJ/cm² ÷ (Å × mg/mL) becomes eV per formula unit.
     scale = molar_mass_g_mol * EV_PER_J_MOL / CM_PER_A
-    others = (CM_PER_A, scale, heat_fraction, 1 / (formula_volume_A3 * photon_energy_eV),
-              *table.before(start_K), rise, photons)
-    kernel = load("heating").heat
-    # The kernel sees each draw anyway and says whether one is bad: which, and why, is rarely asked.
-    if any(share(lambda first, last: kernel(*draws, *others, first, last), count, NS_EACH)):
+    arguments = (*draws, CM_PER_A, scale, heat_fraction, 1 / (formula_volume_A3 * photon_energy_eV),
+                 *table.search, start_K, table.enthalpy_eV(start_K), rise, photons)
+    # The kernel sees each draw anyway and says whether one is bad; which it is, is rarely asked.
+    if any(share("heating", "heat", arguments, count, 9.0)):
         for name, value in given.items():
-            _check_positive(value, name)
+            if (smallest := floats(np.ravel(value), name, (None,)).min()) <= 0:
+                raise InputError(f"{name} must be positive: the smallest is {smallest:g}")
     return rise, photons
 
 
@@ -308,9 +252,3 @@ def draw(uncertain: Mapping[str, tuple[float, float]], count: int, seed: int) ->
         below = ndtr(-mean / sigma)
         draws[name] = mean + sigma * ndtri(below + (1 - below) * (uniform + 2.0**-54))
     return draws
-
-
-def _check_positive(value: ArrayLike, name: str) -> None:
-    smallest = floats(np.ravel(value), name, (None,)).min()
-    if smallest <= 0:
-        raise InputError(f"{name} must be positive: the smallest is {smallest:g}")

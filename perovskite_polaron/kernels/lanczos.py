@@ -116,9 +116,7 @@ def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike) -> NDArray[np.
         For wrong shapes, numbers that are not finite, or a width that is not positive.
     """
     real, imag = _sums(chains, *_points(energy, hwhm))
-    out = np.empty(real.shape, dtype=np.complex128)
-    out.real, out.imag = real, imag
-    return out
+    return real + 1j * imag
 
 
 @dataclass(frozen=True)
@@ -174,8 +172,8 @@ def cut_resolvent(
     above = u >= 0
     if above.any():
         out[:, above] = _sums(chains, energy[above], hwhm[above])[1]
-    kernel, given = load("lanczos").occupied, (u, hwhm, *rays.parts, out)
-    share(lambda first, last: kernel(*given, first, last), len(u), 0.5 * rays.weighted[0].size)
+    given = u, hwhm, *rays.parts, out
+    share("lanczos", "occupied", given, len(u), 0.3 * rays.weighted[0].size)
     return out
 
 
@@ -190,9 +188,7 @@ def _points(energy: ArrayLike, hwhm: ArrayLike) -> tuple[Array, Array]:
 def _sums(chains: Chains, energy: Array, hwhm: Array) -> tuple[Array, Array]:
     """Real and imaginary parts of the resolvents of each group."""
     real, imag = np.zeros((2, chains.groups, len(energy)))
-    kernel, given = load("lanczos").resolvent, (
-        chains.a, chains.b, chains.start, chains.weight, chains.tail_a, chains.tail_b,
-        chains.group, energy, hwhm, real, imag)
-    share(lambda first, last: kernel(*given, first, last), len(energy), 0.35 * len(chains.a),
-          TOGETHER)
+    given = (chains.a, chains.b, chains.start, chains.weight, chains.tail_a, chains.tail_b,
+             chains.group, energy, hwhm, real, imag)
+    share("lanczos", "resolvent", given, len(energy), 0.35 * len(chains.a), TOGETHER)
     return real, imag
