@@ -62,4 +62,6 @@ def harmonic_heat_capacity(modes: Modes, source: str) -> HeatCapacity:
             f"{source} has {len(modes)} modes: a heat capacity needs all {wanted} of its cell, or {wanted - 3} without "
             "the acoustic ones, at each wave vector"
         )
-    return HeatCapacity(f"harmonic modes of {source}", partial(kernel.harmonic, *oscillators(modes)))
+    kelvin = np.arange(5.0, 1500.25, 0.5)
+    capacity = kernel.harmonic_capacity(*oscillators(modes), kelvin)
+    return HeatCapacity(f"harmonic modes of {source}", partial(kernel.tabulated, kelvin, capacity))

@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import constants
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.kernels import heating as kernel
@@ -58,7 +59,9 @@ def _enthalpy(capacity: HeatCapacity, latent: tuple[tuple[float, float, float], 
     return capacity.make(latent)
 
 
-DULONG_PETIT = HeatCapacity("Dulong-Petit, 15 R", partial(kernel.dulong_petit, 5))
+DULONG_PETIT = HeatCapacity(
+    "Dulong-Petit, 15 R", partial(kernel.tabulated, [0.0, 1e4], [15 * constants.R] * 2)
+)
 
 
 def constant_heat_capacity(capacity_J_mol_K: float) -> HeatCapacity:
@@ -149,7 +152,9 @@ class Heating:
 
     def temperature_C(self, time_ps: Array, lifetime_ps: float) -> Array:
         """Newton's cooling: start + ΔT exp(−t/τ), at times (m,) after the pulse."""
-        return self.exposure.start_C + kernel.cooling(self.delta_T_K, time_ps, lifetime_ps)
+        if not (lifetime_ps > 0 and np.min(time_ps) >= 0):
+            raise InputError("cooling needs a positive lifetime and times from zero, the pulse, on")
+        return np.asarray(self.exposure.start_C + self.delta_T_K * np.exp(-time_ps / lifetime_ps))
 
 
 def phase_at(temperature_C: float) -> str:
@@ -195,17 +200,9 @@ def heating(
     front = None
     if exposure.absorption_per_cm is not None:
         saturated = 1 + exposure.fluence_mJ_cm2 / (exposure.saturation_mJ_cm2 or np.inf)
-        energy = kernel.absorbed_energy_eV(
-            exposure.fluence_mJ_cm2,
-            exposure.absorption_per_cm / saturated,
-            exposure.concentration_mg_mL,
-            MOLAR_MASS_G_MOL,
-        )
-        front = float(
-            kernel.temperature_rise(
-                _fraction(exposure) * np.atleast_1d(energy), exposure.start_C + 273.15, _table(exposure)
-            )[0]
-        )
+        # The first 1e-9 Å of the jet, which hardly weaken the light.
+        front = float(_jet(exposure, central["fluence"], central["absorption"] / saturated, 1e-9,
+                           central["concentration"], central["size"])[0][0])
     return Heating(
         exposure, float(rise[0]), float(low), float(high), float(photons[0]),
         float(-np.expm1(-_depth(exposure, central)[0])), front, phase_at(exposure.start_C + float(rise[0])),
@@ -228,12 +225,17 @@ def _heat(exposure: Exposure, inputs: Mapping[str, Array]) -> tuple[Array, Array
     relative = inputs["heat_capacity"] / exposure.heat_capacity.at_J_mol_K(exposure.start_C)
     # The kernel knows Lambert and Beer; saturation reaches it as the coefficient that absorbs as much.
     absorption = _depth(exposure, inputs) / (inputs["jet"] * kernel.CM_PER_A)
-    rise, photons = kernel.heat(
-        inputs["fluence"] / relative, absorption, inputs["jet"], inputs["concentration"], inputs["size"],
-        molar_mass_g_mol=MOLAR_MASS_G_MOL, formula_volume_A3=FORMULA_VOLUME_A3, photon_energy_eV=exposure.photon_energy_eV,
-        heat_fraction=_fraction(exposure), start_K=exposure.start_C + 273.15, table=_table(exposure),
-    )  # fmt: skip
+    rise, photons = _jet(exposure, inputs["fluence"] / relative, absorption, inputs["jet"],
+                         inputs["concentration"], inputs["size"])
     return rise, photons * relative
+
+
+def _jet(exposure: Exposure, *draws: Array | float) -> tuple[Array, Array]:
+    """Rise and photons of draws of fluence, absorption, thickness, concentration and size."""
+    return kernel.heat(
+        *draws, molar_mass_g_mol=MOLAR_MASS_G_MOL, formula_volume_A3=FORMULA_VOLUME_A3,
+        photon_energy_eV=exposure.photon_energy_eV, heat_fraction=_fraction(exposure),
+        start_K=exposure.start_C + 273.15, table=_table(exposure))
 
 
 def _depth(exposure: Exposure, inputs: Mapping[str, Array]) -> Array:

@@ -148,10 +148,8 @@ def _broaden(
     if max(-x[0], x[-1], -out_x.min(), out_x.max()) > BEYOND:
         raise InputError(f"x_in and x_out may reach from -{BEYOND:g} to {BEYOND:g}: "
                          "choose another unit")
-    if np.ndim(width) == 0:
-        widths = np.full(len(out_x), number(width, name))  # type: ignore[arg-type]
-    else:
-        widths = floats(width, name, (len(out_x),))
+    of_each = np.full(len(out_x), width) if np.ndim(width) == 0 else width
+    widths = floats(of_each, name, (len(out_x),))
     for extreme in (widths.min(), widths.max()):
         _width(extreme, name)
     rows = y.reshape(-1, len(x))

@@ -86,4 +86,5 @@ def octahedra(
     angles = np.empty((n, len(pairs)))
     given = d, p, c, a, pairs, lengths, scalars, tilts, angles
     share("geometry", "octahedra", given, n, 400.0 * b)
-    return Octahedra(lengths, *np.moveaxis(scalars, 2, 0), tilts, angles)
+    off, variance, elongation, angle_variance = np.moveaxis(scalars, 2, 0)
+    return Octahedra(lengths, off, variance, elongation, angle_variance, tilts, angles)

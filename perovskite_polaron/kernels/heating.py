@@ -15,11 +15,11 @@ from scipy import constants
 from perovskite_polaron.arrays import floats, real
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.kernels import share
+from perovskite_polaron.units import BOLTZMANN_MEV_K
 
 Array = NDArray[np.float64]
 Latent = Sequence[tuple[float, float, float]]
 EV_PER_J_MOL = 1 / (constants.N_A * constants.e)
-BOLTZMANN_EV = constants.k / constants.e
 CM_PER_A = 1e-8
 
 
@@ -125,15 +125,10 @@ def tabulated(
     return HeatTable(np.ascontiguousarray(np.transpose(segments)))
 
 
-def dulong_petit(atoms: int = 5, latent: Latent = ()) -> HeatTable:
-    """Return the enthalpy of 3R per mole of atoms, the classical limit; latent as in tabulated."""
-    return tabulated([0.0, 1e4], [3 * constants.R * atoms] * 2, latent)
+def harmonic_capacity(energy_meV: ArrayLike, weight: ArrayLike, temperature_K: Array) -> Array:
+    """Return the heat capacity (t,), J/mol/K, of harmonic modes at temperatures (t,), zero included.
 
-
-def harmonic(energy_meV: ArrayLike, weight: ArrayLike, latent: Latent = ()) -> HeatTable:
-    """Return the enthalpy of independent harmonic modes, every 0.5 K up to 1500 K.
-
-    The table follows the exact enthalpy to about 1e-6; beyond it the heat capacity is constant.
+    k Σ w (x / 2 sinh(x/2))², x = E/kT (Bose and Einstein).
 
     Parameters
     ----------
@@ -141,8 +136,8 @@ def harmonic(energy_meV: ArrayLike, weight: ArrayLike, latent: Latent = ()) -> H
         (n,) positive mode energies.
     weight
         (n,) how many modes per formula unit each stands for, in all three times the atoms.
-    latent
-        As in tabulated.
+    temperature_K
+        (t,).
 
     Raises
     ------
@@ -154,20 +149,9 @@ def harmonic(energy_meV: ArrayLike, weight: ArrayLike, latent: Latent = ()) -> H
     if not (np.all(modes > 0) and np.all(weights >= 0) and weights.sum() > 0):
         raise InputError("mode energies must be positive and weights not negative: "
                          "leave out the acoustic modes at Γ")
-    kelvin = np.arange(5.0, 1500.25, 0.5)
-    return tabulated(kelvin, harmonic_capacity(modes, weights, kelvin), latent)
-
-
-def harmonic_capacity(energy_meV: Array, weight: Array, temperature_K: Array) -> Array:
-    """Return the heat capacity (t,), J/mol/K, of oscillators (n,) at temperatures (t,).
-
-    k Σ w (x / 2 sinh(x/2))², x = E/kT (Bose and Einstein), for positive energies; temperatures may
-    be zero.
-    """
     with np.errstate(divide="ignore"):
-        half = energy_meV * 1e-3 / (2 * BOLTZMANN_EV * temperature_K[:, None])
-    half = np.minimum(half, 300.0)
-    return np.asarray(constants.R * ((half / np.sinh(half)) ** 2 @ weight))
+        half = np.minimum(modes / (2 * BOLTZMANN_MEV_K * temperature_K[:, None]), 300.0)
+    return np.asarray(constants.R * ((half / np.sinh(half)) ** 2 @ weights))
 
 
 def heat(

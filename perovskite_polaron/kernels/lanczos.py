@@ -9,7 +9,7 @@ J. Phys. C 5, 2845 (1972). Occupied states: Brouder, Alouani and Bennemann, Phys
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,28 +119,23 @@ def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike) -> NDArray[np.
     return real + 1j * imag
 
 
-@dataclass(frozen=True)
-class FermiRays:
+class FermiRays(NamedTuple):
     """Resolvents along two rays into the upper half plane from the Fermi energy.
 
     They depend on no energy or width.
 
     Attributes
     ----------
-    t
+    t_real, t_imag
         (2, nodes) points of the rays, counted from the Fermi energy.
-    weighted
+    real, imag
         (2, groups, nodes) resolvents there with the weights of the quadrature.
     """
 
-    t: NDArray[np.complex128]
-    weighted: NDArray[np.complex128]
-
-    @cached_property
-    def parts(self) -> tuple[Array, ...]:
-        """Real and imaginary parts of t and weighted, each contiguous."""
-        return tuple(np.ascontiguousarray(x) for of in (self.t, self.weighted)
-                     for x in (of.real, of.imag))
+    t_real: Array
+    t_imag: Array
+    real: Array
+    imag: Array
 
 
 def fermi_rays(chains: Chains, fermi: float) -> FermiRays:
@@ -155,7 +150,8 @@ def fermi_rays(chains: Chains, fermi: float) -> FermiRays:
     radius = 1e-14 * np.exp(step * np.arange(15 * load("lanczos").NODE_BLOCK))
     t = (np.array([[1 + 1j], [-1 + 1j]]) * np.sqrt(0.5) * radius).astype(np.complex128)
     g = resolvent(chains, fermi + t.real.ravel(), t.imag.ravel()).reshape(chains.groups, *t.shape)
-    return FermiRays(t, np.ascontiguousarray((g * t * (step / np.pi)).transpose(1, 0, 2)))
+    weighted = (g * t * (step / np.pi)).transpose(1, 0, 2)
+    return FermiRays(*map(np.ascontiguousarray, (t.real, t.imag, weighted.real, weighted.imag)))
 
 
 def cut_resolvent(
@@ -172,8 +168,8 @@ def cut_resolvent(
     above = u >= 0
     if above.any():
         out[:, above] = _sums(chains, energy[above], hwhm[above])[1]
-    given = u, hwhm, *rays.parts, out
-    share("lanczos", "occupied", given, len(u), 0.3 * rays.weighted[0].size)
+    given = u, hwhm, *rays, out
+    share("lanczos", "occupied", given, len(u), 0.3 * rays.real[0].size)
     return out
 
 

@@ -162,15 +162,13 @@ def bond_report(crystal: Crystal, framework: Framework | None = None) -> BondRep
                       float(angles[axial].mean()), float(angles[~axial].mean()), found)
 
 
-def sweep_bonds(framework: Framework, patterns: NDArray[np.float64], coefficients: ArrayLike,
-                threads: int = 1) -> Octahedra:
+def sweep_bonds(framework: Framework, patterns: NDArray[np.float64], coefficients: ArrayLike) -> Octahedra:
     """Return the geometry for each row of coefficients (s, m), without building the structures.
 
     patterns (m, n, 3) as from distortion.real_patterns for the framework's crystal.
     """
     changes = patterns[:, framework.ligands] - patterns[:, framework.centres][:, :, None]
-    return octahedra(framework.bonds_A, changes, coefficients, framework.axes, framework.bridges,
-                     threads)
+    return octahedra(framework.bonds_A, changes, coefficients, framework.axes, framework.bridges)
 
 
 def compare(displaced: Crystal, reference: Crystal,

@@ -1,4 +1,4 @@
-"""NumPy twin of the displacement kernel."""
+"""NumPy reference implementation of the displacement kernel."""
 
 import numpy as np
 

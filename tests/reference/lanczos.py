@@ -23,7 +23,7 @@ def cut_resolvent(chains, rays, fermi, energy, hwhm):
     energy, hwhm = np.asarray(energy, float), np.asarray(hwhm, float)
     u = energy - fermi
     ray = (u >= 0).astype(int)
-    t, weighted = rays.t[ray], rays.weighted[ray]
+    t, weighted = (rays.t_real + 1j * rays.t_imag)[ray], (rays.real + 1j * rays.imag)[ray]
     lorentzian = hwhm[:, None] / ((t - u[:, None]) ** 2 + hwhm[:, None] ** 2)
     return (
         np.where(u >= 0, resolvent(chains, energy, hwhm).imag, 0.0)

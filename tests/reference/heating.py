@@ -17,8 +17,3 @@ def heat(fluence, absorption, thickness, concentration, size, scale, heat_fracti
     energy = scale * fluence * -np.expm1(-absorption * thickness) / (thickness * concentration)
     return temperatures(start_enthalpy + heat_fraction * energy,
                         knots) - start, photon_scale * energy * size**3
-
-
-def cooling(rise, time, lifetime, second_lifetime, fraction):
-    left = fraction * np.exp(-time / lifetime) + (1 - fraction) * np.exp(-time / second_lifetime)
-    return np.outer(rise, left)

@@ -1,4 +1,4 @@
-"""NumPy twin of the geometry kernel; the octahedron's volume by its convex hull, independently of
+"""NumPy reference implementation of the geometry kernel; the octahedron's volume by its convex hull, independently of
 the kernel.
 """
 
