@@ -1,4 +1,4 @@
-"""The benchmark room: the twins are importable."""
+"""The reference implementations of the tests can be imported."""
 
 import sys
 from pathlib import Path

@@ -21,7 +21,6 @@ from pathlib import Path
 PACKAGES = ("numpy", "scipy", "ase", "phonopy", "Euphonic", "xraylarch", "TRXASprefitpack",
             "pyglotaran")
 OURS, OURS_ON_TWO = "polaron", "polaron, two threads"
-ENOUGH, MANY = 1.7, 1e5
 NOTES = Path(__file__).with_name("notes.md")
 
 
@@ -84,8 +83,7 @@ def comparison(benchmarks: list[dict]) -> list[str]:
 def scaling(benchmarks: list[dict]) -> dict[str, list[dict]]:
     """For each kernel what was measured at its sizes, the smallest first.
 
-    ``measured`` holds for the compiled ``kernel`` and for the whole ``call`` the medians on one and
-    on two threads and of their ratio.
+    ``measured`` holds the medians of a call on one and on two threads and of their ratio.
     """
     kernels: dict[str, list[dict]] = {}
     for info in (b["extra_info"] for b in benchmarks):
@@ -94,35 +92,19 @@ def scaling(benchmarks: list[dict]) -> dict[str, list[dict]]:
     return {name: sorted(sizes, key=lambda info: info["size"]) for name, sizes in kernels.items()}
 
 
-def gain(ratio: float, most: float) -> str:
-    return f"{ratio:.2f}" if ratio >= ENOUGH else f"**{ratio:.2f}** of {most:.2f}"
-
-
 def thread_table(kernels: dict[str, list[dict]]) -> list[str]:
-    lines = ["| kernel | size | operations | kernel, one thread | two threads | times faster |"
-             " whole call, one thread | "
-             "times faster | growth |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| kernel | size | one thread | two threads | times faster | growth |",
+             "|---|---|---|---|---|---|"]
     for name, sizes in kernels.items():
         before, largest = sizes[-2:]
-        growth = log(largest["measured"]["kernel"][0]
-                     / before["measured"]["kernel"][0]) / log(largest["size"] / before["size"])
-        for info in (info for info in sizes if info["operations"] > MANY):
-            (one, two, ratio), (call, _,
-                                whole) = info["measured"]["kernel"], info["measured"]["call"]
-            lines.append(f"| {name} | {info['size']} {info['unit']} | {info['operations']:.0e} |"
-                         f" {seconds(one)} | {seconds(two)} | "
-                         f"{gain(ratio, info['most'])} | {seconds(call)} | {whole:.2f} |"
+        growth = (log(largest["measured"][0] / before["measured"][0])
+                  / log(largest["size"] / before["size"]))
+        for info in sizes:
+            one, two, ratio = info["measured"]
+            lines.append(f"| {name} | {info['size']} {info['unit']} | {seconds(one)} |"
+                         f" {seconds(two)} | {ratio:.2f} |"
                          f" {f'n^{growth:.2f}' if info is largest else ''} |")
     return lines
-
-
-def limits(kernels: dict[str, list[dict]]) -> list[str]:
-    bind, start = next(iter(kernels.values()))[0]["fixed_seconds"]
-    return ["Measured in the same run, with next to nothing to do: to bind an array takes"
-            f" {seconds(bind)}, and to start the second "
-            f"thread and wait for it {seconds(start)}. Neither gets less with two threads. Behind"
-            " a bold number stands how many times "
-            "faster two threads can be at most with both, if all else is shared out evenly."]
 
 
 def figure(kernels: dict[str, list[dict]], path: Path) -> None:
@@ -138,13 +120,9 @@ def figure(kernels: dict[str, list[dict]], path: Path) -> None:
                              squeeze=False)
     for axis, (name, sizes) in zip(axes.flat, kernels.items(), strict=False):
         n = [info["size"] for info in sizes]
-        one, two = ([1e3 * info["measured"]["kernel"][k] for info in sizes] for k in (0, 1))
+        one, two = ([1e3 * info["measured"][k] for info in sizes] for k in (0, 1))
         axis.loglog(n, one, "o-", label="one thread", color="C0")
         axis.loglog(n, two, "s--", label="two threads", color="C1")
-        if name.endswith("fast"):
-            scale = one[-1] / (n[-1] * log(n[-1]))
-            axis.loglog(n, [scale * k * log(k) for k in n], ":", color="black", label="n log n")
-            axis.legend(handles=axis.lines[-1:], frameon=False, fontsize=8)
         # labels that would touch are left out
         apart = [k for k, before in zip(n, [0, *n], strict=False) if k > 2.2 * before]
         axis.set(title=name, xlabel=sizes[0]["unit"], ylabel="median / ms", xticks=apart)
@@ -170,10 +148,9 @@ def page(run: dict) -> str:
                       f"{machine['system']}, Python {machine['python_version']}",
                       f"- Versions: {', '.join([*map(installed, PACKAGES), xspectra()])}", "",
                       *comparison(run["benchmarks"]), "", "## Size and threads", "",
-                      "Every size above 10⁵ operations. One thread and two took turns; times"
-                      " faster is the median of their ratios, bold below "
-                      f"{ENOUGH:g}. Growth is the exponent between the two largest sizes.", "",
-                      *limits(kernels), "", *thread_table(kernels), "",
+                      "One thread and two took turns; times faster is the median of their"
+                      " ratios: near 1 where a call is too small to be shared. Growth is the"
+                      " exponent between the two largest sizes.", "", *thread_table(kernels), "",
                       "![Cost against size of each kernel](scaling.png)", "",
                       NOTES.read_text(encoding="utf-8")])
 

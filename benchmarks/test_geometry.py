@@ -21,10 +21,11 @@ def prepared():
 
 @pytest.mark.parametrize("side", ["polaron", "polaron, two threads"])
 @pytest.mark.benchmark(group=GROUP)
-def test_sweep(benchmark, side):
+def test_sweep(benchmark, monkeypatch, side):
     framework, patterns = prepared()
     benchmark.extra_info["side"] = side
-    result = benchmark(sweep_bonds, framework, patterns, Q, 2 if "two" in side else 1)
+    monkeypatch.setenv("POLARON_THREADS", "2" if "two" in side else "1")
+    result = benchmark(sweep_bonds, framework, patterns, Q)
     assert result.lengths_A.shape == (10_000, 4, 6)
 
 
