@@ -153,7 +153,8 @@ def report(rows: list[dict[str, object]]) -> list[str]:
     peer, ours = total("peer", *every), total("ours", *every)
     one_sign = total("peer", *every, without="minus")
     # A tighter threshold adds iterations at the end, all of about the same length.
-    tighter = [[float(r[k]) for k in ("core_seconds", "to_threshold", "iterations")]  # type: ignore[arg-type]
+    fields = ("core_seconds", "to_threshold", "iterations")
+    tighter = [[float(r[k]) for k in fields]  # type: ignore[arg-type]
                for r in rows
                if r["recipe"] == "peer" and r["kind"] != "xas" and r["structure"] != "minus"]
     longer = sum(seconds * (1 - enough / all_) for seconds, enough, all_ in tighter)

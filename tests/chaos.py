@@ -4,9 +4,9 @@
 
 The study is computed once with the real programs and then played again (see replay.py), so that a
 run takes seconds. After each run: every job is done exactly once, every result is that of the
-undisturbed run, what was finished before the interruption is untouched, no program and no lock is left, and
-nobody saw a traceback. Prints a table; status 1 if any of this fails. Root can mount, so only root
-gets the full disk and the store that may not be written.
+undisturbed run, what was finished before the interruption is untouched, no program and no lock is
+left, and nobody saw a traceback. Prints a table; status 1 if any of this fails. Root can mount, so
+only root gets the full disk and the store that may not be written.
 """
 
 import argparse
@@ -257,7 +257,8 @@ def main() -> int:
     for how, (runs, failed) in table.items():
         print(f"{how:32}{runs:6}{failed:8}")
     total, failed = (sum(row[i] for row in table.values()) for i in (0, 1))
-    print(f"{total} runs of {len(jobs)} jobs, each interrupted and resumed: {failed} with anything lost,"
+    print(f"{total} runs of {len(jobs)} jobs, each interrupted and resumed: {failed} with anything"
+          " lost,"
           " wrong, done twice or locked")
     return 1 if failed or total < args.runs else 0
 

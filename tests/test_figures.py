@@ -1,4 +1,5 @@
-"""The figures' one style: colours that can be seen and told apart, one saver, data beside charts."""
+"""The figures' one style: colours that can be seen and told apart, one saver, data beside charts.
+"""
 
 import re
 from itertools import combinations

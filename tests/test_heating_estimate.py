@@ -128,7 +128,8 @@ def test_heat_capacity_from_a_table(capsys, tmp_path):
 def modes(energies_meV):
     """All 60 modes of the built-in 20-atom cell, their patterns of no account."""
     mode = read_modes("lo-c")
-    return Modes(mode.crystal, mode.masses_amu, energies_meV, np.repeat(mode.patterns, len(energies_meV), axis=0))
+    return Modes(mode.crystal, mode.masses_amu, energies_meV,
+                 np.repeat(mode.patterns, len(energies_meV), axis=0))
 
 
 def test_heat_capacity_from_modes_is_bose_and_einsteins(capsys, tmp_path):

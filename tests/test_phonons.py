@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
-from perovskite_polaron.phonons.forces import (ForceConstants, Forces, displaced_cells,
-                                               force_constants)
+from perovskite_polaron.phonons.forces import (
+    ForceConstants, Forces, displaced_cells, force_constants)
 from perovskite_polaron.phonons.matdyn_files import read_dynamical_matrices
 from perovskite_polaron.phonons.modes import diagonalise, read_modes
 from perovskite_polaron.phonons.readers import Calculation, from_file, from_forces
-from perovskite_polaron.phonons.response import (COULOMB_EV_A, assumed_response, crystal_direction,
-                                                 neutral_response, phonon_modes, read_born)
-from perovskite_polaron.phonons.selection import (froehlich_eV_A, heat_capacity, inverse_kappa,
-                                                  mode_table, select, static_dielectric,
-                                                  thermal_displacements_A2, transverse_partner)
+from perovskite_polaron.phonons.response import (
+    COULOMB_EV_A, assumed_response, crystal_direction, neutral_response, phonon_modes, read_born)
+from perovskite_polaron.phonons.selection import (
+    froehlich_eV_A, heat_capacity, inverse_kappa, mode_table, select, static_dielectric,
+    thermal_displacements_A2, transverse_partner)
 from perovskite_polaron.phonons.symmetry import irreps
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV, MEV_PER_THZ
 

@@ -8,8 +8,7 @@ import pytest
 
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.workflow import scenarios
-from perovskite_polaron.workflow import spectra as spectra_room
+from perovskite_polaron.workflow import scenarios, spectra as spectra_room
 from perovskite_polaron.workflow.scenarios import BUILT_IN, study_scenarios
 from perovskite_polaron.workflow.spectra import load_results, study_spectra, write_tables
 
@@ -103,10 +102,12 @@ def test_one_polarisation_alone_is_named_and_is_no_powder(built_in, tmp_path):
         replace(s, sites=tuple(replace(a, chains={"z": a.chains["z"]}) for a in s.sites))
         for s in results.structures
     )
-    part = replace(results, structures=structures, study=replace(results.study, polarisations=("z",)))
+    part = replace(results, structures=structures,
+                   study=replace(results.study, polarisations=("z",)))
     found, whole = study_spectra(part, settings), study_spectra(results, settings)
     assert (found.part, whole.part) == ("z only", "")
-    z = {r.absorber: r.spectrum for r in whole.records if r.structure == "ground" and r.polarisation == "z"}
+    z = {r.absorber: r.spectrum for r in whole.records if r.structure == "ground"
+         and r.polarisation == "z"}
     for site, spectrum in found.structures["ground"].sites.items():
         np.testing.assert_array_equal(spectrum.intensity, z[site].intensity)
     write_tables(found, tmp_path)

@@ -5,19 +5,9 @@ import pytest
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.scan import Scan, Step, combine
-from perovskite_polaron.measured.treatment import (
-    average_adjacent,
-    baseline,
-    calibrate,
-    crop,
-    normalise,
-    outliers,
-    pump_probe,
-    rebin,
-    replay,
-    subtract,
-    thermal,
-)  # fmt: skip
+from perovskite_polaron.measured.treatment import (  # fmt: skip
+    average_adjacent, baseline, calibrate, crop, normalise, outliers, pump_probe, rebin, replay,
+    subtract, thermal)
 
 E = np.arange(13450.0, 13500.01, 1.0)
 Y = 0.2 + 1 / (1 + np.exp(-(E - 13474) / 2))
@@ -43,15 +33,18 @@ STEPS = [
 def test_covariance_against_monte_carlo(step):
     rng = np.random.default_rng(0)
     treated = step(scan())
-    draws = np.array([step(Scan(E, Y + NOISE * rng.normal(size=len(E)))).intensity for _ in range(1500)])
-    np.testing.assert_allclose(np.cov(draws.T), treated.covariance, atol=0.15 * treated.covariance.max())
+    draws = np.array([step(Scan(E, Y + NOISE * rng.normal(size=len(E)))).intensity
+                      for _ in range(1500)])
+    np.testing.assert_allclose(np.cov(draws.T), treated.covariance,
+                               atol=0.15 * treated.covariance.max())
 
 
 def test_laws():
     flat = baseline(scan(3 + 0.01 * E), from_eV=13450, to_eV=13460, order=1)
     np.testing.assert_allclose(flat.intensity, 0, atol=1e-9)
     assert np.trapezoid(normalise(scan(), by="area").intensity, E) == pytest.approx(1)
-    assert np.trapezoid(np.abs(normalise(scan(Y - 0.7), by="absolute-area").intensity), E) == pytest.approx(1)
+    assert np.trapezoid(np.abs(normalise(scan(Y - 0.7), by="absolute-area").intensity),
+                        E) == pytest.approx(1)
     assert normalise(scan(), by="last-point").intensity[-1] == 1
     np.testing.assert_allclose(subtract(scan(), reference=scan()).intensity, 0)
     np.testing.assert_allclose(average_adjacent(scan(E - 13450)).intensity, E - 13450)
@@ -65,8 +58,10 @@ def test_replay_gives_the_same_bits():
     treated = replay(hot, thermal("25C", (13450, 13460)), {"25C": reference})
     again = replay(hot, treated.history, {"25C": reference})
     assert np.array_equal(treated.intensity, again.intensity)
-    assert [s.as_dict()["step"] for s in treated.history] == ["baseline", "normalise", "subtract", "average_adjacent"]
-    assert np.trapezoid(np.abs(replay(scan(Y - 0.7), pump_probe(), {}).intensity), E) == pytest.approx(1)
+    assert [s.as_dict()["step"] for s in treated.history] == ["baseline", "normalise", "subtract",
+                                                              "average_adjacent"]
+    assert np.trapezoid(np.abs(replay(scan(Y - 0.7), pump_probe(), {}).intensity),
+                        E) == pytest.approx(1)
     with pytest.raises(InputError, match="the reference '25C' is missing"):
         replay(hot, thermal("25C", (13450, 13460)), {})
     with pytest.raises(InputError, match="is no treatment step"):
@@ -88,19 +83,18 @@ def test_outliers_are_flagged_not_removed():
     assert np.flatnonzero(outliers(Scan(E, y))).tolist() == [20]
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: baseline(scan(), from_eV=1, to_eV=2), "fewer than 1 points"),
-        (lambda: baseline(scan(), from_eV=13450, to_eV=13460, order=2), "baseline order 2"),
-        (lambda: normalise(scan(-Y), by="area"), "must be positive"),
-        (lambda: normalise(scan(), by="luck"), "choose from last-point"),
-        (lambda: rebin(scan(), step_eV=0), "positive width"),
-        (lambda: average_adjacent(scan(), points=2), "odd number"),
-        (lambda: subtract(scan(), reference=crop(scan(), from_eV=13460, to_eV=13470)), "spans 13460"),
-        (lambda: Scan(E, np.full(len(E), np.nan)), "contains NaN"),
-    ],
-)
+@pytest.mark.parametrize(("call", "message"),
+                         [(lambda: baseline(scan(), from_eV=1, to_eV=2), "fewer than 1 points"),
+                          (lambda: baseline(scan(), from_eV=13450, to_eV=13460, order=2),
+                           "baseline order 2"),
+                          (lambda: normalise(scan(-Y), by="area"), "must be positive"),
+                          (lambda: normalise(scan(), by="luck"), "choose from last-point"),
+                          (lambda: rebin(scan(), step_eV=0), "positive width"),
+                          (lambda: average_adjacent(scan(), points=2), "odd number"),
+                          (lambda: subtract(scan(),
+                                            reference=crop(scan(), from_eV=13460, to_eV=13470)),
+                           "spans 13460"),
+                          (lambda: Scan(E, np.full(len(E), np.nan)), "contains NaN")])
 def test_refusals(call, message):
     with pytest.raises(InputError, match=message):
         call()
