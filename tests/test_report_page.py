@@ -272,7 +272,7 @@ def test_another_article_is_data(subject: Subject, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(report_subject, "ARTICLES", (replace(article, element="Pb"), article))
     other = replace(subject)
     assert other.article is article
-    assert other.heating is None
+    assert other.experiment is None
     found = claims.findings(other, "summary")
     gains = [f for f in found if f.published.endswith(": gains [figure 1]")]
     assert [f.published.split(":")[0] for f in gains] == list(other.displaced)

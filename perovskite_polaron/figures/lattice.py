@@ -23,8 +23,8 @@ def write_bonds_figure(
 
 
 def draw_bonds(
-    report: BondReport, reference: BondReport | None = None, comparison: Displacements | None = None,
-    *, stacked: bool = False,
+    report: BondReport, reference: BondReport | None = None,
+    comparison: Displacements | None = None, *, stacked: bool = False,
 ) -> Any:
     """Return the figure of ``write_bonds_figure``; stacked: panels below each other."""
     figure, axes = row_or_column(2 if comparison else 1, stacked)

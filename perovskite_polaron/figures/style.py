@@ -19,8 +19,8 @@ PALETTE = (ORANGE, BLUE, "#009470", "#CC5FA0", "#6E4A00", "#3D2F8F")
 INK, GREY = "#1A1A1A", "#808080"
 # Behind the data: intervals and bands, never lines.
 TINT = "#BFE0F5"
-# x, y and z, and what has no direction.
-AXIS_COLOURS = {"x": BLUE, "y": PALETTE[2], "z": ORANGE, "": BLUE}
+# Polarisations along x, y and z.
+AXIS_COLOURS = {"x": BLUE, "y": PALETTE[2], "z": ORANGE}
 # A page of a phone shows a figure of this width at about its own size, so that its letters stay
 # readable.
 WIDTH_IN = 4.8

@@ -114,8 +114,8 @@ def quantities(subject: Subject) -> dict[str, float]:
     moved = next((m for n in subject.names if (m := subject.moved(n)) is not None), None)
     if moved is not None:
         found |= {name: ratio for name, ratio in moved.ratio.items() if ratio is not None}
-    pump, heat = subject.pump_probe, subject.heating
-    if pump is not None and heat is not None:
+    if subject.experiment is not None:
+        pump, heat = subject.experiment
         after = heat.temperature_C(np.array([pump.cooled_at_ps]), pump.cooling_ps)
         found["cooled_C"] = float(after[0])
     return found
@@ -169,8 +169,8 @@ def _positive_ratio(subject: Subject, claim: Claim) -> Iterator[Finding]:
 
 def _heating(subject: Subject, claim: Claim) -> Iterator[Finding]:
     """Judge the published upper limit of the rise (``values``) by the range of the estimate."""
-    heat = subject.heating
-    if heat is not None:
+    if subject.experiment is not None:
+        heat = subject.experiment[1]
         low, high = heat.delta_T_low_K, heat.delta_T_high_K
         ours = f"{heat.delta_T_K:.0f} K, 68 % range {low:.0f} to {high:.0f} K"
         inside = low <= claim.values[0] <= high

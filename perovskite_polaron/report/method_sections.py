@@ -232,7 +232,7 @@ class _Variation:
 
 
 def _variations(subject: Subject) -> list[_Variation]:
-    offsets = [subject.features[i].offset_eV for i in subject.structural]
+    offsets = [feature.offset_eV for feature in subject.structural]
     found = []
     for words, spectra, moved_eV in _varied(subject):
         # As in the experiment, energies count from the first maximum, wherever it now lies.
@@ -246,7 +246,7 @@ def _variations(subject: Subject) -> list[_Variation]:
 
 
 def _variation_rows(subject: Subject, found: Sequence[_Variation]) -> Rows:
-    energies = [f"{subject.features[i].energy_eV / 1000:.3f} keV" for i in subject.structural]
+    energies = [f"{feature.energy_eV / 1000:.3f} keV" for feature in subject.structural]
     rows = [(v.words, v.structure, f"{v.largest:.2f}", f"{v.similarity:.3f}",
              *(f"{x:+.2f}" for x in v.values)) for v in found]
     head = ("variation", "structure", "largest difference (%)", "cosine similarity", *energies)

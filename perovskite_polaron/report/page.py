@@ -38,13 +38,12 @@ def sections(
     verdicts
         Sentences on it, as ``analysis.verdict`` makes them.
     """
-    pump, heat = subject.pump_probe, subject.heating
     found = [summary_section(subject), spectra_section(subject, transient, verdicts)]
-    if pump is not None and heat is not None:
-        found.append(experiment_section(subject, pump, heat))
+    if subject.experiment is not None:
+        found.append(experiment_section(subject, *subject.experiment))
     found += [parts_section(subject), amplitude_section(subject)]
-    if pump is not None and heat is not None:
-        found.append(heating_section(pump, heat))
+    if subject.experiment is not None:
+        found.append(heating_section(*subject.experiment))
     return [*found, method_section(subject)]
 
 
@@ -98,10 +97,9 @@ def figures(subject: Subject, transient: Scan | None = None) -> Mapping[str, Cal
     found: dict[str, Callable[[], Chart]] = {
         "figure-4": partial(charts.difference_chart, subject, transient)
     }
-    pump, heat = subject.pump_probe, subject.heating
-    if pump is not None and heat is not None:
-        found["figure-2"] = partial(charts.kinetics_chart, pump, heat)
-        found["heating"] = partial(charts.heating_chart, pump, heat)
+    if subject.experiment is not None:
+        found["figure-2"] = partial(charts.kinetics_chart, *subject.experiment)
+        found["heating"] = partial(charts.heating_chart, *subject.experiment)
         if subject.names:
             found["figure-3"] = partial(charts.shape_ratio_chart, subject)
     if subject.names:

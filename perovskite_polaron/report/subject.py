@@ -165,23 +165,18 @@ class Subject:
         return () if self.article is None else self.article.features
 
     @property
-    def structural(self) -> list[int]:
-        """Which of them displaced atoms are said to make."""
-        return [i for i, feature in enumerate(self.features) if feature.structural]
-
-    @property
-    def pump_probe(self) -> PumpProbe | None:
-        """The published experiment."""
-        return None if self.article is None else self.article.pump_probe
+    def structural(self) -> tuple[Feature, ...]:
+        """Those of them that displaced atoms are said to make."""
+        return tuple(feature for feature in self.features if feature.structural)
 
     @cached_property
-    def heating(self) -> Heating | None:
-        """The heating estimate for its pump and sample."""
-        p = self.pump_probe
+    def experiment(self) -> tuple[PumpProbe, Heating] | None:
+        """The published experiment, and the heating estimate for its pump and sample."""
+        p = None if self.article is None else self.article.pump_probe
         if p is None:
             return None
-        return heating(Exposure(p.fluence_mJ_cm2, HC_EV_A / (10 * p.wavelength_nm), p.size_A,
-                                p.concentration_mg_mL, p.assumed_jet_A))
+        return p, heating(Exposure(p.fluence_mJ_cm2, HC_EV_A / (10 * p.wavelength_nm), p.size_A,
+                                   p.concentration_mg_mL, p.assumed_jet_A))
 
     @cached_property
     def edge_eV(self) -> float | None:
