@@ -12,8 +12,8 @@ from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import (
     BondReport, Displacements, bond_report, compare, find_framework)
 
-EXAMPLE = ("  polaron bonds cspbbr3-pbnm\n"
-           "  polaron bonds distorted.cif ground.cif --figure moved.png")
+EXAMPLE = (
+    "  polaron bonds cspbbr3-pbnm\n  polaron bonds distorted.cif ground.cif --figure moved.png")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " overlap, else the first maximum is put on the published one)")
     add("--window", type=_window, default="all", metavar="LOW:HIGH",
         help="energies to fit: all (default), above-edge, or as 13.475keV:13.52keV")
-    add("--fraction", type=float, help="excited fraction, if it is known: the amplitude then"
-        " follows")
+    add("--fraction", type=float,
+        help="excited fraction, if it is known: the amplitude then follows")
     add("--mixture", metavar="A+B", action="append", default=[], help="also two scenarios that act"
         " together, by name or a part of it, as lo+cubic or lo+heated; may be repeated")
     add("--no-mixtures", action="store_true",
@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also sample the posterior of the best scenario (extra emcee)")
     share(parser, "--signal", help="column to read, by name or number")
     share(parser, "--energy-unit")
-    add("--figure", type=Path, help="draw steady state, transient, fits and residuals (.png or"
-        " .svg)")
+    add("--figure", type=Path,
+        help="draw steady state, transient, fits and residuals (.png or .svg)")
     share(parser, "--json")
 
 

@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Lanczos steps, cut from the chains of the study itself")
     add("--tolerance", type=float, default=2.0, metavar="PERCENT",
         help="allowed change of the difference (default: 2)")
-    add("--out", metavar="DIR", type=Path, help="folder of table and figure (default: in the"
-        " results)")
+    add("--out", metavar="DIR", type=Path,
+        help="folder of table and figure (default: in the results)")
     share(parser, "--json", *RUN_OPTIONS)
 
 
@@ -64,8 +64,8 @@ def _steps(text: str) -> list[int]:
     try:
         return [int(n) for n in text.split(",")]
     except ValueError:
-        raise InputError(f"--lanczos {text} is not a list of whole numbers, such as"
-                         f" 40,80,120") from None
+        raise InputError(
+            f"--lanczos {text} is not a list of whole numbers, such as 40,80,120") from None
 
 
 VERBS = {"converge": Verb(EXAMPLE, add_arguments, run)}

@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> None:
     """Read, compute and print."""
     by_hand = (args.numerator, args.denominator)
     if by_hand.count(None) != (0 if args.edge is None else 2):
-        raise InputError("the windows are not clear: give either --edge, or both --numerator and"
-                         " --denominator")
+        raise InputError(
+            "the windows are not clear: give either --edge, or both --numerator and --denominator")
     if args.step is not None and args.step <= 0:
         raise InputError(f"--step {args.step:g}eV: it must be positive")
     windows = EDGES[args.edge] if args.edge else Windows(*by_hand)

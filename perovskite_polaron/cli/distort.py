@@ -42,13 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--amplitude", metavar="AMPLITUDES",
                      help="normal coordinate: 2A*sqrt(amu) or, in zero-point units, 1zp")
     share(parser, "--supercell", help="repeat the cell first")
-    add("--phase", default="0rad", type=_phase, help="phase of the wave, for q ≠ 0: 90deg or"
-        " 1.57rad")
+    add("--phase", default="0rad", type=_phase,
+        help="phase of the wave, for q ≠ 0: 90deg or 1.57rad")
     add("--match-tolerance", default=f"{POSITION_TOLERANCE_A}A", type=quantity("length"),
         help="how far atoms of mode file and crystal may be apart (default %(default)s)")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the structures")
-    add("--format", nargs="+", choices=FORMATS, default=["cif"], help="formats to write (default"
-        " cif)")
+    add("--format", nargs="+", choices=FORMATS, default=["cif"],
+        help="formats to write (default cif)")
     add("--csv", type=Path, help="write the sweep, with its mean bonds, to a CSV file")
     add("--figure", type=Path, help="draw bonds against amplitude (.png or .svg)")
     share(parser, "--overwrite", "--json")
@@ -115,8 +115,8 @@ def _select(source: str, indices: list[int]) -> Modes:
     modes = read_modes(source)
     wrong = next((i for i in indices if not 0 <= i < len(modes)), None)
     if wrong is not None:
-        raise InputError(f"--select {wrong} is not in {source}: it holds modes 0 to"
-                         f" {len(modes) - 1}")
+        raise InputError(
+            f"--select {wrong} is not in {source}: it holds modes 0 to {len(modes) - 1}")
     return modes[indices]
 
 

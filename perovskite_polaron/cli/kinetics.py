@@ -15,8 +15,7 @@ from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.figures.measured import write_kinetics_figure
 from perovskite_polaron.measured.readers import read_traces
 
-EXAMPLE = ("  polaron kinetics br.csv pb.csv --irf-sigma 45ps --components 2 --figure"
-           " kinetics.png")
+EXAMPLE = ("  polaron kinetics br.csv pb.csv --irf-sigma 45ps --components 2 --figure kinetics.png")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +106,7 @@ def _lines(fit: KineticFit, test: FTest | None, intervals: Intervals) -> Iterato
            " refitted, has risen: quote these.")
     if fit.chi2_p is not None and fit.chi2_p < 1e-3:
         yield (f"The fit does not describe the data within their errors (p = {fit.chi2_p:.2g}): the"
-               f" model lacks something, or the errors are too small, and so are those above. Look"
+               " model lacks something, or the errors are too small, and so are those above. Look"
                " at the residuals (--figure).")
     if fit.scaled_errors:
         yield ("No error column: the errors above come from the scatter about the fit, and no test"

@@ -19,15 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
     add, energy = parser.add_argument, quantity("energy")
     add("file", metavar="FILE", help="x_save_file of xspectra.x")
-    add("--emin", type=energy, required=True, help="first energy from the Fermi energy, such as"
-        " -10eV")
+    add("--emin", type=energy, required=True,
+        help="first energy from the Fermi energy, such as -10eV")
     add("--emax", type=energy, required=True, help="last energy, such as 60eV")
     add("--points", type=int, required=True, help="number of energies")
     add("--hwhm", type=energy, required=True,
         help="half width of the Lorentzian, such as 1.5eV (xgamma)")
     add("--cut-occupied", action="store_true", help="leave out the states below the Fermi energy")
-    add("--cut-smooth", type=energy, help="smooth this close to the cut (cut_desmooth); default"
-        " 0.1eV")
+    add("--cut-smooth", type=energy,
+        help="smooth this close to the cut (cut_desmooth); default 0.1eV")
     add("--cut-above", type=energy,
         help="cut so far above the Fermi energy; default 0eV, as XSpectra does")
     add("--terminator", type=int, metavar="N", help="as xcheck_conv=N of XSpectra")

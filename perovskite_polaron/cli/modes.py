@@ -41,20 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="with --forces a structure file or built-in name; else a"
         " file of phonopy or Quantum ESPRESSO")
-    add("--forces", choices=("mlip", "qe"), help=f"compute the modes, with the forces of: mlip,"
+    add("--forces", choices=("mlip", "qe"), help="compute the modes, with the forces of: mlip,"
         f" {MLIP_NAME}; qe, pw.x of Quantum ESPRESSO, with the charges of ph.x, as jobs that"
-        f" resume")
+        " resume")
     add("--settings", metavar="FILE.toml",
         help="tables [pw], [relax], [response], [pseudopotentials] for --forces qe")
     add("--store", type=Path, default=Path("modes-results"),
         help="folder of the jobs of --forces qe (default %(default)s)")
     share(parser, *RUN_OPTIONS)
-    add("--relax", choices=RELAX, default="positions", help="what is relaxed before, symmetry kept"
-        " (default: positions, the cell stays as given)")
+    add("--relax", choices=RELAX, default="positions",
+        help="what is relaxed before, symmetry kept (default: positions, the cell stays as given)")
     add("--distance", default="0.01A", type=quantity("length"),
         help="displacement of the atoms (default %(default)s)")
-    add("--direction", nargs="+", metavar="D", help="of q → 0 in the axes of SOURCE as given: a, b,"
-        " c, or u v w meaning u·a + v·b + w·c")
+    add("--direction", nargs="+", metavar="D",
+        help="of q → 0 in the axes of SOURCE as given: a, b, c, or u v w meaning u·a + v·b + w·c")
     add("--born", type=Path, metavar="FILE", help="Born charges and ε∞ in a BORN file of phonopy")
     add("--crystal", metavar="FILE", help="crystal of a file of modes that holds none: best the"
         " .dyn file (default: one beside it)")
@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> None:
         compute = _with_espresso if args.forces == "qe" else _with_mlip
         calculation = compute(args, read_crystal(args.source), direction)
     elif args.source in CRYSTALS or Path(args.source).suffix.lower() in STRUCTURE_SUFFIXES:
-        raise InputError(f"{args.source} is a structure and holds no modes: add --forces mlip to"
-                         " compute them")
+        raise InputError(
+            f"{args.source} is a structure and holds no modes: add --forces mlip to compute them")
     else:
         calculation = from_file(args.source, direction, args.born, args.crystal)
     modes = calculation.modes
@@ -99,7 +99,7 @@ def _with_mlip(
     if direction is not None and response is None:
         raise InputError(
             f"a direction needs the Born charges and ε∞ of {crystal.label}, and none are built in"
-            f" for it: give --born FILE, or leave --direction out to see the transverse modes")
+            " for it: give --born FILE, or leave --direction out to see the transverse modes")
     calculator = mlip_calculator()
     crystal = relax(crystal, calculator, args.relax)
     # The charges follow the atoms to where they are now.
@@ -135,7 +135,7 @@ def _direction(words: list[str] | None) -> Direction | None:
         return [float(w) for w in words]
     except ValueError:
         raise InputError(f"--direction {' '.join(words)!r} is not understood: give a, b or c, or"
-                         f" three numbers such as 0 0 1") from None
+                         " three numbers such as 0 0 1") from None
 
 
 def _mode_set(calculation: Calculation, rows: list[ModeRow], index: int | None) -> Modes:

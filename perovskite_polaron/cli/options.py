@@ -190,8 +190,8 @@ def add_treatment_arguments(parser: argparse.ArgumentParser) -> None:
         help="interval of the edge step or area (default: all)")
     add("--reference", nargs="+", metavar="FILE", default=(),
         help="scans to subtract, treated alike up to there")
-    add("--adjacent", type=int, metavar="N", help="average each point with its neighbours, N in"
-        " all")
+    add("--adjacent", type=int, metavar="N",
+        help="average each point with its neighbours, N in all")
     add("--factor", type=float, help="multiply by this, for display")
 
 

@@ -46,15 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--kpoints", type=parse_grid, metavar="4x4x2",
         help="k grid of the bands, from Γ (default: twice the density's)")
     add("--empty-bands", type=int, metavar="N", help="default: a quarter of the filled ones")
-    add("--sigma", default="0.1eV", type=quantity("energy"), help="of the Gaussian (default"
-        " %(default)s)")
+    add("--sigma", default="0.1eV", type=quantity("energy"),
+        help="of the Gaussian (default %(default)s)")
     add("--emin", default="-6eV", type=quantity("energy"),
         help="first energy from the valence band maximum (default %(default)s)")
     add("--emax", type=quantity("energy"),
         help=f"last energy (default {_EMAX_EV:g}eV, or less where bands are missing)")
     add("--by-site", action="store_true", help="keep inequivalent atoms of an element apart")
-    add("--out", type=Path, metavar="DIR", help="folder of table and figure (default: in the"
-        " results)")
+    add("--out", type=Path, metavar="DIR",
+        help="folder of table and figure (default: in the results)")
     share(parser, "--json", *RUN_OPTIONS)
 
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     energy, complete_eV = energy_grid(states, args.sigma, args.emin, args.emax)
     if energy[-1] > complete_eV + 1e-9:
         print(f"note: above {complete_eV:.2f} eV bands are missing: add"
-              f" --empty-bands", file=sys.stderr)
+              " --empty-bands", file=sys.stderr)
     curves = density_of_states(states, energy, args.sigma, args.by_site)
     columns = {f"{label} (1/eV)": values for label, values in curves.items()}
     files.append(write_csv(out / "pdos.csv", {"energy_eV": energy} | columns))
@@ -102,21 +102,21 @@ def _check_energies(args: argparse.Namespace) -> None:
             " maximum: give the lower one first, below the maximum if it is alone, within 1000 eV")
     if ((_EMAX_EV if high is None else high) - low) / sigma > _MOST_SIGMAS:
         raise InputError(f"--sigma {sigma:g}eV is too narrow for so many energies: widen it, or"
-                         f" narrow the range")
+                         " narrow the range")
 
 
 def _compute(args: argparse.Namespace) -> tuple[ProjectedStates, dict[str, Any], Path]:
     if Path(args.source).suffix.lower() == ".toml":
         if args.settings or args.store:
-            raise InputError("--settings and --store do not go with a study, which has its own:"
-                             " leave them out")
+            raise InputError(
+                "--settings and --store do not go with a study, which has its own: leave them out")
         study = read_study(args.source)
         how, store = study.run, Store(study.store_folder)
         subject = subject_of_study(study, args.structure)
     else:
         if args.structure:
-            raise InputError("--structure names one of a study's structures: give the study, or"
-                             " leave it out")
+            raise InputError(
+                "--structure names one of a study's structures: give the study, or leave it out")
         how, store = RunSettings(), Store(args.store or Path("pdos-results"))
         settings = read_pdos_settings(args.settings) if args.settings else PdosSettings()
         subject = subject_of_crystal(args.source, settings)
@@ -160,7 +160,7 @@ def _lines(result: dict[str, Any], edges: Sequence[BandEdge]) -> Iterator[str]:
         row = "".join(f"{100 * v + 0.0:{width}.1f}" for v in values)
         yield f"{e.name:5s}{e.energy_eV:8.3f}  {point:<24s}{e.degeneracy:5d}{row}"
     yield (f"\nspilling: {100 * result['spilling']:.2f} % of the electrons lie on none of these"
-           f" shells; with empty states it is more")
+           " shells; with empty states it is more")
     yield ("spin-orbit coupling is not included: it splits the p states of heavy atoms and lowers a"
            " conduction band of Pb 6p by about 1 eV")
 

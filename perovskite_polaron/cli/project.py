@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="structure file or built-in name of the equilibrium structure")
     add("--modes", required=True, metavar="FILE", help="mode file of this project, file of phonopy"
         f" or Quantum ESPRESSO, or {', '.join(BUILTIN)}")
-    add("--crystal", metavar="FILE", help="crystal of a mode file that holds none: best the .dyn"
-        " file")
+    add("--crystal", metavar="FILE",
+        help="crystal of a mode file that holds none: best the .dyn file")
     add("--match-tolerance", default=f"{POSITION_TOLERANCE_A}A", type=quantity("length"),
         help="how far atoms of the structures and of the mode file may be apart"
         " (default %(default)s)")

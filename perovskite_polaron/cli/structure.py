@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Describe the crystal, and write it when asked."""
     if args.symprec <= 0:
-        raise InputError(f"--symprec {args.symprec:g}A is not possible: give a positive length,"
-                         f" such as 1e-3A")
+        raise InputError(
+            f"--symprec {args.symprec:g}A is not possible: give a positive length, such as 1e-3A")
     crystal = supercell(read_crystal(args.file), tuple(args.supercell))
     symmetry = find_symmetry(crystal, args.symprec)
     sites = describe_absorbers(crystal, symmetry, args.element)

@@ -94,8 +94,8 @@ def _paths(out: Path, scans: Sequence[Scan]) -> list[Path]:
                              " temperature, or column): give a folder")
         return [out]
     if out.suffix:
-        raise InputError(f"--out {out}: results are written as XDI; end the name with .xdi, or name"
-                         f" a folder")
+        raise InputError(
+            f"--out {out}: results are written as XDI; end the name with .xdi, or name a folder")
     if not out.parent.is_dir():
         raise InputError(f"--out {out}: the folder {out.parent} does not exist; create it first")
     out.mkdir(exist_ok=True)
