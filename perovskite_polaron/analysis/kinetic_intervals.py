@@ -1,13 +1,13 @@
 """Profile-likelihood intervals of a kinetic fit: how far one parameter may go, all others refitted.
 
-Lifetimes, σ and t0 are held in the search. A fraction is held by a linear condition on its trace's amplitudes,
-a_c − f Σa = 0, so the same search runs with the amplitudes that obey it. Use these intervals where an error bar is too
-simple: a lifetime's or a fraction's likelihood is lopsided. They fail as the fit does, for lifetimes that merge.
+Lifetimes, σ and t0 are held in the search. A fraction is held by a linear condition on its trace's
+amplitudes, a_c − f Σa = 0, so the same search runs with the amplitudes that obey it. Use these
+intervals where an error bar is too simple: a lifetime's or a fraction's likelihood is lopsided.
+They fail as the fit does, for lifetimes that merge.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +18,28 @@ from perovskite_polaron.errors import ComputationError, InputError
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 LEVELS = (0.6827, 0.95)
-# A fraction is followed to so many times its trace's whole signal; beyond, where a slow decay and the offset cancel, the
-# interval is open: only the bounds of the lifetimes would close it.
 REACH = 10.0
+"""A fraction is followed to so many times its trace's whole signal.
+
+Beyond, where a slow decay and the offset cancel, the interval is open: only the bounds of the
+lifetimes would close it.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """χ² of a fit along one parameter, from its best value with a standard error, between two limits.
+    """χ² of a fit along one parameter.
 
-    refit: χ² and the searched vector at a value, from a vector
-    to start with, or None where the search does not converge.
+    Attributes
+    ----------
+    fit : KineticFit
+    best, err : float
+        The fit's value and its standard error.
+    limits : (float, float)
+        How far the parameter is followed.
+    refit : callable
+        χ² and the searched vector at a value, from a vector to start with; None where the search
+        does not converge.
     """
 
     fit: KineticFit
@@ -38,32 +49,36 @@ class Profile:
     refit: Callable[[float, Array], tuple[float, Array] | None]
 
     def rise(self, value: float) -> float:
-        """Return by how much χ², all else refitted, rises at a value; in units of the errors' variance.
+        """Return by how much χ², all else refitted, rises at a value, in the errors' variance.
 
-        It is 0, so that the value is not excluded, where the refit does not converge. Raises ComputationError when the
-        refit is better than the fit.
+        It is 0, so that the value is not excluded, where the refit does not converge. Raises
+        ComputationError when the refit is better than the fit.
         """
         return self._rise(value, self.fit.theta)[0]
 
     def critical(self, level: float) -> float:
-        """The rise at the ends of an interval: the quantile of χ² for one parameter, of F where the errors are estimated."""
+        """Return the rise at the ends of an interval.
+
+        The quantile of χ² for one parameter, of F where the errors are estimated.
+        """
         from scipy.stats import chi2, f
 
-        return float(f.ppf(level, 1, self.fit.dof) if self.fit.scaled_errors else chi2.ppf(level, 1))
+        dof, scaled = self.fit.dof, self.fit.scaled_errors
+        return float(f.ppf(level, 1, dof) if scaled else chi2.ppf(level, 1))
 
-    def interval(self, level: float = 0.6827) -> Interval:
-        """Return where χ² has risen by its critical value; an end is infinite where it never does within the limits."""
+    def interval(self, level: float = LEVELS[0]) -> Interval:
+        """Return where χ² has risen by its critical value; an end where it never does is open."""
         return self._end(0, -1, self.critical(level)), self._end(1, 1, self.critical(level))
 
     def _rise(self, value: float, start: Array) -> tuple[float, Array]:
         found = self.refit(value, start)
         if found is None:
             return 0.0, start
-        rise = (found[0] - self.fit.chi2) / (self.fit.chi2_red if self.fit.scaled_errors else 1.0)
+        unit = self.fit.chi2_red if self.fit.scaled_errors else 1.0
+        rise = (found[0] - self.fit.chi2) / unit
         if rise < -1e-3:
-            raise ComputationError(
-                "the kinetic fit is not the best there is: a profile found a lower chi2; give starting lifetimes, or fit fewer components"
-            )
+            raise ComputationError("the kinetic fit is not the best there is: a profile found a "
+                                   "lower chi2; give starting lifetimes, or fit fewer components")
         return rise, found[1]
 
     def _end(self, side: int, sign: int, critical: float) -> float:
@@ -72,20 +87,23 @@ class Profile:
         inner, step, limit, theta = self.best, self.err / 2, self.limits[side], self.fit.theta
         while inner != limit:
             outer = inner + sign * step if step < abs(limit - inner) else limit
-            # From where the last step ended: from the best fit a distant value may fall into another minimum.
+            # From where the last step ended: from the best fit a distant value may fall into
+            # another minimum.
             rise, moved = self._rise(outer, theta)
             if rise > critical:
-                excess = partial(self._excess, start=theta, critical=critical)
+                def excess(value: float, start: Array = theta) -> float:
+                    return self._rise(value, start)[0] - critical
+
                 return float(brentq(excess, inner, outer, xtol=1e-4 * self.err, rtol=1e-12))
             inner, step, theta = outer, 1.3 * step, moved
         return sign * np.inf
 
-    def _excess(self, value: float, start: Array, critical: float) -> float:
-        return self._rise(value, start)[0] - critical
-
 
 def searched_profile(fit: KineticFit, index: int) -> Profile:
-    """Return the profile of one parameter of the searched vector: the logarithm of a lifetime or of σ (ps), or t0 (ps)."""
+    """Return the profile of one parameter of the searched vector.
+
+    That is the logarithm of a lifetime or of σ (ps), or t0 (ps).
+    """
     lower, upper = fit.model.bounds(fit.traces)
 
     def refit(value: float, start: Array) -> tuple[float, Array] | None:
@@ -98,8 +116,8 @@ def searched_profile(fit: KineticFit, index: int) -> Profile:
 
 
 def fraction_profile(fit: KineticFit, trace: int, part: int) -> Profile:
-    """Return the profile of the fraction of one decay, or the last part, the offset, of one trace."""
-    width = fit.amplitudes.shape[1]
+    """Return the profile of the fraction of one decay, or the last part, the offset, of a trace."""
+    width = fit.model.width
     if width < 2:
         raise InputError("the only amplitude of a trace is all of it: its fraction has no interval")
     lower, upper = fit.model.bounds(fit.traces)
@@ -116,10 +134,18 @@ def fraction_profile(fit: KineticFit, trace: int, part: int) -> Profile:
 
 @dataclass(frozen=True, eq=False)
 class Intervals:
-    """Profile intervals of all reported parameters, each a tuple of (low, high), one for each of ``LEVELS``.
+    """Profile intervals of all reported parameters.
 
-    lifetimes_ps: one for each lifetime; sigma_ps and t0_ps: None where they are fixed; fractions: for each trace one for
-    each amplitude, the offset last, or None where a trace has a single amplitude. Open ends are 0 or infinite.
+    Each is a tuple of (low, high), one for each of ``LEVELS``; open ends are 0 or infinite.
+
+    Attributes
+    ----------
+    lifetimes_ps : tuple
+        One for each lifetime.
+    sigma_ps, t0_ps : tuple or None
+        None where they are fixed.
+    fractions : tuple
+        For each trace one for each amplitude, the offset last; None where it has a single one.
     """
 
     lifetimes_ps: tuple[tuple[Interval, ...], ...]
@@ -129,22 +155,18 @@ class Intervals:
 
 
 def profile_intervals(fit: KineticFit) -> Intervals:
-    """Return the intervals of every parameter of a fit. Raises ComputationError when a profile betters the fit."""
-    k, (traces, width) = fit.model.components, fit.amplitudes.shape
+    """Return the intervals of every parameter; ComputationError when a profile betters the fit."""
+    model, k = fit.model, fit.model.components
+
+    def at_levels(profile: Profile) -> tuple[Interval, ...]:
+        return tuple(profile.interval(level) for level in LEVELS)
 
     def positive(index: int) -> tuple[Interval, ...]:
-        ends = np.exp(_at_levels(searched_profile(fit, index)))
+        ends = np.exp(at_levels(searched_profile(fit, index)))
         return tuple((float(low), float(high)) for low, high in ends)
 
     return Intervals(
-        tuple(positive(i) for i in range(k)),
-        positive(k) if fit.model.sigma_free else None,
-        _at_levels(searched_profile(fit, len(fit.theta) - 1)) if fit.model.t0_free else None,
-        tuple(
-            tuple(_at_levels(fraction_profile(fit, i, j)) if width > 1 else None for j in range(width)) for i in range(traces)
-        ),
-    )
-
-
-def _at_levels(profile: Profile) -> tuple[Interval, ...]:
-    return tuple(profile.interval(level) for level in LEVELS)
+        tuple(positive(i) for i in range(k)), positive(k) if model.sigma_free else None,
+        at_levels(searched_profile(fit, len(fit.theta) - 1)) if model.t0_free else None,
+        tuple(tuple(at_levels(fraction_profile(fit, i, j)) if model.width > 1 else None
+                    for j in range(model.width)) for i in range(len(fit.traces))))

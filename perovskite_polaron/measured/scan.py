@@ -123,6 +123,11 @@ class Trace:
         """What messages call this trace."""
         return self.label or "trace"
 
+    @property
+    def weight(self) -> Array:
+        """One over the error, or 1 where errors are unknown, shape (n,)."""
+        return np.ones(len(self.signal)) if self.error is None else 1 / self.error
+
     def __post_init__(self) -> None:
         delay, signal = _finite(self, "delay_ps", "signal")
         if delay.ndim != 1 or delay.shape != signal.shape:
