@@ -1,84 +1,155 @@
-"""How hot a nanocrystal in a jet can get from one pump pulse: an upper limit, its range, and what dominates it.
+"""How hot a nanocrystal in a jet can get from one pump pulse: an upper limit, and its range.
 
-Every absorbed photon leaves its energy above the gap (or all of it) as heat in the crystal that absorbed it, at once, and
-none flows out: the temperature rise is therefore an upper limit. Several choices of the inputs give the same rise, so
-agreement with a measured or published value identifies none of them.
+Every absorbed photon leaves its energy above the gap (or all of it) as heat in the crystal that
+absorbed it, at once, and none flows out: the temperature rise is therefore an upper limit. Several
+choices of the inputs give the same rise, so agreement with a measured or published value identifies
+none of them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import constants
 
+from perovskite_polaron.arrays import floats, freeze
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.files import read_text
 from perovskite_polaron.kernels import heating as kernel
+from perovskite_polaron.measured.text import parse_text_table
+from perovskite_polaron.phonons.modes import BUILTIN, read_modes
+from perovskite_polaron.phonons.selection import heat_capacity
 from perovskite_polaron.published_cspbbr3 import (
-    CUBIC_C, FORMULA_VOLUME_A3, GAP_EV, MOLAR_MASS_G_MOL, TETRAGONAL_C)
+    CUBIC_C, FORMULA, FORMULA_VOLUME_A3, GAP_EV, MOLAR_MASS_G_MOL, PUMP_PROBE, TETRAGONAL_C)
+from perovskite_polaron.units import UNITS
 
 Array = NDArray[np.float64]
-
 ABSORBS_ALL_PER_CM = 1e9
+FRONT_A = 1e-9
+"""Thickness of what counts as the front face of the jet: it hardly weakens the light."""
 # Relative standard uncertainties that are assumed where none is given; size: 10 ± 2 nm.
-RELATIVE_SIGMA = {
-    "fluence": 0.1,
-    "jet": 0.25,
-    "concentration": 0.1,
-    "size": 0.2,
-    "absorption": 0.2,
-    "heat_capacity": 0.04,
-}
+RELATIVE_SIGMA = {"fluence": 0.1, "jet": 0.25, "concentration": 0.1, "size": 0.2,
+                  "absorption": 0.2, "heat_capacity": 0.04}
+_PER_GRAM = ("J/g/K", "J/(g*K)", "J/(g.K)", "J/K/g")
 
 
-Latent = Sequence[tuple[float, float, float]]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HeatCapacity:
-    """Heat capacity against temperature of one mole of CsPbBr3: words say where it is from, make gives its enthalpy.
+    """Heat capacity of one mole of CsPbBr3: linear between its points, constant beyond.
 
-    make takes the latent heats as ``kernels.heating.tabulated`` does.
+    Attributes
+    ----------
+    words : str
+        Where it is from.
+    temperature_K, capacity_J_mol_K : ndarray, shape (n,)
+        Rising temperatures, positive heat capacities; read-only.
     """
 
     words: str
-    make: Callable[[Latent], kernel.HeatTable]
+    temperature_K: Array
+    capacity_J_mol_K: Array
+
+    def __post_init__(self) -> None:
+        kelvin = floats(self.temperature_K, "temperature_K", (None,))
+        capacity = floats(self.capacity_J_mol_K, "capacity_J_mol_K", kelvin.shape)
+        freeze(self, temperature_K=kelvin, capacity_J_mol_K=capacity)
+        # Refuses what is no table.
+        kernel.tabulated(kelvin, capacity)
 
     def at_J_mol_K(self, temperature_C: float) -> float:
-        """Return the heat capacity at a temperature, from the enthalpy half a kelvin to either side (within the table)."""
-        table = _enthalpy(self, ())
-        high = temperature_C + 273.15 + 0.5
-        low = max(high - 1, float(table.knots[0, 0]))
-        return (table.enthalpy_eV(high) - table.enthalpy_eV(low)) / (high - low) / kernel.EV_PER_J_MOL
+        """Return the heat capacity at a temperature."""
+        kelvin = temperature_C + constants.zero_Celsius
+        return float(np.interp(kelvin, self.temperature_K, self.capacity_J_mol_K))
 
 
-@lru_cache(maxsize=16)
-def _enthalpy(capacity: HeatCapacity, latent: tuple[tuple[float, float, float], ...]) -> kernel.HeatTable:
-    """The table of a heat capacity; kept, because a Monte Carlo run and its searches ask for it hundreds of times."""
-    return capacity.make(latent)
-
-
-DULONG_PETIT = HeatCapacity(
-    "Dulong-Petit, 15 R", partial(kernel.tabulated, [0.0, 1e4], [15 * constants.R] * 2)
-)
-
-
-def constant_heat_capacity(capacity_J_mol_K: float) -> HeatCapacity:
+def constant_heat_capacity(capacity_J_mol_K: float, words: str = "") -> HeatCapacity:
     """Return a heat capacity that does not depend on temperature."""
     if not 0 < capacity_J_mol_K < np.inf:
         raise InputError(f"a heat capacity of {capacity_J_mol_K:g} J/mol/K: it must be positive")
-    return HeatCapacity(
-        f"constant, {capacity_J_mol_K:g} J/mol/K", partial(kernel.tabulated, [0.0, 1e4], [capacity_J_mol_K] * 2)
-    )
+    words = words or f"constant, {capacity_J_mol_K:g} J/mol/K"
+    return HeatCapacity(words, np.array([0.0, 1e4]), np.full(2, capacity_J_mol_K))
+
+
+DULONG_PETIT = constant_heat_capacity(15 * constants.R, "Dulong-Petit, 15 R")
+
+
+def read_heat_capacity(path: str | os.PathLike[str]) -> HeatCapacity:
+    """Read a table of temperature and heat capacity, or a mode file (or a built-in set of modes).
+
+    A table has two columns whose header says their units: temperature in K or C, heat capacity in
+    J/mol/K (per mole of CsPbBr3) or J/g/K. Modes must be all modes of their cell. Raises InputError
+    for anything else.
+    """
+    if str(path) in BUILTIN:
+        return harmonic_heat_capacity(str(path))
+    text = read_text(path, "table of heat capacity, or mode file")
+    if text.lstrip().startswith("{"):
+        return harmonic_heat_capacity(str(path))
+    table = parse_text_table(text, str(path))
+    if len(table.names) != 2:
+        raise InputError(f"{path} has {len(table.names)} columns: give temperature and heat "
+                         "capacity, two columns")
+    (temperature, capacity), (unit, capacity_unit) = table.columns, table.units
+    if unit not in ("K", "C", "°C", "degC"):
+        raise InputError(f"{path}: the temperature has the unit {unit!r}; name it temperature_K or "
+                         "T (C)")
+    known = UNITS["heat capacity"] | dict.fromkeys(_PER_GRAM, MOLAR_MASS_G_MOL)
+    if capacity_unit not in known:
+        raise InputError(f"{path}: the heat capacity has the unit {capacity_unit!r}; name it "
+                         "'Cp (J/mol/K)' or 'Cp (J/g/K)'")
+    kelvin = temperature + (0.0 if unit == "K" else constants.zero_Celsius)
+    order = np.argsort(kelvin)
+    return HeatCapacity(f"table {path}", kelvin[order], capacity[order] * known[capacity_unit])
+
+
+def harmonic_heat_capacity(source: str) -> HeatCapacity:
+    """Return the heat capacity at constant volume of all modes of a CsPbBr3 cell, up to 1500 K.
+
+    The three acoustic modes may be missing at each wave vector, see phonons.selection.oscillators.
+    InputError for an incomplete set.
+    """
+    modes = read_modes(source)
+    if modes.crystal.formula != FORMULA:
+        raise InputError(f"{source}: the modes are not of {FORMULA}: give those of the crystal "
+                         "that is heated")
+    wanted, at_q = 3 * len(modes.crystal), Counter(map(tuple, np.round(modes.q, 8)))
+    if any(not wanted - 3 <= count <= wanted for count in at_q.values()):
+        raise InputError(f"{source} has {len(modes)} modes: a heat capacity needs all {wanted} of "
+                         f"its cell, or {wanted - 3} without the acoustic ones, at each wave "
+                         "vector")
+    # Linear between these points the enthalpy is right to 1e-6.
+    kelvin = np.arange(5.0, 1500.25, 0.5)
+    return HeatCapacity(f"harmonic modes of {source}", kelvin, heat_capacity(modes, kelvin))
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """One experiment. absorption_per_cm None: the jet absorbs the whole pulse. latent heats in J/mol, 0 to leave them out.
+    """One experiment.
 
-    saturation_mJ_cm2: the fluence at which absorption has fallen to half, µ/(1 + F/F_s); None: it does not saturate.
-    heat_fraction None: the part above the gap, 1 − gap / photon energy, which is what heats before recombination.
+    Attributes
+    ----------
+    fluence_mJ_cm2, photon_energy_eV
+        The pump.
+    size_A, concentration_mg_mL, jet_A
+        Edge of the nanocrystals, their mass in a volume of the jet, its thickness.
+    gap_eV, start_C
+        Band gap, and temperature before the pulse.
+    absorption_per_cm
+        None: the jet absorbs the whole pulse.
+    heat_capacity
+        Of the crystal.
+    latent_tetragonal_J_mol, latent_cubic_J_mol
+        Latent heats, 0 to leave them out.
+    heat_fraction
+        The part of a photon that becomes heat. None: what lies above the gap,
+        1 − gap / photon energy, which is what heats before recombination.
+    saturation_mJ_cm2
+        The fluence at which absorption has fallen to half, µ/(1 + F/F_s). None: it does not
+        saturate.
     """
 
     fluence_mJ_cm2: float
@@ -96,32 +167,48 @@ class Exposure:
     saturation_mJ_cm2: float | None = None
 
     def __post_init__(self) -> None:
-        for name in (
-            "fluence_mJ_cm2",
-            "photon_energy_eV",
-            "size_A",
-            "concentration_mg_mL",
-            "jet_A",
-            "gap_eV",
-        ):
-            if not 0 < getattr(self, name) < np.inf:
-                raise InputError(f"{name} is {getattr(self, name):g}: it must be positive")
-        for name in ("absorption_per_cm", "saturation_mJ_cm2"):
+        for name in ("fluence_mJ_cm2", "photon_energy_eV", "size_A", "concentration_mg_mL",
+                     "jet_A", "gap_eV", "absorption_per_cm", "saturation_mJ_cm2"):
             value = getattr(self, name)
             if value is not None and not 0 < value < np.inf:
                 raise InputError(f"{name} is {value:g}: it must be positive")
         if self.saturation_mJ_cm2 is not None and self.absorption_per_cm is None:
-            raise InputError("absorption can saturate only if it is known: give the absorption coefficient too")
+            raise InputError("absorption can saturate only if it is known: give the absorption "
+                             "coefficient too")
         if self.heat_fraction is None and self.photon_energy_eV <= self.gap_eV:
-            raise InputError(
-                f"the photon energy {self.photon_energy_eV:g} eV is not above the gap {self.gap_eV:g} eV: nothing is left "
-                "over as heat; check pump and gap"
-            )
+            raise InputError(f"the photon energy {self.photon_energy_eV:g} eV is not above the gap "
+                             f"{self.gap_eV:g} eV: nothing is left over as heat; check pump and "
+                             "gap")
+
+    @property
+    def heating_part(self) -> float:
+        """The part of each photon that becomes heat."""
+        given = self.heat_fraction
+        return 1 - self.gap_eV / self.photon_energy_eV if given is None else given
 
 
 @dataclass(frozen=True, eq=False)
 class Heating:
-    """The answer: rises in K; low and high are the 16th and 84th percentile of the Monte Carlo draws."""
+    """The answer.
+
+    Attributes
+    ----------
+    exposure : Exposure
+    delta_T_K : float
+        Upper limit of the rise.
+    delta_T_low_K, delta_T_high_K : float
+        16th and 84th percentile of the Monte Carlo draws.
+    photons_per_nc, absorbed_fraction : float
+        Photons that one nanocrystal absorbs, and what the jet absorbs of the pulse.
+    front_face_delta_T_K : float or None
+        The rise where the light enters; None when the jet absorbs everything.
+    phase : str
+        That of the final temperature.
+    tornado : tuple of (name, K, K)
+        The rise with an input one standard deviation lower and higher, the largest change first.
+    equivalent : tuple of str
+        Single changes of an input that would each give the published rise.
+    """
 
     exposure: Exposure
     delta_T_K: float
@@ -133,7 +220,6 @@ class Heating:
     phase: str
     tornado: tuple[tuple[str, float, float], ...]
     equivalent: tuple[str, ...]
-    draws_K: Array
 
     @property
     def final_C(self) -> float:
@@ -148,152 +234,161 @@ class Heating:
     @property
     def heat_eV(self) -> float:
         """The part of it that becomes heat."""
-        return self.total_energy_eV * _fraction(self.exposure)
+        return self.total_energy_eV * self.exposure.heating_part
 
-    def temperature_C(self, time_ps: Array, lifetime_ps: float) -> Array:
-        """Newton's cooling: start + ΔT exp(−t/τ), at times (m,) after the pulse."""
-        if not (lifetime_ps > 0 and np.min(time_ps) >= 0):
-            raise InputError("cooling needs a positive lifetime and times from zero, the pulse, on")
-        return np.asarray(self.exposure.start_C + self.delta_T_K * np.exp(-time_ps / lifetime_ps))
+    def temperature_C(self, time_ps: ArrayLike, lifetime_ps: float) -> Array:
+        """Return Newton's cooling, start + ΔT exp(−t/τ), at times (m,) after the pulse."""
+        time = floats(time_ps, "time_ps", (None,))
+        if not lifetime_ps > 0 or time.min() < 0:
+            raise InputError("cooling needs a positive lifetime, and times from the pulse, zero, "
+                             "on")
+        return np.asarray(self.exposure.start_C + self.delta_T_K * np.exp(-time / lifetime_ps))
 
 
 def phase_at(temperature_C: float) -> str:
-    """Return the phase of CsPbBr3 at a temperature; inside a published interval the transition itself."""
-    for limit, name in (
-        (TETRAGONAL_C[0], "orthorhombic"), (TETRAGONAL_C[1], "transition orthorhombic to tetragonal"),
-        (CUBIC_C[0], "tetragonal"), (CUBIC_C[1], "transition tetragonal to cubic"),
-    ):  # fmt: skip
-        if temperature_C < limit or (temperature_C == limit and name.startswith("transition")):
-            return name
-    return "cubic"
+    """Return the phase at a temperature; inside a published interval the transition itself."""
+    phases = ("orthorhombic", "tetragonal", "cubic")
+    for (low, high), before, after in zip((TETRAGONAL_C, CUBIC_C), phases, phases[1:],
+                                          strict=False):
+        if temperature_C < low:
+            return before
+        if temperature_C <= high:
+            return f"transition {before} to {after}"
+    return phases[-1]
 
 
 def heating(
-    exposure: Exposure, relative_sigma: Mapping[str, float] = RELATIVE_SIGMA, draws: int = 20_000, seed: int = 0
+    exposure: Exposure, relative_sigma: Mapping[str, float] = RELATIVE_SIGMA, draws: int = 20_000,
+    seed: int = 0,
 ) -> Heating:
     """Return the upper limit of the temperature rise, its range, and how much each input moves it.
 
-    relative_sigma: relative standard uncertainty of the inputs named in RELATIVE_SIGMA; a name left out is exact.
-    Raises InputError for an unknown name or impossible inputs.
+    Parameters
+    ----------
+    exposure : Exposure
+    relative_sigma : mapping
+        Relative standard uncertainty of the inputs named in RELATIVE_SIGMA; a name left out is
+        exact.
+    draws, seed : int
+        Of the Monte Carlo run.
+
+    Raises
+    ------
+    InputError
+        For an unknown name or impossible inputs.
     """
     if unknown := set(relative_sigma) - set(RELATIVE_SIGMA):
-        raise InputError(
-            f"no input is called {', '.join(sorted(unknown))}: uncertain can be {', '.join(RELATIVE_SIGMA)}"
-        )
+        raise InputError(f"no input is called {', '.join(sorted(unknown))}: uncertain can be "
+                         f"{', '.join(RELATIVE_SIGMA)}")
     central = _inputs(exposure)
     rise, photons = _heat(exposure, central)
+    # All of the light is absorbed however uncertain the coefficient: it has no share in the range.
+    known = exposure.absorption_per_cm is not None
     sigmas = {name: relative_sigma.get(name, 0.0) for name in central}
-    drawn = kernel.draw(
-        {name: (float(value[0]), sigmas[name] * float(value[0])) for name, value in central.items()}, draws, seed
-    )
-    spread, _ = _heat(exposure, drawn)
-    low, high = np.percentile(spread, [15.865, 84.135])
+    drawn = kernel.draw({name: (float(value[0]), sigmas[name] * float(value[0]))
+                         for name, value in central.items()}, draws, seed)
+    low, high = np.percentile(_heat(exposure, drawn)[0], [15.865, 84.135])
     tornado = []
     for name, sigma in sigmas.items():
-        if sigma > 0 and (name != "absorption" or exposure.absorption_per_cm is not None):
-            ends = [
-                _heat(exposure, central | {name: central[name] * factor})[0][0]
-                for factor in (max(1 - sigma, 0.01), 1 + sigma)
-            ]
-            tornado.append((name, float(ends[0]), float(ends[1])))
+        if sigma > 0 and (known or name != "absorption"):
+            ends = (_rise(exposure, name, max(1 - sigma, 0.01)), _rise(exposure, name, 1 + sigma))
+            tornado.append((name, *ends))
     tornado.sort(key=lambda row: -abs(row[2] - row[1]))
     front = None
-    if exposure.absorption_per_cm is not None:
+    if known:
         saturated = 1 + exposure.fluence_mJ_cm2 / (exposure.saturation_mJ_cm2 or np.inf)
-        # The first 1e-9 Å of the jet, which hardly weaken the light.
-        front = float(_jet(exposure, central["fluence"], central["absorption"] / saturated, 1e-9,
-                           central["concentration"], central["size"])[0][0])
+        face = central | {"jet": np.array([FRONT_A])}
+        front = float(_jet(exposure, face, central["absorption"] / saturated)[0][0])
     return Heating(
         exposure, float(rise[0]), float(low), float(high), float(photons[0]),
-        float(-np.expm1(-_depth(exposure, central)[0])), front, phase_at(exposure.start_C + float(rise[0])),
-        tuple(tornado), _equivalent(exposure), spread,
-    )  # fmt: skip
+        float(-np.expm1(-_depth(exposure, central)[0])), front,
+        phase_at(exposure.start_C + float(rise[0])), tuple(tornado), _equivalent(exposure))
 
 
 def _inputs(exposure: Exposure) -> dict[str, Array]:
-    absorption = ABSORBS_ALL_PER_CM if exposure.absorption_per_cm is None else exposure.absorption_per_cm
-    values = {
-        "fluence": exposure.fluence_mJ_cm2, "absorption": absorption, "jet": exposure.jet_A,
-        "concentration": exposure.concentration_mg_mL, "size": exposure.size_A,
-        "heat_capacity": exposure.heat_capacity.at_J_mol_K(exposure.start_C),
-    }  # fmt: skip
+    capacity = exposure.heat_capacity.at_J_mol_K(exposure.start_C)
+    values = {"fluence": exposure.fluence_mJ_cm2, "jet": exposure.jet_A,
+              "absorption": exposure.absorption_per_cm or ABSORBS_ALL_PER_CM,
+              "concentration": exposure.concentration_mg_mL, "size": exposure.size_A,
+              "heat_capacity": capacity}
     return {name: np.array([value]) for name, value in values.items()}
 
 
+def _rise(exposure: Exposure, name: str, factor: float) -> float:
+    """Return the rise with one input multiplied by a factor."""
+    central = _inputs(exposure)
+    return float(_heat(exposure, central | {name: central[name] * factor})[0][0])
+
+
 def _heat(exposure: Exposure, inputs: Mapping[str, Array]) -> tuple[Array, Array]:
-    """Rise and photons of draws; a larger heat capacity acts as less energy, latent heats scale with it."""
+    """Return rise and photons of draws."""
+    # A larger heat capacity acts as less energy; latent heats scale with it.
     relative = inputs["heat_capacity"] / exposure.heat_capacity.at_J_mol_K(exposure.start_C)
-    # The kernel knows Lambert and Beer; saturation reaches it as the coefficient that absorbs as much.
+    # The kernel knows Lambert and Beer; saturation reaches it as the coefficient that absorbs as
+    # much.
     absorption = _depth(exposure, inputs) / (inputs["jet"] * kernel.CM_PER_A)
-    rise, photons = _jet(exposure, inputs["fluence"] / relative, absorption, inputs["jet"],
-                         inputs["concentration"], inputs["size"])
+    rise, photons = _jet(exposure, {**inputs, "fluence": inputs["fluence"] / relative}, absorption)
     return rise, photons * relative
 
 
-def _jet(exposure: Exposure, *draws: Array | float) -> tuple[Array, Array]:
-    """Rise and photons of draws of fluence, absorption, thickness, concentration and size."""
+def _jet(
+    exposure: Exposure, inputs: Mapping[str, Array], absorption_per_cm: Array
+) -> tuple[Array, Array]:
     return kernel.heat(
-        *draws, molar_mass_g_mol=MOLAR_MASS_G_MOL, formula_volume_A3=FORMULA_VOLUME_A3,
-        photon_energy_eV=exposure.photon_energy_eV, heat_fraction=_fraction(exposure),
-        start_K=exposure.start_C + 273.15, table=_table(exposure))
+        inputs["fluence"], absorption_per_cm, inputs["jet"], inputs["concentration"],
+        inputs["size"], molar_mass_g_mol=MOLAR_MASS_G_MOL, formula_volume_A3=FORMULA_VOLUME_A3,
+        photon_energy_eV=exposure.photon_energy_eV, heat_fraction=exposure.heating_part,
+        start_K=exposure.start_C + constants.zero_Celsius, table=_table(exposure))
 
 
 def _depth(exposure: Exposure, inputs: Mapping[str, Array]) -> Array:
-    """Optical depth −ln(transmitted / incident) of the jet.
+    """Return the optical depth −ln(transmitted / incident) of the jet.
 
-    With saturation dF/dz = −µ F/(1 + F/F_s), which integrates to ln F + F/F_s = ln F_0 + F_0/F_s − µ z: F/F_s is
-    Wright's omega of the right side.
+    With saturation dF/dz = −µ F/(1 + F/F_s), which integrates to
+    ln F + F/F_s = ln F_0 + F_0/F_s − µ z: F/F_s is Wright's omega of the right side.
     """
-    from scipy.special import wrightomega
-
     linear = inputs["absorption"] * inputs["jet"] * kernel.CM_PER_A
     if exposure.saturation_mJ_cm2 is None:
         return np.asarray(linear)
+    from scipy.special import wrightomega
+
     incident = inputs["fluence"] / exposure.saturation_mJ_cm2
     left = wrightomega(np.log(incident) + incident - linear)
     return np.asarray(linear - (incident - left))
 
 
-def _fraction(exposure: Exposure) -> float:
-    return 1 - exposure.gap_eV / exposure.photon_energy_eV if exposure.heat_fraction is None else exposure.heat_fraction
-
-
 def _table(exposure: Exposure) -> kernel.HeatTable:
-    latent = tuple(
-        (low + 273.15, high + 273.15, heat)
-        for (low, high), heat in (
-            (TETRAGONAL_C, exposure.latent_tetragonal_J_mol),
-            (CUBIC_C, exposure.latent_cubic_J_mol),
-        )
-        if heat
-    )
+    zero = constants.zero_Celsius
+    latent = tuple((low + zero, high + zero, heat) for (low, high), heat in (
+        (TETRAGONAL_C, exposure.latent_tetragonal_J_mol), (CUBIC_C, exposure.latent_cubic_J_mol))
+        if heat)
     return _enthalpy(exposure.heat_capacity, latent)
 
 
-def _equivalent(exposure: Exposure, target_K: float = 120.0) -> tuple[str, ...]:
-    """Single changes of one input that would each give the published upper limit of about 120 K."""
+@lru_cache(maxsize=16)
+def _enthalpy(
+    capacity: HeatCapacity, latent: tuple[tuple[float, float, float], ...]
+) -> kernel.HeatTable:
+    """Return the enthalpy; kept, because the Monte Carlo run and its searches ask for it often."""
+    return kernel.tabulated(capacity.temperature_K, capacity.capacity_J_mol_K, latent)
+
+
+def _equivalent(exposure: Exposure) -> tuple[str, ...]:
+    """Return single changes of one input that would each give the published upper limit."""
     from scipy.optimize import brentq
 
-    found = []
-    for name, unit, factor in (
-        ("jet", "µm", 1e-4),
-        ("concentration", "mg/mL", 1.0),
-        ("fluence", "mJ/cm2", 1.0),
-        ("heat_capacity", "J/mol/K", 1.0),
-    ):
-        central = _inputs(exposure)
+    target_K, found = PUMP_PROBE.delta_T_K, []
+    for name, unit, factor in (("jet", "µm", 1e-4), ("concentration", "mg/mL", 1.0),
+                               ("fluence", "mJ/cm2", 1.0), ("heat_capacity", "J/mol/K", 1.0)):
 
-        def miss(log_scale: float, name: str = name, central: Mapping[str, Array] = central) -> float:
-            return float(_heat(exposure, {**central, name: central[name] * np.exp(log_scale)})[0][0]) - target_K
+        def miss(log_scale: float, name: str = name) -> float:
+            return _rise(exposure, name, float(np.exp(log_scale))) - target_K
 
         if miss(-3) * miss(3) < 0:
-            value = float(central[name][0]) * np.exp(brentq(miss, -3, 3)) * factor
+            value = float(_inputs(exposure)[name][0]) * np.exp(brentq(miss, -3, 3)) * factor
             found.append(f"{name.replace('_', ' ')} {value:.3g} {unit}")
     if exposure.heat_fraction is None:
-        all_heat = replace(exposure, heat_fraction=1.0)
-        rise = float(_heat(all_heat, _inputs(all_heat))[0][0])
-        found.append(
-            "all of each photon as heat instead of the part above the gap, in a jet of "
-            f"{exposure.jet_A * 1e-4 * rise / target_K:.3g} µm (without latent heat)"
-        )
+        rise = _rise(replace(exposure, heat_fraction=1.0), "fluence", 1.0)
+        found.append("all of each photon as heat instead of the part above the gap, in a jet of "
+                     f"{exposure.jet_A * 1e-4 * rise / target_K:.3g} µm (without latent heat)")
     return tuple(found)

@@ -310,7 +310,8 @@ def _refuse_bounds(model: KineticModel, theta: Array, lower: Array, upper: Array
             raise ComputationError(
                 f"the kinetic fit sits on a bound: a lifetime of {np.exp(value):.3g} ps cannot be "
                 f"told from {'an instant' if is_low else 'an offset'}; {FEWER}")
-    names = ["sigma"] * model.sigma_free + ["time zero"] * model.t0_free
+    names = [name for name, free in (("sigma", model.sigma_free), ("time zero", model.t0_free))
+             if free]
     for value, name, least, most in zip(theta[k:], names, lower[k:], upper[k:], strict=True):
         near = 1e-3 * (most - least)
         if not least + near <= value <= most - near:

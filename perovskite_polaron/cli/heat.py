@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.analysis.heat_capacity import read_heat_capacity
 from perovskite_polaron.analysis.heating import (
-    DULONG_PETIT, RELATIVE_SIGMA, Exposure, HeatCapacity, Heating, constant_heat_capacity, heating)
+    DULONG_PETIT, RELATIVE_SIGMA, Exposure, HeatCapacity, Heating, constant_heat_capacity, heating,
+    read_heat_capacity)
 from perovskite_polaron.cli.options import Verb, emit, quantity, share
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.measured import write_heating_figure
