@@ -9,10 +9,9 @@ import pytest
 
 from perovskite_polaron.analysis.posterior import sample
 from perovskite_polaron.analysis.scenario_curves import Curves, Priors
-from perovskite_polaron.analysis.scenario_fit import Problem, compare
+from perovskite_polaron.analysis.scenario_fit import Problem
 from perovskite_polaron.analysis.scenarios import (
-    Scenario, ScenarioSet, heated_lattice, mixtures, polaron, read_scenarios, rigid_shift,
-    write_scenarios)
+    Scenario, ScenarioSet, heated_lattice, mixtures, polaron, read_scenarios, rigid_shift)
 from perovskite_polaron.analysis.verdict import statements
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError, InputError
@@ -47,6 +46,19 @@ CUBIC = Scenario("cubic", GRID, bump((-0.1, -8, 2), (0.09, 15, 4), (-0.08, 22, 3
 THEORY = ScenarioSet(GRID, STEADY, (POLARON, CUBIC))
 SHIFT = rigid_shift(THEORY)
 ALL = mixtures([POLARON, CUBIC, SHIFT])
+
+
+def compare(transient, hypotheses, priors=None, offset_eV=0.0, fraction=None):
+    return Problem(transient, hypotheses, priors, offset_eV, fraction).fit(transient.intensity)
+
+
+def write_scenarios(path, found):
+    rows = [{"name": s.name, "difference": s.difference.tolist()} if s.sweep is None else
+            {"name": s.name, "amplitudes_sqrt_amu_A": s.sweep.amplitudes_sqrt_amu_A.tolist(),
+             "differences": s.sweep.differences.tolist()} for s in found.scenarios]
+    path.write_text(json.dumps({"energy_eV": found.energy_eV.tolist(),
+                                "steady_state": found.steady_state.tolist(), "scenarios": rows}))
+    return path
 
 
 def curve(difference, shift=0.0):

@@ -1,7 +1,12 @@
-"""The posterior of one hypothesis by sampling (extra ``emcee``): intervals that do not rest on the profile's approximation.
+"""The posterior of one hypothesis by sampling (extra ``emcee``).
 
-Priors: those of ``template.Priors``; flat in the strengths (an odd mode's is f·Q²/Qmax²), positive for structures; flat in
-Q where a sweep was computed. Sampler: D. Foreman-Mackey et al., Publ. Astron. Soc. Pac. 125, 306 (2013).
+Its intervals do not rest on the profile's approximation. Priors are those of
+``scenario_curves.Priors``; flat in the strengths (an odd mode's is f·Q²/Qmax²), positive for
+structures; flat in Q where a sweep was computed.
+
+References
+----------
+D. Foreman-Mackey et al., Publ. Astron. Soc. Pac. 125, 306 (2013): the sampler.
 """
 
 from dataclasses import dataclass
@@ -18,12 +23,18 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """values (draws, parameters) with their names: ``strength NAME`` for each part, then the free ones among ``shift_eV``,
-    ``width_fwhm_eV``, ``q_sqrt_amu_A``. autocorrelation: the longest, in steps."""
+    """Draws from a posterior.
+
+    Attributes
+    ----------
+    names : tuple of str
+        ``strength NAME`` for each part, then the free ones among ``shift_eV``, ``width_fwhm_eV``,
+        ``q_sqrt_amu_A`` and ``scale``.
+    values : ndarray, shape (draws, parameters)
+    """
 
     names: tuple[str, ...]
     values: Array
-    autocorrelation: float
 
     def interval(self, name: str, level: float = 0.6827) -> tuple[float, float]:
         """Return the central interval of one parameter."""
@@ -32,71 +43,76 @@ class Samples:
         return float(low), float(high)
 
 
+@dataclass(frozen=True)
+class _Parameter:
+    """A nuisance parameter: where it is without data, best, and at most, and its prior's width."""
+
+    middle: float
+    best: float
+    low: float
+    high: float
+    sigma: float
+
+    def start(self, rng: np.random.Generator, walkers: int) -> Array:
+        """Return values about the best one, within the limits."""
+        values = self.best + (self.high - self.low) * 0.02 * rng.normal(size=walkers)
+        # Reflected, not clipped: walkers on one value cannot leave it.
+        values = self.low + np.abs(values - self.low)
+        return np.minimum(self.high - np.abs(self.high - values), self.high)
+
+
 def sample(
-    problem: Problem, fit: ScenarioFit, intensity: Array, walkers: int = 32, steps: int = 3000, seed: int = 0
+    problem: Problem, fit: ScenarioFit, intensity: Array, walkers: int = 32, steps: int = 3000,
+    seed: int = 0,
 ) -> Samples:
     """Draw from the posterior of one of the problem's hypotheses about its fit.
 
-    The first quarter of the steps is thrown away. Raises MissingExtraError without emcee, and ComputationError when the
-    chains are shorter than 20 autocorrelation times, since their intervals would not be trustworthy.
+    The first quarter of the steps is thrown away. Raises MissingExtraError without emcee, and
+    ComputationError when the chains are shorter than 20 autocorrelation times, since their
+    intervals would not be trustworthy.
     """
     try:
         import emcee
     except ImportError:
         raise MissingExtraError("emcee", "emcee") from None
-    template = next(t for name, t, _ in problem.hypotheses if name == fit.name)
-    data = white(np.asarray(intensity, dtype=np.float64)[None, :, None], problem.whiten)[0, :, 0]
-    largest = fit.parts[0].amplitude_sqrt_amu_A or 1.0
-    parts, priors = len(fit.parts), problem.priors
-    free = [
-        (name, low, high, sigma)
-        for name, low, high, sigma, use in (
-            ("shift_eV", -template.reach_shift_eV, template.reach_shift_eV, priors.shift_sigma_eV, template.reach_shift_eV),
-            ("width_fwhm_eV", 0.0, template.reach_width_eV, priors.width_sigma_eV, template.reach_width_eV),
-            ("q_sqrt_amu_A", SMALLEST_AMPLITUDE * largest, largest, np.inf, template.sweep),
-            ("scale", 1 - 3 * priors.scale_sigma, 1 + 3 * priors.scale_sigma, priors.scale_sigma, priors.scale_sigma),
-        )
-        if use
-    ]  # fmt: skip
-    positive = np.array([p.kind != "shift" for p in fit.parts])
-    names = (*(f"strength {p.name}" for p in fit.parts), *(name for name, *_ in free))
-    middle = {"shift_eV": 0.0, "width_fwhm_eV": 0.0, "scale": 1.0}
+    template, priors, count = problem.grids[fit.name].template, problem.priors, len(fit.parts)
+    data, largest = problem.white(intensity), template.largest
+    shift, scale = template.reach_shift_eV, priors.scale_sigma
+    everything = {
+        "shift_eV": _Parameter(0.0, fit.shift_eV, -shift, shift, priors.shift_sigma_eV),
+        "width_fwhm_eV": _Parameter(0.0, fit.width_fwhm_eV, 0.0, template.reach_width_eV,
+                                    priors.width_sigma_eV),
+        "q_sqrt_amu_A": _Parameter(largest, fit.q_sqrt_amu_A or largest,
+                                   SMALLEST_AMPLITUDE * largest if template.sweep else largest,
+                                   largest, np.inf),
+        "scale": _Parameter(1.0, 1.0, 1 - 3 * scale, 1 + 3 * scale, scale),
+    }
+    free = {name: p for name, p in everything.items() if p.high > p.low}
+    positive = np.array([part.kind != "shift" for part in fit.parts])
 
     def log_posterior(theta: Array) -> float:
-        strengths = theta[:parts]
-        if (strengths[positive] < 0).any():
+        strengths, values = theta[:count], dict(zip(free, theta[count:], strict=True))
+        if (strengths[positive] < 0).any() or any(
+                not p.low <= values[name] <= p.high for name, p in free.items()):
             return -np.inf
-        value = {"shift_eV": 0.0, "width_fwhm_eV": 0.0, "q_sqrt_amu_A": largest, "scale": 1.0}
-        total = 0.0
-        for (name, low, high, sigma), x in zip(free, theta[parts:], strict=True):
-            if not low <= x <= high:
-                return -np.inf
-            value[name] = float(x)
-            total += ((x - middle.get(name, 0.0)) / sigma) ** 2
-        columns = template.columns(*(np.array([value[n]]) for n in ("shift_eV", "width_fwhm_eV", "q_sqrt_amu_A")))
-        residual = data - white(columns, problem.whiten)[0] @ strengths * value["scale"]
-        return float(-0.5 * (total + residual @ residual))
+        prior = sum(((values[name] - p.middle) / p.sigma) ** 2 for name, p in free.items())
+        at = {name: values.get(name, p.middle) for name, p in everything.items()}
+        columns = template.columns(*(np.array([at[n]]) for n in list(everything)[:3]))
+        residual = data - white(columns, problem.whiten)[0] @ strengths * at["scale"]
+        return float(-0.5 * (prior + residual @ residual))
 
     rng = np.random.default_rng(seed)
     spread = np.maximum((fit.intervals68[:, 1] - fit.intervals68[:, 0]) / 4, 1e-12)
-    start = fit.strengths + spread * rng.normal(size=(walkers, parts))
+    start = fit.strengths + spread * rng.normal(size=(walkers, count))
     start[:, positive] = np.abs(start[:, positive])
-    best = {
-        "shift_eV": fit.shift_eV,
-        "width_fwhm_eV": fit.width_fwhm_eV,
-        "q_sqrt_amu_A": fit.q_sqrt_amu_A,
-        "scale": 1.0,
-    }
-    for name, low, high, _ in free:
-        column = (best[name] or 0.0) + (high - low) * 0.02 * rng.normal(size=walkers)
-        # Reflected, not clipped: walkers on one value cannot leave it.
-        column = low + np.abs(column - low)
-        start = np.column_stack([start, np.minimum(high - np.abs(high - column), high)])
+    start = np.column_stack([start, *(p.start(rng, walkers) for p in free.values())])
     sampler = emcee.EnsembleSampler(walkers, start.shape[1], log_posterior)
-    sampler.run_mcmc(emcee.State(start, random_state=np.random.RandomState(seed).get_state()), steps)
+    state = np.random.RandomState(seed).get_state()
+    sampler.run_mcmc(emcee.State(start, random_state=state), steps)
     longest = float(np.max(sampler.get_autocorr_time(discard=steps // 4, tol=0)))
     if not 20 * longest < 0.75 * steps:
         raise ComputationError(
-            f"the sampling of {fit.name!r} has not converged: {steps} steps for an autocorrelation of {longest:.0f}; take more steps"
-        )
-    return Samples(names, sampler.get_chain(discard=steps // 4, flat=True), longest)
+            f"the sampling of {fit.name!r} has not converged: {steps} steps for an autocorrelation "
+            f"of {longest:.0f}; take more steps")
+    names = (*(f"strength {part.name}" for part in fit.parts), *free)
+    return Samples(names, sampler.get_chain(discard=steps // 4, flat=True))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from perovskite_polaron.analysis.posterior import Samples, sample
-from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, Priors
+from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, Interval, Priors
 from perovskite_polaron.analysis.scenario_fit import CLAIM_AIC, Comparison, Problem, ScenarioFit
 from perovskite_polaron.analysis.scenarios import (
     RIGID_SHIFT, ScenarioSet, heated_lattice, mixtures, rigid_shift)
@@ -14,21 +14,24 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treatment import crop
 
-# From here above the first maximum on, the window called above-edge: the first published feature
-# beyond the edge is at +13 eV, and the electronic change that is not computed lies within 5 eV.
 ABOVE_EDGE_EV = 8.0
+"""From here above the first maximum on, the window called above-edge.
+
+The first published feature beyond the edge is at +13 eV, and the electronic change that is not
+computed lies within 5 eV.
+"""
+NORMALISED = ("A strength is an excited fraction only when transient and calculation are "
+              "normalised in the same way.")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the calculated zero lies on the measured axis, how surely, and what to say about it.
+    """Where the calculated zero lies on the measured axis.
 
     Attributes
     ----------
-    offset_eV
-        Photon energy of the calculated zero.
-    sigma_eV
-        Standard deviation of that place.
+    offset_eV, sigma_eV
+        Photon energy of the calculated zero, and its standard deviation.
     words
         A sentence, where the place was not given.
     """
@@ -65,10 +68,10 @@ class Judgement:
 
 def judge(
     transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None, *,
-    edge_eV: float | None = None, window: str | tuple[float, float] = "all",
-    heated: Sequence[Scan] = (), asked: Sequence[str] = (), shifted: bool = True,
-    fraction: float | None = None, shift_sigma_eV: float | None = None,
-    width_sigma_eV: float = 0.3, scale_sigma: float = 0.0, sampled: bool = False,
+    edge_eV: float | None = None, window: str | Interval = "all", heated: Sequence[Scan] = (),
+    asked: Sequence[str] = (), shifted: bool = True, fraction: float | None = None,
+    shift_sigma_eV: float | None = None, width_sigma_eV: float = 0.3, scale_sigma: float = 0.0,
+    sampled: bool = False,
 ) -> Judgement:
     """Compare a transient with every scenario.
 
@@ -106,9 +109,7 @@ def judge(
     found = problem.fit(part.intensity)
     best = found.best
     samples = sample(problem, best, part.intensity) if sampled and best is not None else None
-    normalised = ("A strength is an excited fraction only when transient and calculation are"
-                  " normalised in the same way.")
-    words = (*where.words, *statements(found), *_interpolation(found), normalised)
+    words = (*where.words, *statements(found), *_interpolation(best), NORMALISED)
     return Judgement(part, found, where, words, samples)
 
 
@@ -120,23 +121,22 @@ def place(
 
     Parameters are those of ``judge``; InputError where the axes differ and no maximum is published.
     """
+    middle = (transient.energy_eV[0] + transient.energy_eV[-1]) / 2
+    if edge_eV is None and theory.energy_eV[0] < middle < theory.energy_eV[-1]:
+        edge_eV = 0.0
     if edge_eV is not None:
         return Place(edge_eV, 0.2 if sigma_eV is None else sigma_eV)
-    middle = (transient.energy_eV[0] + transient.energy_eV[-1]) / 2
-    if theory.energy_eV[0] < middle < theory.energy_eV[-1]:
-        return Place(0.0, 0.2 if sigma_eV is None else sigma_eV)
     if maximum_eV is None:
-        raise InputError("the transient and the calculation have different axes: say with --edge where"
-                         " the zero lies")
+        raise InputError("the transient and the calculation have different axes: say with --edge "
+                         "where the zero lies")
     offset_eV = maximum_eV - theory.first_maximum_eV
-    said = ("The first maximum of the calculation was put on the published one,"
-            f" {maximum_eV:g} eV: its zero is {offset_eV:.2f} eV.")
+    said = ("The first maximum of the calculation was put on the published one, "
+            f"{maximum_eV:g} eV: its zero is {offset_eV:.2f} eV.")
     return Place(offset_eV, 0.5 if sigma_eV is None else sigma_eV, (said,))
 
 
 def _cut(
-    transient: Scan, window: str | tuple[float, float], theory: ScenarioSet, offset_eV: float,
-    priors: Priors,
+    transient: Scan, window: str | Interval, theory: ScenarioSet, offset_eV: float, priors: Priors
 ) -> Scan:
     if window == "all":
         return transient
@@ -149,86 +149,75 @@ def _cut(
     return crop(transient, from_eV=low, to_eV=high)
 
 
-def _interpolation(found: Comparison) -> list[str]:
-    """How far to trust the interpolation between amplitudes, for the best scenario."""
-    sweep = found.best.parts[0].sweep if found.best is not None else None
-    if sweep is None or len(sweep.amplitudes_sqrt_amu_A) < 2:
+def _interpolation(best: ScenarioFit | None) -> list[str]:
+    """Return how far to trust the interpolation between amplitudes, for the best scenario."""
+    if best is None or not best.parts[0].is_swept or best.parts[0].sweep is None:
         return []
+    sweep = best.parts[0].sweep
     count, missed = len(sweep.amplitudes_sqrt_amu_A), 100 * sweep.left_out().max()
-    return [f"Interpolation between {count} computed amplitudes: left out, one is missed by up to"
-            f" {missed:.2f} % of its largest change."]
+    return [f"Interpolation between {count} computed amplitudes: left out, one is missed by up to "
+            f"{missed:.2f} % of its largest change."]
 
 
 def statements(found: Comparison) -> list[str]:
-    """Return sentences: what is claimed, how firmly, against which others, and what stays undetermined."""
+    """Return sentences: what is claimed, how firmly, against which others, what stays open."""
     best = found.best
     if best is None:
-        return ["No scenario is supported: none describes the data better than no change at all by 10 in AIC."]
+        return ["No scenario is supported: none describes the data better than no change at all by "
+                "10 in AIC."]
     words = [_strengths(best)]
-    rivals = [f for f in found.fits if f.possible and f is not best and f.aic - best.aic < CLAIM_AIC]
+    near = [f for f in found.fits if f is not best and f.possible and f.aic - best.aic < CLAIM_AIC]
     # A mixture that contains the claimed scenario is no rival to it: it says the same and more.
-    contained = [f for f in rivals if set(best.parts) < set(f.parts)]
-    for rival in (f for f in rivals if f not in contained):
-        difference = rival.aic - best.aic
-        words.append(
-            f"{rival.name} is not excluded: it is {'worse by only' if difference >= 0 else 'better by'} {abs(difference):.1f} in AIC."
-        )
-    for rival in (f for f in contained if f.aic < best.aic):
-        words.append(
-            f"{rival.name} fits better by {best.aic - rival.aic:.1f} in AIC, less than the 10 that a mixture must gain to be claimed."
-        )
-    odds = found.odds()
-    words.append(f"Posterior probability among the hypotheses given: {100 * odds[best.name]:.3g} % (from BIC).")
+    contained = [f for f in near if set(best.parts) < set(f.parts)]
+    for rival in (f for f in near if f not in contained):
+        more = rival.aic - best.aic
+        words.append(f"{rival.name} is not excluded: it is "
+                     f"{'worse by only' if more >= 0 else 'better by'} {abs(more):.1f} in AIC.")
+    words += [f"{f.name} fits better by {best.aic - f.aic:.1f} in AIC, less than the 10 that a "
+              "mixture must gain to be claimed." for f in contained if f.aic < best.aic]
+    words.append("Posterior probability among the hypotheses given: "
+                 f"{100 * found.odds()[best.name]:.3g} % (from BIC).")
     if best.chi2 > found.points + 4 * np.sqrt(2 * found.points):
-        words.append(f"Even the best does not describe the data: chi2 is {best.chi2:.0f} for {found.points} points.")
+        words.append(f"Even the best does not describe the data: chi2 is {best.chi2:.0f} for "
+                     f"{found.points} points.")
     words += _amplitude(best)
     if any(p.name == RIGID_SHIFT for p in best.parts):
-        words.append(
-            "The strength of the edge shift is excited fraction × shift in eV: the data fix only that product."
-        )
+        words.append("The strength of the edge shift is excited fraction × shift in eV: the data "
+                     "fix only that product.")
     return words
 
 
+def _ranges(i68: Interval, i95: Interval) -> str:
+    return f"(68 %: {i68[0]:.3g} to {i68[1]:.3g}, 95 %: {i95[0]:.3g} to {i95[1]:.3g})"
+
+
 def _strengths(best: ScenarioFit) -> str:
-    texts = [
-        f"{part.name} {strength:.3g}{' eV' if part.kind == 'shift' else ''} "
-        f"(68 %: {i68[0]:.3g} to {i68[1]:.3g}, 95 %: {i95[0]:.3g} to {i95[1]:.3g})"
-        for part, strength, i68, i95 in zip(best.parts, best.strengths, best.intervals68, best.intervals95, strict=True)
-    ]
-    nuisance = [f"calculated energies moved by {best.shift_eV:+.2f} eV"]
-    if best.width_fwhm_eV > 0:
-        nuisance.append(f"broadened further by {best.width_fwhm_eV:.2f} eV FWHM")
-    return f"Best: {best.name}. Strength of {'; '.join(texts)}; {', '.join(nuisance)}."
+    texts = [f"{part.name} {strength:.3g}{' eV' if part.kind == 'shift' else ''} {_ranges(*ends)}"
+             for part, strength, *ends in zip(best.parts, best.strengths, best.intervals68,
+                                              best.intervals95, strict=True)]
+    texts.append(f"calculated energies moved by {best.shift_eV:+.2f} eV")
+    wider = (f", broadened further by {best.width_fwhm_eV:.2f} eV FWHM"
+             if best.width_fwhm_eV > 0 else "")
+    return f"Best: {best.name}. Strength of {'; '.join(texts[:-1])}; {texts[-1]}{wider}."
 
 
 def _amplitude(best: ScenarioFit) -> list[str]:
-    largest, amplitude = best.parts[0].amplitude_sqrt_amu_A, best.amplitude
+    largest, found = best.parts[0].amplitude_sqrt_amu_A, best.amplitude
     if largest is None or best.f_q2 is None:
         return []
-    low, high = (end * largest**2 for end in best.interval68)
-    if amplitude is not None:
-        q = (
-            f"Q = {amplitude.q:.3g} Å√amu (68 %: {amplitude.q68[0]:.3g} to {amplitude.q68[1]:.3g}, "
-            f"95 %: {amplitude.q95[0]:.3g} to {amplitude.q95[1]:.3g})"
-        )
-        if amplitude.given_fraction:
-            words = [f"With the excited fraction {amplitude.f:g} that was given, {q}."]
-            if amplitude.q > largest and not _is_sweep(best):
-                words.append(
-                    f"That is beyond the one computed amplitude, {largest:.3g} Å√amu: it rests on the Q² law; compute a larger one."
-                )
-            return words
-        return [
-            f"The change of shape with amplitude tells fraction and amplitude apart: {q}, excited fraction {amplitude.f:.3g} "
-            f"(68 %: {amplitude.f68[0]:.3g} to {amplitude.f68[1]:.3g}, 95 %: {amplitude.f95[0]:.3g} to {amplitude.f95[1]:.3g})."
-        ]
-    return [
-        f"The data fix only excited fraction × Q²: {best.f_q2:.3g} Å²·amu (68 %: {low:.3g} to {high:.3g}). The averaged difference of an "
-        "odd mode is even in its amplitude, so a small fraction strongly distorted and a large one weakly distorted look the same, "
-        "and so do a static displacement and a hotter mode with the same mean square. Give --fraction if it is known."
-    ]
-
-
-def _is_sweep(fit: ScenarioFit) -> bool:
-    sweep = fit.parts[0].sweep
-    return sweep is not None and len(sweep.amplitudes_sqrt_amu_A) > 1
+    if found is None:
+        low, high = (end * largest**2 for end in best.interval68)
+        return [f"The data fix only excited fraction × Q²: {best.f_q2:.3g} Å²·amu (68 %: "
+                f"{low:.3g} to {high:.3g}). The averaged difference of an odd mode is even in its "
+                "amplitude, so a small fraction strongly distorted and a large one weakly "
+                "distorted look the same, and so do a static displacement and a hotter mode with "
+                "the same mean square. Give --fraction if it is known."]
+    q = f"Q = {found.q:.3g} Å√amu {_ranges(found.q68, found.q95)}"
+    if not found.given_fraction:
+        return [f"The change of shape with amplitude tells fraction and amplitude apart: {q}, "
+                f"excited fraction {found.f:.3g} {_ranges(found.f68, found.f95)}."]
+    words = [f"With the excited fraction {found.f:g} that was given, {q}."]
+    if found.q > largest and not best.parts[0].is_swept:
+        words.append(f"That is beyond the one computed amplitude, {largest:.3g} Å√amu: it rests on "
+                     "the Q² law; compute a larger one.")
+    return words
