@@ -144,20 +144,23 @@ def search(
     from scipy.optimize import least_squares
 
     theta, free = theta.copy(), lower < upper
-    jacobian = np.empty(0)
+    last = np.empty(0)
 
     def residual(x: Array) -> Array:
-        nonlocal jacobian
+        nonlocal last
         theta[free] = x
-        found, whole = _project(traces, model, theta, allowed or {})
-        jacobian = whole[:, free]
+        found, jacobian = _project(traces, model, theta, allowed or {})
+        last = jacobian[:, free]
         return found
+
+    def jacobian_there(_: Array) -> Array:
+        # It is asked for only where the residual was asked for last.
+        return last
 
     if not free.any():
         return float(np.sum(residual(theta[free]) ** 2)), theta
     try:
-        # The Jacobian is asked for only where the residual was asked for last.
-        end = least_squares(residual, theta[free], lambda _: jacobian, (lower[free], upper[free]),
+        end = least_squares(residual, theta[free], jacobian_there, (lower[free], upper[free]),
                             "dogbox", ftol=1e-13, xtol=1e-9, gtol=None, x_scale="jac",
                             max_nfev=200)
     except ValueError:

@@ -70,9 +70,9 @@ def separate(
     if template.parts[0].sweep is None or strengths[found.best, 0] <= 0:
         return None, ""
     if fraction is not None:
-        q, intervals, why = _given(template, found, fraction)
+        q, (q68, q95), why = _given(template, found, fraction)
         same = (fraction, fraction)
-        return Amplitude(q, *intervals, fraction, same, same, given_fraction=True), why
+        return Amplitude(q, q68, q95, fraction, same, same, given_fraction=True), why
     if template.sweep is None:
         return None, ""
     q_all, rise = found.grid.points[:, 2], found.rise
