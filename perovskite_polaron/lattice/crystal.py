@@ -113,7 +113,11 @@ def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
     """Return the crystal repeated n1 × n2 × n3 times along its axes.
 
     The cells follow each other, last axis fastest, each holding the atoms in their given order.
-    Raises InputError unless the repeats are three positive integers.
+
+    Raises
+    ------
+    InputError
+        Unless the repeats are three positive integers.
     """
     if len(repeats) != 3 or any(int(n) != n or n < 1 for n in repeats):
         raise InputError(f"supercell {repeats} is not possible: give three positive integers, such"

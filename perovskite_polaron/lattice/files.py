@@ -73,9 +73,19 @@ def write_crystal(crystal: Crystal, path: str | Path,
                   displacement_A: ArrayLike | None = None) -> Path:
     """Write a crystal to a structure file with twelve decimals, its order kept.
 
-    displacement_A (n, 3), Cartesian Å, becomes the arrows of an XSF file or a column of an extended
-    XYZ file. CIF and extended XYZ also keep the parent sites. Raises InputError for another
-    extension.
+    Parameters
+    ----------
+    crystal : Crystal
+        CIF and extended XYZ also keep its parent sites.
+    path : str or path
+        Its name says the format: .cif, .vasp, POSCAR, CONTCAR, .xyz, .extxyz or .xsf.
+    displacement_A : (n, 3), optional
+        Cartesian, Å: the arrows of an XSF file, or a column of an extended XYZ file.
+
+    Raises
+    ------
+    InputError
+        For another extension.
     """
     path = Path(path)
     if _kind(path) not in _WRITERS:

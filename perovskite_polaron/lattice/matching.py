@@ -47,8 +47,12 @@ def match(crystal: Crystal, unit: Crystal,
 
     Every way in which the two lattices fit, and every origin that puts like atoms on like atoms, is
     tried; the one with the smallest mean square of distances is taken, and among equals (they
-    differ by a symmetry operation) the one nearest to the identity. Raises InputError naming what
-    differs: elements, number of atoms, lattice or positions.
+    differ by a symmetry operation) the one nearest to the identity.
+
+    Raises
+    ------
+    InputError
+        Naming what differs: elements, number of atoms, lattice or positions.
     """
     if set(crystal.species) != set(unit.species):
         raise InputError(f"{crystal.label} and {unit.label} hold different elements"
@@ -88,7 +92,12 @@ def displacement(displaced: Crystal, reference: Crystal,
 
     The strain between the cells is not part of the result: fractional coordinates are compared in
     the cell of the reference. Neither is a choice of origin: of a rigid translation the lattice
-    vectors are taken out. Raises InputError as match does, and when the numbers of atoms differ.
+    vectors are taken out.
+
+    Raises
+    ------
+    InputError
+        As match does, and when the numbers of atoms differ.
     """
     if len(displaced) != len(reference):
         raise InputError(f"{displaced.label} has {len(displaced)} atoms, {reference.label} has"

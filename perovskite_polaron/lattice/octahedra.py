@@ -165,7 +165,14 @@ def bond_report(crystal: Crystal, framework: Framework | None = None) -> BondRep
 def sweep_bonds(framework: Framework, patterns: NDArray[np.float64], coefficients: ArrayLike) -> Octahedra:
     """Return the geometry for each row of coefficients (s, m), without building the structures.
 
-    patterns (m, n, 3) as from distortion.real_patterns for the framework's crystal.
+    Parameters
+    ----------
+    framework : Framework
+        Octahedra of the equilibrium structure.
+    patterns : (m, n, 3) float64
+        As from distortion.real_patterns for the framework's crystal.
+    coefficients : (s, m)
+        How much of each pattern, at each point of the sweep.
     """
     changes = patterns[:, framework.ligands] - patterns[:, framework.centres][:, :, None]
     return octahedra(framework.bonds_A, changes, coefficients, framework.axes, framework.bridges)
@@ -175,10 +182,20 @@ def compare(displaced: Crystal, reference: Crystal,
             framework: Framework | None = None) -> Displacements:
     """Return how far the atoms of displaced are from those of reference, in whatever order.
 
-    Both cells must have the same lattice. Atoms are matched as matching.displacement does, however
-    far they moved; then the motion of the centre of mass is removed. framework, of reference, says
-    which atoms are axial; default find_framework(reference). Raises InputError when the two are not
-    the same crystal.
+    Atoms are matched as matching.displacement does, however far they moved; then the motion of the
+    centre of mass is removed.
+
+    Parameters
+    ----------
+    displaced, reference : Crystal
+        Two structures with the same lattice.
+    framework : Framework, optional
+        Of the reference: it says which atoms are axial. By default it is found.
+
+    Raises
+    ------
+    InputError
+        When the two are not the same crystal.
     """
     if sorted(displaced.species) != sorted(reference.species):
         raise InputError(f"{displaced.label} and {reference.label} differ in composition: compare"

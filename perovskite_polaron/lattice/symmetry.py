@@ -56,7 +56,12 @@ def find_symmetry(crystal: Crystal, symprec_A: float = 1e-3) -> Symmetry:
     """Return the space group that spglib finds at a tolerance in Å.
 
     In a supercell the lost translations are found again, so sites and equivalences are those of the
-    crystal. Raises ComputationError when spglib finds no space group at this tolerance.
+    crystal.
+
+    Raises
+    ------
+    ComputationError
+        When spglib finds no space group at this tolerance.
     """
     numbers = [sorted(set(crystal.species)).index(s) + 1 for s in crystal.species]
     cell = (crystal.lattice_A, crystal.positions, numbers)
@@ -104,8 +109,19 @@ def absorbers(crystal: Crystal, element: str,
               symmetry: Symmetry | None = None) -> tuple[Absorber, ...]:
     """Return the inequivalent atoms of an element, in the order of their first appearance.
 
-    symmetry defaults to find_symmetry(crystal). Raises InputError when the element is not in the
-    crystal.
+    Parameters
+    ----------
+    crystal : Crystal
+        The crystal.
+    element : str
+        Whose atoms absorb.
+    symmetry : Symmetry, optional
+        That of the crystal; by default it is found.
+
+    Raises
+    ------
+    InputError
+        When the element is not in the crystal.
     """
     crystal.require(element)
     symmetry = symmetry or find_symmetry(crystal)
@@ -132,8 +148,15 @@ def irreducible_kpoints(crystal: Crystal, symmetry: Symmetry, grid: tuple[int, i
                         shift: tuple[int, int, int], marked_atom: int | None = None) -> int:
     """Return how many k points of a Monkhorst-Pack grid are inequivalent, time reversal included.
 
-    marked_atom: index of an atom that differs from the others of its element (the one with a core
-    hole): only the operations of the symmetry that leave it in place then count.
+    Parameters
+    ----------
+    crystal, symmetry : Crystal, Symmetry
+        The crystal and its space group.
+    grid, shift : (3,) int
+        Points along each reciprocal vector, and 1 where the grid is shifted by half a step.
+    marked_atom : int, optional
+        Index of an atom that differs from the others of its element (the one with a core hole):
+        only the operations of the symmetry that leave it in place then count.
     """
     rotations = symmetry.rotations
     if marked_atom is not None:
@@ -208,10 +231,18 @@ def grid_for(crystal: Crystal, spacing_per_A: float = 0.55) -> tuple[int, int, i
 def kpoint_names(crystal: Crystal, symmetry: Symmetry, kpoints: ArrayLike) -> tuple[str, ...]:
     """Return the usual name of each k point (n, 3), such as Γ or R, or an empty text.
 
-    kpoints: in the crystal's reciprocal vectors. The names are those of Setyawan and Curtarolo,
-    Comput. Mater. Sci. 49, 299 (2010), from ASE; a cell in which ASE knows no lattice has Γ only.
-    Points that an operation of the crystal, time reversal or a reciprocal vector takes to the named
-    one have its name.
+    Parameters
+    ----------
+    crystal, symmetry : Crystal, Symmetry
+        The crystal and its space group.
+    kpoints : (n, 3)
+        In the crystal's reciprocal vectors.
+
+    Notes
+    -----
+    The names are those of Setyawan and Curtarolo, Comput. Mater. Sci. 49, 299 (2010), from ASE; a
+    cell in which ASE knows no lattice has Γ only. Points that an operation of the crystal, time
+    reversal or a reciprocal vector takes to the named one have its name.
     """
     from ase.cell import Cell
 

@@ -13,7 +13,7 @@ from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A, match
 from perovskite_polaron.lattice.symmetry import Symmetry, find_symmetry
 from perovskite_polaron.phonons.modes import Modes
 
-UNITS = ("sqrt_amu_A", "max_A", "zero_point")
+AMPLITUDE_UNITS = ("sqrt_amu_A", "max_A", "zero_point")
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +143,9 @@ def _sets(modes: Modes | Sequence[Modes]) -> tuple[Modes, ...]:
 def _coefficients(patterns: NDArray[np.float64], zero_point: NDArray[np.float64],
                   amplitudes: ArrayLike, unit: str) -> NDArray[np.float64]:
     """Return Q (s, m) in Å·√amu for amplitudes in any unit; errors as in distort."""
-    if unit not in UNITS:
-        raise InputError(f"{unit!r} is not a unit of amplitude: use one of {', '.join(UNITS)}")
+    if unit not in AMPLITUDE_UNITS:
+        raise InputError(f"{unit!r} is not a unit of amplitude: use one of"
+                         f" {', '.join(AMPLITUDE_UNITS)}")
     a, m = np.atleast_1d(np.asarray(amplitudes, dtype=np.float64)), len(patterns)
     if a.ndim > 2 or a.size == 0 or not np.isfinite(a).all() or (a.ndim == 2 and a.shape[1] != m):
         raise InputError(f"amplitudes of shape {a.shape} are not finite numbers (s,) or (s, {m})")

@@ -92,11 +92,22 @@ def displaced_cells(crystal: Crystal, distance_A: float = DISTANCE_A) -> tuple[l
 def force_constants(crystal: Crystal, phonon: Any, forces: Sequence[ArrayLike]) -> ForceConstants:
     """Return the force constants from the forces (n, 3), eV/Å, on the displaced cells, in order.
 
-    phonon is what displaced_cells returned with them.
-
     The permutation symmetry Φ_ij = Φ_jiᵀ and the acoustic sum rule are enforced by projection; how
-    far the forces were from obeying them is kept. Raises ComputationError for forces of a wrong
-    number, shape or value.
+    far the forces were from obeying them is kept.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        The equilibrium structure.
+    phonon : phonopy.Phonopy
+        What displaced_cells returned with the cells.
+    forces : sequence of (n, 3)
+        eV/Å, in the order of the cells.
+
+    Raises
+    ------
+    ComputationError
+        For forces of a wrong number, shape or value.
     """
     wanted = len(phonon.displacements)
     arrays = [np.asarray(f, dtype=np.float64) for f in forces]

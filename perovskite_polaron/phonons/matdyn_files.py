@@ -66,8 +66,13 @@ class DynamicalMatrix:
 def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
     """Return every wave vector of a ``.dyn`` file (ph.x writes the whole star of q into one).
 
-    ε∞ and Born charges, which the file of Γ may hold, go with each of them. Raises InputError with
-    file and line for a truncated file, a number that is none, or a lattice it cannot build.
+    ε∞ and Born charges, which the file of Γ may hold, go with each of them.
+
+    Raises
+    ------
+    InputError
+        With file and line for a truncated file, a number that is none, or a lattice it cannot
+        build.
     """
     lines = LineReader(path, "dynamical-matrix file of ph.x")
     crystal, masses, alat_A = _header(lines, Path(path).name)

@@ -153,7 +153,10 @@ class Modes:
     def zero_point_sqrt_amu_A(self) -> NDArray[np.float64]:
         """(m,) zero-point amplitudes √(ħ/2ω) of the normal coordinates, Å·√amu.
 
-        Raises InputError when a mode is unstable.
+        Raises
+        ------
+        InputError
+            When a mode is unstable.
         """
         for name, energy in zip(self.names, self.energies_meV, strict=True):
             if not energy > 0:
@@ -245,8 +248,12 @@ def diagonalise(crystal: Crystal, masses_amu: ArrayLike, force_constants_eV_A2: 
     """Return the modes of force constants Φ(q) = Σ_R Φ(0, R) exp(2πi q·R), (3n, 3n), eV/Å².
 
     The matrix holds whatever is to act (sum rules, non-analytic term); it is made Hermitian, which
-    removes rounding only, weighted by the masses and diagonalised. Raises InputError as
-    canonical_modes does.
+    removes rounding only, weighted by the masses and diagonalised.
+
+    Raises
+    ------
+    InputError
+        As canonical_modes does.
     """
     masses = np.asarray(masses_amu, dtype=np.float64)
     phi = np.asarray(force_constants_eV_A2, dtype=np.complex128)

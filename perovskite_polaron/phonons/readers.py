@@ -71,8 +71,21 @@ def from_forces(crystal: Crystal, forces: Forces, direction: Direction | None = 
                 provenance: str = "") -> Calculation:
     """Return the Γ modes of a crystal from the forces on its displaced cells.
 
-    The direction is one of response.crystal_direction; it needs a response, and that is asked for
-    before any force.
+    Parameters
+    ----------
+    crystal : Crystal
+        The equilibrium structure.
+    forces : callable
+        Returns the forces (n, 3), eV/Å, on each of the crystals it is given.
+    direction : str or (3,), optional
+        As in response.crystal_direction. It needs a response, and that is asked for before any
+        force.
+    response : Response, optional
+        Charges and ε∞.
+    distance_A : float
+        How far atoms are displaced.
+    provenance : str
+        Free text for the modes.
     """
     field = None
     if direction is not None:

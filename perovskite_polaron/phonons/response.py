@@ -125,8 +125,12 @@ def read_born(path: str | Path, crystal: Crystal) -> Response:
 
     The file holds a factor or comment, the nine numbers of the dielectric tensor, and nine numbers
     for every atom or for each symmetry-inequivalent atom of the crystal, in the order of their
-    first appearance. The axes are those of the crystal as given. Raises InputError for a missing or
-    damaged file or a wrong number of atoms.
+    first appearance. The axes are those of the crystal as given.
+
+    Raises
+    ------
+    InputError
+        For a missing or damaged file or a wrong number of atoms.
     """
     # phonopy's own parser enforces neutrality without a word of how far it was missed, so it does
     # not serve here.
@@ -232,7 +236,14 @@ def phonon_modes(force: ForceConstants, field: tuple[Response, ArrayLike] | None
                  provenance: str = "") -> Modes:
     """Return the modes at Γ, with the macroscopic field of a direction, if one is given.
 
-    field: charges with ε∞, and the Cartesian direction along which q → 0.
+    Parameters
+    ----------
+    force : ForceConstants
+        With the sum rules enforced.
+    field : (Response, (3,)), optional
+        Charges with ε∞, and the Cartesian direction along which q → 0.
+    provenance : str
+        Free text for the modes.
     """
     crystal, n = force.crystal, len(force.crystal)
     matrix, direction = force.values_eV_A2.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n), None

@@ -82,9 +82,19 @@ def mode_table(modes: Modes, response: Response | None = None,
                mass: float | None = None) -> list[ModeRow]:
     """Return one row for each mode at Γ.
 
-    Without charges and ε∞ (response) there is no kind beyond "optical", no charge, intensity or
-    coupling; without the effective mass of the carrier in electron masses there is no alpha.
-    Raises InputError for modes that are not at Γ, or charges of another crystal.
+    Parameters
+    ----------
+    modes : Modes
+        All modes at Γ.
+    response : Response, optional
+        Without charges and ε∞ there is no kind beyond "optical", no charge, intensity or coupling.
+    mass : float, optional
+        Effective mass of the carrier in electron masses; without it there is no alpha.
+
+    Raises
+    ------
+    InputError
+        For modes that are not at Γ, or charges of another crystal.
     """
     if not modes.at_gamma:
         raise InputError("the table of polar modes is for the wave vector 0 0 0: give the modes at"
@@ -130,7 +140,11 @@ def froehlich_eV_A(modes: Modes, response: Response) -> NDArray[np.float64]:
 
     g_ν = (e²/ε0 Ω|q|) sqrt(ħ/2ω_ν) Σ_k q̂·Z_k·u_kν / (q̂·ε∞·q̂), Σ m|u|² = 1: eq. 4 of Verdi and
     Giustino for one unit cell, one electron at the band edge. Zero for acoustic and unstable modes.
-    Raises InputError without a direction.
+
+    Raises
+    ------
+    InputError
+        Without a direction.
     """
     q = modes.direction
     if q is None:
@@ -217,8 +231,12 @@ def heat_capacity(modes: Modes, temperature_K: ArrayLike) -> NDArray[np.float64]
     """Return C_V (t,) in J/mol/K for each formula unit at temperatures (t,).
 
     With the modes at Γ only, below about a quarter of the mean mode energy the true capacity, which
-    the acoustic branches dominate, is larger. Raises InputError for a negative temperature, or when
-    no mode is stable.
+    the acoustic branches dominate, is larger.
+
+    Raises
+    ------
+    InputError
+        For a negative temperature, or when no mode is stable.
     """
     t = np.atleast_1d(np.asarray(temperature_K, dtype=np.float64))
     if not (np.isfinite(t).all() and (t >= 0).all()):
@@ -231,8 +249,12 @@ def thermal_displacements_A2(modes: Modes, temperature_K: float) -> NDArray[np.f
 
     The sum runs over the stable optical modes at Γ.
 
-    A lower bound: the acoustic branches, whose sum diverges at Γ, are not in it. Raises InputError
-    when no mode is stable.
+    A lower bound: the acoustic branches, whose sum diverges at Γ, are not in it.
+
+    Raises
+    ------
+    InputError
+        When no mode is stable.
     """
     modes = modes.stable()
     weight, u = modes.zero_point_sqrt_amu_A**2, modes.patterns
