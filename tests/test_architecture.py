@@ -33,8 +33,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "report": ("kernels", "lattice", "phonons", "espresso", "spectra", "measured", "analysis",
                "workflow", "figures"),
 }
-# Function-level imports of this package outside cli/ that are still there: module -> what it takes.
-STILL_LAZY: dict[str, set[str]] = {}
 
 
 def path_of(module: str) -> Path:
@@ -108,7 +106,7 @@ def test_functions_import_only_third_party_packages() -> None:
     # The command line alone imports rooms late: `polaron --help` must not load them.
     for module in MODULES:
         if not module.startswith("cli."):
-            assert own(module, late=True) <= STILL_LAZY.get(module, set()), module
+            assert not own(module, late=True), module
             late = {name.split(".")[0] for name, lazily in imports(module) if lazily}
             # `resource` is not there on every system.
             assert not (late & set(sys.stdlib_module_names)) - {"resource"}, module
