@@ -12,8 +12,8 @@ author = "The perovskite_polaron developers"
 project_copyright = author
 release = version = perovskite_polaron.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "commands",
-              "plain_docstrings", "rooms"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton",
+              "commands", "rooms"]
 exclude_patterns = ["_ext"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
@@ -28,6 +28,10 @@ pygments_style = "default"
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+# The same name, such as Table, may stand in two rooms.
+suppress_warnings = ["ref.python"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
