@@ -5,8 +5,8 @@ and plain NumPy.
 
 import numpy as np
 import pytest
-from save_files import write_save, xspectra_plot
 from reference import lanczos as numpy_lanczos
+from save_files import write_save, xspectra_plot
 
 from perovskite_polaron.espresso.lanczos import evaluate
 from perovskite_polaron.espresso.savefile import read_save

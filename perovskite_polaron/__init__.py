@@ -1,4 +1,4 @@
-"""From a crystal and a measured X-ray transient to a number with an error bar: how far which atoms moved."""
+"""From a crystal and a measured X-ray transient to how far which atoms moved, with an error."""
 
 from importlib.metadata import version as _version
 

@@ -88,7 +88,9 @@ def test_one_width_conserves_area():
 
 
 def test_a_gaussian_of_a_lorentzian_is_the_voigt_profile():
-    """Lifetime first, then the instrument, as a calculated spectrum is compared with a measured one."""
+    """Lifetime first, then the instrument, as a calculated spectrum is compared with a measured
+    one.
+    """
     x, fine = np.linspace(-4, 4, 4001), np.linspace(-60, 60, 6001)
     triangle = np.maximum(0, 1 - np.abs(x) / 0.002)
     line = broaden_lorentzian(x, triangle, fine, 0.8, ends="zero")
@@ -175,7 +177,8 @@ def test_response_with_infinite_lifetime_is_a_step_and_columns_are_independent()
         step = [float(mpmath.erfc(-mpmath.mpf(v) / (45 * mpmath.sqrt(2))) / 2) for v in t]
     np.testing.assert_allclose(out[:, 0], step, rtol=1e-14)
     np.testing.assert_array_equal(out[:, 1], exponential_gaussian(t, 120.0, 45.0))
-    np.testing.assert_allclose(out, reference.exponential_gaussian(t, [np.inf, 120.0], 45.0), rtol=1e-11)
+    np.testing.assert_allclose(out, reference.exponential_gaussian(t, [np.inf, 120.0], 45.0),
+                               rtol=1e-11)
     assert np.all(exponential_gaussian(t, np.inf, 45.0, gradient=True)[1] == 0)
 
 

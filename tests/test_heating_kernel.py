@@ -1,4 +1,6 @@
-"""From absorbed light to temperature: a 10 nm CsPbBr3 cube, laws, reference implementation, bad input."""
+"""From absorbed light to temperature: a 10 nm CsPbBr3 cube, laws, reference implementation, bad
+input.
+"""
 
 import numpy as np
 import pytest
@@ -103,7 +105,8 @@ def test_latent_heat_costs_exactly_its_energy():
         500 * heating.EV_PER_J_MOL, rel=1e-10)
     energy = 20000 * heating.EV_PER_J_MOL
     with_it = heating.tabulated([0.0, 1e4], [15 * 8.314462618] * 2, TRANSITIONS)
-    lost = temperature_rise(energy, 298.15, DULONG_PETIT) - temperature_rise(energy, 298.15, with_it)
+    lost = temperature_rise(energy, 298.15, DULONG_PETIT) - temperature_rise(energy, 298.15,
+                                                                             with_it)
     assert lost == pytest.approx(500 / (15 * 8.314462), rel=1e-6)
 
 
@@ -190,8 +193,8 @@ def test_steep_heat_capacities_are_inverted_to_rounding(capacity, latent):
     around = np.sort(np.r_[starts, np.nextafter(starts, 0), np.nextafter(starts, 1)])
     rise = temperature_rise(around, 200.0, table)
     # A rise is a difference of temperatures: the last place of 600 K remains.
-    np.testing.assert_allclose(rise, reference.temperatures(around, table.knots) - 200.0, rtol=1e-12,
-                               atol=1.2e-13)
+    np.testing.assert_allclose(rise, reference.temperatures(around, table.knots) - 200.0,
+                               rtol=1e-12, atol=1.2e-13)
     assert np.all(np.diff(rise) > -1e-11)
 
 

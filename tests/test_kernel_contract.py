@@ -1,4 +1,5 @@
-"""What every function of the compiled core promises: layout, refusals, threads, overlapping calls."""
+"""What every function of the compiled core promises: layout, refusals, threads, overlapping calls.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
@@ -25,27 +26,28 @@ DRAWS = {name: RANDOM.uniform(1, 2, 1001) for name in (
 JET = {"molar_mass_g_mol": 580.0, "formula_volume_A3": 198.0, "photon_energy_eV": 3.49,
        "heat_fraction": 0.7, "start_K": 298.0, "table": TABLE}
 
-# Each wrapper: the function, its array arguments, what else it needs, and which of the arrays must be
-# positive.
-WRAPPERS = {"lorentzian": (convolution.broaden_lorentzian, SPECTRUM | {"hwhm": WIDTHS}, {}, ["hwhm"]),
-         "gaussian": (convolution.broaden_gaussian, SPECTRUM | {"sigma": WIDTHS}, {}, ["sigma"]),
-         "pulse": (convolution.exponential_gaussian, {"delay": np.linspace(-100, 900, 1501)},
-                   {"lifetime": [80.0, 900.0], "sigma": 45.0, "gradient": True}, []),
-         "displace": (displacement.displace,
-                      {"equilibrium_A": RANDOM.normal(size=(7, 3)),
-                       "patterns": RANDOM.normal(size=(3, 7, 3)),
-                       "coefficients": RANDOM.normal(size=(301, 3))}, {}, []),
-         "octahedra": (geometry.octahedra,
-                       {"bonds_A": IDEAL + RANDOM.normal(scale=0.2, size=(3, 6, 3)),
-                        "changes": RANDOM.normal(scale=0.1, size=(2, 3, 6, 3)),
-                        "coefficients": RANDOM.normal(size=(301, 2)), "axes": np.eye(3)},
-                       {"bridges": [[0, 7], [3, 16]]}, []),
-         "heat": (heating.heat, DRAWS, JET, list(DRAWS)),
-         "resolvent": (lanczos.resolvent, {"energy": RANDOM.normal(size=101), "hwhm": WIDTHS},
-                       {"chains": CHAINS}, ["hwhm"]),
-         "occupied cut": (lanczos.cut_resolvent,
-                          {"energy": RANDOM.normal(size=101), "hwhm": WIDTHS},
-                          {"chains": CHAINS, "rays": RAYS, "fermi": 1.0}, ["hwhm"])}
+# Each wrapper: the function, its array arguments, what else it needs, and which of the arrays must
+# be positive.
+WRAPPERS = {"lorentzian": (convolution.broaden_lorentzian, SPECTRUM | {"hwhm": WIDTHS}, {},
+                           ["hwhm"]),
+            "gaussian": (convolution.broaden_gaussian, SPECTRUM | {"sigma": WIDTHS}, {}, ["sigma"]),
+            "pulse": (convolution.exponential_gaussian, {"delay": np.linspace(-100, 900, 1501)},
+                      {"lifetime": [80.0, 900.0], "sigma": 45.0, "gradient": True}, []),
+            "displace": (displacement.displace,
+                         {"equilibrium_A": RANDOM.normal(size=(7, 3)),
+                          "patterns": RANDOM.normal(size=(3, 7, 3)),
+                          "coefficients": RANDOM.normal(size=(301, 3))}, {}, []),
+            "octahedra": (geometry.octahedra,
+                          {"bonds_A": IDEAL + RANDOM.normal(scale=0.2, size=(3, 6, 3)),
+                           "changes": RANDOM.normal(scale=0.1, size=(2, 3, 6, 3)),
+                           "coefficients": RANDOM.normal(size=(301, 2)), "axes": np.eye(3)},
+                          {"bridges": [[0, 7], [3, 16]]}, []),
+            "heat": (heating.heat, DRAWS, JET, list(DRAWS)),
+            "resolvent": (lanczos.resolvent, {"energy": RANDOM.normal(size=101), "hwhm": WIDTHS},
+                          {"chains": CHAINS}, ["hwhm"]),
+            "occupied cut": (lanczos.cut_resolvent,
+                             {"energy": RANDOM.normal(size=101), "hwhm": WIDTHS},
+                             {"chains": CHAINS, "rays": RAYS, "fermi": 1.0}, ["hwhm"])}
 CASES = [(wrapper, name) for wrapper, (_, arrays, _, _) in WRAPPERS.items() for name in arrays]
 
 

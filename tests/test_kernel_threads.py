@@ -1,4 +1,5 @@
-"""Threads of the kernels: who sets their number, small calls, busy machines, forks, and failures."""
+"""Threads of the kernels: who sets their number, small calls, busy machines, forks, and failures.
+"""
 
 import os
 import subprocess

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from save_files import write_save, xspectra_plot
 from reference import lanczos as numpy_lanczos
+from save_files import write_save, xspectra_plot
 
 import perovskite_polaron
+from perovskite_polaron import kernels
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.lanczos import XSPECTRA_FINE_STRUCTURE, evaluate
 from perovskite_polaron.espresso.savefile import read_chains, read_save
-from perovskite_polaron import kernels
 from perovskite_polaron.kernels import lanczos as kernel
 from perovskite_polaron.units import RYDBERG_EV
 

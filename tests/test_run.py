@@ -390,6 +390,6 @@ def test_a_disk_that_fails_in_a_job_is_told_in_one_line(tmp_path: Path) -> None:
     # A folder where the output should go: opening or removing it fails as on a disk that has become
     # read-only.
     (store.folder(job) / "pw.out").mkdir(parents=True)
-    with pytest.raises(ComputationError,
-                       match=r"^cubic: .*pw\.out\); free the disk or correct its rights, and run again$"):
+    complaint = r"^cubic: .*pw\.out\); free the disk or correct its rights, and run again$"
+    with pytest.raises(ComputationError, match=complaint):
         attempt(job, [], store, 1)

@@ -261,7 +261,8 @@ def test_results_are_those_from_free_atoms_in_fewer_iterations(seeded_study: Stu
     plain = read_study(write_tiny_study(tmp_path))
     stores = [Store(s.store_folder) for s in (plain, seeded_study)]
     # Where a cycle begins is no part of what a job is, so the digests stay.
-    unseeded = [dataclasses.replace(job, initial=(), operation=None) for job in study_jobs(plan(plain))]
+    unseeded = [dataclasses.replace(job, initial=(), operation=None)
+                for job in study_jobs(plan(plain))]
     run_jobs(unseeded, stores[0], ranks=1, jobs_at_once=2)
     plans = [plan(s) for s in (plain, seeded_study)]
     spent = [0, 0]
@@ -302,7 +303,8 @@ def test_no_density_stays_and_nothing_is_run_again(seeded_study: Study) -> None:
                       for job in jobs}
 
 
-def test_without_its_initial_density_a_job_starts_from_free_atoms(seeded_study: Study, tmp_path: Path) -> None:
+def test_without_its_initial_density_a_job_starts_from_free_atoms(seeded_study: Study,
+                                                                  tmp_path: Path) -> None:
     """A later point of a sweep whose neighbours' densities are gone computes no neighbour again."""
     path = Path(shutil.copy(seeded_study.path, tmp_path))
     shutil.copytree(seeded_study.store_folder, tmp_path / seeded_study.store_folder.name)

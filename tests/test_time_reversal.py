@@ -20,6 +20,7 @@ from perovskite_polaron.workflow.results import collect
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import read_study
 
+
 def settings(kpoints: tuple[int, ...], shift: tuple[int, ...]) -> XspectraSettings:
     return XspectraSettings(kpoints=kpoints, kpoint_shift=shift)  # type: ignore[arg-type]
 
@@ -41,7 +42,8 @@ def test_a_point_and_its_partner_are_opposite(grid: XspectraSettings) -> None:
 
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("pools", [1, 2, 3])
-def test_one_of_each_pair_is_run_and_every_pool_has_its_share(grid: XspectraSettings, pools: int) -> None:
+def test_one_of_each_pair_is_run_and_every_pool_has_its_share(grid: XspectraSettings,
+                                                              pools: int) -> None:
     partners = grid.partners()
     pools = min(pools, len(partners))
     left_out = skipped(partners, pools)
@@ -55,7 +57,8 @@ def test_one_of_each_pair_is_run_and_every_pool_has_its_share(grid: XspectraSett
 
 def test_where_no_points_are_partners_nothing_is_left_out() -> None:
     assert spared_save(settings((1, 1, 1), (0, 0, 0)), 1.0, 1) is None
-    assert spared_save(settings((2, 1, 1), (0, 0, 0)), 1.0, 1) is None, "0 and 1/2 are their own partners"
+    assert spared_save(settings((2, 1, 1), (0, 0, 0)), 1.0,
+                       1) is None, "0 and 1/2 are their own partners"
 
 
 def test_a_half_file_becomes_the_whole_one(tmp_path: Path) -> None:

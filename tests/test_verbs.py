@@ -20,8 +20,7 @@ from perovskite_polaron.measured.recipe import Recipe
 from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.measured.text import Table
 from perovskite_polaron.measured.treated import build_recipe, gather, treat
-from perovskite_polaron.workflow import converge as converge_room
-from perovskite_polaron.workflow import forces as forces_room
+from perovskite_polaron.workflow import converge as converge_room, forces as forces_room
 from perovskite_polaron.workflow.converge import converge
 from perovskite_polaron.workflow.forces import ForceSettings, espresso_modes
 from perovskite_polaron.workflow.results import StudyResults

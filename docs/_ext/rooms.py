@@ -40,12 +40,12 @@ class Room(SphinxDirective):
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
-def _bars(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+def _bars(app: Sphinx, what: str, name: str, _thing: Any, options: Any, lines: list[str]) -> None:
     lines[:] = ["".join(part if part.startswith("``") else part.replace("|", r"\|")
                         for part in re.split(r"(``.+?``)", line)) for line in lines]
 
 
-def _types(app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None,
+def _types(app: Sphinx, what: str, name: str, _thing: Any, options: Any, signature: str | None,
            returned: str | None) -> Any:
     return tuple(text and _ARRAY_LIKE.sub("ArrayLike", _ARRAY.sub(r"NDArray[\1]", text))
                  for text in (signature, returned))

@@ -126,7 +126,8 @@ def tabulated(
 
 
 def harmonic_capacity(energy_meV: ArrayLike, weight: ArrayLike, temperature_K: Array) -> Array:
-    """Return the heat capacity (t,), J/mol/K, of harmonic modes at temperatures (t,), zero included.
+    """Return the heat capacity (t,), J/mol/K, of harmonic modes at temperatures (t,), zero
+    included.
 
     k Σ w (x / 2 sinh(x/2))², x = E/kT (Bose and Einstein).
 

@@ -162,7 +162,8 @@ def bond_report(crystal: Crystal, framework: Framework | None = None) -> BondRep
                       float(angles[axial].mean()), float(angles[~axial].mean()), found)
 
 
-def sweep_bonds(framework: Framework, patterns: NDArray[np.float64], coefficients: ArrayLike) -> Octahedra:
+def sweep_bonds(framework: Framework, patterns: NDArray[np.float64],
+                coefficients: ArrayLike) -> Octahedra:
     """Return the geometry for each row of coefficients (s, m), without building the structures.
 
     Parameters

@@ -23,9 +23,9 @@ from perovskite_polaron.phonons.forces import DISTANCE_A, Forces, displaced_cell
 from perovskite_polaron.phonons.matdyn_files import read_dynamical_matrices, read_matdyn_modes
 from perovskite_polaron.phonons.modes import Modes, diagonalise
 from perovskite_polaron.phonons.phonopy_files import load_yaml, modes_from_table, read_parameters
-from perovskite_polaron.phonons.response import (Response, axis_numbers, crystal_direction,
-                                                 neutral_response, non_analytic, phonon_modes,
-                                                 read_born)
+from perovskite_polaron.phonons.response import (
+    Response, axis_numbers, crystal_direction, neutral_response, non_analytic, phonon_modes,
+    read_born)
 from perovskite_polaron.phonons.symmetry import operations
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
 

@@ -19,7 +19,6 @@ from perovskite_polaron.kernels.convolution import broaden_gaussian
 from perovskite_polaron.spectra.spectrum import Spectrum
 
 
-
 def constant(energy_eV: Array, core_hole_hwhm_eV: float) -> Array:
     """The core hole's half width at every energy."""
     return np.full(energy_eV.shape, core_hole_hwhm_eV)

@@ -1,5 +1,5 @@
-"""NumPy reference implementation of the geometry kernel; the octahedron's volume by its convex hull, independently of
-the kernel.
+"""NumPy reference implementation of the geometry kernel; the octahedron's volume by its convex
+hull, independently of the kernel.
 """
 
 from itertools import combinations
