@@ -145,18 +145,16 @@ def table(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> Iterator
     rows
         The cells of each row.
     """
-    parts = [re.fullmatch(r"(>?)\+?(\d+).*?(s?)", spec) for spec in columns.values()]
-    sides = [("<" if part[3] and not part[1] else ">") + part[2] for part in parts if part]
+    sides = [("<" if spec[-1] == "s" and spec[0] != ">" else ">") + re.findall(r"\d+", spec)[0]
+             for spec in columns.values()]
 
-    def line(cells: Sequence[Any]) -> str:
-        shown = [
-            f"{'-' if cell is None else cell:{side}}" if cell is None or isinstance(cell, str)
-            else f"{cell:{spec}}"
-            for cell, side, spec in zip(cells, sides, columns.values(), strict=True)]
-        return "".join(shown).rstrip()
+    def cell(value: Any, side: str, spec: str) -> str:
+        shown = "-" if value is None else value
+        return f"{shown:{side if isinstance(shown, str) else spec}}"
 
-    yield line(list(columns))
-    yield from map(line, rows)
+    for cells in (list(columns), *rows):
+        parts = zip(cells, sides, columns.values(), strict=True)
+        yield "".join(cell(*part) for part in parts).rstrip()
 
 
 def warn(scans: Iterable[Scan]) -> None:
