@@ -7,6 +7,7 @@ in whose comments stand their sources.
 import warnings
 from collections.abc import Callable
 from importlib import resources
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -172,13 +173,8 @@ def _cif(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
 
 
 def _poscar(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
-    runs: list[list[Any]] = []
     # A symbol may come twice: that is how POSCAR keeps an order that mixes the species.
-    for s in crystal.species:
-        if runs and runs[-1][0] == s:
-            runs[-1][1] += 1
-        else:
-            runs.append([s, 1])
+    runs = [(s, len(list(same))) for s, same in groupby(crystal.species)]
     return [_title(crystal), "1.0", *_numbers(crystal.lattice_A), " ".join(s for s, _ in runs),
             " ".join(str(k) for _, k in runs), "Direct", *_numbers(crystal.positions)]
 

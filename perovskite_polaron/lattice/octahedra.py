@@ -62,11 +62,6 @@ class Framework:
         return _bonds_A(self.crystal, self.centres, self.ligands, self.images)
 
     @property
-    def bridge_axial(self) -> NDArray[np.bool_]:
-        """(k,) whether the B-X-B bridge runs along the axial direction."""
-        return self.bridges[:, 0] % 6 >= 4
-
-    @property
     def axial_x(self) -> NDArray[np.int64]:
         """Atoms X bound along the axial direction."""
         return np.unique(self.ligands[:, 4:])
@@ -156,7 +151,7 @@ def bond_report(crystal: Crystal, framework: Framework | None = None) -> BondRep
     framework = framework or find_framework(crystal)
     zero = np.zeros((1, *framework.ligands.shape, 3))
     found = octahedra(framework.bonds_A, zero, [[0.0]], framework.axes, framework.bridges)
-    axial = framework.bridge_axial
+    axial = framework.bridges[:, 0] % 6 >= 4  # ligands 4 and 5 of an octahedron are the axial ones
     lengths, angles = found.lengths_A[0], found.angles_deg[0]
     return BondReport(framework, float(lengths[:, 4:].mean()), float(lengths[:, :4].mean()),
                       float(angles[axial].mean()), float(angles[~axial].mean()), found)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perovskite_polaron.arrays import floats
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import read_text, write_atomically
 from perovskite_polaron.lattice.crystal import Crystal
@@ -111,10 +112,10 @@ class Modes:
             raise InputError(f"{who}: a wave vector must be three finite numbers")
         direction = self.direction
         if direction is not None:
-            direction = np.array(direction, dtype=np.float64)
-            if direction.shape != (3,) or not np.isfinite(direction).all() or not direction.any():
-                raise InputError(f"{who}: the direction must be three finite numbers, not all zero")
-            direction /= np.linalg.norm(direction)
+            direction = floats(direction, f"{who}: the direction", (3,))
+            if not direction.any():
+                raise InputError(f"{who}: the direction must not be zero: give three numbers")
+            direction = direction / np.linalg.norm(direction)
         names = tuple(self.names) or tuple(f"mode {i + 1}" for i in range(len(energies)))
         self._put(masses_amu=masses, energies_meV=energies, patterns=patterns, direction=direction,
                   names=names, q=np.array(np.broadcast_to(q, (len(energies), 3))))

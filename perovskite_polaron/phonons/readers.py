@@ -199,23 +199,20 @@ def _sets(path: Path, kind: str, document: dict[str, Any], crystal: Crystal | st
         cell = cell or _of_matrix(_dynamical_matrix_beside(path))
         along = None if direction is None else crystal_direction(cell.crystal, direction)
         found = read_matdyn_modes(path, *cell, along)
-        for modes in found:
-            _fits(modes, path)
-        return found
-    if direction is not None:
+    elif direction is not None:
         raise InputError(f"{path} holds modes as computed, a direction cannot be given to them:"
                          " leave it out, or give phonopy_params.yaml with Born charges")
-    if kind == "dyn":
+    elif kind == "dyn":
         found = tuple(matrix.modes(path.name) for matrix in read_dynamical_matrices(path))
     elif kind == "table":
         found = modes_from_table(path, document, *(cell[:2] if cell else (None, None)))
-        if not document.get("points"):
-            for modes in found:
-                _fits(modes, path)
     else:
         found = (read_parameters(path)[0],)
-    if cell is not None:
-        for modes in found:
+    without_crystal = kind == "modes" or (kind == "table" and not document.get("points"))
+    for modes in found:
+        if without_crystal:
+            _fits(modes, path)
+        elif cell is not None:
             _same_crystal(modes, cell, path)
     return found
 

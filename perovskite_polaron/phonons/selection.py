@@ -3,9 +3,6 @@
 Polar or not, longitudinal or not, who moves, how strongly carriers feel it. Heat capacity and
 thermal displacements in the harmonic approximation are here, too.
 
-Then the choice of the mode that dresses the carriers, and heat capacity and thermal displacements
-in the harmonic approximation.
-
 Carriers couple to the electric field of a longitudinal mode: Fröhlich, Adv. Phys. 3, 325 (1954),
 for several modes Verdi and Giustino, Phys. Rev. Lett. 115, 176401 (2015), eq. 4, in the limit of a
 long wave.
