@@ -1,1 +1,3 @@
-"""Formats of the neighbour program, Quantum ESPRESSO: its inputs, outputs and save files, and nothing else."""
+"""Formats of the neighbour program, Quantum ESPRESSO: its inputs, outputs and save files, and
+nothing else.
+"""

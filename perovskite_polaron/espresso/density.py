@@ -1,4 +1,5 @@
-"""A converged charge density of pw.x, moved along with the atoms: the initial density of a like calculation.
+"""A converged charge density of pw.x, moved along with the atoms: the initial density of a like
+calculation.
 
 From the density of the finished calculation the densities of its free atoms are subtracted where
 they were, and those of the new atoms added where they are now. What the atoms share by bonding
@@ -11,7 +12,6 @@ and a product that it is just computing then never ends: large products are eins
 computes them by itself.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.espresso.upf import numbers, section
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.units import BOHR_ANGSTROM
 
@@ -47,7 +48,8 @@ class Atoms:
 
 
 def move_density(path: Path, old: Atoms, new: Atoms) -> None:
-    """Move a ``charge-density.dat``, which belongs to the old atoms, to the new ones, in the same cell.
+    """Move a ``charge-density.dat``, which belongs to the old atoms, to the new ones, in the same
+    cell.
 
     The total charge need not agree: pw.x scales it.
 
@@ -76,7 +78,8 @@ def add_difference(path: Path, plus: Path, minus: Path) -> None:
     for other, sign in ((plus, 1.0), (minus, -1.0)):
         _, theirs, more = _read(other)
         if not np.array_equal(theirs, miller):
-            raise ComputationError(f"{other} is on another grid than {path}: run the job from free atoms")
+            raise ComputationError(f"{other} is on another grid than {path}: run the job from free"
+                                   " atoms")
         density += sign * more
     _write(path, records, density)
 
@@ -126,7 +129,8 @@ def _read(path: Path) -> tuple[list[bytes], NDArray[np.int32], NDArray[np.comple
         if size < 0 or at > len(data):
             raise ComputationError(f"{path} is damaged: delete its folder and run again")
     if len(records) < 4 or len(records[2]) * 4 != len(records[3]) * 3:
-        raise ComputationError(f"{path} is not a charge density of pw.x: delete its folder and run again")
+        raise ComputationError(f"{path} is not a charge density of pw.x: delete its folder and run"
+                               " again")
     miller = np.frombuffer(records[2], _MARKER).reshape(-1, 3)
     return records, miller, np.frombuffer(records[3], np.complex128).copy()
 
@@ -155,7 +159,8 @@ def _free_atoms(
                 phase = np.ones(len(miller), np.complex128)
                 for axis in range(3):
                     low, high = miller[:, axis].min(), miller[:, axis].max()
-                    along = np.exp(-2j * np.pi * np.arange(low, high + 1) * atoms.positions[k, axis])
+                    along = np.exp(-2j * np.pi * np.arange(low, high + 1) * atoms.positions[k,
+                                                                                            axis])
                     phase *= along[miller[:, axis] - low]
                 phases += phase
         total += phases * form_factor(file, q) / volume
@@ -163,11 +168,9 @@ def _free_atoms(
 
 
 def form_factor(file: Path, q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ∫ 4πr² ρ(r) sin(qr)/(qr) dr of the free atom of a UPF file (electrons) at q (1/bohr)."""
+    """Return ∫ 4πr² ρ(r) sin(qr)/(qr) dr of the free atom of a UPF file (e), q in 1/bohr."""
     text = file.read_text(encoding="utf-8", errors="replace")
-    radius, density = (
-        np.array(re.search(rf"<{tag}(?=[\s>])[^>]*>(.*?)</{tag}>", text, re.DOTALL)[1].split(), dtype=np.float64)  # type: ignore[index]
-        for tag in ("PP_R", "PP_RHOATOM"))
+    radius, density = (numbers(section(text, tag, file)) for tag in ("PP_R", "PP_RHOATOM"))
     # Beyond this radius the tables of free atoms are noise; pw.x cuts there too.
     inside = radius <= _ATOM_RADIUS_BOHR
     radius, density = radius[inside], density[inside]

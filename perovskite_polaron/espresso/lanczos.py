@@ -1,6 +1,8 @@
-"""X-ray absorption cross-section from the chains of an XSpectra save file, on any grid and with any width.
+"""X-ray absorption cross-section from the chains of an XSpectra save file, on any grid and with any
+width.
 
-Taillefumier et al., Phys. Rev. B 66, 195107 (2002); Gougoussis et al., Phys. Rev. B 80, 075102 (2009).
+Taillefumier et al., Phys. Rev. B 66, 195107 (2002); Gougoussis et al., Phys. Rev. B 80, 075102
+(2009).
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +25,9 @@ _DROPPED = 2
 
 @dataclass(frozen=True)
 class CrossSection:
-    """A cross-section in XSpectra's own units, at energies from the Fermi energy in the file; shapes (n,)."""
+    """A cross-section in XSpectra's own units, at energies from the Fermi energy in the file;
+    shapes (n,).
+    """
 
     energy_eV: NDArray[np.float64]
     total: NDArray[np.float64]
@@ -33,12 +37,13 @@ class CrossSection:
 
 def evaluate(
     save: LanczosSave, energy_eV: ArrayLike, hwhm_eV: ArrayLike, *, cut_occupied: bool = False,
-    cut_smooth_eV: float = 0.1, cut_above_eV: float = 0.0, terminator: int | None = None, taper: float = 0.0,
+    cut_smooth_eV: float = 0.1, cut_above_eV: float = 0.0, terminator: int | None = None,
+    taper: float = 0.0,
 ) -> CrossSection:
     """Return the cross-section at some energies.
 
-    k-points have equal weights, as on the full grid that XSpectra uses. An aligned spectrum needs no
-    interpolation: evaluate at ``common_grid - shift``.
+    k-points have equal weights, as on the full grid that XSpectra uses. An aligned spectrum needs
+    no interpolation: evaluate at ``common_grid - shift``.
 
     Parameters
     ----------
@@ -51,12 +56,12 @@ def evaluate(
     cut_occupied
         Remove the states below the Fermi energy (Brouder et al., Phys. Rev. B 54, 7334 (1996)).
     cut_smooth_eV
-        So close to the cut the resolvent is a cubic that joins both sides, with slopes over one step
-        of the energy grid, which is what XSpectra prints (0: the exact spectrum).
+        So close to the cut the resolvent is a cubic that joins both sides, with slopes over one
+        step of the energy grid, which is what XSpectra prints (0: the exact spectrum).
     cut_above_eV
         Height of the cut above the Fermi energy. XSpectra has 0, and where the Fermi energy is the
-        highest occupied level of a few k points the cut then moves with that one level, not with the
-        states it should take away; a third of the gap keeps it clear of both bands.
+        highest occupied level of a few k points the cut then moves with that one level, not with
+        the states it should take away; a third of the gap keeps it clear of both bands.
     terminator
         N is XSpectra's xcheck_conv=N: the last two pairs of each chain are left out and the mean of
         the N // 2 before them continues it for ever. None ends each chain at its last vector, which
@@ -75,7 +80,8 @@ def evaluate(
         share or has no terminator.
     """
     energy = floats(energy_eV, "energy_eV", (None,))
-    hwhm = floats(np.broadcast_to(hwhm_eV, energy.shape) if np.ndim(hwhm_eV) == 0 else hwhm_eV, "hwhm_eV", energy.shape)
+    hwhm = floats(np.broadcast_to(hwhm_eV, energy.shape) if np.ndim(hwhm_eV) == 0 else hwhm_eV,
+                  "hwhm_eV", energy.shape)
     if (hwhm <= 0).any():
         raise InputError("hwhm_eV is not positive: give a half width above zero")
     if not (np.isfinite(cut_smooth_eV) and cut_smooth_eV >= 0):
@@ -83,7 +89,8 @@ def evaluate(
     if not np.isfinite(cut_above_eV):
         raise InputError(f"cut_above_eV is {cut_above_eV}: give an energy")
     if not 0 <= taper <= 1 or (taper and terminator is None):
-        raise InputError(f"taper is {taper}: give a share of a chain from 0 to 1, and a terminator for it to go over into")
+        raise InputError(f"taper is {taper}: give a share of a chain from 0 to 1, and a terminator"
+                         " for it to go over into")
     chains = _chains(save, terminator)
     if taper:
         chains = _tapered(chains, taper)
@@ -108,10 +115,11 @@ def _chains(save: LanczosSave, terminator: int | None) -> kernel.Chains:
         longest = 2 * (int(save.iterations.min()) - drop)
         if not 2 <= terminator <= longest:
             raise InputError(
-                f"terminator {terminator} averages {tail} coefficients before the last two, but the shortest chain"
-                f" has {save.iterations.min()}: give a number from 2 to {longest}")
+                f"terminator {terminator} averages {tail} coefficients before the last two, but the"
+                f" shortest chain has {save.iterations.min()}: give a number from 2 to {longest}")
     spins, k = save.norms.shape
-    # Each spin channel holds one electron per state: the weights of all k add to two, over both spins together.
+    # Each spin channel holds one electron per state: the weights of all k add to two, over both
+    # spins together.
     weights = save.norms.ravel() ** 2 * (2 / (k * spins))
     a, b = ([x[: len(x) - drop] for x in rows] for rows in (save.a, save.b))
     return kernel.join(a, b, weights, list(np.repeat(range(spins), k)), tail)
@@ -137,9 +145,11 @@ def _above(
     near = np.abs(beyond_eV) < smooth_eV
     if near.any():
         step = max(float(np.ptp(beyond_eV)) / max(len(x) - 1, 1), 1e-4)
-        at = cut + np.array([-smooth_eV - step, -smooth_eV, smooth_eV, smooth_eV + step]) / RYDBERG_EV
+        at = cut + np.array([-smooth_eV - step, -smooth_eV, smooth_eV, smooth_eV
+                             + step]) / RYDBERG_EV
         n = int(near.sum())
-        ends = kernel.cut_resolvent(chains, rays, cut, np.repeat(at, n), np.tile(width[near], 4)).reshape(-1, 4, n)
+        ends = kernel.cut_resolvent(chains, rays, cut, np.repeat(at, n),
+                                    np.tile(width[near], 4)).reshape(-1, 4, n)
         before, left, right, after = np.moveaxis(ends, 1, 0)
         slopes = (left - before) * (2 * smooth_eV / step), (after - right) * (2 * smooth_eV / step)
         result[:, near] = _hermite((beyond_eV[near] / smooth_eV + 1) / 2, left, right, *slopes)

@@ -18,7 +18,7 @@ _NUMBER = r"\s+(-?\d+\.\d+)"
 
 @dataclass(frozen=True)
 class PhSettings:
-    """Numerical settings of ph.x for the electric-field response; what they mean is in its manual."""
+    """Settings of ph.x for the electric-field response; what they mean is in its manual."""
 
     tr2_ph: float = option(1e-12, low=1e-20, high=1e-6)
     alpha_mix: float = option(0.7, low=0.01, high=1)
@@ -44,7 +44,8 @@ class FieldResponse:
 
 @dataclass(frozen=True)
 class PhCalculation(Calculation):
-    """The electric-field response at Γ, no phonons. Half of its work is the same for all k points, so
+    """The electric-field response at Γ, no phonons. Half of its work is the same for all k points,
+    so
     that pools would each do all of it; it goes on from a checkpoint of its own.
     """
 
@@ -57,8 +58,10 @@ class PhCalculation(Calculation):
         """Return the input; it always allows ph.x to go on from its checkpoint."""
         values = {
             "prefix": PREFIX, "outdir": OUTDIR, "epsil": True, "zeu": True, "trans": False,
-            "tr2_ph": self.settings.tr2_ph, "alpha_mix(1)": self.settings.alpha_mix, "recover": True}
-        return "\n".join(["electric field response", namelist("inputph", values), "0.0 0.0 0.0"]) + "\n"
+            "tr2_ph": self.settings.tr2_ph, "alpha_mix(1)": self.settings.alpha_mix,
+            "recover": True}
+        return "\n".join(["electric field response", namelist("inputph", values),
+                          "0.0 0.0 0.0"]) + "\n"
 
     @staticmethod
     def can_go_on(folder: Path) -> bool:
@@ -93,7 +96,8 @@ def read_response(output: str) -> FieldResponse:
         raise ComputationError("the electric-field response of ph.x did not converge:"
                                " lower response.alpha_mix, or use a denser k grid")
     dielectric = re.findall(
-        r"Dielectric constant in cartesian axis\s*((?:\n\s*\(" + _NUMBER * 3 + r"\s*\)\s*){3})", output)
+        r"Dielectric constant in cartesian axis\s*((?:\n\s*\(" + _NUMBER * 3 + r"\s*\)\s*){3})",
+        output)
     charges = output.rpartition("without acoustic sum rule applied (asr)")[2]
     charges = charges.partition("Effective charges Sum")[0].partition("with asr applied")[0]
     rows = re.findall(r"E[xyz]\s+\(" + _NUMBER * 3 + r"\s*\)", charges)
@@ -101,4 +105,5 @@ def read_response(output: str) -> FieldResponse:
         raise ComputationError(
             "ph.x printed no dielectric tensor and Born charges: see its output, or run it again")
     epsilon = [float(x) for x in re.findall(r"-?\d+\.\d+", dielectric[-1][0])]
-    return FieldResponse(np.reshape(epsilon, (3, 3)), np.array(rows, dtype=np.float64).reshape(-1, 3, 3))
+    return FieldResponse(np.reshape(epsilon, (3, 3)),
+                         np.array(rows, dtype=np.float64).reshape(-1, 3, 3))

@@ -1,4 +1,6 @@
-"""The programs of Quantum ESPRESSO: what the runner knows of each, and how it starts and watches them."""
+"""The programs of Quantum ESPRESSO: what the runner knows of each, and how it starts and watches
+them.
+"""
 
 import ctypes
 import functools
@@ -16,12 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from perovskite_polaron.errors import (
-    ComputationError,
-    InputError,
-    InterruptedRunError,
-    MissingProgramError,
-    OutOfTimeError,
-)
+    ComputationError, InputError, InterruptedRunError, MissingProgramError, OutOfTimeError)
 
 PREFIX = "polaron"
 OUTDIR = "outdir"
@@ -136,7 +133,8 @@ class Calculation:
 
 def namelist(name: str, values: Mapping[str, Any]) -> str:
     """Return a Fortran namelist as text."""
-    return "\n".join([f"&{name}", *(f"  {key} = {fortran(value)}" for key, value in values.items()), "/"])
+    return "\n".join([f"&{name}", *(f"  {key} = {fortran(value)}" for key, value in values.items()),
+                      "/"])
 
 
 def fortran(value: object) -> str:
@@ -151,15 +149,18 @@ def fortran(value: object) -> str:
         return ".true." if value else ".false."
     if isinstance(value, str):
         if "'" in value or "\n" in value:
-            raise InputError(f"{value!r} cannot stand in a Fortran namelist: remove the quote or line break")
+            raise InputError(f"{value!r} cannot stand in a Fortran namelist: remove the quote or"
+                             " line break")
         return f"'{value}'"
     if isinstance(value, float | int):
         return f"{value:.12g}" if isinstance(value, float) else str(value)
-    raise InputError(f"{value!r} cannot stand in a Fortran namelist: give a number, a string or true/false")
+    raise InputError(f"{value!r} cannot stand in a Fortran namelist: give a number, a string or"
+                     " true/false")
 
 
 def find_program(name: str) -> Path:
-    """Return the path of a program, from the folder POLARON_ESPRESSO_BIN if it is set, else from PATH.
+    """Return the path of a program, from the folder POLARON_ESPRESSO_BIN if it is set, else from
+    PATH.
 
     Raises
     ------
@@ -175,7 +176,8 @@ def find_program(name: str) -> Path:
 
 @functools.cache
 def program_version(name: str) -> str:
-    """Return the version a program prints of itself, such as ``6.7MaX``; ``unknown`` if it prints none.
+    """Return the version a program prints of itself, such as ``6.7MaX``; ``unknown`` if it prints
+    none.
 
     Raises
     ------
@@ -187,7 +189,8 @@ def program_version(name: str) -> str:
     # Given no input the programs print name and version, complain, and leave files where they are.
     with tempfile.TemporaryDirectory(prefix="polaron-version-") as folder:
         try:
-            asked = subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            asked = subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True,
+                                   text=True,
                                    timeout=60, env=environment(), cwd=folder, check=False)
         except subprocess.TimeoutExpired:
             raise InterruptedRunError(f"{program} did not tell its version within a minute;"
@@ -195,12 +198,14 @@ def program_version(name: str) -> str:
     match = re.search(r"v\.\s*(\S+)\s+starts", asked.stdout)
     if match is None and asked.returncode in _ENDED_FROM_OUTSIDE:
         raise InterruptedRunError(
-            f"{program} was ended by signal {-asked.returncode} before it told its version; run again")
+            f"{program} was ended by signal {-asked.returncode} before it told its version; run"
+            " again")
     return match[1] if match else "unknown"
 
 
 def reference_blas(name: str) -> Path | None:
-    """Return the reference BLAS that a program is linked to; None if it has another, or ldd shows none.
+    """Return the reference BLAS that a program is linked to; None if it has another, or ldd shows
+    none.
 
     That library of Debian (``libblas3``) is correct and slow: with OpenBLAS, which installs beside
     it, the cycles of CsPbBr3 (20 atoms) took 1.6 times less, their diagonalisations 2.1 times.
@@ -233,19 +238,23 @@ def environment() -> dict[str, str]:
 
 
 def mpi_command(name: str, ranks: int, pools: int = 1) -> list[str]:
-    """Return the command line of a program on ``ranks`` MPI processes in ``pools`` groups of k points."""
+    """Return the command line of a program on ``ranks`` MPI processes in ``pools`` groups of k
+    points.
+    """
     program = str(find_program(name))
     if ranks == 1:
         return [program]
     launcher = shutil.which("mpirun")
     if launcher is None:
         raise MissingProgramError(
-            "mpirun was not found in PATH: install Open MPI (apt install openmpi-bin) or set ranks = 1")
+            "mpirun was not found in PATH: install Open MPI (apt install openmpi-bin) or set ranks"
+            " = 1")
     return [launcher, "-np", str(ranks), program, "-nk", str(pools)]
 
 
 def _die_with_parent() -> None:
-    # If the runner is killed with -9 its programs must end too: Linux tells mpirun, which ends its ranks.
+    # If the runner is killed with -9 its programs must end too: Linux tells mpirun, which ends its
+    # ranks.
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
@@ -339,8 +348,8 @@ def _failure(command: Sequence[str], status: int, output: str, errors: str, path
     elif match:
         why = f"error in its routine {match[1]}: {match[2]}; see {path}"
     elif status < 0:
-        why = (f"it was ended by signal {-status} ({signal.Signals(-status).name}), for memory perhaps;"
-               f" run again, or see {path}")
+        why = (f"it was ended by signal {-status} ({signal.Signals(-status).name}), for memory"
+               f" perhaps; run again, or see {path}")
     else:
         why = f"it stopped before its end (status {status}); see {path}"
     return f"{program} failed: {why}"

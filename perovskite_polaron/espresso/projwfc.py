@@ -28,8 +28,10 @@ from perovskite_polaron.units import RYDBERG_EV
 
 PROJECTIONS = "projections.npz"
 _STATE = re.compile(
-    r"^\s*state #\s*(\d+): atom\s+(\d+) \(\S+\s*\), wfc\s+(\d+) \(l=\s*(\d+) m=\s*(\d+)\)", re.MULTILINE)
-# Löwdin's orthogonal orbitals cannot hold more than the whole of a state; what is above this is not rounding.
+    r"^\s*state #\s*(\d+): atom\s+(\d+) \(\S+\s*\), wfc\s+(\d+) \(l=\s*(\d+) m=\s*(\d+)\)",
+    re.MULTILINE)
+# Löwdin's orthogonal orbitals cannot hold more than the whole of a state; what is above this is not
+# rounding.
 _ROUNDING = 1e-3
 
 
@@ -108,8 +110,8 @@ def read_projections(folder: str | os.PathLike[str], output: str) -> Projections
         reciprocal = _cell(save / "data-file-schema.xml")
         energies, kpoints, weights, squares, electrons = _parse(path, len(atom))
     except (OSError, ET.ParseError, ValueError, LookupError, TypeError) as why:
-        raise ComputationError(
-            f"projwfc.x left no readable projections in {path} ({why}): run this job again") from None
+        raise ComputationError(f"projwfc.x left no readable projections in {path} ({why}):"
+                               " run this job again") from None
     unique, place = np.unique(np.stack([atom, shell]), axis=1, return_inverse=True)
     shares = summed(squares, place.ravel(), unique.shape[1])
     return Projections(energies, kpoints @ reciprocal, weights, shares, unique[0] - 1, unique[1],
@@ -124,7 +126,7 @@ def summed(
 
 
 def _states(output: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the atom and the wave function, from 1, of every projection, from the printed output."""
+    """Return atom and wave function, from 1, of every projection, from the printed output."""
     rows = np.array(_STATE.findall(output), dtype=np.int64).reshape(-1, 5)
     if len(rows) == 0 or not np.array_equal(rows[:, 0], np.arange(1, len(rows) + 1)):
         raise ValueError("the printed list of atomic states is missing or not whole")
@@ -132,7 +134,9 @@ def _states(output: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _cell(path: Path) -> NDArray[np.float64]:
-    """Return the matrix that turns k in 2π/alat, Cartesian, into k in reciprocal vectors, from the right."""
+    """Return the matrix that turns k in 2π/alat, Cartesian, into k in reciprocal vectors, from the
+    right.
+    """
     structure = ET.parse(path).getroot().find("output/atomic_structure")
     if structure is None:
         raise LookupError(f"{path} holds no cell")
@@ -141,7 +145,8 @@ def _cell(path: Path) -> NDArray[np.float64]:
 
 
 def _parse(path: Path, states: int) -> tuple[Any, ...]:
-    """Return energies (eV), Cartesian k points (2π/alat), weights, squared projections and electrons.
+    """Return energies (eV), Cartesian k points (2π/alat), weights, squared projections and
+    electrons.
 
     The squares have the shape (k, bands, states).
     """
@@ -153,9 +158,11 @@ def _parse(path: Path, states: int) -> tuple[Any, ...]:
     if int(head.attrib["NUMBER_OF_SPIN_COMPONENTS"]) != 1:
         raise ValueError("it is spin-polarised, which is not supported")
     if int(head.attrib["NUMBER_OF_ATOMIC_WFC"]) != states:
-        raise ValueError(f"{head.attrib['NUMBER_OF_ATOMIC_WFC']} atomic states, but {states} were printed")
+        raise ValueError(f"{head.attrib['NUMBER_OF_ATOMIC_WFC']} atomic states, but {states} were"
+                         " printed")
     body = root.find("EIGENSTATES")
-    k_nodes, e_nodes, p_nodes = ([] if body is None else body.findall(tag) for tag in ("K-POINT", "E", "PROJS"))
+    k_nodes, e_nodes, p_nodes = ([] if body is None else body.findall(tag)
+                                 for tag in ("K-POINT", "E", "PROJS"))
     if not len(k_nodes) == len(e_nodes) == len(p_nodes) == count > 0:
         raise ValueError(f"{len(p_nodes)} of {count} k points are there")
     squares = np.empty((count, bands, states))
@@ -206,5 +213,5 @@ def load_projections(path: str | os.PathLike[str]) -> Projections:
             values: dict[str, Any] = {k: a if a.ndim else float(a) for k, a in found.items()}
             return Projections(**values)
     except NPZ_ERRORS as why:
-        raise ComputationError(
-            f"{path} does not hold projections ({why}): delete that job's folder and run again") from None
+        raise ComputationError(f"{path} does not hold projections ({why}): delete that job's folder"
+                               " and run again") from None

@@ -1,9 +1,10 @@
-"""Making pseudopotentials with ld1.x, with or without a core hole, checking them, and keeping each set once.
+"""Making pseudopotentials with ld1.x, with or without a core hole, checking them, and keeping each
+set once.
 
-A set is generated from a recipe (data/pseudo/recipes.toml, or the user's own file of the same shape),
-checked, and kept in a cache under a name made of its input and the version of ld1.x, so the same set
-is never made twice. It is fit for use if the levels of the atom, and of the atom in a box, are those
-of the all-electron atom, and so are the partial waves.
+A set is generated from a recipe (data/pseudo/recipes.toml, or the user's own file of the same
+shape), checked, and kept in a cache under a name made of its input and the version of ld1.x, so the
+same set is never made twice. It is fit for use if the levels of the atom, and of the atom in a box,
+are those of the all-electron atom, and so are the partial waves.
 """
 
 import functools
@@ -22,12 +23,7 @@ from ase.data import atomic_numbers
 
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.program import (
-    OUTDIR,
-    find_program,
-    namelist,
-    program_version,
-    run_program,
-)
+    OUTDIR, find_program, namelist, program_version, run_program)
 from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, read_levels_eV
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_upf
 from perovskite_polaron.files import read_toml, write_atomically
@@ -38,7 +34,8 @@ _BUILT_IN = resources.files("perovskite_polaron") / "data" / "pseudo" / "recipes
 # kind of core hole -> electrons taken out of the level
 HOLES = {"none": 0.0, "half": 0.5, "full": 1.0}
 _CORE_LEVEL = "1s"
-# How far levels and partial waves may be off. What holds for the box covers images and cut-off, not physics.
+# How far levels and partial waves may be off. What holds for the box covers images and cut-off, not
+# physics.
 _LEVEL_RY = 2e-3
 _PARTIAL_WAVE = 0.05
 _BOX_A = 12.0
@@ -83,20 +80,22 @@ def load_recipe(element: str, path: str | None = None) -> Recipe:
     table = read_toml(path or str(_BUILT_IN), "TOML file with a pseudopotential recipe")
     source = path or "the built-in recipes"
     if element not in table:
-        raise InputError(f"no recipe for element {element!r} in {source} (it has {', '.join(table)}):"
-                         " give your own with --recipe FILE, or name your own UPF files in the study")
+        raise InputError(f"no recipe for element {element!r} in {source} (it has"
+                         f" {', '.join(table)}): give your own with --recipe FILE, or name your"
+                         " own UPF files in the study")
     try:
         entry = dict(table[element])
         for key in {"channels", "gipaw"} & entry.keys():
             entry[key] = tuple(map(tuple, entry[key]))
         return Recipe(element=element, **entry | {"cutoffs_Ry": tuple(entry["cutoffs_Ry"])})
     except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{source}: the recipe of {element} is incomplete or has an unknown key: {error}") from None
+        raise InputError(f"{source}: the recipe of {element} is incomplete or has an unknown key:"
+                         f" {error}") from None
 
 
 def ld1_deck(recipe: Recipe, hole: str = "none") -> str:
-    """Return the ld1.x input of a recipe; ``hole`` is one of HOLES and empties the 1s level by so much.
+    """Return the ld1.x input of a recipe; ``hole`` is one of HOLES and empties the 1s level by so
+    much.
 
     Raises
     ------
@@ -106,13 +105,14 @@ def ld1_deck(recipe: Recipe, hole: str = "none") -> str:
     if hole not in HOLES:
         raise InputError(f"unknown core hole {hole!r}: choose one of {', '.join(HOLES)}")
     if hole != "none" and not recipe.gipaw:
-        raise InputError(f"the recipe of {recipe.element} has no GIPAW projectors, so it cannot be an absorber:"
-                         " give a recipe with gipaw = [...]")
+        raise InputError(f"the recipe of {recipe.element} has no GIPAW projectors, so it cannot be"
+                         " an absorber: give a recipe with gipaw = [...]")
     core = re.sub(rf"\b{_CORE_LEVEL}2(?:\.0)?\b", f"{_CORE_LEVEL}{2 - HOLES[hole]:g}", recipe.core)
     zed = atomic_numbers[recipe.element]
     z_valence = zed - sum(float(n) for n in re.findall(r"\d[spdf]([\d.]+)", core))
     atom = {"title": recipe.element, "zed": float(zed), "rel": 1, "iswitch": 3, "dft": "PBE"}
-    pseudo = {"file_pseudopw": "set.UPF", "author": "perovskite_polaron", "lgipaw_reconstruction": bool(recipe.gipaw)}
+    pseudo = {"file_pseudopw": "set.UPF", "author": "perovskite_polaron",
+              "lgipaw_reconstruction": bool(recipe.gipaw)}
     lines = [
         namelist("input", atom | {"config": f"{core} {recipe.valence}"}),
         namelist("inputp", pseudo | {"zval": z_valence} | recipe.inputp),
@@ -124,7 +124,8 @@ def ld1_deck(recipe: Recipe, hole: str = "none") -> str:
 
 
 def _table(rows: tuple[tuple[Any, ...], ...]) -> list[str]:
-    return [str(len(rows))] + [f"{r[0]} {r[1]} {r[2]} {r[3]:.2f} {r[4]:.2f} {r[5]:.2f} {r[6]:.2f} 0.0" for r in rows]
+    return [str(len(rows))] + [f"{r[0]} {r[1]} {r[2]} {r[3]:.2f} {r[4]:.2f} {r[5]:.2f} {r[6]:.2f}"
+                               " 0.0" for r in rows]
 
 
 def cache_folder() -> Path:
@@ -133,8 +134,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("POLARON_CACHE") or Path(caches) / "polaron") / "pseudo"
 
 
-def make_pseudo(element: str, hole: str = "none", recipe_file: str | None = None) -> Pseudopotential:
-    """Return the pseudopotential of an element, generated on first use and taken from the cache after.
+def make_pseudo(element: str, hole: str = "none", recipe_file: str
+                | None = None) -> Pseudopotential:
+    """Return the pseudopotential of an element, generated on first use and taken from the cache
+    after.
 
     It has passed ``check_levels`` and, if it has GIPAW projectors, ``check_for_xspectra``.
 
@@ -188,7 +191,9 @@ class Level:
 
 
 def read_levels(ld1_output: str) -> tuple[Level, ...]:
-    """Return the levels that ld1.x compares between the all-electron and the pseudo atom, bound ones first."""
+    """Return the levels that ld1.x compares between the all-electron and the pseudo atom, bound
+    ones first.
+    """
     rows = re.findall(
         r"^\s+\d+\s+\d+\s+(\d[A-Z])\s+\d\(\s*([-\d.]+)\)\s+(-?[\d.]+)\s+(-?[\d.]+)\s+-?[\d.]+\s*$",
         ld1_output.partition("e AE (Ry)")[2], re.MULTILINE)
@@ -205,13 +210,14 @@ def check_levels(ld1_output: str, element: str) -> None:
     """
     levels = read_levels(ld1_output)
     if not levels:
-        raise ComputationError(f"ld1.x printed no levels for {element}: the recipe did not converge; change its radii")
+        raise ComputationError(f"ld1.x printed no levels for {element}: the recipe did not"
+                               " converge; change its radii")
     for level in levels:
         off = level.pseudo_Ry - level.all_electron_Ry
         if level.occupation > 0 and abs(off) > _LEVEL_RY:
             raise ComputationError(
-                f"the pseudo {level.label} level of {element} is off by {off:+.4f} Ry (allowed {_LEVEL_RY:g}):"
-                " change the radii or reference energies of its recipe")
+                f"the pseudo {level.label} level of {element} is off by {off:+.4f} Ry (allowed"
+                f" {_LEVEL_RY:g}): change the radii or reference energies of its recipe")
 
 
 
@@ -233,10 +239,11 @@ class PartialWaveCheck:
 
 
 def check_partial_waves(pseudo: Pseudopotential) -> tuple[PartialWaveCheck, ...]:
-    """Compare the GIPAW partial waves with the all-electron ones; refuse a bad match in the channel l = 1.
+    """Compare the GIPAW partial waves with the all-electron ones; refuse a bad match in the channel
+    l = 1.
 
-    The matrix element of the absorption is taken with the all-electron wave scaled to the pseudo one,
-    so a mismatch at the matching radius is a relative error of that projector's share.
+    The matrix element of the absorption is taken with the all-electron wave scaled to the pseudo
+    one, so a mismatch at the matching radius is a relative error of that projector's share.
 
     Raises
     ------
@@ -252,15 +259,17 @@ def check_partial_waves(pseudo: Pseudopotential) -> tuple[PartialWaveCheck, ...]
         rows.append(PartialWaveCheck(wave.label, ratio, float(charge)))
         if wave.l == 1 and abs(ratio - 1) > _PARTIAL_WAVE:
             raise ComputationError(
-                f"the {wave.label} partial wave of {pseudo.path.name} is {ratio:.3f} of the all-electron one at"
-                f" {wave.cutoff_bohr:g} bohr (allowed 1 ± {_PARTIAL_WAVE:g}): change its reference energy or radius"
-                " in the recipe")
+                f"the {wave.label} partial wave of {pseudo.path.name} is {ratio:.3f} of the"
+                f" all-electron one at {wave.cutoff_bohr:g} bohr (allowed 1 ± {_PARTIAL_WAVE:g}):"
+                " change its reference energy or radius in the recipe")
     return tuple(rows)
 
 
 @dataclass(frozen=True)
 class BoxLevel:
-    """A level of the isolated atom, all-electron and as pw.x finds it, in eV from the highest occupied one."""
+    """A level of the isolated atom, all-electron and as pw.x finds it, in eV from the highest
+    occupied one.
+    """
 
     label: str
     all_electron_eV: float
@@ -270,10 +279,11 @@ class BoxLevel:
 def check_levels_in_box(
     pseudo: Pseudopotential, levels: tuple[Level, ...], cutoffs_Ry: tuple[float, float]
 ) -> tuple[BoxLevel, ...]:
-    """Compute the atom in a periodic box with pw.x and compare its levels with the all-electron atom.
+    """Compute the atom in a periodic box with pw.x and compare its levels with the all-electron
+    atom.
 
-    A ghost state shows as a level where none should be, and shifts every one above it. Occupations are
-    spread over each shell, as in the spherical atom.
+    A ghost state shows as a level where none should be, and shifts every one above it. Occupations
+    are spread over each shell, as in the spherical atom.
 
     Parameters
     ----------
@@ -292,10 +302,12 @@ def check_levels_in_box(
     occupied = sorted((v for v in levels if v.occupation > 0), key=lambda v: v.all_electron_Ry)
     widths = [2 * "SPDF".index(v.label[1]) + 1 for v in occupied]
     electrons, count = sum(v.occupation for v in occupied), sum(widths)
-    atom = Crystal(np.eye(3) * _BOX_A, (pseudo.element,), np.zeros((1, 3)), f"{pseudo.element} in a box")
+    atom = Crystal(np.eye(3) * _BOX_A, (pseudo.element,), np.zeros((1, 3)),
+                   f"{pseudo.element} in a box")
     settings = PwSettings(*cutoffs_Ry, kpoints=(1, 1, 1), kpoint_shift=(0, 0, 0), conv_thr_Ry=1e-6,
                           occupations="smearing", degauss_Ry=0.005, system={"nbnd": count + 4})
-    calculation = PwCalculation(atom, (pseudo.element,), settings, electrons, charge=pseudo.z_valence - electrons)
+    calculation = PwCalculation(atom, (pseudo.element,), settings, electrons,
+                                charge=pseudo.z_valence - electrons)
     with tempfile.TemporaryDirectory(prefix="polaron-atom-") as name:
         folder = Path(name)
         (folder / "pseudo").mkdir()
@@ -311,6 +323,7 @@ def check_levels_in_box(
         rows.append(BoxLevel(level.label, expected, value))
         if abs(value - expected) > _BOX_LEVEL_EV or np.ptp(shell) > _BOX_LEVEL_EV:
             raise ComputationError(
-                f"level {level.label} of {pseudo.path.name} lies at {value:.2f} eV in a box, {expected:.2f} eV in the"
-                " all-electron atom: a ghost state, or radii too large; change the recipe")
+                f"level {level.label} of {pseudo.path.name} lies at {value:.2f} eV in a box,"
+                f" {expected:.2f} eV in the all-electron atom: a ghost state, or radii too large;"
+                " change the recipe")
     return tuple(rows)

@@ -13,14 +13,7 @@ from numpy.typing import NDArray
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.density import Atoms
 from perovskite_polaron.espresso.program import (
-    CHECKPOINT,
-    OUTDIR,
-    PLAIN,
-    PREFIX,
-    Calculation,
-    Way,
-    namelist,
-)
+    CHECKPOINT, OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist)
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.settings import option
 from perovskite_polaron.units import BOHR_ANGSTROM, RYDBERG_EV
@@ -33,7 +26,8 @@ _HARTREE_EV = 2 * RYDBERG_EV
 _DECIMALS = 12
 # pw.x takes a density from a file for the converged one and would begin with bands to 1e-5 Ry.
 _FIRST_DIAGONALISATION_RY = 1e-3
-# 1e-6 eV: without it pw.x asks of the bands a thousandth of what a density needs, at twice the cost.
+# 1e-6 eV: without it pw.x asks of the bands a thousandth of what a density needs, at twice the
+# cost.
 _BAND_DIAGONALISATION_RY = 1e-7
 
 T = TypeVar("T")
@@ -82,8 +76,9 @@ class PwSettings:
         by_species = [key for key in self.system if "(" in key]
         if by_species:
             raise InputError(
-                f"pw.system.{by_species[0]} names a species by its number, which is another element in"
-                " the cell with the core hole: not supported until such keys go by element; leave it out")
+                f"pw.system.{by_species[0]} names a species by its number, which is another"
+                " element in the cell with the core hole: not supported until such keys go by"
+                " element; leave it out")
         if "nbnd" in given and self.empty_bands not in (0, _EMPTY_BANDS):
             raise InputError("pw.empty_bands and pw.system.nbnd both say how many bands there are:"
                              " give one of them")
@@ -91,7 +86,9 @@ class PwSettings:
 
     @property
     def spin_key(self) -> str:
-        """The key of ``system`` that gives the wave functions two spins or components; empty if none does."""
+        """The key of ``system`` that gives the wave functions two spins or components; empty if
+        none does.
+        """
         given = self.given()
         return next((key for key, none in _NO_SPIN.items() if given.get(key, none) != none), "")
 
@@ -150,21 +147,24 @@ class PwCalculation(Calculation):
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the occupations are fixed, so that the Fermi energy is the highest filled level."""
+        """Whether occupations are fixed: the Fermi energy is then the highest filled level."""
         if self.settings.occupations == "auto":
             return abs(self.electrons / 2 - round(self.electrons / 2)) < 1e-9
         return self.settings.occupations == "fixed"
 
     def atoms(self, folder: Path) -> Atoms:
         """Return the atoms as the input in a job's folder has them, with their UPF files."""
-        files = (folder / "pseudo" / f"{label}.UPF" for label in labels_of(self.crystal, self.absorber))
-        return Atoms(self.crystal.lattice_A.round(_DECIMALS), self.crystal.positions.round(_DECIMALS), tuple(files))
+        files = (folder / "pseudo" / f"{label}.UPF"
+                 for label in labels_of(self.crystal, self.absorber))
+        return Atoms(self.crystal.lattice_A.round(_DECIMALS),
+                     self.crystal.positions.round(_DECIMALS), tuple(files))
 
     def deck(self, way: Way = PLAIN) -> str:
         """Return the input."""
         crystal, settings = self.crystal, self.settings
         labels = labels_of(crystal, self.absorber)
-        control: dict[str, Any] = {"calculation": "scf" if self.bands is None else "nscf", "prefix": PREFIX,
+        control: dict[str, Any] = {"calculation": "scf" if self.bands is None else "nscf",
+                                   "prefix": PREFIX,
                    "outdir": OUTDIR, "pseudo_dir": "pseudo", "disk_io": "low"}
         for key, on in (("tprnfor", self.forces), ("tstress", self.stress)):
             control |= {key: True} if on else {}
@@ -191,7 +191,8 @@ class PwCalculation(Calculation):
         settings, given = self.settings, self.settings.given()
         system: dict[str, Any] = {
             "ibrav": 0, "nat": len(self.crystal), "ntyp": len(self.species),
-            "ecutwfc": settings.ecutwfc_Ry, "ecutrho": settings.ecutrho_Ry, "tot_charge": self.charge,
+            "ecutwfc": settings.ecutwfc_Ry, "ecutrho": settings.ecutrho_Ry,
+            "tot_charge": self.charge,
             "occupations": "fixed" if self.is_fixed else "smearing"}
         if not self.is_fixed:
             system |= {"smearing": "gaussian", "degauss": settings.degauss_Ry}
@@ -236,7 +237,8 @@ class PwCalculation(Calculation):
         accuracy = re.findall(r"estimated scf accuracy\s*<\s*(\S+)", output)
         if not iterations:
             return ""
-        return f"iteration {iterations[-1]}" + (f", accuracy {float(accuracy[-1]):.0e} Ry" if accuracy else "")
+        return f"iteration {iterations[-1]}" + (f", accuracy {float(accuracy[-1]):.0e} Ry"
+                                                if accuracy else "")
 
     @staticmethod
     def summary(record: Mapping[str, Any]) -> str:
@@ -305,14 +307,14 @@ def read_pw_result(outdir: str | Path) -> PwResult:
     if not converged:
         raise ComputationError(
             f"the self-consistent cycle did not converge in {result.iterations} iterations (error"
-            f" {result.scf_error_Ry:.1e} Ry): lower pw.mixing_beta or raise pw.electrons.electron_maxstep"
-            " in the study")
+            f" {result.scf_error_Ry:.1e} Ry): lower pw.mixing_beta or raise"
+            " pw.electrons.electron_maxstep in the study")
     return result
 
 
 @dataclass(frozen=True)
 class PwBands:
-    """Band edges of a run in a fixed potential, as in PwResult; numbers of its bands and k points."""
+    """Band edges of a run in a fixed potential, as in PwResult; its numbers of bands, k points."""
 
     highest_occupied_eV: float
     lowest_empty_eV: float
@@ -335,7 +337,9 @@ def read_pw_bands(outdir: str | Path) -> PwBands:
 
 
 def read_forces_eV_A(outdir: str | Path) -> NDArray[np.float64]:
-    """Return the forces (n, 3), eV/Å, of a run that was asked for them; errors as ``read_pw_result``."""
+    """Return the forces (n, 3), eV/Å, of a run that was asked for them; errors as
+    ``read_pw_result``.
+    """
     values = _parsed(outdir, "forces", lambda output: _numbers(output, "forces").reshape(-1, 3))
     return values * _HARTREE_EV / BOHR_ANGSTROM
 

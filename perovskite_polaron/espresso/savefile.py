@@ -1,4 +1,6 @@
-"""The Lanczos save file of XSpectra (``x_save_file``, version 2), and a small binary form of many of them."""
+"""The Lanczos save file of XSpectra (``x_save_file``, version 2), and a small binary form of many
+of them.
+"""
 
 import hashlib
 import io
@@ -8,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +21,10 @@ from perovskite_polaron.files import LineReader, read_text, write_atomically
 _WHAT = "save file of XSpectra"
 # Key of the header -> what it must be, and what to say of another value.
 _HEADER = {
-    "save_file_version": ("2", f"not a version 2 {_WHAT} (version {{!r}}): write it with XSpectra 5.2 or later"),
-    "save_file_kind": ("xanes_dipole", "kind {!r} is not supported: only electric-dipole K edges (xanes_dipole) are"),
+    "save_file_version": ("2", f"not a version 2 {_WHAT} (version {{!r}}): write it with XSpectra"
+                               " 5.2 or later"),
+    "save_file_kind": ("xanes_dipole", "kind {!r} is not supported: only electric-dipole K edges"
+                                       " (xanes_dipole) are"),
     "number of lanczos stored": ("1", "{} sets of chains are stored where a dipole K edge has 1"),
 }
 # What the binary form keeps beside the arrays.
@@ -73,14 +78,15 @@ class _Numbers(LineReader):
     def count(self, name: str) -> int:
         value = self.value(name)
         if value != int(value) or value < 1:
-            raise self.error(f"{name} is {value:g}, not a positive whole number: the file is damaged")
+            raise self.error(
+                f"{name} is {value:g}, not a positive whole number: the file is damaged")
         return int(value)
 
     def array(self, count: int, name: str) -> NDArray[np.float64]:
         return _frozen([self.value(name) for _ in range(count)])
 
     def chains(self, lengths: list[int], width: int, name: str) -> tuple[NDArray[np.float64], ...]:
-        """Read rows of a table; beyond its chain XSpectra leaves in a row whatever the memory held."""
+        """Read rows of a table; beyond its chain XSpectra leaves what the memory held."""
         found = []
         for length in lengths:
             found.append(self.array(length, name))
@@ -121,7 +127,8 @@ def read_save(path: str | os.PathLike[str]) -> LanczosSave:
     file.check_header()
     flag, spins = file.word("the spin flag"), file.count("the number of spins")
     if (flag, spins) not in (("F", 1), ("T", 2)):
-        raise file.error(f"spin flag {flag} with {spins} spins: only collinear calculations are supported")
+        raise file.error(f"spin flag {flag} with {spins} spins: only collinear calculations are"
+                         " supported")
     absorber, k_points = file.count("the absorber"), file.count("the number of k-points")
     file.count("the largest number of iterations")
     longest = file.count("the number of coefficients")
@@ -142,8 +149,10 @@ def read_save(path: str | os.PathLike[str]) -> LanczosSave:
 
 
 def write_chains(path: str | os.PathLike[str], saves: Mapping[str, LanczosSave]) -> None:
-    """Write named calculations to one small .npz, without loss; the same input gives the same bytes."""
-    arrays: dict[str, NDArray[np.float64]] = {}
+    """Write named calculations to one small .npz, without loss; the same input gives the same
+    bytes.
+    """
+    arrays: dict[str, Any] = {}
     meta = []
     for i, (name, save) in enumerate(sorted(saves.items())):
         meta.append({"name": name, "iterations": save.iterations.tolist(),
@@ -152,7 +161,8 @@ def write_chains(path: str | os.PathLike[str], saves: Mapping[str, LanczosSave])
         arrays[f"norms_{i}"] = save.norms
         arrays[f"ab_{i}"] = np.array([np.concatenate(save.a), np.concatenate(save.b)])
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    np.savez_compressed(buffer, **arrays)
     write_atomically(path, buffer.getvalue())
 
 
@@ -172,12 +182,14 @@ def read_chains(path: str | os.PathLike[str]) -> dict[str, LanczosSave]:
                 a, b = (tuple(map(_frozen, np.split(row, ends))) for row in file[f"ab_{i}"])
                 k_vector, polarisation = map(_frozen, file[f"vectors_{i}"])
                 saves[m["name"]] = LanczosSave(
-                    k_vector=k_vector, polarisation=polarisation, norms=_frozen(file[f"norms_{i}"]), a=a, b=b,
+                    k_vector=k_vector, polarisation=polarisation, norms=_frozen(file[f"norms_{i}"]),
+                    a=a, b=b,
                     **{key: m[key] for key in _SCALARS})
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: give the chains of a study (.npz)") from None
     except NPZ_ERRORS as error:
-        raise InputError(f"{path} does not hold the chains of a study ({error}): write it again") from None
+        raise InputError(
+            f"{path} does not hold the chains of a study ({error}): write it again") from None
     return saves
 
 

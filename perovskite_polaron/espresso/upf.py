@@ -1,4 +1,6 @@
-"""Pseudopotential files (UPF versions 1 and 2): what XSpectra needs from them, and whether it is there."""
+"""Pseudopotential files (UPF versions 1 and 2): what XSpectra needs from them, and whether it is
+there.
+"""
 
 import hashlib
 import os
@@ -16,7 +18,9 @@ from perovskite_polaron.files import read_text, write_atomically
 
 @dataclass(frozen=True)
 class Orbital:
-    """A radial function u(r) = r R(r) on the file's mesh (bohr^-1/2), its label (``1S``) and angular momentum."""
+    """A radial function u(r) = r R(r) on the file's mesh (bohr^-1/2), its label (``1S``) and
+    angular momentum.
+    """
 
     label: str
     l: int  # noqa: E741 - the field's own name
@@ -48,7 +52,9 @@ class AtomicShell:
 
 @dataclass(frozen=True)
 class PartialWave:
-    """A GIPAW projector's radial functions, all-electron and pseudo, and their matching radius in bohr."""
+    """A GIPAW projector's radial functions, all-electron and pseudo, and their matching radius in
+    bohr.
+    """
 
     label: str
     l: int  # noqa: E741
@@ -78,18 +84,22 @@ class Pseudopotential:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the file without its generation date, so the same set made twice is the same set."""
+        """SHA-256 of the file without its generation date, so the same set made twice is the same
+        set.
+        """
         text = re.sub(r'date="[^"]*"|Generation date:.*', "", self._text)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
     def atomic_shells(self) -> tuple[AtomicShell, ...]:
-        """What is in PP_PSWFC, in its order; empty if there is nothing. InputError when it is damaged."""
+        """What is in PP_PSWFC, in its order; empty if there is nothing. InputError when it is
+        damaged.
+        """
         try:
             return (_shells_v2 if self.version == 2 else _shells_v1)(self._text)
         except (KeyError, ValueError) as error:
-            raise InputError(
-                f"{self.path} is damaged in PP_PSWFC: {error}; get the file again or make it anew") from None
+            raise InputError(f"{self.path} is damaged in PP_PSWFC: {error}; get the file again or"
+                             " make it anew") from None
 
 
 def read_upf(path: str | os.PathLike[str]) -> Pseudopotential:
@@ -104,26 +114,32 @@ def read_upf(path: str | os.PathLike[str]) -> Pseudopotential:
     text = read_text(path, "UPF pseudopotential")
     version = 2 if re.search(r"<UPF\s+version=", text) else 1
     if version == 1 and "<PP_HEADER>" not in text:
-        raise InputError(f"{path} is not a UPF pseudopotential: it has no section PP_HEADER; give a UPF file")
+        raise InputError(f"{path} is not a UPF pseudopotential: it has no section PP_HEADER; give"
+                         " a UPF file")
     try:
         return (_read_v2 if version == 2 else _read_v1)(path, text)
     except (KeyError, ValueError, IndexError) as error:
-        raise InputError(f"{path} is damaged: {error}; get the file again or make it anew") from None
+        raise InputError(
+            f"{path} is damaged: {error}; get the file again or make it anew") from None
 
 
 def _bodies(text: str, tag: str) -> list[str]:
-    # UPF 2 embeds the generator's input with bare '&' signs, so it is not always XML; tags are found as text.
+    # UPF 2 embeds the generator's input with bare '&' signs, so it is not always XML; tags are
+    # found as text.
     return re.findall(rf"<{tag}(?=[\s>])[^>]*>(.*?)</{tag}>", text, re.DOTALL)
 
 
-def _section(text: str, tag: str, path: Path) -> str:
+def section(text: str, tag: str, path: Path) -> str:
+    """Return what stands in the first tag of that name in the text of a UPF file."""
     found = _bodies(text, tag)
     if not found:
-        raise InputError(f"{path} has no section {tag}: it is truncated or not a UPF file; get it again")
+        raise InputError(f"{path} has no section {tag}: it is truncated or not a UPF file; get it"
+                         " again")
     return found[0]
 
 
-def _numbers(text: str) -> NDArray[np.float64]:
+def numbers(text: str) -> NDArray[np.float64]:
+    """Return the finite numbers of a table."""
     values = np.array(text.split(), dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("a table contains NaN or infinity")
@@ -134,7 +150,8 @@ def _numbers(text: str) -> NDArray[np.float64]:
 def _tagged(text: str, tag: str) -> list[tuple[dict[str, str], str]]:
     """Return attributes and body of the numbered tags of UPF 2."""
     return [(_attributes(opening), body)
-            for opening, body in re.findall(rf"<{tag}\.\d+\s([^>]*)>(.*?)</{tag}\.", text, re.DOTALL)]
+            for opening,
+            body in re.findall(rf"<{tag}\.\d+\s([^>]*)>(.*?)</{tag}\.", text, re.DOTALL)]
 
 
 def _attributes(tag_text: str) -> dict[str, str]:
@@ -144,36 +161,41 @@ def _attributes(tag_text: str) -> dict[str, str]:
 def _read_v2(path: Path, text: str) -> Pseudopotential:
     header = re.search(r"<PP_HEADER\s([^>]*)>", text)
     if header is None:
-        raise InputError(f"{path} has no section PP_HEADER: it is truncated or not a UPF file; get it again")
+        raise InputError(f"{path} has no section PP_HEADER: it is truncated or not a UPF file; get"
+                         " it again")
     head = _attributes(header[1])
-    core = tuple(Orbital(at["label"].upper(), round(float(at["l"])), _numbers(body))
+    core = tuple(Orbital(at["label"].upper(), round(float(at["l"])), numbers(body))
                  for at, body in _tagged(text, "PP_GIPAW_CORE_ORBITAL"))
     waves = tuple(
         PartialWave(at["label"].upper(), round(float(at["l"])),
-                    _numbers(_section(body, "PP_GIPAW_WFS_AE", path)),
-                    _numbers(_section(body, "PP_GIPAW_WFS_PS", path)), float(at["cutoff_radius"]))
+                    numbers(section(body, "PP_GIPAW_WFS_AE", path)),
+                    numbers(section(body, "PP_GIPAW_WFS_PS", path)), float(at["cutoff_radius"]))
         for at, body in _tagged(text, "PP_GIPAW_ORBITAL"))
     return Pseudopotential(
-        path, 2, head["element"], head["pseudo_type"], float(head["z_valence"]), head.get("functional", ""),
-        _numbers(_section(text, "PP_R", path)), core, waves, bool(re.search(r"<PP_GIPAW[ >]", text)))
+        path, 2, head["element"], head["pseudo_type"], float(head["z_valence"]),
+        head.get("functional", ""),
+        numbers(section(text, "PP_R", path)), core, waves,
+        bool(re.search(r"<PP_GIPAW[ >]", text)))
 
 
 def _read_v1(path: Path, text: str) -> Pseudopotential:
-    lines = [line.split() for line in _section(text, "PP_HEADER", path).strip().splitlines()]
+    lines = [line.split() for line in section(text, "PP_HEADER", path).strip().splitlines()]
 
     def tables(tag: str) -> list[tuple[list[str], NDArray[np.float64]]]:
         """Return the words of the first line and the numbers after it, of every such section."""
         parted = [body.strip().split("\n", 1) for body in _bodies(text, tag)]
-        return [(head.split(), _numbers(numbers)) for head, numbers in parted]
+        return [(head.split(), numbers(rest)) for head, rest in parted]
 
     core = tuple(Orbital(words[4].upper(), int(words[1]), values)
                  for words, values in tables("PP_GIPAW_CORE_ORBITAL"))
     pairs = zip(tables("PP_GIPAW_AE_ORBITAL"), tables("PP_GIPAW_PS_ORBITAL"), strict=True)
-    waves = tuple(PartialWave(words[0].upper(), int(words[1]), all_electron, pseudo, float(cutoffs[0]))
+    waves = tuple(PartialWave(words[0].upper(), int(words[1]), all_electron, pseudo,
+                              float(cutoffs[0]))
                   for (words, all_electron), (cutoffs, pseudo) in pairs)
     return Pseudopotential(
         path, 1, lines[1][0], lines[2][0], float(lines[5][0]), " ".join(lines[4][:4]),
-        _numbers(_section(text, "PP_R", path)), core, waves, "<PP_GIPAW_RECONSTRUCTION_DATA>" in text)
+        numbers(section(text, "PP_R", path)), core, waves,
+        "<PP_GIPAW_RECONSTRUCTION_DATA>" in text)
 
 
 def _shells_v2(text: str) -> tuple[AtomicShell, ...]:
@@ -195,11 +217,11 @@ def _shell(index: int, label: str, moment: str, occupation: str) -> AtomicShell:
 
 
 def check_for_projection(pseudo: Pseudopotential) -> None:
-    """Refuse a pseudopotential without atomic wave functions, onto which projwfc.x could project."""
+    """Refuse a set without atomic wave functions, onto which projwfc.x could project."""
     if not any(shell.occupation >= 0 for shell in pseudo.atomic_shells):
         raise InputError(
-            f"{pseudo.path} has no atomic wave function in PP_PSWFC, so nothing can be projected onto"
-            f" {pseudo.element}: make a set with polaron pseudo, or take one that has them")
+            f"{pseudo.path} has no atomic wave function in PP_PSWFC, so nothing can be projected"
+            f" onto {pseudo.element}: make a set with polaron pseudo, or take one that has them")
 
 
 def check_for_xspectra(pseudo: Pseudopotential) -> None:
@@ -222,15 +244,18 @@ def check_for_xspectra(pseudo: Pseudopotential) -> None:
         why = f"{count} projector(s) with l = 1 in PP_GIPAW_ORBITALS, XSpectra needs two"
     else:
         return
-    raise InputError(f"{pseudo.path} has {why}: make a set with polaron pseudo, or generate yours with"
-                     " lgipaw_reconstruction")
+    raise InputError(f"{pseudo.path} has {why}: make a set with polaron pseudo, or generate yours"
+                     " with lgipaw_reconstruction")
 
 
 def write_core_orbital(pseudo: Pseudopotential, path: str | os.PathLike[str]) -> Path:
     """Write the core orbitals as XSpectra reads them (``filecore``): r (bohr) and u(r), 1s first.
 
-    XSpectra reads by line position: a comment, then one orbital after the other, a blank line between.
+    XSpectra reads by line position: a comment, then one orbital after the other, a blank line
+    between.
     """
-    blocks = ["\n".join(f"{r:.12E} {u:.12E}" for r, u in zip(pseudo.radius_bohr, orbital.values, strict=True))
+    blocks = ["\n".join(f"{r:.12E} {u:.12E}" for r,
+                        u in zip(pseudo.radius_bohr, orbital.values, strict=True))
               for orbital in pseudo.core_orbitals]
-    return write_atomically(path, f"#number of core states  {len(blocks)}\n" + "\n\n".join(blocks) + "\n")
+    return write_atomically(path, f"#number of core states  {len(blocks)}\n" + "\n\n".join(blocks)
+                            + "\n")

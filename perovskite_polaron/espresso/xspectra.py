@@ -23,7 +23,8 @@ from perovskite_polaron.settings import option
 
 SAVE_FILE = "chain.sav"
 CORE_FILE = "core.wfc"
-# Cartesian unit vectors; a third of the trace over them is the powder spectrum for any site symmetry.
+# Cartesian unit vectors; a third of the trace over them is the powder spectrum for any site
+# symmetry.
 POLARISATIONS = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 _FERMI_MATCH_EV = 1e-3
 
@@ -106,12 +107,14 @@ class XspectraCalculation(Calculation):
         settings = self.settings
         if self.polarisation not in POLARISATIONS:
             raise InputError(
-                f"unknown polarisation {self.polarisation!r}: choose among {', '.join(POLARISATIONS)}")
+                f"unknown polarisation {self.polarisation!r}: choose among"
+                f" {', '.join(POLARISATIONS)}")
         vector = POLARISATIONS[self.polarisation]
         low, high = settings.energy_range_eV
         lists: dict[str, dict[str, Any]] = {
             "input_xspectra": {
-                "calculation": "xanes_dipole", "prefix": PREFIX, "outdir": OUTDIR, "xonly_plot": False,
+                "calculation": "xanes_dipole", "prefix": PREFIX, "outdir": OUTDIR,
+                "xonly_plot": False,
                 "xniter": settings.max_iterations, "xcheck_conv": settings.check_every,
                 "xerror": settings.relative_error, "xcoordcrys": False,
                 **{f"xepsilon({k + 1})": vector[k] for k in range(3)},
@@ -120,14 +123,18 @@ class XspectraCalculation(Calculation):
             "plot": {
                 "xnepoint": 701, "xgamma": settings.check_hwhm_eV, "xemin": low, "xemax": high,
                 "terminator": True, "cut_occ_states": False},
-            "pseudos": {"filecore": CORE_FILE, "r_paw(1)": settings.r_paw_over_rc * self.cutoff_bohr},
+            "pseudos": {"filecore": CORE_FILE,
+                        "r_paw(1)": settings.r_paw_over_rc * self.cutoff_bohr},
             "cut_occ": {}}
         grid = " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift)))
         return "\n".join([*(namelist(name, values) for name, values in lists.items()), grid]) + "\n"
 
     def stage(self, folder: Path, parent: Mapping[str, Any], pools: int) -> Way:
-        """Write a save file that calls one of each two k points done, where time reversal allows it."""
-        begun = spared_save(self.settings, parent["fermi_eV"], pools) if self.time_reversal else None
+        """Write a save file that calls one of each two k points done, where time reversal allows
+        it.
+        """
+        begun = spared_save(self.settings, parent["fermi_eV"],
+                            pools) if self.time_reversal else None
         if begun is not None:
             write_atomically(folder / SAVE_FILE, begun, durable=False)
         return Way(restart=begun is not None)
@@ -144,7 +151,8 @@ class XspectraCalculation(Calculation):
             save = read_save(path)
         if why := self.mismatch(save, parent):
             raise ComputationError(
-                f"{path} is not the save file of this job: {why}; delete that job's folder and run again")
+                f"{path} is not the save file of this job: {why}; delete that job's folder and run"
+                " again")
         errors = re.findall(r"CONVERGED at iter\s+\d+\s+with error=\s*(\S+)", output)
         seen = output.count("Norm of the initial Lanczos vector")
         if len(errors) < seen:
@@ -170,8 +178,8 @@ class XspectraCalculation(Calculation):
             return "its polarisation is another"
         fermi_eV = parent.get("fermi_eV", save.fermi_energy_eV)
         if self.is_fixed and abs(fermi_eV - save.fermi_energy_eV) > _FERMI_MATCH_EV:
-            return (f"its Fermi energy is {save.fermi_energy_eV:.4f} eV, that of the density it starts"
-                    f" from {fermi_eV:.4f} eV")
+            return (f"its Fermi energy is {save.fermi_energy_eV:.4f} eV, that of the density it"
+                    f" starts from {fermi_eV:.4f} eV")
         return ""
 
     @staticmethod
@@ -190,7 +198,8 @@ class XspectraCalculation(Calculation):
 
 
 def skipped(partners: list[int], pools: int) -> list[bool]:
-    """Return which k points need not be run, one of each pair, with about as much to do in every pool.
+    """Return which k points need not be run, one of each pair, with about as much to do in every
+    pool.
 
     Parameters
     ----------
@@ -200,7 +209,8 @@ def skipped(partners: list[int], pools: int) -> list[bool]:
         Groups of processes.
     """
     count = len(partners)
-    # XSpectra deals the points out in blocks, the first pools taking one more where they do not divide evenly.
+    # XSpectra deals the points out in blocks, the first pools taking one more where they do not
+    # divide evenly.
     pool = [p for p in range(pools) for _ in range(count // pools + (p < count % pools))]
     load = [0] * pools
     for k, partner in enumerate(partners):

@@ -1,4 +1,6 @@
-"""One attempt at one job, in this process or on another machine: under the job's lock, complete or nothing."""
+"""One attempt at one job, in this process or on another machine: under the job's lock, complete or
+nothing.
+"""
 
 import os
 import platform
@@ -17,16 +19,8 @@ from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError
 from perovskite_polaron.espresso.density import add_difference, move_density, transform_density
 from perovskite_polaron.espresso.program import (
-    CHECKPOINT,
-    OUT_OF_TIME,
-    OUTDIR,
-    PLAIN,
-    PREFIX,
-    Way,
-    mpi_command,
-    program_version,
-    run_program,
-)
+    CHECKPOINT, OUT_OF_TIME, OUTDIR, PLAIN, PREFIX, Way, mpi_command, program_version,
+    run_program)
 from perovskite_polaron.espresso.pw import DENSITY, PwCalculation, started_from_density
 from perovskite_polaron.espresso.savefile import LanczosSave
 from perovskite_polaron.espresso.xspectra import SAVE_FILE, XspectraCalculation
@@ -87,8 +81,8 @@ def attempt_there(
         margin = min(120.0, 0.1 * allocation_seconds)
         left = allocation_seconds - _age_seconds(os.getppid()) - margin
         if left < margin:
-            # Batch systems end an allocation up to minutes late; meanwhile the job is not handed back
-            # and forth.
+            # Batch systems end an allocation up to minutes late; meanwhile the job is not handed
+            # back and forth.
             time.sleep(min(max(left + margin, margin), 30.0))
             raise OutOfTimeError(f"the allocation ends before {job.label} could begin")
     return attempt(job, descendants, _store(root), ranks, max_seconds=left)
@@ -102,12 +96,14 @@ def _age_seconds(process: int) -> float:
 
 def attempt(
     job: Job, descendants: Sequence[Job], store: Store, ranks: int,
-    started: Callable[[], None] = lambda: None, progress: Callable[[str], None] = lambda detail: None,
+    started: Callable[[], None] = lambda: None,
+    progress: Callable[[str], None] = lambda detail: None,
     max_seconds: float | None = None,
 ) -> Outcome:
     """Do one job under its lock, or take in what was run by hand; a finished job is left alone.
 
-    It is run again only if its density is gone and one of its descendants still has to start from it.
+    It is run again only if its density is gone and one of its descendants still has to start from
+    it.
 
     Parameters
     ----------
@@ -147,9 +143,10 @@ def attempt(
             seconds = run.from_best_density()
             record = run.record()
             if record is None:
-                raise ComputationError(f"{job.runs.program} ended without a result in {store.folder(job)}:"
-                                       " see its output there")
-            record |= {"started": begun, "finished": _now(), "wall_seconds": round(seconds, 1), "ranks": ranks}
+                raise ComputationError(f"{job.runs.program} ended without a result in"
+                                       f" {store.folder(job)}: see its output there")
+            record |= {"started": begun, "finished": _now(), "wall_seconds": round(seconds, 1),
+                       "ranks": ranks}
         store.complete(job, record)
         if job.parent is not None and not descendants:
             store.drop_density(job)
@@ -172,8 +169,9 @@ def _disk_errors_in_one_line(job: Job) -> Iterator[None]:
 
 
 def _is_needed(job: Job, descendants: Sequence[Job], store: Store) -> bool:
-    """Tell whether an unfinished job works on this density, or on one that is made from it again."""
-    return any(store.result(one) is None and (one.parent.digest == job.digest or not store.has_density(one.parent))
+    """Tell whether an unfinished job works on this density, or on one made from it again."""
+    return any(store.result(one) is None
+               and (one.parent.digest == job.digest or not store.has_density(one.parent))
                for one in descendants if one.parent is not None)
 
 
@@ -197,7 +195,9 @@ class _Run:
         return self.folder / self.job.output_name
 
     def from_best_density(self) -> float:
-        """Run the program; where it fails with the density of a like job, once more from free atoms."""
+        """Run the program; where it fails with the density of a like job, once more from free
+        atoms.
+        """
         try:
             return self.start()
         except InterruptedRunError:
@@ -209,12 +209,13 @@ class _Run:
         return replace(self, job=replace(self.job, initial=())).start()
 
     def start(self) -> float:
-        """Run the program, from where it stopped if it can go on; return its wall time in seconds."""
+        """Run the program, from where it stopped if it can go on; return its wall time (s)."""
         job, store, runs = self.job, self.store, self.job.runs
         if job.version and program_version(runs.program) != job.version:
             raise ComputationError(
-                f"{runs.program} is version {program_version(runs.program)} on {platform.node()}, the study was"
-                f" planned for {job.version}: give all machines the same, or set POLARON_ESPRESSO_BIN")
+                f"{runs.program} is version {program_version(runs.program)} on {platform.node()},"
+                f" the study was planned for {job.version}: give all machines the same, or set"
+                " POLARON_ESPRESSO_BIN")
         folder = store.prepare(job)
         most = min(self.ranks, job.kpoints) if runs.shares_kpoints else 1
         pools = next(n for n in range(most, 0, -1) if self.ranks % n == 0)
@@ -234,10 +235,13 @@ class _Run:
             deck = write_atomically(deck.with_suffix(".run.in"), text, durable=False)
         command = mpi_command(runs.program, self.ranks, pools)
         try:
-            return run_program(command, deck, self.output, done=runs.done, keep_open=(self.descriptor,),
-                               on_poll=lambda path: self.progress(runs.progress(path.read_text(errors="replace"))))
+            return run_program(command, deck, self.output, done=runs.done,
+                               keep_open=(self.descriptor,),
+                               on_poll=lambda path: self.progress(
+                                   runs.progress(path.read_text(errors="replace"))))
         except OutOfTimeError:
-            write_atomically(folder / CHECKPOINT, f"{runs.program} stopped by itself; outdir is whole\n")
+            write_atomically(folder / CHECKPOINT, f"{runs.program} stopped by itself; outdir is"
+                                                  " whole\n")
             raise
         except InterruptedRunError:
             # Should the end have damaged what a program goes on from, its next failure removes it.
@@ -245,7 +249,8 @@ class _Run:
                 store.drop_density(job)
             raise
         except Exception:
-            # A failed program leaves nothing worth going on from; a stopped one (not an Exception) may.
+            # A failed program leaves nothing worth going on from; a stopped one (not an Exception)
+            # may.
             store.drop_density(job)
             raise
 
@@ -257,17 +262,21 @@ class _Run:
             return job.calculation.stage(self.folder, self.store.result(job.parent) or {}, pools)
         if not self.stage_density():
             return PLAIN
-        return Way(density=True, waves=job.initial[0].kpoints == job.kpoints and job.operation is None)
+        return Way(density=True, waves=job.initial[0].kpoints == job.kpoints
+                   and job.operation is None)
 
     def stage_density(self) -> bool:
-        """Bring the density (and wave functions) of a like job, moved to this job's atoms, if it is there.
+        """Bring the density (and wave functions) of a like job, moved to this job's atoms, if it is
+        there.
 
         Without it the job starts from free atoms.
         """
         job, store, target = self.job, self.store, self.folder / DENSITY
-        there = [store.result(one) is not None and store.has_density(one) and not store.is_locked(one)
+        there = [store.result(one) is not None and store.has_density(one)
+                 and not store.is_locked(one)
                  for one in job.initial]
-        # What a symmetry operation was applied to moves with the atoms only as the difference of the other two.
+        # What a symmetry operation was applied to moves with the atoms only as the difference of
+        # the other two.
         if not there or not there[0] or (job.operation is not None and not all(there)):
             return False
         first, *pair = map(store.folder, job.initial)
@@ -311,21 +320,24 @@ class _Run:
 
 
 def _copy(source: Path, target: Path) -> None:
-    # Each xspectra.x works on its own copy: two polarisations may run at once, and the program writes
-    # beside what it reads. The files of wave functions by process are not needed.
+    # Each xspectra.x works on its own copy: two polarisations may run at once, and the program
+    # writes beside what it reads. The files of wave functions by process are not needed.
     own = shutil.ignore_patterns(f"{PREFIX}.wfc*")
     try:
         shutil.copytree(source, target, ignore=own)
     except (OSError, shutil.Error) as error:
         shutil.rmtree(target, ignore_errors=True)
-        raise ComputationError(
-            f"{source} could not be copied to {target} ({error}): free the disk and run again") from None
+        raise ComputationError(f"{source} could not be copied to {target} ({error}): free the disk"
+                               " and run again") from None
 
 
 @cache
 def _revision() -> str | None:
-    """Git revision of this package, with ``+`` if its files were changed since; None without a repository."""
-    words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+    """Git revision of this package, with ``+`` if its files were changed since; None without a
+    repository.
+    """
+    words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40",
+             "--exclude=*", "--dirty=+"]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -344,8 +356,9 @@ def check_chain(save: LanczosSave, job: Job, store: Store) -> None:
     record, calculation = store.result(job) or {}, job.calculation
     assert isinstance(calculation, XspectraCalculation)
     parent = store.result(job.parent) if job.parent is not None else None
-    why = ("it is not the file that this job wrote" if record.get("chain_sha256", save.sha256) != save.sha256
+    why = ("it is not the file that this job wrote"
+           if record.get("chain_sha256", save.sha256) != save.sha256
            else calculation.mismatch(save, parent or {}))
     if why:
-        raise ComputationError(f"{store.folder(job) / SAVE_FILE} is not the save file of {job.label}: {why};"
-                               " delete that job's folder and run again")
+        raise ComputationError(f"{store.folder(job) / SAVE_FILE} is not the save file of"
+                               f" {job.label}: {why}; delete that job's folder and run again")

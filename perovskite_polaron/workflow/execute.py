@@ -6,28 +6,19 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Executor,
-    Future,
-    ThreadPoolExecutor,
-    wait,
-)
+    FIRST_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait)
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from perovskite_polaron.errors import (
-    ComputationError,
-    InterruptedRunError,
-    OutOfTimeError,
-    PolaronError,
-)
+    ComputationError, InterruptedRunError, OutOfTimeError, PolaronError)
 from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.workflow.attempt import Outcome, attempt, attempt_there
 from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import Store, needed_densities
 
-# Below this much work for each process (in the unit of Job.cost), another job is a better use of a core.
+# Below this much work for each process (in the unit of Job.cost), another job is a better use of a
+# core.
 _COST_PER_RANK = 10.0
 _PATIENCE_SECONDS = 0.5
 _CHECKPOINTS = 100
@@ -81,11 +72,12 @@ def run_jobs(
     cores: int | None = None, report: Callable[[Event], None] = lambda event: None,
     executor: Executor | None = None, retries: int = 2, allocation_seconds: float | None = None,
 ) -> None:
-    """Run the jobs that have no result yet, each after those it starts from; return when all are done.
+    """Run the jobs that have no result yet, each after those it starts from; return when all are
+    done.
 
-    A job that another runner works on is left to it and its result is awaited. When a job fails, the
-    jobs that do not depend on it still run. On Ctrl-C or SIGTERM the programs started here are ended
-    and KeyboardInterrupt is raised; finished jobs keep their results.
+    A job that another runner works on is left to it and its result is awaited. When a job fails,
+    the jobs that do not depend on it still run. On Ctrl-C or SIGTERM the programs started here are
+    ended and KeyboardInterrupt is raised; finished jobs keep their results.
 
     Parameters
     ----------
@@ -126,9 +118,11 @@ def run_jobs(
                 store.keep(pseudo)
         report(Event("started", job))
         slim = [one.slim() for one in descendants]
-        return pool.submit(attempt_there, job.slim(), slim, str(store.root.absolute()), width(job), allocation_seconds)
+        return pool.submit(attempt_there, job.slim(), slim, str(store.root.absolute()), width(job),
+                           allocation_seconds)
 
-    runner = _Runner(_Queue(jobs, store), submit, width, jobs_at_once, cores, report, _Patience(retries),
+    runner = _Runner(_Queue(jobs, store), submit, width, jobs_at_once, cores, report,
+                     _Patience(retries),
                      stop.wait)
     try:
         with _terminate_as_interrupt():
@@ -140,8 +134,10 @@ def run_jobs(
         if executor is None:
             pool.shutdown(wait=True, cancel_futures=True)
     if runner.failures:
-        more = f" (and {len(runner.failures) - 1} more jobs failed)" if len(runner.failures) > 1 else ""
-        raise ComputationError(f"{runner.failures[0]}{more}; finished jobs are kept, correct this and run again")
+        more = f" (and {len(runner.failures) - 1} more jobs failed)" if len(
+            runner.failures) > 1 else ""
+        raise ComputationError(f"{runner.failures[0]}{more}; finished jobs are kept, correct this"
+                               " and run again")
 
 
 @dataclass(eq=False)
@@ -173,7 +169,8 @@ class _Runner:
                 self._take(future)
             queue.look_elsewhere()
             queue.drop_rest()
-        # A program that is being started lets go of our locks in a moment; another runner clears up itself.
+        # A program that is being started lets go of our locks in a moment; another runner clears up
+        # itself.
         for _ in range(_TIDYING):
             if not queue.is_untidy:
                 break
@@ -191,7 +188,8 @@ class _Runner:
         try:
             outcome = future.result()
         except BrokenExecutor as error:
-            raise ComputationError(f"the executor broke ({error}); finished jobs are kept, run again") from None
+            raise ComputationError(
+                f"the executor broke ({error}); finished jobs are kept, run again") from None
         except Exception as error:
             self._take_failure(job, error)
             return
@@ -220,8 +218,8 @@ class _Patience:
     """Counts how often each job was tried again.
 
     Being out of time is not of the job's own making and has a count of its own: a run that goes on
-    from its checkpoint comes nearer to its end each time, and one that had no time left to begin, and
-    then was lost with its allocation, has cost nothing.
+    from its checkpoint comes nearer to its end each time, and one that had no time left to begin,
+    and then was lost with its allocation, has cost nothing.
 
     Parameters
     ----------
@@ -244,18 +242,21 @@ class _Patience:
 
 
 def _from_parsl(error: Exception) -> bool:
-    """Tell, without importing Parsl, whether it lost the worker of a job; raise when it can start none."""
+    """Tell, without importing Parsl, whether it lost the worker of a job; raise when it can start
+    none.
+    """
     kind = type(error)
     if kind.__module__.partition(".")[0] != "parsl":
         return False
     if kind.__name__ in ("BadStateException", "ScalingFailed"):
-        raise ComputationError(
-            f"the cluster starts no workers: {error}; correct the executor file and run again") from None
+        raise ComputationError(f"the cluster starts no workers: {error}; correct the executor file"
+                               " and run again") from None
     return True
 
 
 class _Queue:
-    """The jobs still to do. Every step costs what it changes, not the number of jobs: ten thousand are no burden.
+    """The jobs still to do. Every step costs what it changes, not the number of jobs: ten thousand
+    are no burden.
 
     Attributes
     ----------
@@ -282,10 +283,11 @@ class _Queue:
                 self._followers.setdefault(start.digest, []).append(job)
         todo = {digest: job for digest, job in unique.items() if store.result(job) is None}
         for job in list(todo.values()):
-            # A job needs its parent's density, which is dropped once all the parent's children are done; it is made
-            # again from that of the parent's own parent.
+            # A job needs its parent's density, which is dropped once all the parent's children are
+            # done; it is made again from that of the parent's own parent.
             parent = job.parent
-            while parent is not None and parent.digest not in todo and not store.has_density(parent):
+            while parent is not None and parent.digest not in todo and not store.has_density(
+                parent):
                 todo[parent.digest] = parent = unique.get(parent.digest, parent)
                 parent = parent.parent
         self._todo = todo
@@ -296,7 +298,9 @@ class _Queue:
         self._needed = needed_densities(store, done_or_here=unique)
         for job in unique.values():
             # A runner that was killed between a result and its cleaning leaves a density.
-            if job.digest not in todo and not self._open_followers.get(job.digest, 0) and store.has_density(job):
+            if job.digest not in todo and not self._open_followers.get(job.digest,
+                                                                       0) and store.has_density(
+                                                                           job):
                 self._drop(job)
         self.ready = deque(job for job in todo.values() if self._can_start(job))
         self.elsewhere: list[Job] = []
@@ -307,13 +311,16 @@ class _Queue:
         return [*children, *(one for child in children for one in self.descendants(child))]
 
     def finish(self, job: Job) -> None:
-        """Take a job off the list, let its followers start, and drop densities that nothing needs any more."""
+        """Take a job off the list, let its followers start, and drop densities that nothing needs
+        any more.
+        """
         self._remove(job)
         self.ready.extendleft(one for one in reversed(self._followers.get(job.digest, []))
                               if one.digest in self._todo and self._can_start(one))
 
     def give_up(self, job: Job) -> None:
-        """Take a failed job and all that depends on it off the list; densities stay for another run.
+        """Take a failed job and all that depends on it off the list; densities stay for another
+        run.
 
         What would only have begun with its density starts from free atoms.
         """
@@ -341,8 +348,9 @@ class _Queue:
         folder = self._store.folder(job)
         if folder.name in self._needed or not self._store.has_density(job):
             return
-        # Who holds the lock is at work in there (another runner makes this density again, for a study of
-        # its own), or is a program that was just forked and still holds what its runner had open.
+        # Who holds the lock is at work in there (another runner makes this density again, for a
+        # study of its own), or is a program that was just forked and still holds what its runner
+        # had open.
         with self._store.lock_folder(folder) as descriptor:
             if descriptor is None:
                 self._undropped.append(job)
@@ -384,7 +392,9 @@ def _attempt_here(
 
 @contextmanager
 def _terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM (a batch system's wall time, a shutdown) end the programs as Ctrl-C does; main thread only."""
+    """Let SIGTERM (a batch system's wall time, a shutdown) end the programs as Ctrl-C does; main
+    thread only.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,6 @@
-"""Clusters: a small file that names one, and Parsl's pool executor on it. The scheduler's language stays Parsl's."""
+"""Clusters: a small file that names one, and Parsl's pool executor on it. The scheduler's language
+stays Parsl's.
+"""
 
 import re
 import shlex
@@ -90,18 +92,21 @@ def read_executor(path: Path) -> ExecutorSettings:
     problems: list[str] = []
     settings = fill(ExecutorSettings, table, "executor", problems)
     for key in ("queue", "account", "worker_address") if settings else ():
-        # These become lines of a batch script; only worker_init and scheduler_options are meant to hold more.
+        # These become lines of a batch script; only worker_init and scheduler_options are meant to
+        # hold more.
         if not re.fullmatch(r"[\w.:@+-]*", getattr(settings, key)):
             problems.append(f"executor: {key} is a single word of letters, digits and . : @ + -")
     if settings and not re.fullmatch(r"\d+:\d\d:\d\d", settings.walltime):
-        problems.append(f"executor: walltime = {settings.walltime!r} is not hours:minutes:seconds, such as 04:00:00")
+        problems.append(f"executor: walltime = {settings.walltime!r} is not hours:minutes:seconds,"
+                        " such as 04:00:00")
     refuse(path, problems)
     assert settings is not None
     return settings
 
 
 def _run_folder(root: Path) -> Path:
-    """Return a folder for Parsl's scripts and logs: in the store, unless its path means something to a shell.
+    """Return a folder for Parsl's scripts and logs: in the store, unless its path means something
+    to a shell.
 
     Parsl writes this path into shell scripts as it is.
 
@@ -113,8 +118,8 @@ def _run_folder(root: Path) -> Path:
     for folder in (root.absolute() / "parsl", cache_folder().absolute().parent / "parsl"):
         if re.fullmatch(r"[\w./@+-]+", str(folder), re.ASCII):
             return folder
-    raise InputError(f"{root} has characters that Parsl cannot take, and so has the cache: set POLARON_CACHE to a"
-                     " plain folder that the nodes see")
+    raise InputError(f"{root} has characters that Parsl cannot take, and so has the cache: set"
+                     " POLARON_CACHE to a plain folder that the nodes see")
 
 
 @contextmanager
@@ -147,32 +152,42 @@ def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterat
     from parsl.launchers import SimpleLauncher, SingleNodeLauncher, SrunLauncher
 
     class_name, queue = _PROVIDERS[settings.provider]
-    arguments: dict[str, Any] = {"init_blocks": 1, "min_blocks": 0, "max_blocks": settings.max_blocks}
+    arguments: dict[str, Any] = {"init_blocks": 1, "min_blocks": 0,
+                                 "max_blocks": settings.max_blocks}
     if settings.provider != "kubernetes":
-        # The nodes see the store, and so in most places this very environment too; worker_init can name another.
+        # The nodes see the store, and so in most places this very environment too; worker_init can
+        # name another.
         here = shlex.quote(str(Path(sys.executable).parent))
         arguments["worker_init"] = f"export PATH={here}:$PATH\n{settings.worker_init}"
         arguments["launcher"] = SingleNodeLauncher()
     if settings.provider not in ("kubernetes", "local"):
-        arguments |= {"walltime": settings.walltime, "scheduler_options": settings.scheduler_options}
+        arguments |= {"walltime": settings.walltime,
+                      "scheduler_options": settings.scheduler_options}
         arguments |= {"nodes_per_block": settings.nodes_per_block}
-        arguments |= {key: value for key, value in ((queue, settings.queue), ("account", settings.account)) if value}
+        arguments |= {key: value for key,
+                      value in ((queue, settings.queue), ("account", settings.account)) if value}
     if settings.provider == "slurm":
         arguments |= {"cores_per_node": settings.cores, "exclusive": False}
         arguments["launcher"] = SrunLauncher() if settings.nodes_per_block > 1 else SimpleLauncher()
     try:
         provider = getattr(providers, class_name)(**arguments | dict(settings.options))
     except (TypeError, ValueError) as error:
-        raise InputError(f"Parsl's {class_name} refuses the options of the executor file: {error}") from None
+        raise InputError(
+            f"Parsl's {class_name} refuses the options of the executor file: {error}") from None
     except ImportError as error:
         raise MissingExtraError(str(error), "cluster") from None
-    address: dict[str, Any] = {"address": settings.worker_address} if settings.worker_address else {}
-    # The affinity is left to the MPI launcher; a lost node is noticed after 40 s instead of two minutes.
+    address: dict[str,
+                  Any] = {"address": settings.worker_address} if settings.worker_address else {}
+    # The affinity is left to the MPI launcher; a lost node is noticed after 40 s instead of two
+    # minutes.
     executor = HighThroughputExecutor(
-        label="polaron", provider=provider, max_workers_per_node=settings.jobs_per_node(ranks), cpu_affinity="none",
+        label="polaron", provider=provider, max_workers_per_node=settings.jobs_per_node(ranks),
+        cpu_affinity="none",
         encrypted=False, heartbeat_period=10, heartbeat_threshold=40,
-        interchange_launch_cmd=[sys.executable, "-m", "parsl.executors.high_throughput.interchange"], **address)
-    config = parsl.Config(executors=[executor], run_dir=str(_run_folder(root)), retries=0, usage_tracking=0,
+        interchange_launch_cmd=[sys.executable, "-m",
+                                "parsl.executors.high_throughput.interchange"], **address)
+    config = parsl.Config(executors=[executor], run_dir=str(_run_folder(root)), retries=0,
+                          usage_tracking=0,
                           initialize_logging=True)
     pool = ParslPoolExecutor(config)
     try:

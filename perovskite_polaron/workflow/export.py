@@ -1,4 +1,6 @@
-"""A finished study for other people: one HDF5 file with its spectra, and one archive that computes it again."""
+"""A finished study for other people: one HDF5 file with its spectra, and one archive that computes
+it again.
+"""
 
 import io
 import json
@@ -32,8 +34,8 @@ results/pseudo/       its pseudopotentials
 results/structures/   every structure that was computed
 results/jobs/         of each job: what it is (job.toml), input, output, result, Lanczos chains
 
-To look at the spectra:  polaron spectra study.toml        (Quantum ESPRESSO need not be installed)
-To compute it again:     rm results/jobs/*/result.json results/jobs/*/*.out, then polaron run study.toml
+To look at the spectra: polaron spectra study.toml (Quantum ESPRESSO need not be installed)
+To compute it again: rm results/jobs/*/result.json results/jobs/*/*.out; polaron run study.toml
 """
 
 
@@ -44,8 +46,9 @@ def write_hdf5(
 
     NXxas is made for measurements: the absorbed beam holds the calculated cross-section per unit of
     incoming beam, which is 1 everywhere, and the source says that it is a calculation. Each entry
-    also holds the spectrum of every absorber, the difference from the reference, and its element and
-    edge. ``/chains`` holds the Lanczos chains, ``/provenance`` the study and the record of every job.
+    also holds the spectrum of every absorber, the difference from the reference, and its element
+    and edge. ``/chains`` holds the Lanczos chains, ``/provenance`` the study and the record of
+    every job.
 
     Parameters
     ----------
@@ -64,7 +67,8 @@ def write_hdf5(
 
     def write(temporary: Path) -> None:
         with h5py.File(temporary, "w") as file:
-            file.attrs.update(NX_class="NXroot", default=_entry_name(results.study.reference), creator=_CREATOR)
+            file.attrs.update(NX_class="NXroot", default=_entry_name(results.study.reference),
+                              creator=_CREATOR)
             for structure in results.structures:
                 _write_entry(file, results.study.element, spectra, structure)
             chains = _group(file, "chains", "NXcollection")
@@ -76,12 +80,15 @@ def write_hdf5(
 
 
 def _entry_name(structure: str) -> str:
-    # Names of NeXus groups are letters, digits, underscore and point, and begin with a letter or underscore.
-    return "entry_" + "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in structure)
+    # Names of NeXus groups are letters, digits, underscore and point, and begin with a letter or
+    # underscore.
+    return "entry_" + "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_"
+                              for c in structure)
 
 
 def _group(
-    parent: Any, name: str, nx_class: str, fields: Mapping[str, Any] | None = None, **attributes: Any
+    parent: Any, name: str, nx_class: str, fields: Mapping[str, Any] | None = None,
+    **attributes: Any
 ) -> Any:
     """Return a new group with fields; one that is a dataset of the file becomes a link to it."""
     group = parent.create_group(name)
@@ -97,45 +104,56 @@ def _field(parent: Any, name: str, data: Any, **attributes: Any) -> Any:
     return parent[name]
 
 
-def _write_entry(file: Any, element: str, spectra: StudySpectra, structure: StructureResult) -> None:
+def _write_entry(file: Any, element: str, spectra: StudySpectra,
+                 structure: StructureResult) -> None:
     name, found = structure.name, spectra.structures[structure.name]
     energy, ones = found.average.energy_eV, np.ones_like(found.average.energy_eV)
     unique = _entry_name(name)
     while unique in file:
         unique += "_"
     records = (structure.ground, *(s.hole for s in structure.sites))
-    # What was run by hand carries no time; the definition wants one, so then it is that of this file.
+    # What was run by hand carries no time; the definition wants one, so then it is that of this
+    # file.
     started = min((r["started"] for r in records if "started" in r),
                   default=datetime.now(UTC).isoformat(timespec="seconds"))
     title = f"calculated {element} K edge of {name}"
-    entry = _group(file, unique, "NXentry", {"title": title, "definition": "NXxas", "start_time": started},
+    entry = _group(file, unique, "NXentry",
+                   {"title": title, "definition": "NXxas", "start_time": started},
                    default="data", entry=unique)
     instrument = _group(entry, "instrument", "NXinstrument")
     _group(instrument, "source", "NXsource", {
-        "type": "calculation (Quantum ESPRESSO pw.x and xspectra.x)", "name": _CREATOR, "probe": "x-ray"})
-    axis = _field(_group(instrument, "monochromator", "NXmonochromator"), "energy", energy, units="eV",
+        "type": "calculation (Quantum ESPRESSO pw.x and xspectra.x)", "name": _CREATOR,
+        "probe": "x-ray"})
+    axis = _field(_group(instrument, "monochromator", "NXmonochromator"), "energy", energy,
+                  units="eV",
                   long_name=f"energy from the mean edge of {spectra.reference} (eV)")
     _group(instrument, "incoming_beam", "NXdetector", {"data": ones})
-    absorbed = _field(_group(instrument, "absorbed_beam", "NXdetector"), "data", found.average.intensity, signal=1,
+    absorbed = _field(_group(instrument, "absorbed_beam", "NXdetector"), "data",
+                      found.average.intensity, signal=1,
                       long_name="cross-section (XSpectra's unit), mean of an absorber")
-    sample = _group(entry, "sample", "NXsample", {"name": name, "space_group": structure.space_group})
+    sample = _group(entry, "sample", "NXsample",
+                    {"name": name, "space_group": structure.space_group})
     _field(sample, "unit_cell", np.array(structure.lattice_A), units="angstrom")
     _group(entry, "monitor", "NXmonitor", {"mode": "timer", "preset": 1.0, "data": ones})
     _group(entry, "element", "NXelement", {"name": element})
     _group(entry, "edge", "NXabsorption_edge", {"name": "K"})
-    _group(entry, "data", "NXdata", {"energy": axis, "absorbed_beam": absorbed}, signal="absorbed_beam", axes=["energy"])
+    _group(entry, "data", "NXdata", {"energy": axis, "absorbed_beam": absorbed},
+           signal="absorbed_beam", axes=["energy"])
     if name in spectra.differences:
-        _group(entry, "difference", "NXdata", {"energy": axis, "difference": spectra.differences[name].intensity},
+        _group(entry, "difference", "NXdata",
+               {"energy": axis, "difference": spectra.differences[name].intensity},
                signal="difference", axes=["energy"], reference=spectra.reference,
                normalisation=spectra.settings.normalisation)
     for site in structure.sites:
         _group(entry, f"absorber_{site.label.replace('-', '_')}", "NXdata",
-               {"energy": axis, "intensity": found.sites[site.label].intensity, "multiplicity": site.multiplicity,
+               {"energy": axis, "intensity": found.sites[site.label].intensity,
+                "multiplicity": site.multiplicity,
                 "wyckoff_site": site.site}, signal="intensity", axes=["energy"])
 
 
 def _write_chains(parent: Any, name: str, save: LanczosSave) -> None:
-    group = _group(parent, name, "NXcollection", {"polarisation": save.polarisation, "norms": save.norms},
+    group = _group(parent, name, "NXcollection",
+                   {"polarisation": save.polarisation, "norms": save.norms},
                    sha256=save.sha256)
     _field(group, "fermi_energy", save.fermi_energy_eV, units="eV")
     for letter, chains in (("a", save.a), ("b", save.b)):
@@ -144,17 +162,21 @@ def _write_chains(parent: Any, name: str, save: LanczosSave) -> None:
 
 
 def job_records(jobs: list[Job], store: Store) -> dict[str, Any]:
-    """Return the stored record of every job under its folder's name; ComputationError if one is missing."""
+    """Return the stored record of every job under its folder's name; ComputationError if one is
+    missing.
+    """
     records = {store.folder(job).name: store.result(job) for job in jobs}
     missing = [name for name, record in records.items() if record is None]
     if missing:
         raise ComputationError(
-            f"{len(missing)} jobs have no result yet (first: {missing[0]}): polaron run computes them")
+            f"{len(missing)} jobs have no result yet (first: {missing[0]}): polaron run computes"
+            " them")
     return records
 
 
 def write_archive(study: Study, jobs: list[Job], store: Store, path: Path) -> Path:
-    """Write one ``.tar.gz`` that computes a study again: its files, inputs, outputs, pseudopotentials.
+    """Write one ``.tar.gz`` that computes a study again: its files, inputs, outputs,
+    pseudopotentials.
 
     Raises
     ------
@@ -164,7 +186,8 @@ def write_archive(study: Study, jobs: list[Job], store: Store, path: Path) -> Pa
     try:
         recorded = json.loads((store.root / INPUTS).read_text())["pseudopotentials"]
     except (OSError, ValueError, KeyError):
-        raise ComputationError(f"{store.root / INPUTS} is not there: polaron run {study.path} writes it") from None
+        raise ComputationError(f"{store.root / INPUTS} is not there: polaron run {study.path}"
+                               " writes it") from None
     files: dict[str, Path] = {}
 
     def packed(name: str) -> str:
@@ -172,7 +195,8 @@ def write_archive(study: Study, jobs: list[Job], store: Store, path: Path) -> Pa
         if not source.is_file():
             return name  # built in
         if files.setdefault(source.name, source) != source:
-            raise ComputationError(f"two files of the study are named {source.name}: give one of them another name")
+            raise ComputationError(f"two files of the study are named {source.name}: give one of"
+                                   " them another name")
         return f"files/{source.name}"
 
     structures = {
@@ -180,14 +204,17 @@ def write_archive(study: Study, jobs: list[Job], store: Store, path: Path) -> Pa
         for name, one in study.structures.items()
     }
     hole = f"{study.element}-{core_hole_state(study)}"
-    pseudos = {key.removesuffix("-none"): f"results/{name}" for key, name in recorded.items() if key.endswith("-none")}
+    pseudos = {key.removesuffix("-none"): f"results/{name}" for key, name in recorded.items()
+               if key.endswith("-none")}
     if hole in recorded and not hole.endswith("-none"):
         pseudos[f"{study.element}-hole"] = f"results/{recorded[hole]}"
-    own = replace(study, structures=structures, pseudopotentials=pseudos, run=replace(study.run, store="results"))
+    own = replace(study, structures=structures, pseudopotentials=pseudos,
+                  run=replace(study.run, store="results"))
 
     def write(temporary: Path) -> None:
         with tarfile.open(temporary, "w:gz") as tar:
-            for name, text in (("README", _HOW.format(version=__version__)), ("study.toml", resolved_toml(own))):
+            for name, text in (("README", _HOW.format(version=__version__)),
+                               ("study.toml", resolved_toml(own))):
                 info = tarfile.TarInfo(name)
                 info.size = len(text.encode())
                 tar.addfile(info, io.BytesIO(text.encode()))

@@ -1,4 +1,4 @@
-"""Relaxation, forces of displaced cells and the response to an electric field, as resumable jobs."""
+"""Relaxation, forces of displaced cells and the electric-field response, as resumable jobs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,10 +16,7 @@ from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.phonons.forces import displaced_cells, relax
 from perovskite_polaron.phonons.readers import Calculation, Direction, from_forces
 from perovskite_polaron.phonons.response import (
-    NEUTRALITY_E_PER_ATOM,
-    crystal_direction,
-    neutral_response,
-)
+    NEUTRALITY_E_PER_ATOM, crystal_direction, neutral_response)
 from perovskite_polaron.settings import option, read_tables
 from perovskite_polaron.workflow.jobs import CrystalSettings, Job, pw_job
 from perovskite_polaron.workflow.store import Store
@@ -27,7 +24,9 @@ from perovskite_polaron.workflow.store import Store
 
 @dataclass(frozen=True)
 class ForcePwSettings(PwSettings):
-    """Those of a study, but with tighter cycles, for differences of forces are small, and no empty bands."""
+    """Those of a study, but with tighter cycles, for differences of forces are small, and no empty
+    bands.
+    """
 
     empty_bands: int = option(0, low=0, high=10_000)
     conv_thr_Ry: float = option(1e-10, low=1e-14, high=1e-3)
@@ -75,7 +74,8 @@ def read_force_settings(path: str | Path) -> ForceSettings:
     InputError
         With every problem at once.
     """
-    classes = {"pw": ForcePwSettings, "relax": RelaxSettings, "response": ResponseSettings, "pseudopotentials": dict}
+    classes = {"pw": ForcePwSettings, "relax": RelaxSettings, "response": ResponseSettings,
+               "pseudopotentials": dict}
     return ForceSettings(**read_tables(path, classes)[0], folder=Path(path).parent)
 
 
@@ -157,9 +157,11 @@ def espresso_modes(
 
 
 def espresso_calculator(
-    crystal: Crystal, settings: ForceSettings, store: Store, run: Callable[[Job], None], stress: bool
+    crystal: Crystal, settings: ForceSettings, store: Store, run: Callable[[Job], None],
+    stress: bool
 ) -> Any:
-    """Return pw.x as a calculator of ASE, each of whose calls is a job: what was done is not done again.
+    """Return pw.x as a calculator of ASE, each of whose calls is a job: what was done is not done
+    again.
 
     Parameters
     ----------
@@ -182,7 +184,7 @@ def espresso_calculator(
     pseudos = _insulating(crystal, settings)
 
     class Espresso(Calculator):
-        implemented_properties = ("energy", "forces", "stress") if stress else ("energy", "forces")  # type: ignore[assignment]
+        implemented_properties: Any = ["energy", "forces", "stress"][: 3 if stress else 2]
         calls = 0
 
         def calculate(
@@ -190,21 +192,27 @@ def espresso_calculator(
         ) -> None:
             super().calculate(atoms, properties, system_changes)
             self.calls += 1
-            moved = replace(crystal, lattice_A=atoms.cell.array, positions=atoms.get_scaled_positions(wrap=False))
-            job = pw_job("force", f"relax-{self.calls:02d}", moved, pseudos, settings.pw, stress=stress)
+            moved = replace(crystal, lattice_A=atoms.cell.array,
+                            positions=atoms.get_scaled_positions(wrap=False))
+            job = pw_job("force", f"relax-{self.calls:02d}", moved, pseudos, settings.pw,
+                         stress=stress)
             if store.result(job) is None:
                 run(job)
             record = _record(store, job)
-            self.results = {"energy": record["total_energy_eV"], "forces": np.array(record["forces_eV_A"])}
+            self.results = {"energy": record["total_energy_eV"],
+                            "forces": np.array(record["forces_eV_A"])}
             if stress:
                 # Voigt's order.
-                self.results["stress"] = np.array(record["stress_eV_A3"]).ravel()[[0, 4, 8, 5, 2, 1]]
+                self.results["stress"] = np.array(record["stress_eV_A3"]).ravel()[[0, 4, 8, 5, 2,
+                                                                                   1]]
 
     return Espresso()
 
 
-def plan_forces(crystal: Crystal, displaced: Sequence[Crystal], settings: ForceSettings) -> ForceJobs:
-    """Return the jobs of the forces of the displaced cells, and of ε∞ and Born charges of the crystal.
+def plan_forces(crystal: Crystal, displaced: Sequence[Crystal],
+                settings: ForceSettings) -> ForceJobs:
+    """Return the jobs of the forces of the displaced cells, and of ε∞ and Born charges of the
+    crystal.
 
     Raises
     ------
@@ -217,13 +225,16 @@ def plan_forces(crystal: Crystal, displaced: Sequence[Crystal], settings: ForceS
                   for k, cell in enumerate(displaced, 1))
     dense = pw_job("ground", "rest-dense", crystal, pseudos,
                    replace(pw, kpoints=grid.kpoints, kpoint_shift=grid.kpoint_shift))
-    # Three field directions of about ten iterations, each like one of the cycle, with its own potential.
-    response = Job.of("response", "electric-field", PhCalculation(settings.response), 15 * dense.cost,
+    # Three field directions of about ten iterations, each like one of the cycle, with its own
+    # potential.
+    response = Job.of("response", "electric-field", PhCalculation(settings.response),
+                      15 * dense.cost,
                       dense.kpoints, parent=dense)
     return ForceJobs(rest, moved, dense, response)
 
 
-def collect_forces(jobs: ForceJobs, store: Store) -> tuple[list[NDArray[np.float64]], FieldResponse]:
+def collect_forces(jobs: ForceJobs, store: Store) -> tuple[list[NDArray[np.float64]],
+                                                           FieldResponse]:
     """Return the forces (n, 3), eV/Å, of each displaced cell, and the field response.
 
     Raises
@@ -246,7 +257,8 @@ def _insulating(crystal: Crystal, settings: ForceSettings) -> dict[str, Pseudopo
     pseudos = settings.pseudos(crystal)
     electrons = sum(pseudos[s].z_valence for s in crystal.species)
     if settings.pw.occupations == "auto" and round(electrons) % 2:
-        raise InputError(f"{crystal.label} has an odd number of electrons ({electrons:g}): charges need an insulator")
+        raise InputError(f"{crystal.label} has an odd number of electrons ({electrons:g}): charges"
+                         " need an insulator")
     return pseudos
 
 

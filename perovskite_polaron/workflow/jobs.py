@@ -1,4 +1,6 @@
-"""The jobs of a study: what runs, on what input, after what, named by all that determines its result."""
+"""The jobs of a study: what runs, on what input, after what, named by all that determines its
+result.
+"""
 
 import hashlib
 import json
@@ -21,24 +23,21 @@ from perovskite_polaron.espresso.xspectra import XspectraCalculation
 from perovskite_polaron.files import beside
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.symmetry import (
-    Absorber,
-    Symmetry,
-    find_symmetry,
-    irreducible_kpoints,
-    operations_between,
-)
+    Absorber, Symmetry, find_symmetry, irreducible_kpoints, operations_between)
 from perovskite_polaron.workflow.structures import StudyStructure, neighbours, study_structures
 from perovskite_polaron.workflow.study import Study
 
 INPUTS = "inputs.json"
-# Kind of job -> what runs it. pw.x: the ground state, the same with the absorber's core hole, a displaced
-# cell for its forces, bands in the potential of a density; then spectra, the field response, projections.
+# Kind of job -> what runs it. pw.x: the ground state, the same with the absorber's core hole, a
+# displaced cell for its forces, bands in the potential of a density; then spectra, the field
+# response, projections.
 KINDS: Mapping[str, type[Calculation]] = {
     "ground": PwCalculation, "hole": PwCalculation, "force": PwCalculation, "bands": PwCalculation,
     "xas": XspectraCalculation, "response": PhCalculation, "pdos": ProjwfcCalculation,
 }
 # Kind of core hole -> hole in the pseudopotential, charge of the cell.
-_STATES = {"full": ("full", 1.0), "half": ("half", 0.5), "excited-electron": ("full", 0.0), "none": ("none", 0.0)}
+_STATES = {"full": ("full", 1.0), "half": ("half", 0.5), "excited-electron": ("full", 0.0),
+           "none": ("none", 0.0)}
 
 # A symmetry operation in fractional coordinates: rows of the rotation, and the translation.
 Operation = tuple[tuple[tuple[int, ...], ...], tuple[float, ...]]
@@ -97,7 +96,8 @@ class Job(JobName):
         SHA-256 over the program and its version, the input, the pseudopotentials and the job it
         works on: equal digest, equal result.
     cost
-        Size of the work, for the estimate of the time left; 1 is about a second on two cores of 2025.
+        Size of the work, for the estimate of the time left; 1 is about a second on two cores of
+        2025.
     pseudos
         Species label -> pseudopotential.
     core
@@ -138,7 +138,8 @@ class Job(JobName):
         parts = [one.digest for one in (*pseudos.values(), parent, core) if one is not None]
         record = json.dumps([calculation.program, version, calculation.deck(), parts])
         digest = hashlib.sha256(record.encode()).hexdigest()
-        return cls(kind, label, calculation, digest, cost, kpoints, tuple(pseudos.items()), core, parent, version)
+        return cls(kind, label, calculation, digest, cost, kpoints, tuple(pseudos.items()), core,
+                   parent, version)
 
     @cached_property
     def deck(self) -> str:
@@ -151,7 +152,9 @@ class Job(JobName):
         return (self.parent,) if self.parent else self.initial
 
     def slim(self) -> "Job":
-        """Return this job with its pseudopotentials by name only: small enough to be sent elsewhere."""
+        """Return this job with its pseudopotentials by name only: small enough to be sent
+        elsewhere.
+        """
         pseudos = tuple((label, PseudoName(p.element, p.digest)) for label, p in self.pseudos)
         core = PseudoName(self.core.element, self.core.digest) if self.core else None
         parent = self.parent._alone() if self.parent else None
@@ -172,7 +175,9 @@ class Job(JobName):
 
 @dataclass(frozen=True)
 class AbsorberJobs:
-    """The jobs of one inequivalent absorber: its core-hole density, one Lanczos run per polarisation."""
+    """The jobs of one inequivalent absorber: its core-hole density, one Lanczos run per
+    polarisation.
+    """
 
     label: str
     absorber: Absorber
@@ -190,12 +195,15 @@ class StructureJobs:
 
     def all(self) -> list[Job]:
         """Every job of this structure, each after those it needs."""
-        return [self.ground, *(job for one in self.absorbers for job in (one.hole, *one.xas.values()))]
+        return [self.ground,
+                *(job for one in self.absorbers for job in (one.hole, *one.xas.values()))]
 
 
 @dataclass(frozen=True)
 class StudyInputs:
-    """What jobs depend on beside their input: program versions, pseudopotentials, the one with the hole."""
+    """What jobs depend on beside their input: program versions, pseudopotentials, the one with the
+    hole.
+    """
 
     versions: Mapping[str, str]
     sets: Mapping[str, Pseudopotential]
@@ -229,7 +237,8 @@ class CrystalSettings:
 
 
 def plan(study: Study) -> tuple[StructureJobs, ...]:
-    """Return the jobs of a study; pseudopotentials that it does not name are made, which takes seconds.
+    """Return the jobs of a study; pseudopotentials that it does not name are made, which takes
+    seconds.
 
     Raises
     ------
@@ -250,8 +259,9 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
     check_for_xspectra(with_hole)
     missing = with_hole.z_valence - ground.z_valence
     if abs(missing - HOLES[hole]) > 1e-6:
-        raise InputError(f"{with_hole.path} has {missing:+g} valence charge against {ground.path}, but this core"
-                         f" hole needs {HOLES[hole]:+g}: give a pair of sets with the same valence")
+        raise InputError(f"{with_hole.path} has {missing:+g} valence charge against {ground.path},"
+                         f" but this core hole needs {HOLES[hole]:+g}: give a pair of sets with"
+                         " the same valence")
     planned: dict[int, StructureJobs] = {}
     for index, neighbour in neighbours(structures):
         near = planned[neighbour] if neighbour is not None else None
@@ -333,8 +343,8 @@ def pseudo_for(
         return make_pseudo(element, hole)
     pseudo = read_upf(file(named[key]))
     if pseudo.element != element:
-        raise InputError(f"[pseudopotentials]: {key} names {pseudo.path}, which is for {pseudo.element};"
-                         f" give one for {element}")
+        raise InputError(f"[pseudopotentials]: {key} names {pseudo.path}, which is for"
+                         f" {pseudo.element}; give one for {element}")
     return pseudo
 
 
@@ -363,13 +373,14 @@ def _structure_jobs(
     result = []
     for absorber in structure.absorbers:
         label = absorber_label(absorber.element)
-        others = {k: v for k, v in species.items() if crystal.species.count(k) > 1 or k != absorber.element}
+        others = {k: v for k, v in species.items() if crystal.species.count(k) > 1
+                  or k != absorber.element}
         with_absorber = others | {label: with_hole}
         name = f"{structure.name}-{structure.absorber_label(absorber)}"
         hole = pw_job("hole", name, crystal, with_absorber, pw, absorber=absorber.index,
                       charge=_STATES[study.core_hole.kind][1], **known)
-        # The same atom's core hole in the neighbour is the better start, or that of an atom which was
-        # equivalent to it there; where neither was computed, the cell without a hole.
+        # The same atom's core hole in the neighbour is the better start, or that of an atom which
+        # was equivalent to it there; where neither was computed, the cell without a hole.
         found = near and _hole_of(absorber.index, near)
         initial = (found[0], ground, near.ground) if near and found else (ground,)
         hole = _begun_from(hole, *initial, operation=found[1] if found else None)
@@ -380,20 +391,24 @@ def _structure_jobs(
                 xspectra, axis, list(with_absorber).index(label) + 1, cutoff, fixed,
                 time_reversal=study.run.time_reversal and fixed and not pw.spin_key)
             cost = hole.cost / hole.kpoints * points * 0.05
-            xas[axis] = Job.of("xas", f"{name}-{axis}", calculation, cost, points, core=sets[absorber.element],
+            xas[axis] = Job.of("xas", f"{name}-{axis}", calculation, cost, points,
+                               core=sets[absorber.element],
                                parent=hole, version=inputs.versions["xspectra.x"])
         result.append(AbsorberJobs(structure.absorber_label(absorber), absorber, hole, xas))
     return StructureJobs(structure, ground, tuple(result))
 
 
 def _hole_of(atom: int, near: StructureJobs) -> tuple[Job, Operation | None] | None:
-    """Return the core-hole job of an atom, or of an equivalent one with the operation that leads from it."""
+    """Return the core-hole job of an atom, or of an equivalent one with the operation that leads
+    from it.
+    """
     holes = {one.absorber.index: one.hole for one in near.absorbers}
     if atom in holes:
         return holes[atom], None
     symmetry = near.structure.symmetry
     for index, hole in holes.items():
-        there = operations_between(near.structure.crystal, symmetry, index, atom, 10 * symmetry.symprec_A)
+        there = operations_between(near.structure.crystal, symmetry, index, atom,
+                                   10 * symmetry.symprec_A)
         if there.any():
             k = int(there.argmax())
             rotation = tuple(map(tuple, symmetry.rotations[k].tolist()))
@@ -440,6 +455,7 @@ def pw_job(
     # Plane waves times bands to the power 3/2, per k point; the constant is that of a 20-atom cell.
     cost = 4e-7 * crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * kpoints
     if bands is not None:
-        # Measured: one diagonalisation from scratch takes two thirds of a whole cycle, which goes on from step to step.
+        # Measured: one diagonalisation from scratch takes two thirds of a whole cycle, which goes
+        # on from step to step.
         cost *= 0.65 * (2 * bands / electrons) ** 1.5
     return Job.of(kind, label, calculation, cost, kpoints, pseudos, parent=parent, version=version)

@@ -1,4 +1,6 @@
-"""The projected density of states of one crystal: its jobs, and from their results to states and names."""
+"""The projected density of states of one crystal: its jobs, and from their results to states and
+names.
+"""
 
 import hashlib
 import re
@@ -11,12 +13,7 @@ import numpy as np
 
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.projwfc import (
-    PROJECTIONS,
-    Projections,
-    ProjwfcCalculation,
-    load_projections,
-    summed,
-)
+    PROJECTIONS, Projections, ProjwfcCalculation, load_projections, summed)
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_projection
 from perovskite_polaron.lattice.crystal import Crystal
@@ -35,7 +32,8 @@ _JOB_KEYS = ("kind", "digest", "program", "program_version", "polaron_version", 
 
 @dataclass(frozen=True)
 class PdosSettings(CrystalSettings):
-    """How a crystal that is in no study is computed: the tables ``[pw]`` and ``[pseudopotentials]``.
+    """How a crystal that is in no study is computed: the tables ``[pw]`` and
+    ``[pseudopotentials]``.
 
     Attributes
     ----------
@@ -96,35 +94,40 @@ def subject_of_crystal(source: str, settings: PdosSettings) -> Subject:
 
 
 def subject_of_study(study: Study, name: str | None) -> Subject:
-    """Return a structure of a study (default: its reference), with the study's own job of its density.
+    """Return a structure of a study (default: its reference), with the study's own job of its
+    density.
 
     Raises
     ------
     InputError
-        When the study has no such structure, or it is no insulator without spin; others as ``plan``.
+        When the study has no such structure, or it is no insulator without spin; others as
+        ``plan``.
     """
     structures = {one.structure.name: one for one in plan(study)}
     chosen = structures.get(name or study.reference)
     if chosen is None:
         raise InputError(f"{study.path} has no structure {name!r}: it has {', '.join(structures)}")
     one = chosen.structure
-    return _insulating(Subject(one.name, one.crystal, one.symmetry, own_pw(study, one), chosen.ground))
+    return _insulating(Subject(one.name, one.crystal, one.symmetry, own_pw(study, one),
+                               chosen.ground))
 
 
 def _insulating(subject: Subject) -> Subject:
     electrons = subject.electrons
     if round(electrons) % 2 or abs(electrons - round(electrons)) > 1e-6:
-        raise InputError(f"{subject.crystal.label} has {electrons:g} electrons: band edges need an insulator,"
-                         " with an even number")
+        raise InputError(f"{subject.crystal.label} has {electrons:g} electrons: band edges need an"
+                         " insulator, with an even number")
     if key := subject.pw.spin_key:
-        raise InputError(f"pw.system.{key} is not supported by the projected density of states: leave it out, or"
-                         " use a copy of the settings without it")
+        raise InputError(f"pw.system.{key} is not supported by the projected density of states:"
+                         " leave it out, or use a copy of the settings without it")
     return subject
 
 
 @dataclass(frozen=True)
 class PdosJobs:
-    """The jobs of one subject, each after the one it starts from, and the grid and number of the bands."""
+    """The jobs of one subject, each after the one it starts from, and the grid and number of the
+    bands.
+    """
 
     ground: Job
     bands: Job
@@ -170,11 +173,13 @@ def plan_pdos(
     bands = pw_job("bands", subject.name, subject.crystal, subject.sets,
                    replace(subject.pw, kpoints=grid, kpoint_shift=(0, 0, 0)), parent=subject.ground,
                    symmetry=subject.symmetry, version=subject.ground.version, bands=count)
-    pdos = Job.of("pdos", subject.name, ProjwfcCalculation(), 0.1 * bands.cost, bands.kpoints, parent=bands)
+    pdos = Job.of("pdos", subject.name, ProjwfcCalculation(), 0.1 * bands.cost, bands.kpoints,
+                  parent=bands)
     return PdosJobs(subject.ground, bands, pdos, grid, count)
 
 
-def collect_pdos(subject: Subject, jobs: PdosJobs, store: Store) -> tuple[ProjectedStates, dict[str, Any]]:
+def collect_pdos(subject: Subject, jobs: PdosJobs, store: Store) -> tuple[ProjectedStates,
+                                                                          dict[str, Any]]:
     """Return the states of finished jobs, and the record of how they were made.
 
     Raises
@@ -185,30 +190,35 @@ def collect_pdos(subject: Subject, jobs: PdosJobs, store: Store) -> tuple[Projec
     records = [store.result(job) for job in jobs.all()]
     ground, bands, pdos = (r or {} for r in records)
     if not all(records):
-        raise ComputationError(f"{jobs.pdos.label} has no projections in {store.root} yet: run it first")
+        raise ComputationError(f"{jobs.pdos.label} has no projections in {store.root} yet: run it"
+                               " first")
     path = store.folder(jobs.pdos) / PROJECTIONS
     raw = load_projections(path)
     if hashlib.sha256(path.read_bytes()).hexdigest() != pdos["projections_sha256"]:
-        raise ComputationError(f"{path} is not what this job wrote: delete that job's folder and run again")
+        raise ComputationError(f"{path} is not what this job wrote: delete that job's folder and"
+                               " run again")
     sets = subject.sets
-    labels = {e: {s.index: s.label.lower() for s in pseudo.atomic_shells} for e, pseudo in sets.items()}
+    labels = {e: {s.index: s.label.lower() for s in pseudo.atomic_shells} for e,
+              pseudo in sets.items()}
     states = projected_states(subject.crystal, subject.symmetry, raw, labels)
     if abs(states.spilling() - raw.printed_spilling) > _SPILLING_MATCH:
-        raise ComputationError(f"the projections in {path} leave out {states.spilling():.4f} of the electrons, projwfc.x"
-                               f" printed {raw.printed_spilling:.4f}: delete that job's folder and run again")
+        raise ComputationError(f"the projections in {path} leave out {states.spilling():.4f} of"
+                               f" the electrons, projwfc.x printed {raw.printed_spilling:.4f}:"
+                               " delete that job's folder and run again")
     pw = subject.pw
     return states, {
         "name": subject.name,
         "crystal": subject.crystal.name,
         "space_group": f"{subject.symmetry.symbol} ({subject.symmetry.number})",
-        "settings": f"{pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, density on {_times(pw.kpoints)} k points,"
-                    f" {jobs.count} bands on {_times(jobs.kpoints)} from Γ",
+        "settings": f"{pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, density on {_times(pw.kpoints)} k"
+                    f" points, {jobs.count} bands on {_times(jobs.kpoints)} from Γ",
         "pw": asdict(pw),
         "bands_kpoints": list(jobs.kpoints),
         "bands": jobs.count,
         "printed_spilling": raw.printed_spilling,
         "total_energy_eV": ground["total_energy_eV"],
-        "projected_onto": {element: " ".join(s.label.lower() for s in pseudo.atomic_shells if s.occupation >= 0)
+        "projected_onto": {element: " ".join(s.label.lower() for s in pseudo.atomic_shells
+                                             if s.occupation >= 0)
                            for element, pseudo in sets.items()},
         "pseudopotentials": {element: pseudo.digest for element, pseudo in sets.items()},
         "jobs": [{k: r.get(k) for k in _JOB_KEYS} for r in (ground, bands, pdos)],
@@ -243,12 +253,15 @@ def projected_states(
     for a, place in zip(raw.atom.tolist(), raw.shell.tolist(), strict=True):
         label = labels.get(crystal.species[a], {}).get(place) if a < len(crystal) else None
         if label is None:
-            raise ComputationError(f"projwfc.x saw wave function {place} of atom {a + 1}, which {crystal.label} and its"
-                                   " pseudopotentials do not have: delete that job's folder and run again")
+            raise ComputationError(f"projwfc.x saw wave function {place} of atom {a + 1}, which"
+                                   f" {crystal.label} and its pseudopotentials do not have: delete"
+                                   " that job's folder and run again")
         first = int(symmetry.equivalent_atoms[a])
         site = f"{crystal.species[first]}{first + 1}-{symmetry.wyckoff[first]}"
-        shell = Shell(crystal.species[a], label, site, int((symmetry.equivalent_atoms == first).sum()))
+        shell = Shell(crystal.species[a], label, site,
+                      int((symmetry.equivalent_atoms == first).sum()))
         columns.append(found.setdefault(shell, len(found)))
     shares = summed(raw.shares, np.array(columns, dtype=np.int64), len(found))
-    return ProjectedStates(raw.energies_eV, raw.kpoints, kpoint_names(crystal, symmetry, raw.kpoints), raw.weights,
+    return ProjectedStates(raw.energies_eV, raw.kpoints,
+                           kpoint_names(crystal, symmetry, raw.kpoints), raw.weights,
                            shares, tuple(found), raw.electrons)

@@ -1,4 +1,6 @@
-"""What is written before anything runs: the record of a study, its structures, and decks to be run elsewhere."""
+"""What is written before anything runs: the record of a study, its structures, and decks to be run
+elsewhere.
+"""
 
 import json
 import shlex
@@ -23,16 +25,19 @@ def warnings(study: Study, structures: Sequence[StructureJobs]) -> list[str]:
     for one in structures:
         distance = image_distance_A(one.structure.crystal)
         if study.core_hole.kind != "none" and distance < limit:
-            lines.append(f"in structure {one.structure.name} a core hole is {distance:.2f} Å from its own image (below"
-                         f" {limit:g} Å): images interact; use a supercell to judge how much it matters")
+            lines.append(f"in structure {one.structure.name} a core hole is {distance:.2f} Å from"
+                         f" its own image (below {limit:g} Å): images interact; use a supercell to"
+                         " judge how much it matters")
         if one.structure.opposite_sign:
-            lines.append(f"structure {one.structure.name} is the image of the opposite amplitude under an operation of"
-                         " its parent: its spectra are those of the positive one, which is computed")
+            lines.append(f"structure {one.structure.name} is the image of the opposite amplitude"
+                         " under an operation of its parent: its spectra are those of the positive"
+                         " one, which is computed")
     return lines
 
 
 def record_study(study: Study, structures: Sequence[StructureJobs], store: Store) -> None:
-    """Write the resolved study, its plan, its inputs and its structures (CIF, and XSF with arrows) into the store.
+    """Write the resolved study, its plan, its inputs and its structures (CIF, and XSF with arrows)
+    into the store.
 
     What is there already for this very study is left as it is.
     """
@@ -42,20 +47,24 @@ def record_study(study: Study, structures: Sequence[StructureJobs], store: Store
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ComputationError(f"{folder} cannot be made: {error.strerror}; choose another store") from None
+        raise ComputationError(
+            f"{folder} cannot be made: {error.strerror}; choose another store") from None
     write_atomically(store.root / "study.toml", resolved_toml(study))
     for one in structures:
         structure = one.structure
         write_crystal(structure.crystal, folder / f"{structure.name}.cif")
         if structure.distortion is not None:
-            write_crystal(structure.crystal, folder / f"{structure.name}.xsf", structure.distortion.displacement_A)
+            write_crystal(structure.crystal, folder / f"{structure.name}.xsf",
+                          structure.distortion.displacement_A)
     _record_inputs(study, structures, store)
     # Last, for it says that all the rest is there.
     write_plan(study, study_jobs(structures), store)
 
 
 def _record_inputs(study: Study, structures: Sequence[StructureJobs], store: Store) -> None:
-    """Keep versions and pseudopotentials, so that a machine without Quantum ESPRESSO can plan the same jobs."""
+    """Keep versions and pseudopotentials, so that a machine without Quantum ESPRESSO can plan the
+    same jobs.
+    """
     jobs = study_jobs(structures)
     pseudos = [pair for job in jobs for pair in (*job.pseudos, ("", job.core))]
     sets: dict[str, str] = {}
@@ -68,14 +77,17 @@ def _record_inputs(study: Study, structures: Sequence[StructureJobs], store: Sto
 
 
 def write_decks(structures: Sequence[StructureJobs], store: Store) -> list[str]:
-    """Write the folder of every job that has no result, and ``run-all.sh``, which runs them by hand in order.
+    """Write the folder of every job that has no result, and ``run-all.sh``, which runs them by hand
+    in order.
 
     Returns the labels of the jobs written. ``polaron run`` takes in what it finds finished there.
     """
     lines = [
         "#!/bin/sh",
-        "# Runs every calculation of this study that was not done when this file was written. Set LAUNCH to your MPI",
-        "# launcher (such as: LAUNCH='srun'); then give the results back with: polaron run STUDY.toml",
+        "# Runs every calculation of this study that was not done when this file was written. Set"
+        " LAUNCH to your MPI",
+        "# launcher (such as: LAUNCH='srun'); then give the results back with: polaron run"
+        " STUDY.toml",
         "set -e",
         'cd "$(dirname "$0")/jobs"',
     ]
@@ -85,6 +97,7 @@ def write_decks(structures: Sequence[StructureJobs], store: Store) -> list[str]:
         if job.parent is not None:
             parent = shlex.quote(store.folder(job.parent).name)
             lines.append(f"rm -rf {name}/outdir && cp -r {parent}/outdir {name}/outdir")
-        lines.append(f"(cd {name} && ${{LAUNCH:-}} {job.runs.program} -in {job.input_name} > {job.output_name})")
+        lines.append(f"(cd {name} && ${{LAUNCH:-}} {job.runs.program} -in {job.input_name} >"
+                     f" {job.output_name})")
     write_atomically(store.root / "run-all.sh", "\n".join(lines) + "\n")
     return [job.label for job in todo]

@@ -39,7 +39,8 @@ class PlannedJob(JobName):
 
 
 def plan_key(study: Study) -> dict[str, Any]:
-    """Return all that the jobs of a study depend on: its files by content, this version, the programs by time and size.
+    """Return all that the jobs of a study depend on: its files by content, this version, the
+    programs by time and size.
 
     A program that is not installed is left out, so that a plan made where it was stays valid.
     """
@@ -69,7 +70,7 @@ def is_planned(study: Study, store: Store) -> bool:
 
 
 def read_plan(study: Study, store: Store) -> list[PlannedJob] | None:
-    """Return the jobs of a study from its plan in the store; None without one that is up to date."""
+    """Return the jobs of a study from its plan; None without one that is up to date."""
     try:
         record = json.loads(_plan_path(study, store).read_bytes())
         key, now = record["key"], plan_key(study)
@@ -81,13 +82,15 @@ def read_plan(study: Study, store: Store) -> list[PlannedJob] | None:
 
 def write_plan(study: Study, jobs: Sequence[Job], store: Store) -> None:
     """Write the plan of a study into its store."""
-    rows = [(j.kind, j.label, j.digest, round(j.cost, 3), j.parent.folder if j.parent else "") for j in jobs]
+    rows = [(j.kind, j.label, j.digest, round(j.cost, 3), j.parent.folder if j.parent else "")
+            for j in jobs]
     record = json.dumps({"key": plan_key(study), "jobs": rows}, separators=(",", ":"))
     write_atomically(_plan_path(study, store), record + "\n")
 
 
 def look(store: Store) -> tuple[dict[str, dict[str, Any]], set[str]]:
-    """Return what status needs of every finished job (times, ranks, machine), and which jobs were begun.
+    """Return what status needs of every finished job (times, ranks, machine), and which jobs were
+    begun.
 
     Jobs are named by the end of their folder's name, the first twelve characters of their digest.
     Only results that are new since the last time are read; the index is written again where the
@@ -99,7 +102,8 @@ def look(store: Store) -> tuple[dict[str, dict[str, Any]], set[str]]:
         known = {}
     now: dict[str, Any] = {}
     try:
-        folders = {entry.name.rpartition("-")[2]: entry.path for entry in os.scandir(store.jobs_root)}
+        folders = {entry.name.rpartition("-")[2]: entry.path
+                   for entry in os.scandir(store.jobs_root)}
     except FileNotFoundError:
         return {}, set()
     for key, folder in folders.items():
@@ -154,7 +158,9 @@ class StudyStatus:
 
 
 def study_status(study: Study) -> StudyStatus:
-    """Return the state of a study from its store; errors as ``plan``, if the store has no plan of it yet."""
+    """Return the state of a study from its store; errors as ``plan``, if the store has no plan of
+    it yet.
+    """
     store = Store(study.store_folder)
     jobs: Sequence[PlannedJob | Job] | None = read_plan(study, store)
     if jobs is None:
@@ -181,5 +187,6 @@ def study_status(study: Study) -> StudyStatus:
     left = None
     if spent:
         every = [sum(t[k] for t in seen.values()) for k in (0, 1)]
-        left = sum(cost * (t := seen.get(kind, every))[0] / t[1] for kind, cost in open_cost.items())
+        left = sum(cost * (t := seen.get(kind, every))[0] / t[1] for kind,
+                   cost in open_cost.items())
     return StudyStatus(rows, spent, left if open_cost else 0.0)

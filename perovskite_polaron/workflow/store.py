@@ -1,6 +1,8 @@
-"""The store of a study's results: one folder per job, complete only when its ``result.json`` is there.
+"""The store of a study's results: one folder per job, complete only when its ``result.json`` is
+there.
 
-What it holds that nothing needs any more: densities and wave functions, temporary files of killed runs.
+What it holds that nothing needs any more: densities and wave functions, temporary files of killed
+runs.
 """
 
 import fcntl
@@ -43,7 +45,9 @@ class Store:
         self._looked_at: int | None = None
 
     def folder(self, job: JobName) -> Path:
-        """Return the folder of a job, there or not; one met before under another label keeps its folder."""
+        """Return the folder of a job, there or not; one met before under another label keeps its
+        folder.
+        """
         found = self._known(job)
         if found is None and self._changed():
             self._look()
@@ -60,7 +64,9 @@ class Store:
         return self._folders[key]
 
     def _changed(self) -> bool:
-        """Tell whether folders may have come since the last look; a look costs as much as there are folders."""
+        """Tell whether folders may have come since the last look; a look costs as much as there are
+        folders.
+        """
         try:
             now = os.stat(self.jobs_root).st_mtime_ns
         except FileNotFoundError:
@@ -80,18 +86,21 @@ class Store:
 
     @property
     def pseudo_root(self) -> Path:
-        """Folder of the pseudopotentials, each once; those in the jobs' folders are links to them."""
+        """Folder of the pseudopotentials, each once; those in jobs' folders are links to them."""
         return self.root / "pseudo"
 
     def result(self, job: JobName) -> dict[str, Any] | None:
-        """Return the stored result of a job, or None if it is not complete; errors as ``read_record``."""
+        """Return the stored result of a job, or None if it is not complete; errors as
+        ``read_record``.
+        """
         try:
             return read_record(self.folder(job) / RESULT)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def unfinished_state(self, job: JobName) -> str:
-        """Return ``running``, ``failed`` (its last attempt left an output) or ``todo`` for a job without a result.
+        """Return ``running``, ``failed`` (its last attempt left an output) or ``todo`` for a job
+        without a result.
 
         Works on a store that may only be read.
         """
@@ -132,14 +141,17 @@ class Store:
         return self.pseudo_root / f"{pseudo.element}-{pseudo.digest[:16]}.UPF"
 
     def prepare(self, job: "Job") -> Path:
-        """Write everything that the job's program needs into its folder, whole, and return the folder."""
+        """Write everything that the job's program needs into its folder, whole, and return the
+        folder.
+        """
         folder = self.folder(job)
         _make_folder(folder / "pseudo" if job.pseudos else folder)
         # What was being written when a runner was killed, or the disk failed; nobody writes here
         # now, for we hold the lock.
         for left in folder.rglob(".tmp-*"):
             left.unlink(missing_ok=True)
-        files = [(folder / "pseudo" / f"{label}.UPF", pseudo, ".UPF") for label, pseudo in job.pseudos]
+        files = [(folder / "pseudo" / f"{label}.UPF", pseudo, ".UPF") for label,
+                 pseudo in job.pseudos]
         if job.core is not None:
             files.append((folder / CORE_FILE, job.core, ".wfc"))
         for target, pseudo, suffix in files:
@@ -162,7 +174,8 @@ class Store:
         """
         folder = self._known(job)
         if folder is None:
-            # A runner makes folders all the time, so it does not look for another label before each of them.
+            # A runner makes folders all the time, so it does not look for another label before each
+            # of them.
             if time.monotonic() - self._looked >= _LOOK_AGAIN_SECONDS and self.jobs_root.is_dir():
                 self._look()
             folder = self._folders.get(job.digest[:12], self.jobs_root / job.folder)
@@ -232,11 +245,14 @@ def _make_folder(folder: Path) -> None:
 
 
 def _unusable(folder: Path, error: OSError) -> ComputationError:
-    return ComputationError(f"{folder} cannot be used: {error.strerror}; free the disk or choose another store")
+    return ComputationError(f"{folder} cannot be used: {error.strerror}; free the disk or choose"
+                            " another store")
 
 
 def _link(source: Path, target: Path) -> None:
-    """Make target the same file as source, or a copy where the file system has no links; a whole one or none."""
+    """Make target the same file as source, or a copy where the file system has no links; a whole
+    one or none.
+    """
     with suppress(OSError):
         if target.samefile(source):
             return
@@ -255,7 +271,9 @@ def _link(source: Path, target: Path) -> None:
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file or folder to remove, its size, why nothing needs it, and the job's folder whose lock protects it."""
+    """A file or folder to remove, its size, why nothing needs it, and the job's folder whose lock
+    protects it.
+    """
 
     path: Path
     size_bytes: int
@@ -264,7 +282,8 @@ class Garbage:
 
 
 def find_garbage(store: Store, jobs: Sequence[Job]) -> list[Garbage]:
-    """Return what can be removed: never a result, an input, or a density that a job still starts from.
+    """Return what can be removed: never a result, an input, or a density that a job still starts
+    from.
 
     Parameters
     ----------
@@ -273,7 +292,8 @@ def find_garbage(store: Store, jobs: Sequence[Job]) -> list[Garbage]:
     jobs
         Those of the study asked about; plans of other studies in the same store are honoured too.
     """
-    needed = {store.folder(j.parent).name for j in jobs if j.parent is not None and store.result(j) is None}
+    needed = {store.folder(j.parent).name for j in jobs if j.parent is not None
+              and store.result(j) is None}
     needed |= needed_densities(store)
     found, now = [], time.time()
     for folder in sorted(store.jobs_root.glob("*/")):
@@ -307,7 +327,8 @@ def needed_densities(store: Store, done_or_here: Container[str] = ()) -> set[str
     for path in store.root.glob("plan-*.json"):
         with suppress(OSError, ValueError, KeyError):
             rows += json.loads(path.read_bytes())["jobs"]
-    open_rows = [(digest, parent) for _, _, digest, _, parent in rows if parent and digest not in done_or_here]
+    open_rows = [(digest, parent) for _, _, digest, _, parent in rows if parent
+                 and digest not in done_or_here]
     if not open_rows:
         return set()
     done = {path.parent.name.rpartition("-")[2] for path in store.jobs_root.glob(f"*/{RESULT}")}
@@ -315,7 +336,9 @@ def needed_densities(store: Store, done_or_here: Container[str] = ()) -> set[str
 
 
 def remove(store: Store, garbage: Sequence[Garbage]) -> int:
-    """Remove garbage, each piece under the lock of its folder; return the bytes freed. What is in use stays."""
+    """Remove garbage, each piece under the lock of its folder; return the bytes freed. What is in
+    use stays.
+    """
     freed = 0
     for one in garbage:
         with store.lock_folder(one.folder) as descriptor:
