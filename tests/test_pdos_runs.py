@@ -17,11 +17,12 @@ from conftest import polaron
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError, InputError, OutOfTimeError
 from perovskite_polaron.espresso.projwfc import load_projections, write_projections
+from perovskite_polaron.espresso.pseudo import pseudo_for
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import write_crystal
 from perovskite_polaron.workflow.attempt import attempt
 from perovskite_polaron.workflow.execute import run_jobs
-from perovskite_polaron.workflow.jobs import plan, pseudo_for
+from perovskite_polaron.workflow.jobs import plan
 from perovskite_polaron.workflow.pdos import (
     collect_pdos, plan_pdos, read_pdos_settings, subject_of_crystal, subject_of_study)
 from perovskite_polaron.workflow.store import Store

@@ -26,7 +26,7 @@ from perovskite_polaron.phonons.modes import Modes, read_modes
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
 from perovskite_polaron.workflow.execute import run_jobs
 from perovskite_polaron.workflow.forces import ForceSettings
-from perovskite_polaron.workflow.jobs import Job, pseudo_for, pw_job
+from perovskite_polaron.workflow.jobs import Job, pw_job
 from perovskite_polaron.workflow.store import Store
 
 DISPLACEMENT_A = 0.02
@@ -52,10 +52,7 @@ def variations() -> dict[str, tuple[ForceSettings, float]]:
 
 def job(name: str, crystal: Crystal, settings: ForceSettings) -> Job:
     """Return the job of one displaced crystal."""
-    species = {e: pseudo_for(e, settings.pseudopotentials, settings.file)
-               for e in dict.fromkeys(crystal.species)}
-    electrons = sum(species[s].z_valence for s in crystal.species)
-    return pw_job("force", name, crystal, species, settings.pw, electrons)
+    return pw_job("force", name, crystal, settings.pseudos(crystal), settings.pw)
 
 
 def perturbed(modes: Modes, change: np.ndarray) -> tuple[float, np.ndarray]:

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -178,6 +179,35 @@ def make_pseudo(element: str, hole: str = "none", recipe_file: str
         write_atomically(target, (folder / "set.UPF").read_bytes())
         shutil.rmtree(folder)
     return read_upf(target)
+
+
+def pseudo_for(
+    element: str, named: Mapping[str, str], file: Callable[[str], str], hole: str = "none"
+) -> Pseudopotential:
+    """Return an element's pseudopotential: the file named for it, or the one made from its recipe.
+
+    Parameters
+    ----------
+    element, hole
+        Which one.
+    named
+        Element, or ``element-hole``, -> UPF file.
+    file
+        Turns such a name into a path.
+
+    Raises
+    ------
+    InputError
+        When the file is of another element; others as ``read_upf`` and ``make_pseudo``.
+    """
+    key = element if hole == "none" else f"{element}-hole"
+    if key not in named:
+        return make_pseudo(element, hole)
+    pseudo = read_upf(file(named[key]))
+    if pseudo.element != element:
+        raise InputError(f"[pseudopotentials]: {key} names {pseudo.path}, which is for"
+                         f" {pseudo.element}; give one for {element}")
+    return pseudo
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ result.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from perovskite_polaron.errors import InputError, MissingProgramError
 from perovskite_polaron.espresso.ph import PhCalculation
 from perovskite_polaron.espresso.program import Calculation, program_version
 from perovskite_polaron.espresso.projwfc import ProjwfcCalculation
-from perovskite_polaron.espresso.pseudo import HOLES, make_pseudo
+from perovskite_polaron.espresso.pseudo import HOLES, pseudo_for
 from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, absorber_label, labels_of
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_upf
 from perovskite_polaron.espresso.xspectra import XspectraCalculation
@@ -317,35 +317,6 @@ def study_inputs(study: Study, elements: Sequence[str], hole: str) -> StudyInput
     return StudyInputs({program: version(program) for program in ("pw.x", "xspectra.x")},
                        {element: pseudo(element, "none") for element in elements},
                        pseudo(study.element, hole))
-
-
-def pseudo_for(
-    element: str, named: Mapping[str, str], file: Callable[[str], str], hole: str = "none"
-) -> Pseudopotential:
-    """Return an element's pseudopotential: the file named for it, or the one made from its recipe.
-
-    Parameters
-    ----------
-    element, hole
-        Which one.
-    named
-        Element, or ``element-hole``, -> UPF file.
-    file
-        Turns such a name into a path.
-
-    Raises
-    ------
-    InputError
-        When the file is of another element; others as ``read_upf`` and ``make_pseudo``.
-    """
-    key = element if hole == "none" else f"{element}-hole"
-    if key not in named:
-        return make_pseudo(element, hole)
-    pseudo = read_upf(file(named[key]))
-    if pseudo.element != element:
-        raise InputError(f"[pseudopotentials]: {key} names {pseudo.path}, which is for"
-                         f" {pseudo.element}; give one for {element}")
-    return pseudo
 
 
 def own_pw(study: Study, structure: StudyStructure) -> PwSettings:
