@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from perovskite_polaron.cli.options import Verb, emit, refuse_existing, share
-from perovskite_polaron.figures.lattice import write_bonds_figure
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import (
@@ -46,6 +45,8 @@ def run(args: argparse.Namespace) -> None:
         names = ("b", "x", "class", "length_A")
         write_csv(args.csv, {name: [row[name] for row in record["bonds"]] for name in names})
     if args.figure is not None:
+        from perovskite_polaron.figures.lattice import write_bonds_figure
+
         write_bonds_figure(report, args.figure, before, comparison)
     emit(args, record, _lines(report, before, comparison))
 

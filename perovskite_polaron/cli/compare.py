@@ -10,7 +10,6 @@ from perovskite_polaron.analysis.scenarios import ScenarioSet, read_scenarios
 from perovskite_polaron.analysis.verdict import Judgement, judge
 from perovskite_polaron.cli.options import Verb, emit, quantity, share, table, warn, window
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.figures.measured import write_scenario_figure
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.published_cspbbr3 import FIRST_MAXIMUM_EV
@@ -70,6 +69,8 @@ def run(args: argparse.Namespace) -> None:
         shift_sigma_eV=args.shift_sigma, width_sigma_eV=args.width_sigma,
         scale_sigma=args.scale_sigma, sampled=args.sample)
     if args.figure is not None:
+        from perovskite_polaron.figures.measured import write_scenario_figure
+
         offset_eV = found.place.offset_eV
         write_scenario_figure(found.transient, found.found, theory, offset_eV, args.figure)
     emit(args, _record(found), _lines(found))

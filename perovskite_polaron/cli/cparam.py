@@ -11,7 +11,6 @@ from perovskite_polaron.cli.options import (
     READING_OPTIONS, Verb, add_treatment_arguments, emit, quantity, read_measured, share, table,
     window)
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.figures.measured import write_shape_ratio_figure
 
 EXAMPLE = """  polaron cparam br_delays/*.xdi --edge Br-K --figure c.png
   polaron cparam scans/*.dat --combine --name-pattern 'br_{delay_ps}_*' --edge Br-K"""
@@ -52,6 +51,8 @@ def run(args: argparse.Namespace) -> None:
     tests = {name: _test([p for p in points if p.series == name])
              for name in ("pump-probe", "thermal", "other")}
     if args.figure is not None:
+        from perovskite_polaron.figures.measured import write_shape_ratio_figure
+
         write_shape_ratio_figure(points, windows, args.figure)
     series = {name: _said(test) for name, test in tests.items() if test is not None}
     record = {"points": points, **_said(_test(points)), "series": series,

@@ -11,7 +11,6 @@ from perovskite_polaron.cli.options import (
     Verb, emit, make_folder, quantity, refuse_existing, share, table)
 from perovskite_polaron.cli.structure import describe_absorbers
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.figures.lattice import write_sweep_figure
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.lattice.crystal import supercell
 from perovskite_polaron.lattice.files import FORMATS, read_crystal, write_crystal
@@ -82,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
                 "max_displacement_A": [p.max_displacement_A for p in points], **means,
                 "space_group_number": [p.symmetry.number for p in points]})
         if args.figure is not None:
+            from perovskite_polaron.figures.lattice import write_sweep_figure
+
             write_sweep_figure(framework, patterns, q, args.figure)
     symmetry = find_symmetry(crystal)
     equivalent = all(sign_equivalent(crystal, p.displacement_A, symmetry) for p in points)

@@ -12,7 +12,6 @@ from perovskite_polaron.analysis.heating import (
     read_heat_capacity)
 from perovskite_polaron.cli.options import Verb, emit, quantity, share
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.figures.measured import write_heating_figure
 from perovskite_polaron.units import (
     HC_EV_A, UNITS, parse_quantity, parse_temperature_celsius, split_quantity)
 
@@ -89,6 +88,8 @@ def run(args: argparse.Namespace) -> None:
         1.0 if args.all_heat else None, args.saturation)
     result = heating(exposure, RELATIVE_SIGMA | dict(args.sigma))
     if args.figure is not None:
+        from perovskite_polaron.figures.measured import write_heating_figure
+
         write_heating_figure(result, args.cooling, args.figure)
     curve = result.temperature_C(_TIMES_PS, args.cooling)
     emit(args, _record(result, curve), _lines(result, curve, args.cooling))

@@ -12,7 +12,6 @@ from perovskite_polaron.analysis.kinetics import (
     FTest, KineticFit, KineticModel, f_test, fit_kinetics)
 from perovskite_polaron.cli.options import Verb, emit, quantity, share
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.figures.measured import write_kinetics_figure
 from perovskite_polaron.measured.readers import read_traces
 
 EXAMPLE = ("  polaron kinetics br.csv pb.csv --irf-sigma 45ps --components 2 --figure kinetics.png")
@@ -53,6 +52,8 @@ def run(args: argparse.Namespace) -> None:
             test = f_test(fit_kinetics(traces, model(args.components - 1)), fit)
     intervals = profile_intervals(fit)
     if args.figure is not None:
+        from perovskite_polaron.figures.measured import write_kinetics_figure
+
         write_kinetics_figure(fit, args.figure)
     emit(args, _record(fit, test, intervals), _lines(fit, test, intervals))
 

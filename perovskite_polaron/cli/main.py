@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from perovskite_polaron.cli.options import Verb
 
 # verb -> what it does. Its module is imported only when it is called, so that ``polaron --help``
-# is instant; inside that module imports stand at the top.
+# is instant; there imports stand at the top, but for figures that are drawn only when asked for.
 VERBS = {
     "doctor": "say what is installed, in which version, and what is missing",
     "structure": "write a built-in or given crystal, and describe its symmetry and absorbers",

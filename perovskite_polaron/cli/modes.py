@@ -13,7 +13,6 @@ from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import (
     RUN_OPTIONS, Verb, emit, quantity, refuse_existing, share, table)
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.figures.lattice import write_modes_figure
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import CRYSTALS, STRUCTURE_SUFFIXES, read_crystal
 from perovskite_polaron.phonons.forces import MLIP_NAME, RELAX, ase_forces, mlip_calculator, relax
@@ -87,6 +86,8 @@ def run(args: argparse.Namespace) -> None:
     if args.out is not None:
         write_modes(_mode_set(calculation, rows, index), args.out)
     if args.figure is not None and index is not None:
+        from perovskite_polaron.figures.lattice import write_modes_figure
+
         write_modes_figure(modes, rows, index, args.figure)
     record = _record(calculation, rows, index, why)
     emit(args, record, _lines(record, modes.crystal))

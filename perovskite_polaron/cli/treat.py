@@ -8,7 +8,6 @@ from typing import Any
 from perovskite_polaron.cli.options import (
     READING_OPTIONS, Verb, add_treatment_arguments, emit, read_measured, share, table)
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.figures.measured import write_treatment_figure
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treated import flag_outliers, treat
 from perovskite_polaron.measured.xdi import write_xdi
@@ -47,6 +46,8 @@ def run(args: argparse.Namespace) -> None:
     for path, one in zip(paths, done, strict=True):
         write_xdi(path, one.record)
     if args.figure is not None:
+        from perovskite_polaron.figures.measured import write_treatment_figure
+
         write_treatment_figure([one.scan for one in done], args.figure)
     outputs = [
         {"path": path, "label": one.scan.label, "delay_ps": one.scan.delay_ps,
