@@ -23,7 +23,7 @@ from perovskite_polaron.published import Article, Claim, Feature
 from perovskite_polaron.published_cspbbr3 import ARTICLE, FEATURES
 from perovskite_polaron.report import (
     claims, method_sections, spectra_sections, subject as report_subject)
-from perovskite_polaron.report.blocks import Claims, Text
+from perovskite_polaron.report.blocks import WORDS, Claims, Text
 from perovskite_polaron.report.page import figures, inline, sections
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, quadratic_regime
@@ -298,6 +298,13 @@ def test_without_an_article_nothing_is_judged(
 def test_every_claim_is_judged_by_a_rule_and_stands_in_a_table() -> None:
     assert {claim.rule for claim in ARTICLE.claims} <= set(claims.RULES)
     assert {claim.topic for claim in ARTICLE.claims} == {"summary", "heating", "shape"}
+
+
+def test_every_sentence_is_used() -> None:
+    room = Path(report_subject.__file__).parent
+    code = "".join(path.read_text(encoding="utf-8") for path in room.glob("*_sections.py"))
+    for kind in ("meaning", "plain"):
+        assert [name for name in WORDS[kind] if f'"{name}"' not in code] == []
 
 
 # Data and inputs

@@ -1,7 +1,10 @@
 """What a section of a report is made of; the template draws each kind of block in its own way."""
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from perovskite_polaron.figures.style import Chart
 from perovskite_polaron.report.claims import Finding
@@ -63,9 +66,18 @@ class Section:
     blocks: list[Block] = field(default_factory=list)
 
 
-def meaning(text: str) -> Text:
-    """Return a paragraph that explains the numbers below it."""
-    return Text(text, "meaning")
+# The page's fixed sentences: data, so that they can be read and changed without the code.
+WORDS = tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))
+
+
+def meaning(*names: str, **values: Any) -> Text:
+    """Return sentences of ``words.toml`` that explain the numbers below them."""
+    return Text(" ".join(WORDS["meaning"][name] for name in names).format(**values), "meaning")
+
+
+def plain(name: str, **values: Any) -> Text:
+    """Return a sentence of ``words.toml`` as a paragraph like any other."""
+    return Text(WORDS["plain"][name].format(**values))
 
 
 def listed(words: Sequence[str]) -> str:

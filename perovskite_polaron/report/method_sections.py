@@ -10,37 +10,14 @@ import numpy as np
 from perovskite_polaron.analysis.heating import RELATIVE_SIGMA, Heating
 from perovskite_polaron.espresso.pw import absorber_label
 from perovskite_polaron.published import PumpProbe
-from perovskite_polaron.report.blocks import Block, Rows, Section, Table, Text, listed, meaning
+from perovskite_polaron.report.blocks import (
+    WORDS, Block, Rows, Section, Table, Text, listed, meaning, plain)
 from perovskite_polaron.report.study_charts import alignment_chart, heating_chart
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.jobs import INPUTS
 from perovskite_polaron.workflow.spectra import StudySpectra, study_spectra
 from perovskite_polaron.workflow.structures import image_distance_A
 
-_WORDS = {
-    "ecutwfc_Ry": "cut-off of the wave functions (Ry)",
-    "ecutrho_Ry": "cut-off of the density (Ry)",
-    "kpoints": "k grid",
-    "kpoint_shift": "shift of the k grid (half steps)",
-    "conv_thr_Ry": "convergence threshold (Ry)",
-    "occupations": "occupations",
-    "degauss_Ry": "smearing, if any (Ry)",
-    "max_iterations": "Lanczos steps at most",
-    "check_every": "convergence checked every (steps)",
-    "relative_error": "relative error at which a chain stops",
-    "check_hwhm_eV": "half width at which it is checked (eV)",
-    "energy_range_eV": "energies for which it is checked (eV)",
-    "alignment": "alignment",
-    "normalisation": "normalisation of the study's tables",
-    "width_model": "width of the final states",
-    "core_hole_hwhm_eV": "core-hole half width, HWHM (eV)",
-    "resolution_fwhm_eV": "resolution, Gaussian FWHM (eV)",
-    "cut_occupied": "occupied states removed",
-    "cut_above_eV": "up to so far above the highest occupied level (eV; 0 with smearing)",
-    "terminator": "chains continued by their mean",
-    "taper": "share of a chain that goes over into it",
-    "kind": "core hole",
-}
 # Column of the table of calculations, key of a result, format.
 _SCF = (
     ("total energy (eV)", "total_energy_eV", ".4f"),
@@ -70,10 +47,7 @@ def heating_section(pump: PumpProbe, heat: Heating) -> Section:
         ("temperature before", f"{e.start_C:g} °C", "assumed", "–"),
     ]
     return Section("heating", "Heating and phases", [
-        meaning("A photon of the pump carries more energy than the gap; the excess becomes heat at "
-                "once. The estimate keeps all of it in the crystal that absorbed the light, so it "
-                "is an upper limit. The bars say by how much the result moves when one input is "
-                "off by its uncertainty."),
+        meaning("heating"),
         Table("Inputs", ("input", "value", "from", "relative uncertainty (1σ)"), rows),
         Text(f"Upper limit of the rise: {heat.delta_T_K:.0f} K (68 % range "
              f"{heat.delta_T_low_K:.0f} to {heat.delta_T_high_K:.0f} K), to {heat.final_C:.0f} °C; "
@@ -88,45 +62,29 @@ def heating_section(pump: PumpProbe, heat: Heating) -> Section:
 
 def method_section(subject: Subject) -> Section:
     """Return programs, settings, convergence, alignment, and the variations of the answer."""
-    steps = subject.study.xspectra.check_every
     shifts = [(s.structure, s.absorber, f"{s.shift_eV:+.3f}", s.caveat or "–")
               for s in subject.spectra.shifts]
     blocks: list[Block] = [
-        meaning("Each absorbing atom gets a core hole of its own in a cell of its own; pw.x "
-                "relaxes the electrons around it, and xspectra.x builds a chain (Lanczos) whose "
-                "continued fraction is the spectrum at any width. One chain is one atom and one "
-                "direction of the electric field."),
+        meaning("calculation"),
         Table("Settings", ("", "value"), list(_settings(subject))),
-        Text(_cell_words(subject)),
+        _cell_words(subject),
         Table("Self-consistent calculations", *_scf(subject)),
-        meaning("The error left is pw.x's estimate of the energy that is still to be gained. For "
-                "chains: the number of steps at each k point, and the largest change of the "
-                f"spectrum, in % of the ground state's maximum, when the last {steps} steps are "
-                "taken away."),
+        meaning("convergence", steps=subject.study.xspectra.check_every),
         Table("Lanczos chains", *_chains(subject)),
         Table("Pseudopotentials (SHA-256 of each file)", ("species", "hash"),
               _pseudopotentials(subject)),
-        meaning("The calculated energies of different atoms and structures have no common zero; "
-                "total-energy differences between the cells with and without the hole (ΔSCF) give "
-                "one. A shift is what was added to the energies of a site, counted from the mean "
-                "of the ground state."),
+        meaning("alignment"),
         Table("Alignment", ("structure", "absorber", "shift (eV)", "caveat"), shifts),
     ]
     if subject.names:
         varied = _variations(subject)
-        last = (" The last columns are the differences (% of the maximum) at the published "
-                "features above the edge." if subject.structural else "")
+        explained = ["variations", "features-varied"] if subject.structural else ["variations"]
         blocks += [
             alignment_chart(subject),
-            meaning("The same chains evaluated otherwise. The cosine similarity is between the "
-                    "difference as reported and as varied: 1 is the same shape, 0 is none in "
-                    "common, negative is turned over." + last),
+            meaning(*explained),
             Table("What would change the answer", *_variation_rows(subject, varied)),
             Text(_turned(varied)),
-            Text("Not varied here, because it needs new calculations: cut-off, k grids and the "
-                 "size of the cell (polaron converge does the first three), the functional, the "
-                 "core hole's screening beyond this one, the geometry, and the carriers' own "
-                 "change of the spectrum near the edge."),
+            plain("not-varied"),
         ]
     return Section("method", "How it was calculated, and what would change the answer", blocks)
 
@@ -152,10 +110,11 @@ def _settings(subject: Subject) -> Iterator[Sequence[str]]:
     study = subject.study
     tables: dict[str, Any] = {"core hole": study.core_hole, "pw.x": study.pw,
                               "xspectra.x": study.xspectra, "spectra": subject.settings}
+    labels = WORDS["settings"]
     for where, table in tables.items():
         for key, value in asdict(table).items():
-            if key in _WORDS:
-                yield f"{where}: {_WORDS[key]}", _value(value)
+            if key in labels:
+                yield f"{where}: {labels[key]}", _value(value)
             elif isinstance(value, Mapping) and value:
                 also = ", ".join(f"{name} = {_value(v)}" for name, v in value.items())
                 yield f"{where}: also", also
@@ -170,15 +129,14 @@ def _value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _cell_words(subject: Subject) -> str:
+def _cell_words(subject: Subject) -> Text:
     known = {name: image_distance_A(s.crystal) for name, s in subject.structures.items()}
     if not known:
-        return ("The crystals are not beside the results, so the distance between a core hole and "
-                "its images is not known here.")
+        return plain("no-crystals")
     nearest = min(known.values())
     small = " That is small: a larger cell would tell what it does." if nearest < 12 else ""
-    return (f"A core hole is {nearest:.2f} Å from its nearest periodic image "
-            f"({listed(sorted(known))}).{small}")
+    return Text(f"A core hole is {nearest:.2f} Å from its nearest periodic image "
+                f"({listed(sorted(known))}).{small}")
 
 
 def _scf(subject: Subject) -> Rows:

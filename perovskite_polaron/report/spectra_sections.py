@@ -10,7 +10,7 @@ from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.published import PumpProbe
 from perovskite_polaron.report import study_charts as charts
 from perovskite_polaron.report.blocks import (
-    Block, Claims, Rows, Section, Table, Text, listed, meaning)
+    Block, Claims, Rows, Section, Table, Text, listed, meaning, plain)
 from perovskite_polaron.report.claims import PLACE_EV, extremum_eV, feature_rows, findings
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, quadratic_regime
@@ -21,24 +21,13 @@ def spectra_section(
 ) -> Section:
     """Return steady states and differences, the features judged, and a transient's verdict."""
     blocks: list[Block] = [
-        meaning("An absorption spectrum says how strongly X-rays of each energy lift a core "
-                "electron of the absorbing atom into empty states; its wiggles depend on where the "
-                "neighbours are. The difference is the spectrum of the changed structure minus "
-                "that of the ground state, in per cent of the ground state's maximum: what a "
-                "pump-probe experiment sees if every unit cell were changed. A measured transient "
-                "is smaller by the excited fraction."),
+        meaning("spectra"),
         charts.difference_chart(subject, transient),
     ]
     if subject.article is not None:
         maximum = f"{subject.article.white_line_eV:,.0f}".replace(",", " ")
         blocks += [
-            meaning("Published signs are those of the measured transient "
-                    f"({subject.article.source}); its curve is not public, so signs are what can "
-                    "be compared. Energies count "
-                    f"from the first maximum of the ground state, put at {maximum} eV. A sign is "
-                    "judged only above the edge, where moved atoms make it, and only when it is "
-                    "larger than what the chains leave open (±). “~” means that the sign changes "
-                    f"within ±{PLACE_EV:g} eV."),
+            meaning("features", source=subject.article.source, maximum=maximum, place=PLACE_EV),
             Table("Published features and ours", *_features(subject)),
         ]
     if transient is not None:
@@ -74,17 +63,10 @@ def experiment_section(subject: Subject, pump: PumpProbe, heat: Heating) -> Sect
     decays = [f"{t:g} ± {error:g} ps ({100 * fraction:.0f} %)" for (t, error), fraction
               in zip(pump.lifetimes_ps, pump.fractions, strict=True)]
     return Section("experiment", "Decay, heating and the comparison parameter", [
-        meaning(f"The curve is the published decay: exponentials of {listed(decays)} and a flat "
-                f"rest of {100 * pump.offset:.0f} %, seen with an instrument of "
-                f"σ = {pump.irf_sigma_ps:g} ps. The band is what the errors of the lifetimes "
-                "allow. Below it, how a crystal heated to the upper limit estimated below cools. "
-                "The measured points are not public."),
+        meaning("decay", decays=listed(decays), rest=100 * pump.offset, sigma=pump.irf_sigma_ps),
         charts.kinetics_chart(pump, heat),
         Claims("Heating, published and ours", findings(subject, "heating")),
-        meaning(f"C is one number for the shape of a transient: the sum of its values at {top} keV "
-                f"over that at {bottom} keV. Decay does not change it; another shape does. Both "
-                "windows are at the edge, where excited carriers also change the spectrum: that "
-                "part is not calculated, so C is a weaker test than the signs above."),
+        meaning("shape", top=top, bottom=bottom),
         charts.shape_ratio_chart(subject),
         Claims("C, published and ours", findings(subject, "shape")),
     ])
@@ -95,8 +77,7 @@ def parts_section(subject: Subject) -> Section:
     section = Section("sites", "Which atoms make the signal")
     name = charts.largest_displaced(subject)
     if name is None:
-        section.blocks.append(Text("No displaced structure has its crystal, its parent's and all "
-                                   "three polarisations here, so nothing is split."))
+        section.blocks.append(plain("not-split"))
         return section
     sites, total = charts.by_site(subject.parts(name)), subject.percent(name)
     low, high = charts.RANGE_EV
@@ -113,21 +94,14 @@ def parts_section(subject: Subject) -> Section:
             in zip([*titles, ("all", "")], [*shares, shares.sum(axis=0)], strict=True)]
     miss = float(np.abs(sum(p.difference for f in sites.values() for p in f) - total).max())
     section.blocks += [
-        meaning("The average spectrum is a sum over atoms and over the three directions of the "
-                "X-ray's electric field, each with weight one third. So its change is the sum of "
-                f"theirs. A share is how much of the whole difference, from {-low:g} eV below the "
-                f"first maximum to {high:g} eV above it, one part explains (the product of part "
-                "and whole over the whole squared): shares add up to 100 %, and a negative one "
-                "works against the sum."),
+        meaning("parts", below=-low, above=high),
         charts.parts_chart(subject, name),
         Table(f"Shares of the difference of {name} (%)", ("site", "atoms", *polarisations, "sum"),
               rows),
         Text(f"The parts add up to the difference within {miss:.0e} % of the maximum: rounding."),
     ]
     if len(polarisations) == 1:
-        section.blocks.append(Text("The polarisations cannot be separated: this crystal's symmetry "
-                                   "mixes them in these axes, and only their sum is known for each "
-                                   "atom."))
+        section.blocks.append(plain("trace-only"))
     if other := [n for n in subject.names if not subject.parts(n)]:
         section.blocks.append(Text(f"Not split: {listed(other)}. Its atoms have no one-to-one "
                                    "partners in the ground state."))
@@ -143,20 +117,15 @@ def sweeps(subject: Subject) -> dict[str, AmplitudeSpectra]:
 def amplitude_section(subject: Subject) -> Section:
     """Return the Q² law, the amplitude at which it fails, and the error of interpolation."""
     blocks: list[Block] = [
-        meaning("Moving the atoms of a polar mode forwards or backwards gives crystals that are "
-                "images of each other, so the averaged difference does not know the sign of Q. It "
-                "begins with Q²: twice the amplitude, four times the signal. While that holds, a "
-                "measurement fixes only the excited fraction times Q²."),
+        meaning("law"),
     ]
     found = sweeps(subject)
     if not found:
-        blocks.append(Text("Nothing here is displaced along one odd mode, so the law does not "
-                           "apply."))
+        blocks.append(plain("no-law"))
     for entry, sweep in found.items():
         amplitudes = sweep.amplitudes_sqrt_amu_A
         blocks += _law(subject, entry, sweep) if len(amplitudes) > 1 else [
-            Text(f"{entry} has one amplitude only, Q = {amplitudes[0]:.3f} Å√amu: the law is "
-                 "assumed for it, not shown, and nothing is known of its error.")
+            plain("one-amplitude", entry=entry, amplitude=amplitudes[0])
         ]
     return Section("amplitude", "How the difference grows with the amplitude", blocks)
 

@@ -28,10 +28,7 @@ def summary_section(subject: Subject) -> Section:
     if subject.article is not None:
         blocks.append(Claims("Verdicts", findings(subject, "summary")))
     blocks += [
-        meaning("Q is the amplitude of the mode: the square root of the sum of mass times squared "
-                "displacement over the cell. The largest displacement is that of the atom that "
-                "moves most. In units of the zero-point motion an amplitude of 1 is what quantum "
-                "mechanics gives the mode at absolute zero."),
+        meaning("amplitudes"),
         Table("Structures", *_structures(subject)),
     ]
     if modes := [row for name in subject.displaced[:1] for row in _mode_rows(subject, name)]:
@@ -77,9 +74,7 @@ def _moves(subject: Subject) -> list[Block]:
     moved = subject.moved(largest)
     if moved is not None:
         blocks += [
-            meaning("How far each set of equivalent atoms moved, with the centre of mass fixed. "
-                    "Atoms are grouped by the sites they have after the displacement; the "
-                    "components along the axes are those of the first atom of the set."),
+            meaning("atoms"),
             Table(f"How far each atom moved: {largest}",
                   *_atoms(subject, largest, moved.displacement_A)),
         ]
@@ -90,9 +85,7 @@ def _moves(subject: Subject) -> list[Block]:
     known = {name: report for name, report in reports.items() if report is not None}
     if known:
         blocks += [
-            meaning("Bonds between the metal and the halide: axial ones run along the long axis, "
-                    "equatorial ones across it. Off-centring is how far the metal sits from the "
-                    "middle of its six halides; it is what a polar displacement makes."),
+            meaning("bonds"),
             Table("Bonds before and after", ("", *known), _bond_rows(list(known.values()))),
         ]
     if missing := [name for name in reports if name not in known]:
