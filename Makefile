@@ -18,7 +18,7 @@ help:
 	@echo "make chaos  interrupt a hundred runs of a small study at random and check what is left"
 	@echo "make bench  measure the compiled core against other programs, in $(BENCH)"
 	@echo "make sanitize  run the tests of the compiled core with bounds checks and sanitizers"
-	@echo "make lint   ruff, mypy and cython-lint"
+	@echo "make lint   ruff, isort, vulture, mypy and cython-lint"
 
 $(STAMP): $(SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
@@ -94,6 +94,8 @@ chaos: $(STAMP) espresso
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/isort --check-only --quiet .
+	$(BIN)/vulture
 	$(BIN)/mypy
 	PATH=$(BIN):$$PATH cython-lint ext
 

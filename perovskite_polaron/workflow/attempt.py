@@ -19,8 +19,7 @@ from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError
 from perovskite_polaron.espresso.density import add_difference, move_density, transform_density
 from perovskite_polaron.espresso.program import (
-    CHECKPOINT, OUT_OF_TIME, OUTDIR, PLAIN, PREFIX, Way, mpi_command, program_version,
-    run_program)
+    CHECKPOINT, OUT_OF_TIME, OUTDIR, PLAIN, PREFIX, Way, mpi_command, program_version, run_program)
 from perovskite_polaron.espresso.pw import DENSITY, PwCalculation, started_from_density
 from perovskite_polaron.espresso.savefile import LanczosSave
 from perovskite_polaron.espresso.xspectra import SAVE_FILE, XspectraCalculation
