@@ -1,5 +1,6 @@
-/* Continued fractions of Lanczos chains, and the ray integral of the occupied states, several energies at once: called by
- * lanczos.pyx for every spectrum that is calculated from stored chains. */
+/* Continued fractions of Lanczos chains, and the ray integral of the occupied states, several
+ * energies at once: called by lanczos.pyx for every spectrum that is calculated from stored
+ * chains. */
 #ifndef CONTINUED_FRACTION_H
 #define CONTINUED_FRACTION_H
 
@@ -13,12 +14,14 @@ typedef int64_t pack_bits __attribute__((vector_size(8 * LANE_COUNT)));
 
 #define NODE_LANES 8
 #define STEPS 8
-#define MOST_PACKS 2 /* one level waits for the one before: with two packs at a time there is something to do meanwhile */
+/* One level waits for the one before: with two packs there is something to do meanwhile. */
+#define MOST_PACKS 2
 
 #define MAGNITUDE ((int64_t)0x7FFFFFFFFFFFFFFF)
 #define EXPONENT ((int64_t)0x7FF0000000000000)
 
-/* The power of two that brings |re| + |im|, below 2^1023, to between 1/2 and 1: it costs no division and no rounding. */
+/* The power of two that brings |re| + |im|, below 2^1023, to between 1/2 and 1: it costs no
+ * division and no rounding. */
 INLINED void to_one(const pack *re, const pack *im, pack *factor)
 {
     pack size = (pack)((pack_bits)*re & MAGNITUDE) + (pack)((pack_bits)*im & MAGNITUDE);
@@ -26,8 +29,8 @@ INLINED void to_one(const pack *re, const pack *im, pack *factor)
 }
 
 /* One level of the recursion on all lanes, in place: p becomes (z - a) q - b^2 p. */
-INLINED void level(pack *pr, pack *pi, const pack *qr, const pack *qi, const pack *zr, const pack *zi, int packs, double a,
-                   double b)
+INLINED void level(pack *pr, pack *pi, const pack *qr, const pack *qi, const pack *zr,
+                   const pack *zi, int packs, double a, double b)
 {
     double b2 = b * b;
     for (int i = 0; i < packs; i++) {
@@ -37,14 +40,16 @@ INLINED void level(pack *pr, pack *pi, const pack *qr, const pack *qi, const pac
     }
 }
 
-/* The constant tail a, b of a chain as n / d = 2 / (w + sqrt(w^2 - 4 b^2)), w = z - a, the root on the side of w: the branch
-   that decays at infinity. Without a tail (b = 0) n / d = 0 / 1, so the chain's last b drops out by itself. */
-INLINED void terminator(double a, double b, const double *zr, const double *zi, int lanes, double *nr, double *ni, double *dr,
-                        double *di)
+/* The constant tail a, b of a chain as n / d = 2 / (w + sqrt(w^2 - 4 b^2)), w = z - a, the root
+ * on the side of w: the branch that decays at infinity. Without a tail (b = 0) n / d = 0 / 1, so
+ * the chain's last b drops out by itself. */
+INLINED void terminator(double a, double b, const double *zr, const double *zi, int lanes,
+                        double *nr, double *ni, double *dr, double *di)
 {
     for (int i = 0; i < lanes; i++) {
         double x = zr[i] - a, y = zi[i], re = x * x - y * y - 4 * b * b, im = 2 * x * y;
-        double large = sqrt(0.5 * (fabs(re) + sqrt(re * re + im * im))), small = 0.5 * fabs(im) / large;
+        double large = sqrt(0.5 * (fabs(re) + sqrt(re * re + im * im)));
+        double small = 0.5 * fabs(im) / large;
         double root_re = re < 0 ? small : large, root_im = copysign(re < 0 ? large : small, im);
         double side = x * root_re + y * root_im < 0 ? -1 : 1;
         nr[i] = b > 0 ? 2 : 0;
@@ -54,15 +59,16 @@ INLINED void terminator(double a, double b, const double *zr, const double *zi, 
     }
 }
 
-/* G = n / d of one chain at packs * LANE_COUNT energies z: from the terminator backwards, G' = 1 / (z - a - b^2 n / d) is
-   n' = d, d' = (z - a) d - b^2 n, so there is no division until the end. Two levels at a time, so that n and d change places
-   without being moved; every STEPS levels both are brought back to size one. z, n and d: real parts, then imaginary ones. */
-INLINED void fraction(const double *a, const double *b, long length, double tail_a, double tail_b, const pack *z, int packs,
-                      pack *n, pack *d)
+/* G = n / d of one chain at packs * LANE_COUNT energies z: from the terminator backwards, G' = 1
+ * / (z - a - b^2 n / d) is n' = d, d' = (z - a) d - b^2 n, so there is no division until the
+ * end. Two levels at a time, so that n and d change places without being moved; every STEPS
+ * levels both are brought back to size one. z, n and d: real parts, then imaginary ones. */
+INLINED void fraction(const double *a, const double *b, long length, double tail_a, double tail_b,
+                      const pack *z, int packs, pack *n, pack *d)
 {
     pack p[2 * MOST_PACKS], q[2 * MOST_PACKS], size;
-    terminator(tail_a, tail_b, (const double *)z, (const double *)(z + packs), packs * LANE_COUNT, (double *)p,
-               (double *)(p + packs), (double *)q, (double *)(q + packs));
+    terminator(tail_a, tail_b, (const double *)z, (const double *)(z + packs), packs * LANE_COUNT,
+               (double *)p, (double *)(p + packs), (double *)q, (double *)(q + packs));
     long odd = length & 1;
     for (long last = length; last > odd; last -= STEPS) {
         long first = last > STEPS ? last - STEPS : odd;
@@ -80,28 +86,32 @@ INLINED void fraction(const double *a, const double *b, long length, double tail
     memcpy(d, odd ? p : q, 2 * packs * sizeof *d);
 }
 
-MULTIVERSIONED static void fraction_of_one(const double *a, const double *b, long length, double tail_a, double tail_b,
-                                           const pack *z, pack *n, pack *d)
+MULTIVERSIONED static void fraction_of_one(const double *a, const double *b, long length,
+                                           double tail_a, double tail_b, const pack *z, pack *n,
+                                           pack *d)
 {
     fraction(a, b, length, tail_a, tail_b, z, 1, n, d);
 }
 
-MULTIVERSIONED static void fraction_of_two(const double *a, const double *b, long length, double tail_a, double tail_b,
-                                           const pack *z, pack *n, pack *d)
+MULTIVERSIONED static void fraction_of_two(const double *a, const double *b, long length,
+                                           double tail_a, double tail_b, const pack *z, pack *n,
+                                           pack *d)
 {
     fraction(a, b, length, tail_a, tail_b, z, 2, n, d);
 }
 
-/* Chain c has the coefficients from start[c] to start[c + 1], goes on with its tail, and adds to the sum of its group. */
+/* Chain c has the coefficients from start[c] to start[c + 1], goes on with its tail, and adds to
+ * the sum of its group. */
 typedef struct {
     const double *a, *b, *weight, *tail_a, *tail_b;
     const long *start, *group;
     long count;
 } chains;
 
-/* Adds the weighted resolvents at n <= MOST_PACKS * LANE_COUNT energies to the groups' rows of out, which are stride apart. The
-   last energy also fills the lanes that are left over. */
-static void add_block(const chains *all, const double *energy, const double *hwhm, long n, double *outr, double *outi, long stride)
+/* Adds the weighted resolvents at n <= MOST_PACKS * LANE_COUNT energies to the groups' rows of
+ * out, which are stride apart. The last energy also fills the lanes that are left over. */
+static void add_block(const chains *all, const double *energy, const double *hwhm, long n,
+                      double *outr, double *outi, long stride)
 {
     pack z[2 * MOST_PACKS], numerator[2 * MOST_PACKS], denominator[2 * MOST_PACKS];
     int packs = n > LANE_COUNT ? 2 : 1;
@@ -113,7 +123,8 @@ static void add_block(const chains *all, const double *energy, const double *hwh
     }
     for (long c = 0; c < all->count; c++) {
         long first = all->start[c], length = all->start[c + 1] - first;
-        (packs == 2 ? fraction_of_two : fraction_of_one)(all->a + first, all->b + first, length, all->tail_a[c], all->tail_b[c], z,
+        (packs == 2 ? fraction_of_two : fraction_of_one)(all->a + first, all->b + first, length,
+                                                         all->tail_a[c], all->tail_b[c], z,
                                                          numerator, denominator);
         double *r = outr + all->group[c] * stride, *m = outi + all->group[c] * stride;
         for (long i = 0; i < n; i++) {
@@ -125,18 +136,19 @@ static void add_block(const chains *all, const double *energy, const double *hwh
 }
 
 /* The same at any number of energies. */
-static void add_resolvents(const chains *all, const double *energy, const double *hwhm, long n, double *outr, double *outi,
-                           long stride)
+static void add_resolvents(const chains *all, const double *energy, const double *hwhm, long n,
+                           double *outr, double *outi, long stride)
 {
     long most = MOST_PACKS * LANE_COUNT;
     for (long at = 0; at < n; at += most)
-        add_block(all, energy + at, hwhm + at, n - at < most ? n - at : most, outr + at, outi + at, stride);
+        add_block(all, energy + at, hwhm + at, n - at < most ? n - at : most, outr + at, outi + at,
+                  stride);
 }
 
-/* Imaginary part of the sum over the nodes t of a ray of f * hwhm / ((t - u)^2 + hwhm^2); nodes: a multiple of
- * 2 NODE_LANES. */
-MULTIVERSIONED static double ray_sum(double u, double hwhm, const double *tr, const double *ti, const double *fr,
-                              const double *fi, long nodes)
+/* Imaginary part of the sum over the nodes t of a ray of f * hwhm / ((t - u)^2 + hwhm^2); nodes:
+ * a multiple of 2 NODE_LANES. */
+MULTIVERSIONED static double ray_sum(double u, double hwhm, const double *tr, const double *ti,
+                                     const double *fr, const double *fi, long nodes)
 {
     double sum[NODE_LANES] = {0}, total = 0, width2 = hwhm * hwhm;
     for (long j = 0; j < nodes; j += 2 * NODE_LANES)
@@ -144,7 +156,8 @@ MULTIVERSIONED static double ray_sum(double u, double hwhm, const double *tr, co
             /* two nodes over one denominator: a division costs more than the products it saves */
             long k = j + i, l = k + NODE_LANES;
             double x = tr[k] - u, y = ti[k], v = tr[l] - u, w = ti[l];
-            double r = x * x - y * y + width2, m = 2 * x * y, s = v * v - w * w + width2, n = 2 * v * w;
+            double r = x * x - y * y + width2, m = 2 * x * y;
+            double s = v * v - w * w + width2, n = 2 * v * w;
             double p = r * r + m * m, q = s * s + n * n;
             sum[i] += ((r * fi[k] - m * fr[k]) * q + (s * fi[l] - n * fr[l]) * p) / (p * q);
         }

@@ -1,6 +1,8 @@
-"""Displaced positions of many structures: called by kernels/displacement.py for `polaron distort` and ensembles.
+"""Displaced positions of many structures: called by kernels/displacement.py for `polaron distort`
+and thermal ensembles.
 
-out[s] = equilibrium + sum over m of coefficients[s, m] patterns[m], for the structures from first to last.
+out[s] = equilibrium + sum over m of coefficients[s, m] patterns[m], for the structures s from
+first to last.
 """
 
 
@@ -17,7 +19,8 @@ cdef void _one(const double* equilibrium, const double* patterns, const double* 
 
 
 def displace(const double[::1] equilibrium not None, const double[:, ::1] patterns not None,
-             const double[:, ::1] coefficients not None, double[:, ::1] out not None, Py_ssize_t first, Py_ssize_t last):
+             const double[:, ::1] coefficients not None, double[:, ::1] out not None,
+             Py_ssize_t first, Py_ssize_t last):
     cdef Py_ssize_t s, n = equilibrium.shape[0], n_modes = patterns.shape[0]
     with nogil:
         for s in range(first, last):

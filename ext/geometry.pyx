@@ -1,6 +1,7 @@
 """Geometry of the BX6 octahedra of many displaced structures, without building the structures.
 
-Called by kernels/geometry.py for the bond tables and figures of a sweep (lattice/octahedra.sweep_bonds).
+Called by kernels/geometry.py for the bond tables and figures of a sweep, that is by
+lattice/octahedra.sweep_bonds, and for `polaron bonds`.
 """
 
 from libc.math cimport asin, atan, cbrt, fabs, sqrt
@@ -17,7 +18,7 @@ cdef inline double _angle(const double* a, const double* b) noexcept nogil:
     cdef double y = a[2] * b[0] - a[0] * b[2]
     cdef double z = a[0] * b[1] - a[1] * b[0]
     cdef double sine = sqrt(x * x + y * y + z * z), cosine = _dot(a, b)
-    # The same as atan2(sine, cosine), at less than half the cost; exact near 0 and 180 degrees alike.
+    # As atan2(sine, cosine), at less than half the cost; exact near 0 and 180 degrees alike.
     if cosine > 0:
         return DEGREES * atan(sine / cosine)
     if cosine < 0:
@@ -26,7 +27,7 @@ cdef inline double _angle(const double* a, const double* b) noexcept nogil:
 
 
 cdef inline double _from_right(const double* a, const double* b, double scale) noexcept nogil:
-    # Deviation from a right angle, where the arc sine loses nothing; scale is one over both lengths.
+    # Deviation from a right angle, where the arc sine loses nothing; scale: one over both lengths.
     cdef double cosine = _dot(a, b) * scale
     if cosine > 1:
         cosine = 1
@@ -40,8 +41,9 @@ cdef inline double _triple(const double* a, const double* b, const double* c) no
             + a[2] * (b[0] * c[1] - b[1] * c[0]))
 
 
-cdef inline void _vectors(const double* rest, const double* changes, const double* coefficients, Py_ssize_t n_modes,
-                          Py_ssize_t stride, int count, double* out) noexcept nogil:
+cdef inline void _vectors(const double* rest, const double* changes, const double* coefficients,
+                          Py_ssize_t n_modes, Py_ssize_t stride, int count,
+                          double* out) noexcept nogil:
     cdef Py_ssize_t m
     cdef int i
     for i in range(count):
@@ -77,7 +79,8 @@ cdef inline void _octahedron(const double* d, const double* axes, double* length
         for i in range(3):
             axis[3 * k + i] = d[6 * k + i] - d[6 * k + 3 + i]
         tilt[k] = _angle(&axis[3 * k], axes + 3 * k)
-    # The eight tetrahedra that meet at B add up to a sixth of the determinant of the three X-X diagonals.
+    # The eight tetrahedra that meet at B add up to a sixth of the determinant of the three X-X
+    # diagonals.
     side = cbrt(fabs(_triple(&axis[0], &axis[3], &axis[6])) / 8)
     scalar[0] = sqrt(_dot(centre, centre))
     scalar[1] = variance
@@ -97,14 +100,15 @@ def octahedra(const double[:, :, ::1] rest not None, const double[:, :, :, ::1] 
         pairs = &bridges[0, 0]
     with nogil:
         for s in range(first, last):
-            _structure(&rest[0, 0, 0], &changes[0, 0, 0, 0], &coefficients[s, 0], &axes[0, 0], pairs, n_modes, n_b,
-                       n_bridges, &lengths[s, 0, 0], &scalars[s, 0, 0], &tilts[s, 0, 0],
-                       &angles[s, 0] if n_bridges else NULL)
+            _structure(&rest[0, 0, 0], &changes[0, 0, 0, 0], &coefficients[s, 0], &axes[0, 0],
+                       pairs, n_modes, n_b, n_bridges, &lengths[s, 0, 0], &scalars[s, 0, 0],
+                       &tilts[s, 0, 0], &angles[s, 0] if n_bridges else NULL)
 
 
-cdef void _structure(const double* rest, const double* changes, const double* coefficients, const double* axes,
-                     const Py_ssize_t* bridges, Py_ssize_t n_modes, Py_ssize_t n_b, Py_ssize_t n_bridges,
-                     double* lengths, double* scalars, double* tilts, double* angles) noexcept nogil:
+cdef void _structure(const double* rest, const double* changes, const double* coefficients,
+                     const double* axes, const Py_ssize_t* bridges, Py_ssize_t n_modes,
+                     Py_ssize_t n_b, Py_ssize_t n_bridges, double* lengths, double* scalars,
+                     double* tilts, double* angles) noexcept nogil:
     cdef double d[18]
     cdef double e[6]
     cdef Py_ssize_t b, i, stride = n_b * 18
@@ -113,6 +117,6 @@ cdef void _structure(const double* rest, const double* changes, const double* co
         _octahedron(&d[0], axes, lengths + 6 * b, scalars + 4 * b, tilts + 3 * b)
     for b in range(n_bridges):
         for i in range(2):
-            _vectors(rest + 3 * bridges[2 * b + i], changes + 3 * bridges[2 * b + i], coefficients, n_modes, stride, 3,
-                     &e[3 * i])
+            _vectors(rest + 3 * bridges[2 * b + i], changes + 3 * bridges[2 * b + i], coefficients,
+                     n_modes, stride, 3, &e[3 * i])
         angles[b] = _angle(&e[0], &e[3])

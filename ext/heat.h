@@ -1,8 +1,9 @@
-/* Absorbed light and the enthalpy inverted: the inner loops of heating.pyx, that is of `polaron heat`,
- * whose Monte Carlo run asks for tens of thousands of draws.
+/* Absorbed light and the enthalpy inverted: the inner loops of heating.pyx, that is of `polaron
+ * heat`, whose Monte Carlo run asks for tens of thousands of draws.
  *
- * Everything is done for BLOCK draws at a time, the last of them repeated where there are fewer: every
- * loop has a fixed length and becomes vector instructions, and a draw does not depend on its neighbours.
+ * Everything is done for BLOCK draws at a time, the last of them repeated where there are fewer:
+ * every loop has a fixed length and becomes vector instructions, and a draw does not depend on
+ * its neighbours.
  */
 #ifndef POLARON_HEAT_H
 #define POLARON_HEAT_H
@@ -12,17 +13,18 @@
 
 #define BLOCK 128
 
-/* knots: four numbers for each segment, its temperature, enthalpy, heat capacity C and slope C' at the
- * start; a last one of NaN ends the search. guide: for each cell of enthalpies, per_eV of them in an eV,
- * the last segment that starts before it. */
+/* knots: four numbers for each segment, its temperature, enthalpy, heat capacity C and slope C'
+ * at the start; a last one of NaN ends the search. guide: for each cell of enthalpies, per_eV of
+ * them in an eV, the last segment that starts before it. */
 typedef struct {
     const double *knots;
     const int64_t *guide;
     double last_cell, per_eV, start, start_enthalpy;
 } table;
 
-/* rise = T(start_enthalpy + energy) - start; with e the enthalpy above its segment's start, T is the
- * segment's first temperature + 2e / (C + sqrt(C² + 2C'e)). What is no number or negative takes any cell. */
+/* rise = T(start_enthalpy + energy) - start; with e the enthalpy above its segment's start, T is
+ * the segment's first temperature + 2e / (C + sqrt(C² + 2C'e)). What is no number or negative
+ * takes any cell. */
 INLINED void invert(const table *t, const double *energy, double *rise)
 {
     double kelvin[BLOCK], excess[BLOCK], first[BLOCK], ramp[BLOCK];
@@ -48,12 +50,14 @@ INLINED void invert(const table *t, const double *energy, double *rise)
     }
 }
 
-/* The next count <= BLOCK numbers: where they stand or, completed by the last of them, in block; one
- * number that is_one for all draws fills it. */
-INLINED const double *fetch(const double *given, int is_one, ptrdiff_t at, ptrdiff_t count, double *block)
+/* The next count <= BLOCK numbers: where they stand or, completed by the last of them, in block;
+ * one number that is_one for all draws fills it. */
+INLINED const double *fetch(const double *given, int is_one, ptrdiff_t at, ptrdiff_t count,
+                            double *block)
 {
     if (!is_one && count == BLOCK) return given + at;
-    for (ptrdiff_t k = 0; k < BLOCK; k++) block[k] = given[is_one ? 0 : at + (k < count ? k : count - 1)];
+    for (ptrdiff_t k = 0; k < BLOCK; k++)
+        block[k] = given[is_one ? 0 : at + (k < count ? k : count - 1)];
     return block;
 }
 
@@ -62,12 +66,14 @@ typedef struct {
     double unit, scale, heat_fraction, photon_scale;
 } conditions;
 
-/* Energy absorbed per formula unit, averaged over the jet, scale F (1 - exp(-µd unit)) / (d c), of which
- * heat_fraction warms the crystal; photons per cube, photon_scale × energy × size³. given: F, µ, d, c and
- * size, each one number or one for every draw. Returns whether one of them is not positive and finite. */
+/* Energy absorbed per formula unit, averaged over the jet, scale F (1 - exp(-µd unit)) / (d c),
+ * of which heat_fraction warms the crystal; photons per cube, photon_scale × energy × size³.
+ * given: F, µ, d, c and size, each one number or one for every draw. Returns whether one of them
+ * is not positive and finite. */
 MULTIVERSIONED
-static int heats(const table *t, const double *const given[5], const int is_one[5], const conditions *of,
-                 ptrdiff_t first, ptrdiff_t last, double *rise, double *photons)
+static int heats(const table *t, const double *const given[5], const int is_one[5],
+                 const conditions *of, ptrdiff_t first, ptrdiff_t last, double *rise,
+                 double *photons)
 {
     double filled[5][BLOCK], heat[BLOCK], many[BLOCK], lowest = INFINITY, bad = 0.0;
     const double *in[5];
