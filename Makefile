@@ -74,7 +74,7 @@ $(BENCH)/installed: $(SOURCES)
 
 bench: $(BENCH)/installed espresso
 	mkdir -p build
-	OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=1 $(BENCH)/bin/python -m pytest benchmarks \
+	OPENBLAS_NUM_THREADS=1 $(BENCH)/bin/python -m pytest benchmarks \
 	    --benchmark-enable --benchmark-only --benchmark-json=build/benchmarks.json
 	$(BENCH)/bin/python benchmarks/table.py build/benchmarks.json benchmarks
 

@@ -18,7 +18,7 @@ from itertools import groupby
 from math import log
 from pathlib import Path
 
-PACKAGES = ("numpy", "scipy", "ase", "phonopy", "Euphonic", "xraylarch", "TRXASprefitpack",
+PACKAGES = ("numpy", "scipy", "ase", "phonopy", "xraylarch", "TRXASprefitpack",
             "pyglotaran")
 OURS, OURS_ON_TWO = "polaron", "polaron, two threads"
 NOTES = Path(__file__).with_name("notes.md")
@@ -141,7 +141,7 @@ def figure(kernels: dict[str, list[dict]], path: Path) -> None:
 def page(run: dict) -> str:
     machine, kernels = run["machine_info"], scaling(run["benchmarks"])
     return "\n".join(["# Benchmarks", "", "Written by `make bench`: medians of one"
-                      " pytest-benchmark run in which both sides of each job took part.", "",
+                      " pytest-benchmark run with both sides of each job.", "",
                       f"- Date: {run['datetime'][:10]}",
                       f"- Machine: {machine['cpu'].get('brand_raw', machine['machine'])},"
                       f" {machine['cpu'].get('count', '?')} cores, "

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from perovskite_polaron import kernels
+from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.kernels.convolution import broaden_lorentzian
 
@@ -57,6 +58,14 @@ def test_the_cores_of_the_process_are_used_unless_told_otherwise(monkeypatch):
     assert kernels.thread_count() == 3
     monkeypatch.setenv("POLARON_THREADS", "7")
     assert kernels.thread_count() == 7
+
+
+def test_an_option_overrides_the_variable(monkeypatch, capsys):
+    monkeypatch.setenv("POLARON_THREADS", "1")
+    assert main(["--threads", "3", "bonds", "cspbbr3-pbnm"]) == 0
+    assert kernels.thread_count() == 3
+    assert main(["--threads", "none", "bonds", "cspbbr3-pbnm"]) == 2
+    assert "POLARON_THREADS is 'none'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 100, 1000])

@@ -57,6 +57,8 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
         description="From a crystal and a measured X-ray transient to how far which atoms moved.",
         epilog="polaron VERB --help explains a verb and shows an example.")
     parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("--threads", metavar="N", help="threads of the compiled core (default:"
+                        " POLARON_THREADS, else the cores that are there)")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for name, description in VERBS.items():
         sub = verbs.add_parser(
@@ -87,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.verb is None:
             parser.print_help()
             return 0
+        if args.threads:
+            os.environ["POLARON_THREADS"] = args.threads
         status: int = args.run(args) or 0
         sys.stdout.flush()
         return status

@@ -126,8 +126,7 @@ def tabulated(
 
 
 def harmonic_capacity(energy_meV: ArrayLike, weight: ArrayLike, temperature_K: Array) -> Array:
-    """Return the heat capacity (t,), J/mol/K, of harmonic modes at temperatures (t,), zero
-    included.
+    """Return the heat capacity of harmonic modes at temperatures, J/mol/K.
 
     k Σ w (x / 2 sinh(x/2))², x = E/kT (Bose and Einstein).
 
@@ -138,7 +137,7 @@ def harmonic_capacity(energy_meV: ArrayLike, weight: ArrayLike, temperature_K: A
     weight
         (n,) how many modes per formula unit each stands for, in all three times the atoms.
     temperature_K
-        (t,).
+        (t,), zero included.
 
     Raises
     ------
