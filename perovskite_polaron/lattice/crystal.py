@@ -103,10 +103,9 @@ class Crystal:
             there = ", ".join(dict.fromkeys(self.species))
             raise InputError(f"{element} is not in {self.label}: its elements are {there}")
 
-    def with_positions(self, positions: ArrayLike, **changes: object) -> "Crystal":
-        """Return the crystal with other fractional positions (n, 3), and other named fields."""
-        given: dict[str, Any] = {"positions": positions, **changes}
-        return replace(self, **given)
+    def with_positions(self, positions: ArrayLike) -> "Crystal":
+        """Return the crystal with other fractional positions (n, 3)."""
+        return replace(self, positions=np.asarray(positions, dtype=np.float64))
 
 
 def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:

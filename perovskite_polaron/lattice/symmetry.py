@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.lattice.crystal import Crystal
 
+SPACING_PER_A = 0.55
+"""Largest distance of k points that a grid chosen here has, 1/Å, 2π included."""
 # How near, in reciprocal vectors, a k point must be to one that has a name.
 _MATCH = 1e-4
 
@@ -218,13 +220,13 @@ def _hall_settings(number: int) -> tuple[tuple[int, str], ...]:
     return tuple(found)
 
 
-def grid_for(crystal: Crystal, spacing_per_A: float = 0.55) -> tuple[int, int, int]:
-    """Return the smallest k grid with at most this spacing along each reciprocal vector, in 1/Å.
+def grid_for(crystal: Crystal) -> tuple[int, int, int]:
+    """Return the smallest k grid with at most SPACING_PER_A along each reciprocal vector.
 
-    The default (2π included) gives 2×2×2 for cubic CsPbBr3 and 2×2×1 for its 20-atom cell.
+    That is 2×2×2 for cubic CsPbBr3 and 2×2×1 for its 20-atom cell.
     """
     lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(crystal.lattice_A), axis=0)
-    a, b, c = (int(n) for n in np.maximum(1, np.ceil(lengths / spacing_per_A - 1e-9)))
+    a, b, c = (int(n) for n in np.maximum(1, np.ceil(lengths / SPACING_PER_A - 1e-9)))
     return a, b, c
 
 
