@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import constants
 
 from perovskite_polaron.arrays import floats, freeze
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.kernels import heating as kernel
 from perovskite_polaron.measured.text import parse_text_table
@@ -90,17 +90,14 @@ def read_heat_capacity(path: str | os.PathLike[str]) -> HeatCapacity:
     if text.lstrip().startswith("{"):
         return harmonic_heat_capacity(str(path))
     table = parse_text_table(text, str(path))
-    if len(table.names) != 2:
-        raise InputError(f"{path} has {len(table.names)} columns: give temperature and heat "
-                         "capacity, two columns")
+    require(len(table.names) == 2, f"{path} has {len(table.names)} columns: give temperature and "
+            "heat capacity, two columns")
     (temperature, capacity), (unit, capacity_unit) = table.columns, table.units
-    if unit not in ("K", "C", "°C", "degC"):
-        raise InputError(f"{path}: the temperature has the unit {unit!r}; name it temperature_K or "
-                         "T (C)")
+    require(unit in ("K", "C", "°C", "degC"), f"{path}: the temperature has the unit {unit!r}; "
+            "name it temperature_K or T (C)")
     known = UNITS["heat capacity"] | dict.fromkeys(_PER_GRAM, MOLAR_MASS_G_MOL)
-    if capacity_unit not in known:
-        raise InputError(f"{path}: the heat capacity has the unit {capacity_unit!r}; name it "
-                         "'Cp (J/mol/K)' or 'Cp (J/g/K)'")
+    require(capacity_unit in known, f"{path}: the heat capacity has the unit {capacity_unit!r}; "
+            "name it 'Cp (J/mol/K)' or 'Cp (J/g/K)'")
     kelvin = temperature + (0.0 if unit == "K" else constants.zero_Celsius)
     order = np.argsort(kelvin)
     return HeatCapacity(f"table {path}", kelvin[order], capacity[order] * known[capacity_unit])
@@ -113,14 +110,12 @@ def harmonic_heat_capacity(source: str) -> HeatCapacity:
     InputError for an incomplete set.
     """
     modes = read_modes(source)
-    if modes.crystal.formula != FORMULA:
-        raise InputError(f"{source}: the modes are not of {FORMULA}: give those of the crystal "
-                         "that is heated")
+    require(modes.crystal.formula == FORMULA, f"{source}: the modes are not of {FORMULA}: give "
+            "those of the crystal that is heated")
     wanted, at_q = 3 * len(modes.crystal), Counter(map(tuple, np.round(modes.q, 8)))
-    if any(not wanted - 3 <= count <= wanted for count in at_q.values()):
-        raise InputError(f"{source} has {len(modes)} modes: a heat capacity needs all {wanted} of "
-                         f"its cell, or {wanted - 3} without the acoustic ones, at each wave "
-                         "vector")
+    require(all(wanted - 3 <= count <= wanted for count in at_q.values()),
+            f"{source} has {len(modes)} modes: a heat capacity needs all {wanted} of its cell, or "
+            f"{wanted - 3} without the acoustic ones, at each wave vector")
     # Linear between these points the enthalpy is right to 1e-6.
     kelvin = np.arange(5.0, 1500.25, 0.5)
     return HeatCapacity(f"harmonic modes of {source}", kelvin, heat_capacity(modes, kelvin))
@@ -172,13 +167,11 @@ class Exposure:
             value = getattr(self, name)
             if value is not None and not 0 < value < np.inf:
                 raise InputError(f"{name} is {value:g}: it must be positive")
-        if self.saturation_mJ_cm2 is not None and self.absorption_per_cm is None:
-            raise InputError("absorption can saturate only if it is known: give the absorption "
-                             "coefficient too")
-        if self.heat_fraction is None and self.photon_energy_eV <= self.gap_eV:
-            raise InputError(f"the photon energy {self.photon_energy_eV:g} eV is not above the gap "
-                             f"{self.gap_eV:g} eV: nothing is left over as heat; check pump and "
-                             "gap")
+        require(self.saturation_mJ_cm2 is None or self.absorption_per_cm is not None,
+                "absorption can saturate only if it is known: give the absorption coefficient too")
+        require(self.heat_fraction is not None or self.photon_energy_eV > self.gap_eV,
+                f"the photon energy {self.photon_energy_eV:g} eV is not above the gap "
+                f"{self.gap_eV:g} eV: nothing is left over as heat; check pump and gap")
 
     @property
     def heating_part(self) -> float:
@@ -239,9 +232,8 @@ class Heating:
     def temperature_C(self, time_ps: ArrayLike, lifetime_ps: float) -> Array:
         """Return Newton's cooling, start + ΔT exp(−t/τ), at times (m,) after the pulse."""
         time = floats(time_ps, "time_ps", (None,))
-        if not lifetime_ps > 0 or time.min() < 0:
-            raise InputError("cooling needs a positive lifetime, and times from the pulse, zero, "
-                             "on")
+        require(lifetime_ps > 0 and time.min() >= 0, "cooling needs a positive lifetime, and times "
+                "from the pulse, zero, on")
         return np.asarray(self.exposure.start_C + self.delta_T_K * np.exp(-time / lifetime_ps))
 
 

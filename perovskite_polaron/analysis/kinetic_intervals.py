@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.analysis.kinetics import KineticFit, search
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, require
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -118,8 +118,7 @@ def searched_profile(fit: KineticFit, index: int) -> Profile:
 def fraction_profile(fit: KineticFit, trace: int, part: int) -> Profile:
     """Return the profile of the fraction of one decay, or the last part, the offset, of a trace."""
     width = fit.model.width
-    if width < 2:
-        raise InputError("the only amplitude of a trace is all of it: its fraction has no interval")
+    require(width > 1, "the only amplitude of a trace is all of it: its fraction has no interval")
     lower, upper = fit.model.bounds(fit.traces)
 
     def refit(value: float, start: Array) -> tuple[float, Array] | None:

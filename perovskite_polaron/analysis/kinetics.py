@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.kernels.convolution import exponential_gaussian
 from perovskite_polaron.measured.scan import Trace
 
@@ -53,11 +53,9 @@ class KineticModel:
     t0_free: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.components <= 6:
-            raise InputError(f"{self.components} components: give from 1 to 6")
-        if not (0 < self.sigma_ps < np.inf and np.isfinite(self.t0_ps)):
-            raise InputError(f"the instrument response's sigma, {self.sigma_ps:g} ps, must be "
-                             "positive")
+        require(1 <= self.components <= 6, f"{self.components} components: give from 1 to 6")
+        require(0 < self.sigma_ps < np.inf and np.isfinite(self.t0_ps),
+                f"the instrument response's sigma, {self.sigma_ps:g} ps, must be positive")
 
     @property
     def searched(self) -> int:
@@ -285,9 +283,8 @@ def fit_kinetics(
     traces = tuple(traces)
     _check(traces, model)
     span = _span(traces)
-    if span < model.sigma_ps / 10:
-        raise InputError(f"the delays span {span:g} ps, far less than the response's sigma of "
-                         f"{model.sigma_ps:g} ps: nothing can be resolved; check the units")
+    require(span >= model.sigma_ps / 10, f"the delays span {span:g} ps, far less than the "
+            f"response's sigma of {model.sigma_ps:g} ps: nothing can be resolved; check the units")
     lower, upper = model.bounds(traces)
     k, (low, high) = model.components, np.exp([lower[0], upper[0]])
     starts = _starts(model, span) if start_ps is None else [np.sort(np.asarray(start_ps, float))]
@@ -323,15 +320,12 @@ def _refuse_bounds(model: KineticModel, theta: Array, lower: Array, upper: Array
 
 
 def _check(traces: tuple[Trace, ...], model: KineticModel) -> None:
-    if not traces:
-        raise InputError("no trace to fit: give at least one")
-    if len({t.error is None for t in traces}) > 1:
-        raise InputError("some traces have errors and some have none: give them for all, or for "
-                         "none")
+    require(traces, "no trace to fit: give at least one")
+    require(len({t.error is None for t in traces}) == 1, "some traces have errors and some have "
+            "none: give them for all, or for none")
     for trace in traces:
-        if len(trace.delay_ps) <= model.width or np.ptp(trace.delay_ps) == 0:
-            raise InputError(f"{trace.name}: {len(trace.delay_ps)} points cannot fix {model.width} "
-                             f"amplitudes; {FEWER}")
+        require(len(trace.delay_ps) > model.width and np.ptp(trace.delay_ps) > 0, f"{trace.name}: "
+                f"{len(trace.delay_ps)} points cannot fix {model.width} amplitudes; {FEWER}")
     if sum(len(t.delay_ps) for t in traces) <= model.width * len(traces) + model.searched:
         raise InputError(f"fewer points than parameters: {FEWER}")
 
@@ -422,7 +416,6 @@ def f_test(smaller: KineticFit, larger: KineticFit) -> FTest:
     from scipy.stats import f as distribution
 
     added = smaller.dof - larger.dof
-    if added <= 0:
-        raise InputError("the F test compares a model with one that has more parameters")
+    require(added > 0, "the F test compares a model with one that has more parameters")
     value = max(0.0, (smaller.chi2 - larger.chi2) / added / larger.chi2_red)
     return FTest(value, float(distribution.sf(value, added, larger.dof)))

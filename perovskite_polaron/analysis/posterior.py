@@ -111,8 +111,7 @@ def sample(
     sampler.run_mcmc(emcee.State(start, random_state=state), steps)
     longest = float(np.max(sampler.get_autocorr_time(discard=steps // 4, tol=0)))
     if not 20 * longest < 0.75 * steps:
-        raise ComputationError(
-            f"the sampling of {fit.name!r} has not converged: {steps} steps for an autocorrelation "
-            f"of {longest:.0f}; take more steps")
+        raise ComputationError(f"the sampling of {fit.name!r} has not converged: {steps} steps for "
+                               f"an autocorrelation of {longest:.0f}; take more steps")
     names = (*(f"strength {part.name}" for part in fit.parts), *free)
     return Samples(names, sampler.get_chain(discard=steps // 4, flat=True))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.analysis.scenarios import Scenario
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.kernels.convolution import broaden_gaussian
 
 Array = NDArray[np.float64]
@@ -50,9 +50,8 @@ class Priors:
         for name, value, most in (("shift", self.shift_sigma_eV, 20.0),
                                   ("width", self.width_sigma_eV, 20.0),
                                   ("scale", self.scale_sigma, 0.5)):
-            if not 0 <= value <= most:
-                raise InputError(f"the prior width of the {name}, {value:g}, must lie between 0 "
-                                 f"(held fixed) and {most:g}")
+            require(0 <= value <= most, f"the prior width of the {name}, {value:g}, must lie "
+                    f"between 0 (held fixed) and {most:g}")
 
 
 class Curves:
@@ -72,11 +71,9 @@ class Curves:
         self.sweep = scenario.sweep if scenario.is_swept else None
         own = scenario.energy_eV + (offset_eV if moves else 0.0)
         low, high = energy_eV[0] - self.reach_shift_eV, energy_eV[-1] + self.reach_shift_eV
-        if low < own[0] - 1e-9 or high > own[-1] + 1e-9:
-            raise InputError(
-                f"the scenario {scenario.name!r} spans {own[0]:.1f} to {own[-1]:.1f} eV and not "
-                f"the transient with its shifts, {low:.1f} to {high:.1f} eV; cut the transient "
-                "with a window, or place the edge")
+        require(own[0] - 1e-9 <= low and high <= own[-1] + 1e-9, f"the scenario {scenario.name!r} "
+                f"spans {own[0]:.1f} to {own[-1]:.1f} eV and not the transient with its shifts, "
+                f"{low:.1f} to {high:.1f} eV; cut the transient with a window, or place the edge")
         cells = int(np.clip(np.ceil((own[-1] - own[0]) / np.diff(own).min() - 1e-6), 1, 20_000))
         even = np.linspace(own[0], own[-1], cells + 1)
         curves = scenario.difference[None] if self.sweep is None else self.sweep.differences
@@ -175,9 +172,8 @@ class Grid:
         self.columns = white(template.columns(*axes), whiten)
         normal = np.swapaxes(self.columns, 1, 2) @ self.columns
         size = np.sqrt(np.einsum("pcc->pc", normal))
-        if not (size > 0).all():
-            raise InputError(f"the scenario {template.parts[0].name!r} is zero over the "
-                             "transient's energies; widen the window")
+        require((size > 0).all(), f"the scenario {template.parts[0].name!r} is zero over the "
+                "transient's energies; widen the window")
         # Scaled to unit columns, so that the ridge that keeps two equal shapes solvable has one
         # meaning.
         outer = size[:, :, None] * size[:, None, :]

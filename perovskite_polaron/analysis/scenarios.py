@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.arrays import floats, freeze
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
@@ -49,15 +49,12 @@ class Scenario:
     def __post_init__(self) -> None:
         energy = floats(self.energy_eV, f"energy_eV of {self.name}", (None,))
         difference = floats(self.difference, f"difference of {self.name}", energy.shape)
-        if len(energy) < 2 or (np.diff(energy) <= 0).any():
-            raise InputError(f"the energies of the scenario {self.name!r} do not increase: sort "
-                             "them first")
-        if not difference.any():
-            raise InputError(f"the scenario {self.name!r} is zero everywhere: it explains nothing; "
-                             "leave it out")
-        if self.sweep is not None and not np.array_equal(self.sweep.differences[-1], difference):
-            raise InputError(f"the scenario {self.name!r} must have the difference of its largest "
-                             "amplitude")
+        require(len(energy) > 1 and (np.diff(energy) > 0).all(),
+                f"the energies of the scenario {self.name!r} do not increase: sort them first")
+        require(difference.any(), f"the scenario {self.name!r} is zero everywhere: it explains "
+                "nothing; leave it out")
+        require(self.sweep is None or np.array_equal(self.sweep.differences[-1], difference),
+                f"the scenario {self.name!r} must have the difference of its largest amplitude")
         freeze(self, energy_eV=energy, difference=difference)
 
     @property
@@ -93,9 +90,8 @@ class ScenarioSet:
         """
         y = self.steady_state
         peak = (y[1:-1] >= y[:-2]) & (y[1:-1] > y[2:]) & (y[1:-1] >= y.max() / 2)
-        if not peak.any():
-            raise InputError("the steady state has no maximum: its edge cannot be placed; say "
-                             "where its zero is")
+        require(peak.any(), "the steady state has no maximum: its edge cannot be placed; say where "
+                "its zero is")
         return float(self.energy_eV[1 + int(np.argmax(peak))])
 
 
@@ -122,19 +118,16 @@ def heated_lattice(scans: Sequence[Scan]) -> tuple[Scenario, ...]:
     temperature is missing or occurs twice, or the coldest does not span the others.
     """
     rows = {s.temperature_C: s for s in scans if s.temperature_C is not None}
-    if len(scans) < 2 or any(s.temperature_C is None for s in scans):
-        raise InputError("a heated lattice needs two or more spectra that each say their "
-                         "temperature, as in br_60C.csv")
-    if len(rows) < len(scans):
-        raise InputError("two spectra of the temperature series have one temperature: combine them "
-                         "first")
+    require(len(scans) > 1 and all(s.temperature_C is not None for s in scans), "a heated lattice "
+            "needs two or more spectra that each say their temperature, as in br_60C.csv")
+    require(len(rows) == len(scans), "two spectra of the temperature series have one temperature: "
+            "combine them first")
     (cold_C, cold), *hotter = sorted(rows.items(), key=lambda row: row[0])
     found = []
     for hot_C, hot in hotter:
         e, c = hot.energy_eV, cold.energy_eV
-        if e[0] < c[0] - 1e-6 or e[-1] > c[-1] + 1e-6:
-            raise InputError(f"{hot.name}: the coldest spectrum, {cold.name}, spans {c[0]:g} to "
-                             f"{c[-1]:g} eV only")
+        require(c[0] - 1e-6 <= e[0] and e[-1] <= c[-1] + 1e-6, f"{hot.name}: the coldest spectrum, "
+                f"{cold.name}, spans {c[0]:g} to {c[-1]:g} eV only")
         found.append(Scenario(f"heated lattice ({hot_C:g} minus {cold_C:g} °C)", e,
                               hot.intensity - np.interp(e, c, cold.intensity), kind="measured"))
     return tuple(found)
@@ -172,9 +165,8 @@ def _pairs(text: str, scenarios: Sequence[Scenario]) -> list[tuple[Scenario, Sce
     halves = [(text[:i], text[i + 1 :]) for i, letter in enumerate(text) if letter == "+"]
     found = [(one, other) for left, right in halves for one in _called(left, scenarios)
              for other in _called(right, scenarios) if one is not other]
-    if not found:
-        raise InputError(f"the mixture {text!r} does not name two different scenarios: write it as "
-                         f"A+B, from {', '.join(repr(s.name) for s in scenarios)}")
+    require(found, f"the mixture {text!r} does not name two different scenarios: write it as A+B, "
+            f"from {', '.join(repr(s.name) for s in scenarios)}")
 
     def late(scenario: Scenario) -> tuple[bool, bool]:
         return scenario.kind == "shift", scenario.sweep is None

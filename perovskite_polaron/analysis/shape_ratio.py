@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.recipe import COMBINE, Recipe
 from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.measured.treatment import interpolation, propagate
@@ -42,9 +42,8 @@ class Windows:
 
     def __post_init__(self) -> None:
         for low, high in (self.numerator_eV, self.denominator_eV):
-            if not low < high:
-                raise InputError(f"the window {low:g} to {high:g} eV is empty: give its lower end "
-                                 "first")
+            require(low < high, f"the window {low:g} to {high:g} eV is empty: give its lower end "
+                    "first")
 
 
 AVERAGE = Recipe((Step(COMBINE),))
@@ -127,9 +126,8 @@ def window_weights(energy_eV: Array, window_eV: Interval, step_eV: float | None 
     measured = float(np.median(np.diff(points))) if len(points) > 1 else high - low
     spacing = step_eV or measured
     count = max(2, round((high - low) / spacing) + 1)
-    if not spacing > 0 or count > 100_000:
-        raise InputError(f"a spacing of {spacing:g} eV does not suit the window {low:g} to "
-                         f"{high:g} eV")
+    require(spacing > 0 and count <= 100_000, f"a spacing of {spacing:g} eV does not suit the "
+            f"window {low:g} to {high:g} eV")
     return np.asarray(interpolation(np.linspace(low, high, count), energy_eV).sum(axis=0))
 
 
@@ -147,10 +145,9 @@ def comparison_parameter(
     numerator, denominator = (float(total) for total in both @ scan.intensity)
     covariance = propagate(scan.variance, both)
     spread = 0.0 if covariance is None else float(np.sqrt(covariance[1, 1]))
-    if denominator == 0 or abs(denominator) < 5 * spread:
-        raise InputError(f"{scan.name}: the sum in the denominator's window, {denominator:.3g} ± "
-                         f"{spread:.2g}, cannot be told from zero, so C has no meaning; take "
-                         "another window or average more scans")
+    require(denominator != 0 and abs(denominator) >= 5 * spread, f"{scan.name}: the sum in the "
+            f"denominator's window, {denominator:.3g} ± {spread:.2g}, cannot be told from zero, so "
+            "C has no meaning; take another window or average more scans")
     gradient = np.array([1, -numerator / denominator]) / denominator
     error = None if covariance is None else float(np.sqrt(gradient @ covariance @ gradient))
     return ShapeRatio(scan.name, numerator / denominator, error, scan.delay_ps, scan.temperature_C)
@@ -169,8 +166,7 @@ def bootstrap_error(
     """
     groups = [[replace(s, variance=None) for s in group] for group in (scans, references) if group]
     fewest = min(map(len, groups))
-    if fewest < 4:
-        raise InputError(f"a bootstrap needs at least four repeated scans, not {fewest}")
+    require(fewest >= 4, f"a bootstrap needs at least four repeated scans, not {fewest}")
     values = np.empty(draws)
     for k in range(draws):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(k,)))
@@ -208,12 +204,10 @@ def constancy(points: Sequence[ShapeRatio]) -> Constancy:
     repeats (n) are known to 1/sqrt(2 (n - 1)) only, which makes it reject more often than it says.
     InputError for fewer than two points or unknown errors.
     """
-    if len(points) < 2:
-        raise InputError("constancy needs at least two points")
+    require(len(points) > 1, "constancy needs at least two points")
     errors = np.array([p.err or np.nan for p in points])
-    if np.isnan(errors).any():
-        raise InputError("constancy needs the error of every point; give files with an error "
-                         "column or repeated scans")
+    require(not np.isnan(errors).any(), "constancy needs the error of every point; give files with "
+            "an error column or repeated scans")
     from scipy.stats import chi2
 
     values, weights, dof = np.array([p.value for p in points]), errors**-2, len(points) - 1

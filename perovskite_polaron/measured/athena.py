@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.text import Table, number
 
 LARGEST_BYTES = 256 * 1024 * 1024
@@ -42,20 +42,17 @@ def read_athena_tables(path: str | os.PathLike[str]) -> tuple[Table, ...]:
     no Athena project, is damaged, or has an array that is not of finite numbers.
     """
     text = _unpacked(Path(path))
-    if _TITLE not in text[:500]:
-        raise InputError(f"{path} is no Athena project: its first line must say '{_TITLE}...'; "
-                         "give a .prj file")
+    require(_TITLE in text[:500], f"{path} is no Athena project: its first line must say "
+            f"'{_TITLE}...'; give a .prj file")
     groups = _json_groups if text.lstrip().startswith("{") else _perl_groups
     tables = tuple(_table(name, group, str(path)) for name, group in groups(text, str(path)))
-    if not tables:
-        raise InputError(f"{path} holds no group: it is empty or its end is missing; "
-                         "save it again in Athena")
+    require(tables, f"{path} holds no group: it is empty or its end is missing; save it again in "
+            "Athena")
     return tables
 
 
 def _unpacked(path: Path) -> str:
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: give the path of an Athena project")
+    require(path.is_file(), f"{path} does not exist: give the path of an Athena project")
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
@@ -64,9 +61,8 @@ def _unpacked(path: Path) -> str:
                 data = file.read(LARGEST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}; check that the file is whole") from None
-    if len(data) > LARGEST_BYTES:
-        raise InputError(f"{path} unpacks to more than {LARGEST_BYTES >> 20} MiB: "
-                         "it is no project of spectra")
+    require(len(data) <= LARGEST_BYTES, f"{path} unpacks to more than {LARGEST_BYTES >> 20} MiB: "
+            "it is no project of spectra")
     # Old versions wrote the user's own code page into labels; the numbers are plain ASCII anyway.
     return data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
 
@@ -100,9 +96,8 @@ def _perl_groups(text: str, path: str) -> Iterator[_Group]:
             yield str((group.get("old_group") or ["group"])[0]), group
             group = {}
         at = end + 1
-    if "x" in group:
-        raise InputError(f"{path}: the last group has no [record] line, so the file is cut off; "
-                         "save it again in Athena")
+    require("x" not in group, f"{path}: the last group has no [record] line, so the file is cut "
+            "off; save it again in Athena")
 
 
 def _values(text: str, at: int, path: str) -> tuple[list[Any], int]:
@@ -150,9 +145,8 @@ def _table(name: str, group: Mapping[str, Any], path: str) -> Table:
                          "save the project again in Athena")
     settings = {k: str(value) for k, value in args.items() if isinstance(value, str | int | float)}
     columns = {key: group[key] for key in _ARRAYS if group.get(key)}
-    if "x" not in columns or "y" not in columns:
-        raise InputError(f"{source}: the group has no energy or no absorption; "
-                         "save it as mu(E) in Athena")
+    require("x" in columns and "y" in columns, f"{source}: the group has no energy or no "
+            "absorption; save it as mu(E) in Athena")
     lengths = {key: len(v) if isinstance(v, list) else 0 for key, v in columns.items()}
     if len(set(lengths.values())) > 1 or not lengths["x"]:
         said = ", ".join(f"{n} ({k})" for k, n in lengths.items())

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured import hdf5_child
 from perovskite_polaron.measured.text import Table, split_unit
 
@@ -31,8 +31,7 @@ def read_hdf5_tables(
     Raises InputError when there is none, when the file is damaged, and when the HDF5 library
     crashes on it, needs longer than time_limit_s or more than 2 GiB. Can be called from threads.
     """
-    if not Path(path).is_file():
-        raise InputError(f"{path} does not exist: give the path of an HDF5 file")
+    require(Path(path).is_file(), f"{path} does not exist: give the path of an HDF5 file")
     head, _, data = _read_apart(path, time_limit_s).partition(b"\n")
     tables, at = [], 0
     for group in json.loads(head):
@@ -42,9 +41,8 @@ def read_hdf5_tables(
         at += 8 * count
         if len(columns) > 1:
             tables.append(_table(group, columns, str(path)))
-    if not tables:
-        raise InputError(f"{path} holds no table: a group needs at least two one-dimensional "
-                         "datasets of numbers of one length")
+    require(tables, f"{path} holds no table: a group needs at least two one-dimensional datasets "
+            "of numbers of one length")
     return tuple(tables)
 
 
@@ -65,9 +63,8 @@ def _read_apart(path: str | os.PathLike[str], time_limit_s: float) -> bytes:
         why = "the library did not finish in time"
     elif status == hdf5_child.FAILED:
         why = done.stderr.decode(errors="replace").strip()
-    if status:
-        raise InputError(f"{path} cannot be read as HDF5: {why}; "
-                         "check that the file is whole, or export the columns as text")
+    require(status == 0, f"{path} cannot be read as HDF5: {why}; check that the file is whole, or "
+            "export the columns as text")
     return done.stdout
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.measured.athena import read_athena_tables
 from perovskite_polaron.measured.hdf5 import read_hdf5_tables
@@ -210,9 +210,8 @@ def _signals(table: Table, x: int, signal: str | None) -> list[tuple[int, int | 
         wanted = table.index(signal)
         return [pair for pair in pairs if pair[0] == wanted] or [(wanted, None)]
     pairs = [pair for pair in pairs if lower[pair[0]] not in _COUNTS] or pairs
-    if not pairs:
-        raise InputError(f"{table.source} has no signal column beside {table.names[x]!r}; "
-                         f"its columns are {', '.join(table.names)}")
+    require(pairs, f"{table.source} has no signal column beside {table.names[x]!r}; its columns "
+            f"are {', '.join(table.names)}")
     return pairs
 
 
@@ -220,7 +219,6 @@ def _error(table: Table, column: int | None) -> np.ndarray | None:
     if column is None:
         return None
     error = table.columns[column]
-    if (error <= 0).any():
-        raise InputError(f"{table.source}: the error column {table.names[column]!r} has values "
-                         "that are not positive; correct them")
+    require((error > 0).all(), f"{table.source}: the error column {table.names[column]!r} has "
+            "values that are not positive; correct them")
     return error

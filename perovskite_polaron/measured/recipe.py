@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.measured.scan import Scan, Step, combine
 from perovskite_polaron.measured.treatment import STEPS, replay
@@ -76,13 +76,11 @@ class Recipe:
         """
         known = {}
         if self.reference is not None:
-            if not references:
-                raise InputError(f"the treatment subtracts {self.reference!r}: give the files of "
-                                 "the reference to subtract")
+            require(references, f"the treatment subtracts {self.reference!r}: give the files of "
+                    "the reference to subtract")
             own = Recipe(self.steps[: self.names.index("subtract")])
-            if len(references) > 1 and not own.combines:
-                raise InputError("several reference scans, but no step combines them: give one, "
-                                 "or combine the scans")
+            require(len(references) < 2 or own.combines, "several reference scans, but no step "
+                    "combines them: give one, or combine the scans")
             known[self.reference] = own.apply(references)[0]
         cut = self.names.index(COMBINE) if self.combines else len(self.steps)
         treated = tuple(replay(scan, self.steps[:cut], known) for scan in scans)
@@ -129,9 +127,8 @@ def read_steps(path: str | os.PathLike[str]) -> Recipe:
     if not text.startswith("# XDI/"):
         return parse_steps(text, str(path))
     steps = parse_xdi(text, str(path)).get(FIELD)
-    if not steps:
-        raise InputError(f"{path} says no treatment: its header has no field {FIELD}; "
-                         "give a file of polaron treat")
+    require(steps, f"{path} says no treatment: its header has no field {FIELD}; give a file of "
+            "polaron treat")
     return parse_steps(steps, str(path))
 
 
@@ -146,9 +143,8 @@ def _step(row: dict[str, Any], place: str) -> Step:
     parameters = {key: value for key, value in row.items() if key != "step"}
     if name == COMBINE:
         return Step(COMBINE)
-    if name not in STEPS:
-        raise InputError(f"{place}: {name!r} is no step of a treatment; these are: "
-                         f"{', '.join([COMBINE, *STEPS])}")
+    require(name in STEPS, f"{place}: {name!r} is no step of a treatment; these are: "
+            f"{', '.join([COMBINE, *STEPS])}")
     known = dict(list(inspect.signature(STEPS[name]).parameters.items())[1:])
     lacking = [k for k, p in known.items() if p.default is p.empty and k not in parameters]
     wrong = [k for k in parameters if k not in known]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.arrays import freeze
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.text import Table
 
 Array = NDArray[np.float64]
@@ -64,17 +64,14 @@ class Scan:
 
     def __post_init__(self) -> None:
         energy, intensity = _finite(self, "energy_eV", "intensity")
-        if energy.ndim != 1 or energy.shape != intensity.shape or len(energy) < 2:
-            raise InputError(f"{self.name}: a spectrum needs two or more energies and one "
-                             "intensity for each")
-        if (np.diff(energy) <= 0).any():
-            raise InputError(f"{self.name}: the energies must rise from point to point; "
-                             "sort the rows and drop doubles")
+        require(energy.ndim == 1 and energy.shape == intensity.shape and len(energy) > 1,
+                f"{self.name}: a spectrum needs two or more energies and one intensity for each")
+        require((np.diff(energy) > 0).all(), f"{self.name}: the energies must rise from point to "
+                "point; sort the rows and drop doubles")
         if self.variance is not None:
             (variance,) = _finite(self, "variance")
-            if variance.shape not in (energy.shape, 2 * energy.shape):
-                raise InputError(f"{self.name}: the variance has shape {variance.shape} "
-                                 f"for {len(energy)} points")
+            require(variance.shape in (energy.shape, 2 * energy.shape), f"{self.name}: the "
+                    f"variance has shape {variance.shape} for {len(energy)} points")
 
     @property
     def name(self) -> str:
@@ -134,9 +131,8 @@ class Trace:
             raise InputError(f"{self.name}: a trace needs one signal for each delay")
         if self.error is not None:
             (error,) = _finite(self, "error")
-            if error.shape != delay.shape or (error <= 0).any():
-                raise InputError(f"{self.name}: a trace needs one positive error for each delay, "
-                                 "or none")
+            require(error.shape == delay.shape and (error > 0).all(),
+                    f"{self.name}: a trace needs one positive error for each delay, or none")
 
 
 def _finite(record: Scan | Trace, *names: str) -> list[Array]:
@@ -157,8 +153,7 @@ def combine(scans: Sequence[Scan], label: str = "") -> Scan:
     itself uncertain by 1/sqrt(2 (n - 1)). A single scan keeps its own errors. Raises InputError
     when the grids differ: rebin first.
     """
-    if not scans:
-        raise InputError("no scan to combine: give at least one")
+    require(scans, "no scan to combine: give at least one")
     first = scans[0]
     energy = first.energy_eV
     if any(s.energy_eV.shape != energy.shape or np.abs(s.energy_eV - energy).max() > 1e-6

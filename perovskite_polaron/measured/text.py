@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.arrays import freeze
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import LineReader
 
 # A base-10 number as C writes it, and nothing else: float() also takes nan, 1_000, other alphabets.
@@ -133,9 +133,7 @@ def parse_text_table(text: str, source: str) -> Table:
             header = fields
         else:
             add_row(rows, fields, lines)
-    if not rows:
-        raise InputError(f"{source}: no row of numbers; "
-                         "give a file with at least two columns of numbers")
+    require(rows, f"{source}: no row of numbers; give a file with at least two columns of numbers")
     n = len(rows[0])
     if header is None and len(_split(comment)) == n:
         header = _split(comment)

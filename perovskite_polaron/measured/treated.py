@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron import __version__
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.recipe import COMBINE, FIELD, Recipe, conditions, format_steps
 from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.measured.text import Table
@@ -47,9 +47,8 @@ def build_recipe(
     InputError
         When the choices contradict each other, or a preset lacks what it needs.
     """
-    if preset and (normalise or adjacent):
-        raise InputError(f"--preset {preset} says how to normalise and average: leave out "
-                         "--normalise, --adjacent")
+    require(not preset or not (normalise or adjacent), f"--preset {preset} says how to normalise "
+            "and average: leave out --normalise, --adjacent")
     if interval_eV and not (normalise or preset):
         raise InputError("--interval is that of --normalise or of a preset: give one of them")
     ends = _ends(interval_eV)
@@ -109,13 +108,11 @@ def gather(scans: Sequence[Scan], references: Sequence[Scan], recipe: Recipe) ->
     InputError
         When the recipe subtracts nothing although references are given, or no scan is left.
     """
-    if references and recipe.reference is None:
-        raise InputError("--reference is given, but the treatment of --steps subtracts nothing: "
-                         "leave one of them out")
+    require(not references or recipe.reference is not None, "--reference is given, but the "
+            "treatment of --steps subtracts nothing: leave one of them out")
     sources = {scan.source for scan in references}
     kept = [scan for scan in scans if scan.source not in sources]
-    if not kept:
-        raise InputError("every file is a reference file: nothing is left to subtract it from")
+    require(kept, "every file is a reference file: nothing is left to subtract it from")
     groups = conditions(kept) if recipe.combines else tuple((scan,) for scan in kept)
     return Measured(groups, tuple(references), recipe)
 
@@ -177,9 +174,8 @@ def _record(
     """Return the table of a treated spectrum; it inherits the header of its first scan."""
     first = group[0].table
     header = first if first is not None and first.is_xdi else None
-    if edge is None and header is None:
-        raise InputError(f"{group[0].source} does not say which edge it is, and XDI must: give it, "
-                         "as --edge Br-K")
+    require(edge is not None or header is not None, f"{group[0].source} does not say which edge it "
+            "is, and XDI must: give it, as --edge Br-K")
     fields = {} if header is None else dict(header.metadata)
     new = {} if edge is None else _element(edge)
     if scan.temperature_C is not None:
@@ -207,8 +203,7 @@ def _record(
 
 def _element(edge: str) -> dict[str, str]:
     symbol, dash, name = edge.partition("-")
-    if not dash:
-        raise InputError(f"--edge {edge}: write element and edge with a hyphen, as Br-K or Pb-L3")
+    require(dash, f"--edge {edge}: write element and edge with a hyphen, as Br-K or Pb-L3")
     return {"Element.symbol": symbol, "Element.edge": name}
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.spectra.spectrum import Spectrum, norm_weights
 
@@ -52,9 +52,8 @@ def baseline(scan: Scan, *, from_eV: float, to_eV: float, order: int = 0) -> Sca
     """Subtract the polynomial (order 0 or 1) that fits an interval before the edge best."""
     _few(scan)
     inside = _inside(scan, from_eV, to_eV, order + 1, "baseline")
-    if order not in (0, 1):
-        raise InputError(f"baseline order {order}: only a constant (0) or a line (1) can be "
-                         "extrapolated under an edge")
+    require(order in (0, 1), f"baseline order {order}: only a constant (0) or a line (1) can be "
+            "extrapolated under an edge")
     x = (scan.energy_eV - scan.energy_eV[inside].mean()) / max(to_eV - from_eV, 1e-12)
     basis = np.vander(x, order + 1)
     jacobian = np.eye(len(x))
@@ -84,9 +83,8 @@ def normalise(
     spectrum = Spectrum(scan.energy_eV, scan.intensity, scan.name)
     weights = norm_weights(spectrum, by, from_eV, to_eV)
     divisor = float(weights @ scan.intensity)
-    if not divisor > 0:
-        raise InputError(f"{scan.name}: the {by} to divide by is {divisor:g}; it must be positive: "
-                         "check baseline and interval")
+    require(divisor > 0, f"{scan.name}: the {by} to divide by is {divisor:g}; it must be positive: "
+            "check baseline and interval")
     scaled = scan.intensity / divisor
     jacobian = (np.eye(len(scaled)) - np.outer(scaled, weights)) / divisor
     return replace(scan, intensity=scaled, variance=propagate(scan.variance, jacobian))
@@ -107,9 +105,8 @@ def rebin(scan: Scan, *, step_eV: float) -> Scan:
         raise InputError(f"a bin of {step_eV:g} eV: give a positive width that suits the scan")
     bins = np.floor(e / step_eV + 0.5)
     _, which, count = np.unique(bins, return_inverse=True, return_counts=True)
-    if len(count) < 2:
-        raise InputError(f"{scan.name}: bins of {step_eV:g} eV leave a single point; "
-                         "take a smaller width")
+    require(len(count) > 1, f"{scan.name}: bins of {step_eV:g} eV leave a single point; take a "
+            "smaller width")
 
     def mean(values: Array) -> Array:
         return np.asarray(np.bincount(which, values) / count)
@@ -128,9 +125,8 @@ def average_adjacent(scan: Scan, *, points: int = 3) -> Scan:
     """Replace each point by the mean of an odd number of points about it; fewer at the two ends."""
     _few(scan)
     n = len(scan.energy_eV)
-    if points < 1 or points % 2 == 0 or points > n:
-        raise InputError(f"adjacent averaging of {points} points: give an odd number, "
-                         f"at most the {n} of the scan")
+    require(points % 2 == 1 and 1 <= points <= n, f"adjacent averaging of {points} points: give an "
+            f"odd number, at most the {n} of the scan")
     at = np.arange(n)
     reach = np.minimum(points // 2, np.minimum(at, at[::-1]))[:, None]
     return _linear(scan, (np.abs(at[:, None] - at) <= reach) / (2.0 * reach + 1))
@@ -142,9 +138,8 @@ def subtract(scan: Scan, *, reference: Scan) -> Scan:
     _few(scan)
     _few(reference)
     e, r = scan.energy_eV, reference.energy_eV
-    if e[0] < r[0] - 1e-9 or e[-1] > r[-1] + 1e-9:
-        raise InputError(f"{scan.name}: the reference {reference.name} spans {r[0]:g} to "
-                         f"{r[-1]:g} eV only; cut the scan to it")
+    require(r[0] - 1e-9 <= e[0] and e[-1] <= r[-1] + 1e-9, f"{scan.name}: the reference "
+            f"{reference.name} spans {r[0]:g} to {r[-1]:g} eV only; cut the scan to it")
     own, other = scan.covariance, propagate(reference.variance, interpolation(e, r))
     return replace(scan, intensity=scan.intensity - np.interp(e, r, reference.intensity),
                    variance=None if own is None or other is None else own + other)
@@ -239,9 +234,8 @@ def thermal(
 def replay(scan: Scan, steps: Sequence[Step], references: Mapping[str, Scan]) -> Scan:
     """Apply recorded steps in order; references: what ``subtract`` steps need, by name."""
     for done in steps:
-        if done.name not in STEPS:
-            raise InputError(f"{done.name!r} is no treatment step that can be replayed; "
-                             f"these are: {', '.join(STEPS)}")
+        require(done.name in STEPS, f"{done.name!r} is no treatment step that can be replayed; "
+                f"these are: {', '.join(STEPS)}")
         parameters = dict(done.parameters)
         if done.name == "subtract":
             name = parameters["reference"]
@@ -253,9 +247,8 @@ def replay(scan: Scan, steps: Sequence[Step], references: Mapping[str, Scan]) ->
 
 
 def _few(scan: Scan) -> None:
-    if len(scan.energy_eV) > MOST_POINTS:
-        raise InputError(f"{scan.name}: {len(scan.energy_eV)} points are more than the "
-                         f"{MOST_POINTS} treated at once; rebin first")
+    require(len(scan.energy_eV) <= MOST_POINTS, f"{scan.name}: {len(scan.energy_eV)} points are "
+            f"more than the {MOST_POINTS} treated at once; rebin first")
 
 
 def _inside(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import LineReader, write_atomically
 from perovskite_polaron.measured.text import Table, add_row, number
 
@@ -77,14 +77,12 @@ class _Header:
 
     def abscissa(self) -> tuple[str, str]:
         """Return the label and the unit of the first column, which Column.1 must give."""
-        if "column.1" not in self.fields:
-            raise InputError(f"{self.path}: Column.1 is missing: it must name the abscissa and its "
-                             "unit, as in '# Column.1: energy eV'")
+        require("column.1" in self.fields, f"{self.path}: Column.1 is missing: it must name the "
+                "abscissa and its unit, as in '# Column.1: energy eV'")
         _, value, row = self.fields["column.1"]
         label, *unit = value.split(None, 1)
-        if not unit:
-            raise InputError(f"{self.path}:{row}: Column.1 must give a label and a unit, as in "
-                             f"'energy eV'; it says {value!r}")
+        require(unit, f"{self.path}:{row}: Column.1 must give a label and a unit, as in 'energy "
+                f"eV'; it says {value!r}")
         allowed = ABSCISSAE.get(label.lower())
         if allowed is None:
             self.warn(row, f"{label!r} is not one of the defined abscissae (energy, angle)")
@@ -101,18 +99,15 @@ class _Header:
         for key, what in (("element.symbol", "a chemical symbol"),
                           ("element.edge", "an absorption edge")):
             written, value, row = self.fields.get(key, ("", "", 0))
-            if not row:
-                raise InputError(f"{self.path}: {key.title()} is missing; "
-                                 "an XDI file must name the absorbing element and its edge")
+            require(row, f"{self.path}: {key.title()} is missing; an XDI file must name the "
+                    "absorbing element and its edge")
             low = value.lower()
-            if not (low in symbols if key == "element.symbol" else _EDGE.fullmatch(low)):
-                raise InputError(f"{self.path}:{row}: {written} must be {what}; "
-                                 f"it says {value[:40]!r}")
+            require(low in symbols if key == "element.symbol" else _EDGE.fullmatch(low),
+                    f"{self.path}:{row}: {written} must be {what}; it says {value[:40]!r}")
         is_angle = abscissa.lower() == "angle"
         if "mono.d_spacing" not in self.fields:
-            if is_angle:
-                raise InputError(f"{self.path}: Mono.d_spacing is missing; "
-                                 "without it an angle cannot be turned into an energy")
+            require(not is_angle, f"{self.path}: Mono.d_spacing is missing; without it an angle "
+                    "cannot be turned into an energy")
             self.warnings.append(f"{self.path}: Mono.d_spacing is missing; "
                                  "it is needed to correct a miscalibrated energy axis")
         for key in [k for k in _NUMERIC_FIELDS if k in self.fields]:
@@ -174,9 +169,8 @@ def parse_xdi(text: str, source: str) -> Table:
                           "only version 1 can be read")
     if int(version[2]) != 0:
         header.warn(1, f"written for XDI 1.{version[2]}; read by the rules of 1.0")
-    if not any(map(_HEADER_END.match, lines.lines)):
-        raise InputError(f"{source}: the header has no end: a line '#' followed by three or more "
-                         "dashes must stand before the data")
+    require(any(map(_HEADER_END.match, lines.lines)), f"{source}: the header has no end: a line "
+            "'#' followed by three or more dashes must stand before the data")
     for line in lines:
         if _HEADER_END.match(line):
             break
@@ -199,9 +193,7 @@ def parse_xdi(text: str, source: str) -> Table:
                               "remove it, or split the file")
         elif fields := line.split():
             add_row(rows, fields, lines)
-    if not rows:
-        raise InputError(f"{source}: no data after the header; "
-                         "an XDI file must hold the spectrum itself")
+    require(rows, f"{source}: no data after the header; an XDI file must hold the spectrum itself")
     header.check(header.abscissa()[0])
     labels, units = header.columns(len(rows[0]), labelled, end + 1)
     kept = {written: value for key, (written, value, _) in header.fields.items()
