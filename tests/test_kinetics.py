@@ -207,6 +207,11 @@ def test_command(tmp_path, capsys):
     assert "F test" in out
     assert out.count(" to ") >= 16
     assert main(["kinetics", *files, "--irf-sigma", "45"]) == 2
+    assert main([*call, "--json", "--start", "100ps", "1ns"]) == 0
+    started = json.loads(capsys.readouterr().out)
+    assert started["lifetimes_ps"] == pytest.approx(answer["lifetimes_ps"], rel=1e-5)
+    assert main([*call, "--start", "100ps"]) == 2
+    assert "starting lifetimes: give 2 between" in capsys.readouterr().err
 
 
 def test_extreme_inputs_end_in_a_finite_fit_or_a_reason():

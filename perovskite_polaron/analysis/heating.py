@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import constants
 
-from perovskite_polaron.arrays import floats, freeze
+from perovskite_polaron.arrays import Array, floats, freeze
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.kernels import heating as kernel
@@ -27,7 +27,6 @@ from perovskite_polaron.published_cspbbr3 import (
     CUBIC_C, FORMULA, FORMULA_VOLUME_A3, GAP_EV, MOLAR_MASS_G_MOL, PUMP_PROBE, TETRAGONAL_C)
 from perovskite_polaron.units import UNITS
 
-Array = NDArray[np.float64]
 ABSORBS_ALL_PER_CM = 1e9
 FRONT_A = 1e-9
 """Thickness of what counts as the front face of the jet: it hardly weakens the light."""
@@ -72,7 +71,6 @@ def constant_heat_capacity(capacity_J_mol_K: float, words: str = "") -> HeatCapa
         raise InputError(f"a heat capacity of {capacity_J_mol_K:g} J/mol/K: it must be positive")
     words = words or f"constant, {capacity_J_mol_K:g} J/mol/K"
     return HeatCapacity(words, np.array([0.0, 1e4]), np.full(2, capacity_J_mol_K))
-
 
 DULONG_PETIT = constant_heat_capacity(15 * constants.R, "Dulong-Petit, 15 R")
 

@@ -10,12 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perovskite_polaron.analysis.kinetics import KineticFit, search
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError, require
 
-Array = NDArray[np.float64]
 Interval = tuple[float, float]
 LEVELS = (0.6827, 0.95)
 REACH = 10.0

@@ -16,13 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.kernels.convolution import exponential_gaussian
 from perovskite_polaron.measured.scan import Trace
 
-Array = NDArray[np.float64]
 FEWER = "fit fewer components"
 
 

@@ -12,13 +12,11 @@ D. Foreman-Mackey et al., Publ. Astron. Soc. Pac. 125, 306 (2013): the sampler.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perovskite_polaron.analysis.scenario_curves import SMALLEST_AMPLITUDE, white
 from perovskite_polaron.analysis.scenario_fit import Problem, ScenarioFit
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError, MissingExtraError
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from math import log, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perovskite_polaron.analysis.scenarios import Scenario
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.kernels.convolution import broaden_gaussian
 
-Array = NDArray[np.float64]
 Interval = tuple[float, float]
 Axes = tuple[Array, Array, Array]
 FWHM_PER_SIGMA = sqrt(8 * log(2))

@@ -19,15 +19,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perovskite_polaron.analysis.scenario_curves import (
     SMALLEST_AMPLITUDE, Curves, Found, Grid, Interval, Priors, Template, white)
 from perovskite_polaron.analysis.scenarios import Scenario
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.measured.scan import Scan
 
-Array = NDArray[np.float64]
 RISES = (1.0, 3.841)
 CLAIM_AIC = 10.0
 CONTRADICTION = 9.0

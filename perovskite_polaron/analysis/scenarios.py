@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from perovskite_polaron.arrays import floats, freeze
+from perovskite_polaron.arrays import Array, floats, freeze
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
 
-Array = NDArray[np.float64]
 RIGID_SHIFT = "rigid edge shift"
 SHIFT_STEP_EV = 0.01
 Kind = Literal["structure", "shift", "measured"]

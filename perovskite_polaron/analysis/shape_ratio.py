@@ -13,15 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.recipe import COMBINE, Recipe
 from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.measured.treatment import interpolation, propagate
 from perovskite_polaron.published_cspbbr3 import SHAPE_WINDOWS_EV
 
-Array = NDArray[np.float64]
 Interval = tuple[float, float]
 
 
@@ -44,7 +43,6 @@ class Windows:
         for low, high in (self.numerator_eV, self.denominator_eV):
             require(low < high, f"the window {low:g} to {high:g} eV is empty: give its lower end "
                     "first")
-
 
 AVERAGE = Recipe((Step(COMBINE),))
 EDGES = {edge: Windows(*windows) for edge, windows in SHAPE_WINDOWS_EV.items()}

@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="standard deviation of the instrument response, as 45ps")
     add("--fit-sigma", action="store_true", help="fit it, starting from the value given")
     add("--components", type=int, default=2, help="number of decays (default: 2)")
+    add("--start", type=quantity("time"), nargs="+", metavar="LIFETIME",
+        help="lifetimes to start from, as 100ps 1ns (default: several sets are tried)")
     add("--no-offset", action="store_true", help="leave the flat offset out")
     add("--t0", type=quantity("time"), default="0ps", help="time zero (default: 0ps)")
     add("--fit-t0", action="store_true", help="fit time zero, starting from the value given")
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
 
     asked = model(args.components)
     traces = read_traces(args.files, args.signal, args.delay_unit)
-    fit = fit_kinetics(traces, asked)
+    fit = fit_kinetics(traces, asked, args.start)
     test = None
     if args.components > 1:
         # A smaller model that cannot be fitted is no reason to withhold the larger one.

@@ -6,13 +6,10 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from perovskite_polaron.arrays import freeze
+from perovskite_polaron.arrays import Array, freeze
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.text import Table
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.spectra.spectrum import Spectrum, norm_weights
 
-Array = NDArray[np.float64]
 MOST_POINTS = 5000
 """Covariances are dense: more points than this are binned first."""
 STEPS: dict[str, Callable[..., Scan]] = {}
