@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> None:
               "shifts_eV": [{name: getattr(s, name) for name in names} for s in spectra.shifts]}
     lines = [f"alignment: {settings.alignment}; shifts of each site, relative to the mean edge of"
              f" {spectra.reference}"]
+    if spectra.part:
+        lines.append(f"polarisation {spectra.part}: these are no powder averages")
     lines += [f"  {s.structure:20} {s.absorber:12} {s.shift_eV:+8.3f} eV   {s.caveat}"
               for s in spectra.shifts]
     lines.append("largest difference, in % of the reference's maximum, with this alignment and with"

@@ -97,7 +97,8 @@ def _settings(spectra: StudySpectra) -> str:
 
 def _alignment(spectra: StudySpectra) -> str:
     aligned = spectra.settings.alignment == "delta-scf"
-    return "aligned by ΔSCF" if aligned else "each at its own Fermi energy"
+    words = "aligned by ΔSCF" if aligned else "each at its own Fermi energy"
+    return f"{words}, {spectra.part}" if spectra.part else words
 
 
 def write_sites_figure(spectra: StudySpectra, path: Path) -> Path:

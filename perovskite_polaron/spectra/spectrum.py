@@ -75,7 +75,6 @@ class SiteSpectrum:
 class StructureSpectra:
     """sites: powder spectrum of each absorber by label; average: weighted by multiplicity."""
 
-    structure: str
     sites: dict[str, Spectrum]
     multiplicities: dict[str, int]
     average: Spectrum
@@ -129,7 +128,7 @@ def average_structures(
             powders[absorber] = mean([p.spectrum for p in parts], name)
             multiplicities[absorber] = parts[0].multiplicity
         average = mean(list(powders.values()), structure, list(multiplicities.values()))
-        result[structure] = StructureSpectra(structure, powders, multiplicities, average)
+        result[structure] = StructureSpectra(powders, multiplicities, average)
     return result
 
 
