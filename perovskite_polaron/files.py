@@ -10,11 +10,14 @@ import tomllib
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.errors import ComputationError, InputError, require
+import numpy as np
+from numpy.typing import NDArray
+
+from perovskite_polaron.errors import ComputationError, InputError, PolaronError, require
 
 
 def write_atomically(
@@ -76,8 +79,33 @@ def replace_atomically(path: str | os.PathLike[str], write: Callable[[Path], obj
     return path
 
 
-# What np.load and taking its arrays apart raise when a file is not the .npz it should be.
-NPZ_ERRORS = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
+    """Write arrays to a small .npz through a temporary file; equal input gives equal bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return write_atomically(path, buffer.getvalue())
+
+
+@contextmanager
+def open_npz(
+    path: str | os.PathLike[str], what: str, remedy: str = "write it again",
+    error: type[PolaronError] = InputError,
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Give a with block the arrays of an .npz.
+
+    Whatever is wrong with the file, or with the arrays as the block takes them apart, becomes one
+    error that says what the file should hold.
+    """
+    try:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
+            yield dict(file)
+    except FileNotFoundError:
+        raise error(f"{path} does not exist: give {what} (.npz)") from None
+    except (InputError, OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile,
+            zlib.error) as why:
+        raise error(f"{path} does not hold {what} ({why}): {remedy}") from None
+
+
 # Numbers or words; an array is one too.
 Column = Iterable[float | str | None]
 

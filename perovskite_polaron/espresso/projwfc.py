@@ -8,7 +8,6 @@ projection is onto is only in the printed output.
 """
 
 import hashlib
-import io
 import os
 import re
 import xml.etree.ElementTree as ET
@@ -22,8 +21,7 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.program import OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist
-from perovskite_polaron.espresso.savefile import NPZ_ERRORS
-from perovskite_polaron.files import write_atomically
+from perovskite_polaron.files import open_npz, write_npz
 from perovskite_polaron.units import RYDBERG_EV
 
 PROJECTIONS = "projections.npz"
@@ -194,9 +192,7 @@ def _numbers(node: ET.Element | None, count: int) -> NDArray[np.float64]:
 
 def write_projections(path: str | os.PathLike[str], projections: Projections) -> Path:
     """Write projections to a small .npz, without loss."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **vars(projections))
-    return write_atomically(path, buffer.getvalue())
+    return write_npz(path, vars(projections))
 
 
 def load_projections(path: str | os.PathLike[str]) -> Projections:
@@ -207,11 +203,7 @@ def load_projections(path: str | os.PathLike[str]) -> Projections:
     ComputationError
         When it is missing or damaged.
     """
-    try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
-            found = {name: file[name] for name in Projections.__dataclass_fields__}
-            values: dict[str, Any] = {k: a if a.ndim else float(a) for k, a in found.items()}
-            return Projections(**values)
-    except NPZ_ERRORS as why:
-        raise ComputationError(f"{path} does not hold projections ({why}): delete that job's folder"
-                               " and run again") from None
+    with open_npz(path, "projections", "delete that job's folder and run again",
+                  ComputationError) as found:
+        values: dict[str, Any] = {k: a if a.ndim else float(a) for k, a in found.items()}
+        return Projections(**values)

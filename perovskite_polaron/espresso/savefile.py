@@ -3,11 +3,8 @@ of them.
 """
 
 import hashlib
-import io
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.files import LineReader, read_text, write_atomically
+from perovskite_polaron.files import LineReader, open_npz, read_text, write_npz
 
 _WHAT = "save file of XSpectra"
 # Key of the header -> what it must be, and what to say of another value.
@@ -29,8 +26,6 @@ _HEADER = {
 }
 # What the binary form keeps beside the arrays.
 _SCALARS = ("kind", "spin_polarised", "absorber", "core_energy_eV", "fermi_energy_eV", "sha256")
-# What numpy raises for a file that is no .npz, or a damaged one.
-NPZ_ERRORS = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,10 +155,7 @@ def write_chains(path: str | os.PathLike[str], saves: Mapping[str, LanczosSave])
         arrays[f"vectors_{i}"] = np.array([save.k_vector, save.polarisation])
         arrays[f"norms_{i}"] = save.norms
         arrays[f"ab_{i}"] = np.array([np.concatenate(save.a), np.concatenate(save.b)])
-    buffer = io.BytesIO()
-    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    np.savez_compressed(buffer, **arrays)
-    write_atomically(path, buffer.getvalue())
+    write_npz(path, {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)} | arrays)
 
 
 def read_chains(path: str | os.PathLike[str]) -> dict[str, LanczosSave]:
@@ -175,21 +167,14 @@ def read_chains(path: str | os.PathLike[str]) -> dict[str, LanczosSave]:
         When the file is missing or not of that form.
     """
     saves = {}
-    try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
-            for i, m in enumerate(json.loads(file["meta"].tobytes())):
-                ends = np.cumsum(m["iterations"])[:-1]
-                a, b = (tuple(map(_frozen, np.split(row, ends))) for row in file[f"ab_{i}"])
-                k_vector, polarisation = map(_frozen, file[f"vectors_{i}"])
-                saves[m["name"]] = LanczosSave(
-                    k_vector=k_vector, polarisation=polarisation, norms=_frozen(file[f"norms_{i}"]),
-                    a=a, b=b,
-                    **{key: m[key] for key in _SCALARS})
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist: give the chains of a study (.npz)") from None
-    except NPZ_ERRORS as error:
-        raise InputError(
-            f"{path} does not hold the chains of a study ({error}): write it again") from None
+    with open_npz(path, "the chains of a study") as file:
+        for i, m in enumerate(json.loads(file["meta"].tobytes())):
+            ends = np.cumsum(m["iterations"])[:-1]
+            a, b = (tuple(map(_frozen, np.split(row, ends))) for row in file[f"ab_{i}"])
+            k_vector, polarisation = map(_frozen, file[f"vectors_{i}"])
+            saves[m["name"]] = LanczosSave(
+                k_vector=k_vector, polarisation=polarisation, norms=_frozen(file[f"norms_{i}"]),
+                a=a, b=b, **{key: m[key] for key in _SCALARS})
     return saves
 
 

@@ -6,7 +6,6 @@ per eV and cell. The file of projected states that travels is ``pdos.npz``, from
 and grid can be had again.
 """
 
-import io
 import json
 import os
 from collections.abc import Mapping
@@ -18,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from perovskite_polaron.arrays import Array, floats, freeze
-from perovskite_polaron.errors import ComputationError, InputError, require
-from perovskite_polaron.files import NPZ_ERRORS, write_atomically
+from perovskite_polaron.errors import ComputationError, require
+from perovskite_polaron.files import open_npz, write_npz
 from perovskite_polaron.kernels.convolution import broaden_gaussian
 
 FORMAT = "perovskite_polaron projected states 1"
@@ -280,13 +279,9 @@ def write_states(
         "format": FORMAT, "electrons": states.electrons, "kpoint_names": states.kpoint_names,
         "shells": [asdict(s) for s in states.shells], "record": record,
     }
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer, head=np.frombuffer(json.dumps(head).encode(), np.uint8), weights=states.weights,
-        energies_eV=states.energies_eV.round(6), kpoints=states.kpoints.round(9),
-        shares=states.shares.round(6),
-    )
-    return write_atomically(path, buffer.getvalue())
+    arrays = {"energies_eV": states.energies_eV.round(6), "kpoints": states.kpoints.round(9),
+              "weights": states.weights, "shares": states.shares.round(6)}
+    return write_npz(path, {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)} | arrays)
 
 
 def read_states(path: str | os.PathLike[str]) -> tuple[ProjectedStates, dict[str, Any]]:
@@ -297,22 +292,13 @@ def read_states(path: str | os.PathLike[str]) -> tuple[ProjectedStates, dict[str
     InputError
         When the file is missing, damaged or of another kind.
     """
-    try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
-            arrays = dict(file)
+    with open_npz(path, "projected states", "write it again with polaron pdos") as arrays:
         head = json.loads(arrays.pop("head").tobytes())
-        if head["format"] != FORMAT:
-            raise ValueError(f"it is of format {head['format']!r}, this version reads {FORMAT!r}")
-        states = ProjectedStates(
-            **arrays, kpoint_names=tuple(head["kpoint_names"]), electrons=float(head["electrons"]),
-            shells=tuple(Shell(**s) for s in head["shells"]),
-        )
+        require(head["format"] == FORMAT,
+                f"it is of format {head['format']!r}, this version reads {FORMAT!r}")
         record = dict(head["record"])
-        if not set(_KEYS) <= set(record) or not isinstance(record["projected_onto"], dict):
-            raise ValueError(f"its record does not say {', '.join(_KEYS)}")
-        return states, record
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist: give the pdos.npz of polaron pdos") from None
-    except (InputError, *NPZ_ERRORS) as why:
-        raise InputError(f"{path} does not hold projected states ({why}): write it again with"
-                         " polaron pdos") from None
+        require(set(_KEYS) <= set(record) and isinstance(record["projected_onto"], dict),
+                f"its record does not say {', '.join(_KEYS)}")
+        return ProjectedStates(
+            **arrays, kpoint_names=tuple(head["kpoint_names"]), electrons=float(head["electrons"]),
+            shells=tuple(Shell(**s) for s in head["shells"])), record
