@@ -157,11 +157,9 @@ def _free_atoms(
         for k in which:
             if atoms.files[k] == file:
                 phase = np.ones(len(miller), np.complex128)
-                for axis in range(3):
-                    low, high = miller[:, axis].min(), miller[:, axis].max()
-                    along = np.exp(-2j * np.pi * np.arange(low, high + 1) * atoms.positions[k,
-                                                                                            axis])
-                    phase *= along[miller[:, axis] - low]
+                for index, x in zip(miller.T, atoms.positions[k], strict=True):
+                    along = np.exp(-2j * np.pi * np.arange(index.min(), index.max() + 1) * x)
+                    phase *= along[index - index.min()]
                 phases += phase
         total += phases * form_factor(file, q) / volume
     return total

@@ -192,8 +192,7 @@ class PwCalculation(Calculation):
         system: dict[str, Any] = {
             "ibrav": 0, "nat": len(self.crystal), "ntyp": len(self.species),
             "ecutwfc": settings.ecutwfc_Ry, "ecutrho": settings.ecutrho_Ry,
-            "tot_charge": self.charge,
-            "occupations": "fixed" if self.is_fixed else "smearing"}
+            "tot_charge": self.charge, "occupations": "fixed" if self.is_fixed else "smearing"}
         if not self.is_fixed:
             system |= {"smearing": "gaussian", "degauss": settings.degauss_Ry}
         elif settings.empty_bands and "nbnd" not in given and not settings.spin_key:
@@ -217,7 +216,7 @@ class PwCalculation(Calculation):
         """Return energies in eV, and forces (eV/Å) and stress (eV/Å³) where they were asked for."""
         outdir = folder / OUTDIR
         if self.bands is not None:
-            return asdict(read_pw_bands(outdir))
+            return read_pw_bands(outdir)
         record = asdict(read_pw_result(outdir))
         if self.forces:
             record["forces_eV_A"] = read_forces_eV_A(outdir).tolist()
@@ -235,10 +234,8 @@ class PwCalculation(Calculation):
         """Return the last iteration and its accuracy."""
         iterations = re.findall(r"iteration #\s*(\d+)", output)
         accuracy = re.findall(r"estimated scf accuracy\s*<\s*(\S+)", output)
-        if not iterations:
-            return ""
-        return f"iteration {iterations[-1]}" + (f", accuracy {float(accuracy[-1]):.0e} Ry"
-                                                if accuracy else "")
+        words = [f"iteration {i}" for i in iterations[-1:]]
+        return ", ".join(words + [f"accuracy {float(a):.0e} Ry" for a in accuracy[-1:] if words])
 
     @staticmethod
     def summary(record: Mapping[str, Any]) -> str:
@@ -290,18 +287,12 @@ def read_pw_result(outdir: str | Path) -> PwResult:
 
     def parse(output: ET.Element) -> tuple[bool, PwResult]:
         conv, bands = _child(output, "convergence_info/scf_conv"), _child(output, "band_structure")
-        electrons, levels = float(_text(bands, "nelec")), _levels_eV(bands)
-        filled = int(electrons // 2)
         fermi = next(float(_text(bands, tag)) for tag in ("fermi_energy", "highestOccupiedLevel")
                      if bands.find(tag) is not None)
         return _text(conv, "convergence_achieved") == "true", PwResult(
             total_energy_eV=float(_text(output, "total_energy/etot")) * _HARTREE_EV,
-            fermi_eV=fermi * _HARTREE_EV,
-            highest_occupied_eV=float(levels[:, filled - 1].max()),
-            lowest_empty_eV=float(levels[:, filled].min()) if levels.shape[1] > filled else None,
-            electrons=electrons,
-            iterations=int(_text(conv, "n_scf_steps")),
-            scf_error_Ry=2 * float(_text(conv, "scf_error")))
+            fermi_eV=fermi * _HARTREE_EV, iterations=int(_text(conv, "n_scf_steps")),
+            scf_error_Ry=2 * float(_text(conv, "scf_error")), **_edges(bands))
 
     converged, result = _parsed(outdir, "result", parse)
     if not converged:
@@ -312,34 +303,30 @@ def read_pw_result(outdir: str | Path) -> PwResult:
     return result
 
 
-@dataclass(frozen=True)
-class PwBands:
-    """Band edges of a run in a fixed potential, as in PwResult; its numbers of bands, k points."""
+def read_pw_bands(outdir: str | Path) -> dict[str, float | None]:
+    """Read the result of pw.x in a fixed potential (``nscf``); errors as ``read_pw_result``.
 
-    highest_occupied_eV: float
-    lowest_empty_eV: float
-    electrons: float
-    bands: int
-    kpoints: int
+    Returns the band edges as in PwResult, and the numbers of electrons, bands and k points.
+    """
 
-
-def read_pw_bands(outdir: str | Path) -> PwBands:
-    """Read the result of pw.x in a fixed potential (``nscf``); errors as ``read_pw_result``."""
-
-    def parse(output: ET.Element) -> PwBands:
+    def parse(output: ET.Element) -> dict[str, float | None]:
         bands = _child(output, "band_structure")
-        electrons, levels = float(_text(bands, "nelec")), _levels_eV(bands)
-        filled = int(electrons // 2)
-        edges = float(levels[:, filled - 1].max()), float(levels[:, filled].min())
-        return PwBands(*edges, electrons, levels.shape[1], levels.shape[0])
+        kpoints, count = _levels_eV(bands).shape
+        return _edges(bands) | {"bands": count, "kpoints": kpoints}
 
     return _parsed(outdir, "bands", parse)
 
 
+def _edges(bands: ET.Element) -> dict[str, Any]:
+    electrons, levels = float(_text(bands, "nelec")), _levels_eV(bands)
+    filled = int(electrons // 2)
+    lowest = float(levels[:, filled].min()) if levels.shape[1] > filled else None
+    return {"highest_occupied_eV": float(levels[:, filled - 1].max()), "lowest_empty_eV": lowest,
+            "electrons": electrons}
+
+
 def read_forces_eV_A(outdir: str | Path) -> NDArray[np.float64]:
-    """Return the forces (n, 3), eV/Å, of a run that was asked for them; errors as
-    ``read_pw_result``.
-    """
+    """Return the forces (n, 3), eV/Å, of a run; errors as ``read_pw_result``."""
     values = _parsed(outdir, "forces", lambda output: _numbers(output, "forces").reshape(-1, 3))
     return values * _HARTREE_EV / BOHR_ANGSTROM
 

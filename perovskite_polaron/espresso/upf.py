@@ -84,17 +84,13 @@ class Pseudopotential:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the file without its generation date, so the same set made twice is the same
-        set.
-        """
+        """SHA-256 of the file without its date, so the same set made twice is the same set."""
         text = re.sub(r'date="[^"]*"|Generation date:.*', "", self._text)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
     def atomic_shells(self) -> tuple[AtomicShell, ...]:
-        """What is in PP_PSWFC, in its order; empty if there is nothing. InputError when it is
-        damaged.
-        """
+        """What is in PP_PSWFC, in its order; InputError when it is damaged."""
         try:
             return (_shells_v2 if self.version == 2 else _shells_v1)(self._text)
         except (KeyError, ValueError) as error:
@@ -149,9 +145,8 @@ def numbers(text: str) -> NDArray[np.float64]:
 
 def _tagged(text: str, tag: str) -> list[tuple[dict[str, str], str]]:
     """Return attributes and body of the numbered tags of UPF 2."""
-    return [(_attributes(opening), body)
-            for opening,
-            body in re.findall(rf"<{tag}\.\d+\s([^>]*)>(.*?)</{tag}\.", text, re.DOTALL)]
+    found = re.findall(rf"<{tag}\.\d+\s([^>]*)>(.*?)</{tag}\.", text, re.DOTALL)
+    return [(_attributes(opening), body) for opening, body in found]
 
 
 def _attributes(tag_text: str) -> dict[str, str]:
@@ -173,8 +168,7 @@ def _read_v2(path: Path, text: str) -> Pseudopotential:
         for at, body in _tagged(text, "PP_GIPAW_ORBITAL"))
     return Pseudopotential(
         path, 2, head["element"], head["pseudo_type"], float(head["z_valence"]),
-        head.get("functional", ""),
-        numbers(section(text, "PP_R", path)), core, waves,
+        head.get("functional", ""), numbers(section(text, "PP_R", path)), core, waves,
         bool(re.search(r"<PP_GIPAW[ >]", text)))
 
 
@@ -194,8 +188,7 @@ def _read_v1(path: Path, text: str) -> Pseudopotential:
                   for (words, all_electron), (cutoffs, pseudo) in pairs)
     return Pseudopotential(
         path, 1, lines[1][0], lines[2][0], float(lines[5][0]), " ".join(lines[4][:4]),
-        numbers(section(text, "PP_R", path)), core, waves,
-        "<PP_GIPAW_RECONSTRUCTION_DATA>" in text)
+        numbers(section(text, "PP_R", path)), core, waves, "<PP_GIPAW_RECONSTRUCTION_DATA>" in text)
 
 
 def _shells_v2(text: str) -> tuple[AtomicShell, ...]:
@@ -254,8 +247,7 @@ def write_core_orbital(pseudo: Pseudopotential, path: str | os.PathLike[str]) ->
     XSpectra reads by line position: a comment, then one orbital after the other, a blank line
     between.
     """
-    blocks = ["\n".join(f"{r:.12E} {u:.12E}" for r,
-                        u in zip(pseudo.radius_bohr, orbital.values, strict=True))
-              for orbital in pseudo.core_orbitals]
-    return write_atomically(path, f"#number of core states  {len(blocks)}\n" + "\n\n".join(blocks)
-                            + "\n")
+    columns = [zip(pseudo.radius_bohr, o.values, strict=True) for o in pseudo.core_orbitals]
+    blocks = ["\n".join(f"{r:.12E} {u:.12E}" for r, u in rows) for rows in columns]
+    head = f"#number of core states  {len(blocks)}\n"
+    return write_atomically(path, head + "\n\n".join(blocks) + "\n")

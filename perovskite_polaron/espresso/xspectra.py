@@ -27,6 +27,11 @@ CORE_FILE = "core.wfc"
 # symmetry.
 POLARISATIONS = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 _FERMI_MATCH_EV = 1e-3
+# The comments that XSpectra reads, by their lines and columns.
+_UNFINISHED = "\n".join([
+    "# save_file_version=       2", "# save_file_kind   =unfinished" + 22 * " ",
+    "# date=" + 8 * " ",
+    "# number of lanczos stored=   1", "#", "#"])
 
 
 @dataclass(frozen=True)
@@ -244,24 +249,10 @@ def spared_save(settings: XspectraSettings, fermi_eV: float, pools: int) -> str 
         return None
     count, length = len(left_out), min(settings.check_every, settings.max_iterations)
     lines = [
-        "# save_file_version=       2",
-        "# save_file_kind   =unfinished                      ",
-        "# date=        ",
-        "# number of lanczos stored=   1",
-        "#",
-        "#",
-        " F 1",
-        f" 1 {count} {settings.max_iterations}",
-        f" {length}",
-        f" 0.0 {fermi_eV!r}",
-        " 0.0 0.0 0.0",
-        " 0.0 0.0 0.0",
-        " " + " ".join(str(int(skip)) for skip in left_out),
-        " 0.0" * count,
-        f" {length}" * count,
-        *[" 0.0" * length] * count,
-        *[" 1.0" * length] * count,
-    ]
+        _UNFINISHED, " F 1", f" 1 {count} {settings.max_iterations}", f" {length}",
+        f" 0.0 {fermi_eV!r}", " 0.0 0.0 0.0", " 0.0 0.0 0.0",
+        " " + " ".join(str(int(skip)) for skip in left_out), " 0.0" * count, f" {length}" * count,
+        *[" 0.0" * length] * count, *[" 1.0" * length] * count]
     return "\n".join(lines) + "\n"
 
 

@@ -235,12 +235,9 @@ class _Run:
         command = mpi_command(runs.program, self.ranks, pools)
         try:
             return run_program(command, deck, self.output, done=runs.done,
-                               keep_open=(self.descriptor,),
-                               on_poll=lambda path: self.progress(
-                                   runs.progress(path.read_text(errors="replace"))))
+                               keep_open=(self.descriptor,), on_poll=self.say)
         except OutOfTimeError:
-            write_atomically(folder / CHECKPOINT, f"{runs.program} stopped by itself; outdir is"
-                                                  " whole\n")
+            write_atomically(folder / CHECKPOINT, "stopped by itself; outdir is whole\n")
             raise
         except InterruptedRunError:
             # Should the end have damaged what a program goes on from, its next failure removes it.
@@ -252,6 +249,10 @@ class _Run:
             # may.
             store.drop_density(job)
             raise
+
+    def say(self, output: Path) -> None:
+        """Report how far the program has come."""
+        self.progress(self.job.runs.progress(output.read_text(errors="replace")))
 
     def stage(self, pools: int) -> Way:
         """Put into the job's folder what its program begins with, and return how it does."""

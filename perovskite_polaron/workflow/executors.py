@@ -152,8 +152,8 @@ def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterat
     from parsl.launchers import SimpleLauncher, SingleNodeLauncher, SrunLauncher
 
     class_name, queue = _PROVIDERS[settings.provider]
-    arguments: dict[str, Any] = {"init_blocks": 1, "min_blocks": 0,
-                                 "max_blocks": settings.max_blocks}
+    blocks = settings.max_blocks
+    arguments: dict[str, Any] = {"init_blocks": 1, "min_blocks": 0, "max_blocks": blocks}
     if settings.provider != "kubernetes":
         # The nodes see the store, and so in most places this very environment too; worker_init can
         # name another.
@@ -161,11 +161,10 @@ def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterat
         arguments["worker_init"] = f"export PATH={here}:$PATH\n{settings.worker_init}"
         arguments["launcher"] = SingleNodeLauncher()
     if settings.provider not in ("kubernetes", "local"):
-        arguments |= {"walltime": settings.walltime,
-                      "scheduler_options": settings.scheduler_options}
-        arguments |= {"nodes_per_block": settings.nodes_per_block}
-        arguments |= {key: value for key,
-                      value in ((queue, settings.queue), ("account", settings.account)) if value}
+        for key in ("walltime", "scheduler_options", "nodes_per_block"):
+            arguments[key] = getattr(settings, key)
+        given = {queue: settings.queue, "account": settings.account}
+        arguments |= {key: value for key, value in given.items() if value}
     if settings.provider == "slurm":
         arguments |= {"cores_per_node": settings.cores, "exclusive": False}
         arguments["launcher"] = SrunLauncher() if settings.nodes_per_block > 1 else SimpleLauncher()
@@ -176,19 +175,16 @@ def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterat
             f"Parsl's {class_name} refuses the options of the executor file: {error}") from None
     except ImportError as error:
         raise MissingExtraError(str(error), "cluster") from None
-    address: dict[str,
-                  Any] = {"address": settings.worker_address} if settings.worker_address else {}
     # The affinity is left to the MPI launcher; a lost node is noticed after 40 s instead of two
     # minutes.
     executor = HighThroughputExecutor(
         label="polaron", provider=provider, max_workers_per_node=settings.jobs_per_node(ranks),
-        cpu_affinity="none",
-        encrypted=False, heartbeat_period=10, heartbeat_threshold=40,
+        cpu_affinity="none", encrypted=False, heartbeat_period=10, heartbeat_threshold=40,
         interchange_launch_cmd=[sys.executable, "-m",
-                                "parsl.executors.high_throughput.interchange"], **address)
+                                "parsl.executors.high_throughput.interchange"],
+        address=settings.worker_address or None)
     config = parsl.Config(executors=[executor], run_dir=str(_run_folder(root)), retries=0,
-                          usage_tracking=0,
-                          initialize_logging=True)
+                          usage_tracking=0, initialize_logging=True)
     pool = ParslPoolExecutor(config)
     try:
         yield pool

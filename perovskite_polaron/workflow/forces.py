@@ -203,8 +203,8 @@ def espresso_calculator(
                             "forces": np.array(record["forces_eV_A"])}
             if stress:
                 # Voigt's order.
-                self.results["stress"] = np.array(record["stress_eV_A3"]).ravel()[[0, 4, 8, 5, 2,
-                                                                                   1]]
+                tensor = np.array(record["stress_eV_A3"])
+                self.results["stress"] = tensor.ravel()[[0, 4, 8, 5, 2, 1]]
 
     return Espresso()
 
@@ -228,13 +228,13 @@ def plan_forces(crystal: Crystal, displaced: Sequence[Crystal],
     # Three field directions of about ten iterations, each like one of the cycle, with its own
     # potential.
     response = Job.of("response", "electric-field", PhCalculation(settings.response),
-                      15 * dense.cost,
-                      dense.kpoints, parent=dense)
+                      15 * dense.cost, dense.kpoints, parent=dense)
     return ForceJobs(rest, moved, dense, response)
 
 
-def collect_forces(jobs: ForceJobs, store: Store) -> tuple[list[NDArray[np.float64]],
-                                                           FieldResponse]:
+def collect_forces(
+    jobs: ForceJobs, store: Store
+) -> tuple[list[NDArray[np.float64]], FieldResponse]:
     """Return the forces (n, 3), eV/Å, of each displaced cell, and the field response.
 
     Raises

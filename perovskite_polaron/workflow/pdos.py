@@ -178,8 +178,9 @@ def plan_pdos(
     return PdosJobs(subject.ground, bands, pdos, grid, count)
 
 
-def collect_pdos(subject: Subject, jobs: PdosJobs, store: Store) -> tuple[ProjectedStates,
-                                                                          dict[str, Any]]:
+def collect_pdos(
+    subject: Subject, jobs: PdosJobs, store: Store
+) -> tuple[ProjectedStates, dict[str, Any]]:
     """Return the states of finished jobs, and the record of how they were made.
 
     Raises
@@ -198,8 +199,8 @@ def collect_pdos(subject: Subject, jobs: PdosJobs, store: Store) -> tuple[Projec
         raise ComputationError(f"{path} is not what this job wrote: delete that job's folder and"
                                " run again")
     sets = subject.sets
-    labels = {e: {s.index: s.label.lower() for s in pseudo.atomic_shells} for e,
-              pseudo in sets.items()}
+    labels = {element: {s.index: s.label.lower() for s in pseudo.atomic_shells}
+              for element, pseudo in sets.items()}
     states = projected_states(subject.crystal, subject.symmetry, raw, labels)
     if abs(states.spilling() - raw.printed_spilling) > _SPILLING_MATCH:
         raise ComputationError(f"the projections in {path} leave out {states.spilling():.4f} of"

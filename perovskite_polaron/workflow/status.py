@@ -187,6 +187,6 @@ def study_status(study: Study) -> StudyStatus:
     left = None
     if spent:
         every = [sum(t[k] for t in seen.values()) for k in (0, 1)]
-        left = sum(cost * (t := seen.get(kind, every))[0] / t[1] for kind,
-                   cost in open_cost.items())
+        rates = {kind: seen.get(kind, every) for kind in open_cost}
+        left = sum(open_cost[kind] * hours / cost for kind, (hours, cost) in rates.items())
     return StudyStatus(rows, spent, left if open_cost else 0.0)

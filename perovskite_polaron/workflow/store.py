@@ -150,13 +150,10 @@ class Store:
         # now, for we hold the lock.
         for left in folder.rglob(".tmp-*"):
             left.unlink(missing_ok=True)
-        files = [(folder / "pseudo" / f"{label}.UPF", pseudo, ".UPF") for label,
-                 pseudo in job.pseudos]
-        if job.core is not None:
-            files.append((folder / CORE_FILE, job.core, ".wfc"))
-        for target, pseudo, suffix in files:
+        files = [(f"pseudo/{label}.UPF", pseudo) for label, pseudo in job.pseudos]
+        for name, pseudo in files + ([(CORE_FILE, job.core)] if job.core else []):
             kept = self.keep(pseudo) if isinstance(pseudo, Pseudopotential) else self._kept(pseudo)
-            _link(kept.with_suffix(suffix), target)
+            _link(kept.with_suffix(Path(name).suffix), folder / name)
         # A file that a crash leaves empty is seen when it is compared with the job: these need not
         # reach the disk.
         write_atomically(folder / "job.toml", job.description(), durable=False)
