@@ -8,7 +8,7 @@ from typing import Any
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet, read_scenarios
 from perovskite_polaron.analysis.verdict import Judgement, judge
-from perovskite_polaron.cli.options import Verb, emit, quantity, share, table, warn, window
+from perovskite_polaron.cli.options import Verb, emit, pick, quantity, share, table, warn, window
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.scan import Scan
@@ -150,14 +150,13 @@ def _row(fit: ScenarioFit) -> dict[str, Any]:
     a, largest = fit.amplitude, fit.parts[0].amplitude_sqrt_amu_A
     parts = zip(fit.parts, fit.strengths, fit.intervals68, fit.intervals95, strict=True)
     return {
-        "name": fit.name, "chi2": fit.chi2, "strength": fit.strength,
-        "strength_err": fit.strength_err, "strength_interval68": fit.interval68,
-        "strength_interval95": fit.interval95,
+        **pick(fit, "name", "chi2", "strength", "strength_err", "shift_eV", "width_fwhm_eV"),
+        "strength_interval68": fit.interval68, "strength_interval95": fit.interval95,
         "parts": [
             {"name": p.name, "strength": s, "interval68": i68, "interval95": i95,
              "per_eV": p.kind == "shift"}
             for p, s, i68, i95 in parts],
-        "shift_eV": fit.shift_eV, "width_fwhm_eV": fit.width_fwhm_eV, "f_q2_A2_amu": fit.f_q2,
+        "f_q2_A2_amu": fit.f_q2,
         "f_q2_interval68_A2_amu":
             None if largest is None else [e * largest**2 for e in fit.interval68],
         "amplitude_sqrt_amu_A":

@@ -10,7 +10,7 @@ import numpy as np
 from perovskite_polaron.analysis.heating import (
     DULONG_PETIT, RELATIVE_SIGMA, Exposure, HeatCapacity, Heating, constant_heat_capacity, heating,
     read_heat_capacity)
-from perovskite_polaron.cli.options import Verb, emit, quantity, share
+from perovskite_polaron.cli.options import Verb, emit, pick, quantity, share
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.units import (
     HC_EV_A, UNITS, parse_quantity, parse_temperature_celsius, split_quantity)
@@ -112,13 +112,11 @@ def _record(result: Heating, curve: np.ndarray) -> dict[str, Any]:
     bars = ("input", "delta_T_low_input_K", "delta_T_high_input_K")
     times = zip(_TIMES_PS, curve, strict=True)
     return {
-        "delta_T_K": result.delta_T_K, "delta_T_low_K": result.delta_T_low_K,
-        "delta_T_high_K": result.delta_T_high_K, "interval": "16th to 84th percentile",
-        "photons_per_nc": result.photons_per_nc, "absorbed_fraction": result.absorbed_fraction,
-        "absorbed_energy_per_nc_eV": result.total_energy_eV, "heat_per_nc_eV": result.heat_eV,
-        "heat_capacity": capacity.words,
+        **pick(result, "delta_T_K", "delta_T_low_K", "delta_T_high_K", "photons_per_nc",
+               "absorbed_fraction", "front_face_delta_T_K", "phase"),
+        "interval": "16th to 84th percentile", "absorbed_energy_per_nc_eV": result.total_energy_eV,
+        "heat_per_nc_eV": result.heat_eV, "heat_capacity": capacity.words,
         "heat_capacity_at_start_J_mol_K": capacity.at_J_mol_K(result.exposure.start_C),
-        "front_face_delta_T_K": result.front_face_delta_T_K, "phase": result.phase,
         "final_temperature_C": result.final_C,
         "temperature_C": [{"time_ps": t, "value": v} for t, v in times],
         "tornado": [dict(zip(bars, bar, strict=True)) for bar in result.tornado],

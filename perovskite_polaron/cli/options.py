@@ -119,6 +119,11 @@ def emit(args: argparse.Namespace, record: Mapping[str, Any], lines: Iterable[st
     print(json.dumps(plain(record), allow_nan=False) if args.json else "\n".join(lines))
 
 
+def pick(record: object, *names: str) -> dict[str, Any]:
+    """Return some attributes of a record by name, for JSON."""
+    return {name: getattr(record, name) for name in names}
+
+
 def plain(value: Any) -> Any:
     """Return records, arrays and paths as JSON has them; a number that is not finite is null."""
     if isinstance(value, np.ndarray | np.generic):

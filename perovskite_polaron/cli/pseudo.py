@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from perovskite_polaron.cli.options import Verb, emit, share, table
+from perovskite_polaron.cli.options import Verb, emit, pick, share, table
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.pseudo import (
     check_levels_in_box, check_partial_waves, load_recipe, make_pseudo, read_levels)
@@ -55,17 +55,13 @@ def run(args: argparse.Namespace) -> None:
     if args.out:
         write_atomically(args.out, pseudo.path.read_bytes())
     record = {
-        "path": args.out or pseudo.path, "element": pseudo.element, "kind": pseudo.kind,
-        "z_valence": pseudo.z_valence, "sha256": pseudo.digest,
+        "path": args.out or pseudo.path, "sha256": pseudo.digest,
+        **pick(pseudo, "element", "kind", "z_valence"),
         "core_orbitals": [o.label for o in pseudo.core_orbitals],
         "partial_waves": [
-            _picked(w, "label", "ratio_at_cutoff", "charge_difference") for w in waves],
-        "levels": [_picked(v, "label", "all_electron_eV", "plane_wave_eV") for v in box or ()]}
+            pick(w, "label", "ratio_at_cutoff", "charge_difference") for w in waves],
+        "levels": [pick(v, "label", "all_electron_eV", "plane_wave_eV") for v in box or ()]}
     emit(args, record, _lines(record))
-
-
-def _picked(one: object, *names: str) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in names}
 
 
 def _lines(record: dict[str, Any]) -> Iterator[str]:

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from perovskite_polaron.cli.options import Verb, emit, make_folder, quantity, share
+from perovskite_polaron.cli.options import Verb, emit, make_folder, pick, quantity, share
 from perovskite_polaron.figures.spectra import (
     write_alignment_figure, write_difference_figure, write_sites_figure)
 from perovskite_polaron.workflow.spectra import (
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> None:
         written.append(write_sites_figure(spectra, out / f"sites{suffix}"))
         if spectra.differences:
             written.append(write_alignment_figure(spectra, other, out / f"alignment{suffix}"))
-    names = ("structure", "absorber", "shift_eV", "caveat")
     record = {"files": written, "alignment": settings.alignment, "reference": spectra.reference,
-              "shifts_eV": [{name: getattr(s, name) for name in names} for s in spectra.shifts]}
+              "shifts_eV": [
+                  pick(s, "structure", "absorber", "shift_eV", "caveat") for s in spectra.shifts]}
     lines = [f"alignment: {settings.alignment}; shifts of each site, relative to the mean edge of"
              f" {spectra.reference}"]
     if spectra.part:

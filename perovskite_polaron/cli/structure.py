@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.cli.options import Verb, emit, quantity, refuse_existing, share, table
+from perovskite_polaron.cli.options import Verb, emit, pick, quantity, refuse_existing, share, table
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import CRYSTALS, read_crystal, write_crystal
@@ -58,8 +58,8 @@ def describe_absorbers(
     crystal: Crystal, symmetry: Symmetry, element: str | None = None
 ) -> dict[str, list[dict[str, Any]]]:
     """Return {element: [{site, parent, multiplicity, index}]} for one element or all."""
-    names = ("site", "parent", "multiplicity", "index")
-    return {e: [{name: getattr(a, name) for name in names} for a in absorbers(crystal, e, symmetry)]
+    return {e: [pick(a, "site", "parent", "multiplicity", "index")
+                for a in absorbers(crystal, e, symmetry)]
             for e in ([element] if element else dict.fromkeys(crystal.species))}
 
 
