@@ -32,6 +32,7 @@ SHAPE_WINDOWS_EV = {
 """Edge -> the two windows of the comparison parameter C, and the factor that their figure shows."""
 
 GAP_EV = 2.4
+"""Of the nanocrystals; what a photon of the pump has above it becomes heat at once."""
 TETRAGONAL_C, CUBIC_C = (50.0, 59.0), (108.0, 117.0)
 """Intervals (°C) in which the orthorhombic crystal becomes tetragonal, and that cubic."""
 MOLAR_MASS_G_MOL = 132.905 + 207.2 + 3 * 79.904
