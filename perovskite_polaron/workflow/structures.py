@@ -133,19 +133,14 @@ def neighbours(structures: Sequence[StudyStructure]) -> list[tuple[int, int | No
 
 
 def _tree(structures: Sequence[StudyStructure], members: list[int]) -> list[tuple[int, int | None]]:
-    """Return Prim's minimum spanning tree of structures, from the first, in the order of growth."""
+    """Return the minimum spanning tree of structures of one cell, walked from the first of them."""
+    from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
+
     positions = np.array([structures[index].crystal.positions for index in members])
+    moved = positions[:, None] - positions
     lattice = structures[members[0]].crystal.lattice_A
-    order: list[tuple[int, int | None]] = [(members[0], None)]
-    nearest = np.zeros(len(members), dtype=np.intp)
-    distance = np.full(len(members), np.inf)
-    latest = 0
-    for _ in members[1:]:
-        moved = positions - positions[latest]
-        now = np.linalg.norm((moved - np.rint(moved)) @ lattice, axis=(1, 2))
-        nearest[now < distance] = latest
-        distance = np.minimum(distance, now)
-        distance[latest] = -np.inf
-        latest = int(np.argmin(np.where(np.isneginf(distance), np.inf, distance)))
-        order.append((members[latest], members[nearest[latest]]))
-    return order
+    distance = np.linalg.norm((moved - np.rint(moved)) @ lattice, axis=(2, 3))
+    # Equal structures are neighbours too, but to csgraph a distance of zero is no connection.
+    tree = minimum_spanning_tree(distance + 1e-9)
+    order, before = breadth_first_order(tree, 0, directed=False)
+    return [(members[i], members[before[i]] if before[i] >= 0 else None) for i in order]
