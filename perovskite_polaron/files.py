@@ -166,8 +166,7 @@ _NUMBER = re.compile(
 
 
 class LineReader:
-    """The lines of a text file in order, or its words; every error names the file and the line that
-    was read last.
+    """The lines of a text file in order, or its words; errors name the file and the line read last.
 
     Parameters
     ----------

@@ -1,5 +1,4 @@
-"""One energy axis for the spectra of different sites and structures, from total energies
-(Delta-SCF).
+"""One energy axis for the spectra of all sites and structures, from total energies (ΔSCF).
 
 The photon energy of a transition into a state of eigenvalue e, seen by a core hole, is
 
@@ -69,8 +68,7 @@ class Shift:
 def shifts(
     sites: Sequence[SiteEnergies], reference: str, alignment: str = "delta-scf"
 ) -> list[Shift]:
-    """Return the shift of every site, relative to the multiplicity-weighted mean of the reference
-    structure.
+    """Return the shift of every site, from the weighted mean of the reference structure.
 
     Parameters
     ----------

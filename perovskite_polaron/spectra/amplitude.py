@@ -55,8 +55,7 @@ class AmplitudeSpectra:
         freeze(self, energy_eV=energy, amplitudes_sqrt_amu_A=amplitudes, differences=differences)
 
     def weights(self, amplitudes_sqrt_amu_A: ArrayLike) -> Array:
-        """Return (j, k): row i times ``differences`` is the difference at the i-th of j amplitudes
-        (either sign).
+        """Return (j, k): row i times ``differences`` is the difference at the i-th of j amplitudes.
 
         Raises
         ------
@@ -80,8 +79,7 @@ class AmplitudeSpectra:
         return np.asarray(self.weights(np.array([amplitude_sqrt_amu_A]))[0] @ self.differences)
 
     def left_out(self) -> Array:
-        """Return (k − 1,): for each amplitude but the largest, how far the others miss it when it
-        is left out.
+        """Return (k − 1,): for each amplitude but the largest, how far the others miss it.
 
         The miss is the largest deviation over the largest |difference| of that amplitude. The
         largest amplitude is not left out, since nothing is used beyond it. Empty for a single

@@ -118,8 +118,7 @@ def half_width(
 
 
 def resolve(spectrum: Spectrum, resolution_fwhm_eV: float) -> Spectrum:
-    """Return the spectrum as seen with a Gaussian resolution of this full width at half maximum (0:
-    unchanged).
+    """Return the spectrum as seen with a Gaussian resolution of this FWHM (0: unchanged).
 
     The spectrum goes on with its first and last value beyond its grid.
 

@@ -1,5 +1,4 @@
-"""Densities of states projected onto the shells of the atoms, and what the edges of the bands are
-made of.
+"""Densities of states projected onto the shells of the atoms, and what band edges are made of.
 
 Energies are relative to the valence band maximum, in eV; densities in states (two for each band)
 per eV and cell. The file of projected states that travels is ``pdos.npz``, from which every width
@@ -61,8 +60,9 @@ class Shell:
 
 @dataclass(frozen=True, eq=False)
 class ProjectedStates:
-    """The states of an insulator, and what of each lies on each shell of equivalent atoms. Arrays
-    are read-only.
+    """The states of an insulator, and what of each lies on each shell of equivalent atoms.
+
+    The arrays are read-only.
 
     Attributes
     ----------
@@ -171,8 +171,7 @@ class BandEdge:
 
 
 def band_edges(states: ProjectedStates, by_site: bool = False) -> tuple[BandEdge, BandEdge]:
-    """Return the valence band maximum and the conduction band minimum, of the k points that were
-    computed.
+    """Return the valence band maximum and conduction band minimum, of the computed k points.
 
     Raises
     ------

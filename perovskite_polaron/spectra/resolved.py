@@ -55,8 +55,7 @@ class Part:
 
 
 def atom_spectra(orbits: Orbits) -> tuple[dict[int, Array], bool]:
-    """Return the spectra (3, n) of every atom of the orbits, and whether their polarisations are
-    known apart.
+    """Return the spectra (3, n) of every atom, and whether their polarisations are known apart.
 
     Where they are not, each polarisation of an atom holds the mean of the three: the trace is
     always right.
@@ -80,8 +79,9 @@ def atom_spectra(orbits: Orbits) -> tuple[dict[int, Array], bool]:
 
 
 def parts(changed: Orbits, unchanged: Orbits) -> tuple[Part, ...]:
-    """Return the parts of changed minus unchanged, by orbit of the changed crystal and by
-    polarisation where known.
+    """Return the parts of changed minus unchanged.
+
+    There is one for each orbit of the changed crystal and, where known, each polarisation.
 
     Raises
     ------

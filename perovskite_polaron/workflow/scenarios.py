@@ -17,14 +17,17 @@ BUILT_IN = Path(__file__).parent.parent / "data" / "cspbbr3"
 
 
 def study_scenarios(results: StudyResults, settings: SpectraSettings) -> ScenarioSet:
-    """Return the scenarios of a study; energies are the study's, before the offset to the
-    experiment.
+    """Return the scenarios of a study, on its own axis, before the offset to the experiment.
 
     Every structure but the reference is one, except that the amplitudes of one mode sweep make one
     polaron together (``polaron NAME``). Where +Q and −Q of a sweep differ, the mode is not an odd
     one: its points then stand alone, and no f·Q² is derived. Steady state and differences share the
-    study's normalisation. Raises InputError when the study has no structure that differs from the
-    reference.
+    study's normalisation.
+
+    Raises
+    ------
+    InputError
+        When no structure differs from the reference, or the spectra are not powder averages.
     """
     spectra = powder_spectra(results, settings)
     amplitudes = {s.name: s.amplitude_sqrt_amu_A for s in results.structures}

@@ -112,8 +112,7 @@ def image_distance_A(crystal: Crystal) -> float:
 
 
 def neighbours(structures: Sequence[StudyStructure]) -> list[tuple[int, int | None]]:
-    """Return the structures so that each follows its neighbour, as pairs (index, neighbour's
-    index).
+    """Return pairs (index, index of the neighbour), each structure after its neighbour.
 
     The neighbours form a shortest spanning tree from the first structure of each cell: a sweep
     becomes a chain from the equilibrium structure to the largest amplitude. Only structures of the
