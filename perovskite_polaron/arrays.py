@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 
 Array = NDArray[np.float64]
 Shape = tuple[int | None, ...]
@@ -57,15 +57,10 @@ def floats(value: ArrayLike, name: str, shape: Shape) -> Array:
         If the shape is wrong, a number is not finite, the value is not real numbers, or is empty.
     """
     array = real(value, name, shape)
-    sizes: tuple[int, ...] = array.shape
-    if len(sizes) != len(shape) or any(
-        n not in (None, size) for n, size in zip(shape, sizes, strict=True)
-    ):
-        raise InputError(f"{name} has shape {sizes}: pass an array of shape {_describe(shape)}")
-    if array.size == 0:
-        raise InputError(f"{name} is empty: pass at least one value")
-    if not np.isfinite(array).all():
-        raise InputError(f"{name} contains NaN or infinity: remove those values first")
+    fits = array.ndim == len(shape) and all(map(_allows, shape, array.shape))
+    require(fits, f"{name} has shape {array.shape}: pass an array of shape {_describe(shape)}")
+    require(array.size, f"{name} is empty: pass at least one value")
+    require(np.isfinite(array).all(), f"{name} contains NaN or infinity: remove those values first")
     return array
 
 
@@ -75,8 +70,7 @@ def number(value: float, name: str) -> float:
         result = float(value)
     except (TypeError, ValueError):
         raise InputError(f"{name} is not a number: pass one real number") from None
-    if not math.isfinite(result):
-        raise InputError(f"{name} is NaN or infinite: pass a finite number")
+    require(math.isfinite(result), f"{name} is NaN or infinite: pass a finite number")
     return result
 
 
@@ -86,6 +80,10 @@ def freeze(record: object, **arrays: NDArray[np.float64]) -> None:
         own = array.copy()
         own.flags.writeable = False
         object.__setattr__(record, name, own)
+
+
+def _allows(wanted: int | None, size: int) -> bool:
+    return wanted in (None, size)
 
 
 def _describe(shape: Shape) -> str:

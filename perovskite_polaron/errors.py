@@ -20,8 +20,6 @@ class InputError(PolaronError):
 class ComputationError(PolaronError):
     """A calculation failed, or its result is not one to be trusted (exit status 1)."""
 
-    exit_status = 1
-
 
 class InterruptedRunError(ComputationError):
     """A program was ended from outside (signal, wall time, lost node): try the same job again."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from perovskite_polaron.arrays import Array, floats
+from perovskite_polaron.arrays import Array, floats, number
 from perovskite_polaron.errors import require
 from perovskite_polaron.kernels.convolution import broaden_gaussian
 from perovskite_polaron.spectra.spectrum import Spectrum
@@ -111,7 +111,7 @@ def half_width(
     missing = [name for name in needed if name not in given]
     require(not missing, f"width model {model!r} lacks {', '.join(missing)}: {known}")
     if function is not table:
-        given = {name: float(floats(value, name, ())) for name, value in given.items()}
+        given = {name: number(value, name) for name, value in given.items()}
     require(0 < core_hole_hwhm_eV < inf,
             f"core_hole_hwhm_eV is {core_hole_hwhm_eV}: give a half width above zero")
     return function(energy, float(core_hole_hwhm_eV), **given)
