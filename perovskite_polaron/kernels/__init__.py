@@ -14,9 +14,8 @@ from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
 
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, require
 
-THREADS_VARIABLE = "POLARON_THREADS"
 # How much work makes a further thread worth while. To start one and to wait for its last share
 # takes 0.1 ms on an idle machine; on a busy one milliseconds pass before it runs.
 WORTH_A_THREAD_NS = 1e6
@@ -46,18 +45,17 @@ def thread_count() -> int:
     The cores are those that the process may run on, so that each rank of an MPI run which is bound
     to one core stays on it.
     """
-    given = os.environ.get(THREADS_VARIABLE, "").strip()
+    given = os.environ.get("POLARON_THREADS", "").strip()
     if not given:
         affinity = getattr(os, "sched_getaffinity", None)
         return len(affinity(0)) if affinity else os.cpu_count() or 1
-    if not given.isdecimal() or int(given) < 1:
-        raise InputError(f"{THREADS_VARIABLE} is {given!r}: give a number of threads, 1 or more")
+    require(given.isdecimal() and int(given) > 0,
+            f"POLARON_THREADS is {given!r}: give a number of threads, 1 or more")
     return int(given)
 
 
-def share(
-    family: str, function: str, given: Sequence[Any], count: int, ns_each: float, block: int = 1
-) -> list[Any]:
+def share(family: str, function: str, given: Sequence[Any], count: int, ns_each: float,
+          block: int = 1) -> list[Any]:
     """Have a compiled function compute all its outputs, on several threads where that pays.
 
     Parameters

@@ -10,22 +10,20 @@ absorption step needs.
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from perovskite_polaron.arrays import floats, number, real
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.arrays import Array, floats, number, real
+from perovskite_polaron.errors import require
 from perovskite_polaron.kernels import share
 
 Ends = Literal["zero", "constant"]
-Array = NDArray[np.float64]
 
 # Fourth powers of widths and energies must neither vanish nor overflow.
 BEYOND = 1e70
 
 
-def broaden_lorentzian(
-    x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, hwhm: ArrayLike, *, ends: Ends = "constant"
-) -> Array:
+def broaden_lorentzian(x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, hwhm: ArrayLike, *,
+                       ends: Ends = "constant") -> Array:
     """Return f(E) = ∫ y(x) L(E − x; Γ(E)) dx, a spectrum broadened by a Lorentzian.
 
     With a width that varies this is one Green function evaluated at E + iΓ(E), as
@@ -58,9 +56,8 @@ def broaden_lorentzian(
     return _broaden("lorentzian", x_in, y_in, x_out, hwhm, "hwhm", ends, np.inf)
 
 
-def broaden_gaussian(
-    x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, sigma: ArrayLike, *, ends: Ends = "constant"
-) -> Array:
+def broaden_gaussian(x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, sigma: ArrayLike, *,
+                     ends: Ends = "constant") -> Array:
     """Return a spectrum broadened by a Gaussian.
 
     What lies beyond 10 standard deviations (1e-23 of the area) is left out.
@@ -85,9 +82,8 @@ def broaden_gaussian(
     return _broaden("gaussian", x_in, y_in, x_out, sigma, "sigma", ends, 10.0)
 
 
-def exponential_gaussian(
-    delay: ArrayLike, lifetime: ArrayLike, sigma: float, t0: float = 0.0, *, gradient: bool = False
-) -> Array | tuple[Array, Array, Array, Array]:
+def exponential_gaussian(delay: ArrayLike, lifetime: ArrayLike, sigma: float, t0: float = 0.0, *,
+                         gradient: bool = False) -> Array | tuple[Array, Array, Array, Array]:
     """Return exp(−t/τ)·θ(t), t = delay − t0, convolved with a normalised Gaussian.
 
     Parameters
@@ -117,13 +113,11 @@ def exponential_gaussian(
         For wrong shapes, NaN, or a time constant that is not positive.
     """
     times, constants = floats(delay, "delay", (None,)), np.atleast_1d(real(lifetime, "lifetime"))
-    if constants.ndim > 1 or constants.size == 0 or not np.all(constants > 0):
-        raise InputError("lifetime must be positive (infinity allowed): "
-                         "give one number or a list of them")
+    require(constants.ndim == 1 and constants.size and np.all(constants > 0),
+            "lifetime must be positive (infinity allowed): give one number or a list of them")
     width, start = _width(number(sigma, "sigma"), "sigma"), number(t0, "t0")
-    if constants.min() < 1e-100 * width:
-        raise InputError("lifetime is below 1e-100 sigma: such a component has no response; "
-                         "leave it out")
+    require(constants.min() >= 1e-100 * width,
+            "lifetime is below 1e-100 sigma: such a component has no response; leave it out")
     out = np.empty((4 if gradient else 1, len(constants), len(times)))
     given = times, constants, width, start, gradient, out
     share("convolution", "exponential_gaussian", given, len(times), 10.0 * len(constants), 64)
@@ -131,23 +125,18 @@ def exponential_gaussian(
     return (columns[0], columns[1], columns[2], columns[3]) if gradient else columns[0]
 
 
-def _broaden(
-    kernel: str, x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, width: ArrayLike, name: str,
-    ends: str, reach: float,
-) -> Array:
+def _broaden(kernel: str, x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, width: ArrayLike,
+             name: str, ends: str, reach: float) -> Array:
     """Check and call a kernel whose work extends over reach widths to either side."""
     x = floats(x_in, "x_in", (None,))
-    if len(x) < 2:
-        raise InputError("x_in has one point: a spectrum needs at least two")
-    if not np.all(np.diff(x) > 0):
-        raise InputError("x_in does not increase strictly: sort it and merge equal points")
+    require(len(x) > 1, "x_in has one point: a spectrum needs at least two")
+    require(np.all(np.diff(x) > 0),
+            "x_in does not increase strictly: sort it and merge equal points")
     y = floats(y_in, "y_in", (None,) * (np.ndim(y_in) - 1) + (len(x),))
-    if ends not in ("zero", "constant"):
-        raise InputError(f"ends is {ends!r}: give 'zero' or 'constant'")
+    require(ends in ("zero", "constant"), f"ends is {ends!r}: give 'zero' or 'constant'")
     out_x = floats(x_out, "x_out", (None,))
-    if max(-x[0], x[-1], -out_x.min(), out_x.max()) > BEYOND:
-        raise InputError(f"x_in and x_out may reach from -{BEYOND:g} to {BEYOND:g}: "
-                         "choose another unit")
+    require(max(-x[0], x[-1], -out_x.min(), out_x.max()) <= BEYOND,
+            f"x_in and x_out may reach from -{BEYOND:g} to {BEYOND:g}: choose another unit")
     of_each = np.full(len(out_x), width) if np.ndim(width) == 0 else width
     widths = floats(of_each, name, (len(out_x),))
     for extreme in (widths.min(), widths.max()):
@@ -161,6 +150,6 @@ def _broaden(
 
 
 def _width(width: float, name: str) -> float:
-    if not 1 / BEYOND < width < BEYOND:
-        raise InputError(f"{name} must be positive (and below {BEYOND:g}), not {width:g}")
+    require(1 / BEYOND < width < BEYOND,
+            f"{name} must be positive (and below {BEYOND:g}), not {width:g}")
     return width

@@ -1,15 +1,13 @@
 """Positions of a whole sweep or thermal ensemble in one array."""
 
-from numpy import empty, float64
-from numpy.typing import ArrayLike, NDArray
+from numpy import empty
+from numpy.typing import ArrayLike
 
-from perovskite_polaron.arrays import floats
+from perovskite_polaron.arrays import Array, floats
 from perovskite_polaron.kernels import share
 
 
-def displace(
-    equilibrium_A: ArrayLike, patterns: ArrayLike, coefficients: ArrayLike
-) -> NDArray[float64]:
+def displace(equilibrium_A: ArrayLike, patterns: ArrayLike, coefficients: ArrayLike) -> Array:
     """Return equilibrium_A + sum over m of coefficients[s, m]·patterns[m] for every structure s.
 
     Parameters

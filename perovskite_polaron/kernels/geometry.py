@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from perovskite_polaron.arrays import floats
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.arrays import Array, floats
+from perovskite_polaron.errors import require
 from perovskite_polaron.kernels import share
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +41,8 @@ class Octahedra:
     angles_deg: Array
 
 
-def octahedra(
-    bonds_A: ArrayLike, changes: ArrayLike, coefficients: ArrayLike, axes: ArrayLike,
-    bridges: ArrayLike,
-) -> Octahedra:
+def octahedra(bonds_A: ArrayLike, changes: ArrayLike, coefficients: ArrayLike, axes: ArrayLike,
+              bridges: ArrayLike) -> Octahedra:
     """Return the geometry of every structure s of a sweep.
 
     Its bond vectors are bonds_A + sum over m of coefficients[s, m]·changes[m].
@@ -79,8 +75,8 @@ def octahedra(
     c = floats(coefficients, "coefficients", (None, len(p)))
     a = floats(axes, "axes", (3, 3))
     pairs = np.ascontiguousarray(bridges, dtype=np.intp).reshape(-1, 2)
-    if pairs.size and (pairs.min() < 0 or pairs.max() >= 6 * len(d)):
-        raise InputError(f"bridges must number bonds from 0 to {6 * len(d) - 1}")
+    require(not pairs.size or (pairs.min() >= 0 and pairs.max() < 6 * len(d)),
+            f"bridges must number bonds from 0 to {6 * len(d) - 1}")
     n, b = len(c), len(d)
     lengths, scalars, tilts = np.empty((n, b, 6)), np.empty((n, b, 4)), np.empty((n, b, 3))
     angles = np.empty((n, len(pairs)))

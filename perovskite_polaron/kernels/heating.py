@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import constants
 
-from perovskite_polaron.arrays import floats, real
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.arrays import Array, floats, real
+from perovskite_polaron.errors import require
 from perovskite_polaron.kernels import share
-from perovskite_polaron.units import BOLTZMANN_MEV_K
 
-Array = NDArray[np.float64]
 Latent = Sequence[tuple[float, float, float]]
 EV_PER_J_MOL = 1 / (constants.N_A * constants.e)
 CM_PER_A = 1e-8
@@ -46,9 +44,8 @@ class HeatTable:
             Below the table; above it the last heat capacity goes on.
         """
         kelvin, enthalpy, first, ramp = self.knots
-        if not temperature_K >= kelvin[0]:
-            raise InputError(f"{temperature_K:g} K is below the heat-capacity table, "
-                             f"which begins at {kelvin[0]:g} K")
+        require(temperature_K >= kelvin[0], f"{temperature_K:g} K is below the heat-capacity"
+                f" table, which begins at {kelvin[0]:g} K")
         # A transition at exactly this temperature has not happened yet.
         k = max(0, int(np.searchsorted(kelvin, temperature_K, side="left")) - 1)
         above = temperature_K - kelvin[k]
@@ -72,9 +69,8 @@ class HeatTable:
         return rows, np.maximum(before - 1, 0), per_eV
 
 
-def tabulated(
-    temperature_K: ArrayLike, capacity_J_mol_K: ArrayLike, latent: Latent = ()
-) -> HeatTable:
+def tabulated(temperature_K: ArrayLike, capacity_J_mol_K: ArrayLike,
+              latent: Latent = ()) -> HeatTable:
     """Return the enthalpy of a heat capacity, linear between its points and constant beyond.
 
     Parameters
@@ -95,17 +91,14 @@ def tabulated(
     """
     kelvin = floats(temperature_K, "temperature_K", (None,))
     capacity = floats(capacity_J_mol_K, "capacity_J_mol_K", (len(kelvin),)) * EV_PER_J_MOL
-    if len(kelvin) < 2 or not np.all(np.diff(kelvin) > 0) or kelvin[0] < 0:
-        raise InputError("temperature_K must be at least two temperatures in K, "
-                         "increasing strictly from 0 or above")
-    if not np.all(capacity > 0):
-        raise InputError("capacity_J_mol_K must be positive: "
-                         "leave out temperatures without a measured value")
+    require(len(kelvin) > 1 and np.all(np.diff(kelvin) > 0) and kelvin[0] >= 0, "temperature_K must"
+            " be at least two temperatures in K, increasing strictly from 0 or above")
+    require(np.all(capacity > 0), "capacity_J_mol_K must be positive: leave out temperatures"
+            " without a measured value")
     transitions = sorted((float(begin), float(end), float(heat)) for begin, end, heat in latent)
     limits = [begin for begin, _, _ in transitions[1:]] + [np.inf]
     for (begin, end, heat), limit in zip(transitions, limits, strict=False):
-        if not kelvin[0] <= begin <= end <= limit or not 0 <= heat < np.inf:
-            raise InputError(
+        require(kelvin[0] <= begin <= end <= limit and 0 <= heat < np.inf,
                 f"latent heat {heat:g} J/mol from {begin:g} to {end:g} K: give begin <= end inside "
                 "the table, intervals that do not overlap, and a heat that is not negative")
     cuts = np.unique([*kelvin, *(edge for begin, end, _ in transitions for edge in (begin, end))])
@@ -125,41 +118,10 @@ def tabulated(
     return HeatTable(np.ascontiguousarray(np.transpose(segments)))
 
 
-def harmonic_capacity(energy_meV: ArrayLike, weight: ArrayLike, temperature_K: Array) -> Array:
-    """Return the heat capacity of harmonic modes at temperatures, J/mol/K.
-
-    k Σ w (x / 2 sinh(x/2))², x = E/kT (Bose and Einstein).
-
-    Parameters
-    ----------
-    energy_meV
-        (n,) positive mode energies.
-    weight
-        (n,) how many modes per formula unit each stands for, in all three times the atoms.
-    temperature_K
-        (t,), zero included.
-
-    Raises
-    ------
-    InputError
-        For energies that are not positive.
-    """
-    modes = floats(energy_meV, "energy_meV", (None,))
-    weights = floats(weight, "weight", (len(modes),))
-    if not (np.all(modes > 0) and np.all(weights >= 0) and weights.sum() > 0):
-        raise InputError("mode energies must be positive and weights not negative: "
-                         "leave out the acoustic modes at Γ")
-    with np.errstate(divide="ignore"):
-        half = np.minimum(modes / (2 * BOLTZMANN_MEV_K * temperature_K[:, None]), 300.0)
-    return np.asarray(constants.R * ((half / np.sinh(half)) ** 2 @ weights))
-
-
-def heat(
-    fluence_mJ_cm2: ArrayLike, absorption_per_cm: ArrayLike, thickness_A: ArrayLike,
-    concentration_mg_mL: ArrayLike, size_A: ArrayLike, *, molar_mass_g_mol: float,
-    formula_volume_A3: float, photon_energy_eV: float, heat_fraction: float, start_K: float,
-    table: HeatTable,
-) -> tuple[Array, Array]:
+def heat(fluence_mJ_cm2: ArrayLike, absorption_per_cm: ArrayLike, thickness_A: ArrayLike,
+         concentration_mg_mL: ArrayLike, size_A: ArrayLike, *, molar_mass_g_mol: float,
+         formula_volume_A3: float, photon_energy_eV: float, heat_fraction: float, start_K: float,
+         table: HeatTable) -> tuple[Array, Array]:
     """Return the temperature rise (K) and the photons per nanocrystal of each draw, both (n,).
 
     Energy per formula unit, averaged over the jet: F (1 − exp(−µ d)) M / (d c N_A). Photons: that
@@ -189,13 +151,11 @@ def heat(
              "size_A": size_A}
     draws = [np.atleast_1d(real(value, name)) for name, value in given.items()]
     count = max(len(draw) for draw in draws)
-    if any(draw.ndim > 1 or len(draw) not in (1, count) or len(draw) == 0 for draw in draws):
-        shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in given.items())
-        raise InputError(f"these do not broadcast together: {shapes}; "
-                         "pass numbers or arrays of one length")
-    if not 0 <= heat_fraction <= 1:
-        raise InputError(f"heat_fraction is {heat_fraction:g}: "
-                         "it is the part of a photon that heats, from 0 to 1")
+    shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in given.items())
+    require(count and all(draw.ndim == 1 and len(draw) in (1, count) for draw in draws),
+            f"these do not broadcast together: {shapes}; pass numbers or arrays of one length")
+    require(0 <= heat_fraction <= 1, f"heat_fraction is {heat_fraction:g}: it is the part of a"
+            " photon that heats, from 0 to 1")
     rise, photons = np.empty((2, count))
     # mJ/cm² ÷ (Å × mg/mL) becomes eV per formula unit.
     scale = molar_mass_g_mol * EV_PER_J_MOL / CM_PER_A
@@ -204,8 +164,8 @@ def heat(
     # The kernel sees each draw anyway and says whether one is bad; which it is, is rarely asked.
     if any(share("heating", "heat", arguments, count, 9.0)):
         for name, value in given.items():
-            if (smallest := floats(np.ravel(value), name, (None,)).min()) <= 0:
-                raise InputError(f"{name} must be positive: the smallest is {smallest:g}")
+            smallest = floats(np.ravel(value), name, (None,)).min()
+            require(smallest > 0, f"{name} must be positive: the smallest is {smallest:g}")
     return rise, photons
 
 
@@ -224,9 +184,8 @@ def draw(uncertain: Mapping[str, tuple[float, float]], count: int, seed: int) ->
 
     draws = {}
     for name, (mean, sigma) in uncertain.items():
-        if not (0 < mean < np.inf and 0 <= sigma < np.inf):
-            raise InputError(f"{name} is {mean:g} ± {sigma:g}: "
-                             "give a positive mean and a sigma that is not negative")
+        require(0 < mean < np.inf and 0 <= sigma < np.inf, f"{name} is {mean:g} ± {sigma:g}:"
+                " give a positive mean and a sigma that is not negative")
         if sigma == 0:
             draws[name] = np.full(count, mean)
             continue

@@ -14,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.arrays import floats
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.arrays import Array, floats
+from perovskite_polaron.errors import require
 from perovskite_polaron.kernels import load, share
 
-Array = NDArray[np.float64]
 # Energies that the kernel works on together.
 TOGETHER = 16
 
@@ -53,10 +52,8 @@ class Chains:
         return int(self.group.max()) + 1
 
 
-def join(
-    a: Sequence[ArrayLike], b: Sequence[ArrayLike], weights: ArrayLike, groups: Sequence[int],
-    tail: int = 0,
-) -> Chains:
+def join(a: Sequence[ArrayLike], b: Sequence[ArrayLike], weights: ArrayLike, groups: Sequence[int],
+         tail: int = 0) -> Chains:
     """Join chains for evaluation.
 
     Parameters
@@ -75,17 +72,15 @@ def join(
     InputError
         For empty, unequal or non-finite chains, or a tail longer than a chain.
     """
-    if len(a) == 0 or not len(a) == len(b) == len(groups):
-        raise InputError(f"{len(a)} a, {len(b)} b and {len(groups)} groups do not match: "
-                         "give each chain all three")
+    require(0 < len(a) == len(b) == len(groups),
+            f"{len(a)} a, {len(b)} b and {len(groups)} groups do not match: give each chain all"
+            " three")
     rows_a = [floats(x, "a", (None,)) for x in a]
     rows_b = [floats(y, "b", (len(x),)) for x, y in zip(rows_a, b, strict=True)]
     shortest = min(len(x) for x in rows_a)
-    if not 0 <= tail <= shortest:
-        raise InputError(f"the terminator averages {tail} coefficients, "
-                         f"the shortest chain has {shortest}: ask for fewer")
-    if min(groups) < 0:
-        raise InputError("a group is negative: number the groups from zero")
+    require(0 <= tail <= shortest, f"the terminator averages {tail} coefficients, the shortest"
+            f" chain has {shortest}: ask for fewer")
+    require(min(groups) >= 0, "a group is negative: number the groups from zero")
     tail_a, tail_b = (np.array([row[-tail:].mean() if tail else 0.0 for row in rows])
                       for rows in (rows_a, rows_b))
     return Chains(
@@ -154,9 +149,8 @@ def fermi_rays(chains: Chains, fermi: float) -> FermiRays:
     return FermiRays(*map(np.ascontiguousarray, (t.real, t.imag, weighted.real, weighted.imag)))
 
 
-def cut_resolvent(
-    chains: Chains, rays: FermiRays, fermi: float, energy: ArrayLike, hwhm: ArrayLike
-) -> Array:
+def cut_resolvent(chains: Chains, rays: FermiRays, fermi: float, energy: ArrayLike,
+                  hwhm: ArrayLike) -> Array:
     """Return Im of the resolvent from states above the Fermi energy only, broadened by hwhm.
 
     It is exact for any width at each energy: no convolution on a grid. Arguments and errors as in
@@ -176,8 +170,7 @@ def cut_resolvent(
 def _points(energy: ArrayLike, hwhm: ArrayLike) -> tuple[Array, Array]:
     energies = floats(energy, "energy", (None,))
     widths = floats(hwhm, "hwhm", energies.shape)
-    if widths.min() <= 0:
-        raise InputError("hwhm is not positive: give a half width above zero")
+    require(widths.min() > 0, "hwhm is not positive: give a half width above zero")
     return energies, widths
 
 

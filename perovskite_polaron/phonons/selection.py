@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import constants
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.kernels.heating import harmonic_capacity
 from perovskite_polaron.lattice.octahedra import class_ratios, find_framework, rms_by_class
 from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.phonons.response import COULOMB_EV_A, Response
@@ -238,7 +238,11 @@ def heat_capacity(modes: Modes, temperature_K: ArrayLike) -> NDArray[np.float64]
     t = np.atleast_1d(np.asarray(temperature_K, dtype=np.float64))
     if not (np.isfinite(t).all() and (t >= 0).all()):
         raise InputError("a temperature is negative or not a number: give it in kelvin")
-    return harmonic_capacity(*oscillators(modes), t)
+    energies, weights = oscillators(modes)
+    # k Σ w (x / 2 sinh(x/2))², x = E/kT: nothing is left of a mode beyond x/2 = 300.
+    with np.errstate(divide="ignore"):
+        half = np.minimum(energies / (2 * BOLTZMANN_MEV_K * t[:, None]), 300.0)
+    return np.asarray(constants.R * ((half / np.sinh(half)) ** 2 @ weights))
 
 
 def thermal_displacements_A2(modes: Modes, temperature_K: float) -> NDArray[np.float64]:
