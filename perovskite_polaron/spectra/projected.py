@@ -248,26 +248,22 @@ def density_of_states(
     energy = floats(energy_eV, "energy_eV", (None,))
     require(1e-3 <= sigma_eV <= 10,
             f"sigma_eV is {sigma_eV}: give a standard deviation of 0.001 to 10 eV")
-    merged = states.merged(by_site)
     step, reach = sigma_eV / _STEPS_PER_SIGMA, _REACH_SIGMA * sigma_eV
     at = states.energies_eV - states.top_eV
     # Beyond its reach a state adds nothing at the energies asked for.
     inside = (at > energy.min() - reach) & (at < energy.max() + reach)
+    shares = {"total": np.ones(at.shape)} | states.merged(by_site)
     if not inside.any():
-        return {label: np.zeros(len(energy)) for label in ("total", *merged)}
+        return {label: np.zeros(len(energy)) for label in shares}
     first = at[inside].min() - step
     place = (at[inside] - first) / step
     cell = place.astype(np.intp)
     part, size = place - cell, int(cell.max()) + 3
-    weight = np.broadcast_to(2 * states.weights[:, None], at.shape)[inside]
-
-    def density(share: Array) -> Array:
-        below = np.bincount(cell, weight * share * (1 - part), size)
-        return (below + np.bincount(cell + 1, weight * share * part, size)) / step
-
-    grid = np.array([density(np.ones(len(cell))), *(density(v[inside]) for v in merged.values())])
+    rows = [(2 * states.weights[:, None] * share)[inside] for share in shares.values()]
+    grid = np.array([np.bincount(cell, row * (1 - part), size)
+                     + np.bincount(cell + 1, row * part, size) for row in rows]) / step
     curves = broaden_gaussian(first + step * np.arange(size), grid, energy, sigma_eV, ends="zero")
-    return dict(zip(("total", *merged), curves, strict=True))
+    return dict(zip(shares, curves, strict=True))
 
 
 def write_states(
