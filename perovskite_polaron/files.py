@@ -101,8 +101,8 @@ def open_npz(
             yield dict(file)
     except FileNotFoundError:
         raise error(f"{path} does not exist: give {what} (.npz)") from None
-    except (InputError, OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile,
-            zlib.error) as why:
+    except (InputError, OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError,
+            zipfile.BadZipFile, zlib.error) as why:
         raise error(f"{path} does not hold {what} ({why}): {remedy}") from None
 
 

@@ -123,7 +123,7 @@ def pseudo(element: str, z_valence: float) -> Pseudopotential:
     """A set whose digest does not depend on the ld1.x that is here."""
     mesh = np.linspace(0.1, 2.0, 5)
     waves = tuple(PartialWave(f"{n}P", 1, mesh, mesh, 1.9) for n in (4, 5))
-    made = Pseudopotential(Path("x.UPF"), 2, element, "NC", z_valence, "PBE", mesh,
+    made = Pseudopotential(Path("x.UPF"), 2, element, "NC", z_valence, mesh,
                            (Orbital("1S", 0, mesh),), waves, True)
     vars(made)["digest"] = f"{element}{z_valence:g}".ljust(64, "0")
     return made

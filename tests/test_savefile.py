@@ -22,7 +22,7 @@ def good(tmp_path):
 
 def test_everything_in_the_file_is_read(good):
     save = read_save(good)
-    assert (save.kind, save.spin_polarised, save.absorber) == ("xanes_dipole", False, 1)
+    assert (save.spin_polarised, save.absorber) == (False, 1)
     assert (save.core_energy_eV, save.fermi_energy_eV) == (1500.25, 6.5)
     np.testing.assert_array_equal(save.polarisation, [0, 0, 1])
     np.testing.assert_array_equal(save.norms, [[0.1, 1 / 7]])

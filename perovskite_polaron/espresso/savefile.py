@@ -25,7 +25,7 @@ _HEADER = {
     "number of lanczos stored": ("1", "{} sets of chains are stored where a dipole K edge has 1"),
 }
 # What the binary form keeps beside the arrays.
-_SCALARS = ("kind", "spin_polarised", "absorber", "core_energy_eV", "fermi_energy_eV", "sha256")
+_SCALARS = ("spin_polarised", "absorber", "core_energy_eV", "fermi_energy_eV", "sha256")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,6 @@ class LanczosSave:
         That of the text file.
     """
 
-    kind: str
     spin_polarised: bool
     absorber: int
     core_energy_eV: float
@@ -139,7 +138,7 @@ def read_save(path: str | os.PathLike[str]) -> LanczosSave:
     if file.has_more():
         raise file.error("more numbers than announced: the file is damaged")
     return LanczosSave(
-        "xanes_dipole", spins == 2, absorber, core, fermi, k_vector, polarisation,
+        spins == 2, absorber, core, fermi, k_vector, polarisation,
         _frozen(norms.reshape(spins, -1)), a, b, hashlib.sha256(text.encode()).hexdigest())
 
 

@@ -72,7 +72,6 @@ class Pseudopotential:
     element: str
     kind: str
     z_valence: float
-    functional: str
     radius_bohr: NDArray[np.float64]
     core_orbitals: tuple[Orbital, ...]
     partial_waves: tuple[PartialWave, ...]
@@ -168,8 +167,7 @@ def _read_v2(path: Path, text: str) -> Pseudopotential:
         for at, body in _tagged(text, "PP_GIPAW_ORBITAL"))
     return Pseudopotential(
         path, 2, head["element"], head["pseudo_type"], float(head["z_valence"]),
-        head.get("functional", ""), numbers(section(text, "PP_R", path)), core, waves,
-        bool(re.search(r"<PP_GIPAW[ >]", text)))
+        numbers(section(text, "PP_R", path)), core, waves, bool(re.search(r"<PP_GIPAW[ >]", text)))
 
 
 def _read_v1(path: Path, text: str) -> Pseudopotential:
@@ -187,7 +185,7 @@ def _read_v1(path: Path, text: str) -> Pseudopotential:
                               float(cutoffs[0]))
                   for (words, all_electron), (cutoffs, pseudo) in pairs)
     return Pseudopotential(
-        path, 1, lines[1][0], lines[2][0], float(lines[5][0]), " ".join(lines[4][:4]),
+        path, 1, lines[1][0], lines[2][0], float(lines[5][0]),
         numbers(section(text, "PP_R", path)), core, waves, "<PP_GIPAW_RECONSTRUCTION_DATA>" in text)
 
 

@@ -122,8 +122,7 @@ def run_jobs(
                            allocation_seconds)
 
     runner = _Runner(_Queue(jobs, store), submit, width, jobs_at_once, cores, report,
-                     _Patience(retries),
-                     stop.wait)
+                     _Patience(retries), stop.wait)
     try:
         with _terminate_as_interrupt():
             runner.run()
@@ -134,10 +133,9 @@ def run_jobs(
         if executor is None:
             pool.shutdown(wait=True, cancel_futures=True)
     if runner.failures:
-        more = f" (and {len(runner.failures) - 1} more jobs failed)" if len(
-            runner.failures) > 1 else ""
-        raise ComputationError(f"{runner.failures[0]}{more}; finished jobs are kept, correct this"
-                               " and run again")
+        first, *others = runner.failures
+        more = f" (and {len(others)} more jobs failed)" if others else ""
+        raise ComputationError(f"{first}{more}; finished jobs are kept, correct this and run again")
 
 
 @dataclass(eq=False)
@@ -242,9 +240,7 @@ class _Patience:
 
 
 def _from_parsl(error: Exception) -> bool:
-    """Tell, without importing Parsl, whether it lost the worker of a job; raise when it can start
-    none.
-    """
+    """Tell, without importing Parsl, whether it lost a worker; raise when it can start none."""
     kind = type(error)
     if kind.__module__.partition(".")[0] != "parsl":
         return False

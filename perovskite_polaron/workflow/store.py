@@ -45,9 +45,7 @@ class Store:
         self._looked_at: int | None = None
 
     def folder(self, job: JobName) -> Path:
-        """Return the folder of a job, there or not; one met before under another label keeps its
-        folder.
-        """
+        """Return the folder of a job, there or not; one met under another label keeps its own."""
         found = self._known(job)
         if found is None and self._changed():
             self._look()
@@ -64,9 +62,7 @@ class Store:
         return self._folders[key]
 
     def _changed(self) -> bool:
-        """Tell whether folders may have come since the last look; a look costs as much as there are
-        folders.
-        """
+        """Tell whether folders may have come since the last look, whose cost is their number."""
         try:
             now = os.stat(self.jobs_root).st_mtime_ns
         except FileNotFoundError:
@@ -90,17 +86,14 @@ class Store:
         return self.root / "pseudo"
 
     def result(self, job: JobName) -> dict[str, Any] | None:
-        """Return the stored result of a job, or None if it is not complete; errors as
-        ``read_record``.
-        """
+        """Return the stored result of a job, None without one; errors as ``read_record``."""
         try:
             return read_record(self.folder(job) / RESULT)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def unfinished_state(self, job: JobName) -> str:
-        """Return ``running``, ``failed`` (its last attempt left an output) or ``todo`` for a job
-        without a result.
+        """Return ``running``, ``failed`` (an output was left) or ``todo`` for a job without result.
 
         Works on a store that may only be read.
         """
