@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 
 OVERLAP_A = 0.5
 """Two atoms closer than this are the same atom twice, or a wrong unit: such a crystal is
@@ -118,9 +118,8 @@ def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
     InputError
         Unless the repeats are three positive integers.
     """
-    if len(repeats) != 3 or any(int(n) != n or n < 1 for n in repeats):
-        raise InputError(f"supercell {repeats} is not possible: give three positive integers, such"
-                         " as 2 2 1")
+    require(len(repeats) == 3 and all(int(n) == n and n >= 1 for n in repeats),
+            f"supercell {repeats} is not possible: give three positive integers, such as 2 2 1")
     n = np.array(repeats, dtype=int)
     cells = np.indices(tuple(n.tolist())).reshape(3, -1).T
     positions = (cells[:, None, :] + crystal.positions[None]).reshape(-1, 3) / n
@@ -140,24 +139,20 @@ def _check(crystal: Crystal) -> None:
     from ase.data import atomic_numbers
 
     who, n = crystal.label, len(crystal.species)
-    if n == 0:
-        raise InputError(f"{who} has no atoms: give a structure with at least one atom")
-    if crystal.lattice_A.shape != (3, 3) or crystal.positions.shape != (n, 3):
-        raise InputError(f"{who} has {n} atoms but a lattice of shape {crystal.lattice_A.shape}"
-                         f" and positions of shape {crystal.positions.shape}: give (3, 3) and"
-                         f" ({n}, 3)")
+    require(n > 0, f"{who} has no atoms: give a structure with at least one atom")
+    require(crystal.lattice_A.shape == (3, 3) and crystal.positions.shape == (n, 3),
+            f"{who} has {n} atoms but a lattice of shape {crystal.lattice_A.shape} and positions"
+            f" of shape {crystal.positions.shape}: give (3, 3) and ({n}, 3)")
     if crystal.parent_sites is not None and len(crystal.parent_sites) != n:
         raise InputError(f"{who} has {n} atoms but {len(crystal.parent_sites)} parent sites: give"
                          " one for each atom")
     unknown = next((s for s in crystal.species if atomic_numbers.get(s, 0) == 0), None)
-    if unknown is not None:
-        raise InputError(f"{who} holds {unknown!r}, which is not a chemical element: correct the"
-                         " symbol")
-    if not (np.isfinite(crystal.lattice_A).all() and np.isfinite(crystal.positions).all()):
-        raise InputError(f"{who} contains NaN or infinity: correct its lattice and positions")
-    if crystal.volume_A3 < OVERLAP_A**3:
-        raise InputError(f"{who} has a cell of zero volume: give three independent lattice vectors"
-                         " in Å")
+    require(unknown is None,
+            f"{who} holds {unknown!r}, which is not a chemical element: correct the symbol")
+    require(np.isfinite(crystal.lattice_A).all() and np.isfinite(crystal.positions).all(),
+            f"{who} contains NaN or infinity: correct its lattice and positions")
+    require(crystal.volume_A3 >= OVERLAP_A**3,
+            f"{who} has a cell of zero volume: give three independent lattice vectors in Å")
     x = crystal.positions
     for i in range(n - 1):
         delta = x[i + 1 :] - x[i]

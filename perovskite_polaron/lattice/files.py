@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.arrays import floats
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text, write_atomically
 from perovskite_polaron.lattice.crystal import Crystal
 
@@ -57,9 +57,9 @@ def read_crystal(source: str | Path) -> Crystal:
     read_text(path, "structure file (CIF, POSCAR, extxyz, XSF, pw.x input or output) or a built-in"
                     " name like cspbbr3-pbnm")
     kind = _kind(path)
-    if not kind:
-        raise InputError(f"{path} has an unknown extension: name it .cif, .vasp, .extxyz, .xsf,"
-                         " .in (pw.x input) or .out (pw.x output)")
+    require(kind,
+            f"{path} has an unknown extension: name it .cif, .vasp, .extxyz, .xsf, .in (pw.x"
+            " input) or .out (pw.x output)")
     try:
         return _read_cif(path, path.name) if kind == "cif" else _read_other(path, kind)
     except InputError:
@@ -89,9 +89,8 @@ def write_crystal(crystal: Crystal, path: str | Path,
         For another extension.
     """
     path = Path(path)
-    if _kind(path) not in _WRITERS:
-        raise InputError(f"{path} has no extension this program writes: use .cif, .vasp, .extxyz"
-                         " or .xsf")
+    require(_kind(path) in _WRITERS,
+            f"{path} has no extension this program writes: use .cif, .vasp, .extxyz or .xsf")
     arrows = None
     if displacement_A is not None:
         arrows = floats(displacement_A, "displacement_A", (len(crystal), 3))
@@ -110,11 +109,10 @@ def _read_other(path: Path, kind: str) -> Crystal:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ASE warns of harmless gaps; what matters is checked here
         atoms: Any = ase_read(path, format=kind)
-    if len(atoms) == 0:
-        raise InputError(f"{path} has no atoms: give a structure file with atomic positions")
-    if atoms.cell.rank < 3:
-        raise InputError(f"{path} has a cell of zero volume or none: a crystal needs three"
-                         " independent lattice vectors")
+    require(len(atoms) > 0, f"{path} has no atoms: give a structure file with atomic positions")
+    require(atoms.cell.rank == 3,
+            f"{path} has a cell of zero volume or none: a crystal needs three independent lattice"
+            " vectors")
     parents = atoms.arrays.get(_PARENT)
     return Crystal(atoms.cell.array, tuple(atoms.get_chemical_symbols()),
                    atoms.get_scaled_positions(wrap=False), path.name,
@@ -126,15 +124,14 @@ def _read_cif(path: Path, name: str) -> Crystal:
 
     columns = ("_atom_site_fract_x", "_atom_site_cartn_x")
     blocks = [b for b in gemmi.cif.read(str(path)) if any(b.find_values(c) for c in columns)]
-    if not blocks:
-        raise InputError(f"{path} has no atoms: give a structure file with atomic positions")
-    if len(blocks) > 1:
-        raise InputError(f"{path} holds {len(blocks)} structures: keep one data block in the file")
+    require(blocks, f"{path} has no atoms: give a structure file with atomic positions")
+    require(len(blocks) == 1,
+            f"{path} holds {len(blocks)} structures: keep one data block in the file")
     structure = gemmi.make_small_structure_from_block(blocks[0])
     for site in structure.sites:
-        if abs(site.occ - 1) > 1e-6:
-            raise InputError(f"{path} has partial occupancy ({site.label}: {site.occ:g}): give an"
-                             " ordered structure")
+        require(abs(site.occ - 1) < 1e-6,
+                f"{path} has partial occupancy ({site.label}: {site.occ:g}): give an ordered"
+                " structure")
     if structure.spacegroup is None or structure.spacegroup.number > 1 or len(structure.symops) > 1:
         # ASE applies the symmetry; a file without any is kept as listed, order and wrapping, which
         # that would change.

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal
 
 LATTICE_TOLERANCE = 0.03
@@ -54,22 +54,22 @@ def match(crystal: Crystal, unit: Crystal,
     InputError
         Naming what differs: elements, number of atoms, lattice or positions.
     """
-    if set(crystal.species) != set(unit.species):
-        raise InputError(f"{crystal.label} and {unit.label} hold different elements"
-                         f" ({_elements(crystal)} and {_elements(unit)}): give two descriptions of"
-                         " one crystal")
-    if len(crystal) % len(unit):
-        raise InputError(f"{crystal.label} has {len(crystal)} atoms, not a multiple of the"
-                         f" {len(unit)} of {unit.label}: give a cell made of whole unit cells")
+    require(set(crystal.species) == set(unit.species),
+            f"{crystal.label} and {unit.label} hold different elements ({_elements(crystal)} and"
+            f" {_elements(unit)}): give two descriptions of one crystal")
+    require(len(crystal) % len(unit) == 0,
+            f"{crystal.label} has {len(crystal)} atoms, not a multiple of the {len(unit)} of"
+            f" {unit.label}: give a cell made of whole unit cells")
     n_cells = len(crystal) // len(unit)
-    if any(crystal.species.count(s) != n_cells * unit.species.count(s) for s in set(unit.species)):
-        raise InputError(f"{crystal.label} and {unit.label} differ in composition: give two"
-                         " descriptions of one crystal")
+    require(all(crystal.species.count(s) == n_cells * unit.species.count(s)
+                for s in set(unit.species)),
+            f"{crystal.label} and {unit.label} differ in composition: give two descriptions of one"
+            " crystal")
     fits = _lattice_fits(crystal.lattice_A, unit.lattice_A, n_cells)
-    if not fits:
-        raise InputError(f"the lattice of {crystal.label} is not made of that of {unit.label}"
-                         f" within {LATTICE_TOLERANCE:.0%}: give a crystal with the same cell, a"
-                         " setting of it, or a supercell")
+    require(fits,
+            f"the lattice of {crystal.label} is not made of that of {unit.label} within"
+            f" {LATTICE_TOLERANCE:.0%}: give a crystal with the same cell, a setting of it, or a"
+            " supercell")
     best, lowest = None, np.inf
     for repeats in fits:
         for shift in _origins(crystal, unit, repeats):
@@ -99,9 +99,9 @@ def displacement(displaced: Crystal, reference: Crystal,
     InputError
         As match does, and when the numbers of atoms differ.
     """
-    if len(displaced) != len(reference):
-        raise InputError(f"{displaced.label} has {len(displaced)} atoms, {reference.label} has"
-                         f" {len(reference)}: give two structures of the same cell")
+    require(len(displaced) == len(reference),
+            f"{displaced.label} has {len(displaced)} atoms, {reference.label} has"
+            f" {len(reference)}: give two structures of the same cell")
     found = match(displaced, reference, position_tolerance_A)
     delta = np.empty((len(reference), 3))
     there = reference.positions[found.atoms] + found.cells

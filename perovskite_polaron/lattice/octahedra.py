@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.kernels.geometry import Octahedra, octahedra
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.matching import displacement
@@ -193,12 +193,12 @@ def compare(displaced: Crystal, reference: Crystal,
     InputError
         When the two are not the same crystal.
     """
-    if sorted(displaced.species) != sorted(reference.species):
-        raise InputError(f"{displaced.label} and {reference.label} differ in composition: compare"
-                         " two structures of one cell")
-    if not np.allclose(displaced.lattice_A, reference.lattice_A, atol=1e-3):
-        raise InputError(f"{displaced.label} and {reference.label} have different lattices:"
-                         " compare two structures of one cell")
+    require(sorted(displaced.species) == sorted(reference.species),
+            f"{displaced.label} and {reference.label} differ in composition: compare two"
+            " structures of one cell")
+    require(np.allclose(displaced.lattice_A, reference.lattice_A, atol=1e-3),
+            f"{displaced.label} and {reference.label} have different lattices: compare two"
+            " structures of one cell")
     moved = displacement(displaced, reference, np.inf)
     shift = reference.masses_amu @ moved / reference.masses_amu.sum()
     fractional = shift @ np.linalg.inv(reference.lattice_A)
@@ -242,16 +242,14 @@ def _no_octahedron(crystal: Crystal, b: str, x: str) -> InputError:
 
 def _anion(crystal: Crystal) -> str:
     found = [s for s in ANIONS if s in crystal.species]
-    if not found:
-        raise InputError(f"{crystal.label} holds no anion of a B-X framework"
-                         f" ({', '.join(ANIONS)}): name X")
+    require(found,
+            f"{crystal.label} holds no anion of a B-X framework ({', '.join(ANIONS)}): name X")
     return max(found, key=crystal.species.count)
 
 
 def _cation(crystal: Crystal, x: str) -> str:
     cations = [s for s in dict.fromkeys(crystal.species) if s != x]
-    if not cations:
-        raise InputError(f"{crystal.label} holds {x} only: a B-X framework needs two elements")
+    require(cations, f"{crystal.label} holds {x} only: a B-X framework needs two elements")
     return min(cations, key=lambda s: float(_neighbours(crystal, s, x)[2][:, :6].mean()))
 
 
@@ -269,8 +267,7 @@ def _neighbours(crystal: Crystal,
         nearest = np.rint(delta)
         shifts = cells[None] - nearest[:, None]
         d = np.linalg.norm((delta[:, None] + shifts) @ crystal.lattice_A, axis=2).ravel()
-        if d.size < 7:
-            raise InputError(f"{crystal.label} has too few {x} around {b} for octahedra")
+        require(d.size >= 7, f"{crystal.label} has too few {x} around {b} for octahedra")
         best = np.argsort(d, kind="stable")[:7]
         atom, cell = np.unravel_index(best, (len(anions), len(cells)))
         atoms.append(anions[atom[:6]])
@@ -313,9 +310,9 @@ def _axial_last(crystal: Crystal, vectors: NDArray[np.float64], axes: NDArray[np
         raise InputError(f"axial direction {axial!r} is not a lattice vector: give a, b or c")
     cosine = np.abs(axes @ direction) / np.linalg.norm(direction)
     last = int(cosine.argmax())
-    if axial is not None and cosine[last] < 0.9:
-        raise InputError(f"axial direction {axial} is near no pseudo-cubic axis of"
-                         f" {crystal.label}: give another")
+    require(axial is None or cosine[last] >= 0.9,
+            f"axial direction {axial} is near no pseudo-cubic axis of {crystal.label}: give"
+            " another")
     return [(last + 1) % 3, (last + 2) % 3, last]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.kernels.displacement import displace
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A, match
@@ -96,15 +96,14 @@ def real_patterns(crystal: Crystal, modes: Modes | Sequence[Modes], phases_rad: 
     rows = []
     for one in sets:
         found = match(crystal, one.crystal, position_tolerance_A)
-        if not np.allclose(crystal.masses_amu, one.masses_amu[found.atoms], rtol=0.02):
-            raise InputError(f"mode {one.names[0]!r} has other masses than {crystal.label}: give"
-                             " the mode of this crystal")
+        require(np.allclose(crystal.masses_amu, one.masses_amu[found.atoms], rtol=0.02),
+                f"mode {one.names[0]!r} has other masses than {crystal.label}: give the mode of"
+                " this crystal")
         for name, q, pattern in zip(one.names, one.q, one.patterns, strict=True):
             turns = found.repeats @ q
-            if np.abs(turns - np.rint(turns)).max() > 1e-6:
-                raise InputError(f"wave vector {tuple(q.tolist())} of mode {name!r} does not fit"
-                                 f" the cell of {crystal.label}: use a supercell in which it is"
-                                 " periodic")
+            require(np.abs(turns - np.rint(turns)).max() < 1e-6,
+                    f"wave vector {tuple(q.tolist())} of mode {name!r} does not fit the cell of"
+                    f" {crystal.label}: use a supercell in which it is periodic")
             standing = np.abs(2 * q - np.rint(2 * q)).max() < 1e-6
             turn = np.exp(1j * (2 * np.pi * found.cells @ q + next(phases)))
             wave = pattern[found.atoms] * turn[:, None]
@@ -143,23 +142,20 @@ def _sets(modes: Modes | Sequence[Modes]) -> tuple[Modes, ...]:
 def _coefficients(patterns: NDArray[np.float64], zero_point: NDArray[np.float64],
                   amplitudes: ArrayLike, unit: str) -> NDArray[np.float64]:
     """Return Q (s, m) in Å·√amu for amplitudes in any unit; errors as in distort."""
-    if unit not in AMPLITUDE_UNITS:
-        raise InputError(f"{unit!r} is not a unit of amplitude: use one of"
-                         f" {', '.join(AMPLITUDE_UNITS)}")
+    require(unit in AMPLITUDE_UNITS,
+            f"{unit!r} is not a unit of amplitude: use one of {', '.join(AMPLITUDE_UNITS)}")
     a, m = np.atleast_1d(np.asarray(amplitudes, dtype=np.float64)), len(patterns)
-    if a.ndim > 2 or a.size == 0 or not np.isfinite(a).all() or (a.ndim == 2 and a.shape[1] != m):
-        raise InputError(f"amplitudes of shape {a.shape} are not finite numbers (s,) or (s, {m})")
+    require(a.ndim <= 2 and a.size and np.isfinite(a).all() and (a.ndim == 1 or a.shape[1] == m),
+            f"amplitudes of shape {a.shape} are not finite numbers (s,) or (s, {m})")
     q = np.repeat(a[:, None], m, axis=1) if a.ndim == 1 else a
     if unit == "zero_point":
         return q * zero_point
     if unit == "max_A":
-        if a.ndim == 2:
-            raise InputError("max_A fixes one number for the whole combination: give amplitudes of"
-                             " shape (s,)")
+        require(a.ndim == 1,
+                "max_A fixes one number for the whole combination: give amplitudes of shape (s,)")
         largest = float(np.linalg.norm(patterns.sum(axis=0), axis=1).max())
-        if largest < 1e-12:
-            raise InputError("the modes cancel: no atom moves, so a largest displacement cannot be"
-                             " set")
+        require(largest > 1e-12,
+                "the modes cancel: no atom moves, so a largest displacement cannot be set")
         return q / largest
     return q
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.errors import ComputationError, InputError, MissingExtraError
+from perovskite_polaron.errors import ComputationError, MissingExtraError, require
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.phonons.symmetry import SYMPREC_A, operations
 
@@ -70,9 +70,8 @@ def displaced_cells(crystal: Crystal, distance_A: float = DISTANCE_A) -> tuple[l
     MissingExtraError
         Without phonopy.
     """
-    if not 10 * SYMPREC_A <= distance_A <= 0.5:
-        raise InputError(f"a displacement of {distance_A:g} Å is not usable: give"
-                         f" {10 * SYMPREC_A:g} to 0.5 Å")
+    require(10 * SYMPREC_A <= distance_A <= 0.5,
+            f"a displacement of {distance_A:g} Å is not usable: give {10 * SYMPREC_A:g} to 0.5 Å")
     try:
         from phonopy import Phonopy
         from phonopy.structure.atoms import PhonopyAtoms
@@ -203,8 +202,7 @@ def relax(crystal: Crystal, calculator: Any, what: str, max_force_eV_A: float = 
     """
     if what == "none":
         return crystal
-    if what not in RELAX:
-        raise InputError(f"relaxation {what!r} is not known: use {', '.join(RELAX)}")
+    require(what in RELAX, f"relaxation {what!r} is not known: use {', '.join(RELAX)}")
     from ase.constraints import FixSymmetry
     from ase.filters import FrechetCellFilter
     from ase.optimize import BFGS

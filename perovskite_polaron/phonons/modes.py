@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.arrays import floats
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text, write_atomically
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
@@ -89,18 +89,15 @@ class Modes:
         masses = np.array(self.masses_amu, dtype=np.float64)
         energies = np.array(self.energies_meV, dtype=np.float64)
         patterns = np.array(self.patterns, dtype=np.complex128)
-        if masses.shape != (n,) or not np.isfinite(masses).all() or (masses <= 0).any():
-            raise InputError(f"{who}: {n} positive masses in amu are needed, one for each atom of"
-                             f" {label}")
-        if energies.size == 0:
-            raise InputError(f"{who} holds no mode: give at least one mode")
-        if energies.ndim != 1 or patterns.shape != (len(energies), n, 3):
-            raise InputError(f"{who}: patterns of shape {patterns.shape} do not fit"
-                             f" {energies.size} energies and the {n} atoms of {label}: give the"
-                             " crystal the modes belong to")
-        if not np.isfinite(energies).all() or not np.isfinite(patterns).all():
-            raise InputError(f"{who}: an energy or a displacement is not a finite number: compute"
-                             " the modes again")
+        require(masses.shape == (n,) and np.isfinite(masses).all() and (masses > 0).all(),
+                f"{who}: {n} positive masses in amu are needed, one for each atom of {label}")
+        require(energies.size, f"{who} holds no mode: give at least one mode")
+        require(energies.ndim == 1 and patterns.shape == (len(energies), n, 3),
+                f"{who}: patterns of shape {patterns.shape} do not fit {energies.size} energies"
+                f" and the {n} atoms of {label}: give the crystal the modes belong to")
+        require(np.isfinite(energies).all() and np.isfinite(patterns).all(),
+                f"{who}: an energy or a displacement is not a finite number: compute the modes"
+                " again")
         still = np.flatnonzero(~patterns.any(axis=(1, 2)))
         if still.size:
             raise InputError(f"{who}: mode {still[0] + 1} moves no atom: it needs a non-zero"
@@ -108,13 +105,12 @@ class Modes:
         for pattern in patterns:
             pattern /= np.sqrt((masses[:, None] * np.abs(pattern) ** 2).sum())
         q = np.array(self.q, dtype=np.float64)
-        if q.shape not in ((3,), (len(energies), 3)) or not np.isfinite(q).all():
-            raise InputError(f"{who}: a wave vector must be three finite numbers")
+        require(q.shape in ((3,), (len(energies), 3)) and np.isfinite(q).all(),
+                f"{who}: a wave vector must be three finite numbers")
         direction = self.direction
         if direction is not None:
             direction = floats(direction, f"{who}: the direction", (3,))
-            if not direction.any():
-                raise InputError(f"{who}: the direction must not be zero: give three numbers")
+            require(direction.any(), f"{who}: the direction must not be zero: give three numbers")
             direction = direction / np.linalg.norm(direction)
         names = tuple(self.names) or tuple(f"mode {i + 1}" for i in range(len(energies)))
         self._put(masses_amu=masses, energies_meV=energies, patterns=patterns, direction=direction,
@@ -160,9 +156,9 @@ class Modes:
             When a mode is unstable.
         """
         for name, energy in zip(self.names, self.energies_meV, strict=True):
-            if not energy > 0:
-                raise InputError(f"mode {name!r} has energy {energy} meV: only a stable mode"
-                                 " (energy > 0) can be displaced along")
+            require(energy > 0,
+                    f"mode {name!r} has energy {energy} meV: only a stable mode (energy > 0) can"
+                    " be displaced along")
         return np.sqrt(HBAR2_PER_AMU_A2_EV / (2e-3 * self.energies_meV))
 
     @property
@@ -190,9 +186,9 @@ class Modes:
 
     def stable(self) -> "Modes":
         """Return the optical modes; raises InputError when there is none."""
-        if not self.optical.any():
-            raise InputError(f"{self.provenance or 'these modes'}: every mode is unstable or a"
-                             " rigid translation")
+        require(self.optical.any(),
+                f"{self.provenance or 'these modes'}: every mode is unstable or a rigid"
+                " translation")
         return self[self.optical]
 
 
@@ -259,11 +255,11 @@ def diagonalise(crystal: Crystal, masses_amu: ArrayLike, force_constants_eV_A2: 
     masses = np.asarray(masses_amu, dtype=np.float64)
     phi = np.asarray(force_constants_eV_A2, dtype=np.complex128)
     n, who = len(crystal), provenance or "these force constants"
-    if masses.shape != (n,) or not (masses > 0).all() or phi.shape != (3 * n, 3 * n):
-        raise InputError(f"{who}: {phi.shape} numbers do not fit the {n} atoms of {crystal.label}"
-                         " and their masses")
-    if not np.isfinite(phi).all():
-        raise InputError(f"{who}: a force constant is not a finite number: compute them again")
+    require(masses.shape == (n,) and (masses > 0).all() and phi.shape == (3 * n, 3 * n),
+            f"{who}: {phi.shape} numbers do not fit the {n} atoms of {crystal.label} and their"
+            " masses")
+    require(np.isfinite(phi).all(),
+            f"{who}: a force constant is not a finite number: compute them again")
     weight = np.repeat(1 / np.sqrt(masses), 3)
     squares, vectors = np.linalg.eigh((phi + phi.conj().T) / 2 * np.outer(weight, weight))
     energies = np.sign(squares) * np.sqrt(np.abs(squares) * HBAR2_PER_AMU_A2_EV) * 1e3
@@ -296,9 +292,8 @@ def read_modes(source: str | Path) -> Modes:
     except json.JSONDecodeError as error:
         raise InputError(f"{source} is not JSON ({error}): give a mode file of this"
                          " project") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise InputError(f'{source} is not a mode file: it must be a JSON object with "format":'
-                         f' "{FORMAT}"')
+    require(isinstance(record, dict) and record.get("format") == FORMAT,
+            f'{source} is not a mode file: it must be a JSON object with "format": "{FORMAT}"')
     try:
         crystal = Crystal(record["lattice_A"], tuple(record["species"]),
                           record["fractional_positions"], str(source))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.errors import InputError, MissingExtraError
+from perovskite_polaron.errors import InputError, MissingExtraError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.phonons.modes import Modes, canonical_modes
@@ -38,8 +38,8 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         line = f":{mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", error)
         raise InputError(f"{path}{line}: this is not YAML ({problem}): write it again") from None
-    if not isinstance(document, dict):
-        raise InputError(f"{path}:1: this is no phonopy file: a mapping of keys belongs here")
+    require(isinstance(document, dict),
+            f"{path}:1: this is no phonopy file: a mapping of keys belongs here")
     return document
 
 
@@ -82,9 +82,9 @@ def modes_from_table(path: Path, document: dict[str, Any], crystal: Crystal | No
         if not isinstance(points, list) or len(points) != int(announced):
             raise InputError(f"{path} is truncated: it announces {announced} wave vectors; write"
                              " it again")
-        if len(crystal) != n:
-            raise InputError(f"{path} has {n} atoms, {crystal.label} has {len(crystal)}: give the"
-                             " primitive cell it is for")
+        require(len(crystal) == n,
+                f"{path} has {n} atoms, {crystal.label} has {len(crystal)}: give the primitive"
+                " cell it is for")
         if "reciprocal_lattice" in document:
             _same_lattice(path, crystal, np.array(document["reciprocal_lattice"], dtype=np.float64))
         return tuple(_point(path, crystal, masses_amu, point) for point in points)
@@ -151,9 +151,9 @@ def _load(path: Path) -> Any:
         if (path.parent / name).is_file():
             beside.setdefault(keyword, path.parent / name)
     inside = "force_constants" in document or "displacements" in document or "dataset" in document
-    if not inside and not set(beside) - {"born_filename"}:
-        raise InputError(f"{path} holds no forces, and there is no FORCE_SETS, FORCE_CONSTANTS or"
-                         " force_constants.hdf5 beside it: put one there")
+    require(inside or set(beside) - {"born_filename"},
+            f"{path} holds no forces, and there is no FORCE_SETS, FORCE_CONSTANTS or"
+            " force_constants.hdf5 beside it: put one there")
     if "force_constants" in document:
         beside.pop("force_constants_filename", None)
     if "force_constants_filename" in beside or "force_constants" in document:
@@ -175,9 +175,8 @@ def _load(path: Path) -> Any:
     if constants is None:
         raise InputError(f"{path} gives phonopy no force constants: put FORCE_SETS or"
                          " FORCE_CONSTANTS beside it")
-    if not np.isfinite(constants).all():
-        raise InputError(f"{path}: a force constant is not a finite number: compute the forces"
-                         " again")
+    require(np.isfinite(constants).all(),
+            f"{path}: a force constant is not a finite number: compute the forces again")
     return loaded
 
 
@@ -199,15 +198,13 @@ def _in_bohr(lattice: NDArray[np.float64], n: int, like: Crystal) -> bool:
 def _point(path: Path, crystal: Crystal, masses: NDArray[np.float64],
            point: dict[str, Any]) -> Modes:
     bands = point["band"]
-    if any("eigenvector" not in band for band in bands):
-        raise InputError(f"{path} has no eigenvectors: run phonopy again with EIGENVECTORS ="
-                         " .TRUE.")
+    require(all("eigenvector" in band for band in bands),
+            f"{path} has no eigenvectors: run phonopy again with EIGENVECTORS = .TRUE.")
     q = np.array(point["q-position"], dtype=np.float64)
     vectors = np.array([band["eigenvector"] for band in bands], dtype=np.float64)
-    if vectors.shape != (len(bands), len(crystal), 3, 2):
-        raise InputError(f"{path} has eigenvectors of shape {vectors.shape} at q = {q.tolist()},"
-                         f" not those of the {len(crystal)} atoms of {crystal.label}: give the"
-                         " crystal it is for")
+    require(vectors.shape == (len(bands), len(crystal), 3, 2),
+            f"{path} has eigenvectors of shape {vectors.shape} at q = {q.tolist()}, not those of"
+            f" the {len(crystal)} atoms of {crystal.label}: give the crystal it is for")
     rows = vectors[..., 0] + 1j * vectors[..., 1]
     return _modes(path, crystal, masses, q, rows,
                   np.array([band["frequency"] for band in bands], dtype=np.float64))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A, match
 from perovskite_polaron.phonons.distortion import real_patterns
@@ -81,9 +81,9 @@ def project(displacement_A: NDArray[np.float64], reference: Crystal, modes: Mode
     """
     modes = modes.stable()
     u = np.array(displacement_A, dtype=np.float64)
-    if u.shape != (len(reference), 3) or not np.isfinite(u).all():
-        raise InputError(f"displacements of shape {u.shape} are not finite numbers for the"
-                         f" {len(reference)} atoms of {reference.label}")
+    require(u.shape == (len(reference), 3) and np.isfinite(u).all(),
+            f"displacements of shape {u.shape} are not finite numbers for the {len(reference)}"
+            f" atoms of {reference.label}")
     masses = modes.masses_amu[match(reference, modes.crystal, position_tolerance_A).atoms]
     weight = np.sqrt(masses * len(modes.crystal) / len(reference))
     basis, real = _basis(reference, modes, weight, position_tolerance_A)
@@ -94,9 +94,9 @@ def project(displacement_A: NDArray[np.float64], reference: Crystal, modes: Mode
     both = np.vstack([basis, rigid])
     coefficients = np.linalg.solve(both @ both.T, both @ w)
     norm = float(np.linalg.norm(w - coefficients[-3:] @ rigid))
-    if norm < 1e-12 * max(1.0, float(np.linalg.norm(w))):
-        raise InputError(f"no atom of {reference.label} moves, apart from a rigid translation:"
-                         " nothing to project")
+    require(norm > 1e-12 * max(1.0, float(np.linalg.norm(w))),
+            f"no atom of {reference.label} moves, apart from a rigid translation: nothing to"
+            " project")
     first, second = coefficients[: len(modes)], np.zeros(len(modes))
     second[~real] = coefficients[len(modes) : -3]
     q = np.where(real, first, np.hypot(first, second))

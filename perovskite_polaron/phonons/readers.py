@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
@@ -132,9 +132,7 @@ def from_file(path: str | Path, direction: Direction | None = None, born: str | 
     kind, document = _kind(path)
     if kind in ("modes", "table"):
         found = [m for m in _sets(path, kind, document, crystal, direction) if m.at_gamma]
-        if not found:
-            raise InputError(f"{path} holds no modes at the wave vector 0 0 0: give a file that"
-                             " does")
+        require(found, f"{path} holds no modes at the wave vector 0 0 0: give a file that" " does")
         response = None if born is None else read_born(born, found[0].crystal)
         return Calculation(found[0], None if direction is not None else found[0], response, {})
     if kind == "dyn":
@@ -301,10 +299,9 @@ def _fits(modes: Modes, path: Path) -> None:
     crystal, n = modes.crystal, len(modes.crystal)
     if not modes.at_gamma or len(modes) != 3 * n:
         return
-    if np.count_nonzero(modes.translation_share > 0.9) != 3:
-        raise InputError(f"{path} has no three rigid translations with the masses and atoms of"
-                         f" {crystal.label}: give the masses and the order of atoms of the"
-                         " calculation")
+    require(np.count_nonzero(modes.translation_share > 0.9) == 3,
+            f"{path} has no three rigid translations with the masses and atoms of {crystal.label}:"
+            " give the masses and the order of atoms of the calculation")
     strengths = np.sign(modes.energies_meV) * modes.energies_meV**2
     matrix = np.einsum("m,mi,mj->ij", strengths, modes.weighted, modes.weighted.conj())
     along = modes.direction

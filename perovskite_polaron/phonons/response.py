@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import constants
 
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.files import LineReader
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.octahedra import find_framework
@@ -93,11 +93,11 @@ def neutral_response(crystal: Crystal, epsilon_inf: ArrayLike, born_e: ArrayLike
     """
     epsilon, born = np.asarray(epsilon_inf, dtype=np.float64), np.asarray(born_e, dtype=np.float64)
     n, who = len(crystal), source or "the response"
-    if epsilon.shape != (3, 3) or born.shape != (n, 3, 3):
-        raise InputError(f"{who} holds a dielectric tensor {epsilon.shape} and charges"
-                         f" {born.shape}: {crystal.label} needs (3, 3) and ({n}, 3, 3)")
-    if not (np.isfinite(epsilon).all() and np.isfinite(born).all()):
-        raise InputError(f"{who} holds NaN or infinity: calculate it again")
+    require(epsilon.shape == (3, 3) and born.shape == (n, 3, 3),
+            f"{who} holds a dielectric tensor {epsilon.shape} and charges {born.shape}:"
+            f" {crystal.label} needs (3, 3) and ({n}, 3, 3)")
+    require(np.isfinite(epsilon).all() and np.isfinite(born).all(),
+            f"{who} holds NaN or infinity: calculate it again")
     if np.linalg.eigvalsh((epsilon + epsilon.T) / 2).min() < 1:
         raise ComputationError(f"{who} has a dielectric constant below 1, which no crystal has:"
                                " converge it on the k grid")
@@ -142,14 +142,12 @@ def read_born(path: str | Path, crystal: Crystal) -> Response:
             raise lines.error("nine numbers are expected in a line of a BORN file")
         if words:
             rows.append(np.reshape([lines.number(word) for word in words], (3, 3)))
-    if not rows:
-        raise InputError(f"{path} holds no dielectric tensor: give a BORN file of phonopy")
+    require(rows, f"{path} holds no dielectric tensor: give a BORN file of phonopy")
     first = list(dict.fromkeys(find_symmetry(crystal).equivalent_atoms.tolist()))
     given = len(rows) - 1
-    if given not in (len(crystal), len(first)):
-        raise InputError(f"{path} holds the charges of {given} atoms: {crystal.label} has"
-                         f" {len(crystal)} atoms, {len(first)} of them inequivalent; give charges"
-                         " for all or for these")
+    require(given in (len(crystal), len(first)),
+            f"{path} holds the charges of {given} atoms: {crystal.label} has {len(crystal)} atoms,"
+            f" {len(first)} of them inequivalent; give charges for all or for these")
     born = np.array(rows[1:])
     if given < len(crystal):
         born = np.zeros((len(crystal), 3, 3))
@@ -208,14 +206,13 @@ def crystal_direction(crystal: Crystal, direction: str | Sequence[float]) -> NDA
 def axis_numbers(direction: str | Sequence[float]) -> NDArray[np.float64]:
     """Return u v w (3,) of a direction written as crystal_direction describes; errors as there."""
     if isinstance(direction, str):
-        if direction not in ("a", "b", "c"):
-            raise InputError(f"direction {direction!r} is not understood: give a, b or c, or three"
-                             " numbers such as 0 0 1")
+        require(direction in ("a", "b", "c"),
+                f"direction {direction!r} is not understood: give a, b or c, or three numbers such"
+                " as 0 0 1")
         return np.eye(3)["abc".index(direction)]
     numbers = np.asarray(direction, dtype=np.float64)
-    if numbers.shape != (3,) or not np.isfinite(numbers).all() or not numbers.any():
-        raise InputError(f"direction {direction} is not three numbers, not all zero: give one such"
-                         " as 0 0 1")
+    require(numbers.shape == (3,) and np.isfinite(numbers).all() and numbers.any(),
+            f"direction {direction} is not three numbers, not all zero: give one such as 0 0 1")
     return numbers
 
 

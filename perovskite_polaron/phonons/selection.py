@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import constants
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.octahedra import class_ratios, find_framework, rms_by_class
 from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.phonons.response import COULOMB_EV_A, Response
@@ -93,12 +93,10 @@ def mode_table(modes: Modes, response: Response | None = None,
     InputError
         For modes that are not at Γ, or charges of another crystal.
     """
-    if not modes.at_gamma:
-        raise InputError("the table of polar modes is for the wave vector 0 0 0: give the modes at"
-                         " Γ")
-    if response is not None and len(response.born_e) != len(modes.crystal):
-        raise InputError(f"the charges are not those of the {len(modes.crystal)} atoms of"
-                         f" {modes.crystal.label}")
+    require(modes.at_gamma,
+            "the table of polar modes is for the wave vector 0 0 0: give the modes at Γ")
+    require(response is None or len(response.born_e) == len(modes.crystal),
+            f"the charges are not those of the {len(modes.crystal)} atoms of {modes.crystal.label}")
     try:
         framework = find_framework(modes.crystal)
     except InputError:
@@ -217,9 +215,8 @@ def oscillators(modes: Modes) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     others, so that the limit of a high temperature is that of Dulong and Petit, 3R for each atom.
     """
     energies = modes.energies_meV[modes.optical]
-    if not energies.size:
-        raise InputError("no mode is stable: thermal properties do not exist in the harmonic"
-                         " approximation")
+    require(energies.size,
+            "no mode is stable: thermal properties do not exist in the harmonic approximation")
     per_formula = 3 * len(modes.crystal) / modes.crystal.formula_units
     return energies, np.full(len(energies), per_formula / len(energies))
 
@@ -236,8 +233,8 @@ def heat_capacity(modes: Modes, temperature_K: ArrayLike) -> NDArray[np.float64]
         For a negative temperature, or when no mode is stable.
     """
     t = np.atleast_1d(np.asarray(temperature_K, dtype=np.float64))
-    if not (np.isfinite(t).all() and (t >= 0).all()):
-        raise InputError("a temperature is negative or not a number: give it in kelvin")
+    require(np.isfinite(t).all() and (t >= 0).all(),
+            "a temperature is negative or not a number: give it in kelvin")
     energies, weights = oscillators(modes)
     # k Σ w (x / 2 sinh(x/2))², x = E/kT: nothing is left of a mode beyond x/2 = 300.
     with np.errstate(divide="ignore"):
@@ -276,9 +273,9 @@ def _kind(size: float | None, along: float | None) -> str:
 def _alpha(modes: Modes, response: Response,
            coupling_eV_A: NDArray[np.float64], mass: float) -> NDArray[np.float64]:
     """α = (e²/4πε0ħ)(1/ε∞ − 1/ε0) sqrt(m/2ħω), each mode with its own part of the screening."""
-    if not (np.isfinite(mass) and mass > 0):
-        raise InputError(f"an effective mass of {mass:g} electron masses is not possible: give a"
-                         " positive number")
+    require(np.isfinite(mass) and mass > 0,
+            f"an effective mass of {mass:g} electron masses is not possible: give a positive"
+            " number")
     energy_eV = np.where(coupling_eV_A > 0, modes.energies_meV, 1.0) * 1e-3
     return np.asarray(inverse_kappa(modes, response, coupling_eV_A)
                       * np.sqrt(RYDBERG_EV * mass / energy_eV))
