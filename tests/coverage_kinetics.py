@@ -59,7 +59,7 @@ def coverage(model, count, errors=True):
             for j, part in enumerate(("decay 1", "decay 2", "offset")):
                 profiles[f"{part} of trace {i + 1}"] = fraction_profile(fit, i, j), FRACTIONS[j]
         for name, (profile, truth) in profiles.items():
-            rise = profile.rise(truth)
+            rise = profile.rise(truth)[0]
             for level in LEVELS:
                 inside[name][level] += rise <= profile.critical(level)
     return {name: {level: n / (count - refused) for level, n in found.items()}

@@ -247,10 +247,8 @@ def phase_at(temperature_C: float) -> str:
     return phases[-1]
 
 
-def heating(
-    exposure: Exposure, relative_sigma: Mapping[str, float] = RELATIVE_SIGMA, draws: int = 20_000,
-    seed: int = 0,
-) -> Heating:
+def heating(exposure: Exposure, relative_sigma: Mapping[str, float] = RELATIVE_SIGMA,
+            draws: int = 20_000, seed: int = 0) -> Heating:
     """Return the upper limit of the temperature rise, its range, and how much each input moves it.
 
     Parameters
@@ -321,9 +319,8 @@ def _heat(exposure: Exposure, inputs: Mapping[str, Array]) -> tuple[Array, Array
     return rise, photons * relative
 
 
-def _jet(
-    exposure: Exposure, inputs: Mapping[str, Array], absorption_per_cm: Array
-) -> tuple[Array, Array]:
+def _jet(exposure: Exposure, inputs: Mapping[str, Array],
+         absorption_per_cm: Array) -> tuple[Array, Array]:
     return kernel.heat(
         inputs["fluence"], absorption_per_cm, inputs["jet"], inputs["concentration"],
         inputs["size"], molar_mass_g_mol=MOLAR_MASS_G_MOL, formula_volume_A3=FORMULA_VOLUME_A3,
@@ -356,9 +353,8 @@ def _table(exposure: Exposure) -> kernel.HeatTable:
 
 
 @lru_cache(maxsize=16)
-def _enthalpy(
-    capacity: HeatCapacity, latent: tuple[tuple[float, float, float], ...]
-) -> kernel.HeatTable:
+def _enthalpy(capacity: HeatCapacity,
+              latent: tuple[tuple[float, float, float], ...]) -> kernel.HeatTable:
     """Return the enthalpy; kept, because the Monte Carlo run and its searches ask for it often."""
     return kernel.tabulated(capacity.temperature_K, capacity.capacity_J_mol_K, latent)
 

@@ -47,14 +47,6 @@ class Profile:
     limits: Interval
     refit: Callable[[float, Array], tuple[float, Array] | None]
 
-    def rise(self, value: float) -> float:
-        """Return by how much χ², all else refitted, rises at a value, in the errors' variance.
-
-        It is 0, so that the value is not excluded, where the refit does not converge. Raises
-        ComputationError when the refit is better than the fit.
-        """
-        return self._rise(value, self.fit.theta)[0]
-
     def critical(self, level: float) -> float:
         """Return the rise at the ends of an interval.
 
@@ -69,7 +61,20 @@ class Profile:
         """Return where χ² has risen by its critical value; an end where it never does is open."""
         return self._end(0, -1, self.critical(level)), self._end(1, 1, self.critical(level))
 
-    def _rise(self, value: float, start: Array) -> tuple[float, Array]:
+    def rise(self, value: float, start: Array | None = None) -> tuple[float, Array]:
+        """Return by how much χ², all else refitted, rises at a value, and where it ended.
+
+        The rise is in the errors' variance. It is 0, so that the value is not excluded, where the
+        refit does not converge. Raises ComputationError when the refit is better than the fit.
+
+        Parameters
+        ----------
+        value : float
+            Of the parameter.
+        start : ndarray, optional
+            The searched vector to start from (default: the fit's).
+        """
+        start = self.fit.theta if start is None else start
         found = self.refit(value, start)
         if found is None:
             return 0.0, start
@@ -88,10 +93,10 @@ class Profile:
             outer = inner + sign * step if step < abs(limit - inner) else limit
             # From where the last step ended: from the best fit a distant value may fall into
             # another minimum.
-            rise, moved = self._rise(outer, theta)
+            rise, moved = self.rise(outer, theta)
             if rise > critical:
                 def excess(value: float, start: Array = theta) -> float:
-                    return self._rise(value, start)[0] - critical
+                    return self.rise(value, start)[0] - critical
 
                 return float(brentq(excess, inner, outer, xtol=1e-4 * self.err, rtol=1e-12))
             inner, step, theta = outer, 1.3 * step, moved

@@ -88,19 +88,16 @@ class KineticModel:
             upper[-1] = max(self.t0_ps, float(delays.max()))
         return lower, upper
 
-    def columns(self, theta: Array, delay_ps: Array) -> Array:
-        """Return the response of each decay and of the offset, (m, width)."""
-        lifetimes, sigma, t0 = self.unpack(theta)
-        return np.asarray(exponential_gaussian(delay_ps, self._constants(lifetimes), sigma, t0))
-
     def columns_and_slopes(self, theta: Array, delay_ps: Array) -> tuple[Array, Array]:
         """Return the columns, and their derivative by each searched parameter.
 
         Shapes are (m, width) and (searched, m, width).
         """
         k, (lifetimes, sigma, t0) = self.components, self.unpack(theta)
+        # The offset is a decay that never ends.
+        constants = np.append(lifetimes, np.inf) if self.offset else lifetimes
         columns, by_lifetime, by_sigma, by_t0 = exponential_gaussian(
-            delay_ps, self._constants(lifetimes), sigma, t0, gradient=True)
+            delay_ps, constants, sigma, t0, gradient=True)
         slopes = np.zeros((self.searched, *columns.shape))
         slopes[range(k), :, range(k)] = (by_lifetime[:, :k] * lifetimes).T
         if self.sigma_free:
@@ -109,18 +106,13 @@ class KineticModel:
             slopes[-1] = by_t0
         return np.asarray(columns), slopes
 
-    def _constants(self, lifetimes: Array) -> Array:
-        return np.append(lifetimes, np.inf) if self.offset else lifetimes
-
 
 def _span(traces: Sequence[Trace]) -> float:
     return max(float(np.ptp(t.delay_ps)) for t in traces)
 
 
-def search(
-    traces: Sequence[Trace], model: KineticModel, theta: Array, lower: Array, upper: Array,
-    allowed: Mapping[int, Array] | None = None,
-) -> tuple[float, Array] | None:
+def search(traces: Sequence[Trace], model: KineticModel, theta: Array, lower: Array, upper: Array,
+           allowed: Mapping[int, Array] | None = None) -> tuple[float, Array] | None:
     """Minimise χ² over the searched vector, the amplitudes eliminated.
 
     Parameters
@@ -167,17 +159,15 @@ def search(
     return (2 * float(end.cost), theta) if end.success else None
 
 
-def _project(
-    traces: Sequence[Trace], model: KineticModel, theta: Array, allowed: Mapping[int, Array]
-) -> tuple[Array, Array]:
+def _project(traces: Sequence[Trace], model: KineticModel, theta: Array,
+             allowed: Mapping[int, Array]) -> tuple[Array, Array]:
     """Return the residual with the best amplitudes, and its Jacobian."""
     parts = [_project_one(t, model, theta, allowed.get(i)) for i, t in enumerate(traces)]
     return np.concatenate([r for r, _ in parts]), np.concatenate([j for _, j in parts])
 
 
-def _project_one(
-    trace: Trace, model: KineticModel, theta: Array, allowed: Array | None
-) -> tuple[Array, Array]:
+def _project_one(trace: Trace, model: KineticModel, theta: Array,
+                 allowed: Array | None) -> tuple[Array, Array]:
     # Where every column vanishes the amplitudes overflow: the search then turns back.
     with np.errstate(all="ignore"):
         columns, slopes = model.columns_and_slopes(theta, trace.delay_ps)
@@ -255,12 +245,12 @@ class KineticFit:
 
     def curve(self, trace: int, delay_ps: Array) -> Array:
         """Return the fitted curve of one trace at any delays."""
-        return np.asarray(self.model.columns(self.theta, delay_ps) @ self.amplitudes[trace])
+        columns, _ = self.model.columns_and_slopes(self.theta, delay_ps)
+        return np.asarray(columns @ self.amplitudes[trace])
 
 
-def fit_kinetics(
-    traces: Sequence[Trace], model: KineticModel, start_ps: Sequence[float] | None = None
-) -> KineticFit:
+def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
+                 start_ps: Sequence[float] | None = None) -> KineticFit:
     """Fit all traces at once.
 
     Parameters

@@ -59,10 +59,8 @@ class _Parameter:
         return np.minimum(self.high - np.abs(self.high - values), self.high)
 
 
-def sample(
-    problem: Problem, fit: ScenarioFit, intensity: Array, walkers: int = 32, steps: int = 3000,
-    seed: int = 0,
-) -> Samples:
+def sample(problem: Problem, fit: ScenarioFit, intensity: Array, walkers: int = 32,
+           steps: int = 3000, seed: int = 0) -> Samples:
     """Draw from the posterior of one of the problem's hypotheses about its fit.
 
     The first quarter of the steps is thrown away. Raises MissingExtraError without emcee, and

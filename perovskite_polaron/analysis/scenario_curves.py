@@ -60,9 +60,8 @@ class Curves:
     Raises InputError when it does not span the transient's energies, shifts included.
     """
 
-    def __init__(
-        self, scenario: Scenario, energy_eV: Array, offset_eV: float, priors: Priors
-    ) -> None:
+    def __init__(self, scenario: Scenario, energy_eV: Array, offset_eV: float,
+                 priors: Priors) -> None:
         self.scenario, self.energy_eV = scenario, energy_eV
         moves = scenario.kind != "measured"
         self.reach_shift_eV = REACH_SHIFT * priors.shift_sigma_eV if moves else 0.0
@@ -155,9 +154,8 @@ class Grid:
         The priors' terms of χ².
     """
 
-    def __init__(
-        self, template: Template, whiten: Array, priors: Priors, axes: Axes | None = None
-    ) -> None:
+    def __init__(self, template: Template, whiten: Array, priors: Priors,
+                 axes: Axes | None = None) -> None:
         self.template, self.whiten, self.priors = template, whiten, priors
         if axes is None:
             is_swept = template.sweep is not None

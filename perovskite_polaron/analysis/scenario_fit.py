@@ -57,9 +57,8 @@ class Amplitude:
     given_fraction: bool
 
 
-def separate(
-    template: Template, found: Found, fraction: float | None
-) -> tuple[Amplitude | None, str]:
+def separate(template: Template, found: Found,
+             fraction: float | None) -> tuple[Amplitude | None, str]:
     """Return f and Q where they can be told apart, and what is wrong with Q, if anything is.
 
     Without a given fraction the profile of χ² over Q must rise by 3.84 (95 %) towards both small
@@ -90,9 +89,7 @@ def separate(
     return Amplitude(best_q, q68, q95, best_f, f68, f95, given_fraction=False), ""
 
 
-def _given(
-    template: Template, found: Found, fraction: float
-) -> tuple[float, list[Interval], str]:
+def _given(template: Template, found: Found, fraction: float) -> tuple[float, list[Interval], str]:
     """Return Q from the product and the fraction, its intervals, and what is wrong with it."""
     strengths, variance, largest = found.strengths[:, 0], found.variance[:, 0], template.largest
     if template.sweep is None:
@@ -277,10 +274,9 @@ class Problem:
         included.
     """
 
-    def __init__(
-        self, transient: Scan, hypotheses: Sequence[Scenario | tuple[Scenario, ...]],
-        priors: Priors | None = None, offset_eV: float = 0.0, fraction: float | None = None,
-    ) -> None:
+    def __init__(self, transient: Scan, hypotheses: Sequence[Scenario | tuple[Scenario, ...]],
+                 priors: Priors | None = None, offset_eV: float = 0.0,
+                 fraction: float | None = None) -> None:
         parts = [h if isinstance(h, tuple) else (h,) for h in hypotheses]
         names = [" + ".join(p.name for p in h) for h in parts]
         if not parts or len(set(names)) < len(names):

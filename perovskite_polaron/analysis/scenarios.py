@@ -131,9 +131,8 @@ def heated_lattice(scans: Sequence[Scan]) -> tuple[Scenario, ...]:
     return tuple(found)
 
 
-def mixtures(
-    scenarios: Sequence[Scenario], asked: Sequence[str] = (), shifted: bool = True
-) -> tuple[tuple[Scenario, ...], ...]:
+def mixtures(scenarios: Sequence[Scenario], asked: Sequence[str] = (),
+             shifted: bool = True) -> tuple[tuple[Scenario, ...], ...]:
     """Return the hypotheses: every scenario alone, and pairs of them.
 
     Parameters

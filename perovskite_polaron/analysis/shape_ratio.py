@@ -129,9 +129,7 @@ def window_weights(energy_eV: Array, window_eV: Interval, step_eV: float | None 
     return np.asarray(interpolation(np.linspace(low, high, count), energy_eV).sum(axis=0))
 
 
-def comparison_parameter(
-    scan: Scan, windows: Windows, step_eV: float | None = None
-) -> ShapeRatio:
+def comparison_parameter(scan: Scan, windows: Windows, step_eV: float | None = None) -> ShapeRatio:
     """Return C of one transient, with its error to first order from the covariance of the points.
 
     First order holds while the denominator is many of its own errors away from zero; below five
@@ -151,10 +149,9 @@ def comparison_parameter(
     return ShapeRatio(scan.name, numerator / denominator, error, scan.delay_ps, scan.temperature_C)
 
 
-def bootstrap_error(
-    scans: Sequence[Scan], windows: Windows, draws: int = 1000, seed: int = 0,
-    step_eV: float | None = None, recipe: Recipe = AVERAGE, references: Sequence[Scan] = (),
-) -> float:
+def bootstrap_error(scans: Sequence[Scan], windows: Windows, draws: int = 1000, seed: int = 0,
+                    step_eV: float | None = None, recipe: Recipe = AVERAGE,
+                    references: Sequence[Scan] = ()) -> float:
     """Return the standard error of C of repeated scans, by drawing scans with replacement.
 
     Each draw goes through the whole recipe, so what the treatment does to the noise is in the
@@ -174,10 +171,9 @@ def bootstrap_error(
     return float(np.std(values, ddof=1) * np.sqrt(fewest / (fewest - 1)))
 
 
-def compare_repeats(
-    scans: Sequence[Scan], windows: Windows, recipe: Recipe, references: Sequence[Scan] = (),
-    step_eV: float | None = None,
-) -> tuple[ShapeRatio, ...]:
+def compare_repeats(scans: Sequence[Scan], windows: Windows, recipe: Recipe,
+                    references: Sequence[Scan] = (),
+                    step_eV: float | None = None) -> tuple[ShapeRatio, ...]:
     """Treat the scans of one condition and return C: of their mean, or of each.
 
     That is as the recipe combines them or not. The error is the bootstrap's where there are four or

@@ -66,13 +66,11 @@ class Judgement:
     samples: Samples | None = None
 
 
-def judge(
-    transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None, *,
-    edge_eV: float | None = None, window: str | Interval = "all", heated: Sequence[Scan] = (),
-    asked: Sequence[str] = (), shifted: bool = True, fraction: float | None = None,
-    shift_sigma_eV: float | None = None, width_sigma_eV: float = 0.3, scale_sigma: float = 0.0,
-    sampled: bool = False,
-) -> Judgement:
+def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None, *,
+          edge_eV: float | None = None, window: str | Interval = "all", heated: Sequence[Scan] = (),
+          asked: Sequence[str] = (), shifted: bool = True, fraction: float | None = None,
+          shift_sigma_eV: float | None = None, width_sigma_eV: float = 0.3,
+          scale_sigma: float = 0.0, sampled: bool = False) -> Judgement:
     """Compare a transient with every scenario.
 
     Parameters
@@ -113,10 +111,8 @@ def judge(
     return Judgement(part, found, where, words, samples)
 
 
-def place(
-    transient: Scan, theory: ScenarioSet, maximum_eV: float | None, edge_eV: float | None = None,
-    sigma_eV: float | None = None,
-) -> Place:
+def place(transient: Scan, theory: ScenarioSet, maximum_eV: float | None,
+          edge_eV: float | None = None, sigma_eV: float | None = None) -> Place:
     """Return the place of the calculated axis: as given, or the first maximum on the published one.
 
     Parameters are those of ``judge``; InputError where the axes differ and no maximum is published.
@@ -135,9 +131,8 @@ def place(
     return Place(offset_eV, 0.5 if sigma_eV is None else sigma_eV, (said,))
 
 
-def _cut(
-    transient: Scan, window: str | Interval, theory: ScenarioSet, offset_eV: float, priors: Priors
-) -> Scan:
+def _cut(transient: Scan, window: str | Interval, theory: ScenarioSet, offset_eV: float,
+         priors: Priors) -> Scan:
     if window == "all":
         return transient
     if window == "above-edge":

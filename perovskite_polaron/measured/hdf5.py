@@ -23,9 +23,8 @@ TIME_LIMIT_S = 20.0
 MEMORY_LIMIT_BYTES = 2 * 1024**3
 
 
-def read_hdf5_tables(
-    path: str | os.PathLike[str], time_limit_s: float = TIME_LIMIT_S
-) -> tuple[Table, ...]:
+def read_hdf5_tables(path: str | os.PathLike[str],
+                     time_limit_s: float = TIME_LIMIT_S) -> tuple[Table, ...]:
     """Read every table of an HDF5 file, in the order of the groups' names.
 
     Raises InputError when there is none, when the file is damaged, and when the HDF5 library

@@ -48,10 +48,8 @@ def read_tables(path: str | os.PathLike[str]) -> tuple[Table, ...]:
     return ((parse_xdi if is_xdi else parse_text_table)(content, str(path)),)
 
 
-def read_scans(
-    paths: Sequence[str | os.PathLike[str]], signal: str | None = None,
-    energy_unit: str | None = None, name_pattern: str | None = None,
-) -> tuple[Scan, ...]:
+def read_scans(paths: Sequence[str | os.PathLike[str]], signal: str | None = None,
+               energy_unit: str | None = None, name_pattern: str | None = None) -> tuple[Scan, ...]:
     """Read every scan of the files; each signal column of a table is one.
 
     Parameters
@@ -81,10 +79,8 @@ def read_scans(
     return tuple(scans)
 
 
-def read_traces(
-    paths: Sequence[str | os.PathLike[str]], signal: str | None = None,
-    delay_unit: str | None = None,
-) -> tuple[Trace, ...]:
+def read_traces(paths: Sequence[str | os.PathLike[str]], signal: str | None = None,
+                delay_unit: str | None = None) -> tuple[Trace, ...]:
     """Read every kinetic trace of the files: each signal column, with its error column if any."""
     traces = []
     for table in (table for path in paths for table in read_tables(path)):
@@ -174,9 +170,8 @@ def _abscissa(table: Table, names: Sequence[str]) -> int:
     return next((i for i, name in enumerate(table.names) if name.lower() in names), 0)
 
 
-def _factor(
-    table: Table, column: int, kind: str, allowed: Sequence[str], given: str | None
-) -> float:
+def _factor(table: Table, column: int, kind: str, allowed: Sequence[str],
+            given: str | None) -> float:
     """Return what brings a column to the internal unit of its kind."""
     known = {u.lower(): u for u in allowed}
     word = table.units[column] or given or ""

@@ -18,13 +18,11 @@ Interval = tuple[float, float]
 PROGRAM = "perovskite-polaron/"
 
 
-def build_recipe(
-    *, shift_eV: float | None = None, crop_eV: Interval | None = None,
-    rebin_eV: float | None = None, combine: bool = False, preset: str | None = None,
-    pre_edge_eV: Interval | None = None, normalise: str | None = None,
-    interval_eV: Interval | None = None, reference: str | None = None,
-    adjacent: int | None = None, factor: float | None = None,
-) -> Recipe:
+def build_recipe(*, shift_eV: float | None = None, crop_eV: Interval | None = None,
+                 rebin_eV: float | None = None, combine: bool = False, preset: str | None = None,
+                 pre_edge_eV: Interval | None = None, normalise: str | None = None,
+                 interval_eV: Interval | None = None, reference: str | None = None,
+                 adjacent: int | None = None, factor: float | None = None) -> Recipe:
     """Return the recipe that a few choices spell; its steps are in the order of the parameters.
 
     Parameters
@@ -168,9 +166,8 @@ def flag_outliers(measured: Measured, threshold: float) -> dict[str, list[float]
     return flags
 
 
-def _record(
-    scan: Scan, group: Sequence[Scan], references: Sequence[Scan], edge: str | None
-) -> Table:
+def _record(scan: Scan, group: Sequence[Scan], references: Sequence[Scan],
+            edge: str | None) -> Table:
     """Return the table of a treated spectrum; it inherits the header of its first scan."""
     first = group[0].table
     header = first if first is not None and first.is_xdi else None

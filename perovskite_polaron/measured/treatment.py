@@ -62,9 +62,8 @@ def baseline(scan: Scan, *, from_eV: float, to_eV: float, order: int = 0) -> Sca
 
 
 @step
-def normalise(
-    scan: Scan, *, by: str, from_eV: float | None = None, to_eV: float | None = None
-) -> Scan:
+def normalise(scan: Scan, *, by: str, from_eV: float | None = None,
+              to_eV: float | None = None) -> Scan:
     """Divide by one number, as calculated spectra are.
 
     Parameters
@@ -179,9 +178,8 @@ def outliers(scan: Scan, *, threshold: float = 5.0) -> NDArray[np.bool_]:
     return (size > threshold * spread) & (size >= higher)
 
 
-def outliers_among(
-    scans: Sequence[Scan], *, threshold: float = 5.0
-) -> tuple[NDArray[np.bool_], ...]:
+def outliers_among(scans: Sequence[Scan], *,
+                   threshold: float = 5.0) -> tuple[NDArray[np.bool_], ...]:
     """Flag points of repeated scans that miss the median scan.
 
     Three or more scans on one grid are compared with each other, so that no feature of the spectrum
@@ -216,10 +214,8 @@ def pump_probe(from_eV: float | None = None, to_eV: float | None = None) -> tupl
     return (Step("normalise", {"by": "absolute-area", "from_eV": from_eV, "to_eV": to_eV}),)
 
 
-def thermal(
-    reference: str, pre_edge_eV: tuple[float, float], from_eV: float | None = None,
-    to_eV: float | None = None,
-) -> tuple[Step, ...]:
+def thermal(reference: str, pre_edge_eV: tuple[float, float], from_eV: float | None = None,
+            to_eV: float | None = None) -> tuple[Step, ...]:
     """Return the recipe of the same paper for spectra at several temperatures.
 
     Baseline from the interval before the edge, division by the area (of an interval, default the
@@ -251,9 +247,7 @@ def _few(scan: Scan) -> None:
             f"more than the {MOST_POINTS} treated at once; rebin first")
 
 
-def _inside(
-    scan: Scan, low: float, high: float, at_least: int, what: str
-) -> NDArray[np.bool_]:
+def _inside(scan: Scan, low: float, high: float, at_least: int, what: str) -> NDArray[np.bool_]:
     e = scan.energy_eV
     inside = np.asarray((e >= low - 1e-9) & (e <= high + 1e-9))
     if np.count_nonzero(inside) < at_least:

@@ -165,8 +165,7 @@ def parse_xdi(text: str, source: str) -> Table:
         raise InputError(f"{source}:1: the first line must be '# XDI/1.0', "
                          "with the programs' versions after it")
     if int(version[1]) != 1:
-        raise lines.error(f"XDI version {version[1]} is not known here: "
-                          "only version 1 can be read")
+        raise lines.error(f"XDI version {version[1]} is not known here: only version 1 can be read")
     if int(version[2]) != 0:
         header.warn(1, f"written for XDI 1.{version[2]}; read by the rules of 1.0")
     require(any(map(_HEADER_END.match, lines.lines)), f"{source}: the header has no end: a line "
