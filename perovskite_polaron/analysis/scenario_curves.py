@@ -4,8 +4,6 @@ The search for a fit's best nuisance parameters: a grid over all of them, narrow
 the posterior.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log, sqrt
@@ -184,7 +182,7 @@ class Grid:
         strengths = np.einsum("pcd,pd->pc", self.inverse, along)
         return strengths, data @ data - np.einsum("pc,pc->p", strengths, along) + self.prior
 
-    def minimise(self, name: str, data: Array) -> Found:
+    def minimise(self, name: str, data: Array) -> "Found":
         """Narrow the grid about the best parameters; ComputationError when that does not end."""
         bounds = tuple((float(a[0]), float(a[-1])) for a in self.axes)
         grid, (strengths, chi2) = self, self.solve(data)

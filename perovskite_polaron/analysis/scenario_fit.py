@@ -314,7 +314,7 @@ class Problem:
     def _fit(self, name: str, data: Array) -> ScenarioFit:
         template = self.grids[name].template
         found = self.grids[name].minimise(name, data)
-        low68, low95 = (found.interval(found.strengths, found.variance, rise) for rise in RISES)
+        i68, i95 = (found.interval(found.strengths, found.variance, rise) for rise in RISES)
         amplitude, on_bound = separate(template, found, self.fraction)
         shift, width, q = (float(v) for v in found.grid.points[found.best])
         for value, (low, high), what in ((shift, found.bounds[0], "its shift"),
@@ -327,7 +327,7 @@ class Problem:
         parameters = len(template.parts) + sum(len(a) > 1 for a in found.grid.axes)
         columns = template.columns(np.array([shift]), np.array([width]), np.array([q]))
         return ScenarioFit(
-            name, template.parts, strengths, low68, low95, shift, width,
+            name, template.parts, strengths, i68, i95, shift, width,
             q if template.sweep else None, amplitude, found.chi2, parameters, self.points,
             columns[0] @ strengths, on_bound)
 

@@ -60,18 +60,20 @@ def build_recipe(*, shift_eV: float | None = None, crop_eV: Interval | None = No
         published = thermal(reference, pre_edge_eV, **ends)
         # The recipe has these steps itself.
         pre_edge_eV = reference = None
-    before: list[tuple[str, object, dict[str, Any]]] = [
-        ("calibrate", shift_eV, {"shift_eV": shift_eV}), ("crop", crop_eV, _ends(crop_eV)),
-        ("rebin", rebin_eV, {"step_eV": rebin_eV}), (COMBINE, combine or None, {}),
-        ("baseline", pre_edge_eV, {**_ends(pre_edge_eV), "order": 0}),
-        ("normalise", normalise, {"by": normalise, **ends}),
-        ("subtract", reference, {"reference": reference})]
-    after: list[tuple[str, object, dict[str, Any]]] = [
-        ("average_adjacent", adjacent, {"points": adjacent}),
-        ("scale", factor, {"factor": factor})]
-    first, last = (tuple(Step(name, parameters) for name, value, parameters in rows
-                         if value is not None) for rows in (before, after))
-    return Recipe((*first, *published, *last))
+    return Recipe((
+        *_asked(shift_eV, "calibrate", shift_eV=shift_eV),
+        *_asked(crop_eV, "crop", **_ends(crop_eV)), *_asked(rebin_eV, "rebin", step_eV=rebin_eV),
+        *_asked(combine or None, COMBINE),
+        *_asked(pre_edge_eV, "baseline", **_ends(pre_edge_eV), order=0),
+        *_asked(normalise, "normalise", by=normalise, **ends),
+        *_asked(reference, "subtract", reference=reference), *published,
+        *_asked(adjacent, "average_adjacent", points=adjacent),
+        *_asked(factor, "scale", factor=factor)))
+
+
+def _asked(value: object, name: str, **parameters: Any) -> tuple[Step, ...]:
+    """Return a step, or none where its option was not given."""
+    return () if value is None else (Step(name, parameters),)
 
 
 def _ends(interval_eV: Interval | None) -> dict[str, float | None]:
