@@ -145,12 +145,10 @@ def _above(
     near = np.abs(beyond_eV) < smooth_eV
     if near.any():
         step = max(float(np.ptp(beyond_eV)) / max(len(x) - 1, 1), 1e-4)
-        at = cut + np.array([-smooth_eV - step, -smooth_eV, smooth_eV, smooth_eV
-                             + step]) / RYDBERG_EV
-        n = int(near.sum())
-        ends = kernel.cut_resolvent(chains, rays, cut, np.repeat(at, n),
-                                    np.tile(width[near], 4)).reshape(-1, 4, n)
-        before, left, right, after = np.moveaxis(ends, 1, 0)
+        beyond = np.array([-smooth_eV - step, -smooth_eV, smooth_eV, smooth_eV + step])
+        at = np.repeat(cut + beyond / RYDBERG_EV, near.sum())
+        ends = kernel.cut_resolvent(chains, rays, cut, at, np.tile(width[near], 4))
+        before, left, right, after = np.split(ends, 4, axis=1)
         slopes = (left - before) * (2 * smooth_eV / step), (after - right) * (2 * smooth_eV / step)
         result[:, near] = _hermite((beyond_eV[near] / smooth_eV + 1) / 2, left, right, *slopes)
     return result

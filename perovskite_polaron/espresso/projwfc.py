@@ -132,9 +132,7 @@ def _states(output: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _cell(path: Path) -> NDArray[np.float64]:
-    """Return the matrix that turns k in 2π/alat, Cartesian, into k in reciprocal vectors, from the
-    right.
-    """
+    """Return the matrix that turns Cartesian k (2π/alat) into fractions, from the right."""
     structure = ET.parse(path).getroot().find("output/atomic_structure")
     if structure is None:
         raise LookupError(f"{path} holds no cell")
@@ -143,10 +141,9 @@ def _cell(path: Path) -> NDArray[np.float64]:
 
 
 def _parse(path: Path, states: int) -> tuple[Any, ...]:
-    """Return energies (eV), Cartesian k points (2π/alat), weights, squared projections and
-    electrons.
+    """Return energies (eV), Cartesian k points (2π/alat), weights, squares and electrons.
 
-    The squares have the shape (k, bands, states).
+    The squares of the projections have the shape (k, bands, states).
     """
     root = ET.parse(path).getroot()
     head = root.find("HEADER")

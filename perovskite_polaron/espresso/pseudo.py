@@ -95,8 +95,7 @@ def load_recipe(element: str, path: str | None = None) -> Recipe:
 
 
 def ld1_deck(recipe: Recipe, hole: str = "none") -> str:
-    """Return the ld1.x input of a recipe; ``hole`` is one of HOLES and empties the 1s level by so
-    much.
+    """Return the ld1.x input of a recipe; ``hole``, one of HOLES, empties the 1s level by so much.
 
     Raises
     ------
@@ -116,9 +115,7 @@ def ld1_deck(recipe: Recipe, hole: str = "none") -> str:
               "lgipaw_reconstruction": bool(recipe.gipaw)}
     lines = [
         namelist("input", atom | {"config": f"{core} {recipe.valence}"}),
-        namelist("inputp", pseudo | {"zval": z_valence} | recipe.inputp),
-        *_table(recipe.channels),
-    ]
+        namelist("inputp", pseudo | {"zval": z_valence} | recipe.inputp), *_table(recipe.channels)]
     if recipe.gipaw:
         lines += [namelist("test", {}), *_table(recipe.gipaw)]
     return "\n".join(lines) + "\n"
@@ -135,10 +132,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("POLARON_CACHE") or Path(caches) / "polaron") / "pseudo"
 
 
-def make_pseudo(element: str, hole: str = "none", recipe_file: str
-                | None = None) -> Pseudopotential:
-    """Return the pseudopotential of an element, generated on first use and taken from the cache
-    after.
+def make_pseudo(
+    element: str, hole: str = "none", recipe_file: str | None = None
+) -> Pseudopotential:
+    """Return the pseudopotential of an element, generated on first use, then from the cache.
 
     It has passed ``check_levels`` and, if it has GIPAW projectors, ``check_for_xspectra``.
 

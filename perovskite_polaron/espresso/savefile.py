@@ -22,8 +22,7 @@ _HEADER = {
                                " 5.2 or later"),
     "save_file_kind": ("xanes_dipole", "kind {!r} is not supported: only electric-dipole K edges"
                                        " (xanes_dipole) are"),
-    "number of lanczos stored": ("1", "{} sets of chains are stored where a dipole K edge has 1"),
-}
+    "number of lanczos stored": ("1", "{} sets of chains are stored where a dipole K edge has 1")}
 # What the binary form keeps beside the arrays.
 _SCALARS = ("spin_polarised", "absorber", "core_energy_eV", "fermi_energy_eV", "sha256")
 

@@ -30,8 +30,7 @@ _FERMI_MATCH_EV = 1e-3
 # The comments that XSpectra reads, by their lines and columns.
 _UNFINISHED = "\n".join([
     "# save_file_version=       2", "# save_file_kind   =unfinished" + 22 * " ",
-    "# date=" + 8 * " ",
-    "# number of lanczos stored=   1", "#", "#"])
+    "# date=" + 8 * " ", "# number of lanczos stored=   1", "#", "#"])
 
 
 @dataclass(frozen=True)
@@ -138,11 +137,11 @@ class XspectraCalculation(Calculation):
         """Write a save file that calls one of each two k points done, where time reversal allows
         it.
         """
-        begun = spared_save(self.settings, parent["fermi_eV"],
-                            pools) if self.time_reversal else None
-        if begun is not None:
-            write_atomically(folder / SAVE_FILE, begun, durable=False)
-        return Way(restart=begun is not None)
+        begun = self.time_reversal and spared_save(self.settings, parent["fermi_eV"], pools)
+        if not begun:
+            return PLAIN
+        write_atomically(folder / SAVE_FILE, begun, durable=False)
+        return Way(restart=True)
 
     def read_result(self, folder: Path, output: str, parent: Mapping[str, Any]) -> dict[str, Any]:
         """Return the digest and energies of the chains, and how they ended.

@@ -96,8 +96,7 @@ def _age_seconds(process: int) -> float:
 def attempt(
     job: Job, descendants: Sequence[Job], store: Store, ranks: int,
     started: Callable[[], None] = lambda: None,
-    progress: Callable[[str], None] = lambda detail: None,
-    max_seconds: float | None = None,
+    progress: Callable[[str], None] = lambda detail: None, max_seconds: float | None = None,
 ) -> Outcome:
     """Do one job under its lock, or take in what was run by hand; a finished job is left alone.
 

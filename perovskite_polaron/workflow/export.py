@@ -125,8 +125,7 @@ def _write_entry(file: Any, element: str, spectra: StudySpectra,
         "type": "calculation (Quantum ESPRESSO pw.x and xspectra.x)", "name": _CREATOR,
         "probe": "x-ray"})
     axis = _field(_group(instrument, "monochromator", "NXmonochromator"), "energy", energy,
-                  units="eV",
-                  long_name=f"energy from the mean edge of {spectra.reference} (eV)")
+                  units="eV", long_name=f"energy from the mean edge of {spectra.reference} (eV)")
     _group(instrument, "incoming_beam", "NXdetector", {"data": ones})
     absorbed = _field(_group(instrument, "absorbed_beam", "NXdetector"), "data",
                       found.average.intensity, signal=1,
@@ -153,8 +152,7 @@ def _write_entry(file: Any, element: str, spectra: StudySpectra,
 
 def _write_chains(parent: Any, name: str, save: LanczosSave) -> None:
     group = _group(parent, name, "NXcollection",
-                   {"polarisation": save.polarisation, "norms": save.norms},
-                   sha256=save.sha256)
+                   {"polarisation": save.polarisation, "norms": save.norms}, sha256=save.sha256)
     _field(group, "fermi_energy", save.fermi_energy_eV, units="eV")
     for letter, chains in (("a", save.a), ("b", save.b)):
         for k, values in enumerate(chains):

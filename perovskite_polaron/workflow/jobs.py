@@ -33,8 +33,7 @@ INPUTS = "inputs.json"
 # response, projections.
 KINDS: Mapping[str, type[Calculation]] = {
     "ground": PwCalculation, "hole": PwCalculation, "force": PwCalculation, "bands": PwCalculation,
-    "xas": XspectraCalculation, "response": PhCalculation, "pdos": ProjwfcCalculation,
-}
+    "xas": XspectraCalculation, "response": PhCalculation, "pdos": ProjwfcCalculation}
 # Kind of core hole -> hole in the pseudopotential, charge of the cell.
 _STATES = {"full": ("full", 1.0), "half": ("half", 0.5), "excited-electron": ("full", 0.0),
            "none": ("none", 0.0)}

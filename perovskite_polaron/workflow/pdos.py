@@ -208,22 +208,17 @@ def collect_pdos(
                                " delete that job's folder and run again")
     pw = subject.pw
     return states, {
-        "name": subject.name,
-        "crystal": subject.crystal.name,
+        "name": subject.name, "crystal": subject.crystal.name,
         "space_group": f"{subject.symmetry.symbol} ({subject.symmetry.number})",
         "settings": f"{pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, density on {_times(pw.kpoints)} k"
                     f" points, {jobs.count} bands on {_times(jobs.kpoints)} from Γ",
-        "pw": asdict(pw),
-        "bands_kpoints": list(jobs.kpoints),
-        "bands": jobs.count,
-        "printed_spilling": raw.printed_spilling,
-        "total_energy_eV": ground["total_energy_eV"],
+        "pw": asdict(pw), "bands_kpoints": list(jobs.kpoints), "bands": jobs.count,
+        "printed_spilling": raw.printed_spilling, "total_energy_eV": ground["total_energy_eV"],
         "projected_onto": {element: " ".join(s.label.lower() for s in pseudo.atomic_shells
                                              if s.occupation >= 0)
                            for element, pseudo in sets.items()},
         "pseudopotentials": {element: pseudo.digest for element, pseudo in sets.items()},
-        "jobs": [{k: r.get(k) for k in _JOB_KEYS} for r in (ground, bands, pdos)],
-    }
+        "jobs": [{k: r.get(k) for k in _JOB_KEYS} for r in (ground, bands, pdos)]}
 
 
 def _times(grid: tuple[int, int, int]) -> str:
