@@ -33,8 +33,7 @@ ROTATION = np.linalg.qr(np.random.default_rng(5).standard_normal((3, 3)))[0]
 
 
 def stored() -> tuple[Crystal, NDArray[np.float64]]:
-    """CsPbBr3 at rest under the machine-learned potential, and its force constants (20, 20, 3,
-    3)."""
+    """CsPbBr3 relaxed with the potential, and its force constants (20, 20, 3, 3)."""
     record = np.load(DATA / "cspbbr3-pbnm-sevennet0.npz")
     crystal = Crystal(record["lattice_A"], read_crystal("cspbbr3-pbnm").species,
                       record["positions"], "pbnm")
@@ -45,7 +44,7 @@ def stored() -> tuple[Crystal, NDArray[np.float64]]:
 
 
 def harmonic(rest: Crystal, phi: NDArray[np.float64]) -> Forces:
-    """Forces −Φ u about the crystal at rest."""
+    """Forces −Φ u about the equilibrium structure."""
 
     def forces(crystals: list[Crystal]) -> list[NDArray[np.float64]]:
         found = []

@@ -72,7 +72,7 @@ def broaden_gaussian(x_in: ArrayLike, y_in: ArrayLike, x_out: ArrayLike, sigma: 
     Returns
     -------
     numpy.ndarray
-        (…, m), float64.
+        As broaden_lorentzian.
 
     Raises
     ------
