@@ -11,9 +11,6 @@ from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import (
     BondReport, Displacements, bond_report, compare, find_framework)
 
-EXAMPLE = (
-    "  polaron bonds cspbbr3-pbnm\n  polaron bonds distorted.cif ground.cif --figure moved.png")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
@@ -30,7 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, compare and write."""
+    """Measure, compare and write.
+
+    Examples
+    --------
+    polaron bonds cspbbr3-pbnm
+    polaron bonds distorted.cif ground.cif --figure moved.png
+    """
     refuse_existing(args, args.csv, args.figure)
     crystal = read_crystal(args.file)
     report = bond_report(crystal, find_framework(crystal, args.b, args.x, args.axial))
@@ -105,4 +108,4 @@ def _lines(
         yield from (f"  {name:32s}{value:>20s}" for name, value in parts)
 
 
-VERBS = {"bonds": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"bonds": Verb(add_arguments, run)}

@@ -16,12 +16,6 @@ from perovskite_polaron.published_cspbbr3 import FIRST_MAXIMUM_EV
 from perovskite_polaron.workflow.scenarios import BUILT_IN, study_scenarios
 from perovskite_polaron.workflow.spectra import load_results
 
-EXAMPLE = (
-    "  polaron compare transient.csv                 # against the computed CsPbBr3 set that comes"
-    " with the package\n  polaron compare transient.xdi --study cspbbr3.toml --window above-edge"
-    " --figure compare.png\n  polaron compare transient.csv --mixture lo+cubic --fraction 0.1\n "
-    " polaron compare transient.csv --heated br_25C.csv br_60C.csv br_140C.csv --mixture lo+heated")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
@@ -57,7 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, fit and print."""
+    """Read, fit and print.
+
+    Examples
+    --------
+    polaron compare transient.csv  # against the computed CsPbBr3 set that comes with the package
+    polaron compare transient.xdi --study cspbbr3.toml --window above-edge --figure compare.png
+    polaron compare transient.csv --mixture lo+cubic --fraction 0.1
+    polaron compare transient.csv --heated br_25C.csv br_60C.csv br_140C.csv --mixture lo+heated
+    """
     transient = read_transient(args.transient, args.signal, args.energy_unit, "choose one with"
         " --signal")
     theory, maximum_eV = _theory(args.study)
@@ -165,4 +167,4 @@ def _row(fit: ScenarioFit) -> dict[str, Any]:
                                             "given": a.given_fraction}}
 
 
-VERBS = {"compare": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"compare": Verb(add_arguments, run)}

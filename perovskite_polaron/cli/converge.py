@@ -14,11 +14,6 @@ from perovskite_polaron.workflow.converge import SETTINGS, converge
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import read_study
 
-EXAMPLE = (
-    "  polaron converge study.toml --cutoff 25Ry,30Ry,35Ry --kpoints 1x1x1,2x2x1,3x3x2\n"
-    "  polaron converge study.toml --lanczos 40,80,120      # from the chains there are; computes"
-    " nothing more")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
@@ -41,7 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Compute what is missing, compare, and write convergence.csv and convergence.png."""
+    """Compute what is missing, compare, and write convergence.csv and convergence.png.
+
+    Examples
+    --------
+    polaron converge study.toml --cutoff 25Ry,30Ry,35Ry --kpoints 1x1x1,2x2x1,3x3x2
+    polaron converge study.toml --lanczos 40,80,120  # from the chains there are; computes nothing
+    """
     study = read_study(args.study)
     asked = {s: v.split(",") for s in SETTINGS if (v := getattr(args, s.replace("-", "_")))}
     store = Store(study.store_folder)
@@ -68,4 +69,4 @@ def _steps(text: str) -> list[int]:
             f"--lanczos {text} is not a list of whole numbers, such as 40,80,120") from None
 
 
-VERBS = {"converge": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"converge": Verb(add_arguments, run)}

@@ -12,9 +12,6 @@ from perovskite_polaron.cli.options import (
     window)
 from perovskite_polaron.errors import InputError
 
-EXAMPLE = """  polaron cparam br_delays/*.xdi --edge Br-K --figure c.png
-  polaron cparam scans/*.dat --combine --name-pattern 'br_{delay_ps}_*' --edge Br-K"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
@@ -36,7 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, compute and print."""
+    """Read, compute and print.
+
+    Examples
+    --------
+    polaron cparam br_delays/*.xdi --edge Br-K --figure c.png
+    polaron cparam scans/*.dat --combine --name-pattern 'br_{delay_ps}_*' --edge Br-K
+    """
     by_hand = (args.numerator, args.denominator)
     if by_hand.count(None) != (0 if args.edge is None else 2):
         raise InputError(
@@ -91,4 +94,4 @@ def _lines(
                    f" p = {test.p:.3g}; mean {test.mean:.4f} ± {test.mean_err:.4f}")
 
 
-VERBS = {"cparam": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"cparam": Verb(add_arguments, run)}

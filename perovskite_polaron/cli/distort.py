@@ -22,11 +22,6 @@ from perovskite_polaron.phonons.distortion import (
 from perovskite_polaron.phonons.modes import BUILTIN, Modes, read_modes
 from perovskite_polaron.units import parse_quantity, split_quantity
 
-EXAMPLE = (
-    "  polaron distort cspbbr3-pbnm --mode lo-c --max-displacement 0.1A --out lo\n"
-    "  polaron distort ground.cif --mode modes.json --select 0 3 --amplitude=-1zp,1zp --format cif"
-    " xsf --out sweep")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
@@ -54,7 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Displace, write the structures and report."""
+    """Displace, write the structures and report.
+
+    Examples
+    --------
+    polaron distort cspbbr3-pbnm --mode lo-c --max-displacement 0.1A --out lo
+    polaron distort ground.cif --mode modes.json --select 0 3 --amplitude=-1zp,1zp
+        --format cif xsf --out sweep
+    """
     amplitudes, unit = _amplitudes(args)
     modes = _select(args.mode, args.select)
     crystal = supercell(read_crystal(args.file), tuple(args.supercell))
@@ -152,4 +154,4 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
            f" ({record['parent_space_group']})")
 
 
-VERBS = {"distort": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"distort": Verb(add_arguments, run)}

@@ -33,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a line per component; exit status 1 if one that the main job needs is missing."""
+    """Print a line per component; exit status 1 if one that the main job needs is missing.
+
+    Examples
+    --------
+    polaron doctor
+    """
     rows = list(_components())
     missing = [name for name, _, _, fine in rows if not fine]
     parts = {name: {"version": v, "where": w, "usable": fine} for name, v, w, fine in rows}
@@ -81,4 +86,4 @@ def _package(name: str, hint: str) -> tuple[str, str]:
         return "-", hint
 
 
-VERBS = {"doctor": Verb("  polaron doctor", add_arguments, run)}
+VERBS = {"doctor": Verb(add_arguments, run)}

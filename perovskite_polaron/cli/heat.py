@@ -15,8 +15,6 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.units import (
     HC_EV_A, UNITS, parse_quantity, parse_temperature_celsius, split_quantity)
 
-EXAMPLE = ("  polaron heat --fluence 8.8mJ/cm2 --pump 355nm --size 10nm --concentration 5.8mg/mL"
-           " --jet 200um")
 _TIMES_PS = np.array([0.0, 100, 200, 300, 400, 500, 600, 800, 1000, 1500, 2000])
 
 
@@ -81,7 +79,12 @@ def _sigma(text: str) -> tuple[str, float]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Compute and print."""
+    """Compute and print.
+
+    Examples
+    --------
+    polaron heat --fluence 8.8mJ/cm2 --pump 355nm --size 10nm --concentration 5.8mg/mL --jet 200um
+    """
     exposure = Exposure(
         args.fluence, args.pump, args.size, args.concentration, args.jet, args.gap, args.start,
         args.absorption, args.heat_capacity, args.latent_tetragonal, args.latent_cubic,
@@ -145,4 +148,4 @@ def _lines(result: Heating, curve: np.ndarray, cooling_ps: float) -> Iterator[st
     yield from _statements(result)
 
 
-VERBS = {"heat": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"heat": Verb(add_arguments, run)}

@@ -14,8 +14,6 @@ from perovskite_polaron.cli.options import Verb, emit, quantity, share
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.measured.readers import read_traces
 
-EXAMPLE = ("  polaron kinetics br.csv pb.csv --irf-sigma 45ps --components 2 --figure kinetics.png")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
@@ -38,7 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, fit and print."""
+    """Read, fit and print.
+
+    Examples
+    --------
+    polaron kinetics br.csv pb.csv --irf-sigma 45ps --components 2 --figure kinetics.png
+    """
 
     def model(components: int) -> KineticModel:
         return KineticModel(components, args.irf_sigma, not args.no_offset, args.fit_sigma, args.t0,
@@ -130,4 +133,4 @@ def _row(name: str, value: float, error: float, ends: tuple[Interval, ...] | Non
     return f"{name:30s}{value:10.4g}{error:10.2g}" + "".join(f"{text:>24s}" for text in intervals)
 
 
-VERBS = {"kinetics": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"kinetics": Verb(add_arguments, run)}

@@ -10,10 +10,6 @@ from perovskite_polaron.espresso.lanczos import evaluate
 from perovskite_polaron.espresso.savefile import read_save
 from perovskite_polaron.files import write_atomically
 
-EXAMPLE = (
-    "  polaron lanczos br.sav --emin -10eV --emax 60eV --points 600 --hwhm 1.5eV --cut-occupied"
-    " --terminator 20\n    --out br.dat")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
@@ -35,7 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate and write the columns."""
+    """Evaluate and write the columns.
+
+    Examples
+    --------
+    polaron lanczos br.sav --emin -10eV --emax 60eV --points 600 --hwhm 1.5eV --cut-occupied
+        --terminator 20 --out br.dat
+    """
     if args.points < 2:
         raise InputError(f"--points is {args.points}: give at least 2")
     if not args.emin < args.emax:
@@ -58,4 +60,4 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.out}: {args.points} energies, half width {args.hwhm:g} eV")
 
 
-VERBS = {"lanczos": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"lanczos": Verb(add_arguments, run)}

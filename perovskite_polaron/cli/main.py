@@ -5,6 +5,7 @@ import importlib
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
         sub._negative_number_matcher = re.compile(r"-\.?\d")
         if name == verb:
             entry = load(name)
-            sub.epilog = "example:\n" + entry.example
+            sub.epilog = "example:\n" + textwrap.indent(entry.example, "  ")
             entry.add_arguments(sub)
             sub.set_defaults(run=entry.run)
     return parser

@@ -28,10 +28,6 @@ from perovskite_polaron.workflow.forces import ForceSettings, espresso_modes, re
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import RunSettings
 
-EXAMPLE = (
-    "  polaron modes cspbbr3-pbnm --forces mlip --direction c --out modes.json --figure modes.png\n"
-    "  polaron modes phonopy_params.yaml --direction 0 0 1\n"
-    "  polaron modes matdyn.modes")
 _ROOM_K = 300.0
 
 
@@ -65,7 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Compute or read the modes, judge them, choose, write and report."""
+    """Compute or read the modes, judge them, choose, write and report.
+
+    Examples
+    --------
+    polaron modes cspbbr3-pbnm --forces mlip --direction c --out modes.json --figure modes.png
+    polaron modes phonopy_params.yaml --direction 0 0 1
+    polaron modes matdyn.modes
+    """
     refuse_existing(args, args.out, args.figure)
     direction = _direction(args.direction)
     if args.forces is not None:
@@ -249,4 +252,4 @@ def _short(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) < 1e4 else f"{value:.1e}"
 
 
-VERBS = {"modes": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"modes": Verb(add_arguments, run)}

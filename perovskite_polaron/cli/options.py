@@ -1,6 +1,7 @@
 """What the verbs share: options, of which each has one meaning, and one way to print a result."""
 
 import argparse
+import inspect
 import json
 import math
 import re
@@ -58,17 +59,20 @@ class Verb:
 
     Attributes
     ----------
-    example
-        Command lines for its help, two blanks before each.
     add_arguments
         Declares its options.
     run
-        Does it, and returns the exit status, or None for success.
+        Does it, and returns the exit status, or None for success. The Examples of its docstring
+        are command lines for the help.
     """
 
-    example: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int | None]
+
+    @property
+    def example(self) -> str:
+        """The command lines of the help."""
+        return inspect.cleandoc(self.run.__doc__ or "").partition("Examples\n--------\n")[2]
 
 
 def share(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:

@@ -22,11 +22,6 @@ from perovskite_polaron.workflow.pdos import (
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import RunSettings, read_study
 
-EXAMPLE = (
-    "  polaron pdos cspbbr3-pm3m\n  polaron pdos examples/cspbbr3.toml --kpoints 4x4x2      # the"
-    " reference of a study, with its own settings\n  polaron pdos"
-    " pdos-results/pdos/cspbbr3-pm3m/pdos.npz --sigma 0.2eV --by-site      # drawn anew, nothing"
-    " computed")
 _EMAX_EV = 6.0
 _MOST_SIGMAS = 100_000
 _LISTED = 0.01
@@ -59,7 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Compute what is missing, and write pdos.csv, .png, .svg, .json and, from jobs, pdos.npz."""
+    """Compute what is missing, and write pdos.csv, .png, .svg, .json and, from jobs, pdos.npz.
+
+    Examples
+    --------
+    polaron pdos cspbbr3-pm3m
+    polaron pdos examples/cspbbr3.toml --kpoints 4x4x2  # a study's reference, with its settings
+    polaron pdos pdos-results/pdos/cspbbr3-pm3m/pdos.npz --sigma 0.2eV --by-site  # drawn anew
+    """
     _check_energies(args)
     computed = Path(args.source).suffix.lower() != ".npz"
     if computed:
@@ -165,4 +167,4 @@ def _lines(result: dict[str, Any], edges: Sequence[BandEdge]) -> Iterator[str]:
            " conduction band of Pb 6p by about 1 eV")
 
 
-VERBS = {"pdos": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"pdos": Verb(add_arguments, run)}

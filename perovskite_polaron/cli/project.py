@@ -15,10 +15,6 @@ from perovskite_polaron.phonons.modes import BUILTIN, Modes, joined, read_modes
 from perovskite_polaron.phonons.projection import Projection, project
 from perovskite_polaron.phonons.readers import read_phonons
 
-EXAMPLE = (
-    "  polaron project displaced.cif ground.cif --modes lo-c\n"
-    "  polaron project displaced.cif ground.cif --modes dynmat.out --crystal crystal.dyn --json")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
@@ -37,7 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Match the structures, project, and report the modes by their share."""
+    """Match the structures, project, and report the modes by their share.
+
+    Examples
+    --------
+    polaron project displaced.cif ground.cif --modes lo-c
+    polaron project displaced.cif ground.cif --modes dynmat.out --crystal crystal.dyn --json
+    """
     near_A = args.match_tolerance
     reference = read_crystal(args.reference)
     moved = displacement(read_crystal(args.displaced), reference, near_A)
@@ -92,4 +94,4 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
            f" {record['max_displacement_A']:.5f} Å")
 
 
-VERBS = {"project": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"project": Verb(add_arguments, run)}

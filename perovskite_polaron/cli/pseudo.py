@@ -11,11 +11,6 @@ from perovskite_polaron.espresso.pseudo import (
 from perovskite_polaron.espresso.upf import check_for_xspectra, read_upf
 from perovskite_polaron.files import write_atomically
 
-EXAMPLE = (
-    "  polaron pseudo Br --core-hole 1s         # the absorber with an empty 1s level\n"
-    "  polaron pseudo Pb --out Pb.UPF\n"
-    "  polaron pseudo Br --check my_Br_gipaw.UPF")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
@@ -34,7 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make or check one set, print what was found, and where the file is."""
+    """Make or check one set, print what was found, and where the file is.
+
+    Examples
+    --------
+    polaron pseudo Br --core-hole 1s  # the absorber with an empty 1s level
+    polaron pseudo Pb --out Pb.UPF
+    polaron pseudo Br --check my_Br_gipaw.UPF
+    """
     if args.half and not args.core_hole:
         raise InputError("--half needs --core-hole 1s: say which level is half empty")
     box = None
@@ -77,4 +79,4 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
         yield from table(waves, [tuple(w.values()) for w in record["partial_waves"]])
 
 
-VERBS = {"pseudo": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"pseudo": Verb(add_arguments, run)}

@@ -13,11 +13,6 @@ from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.scenarios import BUILT_IN
 from perovskite_polaron.workflow.spectra import load_results
 
-EXAMPLE = (
-    "  polaron report                                  # of the computed CsPbBr3 set that comes"
-    " with the package\n  polaron report cspbbr3.toml --transient br_100ps.xdi --out report\n "
-    " polaron report --figure figure-4 --out figure-4.pdf")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
@@ -32,7 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, judge and write."""
+    """Read, judge and write.
+
+    Examples
+    --------
+    polaron report  # of the computed CsPbBr3 set that comes with the package
+    polaron report cspbbr3.toml --transient br_100ps.xdi --out report
+    polaron report --figure figure-4 --out figure-4.pdf
+    """
     if args.figure is not None and args.out is None:
         raise InputError("--figure needs the file to write: add --out NAME.png, .svg or .pdf")
     source = args.source or BUILT_IN
@@ -51,4 +53,4 @@ def run(args: argparse.Namespace) -> None:
     print(f"report: {write_report(subject, shown, said, args.out or Path('polaron-report'))[0]}")
 
 
-VERBS = {"report": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"report": Verb(add_arguments, run)}

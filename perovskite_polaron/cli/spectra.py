@@ -10,12 +10,6 @@ from perovskite_polaron.figures.spectra import (
 from perovskite_polaron.workflow.spectra import (
     largest_percent, load_results, other_alignment, study_spectra, write_tables)
 
-EXAMPLE = (
-    "  polaron spectra examples/cspbbr3.toml\n"
-    "  polaron spectra examples/cspbbr3.toml --alignment fermi --out fermi-aligned\n"
-    "  polaron spectra examples/cspbbr3-results        # results.json and chains.npz alone, without"
-    " the calculations")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
@@ -34,7 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write spectra, differences, sites and shifts as tables, and figures; print the shifts."""
+    """Write spectra, differences, sites and shifts as tables, and figures; print the shifts.
+
+    Examples
+    --------
+    polaron spectra examples/cspbbr3.toml
+    polaron spectra examples/cspbbr3.toml --alignment fermi --out fermi-aligned
+    polaron spectra examples/cspbbr3-results  # results.json and chains.npz, not the calculations
+    """
     results, settings, folder = load_results(args.source)
     if args.alignment:
         settings = replace(settings, alignment=args.alignment)
@@ -64,4 +65,4 @@ def run(args: argparse.Namespace) -> None:
     emit(args, record, [*lines, f"tables and figures are in {out}"])
 
 
-VERBS = {"spectra": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"spectra": Verb(add_arguments, run)}

@@ -10,9 +10,6 @@ from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import CRYSTALS, read_crystal, write_crystal
 from perovskite_polaron.lattice.symmetry import Symmetry, absorbers, find_symmetry
 
-EXAMPLE = ("  polaron structure cspbbr3-pbnm --out ground.cif\n"
-           "  polaron structure CONTCAR --element Br --json")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
@@ -27,7 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Describe the crystal, and write it when asked."""
+    """Describe the crystal, and write it when asked.
+
+    Examples
+    --------
+    polaron structure cspbbr3-pbnm --out ground.cif
+    polaron structure CONTCAR --element Br --json
+    """
     if args.symprec <= 0:
         raise InputError(
             f"--symprec {args.symprec:g}A is not possible: give a positive length, such as 1e-3A")
@@ -63,4 +66,4 @@ def describe_absorbers(
             for e in ([element] if element else dict.fromkeys(crystal.species))}
 
 
-VERBS = {"structure": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"structure": Verb(add_arguments, run)}

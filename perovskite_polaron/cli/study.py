@@ -33,7 +33,14 @@ def study_options(*names: str, **flags: str) -> Callable[[argparse.ArgumentParse
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Write one folder per job and a script that runs them in order."""
+    """Write one folder per job and a script that runs them in order.
+
+    Examples
+    --------
+    polaron prepare examples/cspbbr3.toml
+    sh examples/cspbbr3-results/run-all.sh     # here or on another machine
+    polaron run examples/cspbbr3.toml          # takes in what was run
+    """
     study = read_study(args.study)
     structures, store = plan(study), Store(study.store_folder)
     for line in warnings(study, structures):
@@ -46,7 +53,13 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the jobs that have no result yet; the same command resumes after any interruption."""
+    """Run the jobs that have no result yet; the same command resumes after any interruption.
+
+    Examples
+    --------
+    polaron run examples/cspbbr3.toml
+    polaron run examples/cspbbr3.toml --executor slurm.toml
+    """
     study = read_study(args.study)
     structures, store = plan(study), Store(study.store_folder)
     jobs = study_jobs(structures)
@@ -63,7 +76,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def status(args: argparse.Namespace) -> None:
-    """Print the state of the jobs, from the store alone; Quantum ESPRESSO need not be installed."""
+    """Print the state of the jobs, from the store alone; Quantum ESPRESSO need not be installed.
+
+    Examples
+    --------
+    polaron status examples/cspbbr3.toml
+    polaron status examples/cspbbr3.toml --all
+    """
     found = study_status(read_study(args.study))
     rows, left = found.rows, found.core_hours_left
     if not args.all and len(rows) > _LISTED:
@@ -83,7 +102,13 @@ def status(args: argparse.Namespace) -> None:
 
 
 def collect_garbage(args: argparse.Namespace) -> None:
-    """List, and remove when asked, unused densities and temporary files of killed runs."""
+    """List, and remove when asked, unused densities and temporary files of killed runs.
+
+    Examples
+    --------
+    polaron gc examples/cspbbr3.toml              # says how much
+    polaron gc examples/cspbbr3.toml --delete
+    """
     study = read_study(args.study)
     store = Store(study.store_folder)
     garbage = find_garbage(store, study_jobs(plan(study)))
@@ -105,7 +130,12 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def export(args: argparse.Namespace) -> None:
-    """Gather, evaluate and write: for another group, and to compute it all again."""
+    """Gather, evaluate and write: for another group, and to compute it all again.
+
+    Examples
+    --------
+    polaron export examples/cspbbr3.toml --out cspbbr3.h5 --archive cspbbr3.tar.gz
+    """
     refuse_existing(args, args.out, args.archive)
     study = read_study(args.study)
     structures, store = plan(study), Store(study.store_folder)
@@ -120,27 +150,11 @@ def export(args: argparse.Namespace) -> None:
 
 
 VERBS = {
-    "prepare": Verb(
-        "  polaron prepare examples/cspbbr3.toml\n"
-        "  sh examples/cspbbr3-results/run-all.sh     # here or on another machine\n"
-        "  polaron run examples/cspbbr3.toml          # takes in what was run",
-        study_options(), prepare),
-    "run": Verb(
-        "  polaron run examples/cspbbr3.toml\n"
-        "  polaron run examples/cspbbr3.toml --executor slurm.toml",
-        study_options(*RUN_OPTIONS, dry_run="list the jobs and what is already done, start"
-            " nothing"),
-        run),
-    "status": Verb(
-        "  polaron status examples/cspbbr3.toml\n  polaron status examples/cspbbr3.toml --all",
-        study_options("--json", all="list every job (default: at most 40, what is done last)"),
-        status),
-    "gc": Verb(
-        "  polaron gc examples/cspbbr3.toml              # says how much\n"
-        "  polaron gc examples/cspbbr3.toml --delete",
-        study_options("--json", delete="remove it (default: say what would be removed)"),
-        collect_garbage),
-    "export": Verb(
-        "  polaron export examples/cspbbr3.toml --out cspbbr3.h5 --archive cspbbr3.tar.gz",
-        add_export_arguments, export),
-}
+    "prepare": Verb(study_options(), prepare),
+    "run": Verb(study_options(*RUN_OPTIONS, dry_run="list the jobs and what is already done, start"
+                              " nothing"), run),
+    "status": Verb(study_options("--json", all="list every job (default: at most 40, what is done"
+                                 " last)"), status),
+    "gc": Verb(study_options("--json", delete="remove it (default: say what would be removed)"),
+               collect_garbage),
+    "export": Verb(add_export_arguments, export)}

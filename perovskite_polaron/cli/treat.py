@@ -12,11 +12,6 @@ from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treated import flag_outliers, treat
 from perovskite_polaron.measured.xdi import write_xdi
 
-EXAMPLE = """  polaron treat run*_100ps.dat --preset pump-probe --edge Br-K --out br_100ps.xdi
-  polaron treat heated/*.xdi --preset thermal --pre-edge 13.44keV:13.46keV \
---reference heated/25C.xdi --out treated
-  polaron treat run*_10ns.dat --steps br_100ps.xdi --edge Br-K --out br_10ns.xdi"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
@@ -36,7 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, treat, write and print."""
+    """Read, treat, write and print.
+
+    Examples
+    --------
+    polaron treat run*_100ps.dat --preset pump-probe --edge Br-K --out br_100ps.xdi
+    polaron treat heated/*.xdi --preset thermal --pre-edge 13.44keV:13.46keV
+        --reference heated/25C.xdi --out treated
+    polaron treat run*_10ns.dat --steps br_100ps.xdi --edge Br-K --out br_10ns.xdi
+    """
     if not args.outliers > 0:
         raise InputError(f"--outliers {args.outliers:g}: it must be positive")
     measured = read_measured(args, combine=True)
@@ -105,4 +108,4 @@ def _paths(out: Path, scans: Sequence[Scan]) -> list[Path]:
             for i, name in enumerate(names, start=1)]
 
 
-VERBS = {"treat": Verb(EXAMPLE, add_arguments, run)}
+VERBS = {"treat": Verb(add_arguments, run)}
