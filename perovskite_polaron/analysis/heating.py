@@ -14,7 +14,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import constants
 
 from perovskite_polaron.arrays import Array, floats, freeze
 from perovskite_polaron.errors import InputError, require
@@ -25,7 +24,7 @@ from perovskite_polaron.phonons.modes import BUILTIN, read_modes
 from perovskite_polaron.phonons.selection import heat_capacity
 from perovskite_polaron.published_cspbbr3 import (
     CUBIC_C, FORMULA, FORMULA_VOLUME_A3, GAP_EV, MOLAR_MASS_G_MOL, PUMP_PROBE, TETRAGONAL_C)
-from perovskite_polaron.units import UNITS
+from perovskite_polaron.units import GAS_J_MOL_K, UNITS, ZERO_C_K
 
 ABSORBS_ALL_PER_CM = 1e9
 FRONT_A = 1e-9
@@ -61,7 +60,7 @@ class HeatCapacity:
 
     def at_J_mol_K(self, temperature_C: float) -> float:
         """Return the heat capacity at a temperature."""
-        kelvin = temperature_C + constants.zero_Celsius
+        kelvin = temperature_C + ZERO_C_K
         return float(np.interp(kelvin, self.temperature_K, self.capacity_J_mol_K))
 
 
@@ -72,7 +71,7 @@ def constant_heat_capacity(capacity_J_mol_K: float, words: str = "") -> HeatCapa
     words = words or f"constant, {capacity_J_mol_K:g} J/mol/K"
     return HeatCapacity(words, np.array([0.0, 1e4]), np.full(2, capacity_J_mol_K))
 
-DULONG_PETIT = constant_heat_capacity(15 * constants.R, "Dulong-Petit, 15 R")
+DULONG_PETIT = constant_heat_capacity(15 * GAS_J_MOL_K, "Dulong-Petit, 15 R")
 
 
 def read_heat_capacity(path: str | os.PathLike[str]) -> HeatCapacity:
@@ -96,7 +95,7 @@ def read_heat_capacity(path: str | os.PathLike[str]) -> HeatCapacity:
     known = UNITS["heat capacity"] | dict.fromkeys(_PER_GRAM, MOLAR_MASS_G_MOL)
     require(capacity_unit in known, f"{path}: the heat capacity has the unit {capacity_unit!r}; "
             "name it 'Cp (J/mol/K)' or 'Cp (J/g/K)'")
-    kelvin = temperature + (0.0 if unit == "K" else constants.zero_Celsius)
+    kelvin = temperature + (0.0 if unit == "K" else ZERO_C_K)
     order = np.argsort(kelvin)
     return HeatCapacity(f"table {path}", kelvin[order], capacity[order] * known[capacity_unit])
 
@@ -325,7 +324,7 @@ def _jet(exposure: Exposure, inputs: Mapping[str, Array],
         inputs["fluence"], absorption_per_cm, inputs["jet"], inputs["concentration"],
         inputs["size"], molar_mass_g_mol=MOLAR_MASS_G_MOL, formula_volume_A3=FORMULA_VOLUME_A3,
         photon_energy_eV=exposure.photon_energy_eV, heat_fraction=exposure.heating_part,
-        start_K=exposure.start_C + constants.zero_Celsius, table=_table(exposure))
+        start_K=exposure.start_C + ZERO_C_K, table=_table(exposure))
 
 
 def _depth(exposure: Exposure, inputs: Mapping[str, Array]) -> Array:
@@ -345,7 +344,7 @@ def _depth(exposure: Exposure, inputs: Mapping[str, Array]) -> Array:
 
 
 def _table(exposure: Exposure) -> kernel.HeatTable:
-    zero = constants.zero_Celsius
+    zero = ZERO_C_K
     latent = tuple((low + zero, high + zero, heat) for (low, high), heat in (
         (TETRAGONAL_C, exposure.latent_tetragonal_J_mol), (CUBIC_C, exposure.latent_cubic_J_mol))
         if heat)

@@ -9,7 +9,7 @@ from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet, read_scenarios
 from perovskite_polaron.analysis.verdict import Judgement, judge
 from perovskite_polaron.cli.options import Verb, emit, pick, quantity, share, table, warn, window
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.published_cspbbr3 import FIRST_MAXIMUM_EV
@@ -85,8 +85,7 @@ def read_transient(
     """Return the one spectrum of a file, and say what its reader objects to; refuse several."""
     scans = read_scans([path], signal, energy_unit)
     warn(scans)
-    if len(scans) > 1:
-        raise InputError(f"{path} holds {len(scans)} spectra: {remedy}")
+    require(len(scans) == 1, f"{path} holds {len(scans)} spectra: {remedy}")
     return scans[0]
 
 

@@ -10,7 +10,7 @@ from perovskite_polaron.analysis.shape_ratio import (
 from perovskite_polaron.cli.options import (
     READING_OPTIONS, Verb, add_treatment_arguments, emit, quantity, read_measured, share, table,
     window)
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +41,7 @@ def run(args: argparse.Namespace) -> None:
     polaron cparam scans/*.dat --combine --name-pattern 'br_{delay_ps}_*' --edge Br-K
     """
     by_hand = (args.numerator, args.denominator)
-    if by_hand.count(None) != (0 if args.edge is None else 2):
-        raise InputError(
+    require(by_hand.count(None) == (0 if args.edge is None else 2),
             "the windows are not clear: give either --edge, or both --numerator and --denominator")
     if args.step is not None and args.step <= 0:
         raise InputError(f"--step {args.step:g}eV: it must be positive")

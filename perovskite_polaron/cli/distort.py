@@ -10,7 +10,7 @@ import numpy as np
 from perovskite_polaron.cli.options import (
     Verb, emit, make_folder, quantity, refuse_existing, share, table)
 from perovskite_polaron.cli.structure import describe_absorbers
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.lattice.crystal import supercell
 from perovskite_polaron.lattice.files import FORMATS, read_crystal, write_crystal
@@ -101,24 +101,22 @@ def _amplitudes(args: argparse.Namespace) -> tuple[list[float], str]:
         return [parse_quantity(t, "length") for t in args.max_displacement.split(",")], "max_A"
     values = [split_quantity(t) for t in args.amplitude.split(",")]
     units = {"zp": "zero_point", "A*sqrt(amu)": "sqrt_amu_A"}
-    if len({u for _, u in values}) != 1 or values[0][1] not in units:
-        raise InputError(f"--amplitude {args.amplitude!r} is not understood: write 1zp or"
-                         " 2A*sqrt(amu), one unit for all")
+    require(len({u for _, u in values}) == 1 and values[0][1] in units,
+            f"--amplitude {args.amplitude!r} is not understood: write 1zp or"
+            " 2A*sqrt(amu), one unit for all")
     return [v for v, _ in values], units[values[0][1]]
 
 
 def _phase(text: str) -> float:
     value, unit = split_quantity(text)
-    if unit not in ("deg", "rad"):
-        raise InputError(f"--phase {text!r} is not understood: write 90deg or 1.57rad")
+    require(unit in ("deg", "rad"), f"--phase {text!r} is not understood: write 90deg or 1.57rad")
     return float(np.deg2rad(value)) if unit == "deg" else value
 
 
 def _select(source: str, indices: list[int]) -> Modes:
     modes = read_modes(source)
     wrong = next((i for i in indices if not 0 <= i < len(modes)), None)
-    if wrong is not None:
-        raise InputError(
+    require(wrong is None,
             f"--select {wrong} is not in {source}: it holds modes 0 to {len(modes) - 1}")
     return modes[indices]
 

@@ -11,7 +11,7 @@ from perovskite_polaron.analysis.heating import (
     DULONG_PETIT, RELATIVE_SIGMA, Exposure, HeatCapacity, Heating, constant_heat_capacity, heating,
     read_heat_capacity)
 from perovskite_polaron.cli.options import Verb, emit, pick, quantity, share
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.units import (
     HC_EV_A, UNITS, parse_quantity, parse_temperature_celsius, split_quantity)
 
@@ -58,8 +58,7 @@ def _photon_eV(text: str) -> float:
     """Return the energy of a photon given by its energy or its wavelength."""
     length = split_quantity(text)[1] in UNITS["length"]
     value = parse_quantity(text, "length" if length else "energy")
-    if value <= 0:
-        raise InputError(f"--pump {text}: it must be positive")
+    require(value > 0, f"--pump {text}: it must be positive")
     return HC_EV_A / value if length else value
 
 

@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 
 from perovskite_polaron.cli.options import Verb, quantity
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.espresso.lanczos import evaluate
 from perovskite_polaron.espresso.savefile import read_save
 from perovskite_polaron.files import write_atomically
@@ -38,13 +38,12 @@ def run(args: argparse.Namespace) -> None:
     polaron lanczos br.sav --emin -10eV --emax 60eV --points 600 --hwhm 1.5eV --cut-occupied
         --terminator 20 --out br.dat
     """
-    if args.points < 2:
-        raise InputError(f"--points is {args.points}: give at least 2")
-    if not args.emin < args.emax:
-        raise InputError(f"--emin {args.emin:g}eV is not below --emax {args.emax:g}eV: swap them")
+    require(args.points >= 2, f"--points is {args.points}: give at least 2")
+    require(args.emin < args.emax,
+            f"--emin {args.emin:g}eV is not below --emax {args.emax:g}eV: swap them")
     for option, given in (("--cut-smooth", args.cut_smooth), ("--cut-above", args.cut_above)):
-        if given is not None and not args.cut_occupied:
-            raise InputError(f"{option} has no effect without --cut-occupied: add it")
+        require(given is None or args.cut_occupied,
+                f"{option} has no effect without --cut-occupied: add it")
     sigma = evaluate(
         read_save(args.file), np.linspace(args.emin, args.emax, args.points), args.hwhm,
         cut_occupied=args.cut_occupied, terminator=args.terminator,

@@ -12,7 +12,7 @@ import numpy as np
 from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import (
     RUN_OPTIONS, Verb, emit, quantity, refuse_existing, share, table)
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import CRYSTALS, STRUCTURE_SUFFIXES, read_crystal
 from perovskite_polaron.phonons.forces import MLIP_NAME, RELAX, ase_forces, mlip_calculator, relax
@@ -84,8 +84,7 @@ def run(args: argparse.Namespace) -> None:
     mass = bare_hole if args.mass is None else args.mass
     rows = mode_table(modes, calculation.response, mass)
     index, why = select(rows)
-    if args.figure is not None and index is None:
-        raise InputError(f"--figure draws the chosen mode, and {why}")
+    require(args.figure is None or index is not None, f"--figure draws the chosen mode, and {why}")
     if args.out is not None:
         write_modes(_mode_set(calculation, rows, index), args.out)
     if args.figure is not None and index is not None:
@@ -100,8 +99,7 @@ def _with_mlip(
     args: argparse.Namespace, crystal: Crystal, direction: Direction | None
 ) -> Calculation:
     response = _response(args.born, crystal)
-    if direction is not None and response is None:
-        raise InputError(
+    require(direction is None or response is not None,
             f"a direction needs the Born charges and ε∞ of {crystal.label}, and none are built in"
             " for it: give --born FILE, or leave --direction out to see the transverse modes")
     calculator = mlip_calculator()
@@ -116,9 +114,9 @@ def _with_mlip(
 def _with_espresso(
     args: argparse.Namespace, crystal: Crystal, direction: Direction | None
 ) -> Calculation:
-    if args.born is not None:
-        raise InputError("--born does not go with --forces qe, which computes the charges with"
-                         " ph.x: leave it out")
+    require(args.born is None,
+            "--born does not go with --forces qe, which computes the charges with"
+            " ph.x: leave it out")
     settings = read_force_settings(args.settings) if args.settings else ForceSettings()
     store = Store(args.store)
     return espresso_modes(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.recipe import normalisation, read_steps
 from perovskite_polaron.measured.scan import Scan
@@ -26,8 +26,7 @@ from perovskite_polaron.units import parse_quantity
 def count(text: str, option: str) -> int:
     """Return the number of an option that must be one or more."""
     value = int(text)
-    if value < 1:
-        raise InputError(f"{option} {value} is not a positive number: give 1 or more")
+    require(value >= 1, f"{option} {value} is not a positive number: give 1 or more")
     return value
 
 
@@ -89,16 +88,15 @@ def quantity(kind: str) -> Callable[[str], float]:
 def window(text: str) -> tuple[float, float]:
     """Return LOW:HIGH, each with its unit, in eV."""
     low, colon, high = text.partition(":")
-    if not colon:
-        raise InputError(f"{text!r} is no window: write it as 13.471keV:13.472keV")
+    require(colon, f"{text!r} is no window: write it as 13.471keV:13.472keV")
     return parse_quantity(low, "energy"), parse_quantity(high, "energy")
 
 
 def refuse_existing(args: argparse.Namespace, *paths: Path | None) -> None:
     """Refuse, before anything is done, to replace files that the user did not ask to replace."""
     existing = next((p for p in paths if p is not None and p.exists()), None)
-    if existing is not None and not args.overwrite:
-        raise InputError(f"{existing} exists already: choose another name, or add --overwrite")
+    require(existing is None or args.overwrite,
+            f"{existing} exists already: choose another name, or add --overwrite")
 
 
 def make_folder(path: Path) -> Path:
@@ -224,6 +222,5 @@ def read_measured(args: argparse.Namespace, combine: bool) -> Measured:
         name = references[0].name if references else None
         return gather(scans, references, build_recipe(combine=combine, reference=name, **choices))
     given = [k.removesuffix("_eV").replace("_", "-") for k, v in choices.items() if v is not None]
-    if given:
-        raise InputError(f"--steps says the whole treatment: leave out --{', --'.join(given)}")
+    require(not given, f"--steps says the whole treatment: leave out --{', --'.join(given)}")
     return gather(scans, references, read_steps(args.steps))

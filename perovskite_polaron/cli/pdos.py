@@ -10,7 +10,7 @@ from typing import Any
 from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import (
     RUN_OPTIONS, Verb, emit, make_folder, plain, quantity, share)
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.figures.spectra import write_pdos_figure
 from perovskite_polaron.files import write_atomically, write_csv
 from perovskite_polaron.spectra.projected import (
@@ -95,29 +95,26 @@ def run(args: argparse.Namespace) -> None:
 
 def _check_energies(args: argparse.Namespace) -> None:
     low, high, sigma = args.emin, args.emax, args.sigma
-    if not 1e-3 <= sigma <= 10:
-        raise InputError(f"--sigma {sigma:g}eV is not possible: give 0.001eV to 10eV")
+    require(1e-3 <= sigma <= 10, f"--sigma {sigma:g}eV is not possible: give 0.001eV to 10eV")
     if not -1000 <= low < (0 if high is None else high) <= 1000:
         last = "(none)" if high is None else f"{high:g}eV"
         raise InputError(
             f"--emin {low:g}eV and --emax {last} are no range of energies from the valence band"
             " maximum: give the lower one first, below the maximum if it is alone, within 1000 eV")
-    if ((_EMAX_EV if high is None else high) - low) / sigma > _MOST_SIGMAS:
-        raise InputError(f"--sigma {sigma:g}eV is too narrow for so many energies: widen it, or"
-                         " narrow the range")
+    require(((_EMAX_EV if high is None else high) - low) / sigma <= _MOST_SIGMAS,
+            f"--sigma {sigma:g}eV is too narrow for so many energies: widen it, or"
+            " narrow the range")
 
 
 def _compute(args: argparse.Namespace) -> tuple[ProjectedStates, dict[str, Any], Path]:
     if Path(args.source).suffix.lower() == ".toml":
-        if args.settings or args.store:
-            raise InputError(
+        require(not (args.settings or args.store),
                 "--settings and --store do not go with a study, which has its own: leave them out")
         study = read_study(args.source)
         how, store = study.run, Store(study.store_folder)
         subject = subject_of_study(study, args.structure)
     else:
-        if args.structure:
-            raise InputError(
+        require(not args.structure,
                 "--structure names one of a study's structures: give the study, or leave it out")
         how, store = RunSettings(), Store(args.store or Path("pdos-results"))
         settings = read_pdos_settings(args.settings) if args.settings else PdosSettings()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron.cli.options import Verb, emit, quantity, share, table
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A, displacement
 from perovskite_polaron.phonons.modes import BUILTIN, Modes, joined, read_modes
@@ -50,8 +50,7 @@ def run(args: argparse.Namespace) -> None:
 def _modes(source: str, crystal: str | None) -> Modes:
     """The modes of any file; those of all its wave vectors together."""
     if source in BUILTIN or Path(source).suffix.lower() == ".json":
-        if crystal is not None:
-            raise InputError(f"{source} holds its own crystal: leave --crystal out")
+        require(crystal is None, f"{source} holds its own crystal: leave --crystal out")
         return read_modes(source)
     return joined(read_phonons(source, crystal))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from perovskite_polaron.cli.options import Verb, emit, pick, share, table
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.espresso.pseudo import (
     check_levels_in_box, check_partial_waves, load_recipe, make_pseudo, read_levels)
 from perovskite_polaron.espresso.upf import check_for_xspectra, read_upf
@@ -37,14 +37,14 @@ def run(args: argparse.Namespace) -> None:
     polaron pseudo Pb --out Pb.UPF
     polaron pseudo Br --check my_Br_gipaw.UPF
     """
-    if args.half and not args.core_hole:
-        raise InputError("--half needs --core-hole 1s: say which level is half empty")
+    require(args.core_hole or not args.half,
+            "--half needs --core-hole 1s: say which level is half empty")
     box = None
     if args.check:
         pseudo = read_upf(args.check)
-        if pseudo.element != args.element:
-            raise InputError(f"{args.check} is for {pseudo.element}, not {args.element}: name the"
-                             " element of the file")
+        require(pseudo.element == args.element,
+                f"{args.check} is for {pseudo.element}, not {args.element}: name the"
+                " element of the file")
         check_for_xspectra(pseudo)
     else:
         hole = "none" if not args.core_hole else "half" if args.half else "full"

@@ -6,7 +6,7 @@ from pathlib import Path
 from perovskite_polaron.analysis.verdict import judge
 from perovskite_polaron.cli.compare import read_transient
 from perovskite_polaron.cli.options import Verb
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.published_cspbbr3 import FIRST_MAXIMUM_EV
 from perovskite_polaron.report.page import sections, write_figure, write_report
 from perovskite_polaron.report.subject import Subject
@@ -35,8 +35,8 @@ def run(args: argparse.Namespace) -> None:
     polaron report cspbbr3.toml --transient br_100ps.xdi --out report
     polaron report --figure figure-4 --out figure-4.pdf
     """
-    if args.figure is not None and args.out is None:
-        raise InputError("--figure needs the file to write: add --out NAME.png, .svg or .pdf")
+    require(args.figure is None or args.out is not None,
+            "--figure needs the file to write: add --out NAME.png, .svg or .pdf")
     source = args.source or BUILT_IN
     transient = None if args.transient is None else read_transient(args.transient)
     results, settings, folder = load_results(source)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from perovskite_polaron.cli.options import Verb, emit, pick, quantity, refuse_existing, share, table
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import CRYSTALS, read_crystal, write_crystal
 from perovskite_polaron.lattice.symmetry import Symmetry, absorbers, find_symmetry
@@ -31,8 +31,7 @@ def run(args: argparse.Namespace) -> None:
     polaron structure cspbbr3-pbnm --out ground.cif
     polaron structure CONTCAR --element Br --json
     """
-    if args.symprec <= 0:
-        raise InputError(
+    require(args.symprec > 0,
             f"--symprec {args.symprec:g}A is not possible: give a positive length, such as 1e-3A")
     crystal = supercell(read_crystal(args.file), tuple(args.supercell))
     symmetry = find_symmetry(crystal, args.symprec)

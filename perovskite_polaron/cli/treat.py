@@ -7,7 +7,7 @@ from typing import Any
 
 from perovskite_polaron.cli.options import (
     READING_OPTIONS, Verb, add_treatment_arguments, emit, read_measured, share, table)
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treated import flag_outliers, treat
 from perovskite_polaron.measured.xdi import write_xdi
@@ -40,8 +40,7 @@ def run(args: argparse.Namespace) -> None:
         --reference heated/25C.xdi --out treated
     polaron treat run*_10ns.dat --steps br_100ps.xdi --edge Br-K --out br_10ns.xdi
     """
-    if not args.outliers > 0:
-        raise InputError(f"--outliers {args.outliers:g}: it must be positive")
+    require(args.outliers > 0, f"--outliers {args.outliers:g}: it must be positive")
     measured = read_measured(args, combine=True)
     done = treat(measured, args.edge)
     flags = flag_outliers(measured, args.outliers)
@@ -93,15 +92,13 @@ def _step_words(step: dict[str, Any]) -> str:
 
 def _paths(out: Path, scans: Sequence[Scan]) -> list[Path]:
     if out.suffix.lower() == ".xdi":
-        if len(scans) > 1:
-            raise InputError(f"--out {out}: the scans are of {len(scans)} conditions (delay,"
-                             " temperature, or column): give a folder")
+        require(len(scans) <= 1, f"--out {out}: the scans are of {len(scans)} conditions (delay,"
+                " temperature, or column): give a folder")
         return [out]
-    if out.suffix:
-        raise InputError(
+    require(not out.suffix,
             f"--out {out}: results are written as XDI; end the name with .xdi, or name a folder")
-    if not out.parent.is_dir():
-        raise InputError(f"--out {out}: the folder {out.parent} does not exist; create it first")
+    require(out.parent.is_dir(),
+            f"--out {out}: the folder {out.parent} does not exist; create it first")
     out.mkdir(exist_ok=True)
     names = ["".join(c if c.isalnum() or c in "-_.+" else "_" for c in s.name) for s in scans]
     return [out / (f"{name}_{i}.xdi" if names.count(name) > 1 else f"{name}.xdi")

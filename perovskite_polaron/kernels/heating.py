@@ -10,14 +10,14 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import constants
 
 from perovskite_polaron.arrays import Array, floats, real
 from perovskite_polaron.errors import require
 from perovskite_polaron.kernels import share
+from perovskite_polaron.units import CHARGE_C, PER_MOL
 
 Latent = Sequence[tuple[float, float, float]]
-EV_PER_J_MOL = 1 / (constants.N_A * constants.e)
+EV_PER_J_MOL = 1 / (PER_MOL * CHARGE_C)
 CM_PER_A = 1e-8
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import constants
 
 from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.files import LineReader
@@ -21,8 +20,9 @@ from perovskite_polaron.phonons.forces import ForceConstants
 from perovskite_polaron.phonons.modes import Modes, diagonalise
 from perovskite_polaron.phonons.symmetry import operations
 from perovskite_polaron.published_cspbbr3 import CHARGES_E, EPSILON_INF, FORMULA
+from perovskite_polaron.units import CHARGE_C, EPSILON_0_F_M
 
-COULOMB_EV_A = constants.e / (4 * np.pi * constants.epsilon_0) * 1e10
+COULOMB_EV_A = CHARGE_C / (4 * np.pi * EPSILON_0_F_M) * 1e10
 """e²/4πε0 in eV·Å."""
 NEUTRALITY_E_PER_ATOM = 0.05
 """Largest |Σ Z| over the number of atoms that is put down to convergence (default); beyond it

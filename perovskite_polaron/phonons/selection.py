@@ -13,14 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import constants
 
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.octahedra import class_ratios, find_framework, rms_by_class
 from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.phonons.response import COULOMB_EV_A, Response
 from perovskite_polaron.phonons.symmetry import irreps
-from perovskite_polaron.units import BOLTZMANN_MEV_K, HBAR2_PER_AMU_A2_EV, RYDBERG_EV
+from perovskite_polaron.units import BOLTZMANN_MEV_K, GAS_J_MOL_K, HBAR2_PER_AMU_A2_EV, RYDBERG_EV
 
 # (debye/Å)² for one elementary charge squared: the unit of tabulated infrared intensities.
 DEBYE2_A2_PER_E2 = (1 / 0.20819433) ** 2
@@ -239,7 +238,7 @@ def heat_capacity(modes: Modes, temperature_K: ArrayLike) -> NDArray[np.float64]
     # k Σ w (x / 2 sinh(x/2))², x = E/kT: nothing is left of a mode beyond x/2 = 300.
     with np.errstate(divide="ignore"):
         half = np.minimum(energies / (2 * BOLTZMANN_MEV_K * t[:, None]), 300.0)
-    return np.asarray(constants.R * ((half / np.sinh(half)) ** 2 @ weights))
+    return np.asarray(GAS_J_MOL_K * ((half / np.sinh(half)) ** 2 @ weights))
 
 
 def thermal_displacements_A2(modes: Modes, temperature_K: float) -> NDArray[np.float64]:
