@@ -27,8 +27,7 @@ HOLE_MASS = 0.17
 
 SHAPE_WINDOWS_EV = {
     "Br-K": ((13471.0, 13472.0), (13468.0, 13469.0), 2.0),
-    "Pb-L3": ((13044.0, 13047.0), (13037.0, 13040.0), 1.0),
-}
+    "Pb-L3": ((13044.0, 13047.0), (13037.0, 13040.0), 1.0)}
 """Edge -> the two windows of the comparison parameter C, and the factor that their figure shows."""
 
 GAP_EV = 2.4

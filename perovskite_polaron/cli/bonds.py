@@ -79,9 +79,8 @@ def summary(report: BondReport, comparison: Displacements | None = None) -> dict
     return result
 
 
-def _lines(
-    report: BondReport, reference: BondReport | None, comparison: Displacements | None
-) -> Iterator[str]:
+def _lines(report: BondReport, reference: BondReport | None,
+           comparison: Displacements | None) -> Iterator[str]:
     """Yield the report for people; with a reference, before and after side by side."""
     f = report.framework
     reports = [report] if reference is None else [reference, report]

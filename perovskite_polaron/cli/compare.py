@@ -78,10 +78,8 @@ def run(args: argparse.Namespace) -> None:
     emit(args, _record(found), _lines(found))
 
 
-def read_transient(
-    path: str, signal: str | None = None, energy_unit: str | None = None,
-    remedy: str = "give a file with one",
-) -> Scan:
+def read_transient(path: str, signal: str | None = None, energy_unit: str | None = None,
+                   remedy: str = "give a file with one") -> Scan:
     """Return the one spectrum of a file, and say what its reader objects to; refuse several."""
     scans = read_scans([path], signal, energy_unit)
     warn(scans)

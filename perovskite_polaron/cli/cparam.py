@@ -72,9 +72,8 @@ def _said(test: Constancy | None) -> dict[str, Any]:
     return {key: getattr(test, name, None) for key, name in names.items()}
 
 
-def _lines(
-    points: Sequence[ShapeRatio], windows: Windows, tests: dict[str, Constancy | None]
-) -> Iterator[str]:
+def _lines(points: Sequence[ShapeRatio], windows: Windows,
+           tests: dict[str, Constancy | None]) -> Iterator[str]:
     columns = {"label": "30s", "delay (ps)": "12.4g", "T (C)": "9.4g", "C": "12.4f",
                "error": "10.4g", "scans": "7d", "  error from": "12s"}
     yield from table(columns, [

@@ -22,8 +22,7 @@ _OPTIONAL = {
     "emcee": ("emcee", "polaron compare --sample"),
     "parsl": ("cluster", "--executor"),
     "hypothesis": ("test", "make test"),
-    "pytest-benchmark": ("test", "make bench"),
-}
+    "pytest-benchmark": ("test", "make bench")}
 _KERNELS = ("displacement", "geometry", "convolution", "heating", "lanczos")
 
 

@@ -15,10 +15,8 @@ from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import RunSettings
 
 
-def launch(
-    args: argparse.Namespace, run: RunSettings, jobs: Sequence[Job], store: Store,
-    done: Mapping[str, float] | None = None,
-) -> None:
+def launch(args: argparse.Namespace, run: RunSettings, jobs: Sequence[Job], store: Store,
+           done: Mapping[str, float] | None = None) -> None:
     """Run the jobs that have no result, with progress on stderr.
 
     Parameters

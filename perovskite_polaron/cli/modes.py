@@ -95,9 +95,8 @@ def run(args: argparse.Namespace) -> None:
     emit(args, record, _lines(record, modes.crystal))
 
 
-def _with_mlip(
-    args: argparse.Namespace, crystal: Crystal, direction: Direction | None
-) -> Calculation:
+def _with_mlip(args: argparse.Namespace, crystal: Crystal,
+               direction: Direction | None) -> Calculation:
     response = _response(args.born, crystal)
     require(direction is None or response is not None,
             f"a direction needs the Born charges and ε∞ of {crystal.label}, and none are built in"
@@ -111,9 +110,8 @@ def _with_mlip(
     return from_forces(crystal, forces, direction, response, args.distance, provenance)
 
 
-def _with_espresso(
-    args: argparse.Namespace, crystal: Crystal, direction: Direction | None
-) -> Calculation:
+def _with_espresso(args: argparse.Namespace, crystal: Crystal,
+                   direction: Direction | None) -> Calculation:
     require(args.born is None,
             "--born does not go with --forces qe, which computes the charges with"
             " ph.x: leave it out")
@@ -149,9 +147,8 @@ def _mode_set(calculation: Calculation, rows: list[ModeRow], index: int | None) 
     return replace(modes[order], names=names, provenance=modes.provenance + source)
 
 
-def _record(
-    calculation: Calculation, rows: list[ModeRow], index: int | None, why: str
-) -> dict[str, Any]:
+def _record(calculation: Calculation, rows: list[ModeRow], index: int | None,
+            why: str) -> dict[str, Any]:
     modes, response, crystal = calculation.modes, calculation.response, calculation.modes.crystal
     record: dict[str, Any] = {
         "modes": [

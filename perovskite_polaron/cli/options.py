@@ -46,8 +46,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "--jobs": {"type": partial(count, option="--jobs"), "metavar": "N",
                "help": "jobs at once (default: the study's, else as many as fit)"},
     "--executor": {"type": Path, "metavar": "FILE.toml",
-                   "help": "run through Parsl on the cluster that this file describes"},
-}
+                   "help": "run through Parsl on the cluster that this file describes"}}
 RUN_OPTIONS = ("--ranks", "--jobs", "--executor")
 READING_OPTIONS = ("--signal", "--energy-unit", "--name-pattern")
 

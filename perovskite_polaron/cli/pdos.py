@@ -125,9 +125,8 @@ def _compute(args: argparse.Namespace) -> tuple[ProjectedStates, dict[str, Any],
     return states, record, store.root / "pdos" / subject.name
 
 
-def _record(
-    states: ProjectedStates, edges: Sequence[BandEdge], record: dict[str, Any]
-) -> dict[str, Any]:
+def _record(states: ProjectedStates, edges: Sequence[BandEdge],
+            record: dict[str, Any]) -> dict[str, Any]:
     valence, conduction = edges
     return {
         "gap_eV": conduction.energy_eV, "direct": valence.kpoint == conduction.kpoint,

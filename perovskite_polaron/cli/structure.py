@@ -56,9 +56,8 @@ def run(args: argparse.Namespace) -> None:
         *([] if args.out is None else [f"written to {args.out}"])])
 
 
-def describe_absorbers(
-    crystal: Crystal, symmetry: Symmetry, element: str | None = None
-) -> dict[str, list[dict[str, Any]]]:
+def describe_absorbers(crystal: Crystal, symmetry: Symmetry,
+                       element: str | None = None) -> dict[str, list[dict[str, Any]]]:
     """Return {element: [{site, parent, multiplicity, index}]} for one element or all."""
     return {e: [pick(a, "site", "parent", "multiplicity", "index")
                 for a in absorbers(crystal, e, symmetry)]

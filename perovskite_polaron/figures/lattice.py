@@ -14,18 +14,14 @@ from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.phonons.selection import ModeRow
 
 
-def write_bonds_figure(
-    report: BondReport, path: Path, reference: BondReport | None = None,
-    comparison: Displacements | None = None,
-) -> Path:
+def write_bonds_figure(report: BondReport, path: Path, reference: BondReport | None = None,
+                       comparison: Displacements | None = None) -> Path:
     """Draw every bond length by class and, with a comparison, the displacements."""
     return save(draw_bonds(report, reference, comparison), path)
 
 
-def draw_bonds(
-    report: BondReport, reference: BondReport | None = None,
-    comparison: Displacements | None = None, *, stacked: bool = False,
-) -> Any:
+def draw_bonds(report: BondReport, reference: BondReport | None = None,
+               comparison: Displacements | None = None, *, stacked: bool = False) -> Any:
     """Return the figure of ``write_bonds_figure``; stacked: panels below each other."""
     figure, axes = row_or_column(2 if comparison else 1, stacked)
     drawn = [(report, ORANGE, "measured structure")]
@@ -58,10 +54,8 @@ def _bars(axes: Any, heights: dict[str, float], form: str) -> None:
     axes.margins(y=0.12)
 
 
-def write_sweep_figure(
-    framework: Framework, patterns: NDArray[np.float64], coefficients: NDArray[np.float64],
-    path: Path,
-) -> Path:
+def write_sweep_figure(framework: Framework, patterns: NDArray[np.float64],
+                       coefficients: NDArray[np.float64], path: Path) -> Path:
     """Draw bond lengths and off-centring along a sweep, from zero to the largest amplitude.
 
     Parameters
@@ -99,9 +93,7 @@ def write_sweep_figure(
     return save(figure, path)
 
 
-def write_modes_figure(
-    modes: Modes, rows: Sequence[ModeRow], index: int, path: Path
-) -> Path:
+def write_modes_figure(modes: Modes, rows: Sequence[ModeRow], index: int, path: Path) -> Path:
     """Draw who moves in one mode, in % of the largest mover, and the coupling of all modes.
 
     In a crystal without octahedra the classes are the elements. Without a coupling the right panel

@@ -19,9 +19,8 @@ from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.published_cspbbr3 import CUBIC_C, TETRAGONAL_C
 
 
-def write_scenario_figure(
-    transient: Scan, found: Comparison, theory: ScenarioSet, offset_eV: float, path: Path
-) -> Path:
+def write_scenario_figure(transient: Scan, found: Comparison, theory: ScenarioSet, offset_eV: float,
+                          path: Path) -> Path:
     """Draw steady state, transient with its scenarios, and residuals below each other.
 
     The thick line is what is claimed; the thin ones are the best single scenarios. Where the best
@@ -43,8 +42,7 @@ def write_scenario_figure(
     pairs = best is not None and best.f_q2 is not None and best.amplitude is None
     heights = (2.0, 3.0, 1.1, 1.7)[: 4 if pairs else 3]
     figure, (top, middle, bottom, *rest) = panels(
-        len(heights), 1, (6.4, 8.8 if pairs else 7.0), height_ratios=heights
-    )
+        len(heights), 1, (6.4, 8.8 if pairs else 7.0), height_ratios=heights)
     x = theory.energy_eV + offset_eV
     inside = (x >= transient.energy_eV[0] - 8) & (x <= transient.energy_eV[-1] + 1)
     shift = 0.0 if best is None else best.shift_eV
@@ -113,8 +111,7 @@ def _power_of_ten(largest: float) -> tuple[float, str]:
 # series -> its horizontal axis, marker, colour and what fills the marker
 _SERIES = {
     "pump-probe": ("delay", "o", BLUE, BLUE),
-    "thermal": ("temperature (°C)", "s", ORANGE, "white"),
-}
+    "thermal": ("temperature (°C)", "s", ORANGE, "white")}
 
 
 def write_shape_ratio_figure(points: Sequence[ShapeRatio], windows: Windows, path: Path) -> Path:

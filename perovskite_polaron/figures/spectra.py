@@ -20,9 +20,8 @@ ENERGY_LABEL = "energy above the reference edge (eV)"
 PHOTON_LABEL = "photon energy (eV)"
 
 
-def write_difference_figure(
-    spectra: StudySpectra, path: Path, edge_eV: float | None = None
-) -> Path:
+def write_difference_figure(spectra: StudySpectra, path: Path,
+                            edge_eV: float | None = None) -> Path:
     """Draw the averaged spectra above and their differences from the reference below.
 
     Each entry of the study has a panel of its own for its differences (they can differ in size by
@@ -38,10 +37,8 @@ def write_difference_figure(
     return save(draw_difference(spectra, edge_eV)[0], path)
 
 
-def draw_difference(
-    spectra: StudySpectra, edge_eV: float | None = None, *, width_in: float = 7.0,
-    extra_panels: int = 0,
-) -> tuple[Any, list[Any]]:
+def draw_difference(spectra: StudySpectra, edge_eV: float | None = None, *, width_in: float = 7.0,
+                    extra_panels: int = 0) -> tuple[Any, list[Any]]:
     """Return the figure of ``write_difference_figure`` and its panels, empty ones at the bottom."""
     entries: dict[str, list[str]] = {}
     for name in spectra.differences:
@@ -127,9 +124,8 @@ def write_alignment_figure(spectra: StudySpectra, other: StudySpectra, path: Pat
     return save(draw_alignment(spectra, other, list(spectra.differences)), path)
 
 
-def draw_alignment(
-    spectra: StudySpectra, other: StudySpectra, names: Sequence[str], width_in: float = 7.0
-) -> Any:
+def draw_alignment(spectra: StudySpectra, other: StudySpectra, names: Sequence[str],
+                   width_in: float = 7.0) -> Any:
     """Return the figure of ``write_alignment_figure``; names: of the structures to draw."""
     rows = max(len(names), 1)
     figure, axes = panels(rows, 1, (width_in, 1.4 + 2.4 * rows), sharex=True)
@@ -149,10 +145,8 @@ def draw_alignment(
 _SEEN = 0.03
 
 
-def write_pdos_figure(
-    energy_eV: NDArray[np.float64], curves: Mapping[str, NDArray[np.float64]],
-    edges: Sequence[BandEdge], path: Path,
-) -> Path:
+def write_pdos_figure(energy_eV: NDArray[np.float64], curves: Mapping[str, NDArray[np.float64]],
+                      edges: Sequence[BandEdge], path: Path) -> Path:
     """Draw all states in grey, the shells over them, and the gap with its width.
 
     Parameters
@@ -188,9 +182,7 @@ def write_pdos_figure(
     return save(figure, path)
 
 
-def seen_shells(
-    curves: Mapping[str, NDArray[np.float64]], edges: Sequence[BandEdge]
-) -> list[str]:
+def seen_shells(curves: Mapping[str, NDArray[np.float64]], edges: Sequence[BandEdge]) -> list[str]:
     """Return the shells that the figure shows: by their part in the band edges, then by height."""
     most = max(float(curves["total"].max()), 1e-300)
     part = {s: max(e.shares[s] for e in edges) for s in curves if s != "total"}
@@ -203,14 +195,11 @@ _SETTINGS = {
     "cutoff": "cut-off of the wave functions",
     "kpoints": "k grid of the density",
     "spectrum-kpoints": "k grid of the spectrum",
-    "lanczos": "Lanczos steps",
-}
+    "lanczos": "Lanczos steps"}
 
 
-def write_converge_figure(
-    found: Mapping[str, tuple[Sequence[Movement], Sequence[StudySpectra]]],
-    tolerance_percent: float, path: Path,
-) -> Path:
+def write_converge_figure(found: Mapping[str, tuple[Sequence[Movement], Sequence[StudySpectra]]],
+                          tolerance_percent: float, path: Path) -> Path:
     """Draw a row for each setting: changes (logarithmic) on the left, differences on the right."""
     figure, axes = panels(len(found), 2, (10.0, 3.1 * len(found)), width_ratios=(1, 1.5))
     curves = (("difference_percent", ORANGE, "o", "difference"),

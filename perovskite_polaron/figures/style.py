@@ -43,9 +43,7 @@ def shades(count: int) -> list[Any]:
     return [colormaps["plasma"](0.5 * i / max(1, count - 1)) for i in range(count)]
 
 
-def panels(
-    rows: int, columns: int, size_in: tuple[float, float], **layout: Any
-) -> tuple[Any, Any]:
+def panels(rows: int, columns: int, size_in: tuple[float, float], **layout: Any) -> tuple[Any, Any]:
     """Return a figure and its panels, row by row.
 
     Parameters

@@ -188,8 +188,7 @@ def _within(subject: Subject, claim: Claim) -> Iterator[Finding]:
 
 RULES: dict[str, Callable[[Subject, Claim], Iterator[Finding]]] = {
     "signs": _signs, "mismatch": _mismatch, "constant C": _constant_ratio,
-    "positive C": _positive_ratio, "heating": _heating, "within": _within,
-}
+    "positive C": _positive_ratio, "heating": _heating, "within": _within}
 
 
 def findings(subject: Subject, topic: str) -> list[Finding]:

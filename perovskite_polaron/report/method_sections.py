@@ -25,8 +25,7 @@ _SCF = (
     ("iterations", "iterations", "d"),
     ("error left (Ry)", "scf_error_Ry", ".1e"),
     ("electrons", "electrons", ".0f"),
-    ("time (s)", "wall_seconds", ".0f"),
-)
+    ("time (s)", "wall_seconds", ".0f"))
 
 
 def heating_section(pump: PumpProbe, heat: Heating) -> Section:
@@ -44,8 +43,7 @@ def heating_section(pump: PumpProbe, heat: Heating) -> Section:
         ("thickness of the jet", f"{e.jet_A * 1e-4:g} µm", "assumed; not published", sigma["jet"]),
         ("absorption", "whole pulse", "assumed", "–"),
         ("heat capacity", capacity, e.heat_capacity.words, sigma["heat_capacity"]),
-        ("temperature before", f"{e.start_C:g} °C", "assumed", "–"),
-    ]
+        ("temperature before", f"{e.start_C:g} °C", "assumed", "–")]
     return Section("heating", "Heating and phases", [
         meaning("heating"),
         Table("Inputs", ("input", "value", "from", "relative uncertainty (1σ)"), rows),
@@ -56,8 +54,7 @@ def heating_section(pump: PumpProbe, heat: Heating) -> Section:
              f"Dominated by: {heat.tornado[0][0].replace('_', ' ')}."),
         heating_chart(pump, heat),
         Text(f"The published {pump.delta_T_K:g} K also follow from each of these single changes, "
-             f"so agreement identifies none of the inputs: {'; '.join(heat.equivalent)}."),
-    ])
+             f"so agreement identifies none of the inputs: {'; '.join(heat.equivalent)}.")])
 
 
 def method_section(subject: Subject) -> Section:
@@ -74,8 +71,7 @@ def method_section(subject: Subject) -> Section:
         Table("Pseudopotentials (SHA-256 of each file)", ("species", "hash"),
               _pseudopotentials(subject)),
         meaning("alignment"),
-        Table("Alignment", ("structure", "absorber", "shift (eV)", "caveat"), shifts),
-    ]
+        Table("Alignment", ("structure", "absorber", "shift (eV)", "caveat"), shifts)]
     if subject.names:
         varied = _variations(subject)
         explained = ["variations", "features-varied"] if subject.structural else ["variations"]
@@ -84,8 +80,7 @@ def method_section(subject: Subject) -> Section:
             meaning(*explained),
             Table("What would change the answer", *_variation_rows(subject, varied)),
             Text(_turned(varied)),
-            plain("not-varied"),
-        ]
+            plain("not-varied")]
     return Section("method", "How it was calculated, and what would change the answer", blocks)
 
 

@@ -22,9 +22,8 @@ from perovskite_polaron.spectra.amplitude import quadratic_regime
 PAGE = "report.html"
 
 
-def sections(
-    subject: Subject, transient: Scan | None = None, verdicts: Sequence[str] = ()
-) -> list[Section]:
+def sections(subject: Subject, transient: Scan | None = None,
+             verdicts: Sequence[str] = ()) -> list[Section]:
     """Return the sections of a study's report.
 
     Those about a published experiment are there only where an article is about this study.
@@ -47,9 +46,8 @@ def sections(
     return [*found, method_section(subject)]
 
 
-def write_report(
-    subject: Subject, found: Sequence[Section], source: str, folder: Path
-) -> list[Path]:
+def write_report(subject: Subject, found: Sequence[Section], source: str,
+                 folder: Path) -> list[Path]:
     """Write ``report.html`` and ``figures/`` into a folder, which is made; return all files.
 
     The page comes first. Errors as in ``files.write_atomically``.
@@ -60,8 +58,7 @@ def write_report(
     figures.mkdir(parents=True, exist_ok=True)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
+        undefined=jinja2.StrictUndefined)
     drawn = [block for section in found for block in section.blocks if isinstance(block, Chart)]
     written = [path for chart in drawn for path in chart.write_all(figures)]
     pictures = {}
@@ -71,8 +68,7 @@ def write_report(
     names = ", ".join(s.name for s in subject.results.structures)
     html = environment.get_template("template.html").render(
         title=f"{subject.study.element} K edge: {names}", sections=found, figures=pictures,
-        version=__version__, source=source,
-    )
+        version=__version__, source=source)
     return [write_atomically(folder / PAGE, html), *written]
 
 
@@ -95,8 +91,7 @@ def inline(svg: str, name: str, alt: str) -> str:
 def figures(subject: Subject, transient: Scan | None = None) -> Mapping[str, Callable[[], Chart]]:
     """Return, by name, what draws each figure that this study has."""
     found: dict[str, Callable[[], Chart]] = {
-        "figure-4": partial(charts.difference_chart, subject, transient)
-    }
+        "figure-4": partial(charts.difference_chart, subject, transient)}
     if subject.experiment is not None:
         found["figure-2"] = partial(charts.kinetics_chart, *subject.experiment)
         found["heating"] = partial(charts.heating_chart, *subject.experiment)

@@ -16,20 +16,16 @@ from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, quadratic_regime
 
 
-def spectra_section(
-    subject: Subject, transient: Scan | None, verdicts: Sequence[str]
-) -> Section:
+def spectra_section(subject: Subject, transient: Scan | None, verdicts: Sequence[str]) -> Section:
     """Return steady states and differences, the features judged, and a transient's verdict."""
     blocks: list[Block] = [
         meaning("spectra"),
-        charts.difference_chart(subject, transient),
-    ]
+        charts.difference_chart(subject, transient)]
     if subject.article is not None:
         maximum = f"{subject.article.white_line_eV:,.0f}".replace(",", " ")
         blocks += [
             meaning("features", source=subject.article.source, maximum=maximum, place=PLACE_EV),
-            Table("Published features and ours", *_features(subject)),
-        ]
+            Table("Published features and ours", *_features(subject))]
     if transient is not None:
         blocks += [Text(f"Measured transient {transient.name}, as polaron compare judges it:"),
                    *map(Text, verdicts)]
@@ -68,8 +64,7 @@ def experiment_section(subject: Subject, pump: PumpProbe, heat: Heating) -> Sect
         Claims("Heating, published and ours", findings(subject, "heating")),
         meaning("shape", top=top, bottom=bottom),
         charts.shape_ratio_chart(subject),
-        Claims("C, published and ours", findings(subject, "shape")),
-    ])
+        Claims("C, published and ours", findings(subject, "shape"))])
 
 
 def parts_section(subject: Subject) -> Section:
@@ -98,8 +93,7 @@ def parts_section(subject: Subject) -> Section:
         charts.parts_chart(subject, name),
         Table(f"Shares of the difference of {name} (%)", ("site", "atoms", *polarisations, "sum"),
               rows),
-        Text(f"The parts add up to the difference within {miss:.0e} % of the maximum: rounding."),
-    ]
+        Text(f"The parts add up to the difference within {miss:.0e} % of the maximum: rounding.")]
     if len(polarisations) == 1:
         section.blocks.append(plain("trace-only"))
     if other := [n for n in subject.names if not subject.parts(n)]:
@@ -117,16 +111,14 @@ def sweeps(subject: Subject) -> dict[str, AmplitudeSpectra]:
 def amplitude_section(subject: Subject) -> Section:
     """Return the Q² law, the amplitude at which it fails, and the error of interpolation."""
     blocks: list[Block] = [
-        meaning("law"),
-    ]
+        meaning("law")]
     found = sweeps(subject)
     if not found:
         blocks.append(plain("no-law"))
     for entry, sweep in found.items():
         amplitudes = sweep.amplitudes_sqrt_amu_A
         blocks += _law(subject, entry, sweep) if len(amplitudes) > 1 else [
-            plain("one-amplitude", entry=entry, amplitude=amplitudes[0])
-        ]
+            plain("one-amplitude", entry=entry, amplitude=amplitudes[0])]
     return Section("amplitude", "How the difference grows with the amplitude", blocks)
 
 
@@ -159,5 +151,4 @@ def _law(subject: Subject, entry: str, sweep: AmplitudeSpectra) -> list[Block]:
              "change."),
         Table(f"Amplitudes of {entry}",
               ("Q (Å√amu)", "largest displacement (Å)", "largest difference (% of maximum)",
-               "deviation from the law (%)", "missed when left out (%)"), rows),
-    ]
+               "deviation from the law (%)", "missed when left out (%)"), rows)]

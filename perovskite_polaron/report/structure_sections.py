@@ -29,8 +29,7 @@ def summary_section(subject: Subject) -> Section:
         blocks.append(Claims("Verdicts", findings(subject, "summary")))
     blocks += [
         meaning("amplitudes"),
-        Table("Structures", *_structures(subject)),
-    ]
+        Table("Structures", *_structures(subject))]
     if modes := [row for name in subject.displaced[:1] for row in _mode_rows(subject, name)]:
         blocks.append(Table("Mode", ("mode", "energy", "source"), modes))
     return Section("summary", "Summary", [*blocks, *_moves(subject)])
@@ -76,8 +75,7 @@ def _moves(subject: Subject) -> list[Block]:
         blocks += [
             meaning("atoms"),
             Table(f"How far each atom moved: {largest}",
-                  *_atoms(subject, largest, moved.displacement_A)),
-        ]
+                  *_atoms(subject, largest, moved.displacement_A))]
         ratios = [f"{name.replace('_', ' ').replace(' B', ' B cation')} {ratio:.2f}"
                   for name, ratio in moved.ratio.items() if ratio is not None]
         blocks.append(Text(f"Ratios of root-mean-square displacements: {listed(ratios)}."))
@@ -86,8 +84,7 @@ def _moves(subject: Subject) -> list[Block]:
     if known:
         blocks += [
             meaning("bonds"),
-            Table("Bonds before and after", ("", *known), _bond_rows(list(known.values()))),
-        ]
+            Table("Bonds before and after", ("", *known), _bond_rows(list(known.values())))]
     if missing := [name for name in reports if name not in known]:
         blocks.append(Text(f"Not shown for {listed(missing)}: its crystal is not beside the "
                            "results, or has no octahedra."))
@@ -123,5 +120,4 @@ def _bond_rows(reports: Sequence[BondReport]) -> list[Sequence[str]]:
         (f"{b} off-centring, mean (Å)",
          *(f"{r.octahedra.offcentring_A.mean():.4f}" for r in reports)),
         (f"{b}–{x}–{b} axial angle (°)", *(f"{r.axial_angle_deg:.2f}" for r in reports)),
-        (f"{b}–{x}–{b} equatorial angle (°)", *(f"{r.equatorial_angle_deg:.2f}" for r in reports)),
-    ]
+        (f"{b}–{x}–{b} equatorial angle (°)", *(f"{r.equatorial_angle_deg:.2f}" for r in reports))]
