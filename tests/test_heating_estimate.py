@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import constants
 
+from perovskite_polaron import units
 from perovskite_polaron.analysis.heating import Exposure, heating, phase_at
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
@@ -191,3 +193,17 @@ def test_the_range_holds_the_spread_of_a_single_uncertain_input():
     assert result.tornado == (
         ("fluence", pytest.approx(0.9 * result.delta_T_K), pytest.approx(1.1 * result.delta_T_K)),
     )
+
+
+def test_the_constants_written_out_are_those_of_scipy():
+    """Those that are measured may move by their uncertainty between CODATA's issues."""
+    exact = {"PLANCK_J_S": constants.h, "LIGHT_M_S": constants.c, "CHARGE_C": constants.e,
+             "BOLTZMANN_J_K": constants.k, "PER_MOL": constants.N_A, "GAS_J_MOL_K": constants.R,
+             "ZERO_C_K": constants.zero_Celsius}
+    assert {name: getattr(units, name) for name in exact} == pytest.approx(exact, rel=1e-14)
+    measured = {"RYDBERG_EV": constants.value("Rydberg constant times hc in eV"),
+                "BOHR_ANGSTROM": constants.value("Bohr radius") * 1e10,
+                "AMU_KG": constants.atomic_mass, "ELECTRON_KG": constants.m_e,
+                "EPSILON_0_F_M": constants.epsilon_0}
+    assert {name: getattr(units, name) for name in measured} == pytest.approx(measured, rel=3e-9)
+    assert units.UNITS["heat capacity"]["cal/mol/K"] == constants.calorie
