@@ -18,7 +18,8 @@ from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.projwfc import (
     Projections, load_projections, read_projections, write_projections)
 from perovskite_polaron.espresso.upf import check_for_projection, read_upf
-from perovskite_polaron.figures.spectra import seen_shells, write_pdos_figure
+from perovskite_polaron.figures.spectra import draw_pdos, seen_shells
+from perovskite_polaron.figures.style import save
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.symmetry import find_symmetry, grid_for, kpoint_names
@@ -153,12 +154,11 @@ def test_the_figure_shows_what_the_edges_are_made_of(reduced: Path, tmp_path: Pa
     assert seen[:3] == ["Pb 6p", "Br 4p",
                         "Pb 6s"], "by their part in an edge, however low the curve"
     assert "Pb 5d" not in seen
-    svg = write_pdos_figure(energy, curves, edges, tmp_path / "pdos.svg").read_text()
-    assert svg.count("<path") > 10
-    assert write_pdos_figure(energy, curves, edges,
-                             tmp_path / "pdos.png").read_bytes()[:4] == b"\x89PNG"
+    figure = draw_pdos(energy, curves, edges)
+    assert save(figure, tmp_path / "pdos.svg").read_text().count("<path") > 10
+    assert save(figure, tmp_path / "pdos.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(InputError, match=r"\.png"):
-        write_pdos_figure(energy, curves, edges, tmp_path / "pdos.txt")
+        save(figure, tmp_path / "pdos.txt")
 
 
 def test_names_of_k_points_follow_the_cell_and_its_symmetry() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.cli.options import Verb, emit, refuse_existing, share
+from perovskite_polaron.cli.options import Verb, emit, pick, refuse_existing, share
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import (
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> None:
         names = ("b", "x", "class", "length_A")
         write_csv(args.csv, {name: [row[name] for row in record["bonds"]] for name in names})
     if args.figure is not None:
-        from perovskite_polaron.figures.lattice import write_bonds_figure
+        from perovskite_polaron.figures import lattice, style
 
-        write_bonds_figure(report, args.figure, before, comparison)
+        style.save(lattice.draw_bonds(report, before, comparison), args.figure)
     emit(args, record, _lines(report, before, comparison))
 
 
@@ -58,13 +58,12 @@ def summary(report: BondReport, comparison: Displacements | None = None) -> dict
     """Return means over the crystal, every bond, each octahedron; atoms are as ``Pb1``, from 1."""
     f, o = report.framework, report.octahedra
     result: dict[str, Any] = {
-        "axial_A": report.axial_A, "equatorial_A": report.equatorial_A,
+        **pick(report, "axial_A", "equatorial_A", "axial_angle_deg", "equatorial_angle_deg"),
         "bonds": [
             {"b": f"{f.b}{centre + 1}", "x": f"{f.crystal.species[atom]}{atom + 1}",
              "class": "axial" if slot >= 4 else "equatorial", "length_A": o.lengths_A[0, i, slot]}
             for i, centre in enumerate(f.centres) for slot, atom in enumerate(f.ligands[i])],
-        "offcentring_A": o.offcentring_A.mean(), "axial_angle_deg": report.axial_angle_deg,
-        "equatorial_angle_deg": report.equatorial_angle_deg,
+        "offcentring_A": o.offcentring_A.mean(),
         "octahedra": [
             {"b": f"{f.b}{centre + 1}", "offcentring_A": o.offcentring_A[0, i],
              "length_variance_A2": o.length_variance_A2[0, i],
@@ -73,8 +72,7 @@ def summary(report: BondReport, comparison: Displacements | None = None) -> dict
             for i, centre in enumerate(f.centres)]}
     if comparison is not None:
         result |= {
-            "displacement_A": comparison.classes_A, "ratio": comparison.ratio,
-            "removed_shift_A": comparison.shift_A,
+            **pick(comparison, "ratio", displacement_A="classes_A", removed_shift_A="shift_A"),
             "displacement_convention": "root mean square over the class, centre of mass at rest"}
     return result
 
@@ -95,8 +93,8 @@ def _lines(report: BondReport, reference: BondReport | None,
     rows |= {title: [f"{getattr(r, name):.4f}" for r in reports] for title, name in texts.items()}
     rows |= {title: [f"{getattr(r.octahedra, name).mean():.5f}" for r in reports]
              for title, name in means.items()}
-    rows["tilts (two equatorial, axial),"
-        " deg"] = [" ".join(f"{t:.2f}" for t in one) for one in tilts]
+    shown = [" ".join(f"{t:.2f}" for t in one) for one in tilts]
+    rows["tilts (two equatorial, axial), deg"] = shown
     for title, cells in rows.items():
         yield f"{title:34s}" + "".join(f"{cell:>22s}" for cell in cells)
     if comparison is not None:

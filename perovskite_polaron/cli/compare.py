@@ -71,10 +71,11 @@ def run(args: argparse.Namespace) -> None:
         shift_sigma_eV=args.shift_sigma, width_sigma_eV=args.width_sigma,
         scale_sigma=args.scale_sigma, sampled=args.sample)
     if args.figure is not None:
-        from perovskite_polaron.figures.measured import write_scenario_figure
+        from perovskite_polaron.figures import measured, style
 
         offset_eV = found.place.offset_eV
-        write_scenario_figure(found.transient, found.found, theory, offset_eV, args.figure)
+        figure = measured.draw_scenarios(found.transient, found.found, theory, offset_eV)
+        style.save(figure, args.figure)
     emit(args, _record(found), _lines(found))
 
 

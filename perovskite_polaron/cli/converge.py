@@ -8,7 +8,8 @@ from pathlib import Path
 from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import RUN_OPTIONS, Verb, emit, make_folder, share, table
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.figures.spectra import write_converge_figure
+from perovskite_polaron.figures.spectra import draw_converge
+from perovskite_polaron.figures.style import save
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.workflow.converge import SETTINGS, converge
 from perovskite_polaron.workflow.store import Store
@@ -50,8 +51,8 @@ def run(args: argparse.Namespace) -> None:
                      lambda jobs: launch(args, study.run, jobs, store))
     out = make_folder(args.out or store.root / "convergence")
     files = [write_csv(out / "convergence.csv", moved.table())]
-    files += [write_converge_figure(moved.found, args.tolerance, out / f"convergence{suffix}")
-              for suffix in (".png", ".svg")]
+    figure = draw_converge(moved.found, args.tolerance)
+    files += [save(figure, out / f"convergence{suffix}") for suffix in (".png", ".svg")]
     advice = moved.recommendations(args.tolerance)
     columns = {"setting": "18s", "value": ">10s", "difference (%)": "16.2f",
                "spectrum (%)": "14.2f", "shift (eV)": "12.4f", "core-hours": "12.3f"}

@@ -47,19 +47,19 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--step {args.step:g}eV: it must be positive")
     windows = EDGES[args.edge] if args.edge else Windows(*by_hand)
     measured = read_measured(args, args.combine)
-    points = [
-        point for group in measured.groups for point in
-        compare_repeats(group, windows, measured.recipe, measured.references, args.step)]
+    recipe, references = measured.recipe, measured.references
+    points = [point for group in measured.groups
+              for point in compare_repeats(group, windows, recipe, references, args.step)]
     tests = {name: _test([p for p in points if p.series == name])
              for name in ("pump-probe", "thermal", "other")}
     if args.figure is not None:
-        from perovskite_polaron.figures.measured import write_shape_ratio_figure
+        from perovskite_polaron.figures import measured as figures, style
 
-        write_shape_ratio_figure(points, windows, args.figure)
+        style.save(figures.draw_shape_ratios(points, windows), args.figure)
     series = {name: _said(test) for name, test in tests.items() if test is not None}
     record = {"points": points, **_said(_test(points)), "series": series,
               "shown_times": windows.shown_times,
-              "treatment": [step.as_dict() for step in measured.recipe.steps]}
+              "treatment": [step.as_dict() for step in recipe.steps]}
     emit(args, record, _lines(points, windows, tests))
 
 

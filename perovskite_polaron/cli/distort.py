@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron.cli.options import (
-    Verb, emit, make_folder, quantity, refuse_existing, share, table)
-from perovskite_polaron.cli.structure import describe_absorbers
+    AMPLITUDE_CONVENTION, Verb, emit, make_folder, quantity, refuse_existing, share, table)
+from perovskite_polaron.cli.structure import describe_absorbers, group_record
 from perovskite_polaron.errors import require
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.lattice.crystal import supercell
@@ -83,16 +83,15 @@ def run(args: argparse.Namespace) -> None:
                 "max_displacement_A": [p.max_displacement_A for p in points], **means,
                 "space_group_number": [p.symmetry.number for p in points]})
         if args.figure is not None:
-            from perovskite_polaron.figures.lattice import write_sweep_figure
+            from perovskite_polaron.figures import lattice, style
 
-            write_sweep_figure(framework, patterns, q, args.figure)
+            style.save(lattice.draw_sweep(framework, patterns, q), args.figure)
     symmetry = find_symmetry(crystal)
     equivalent = all(sign_equivalent(crystal, p.displacement_A, symmetry) for p in points)
     record = {
         "structures": [_row(point, group[0]) for group, point in zip(paths, points, strict=True)],
-        "sign_equivalent": equivalent, "parent_space_group": symmetry.symbol,
-        "mode": modes.names,
-        "amplitude_convention": "sum(m|u|^2) = Q^2 over the primitive cell"}
+        "sign_equivalent": equivalent, "parent_space_group": symmetry.symbol, "mode": modes.names,
+        "amplitude_convention": AMPLITUDE_CONVENTION}
     emit(args, record, _lines(record))
 
 
@@ -102,8 +101,8 @@ def _amplitudes(args: argparse.Namespace) -> tuple[list[float], str]:
     values = [split_quantity(t) for t in args.amplitude.split(",")]
     units = {"zp": "zero_point", "A*sqrt(amu)": "sqrt_amu_A"}
     require(len({u for _, u in values}) == 1 and values[0][1] in units,
-            f"--amplitude {args.amplitude!r} is not understood: write 1zp or"
-            " 2A*sqrt(amu), one unit for all")
+            f"--amplitude {args.amplitude!r} is not understood: write 1zp or 2A*sqrt(amu), one unit"
+            " for all")
     return [v for v, _ in values], units[values[0][1]]
 
 
@@ -125,9 +124,7 @@ def _row(point: Distortion, path: Path) -> dict[str, Any]:
     return {
         "path": path, "amplitude_sqrt_amu_A": _one_or_all(point.amplitude_sqrt_amu_A),
         "amplitude_zero_point": _one_or_all(point.amplitude_zero_point),
-        "max_displacement_A": point.max_displacement_A, "space_group": point.symmetry.symbol,
-        "space_group_number": point.symmetry.number, "setting": point.symmetry.setting,
-        "symprec_A": point.symmetry.symprec_A,
+        "max_displacement_A": point.max_displacement_A, **group_record(point.symmetry),
         "absorbers": describe_absorbers(point.crystal, point.symmetry)}
 
 

@@ -90,9 +90,9 @@ def run(args: argparse.Namespace) -> None:
         1.0 if args.all_heat else None, args.saturation)
     result = heating(exposure, RELATIVE_SIGMA | dict(args.sigma))
     if args.figure is not None:
-        from perovskite_polaron.figures.measured import write_heating_figure
+        from perovskite_polaron.figures import measured, style
 
-        write_heating_figure(result, args.cooling, args.figure)
+        style.save(measured.draw_heating(result, args.cooling), args.figure)
     curve = result.temperature_C(_TIMES_PS, args.cooling)
     emit(args, _record(result, curve), _lines(result, curve, args.cooling))
 

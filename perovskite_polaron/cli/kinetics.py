@@ -10,7 +10,7 @@ from perovskite_polaron.analysis.kinetic_intervals import (
     LEVELS, Interval, Intervals, profile_intervals)
 from perovskite_polaron.analysis.kinetics import (
     FTest, KineticFit, KineticModel, f_test, fit_kinetics)
-from perovskite_polaron.cli.options import Verb, emit, quantity, share
+from perovskite_polaron.cli.options import Verb, emit, pick, quantity, share
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.measured.readers import read_traces
 
@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> None:
             test = f_test(fit_kinetics(traces, model(args.components - 1)), fit)
     intervals = profile_intervals(fit)
     if args.figure is not None:
-        from perovskite_polaron.figures.measured import write_kinetics_figure
+        from perovskite_polaron.figures import measured, style
 
-        write_kinetics_figure(fit, args.figure)
+        style.save(measured.draw_kinetics(fit), args.figure)
     emit(args, _record(fit, test, intervals), _lines(fit, test, intervals))
 
 
@@ -69,7 +69,9 @@ def _record(fit: KineticFit, test: FTest | None, intervals: Intervals) -> dict[s
     rows = zip(fit.traces, fit.fractions, fit.fractions_err, fit.amplitudes, intervals.fractions,
                strict=True)
     return {
-        "lifetimes_ps": fit.lifetimes_ps, "lifetimes_err_ps": fit.lifetimes_err_ps,
+        **pick(fit, "lifetimes_ps", "lifetimes_err_ps", "chi2_red", "chi2_p", "t0_ps", "t0_err_ps",
+               irf_sigma_ps="sigma_ps", irf_sigma_err_ps="sigma_err_ps",
+               errors_scaled_by_scatter="scaled_errors"),
         "lifetimes_interval_ps": [_closed(i) for i in intervals.lifetimes_ps],
         "fractions": [
             {"label": t.label, "value": f[:k], "err": e[:k], "amplitudes": a,
@@ -78,10 +80,8 @@ def _record(fit: KineticFit, test: FTest | None, intervals: Intervals) -> dict[s
         "offset": fit.fractions[:, k] if offset else None,
         "offset_err": fit.fractions_err[:, k] if offset else None,
         "offset_interval": [_closed(held[k]) for held in intervals.fractions] if offset else None,
-        "chi2_red": fit.chi2_red, "chi2_p": fit.chi2_p, "irf_sigma_ps": fit.sigma_ps,
-        "irf_sigma_err_ps": fit.sigma_err_ps, "irf_sigma_interval_ps": _closed(intervals.sigma_ps),
-        "t0_ps": fit.t0_ps, "t0_err_ps": fit.t0_err_ps, "t0_interval_ps": _closed(intervals.t0_ps),
-        "errors_scaled_by_scatter": fit.scaled_errors, "f_test_p": None if test is None else test.p}
+        "irf_sigma_interval_ps": _closed(intervals.sigma_ps),
+        "t0_interval_ps": _closed(intervals.t0_ps), "f_test_p": None if test is None else test.p}
 
 
 def _closed(ends: tuple[Interval, ...] | None) -> dict[str, Interval] | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import (
-    RUN_OPTIONS, Verb, emit, quantity, refuse_existing, share, table)
+    RUN_OPTIONS, Verb, emit, pick, quantity, refuse_existing, share, table)
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import CRYSTALS, STRUCTURE_SUFFIXES, read_crystal
@@ -88,9 +88,9 @@ def run(args: argparse.Namespace) -> None:
     if args.out is not None:
         write_modes(_mode_set(calculation, rows, index), args.out)
     if args.figure is not None and index is not None:
-        from perovskite_polaron.figures.lattice import write_modes_figure
+        from perovskite_polaron.figures import lattice, style
 
-        write_modes_figure(modes, rows, index, args.figure)
+        style.save(lattice.draw_modes(modes, rows, index), args.figure)
     record = _record(calculation, rows, index, why)
     emit(args, record, _lines(record, modes.crystal))
 
@@ -112,9 +112,8 @@ def _with_mlip(args: argparse.Namespace, crystal: Crystal,
 
 def _with_espresso(args: argparse.Namespace, crystal: Crystal,
                    direction: Direction | None) -> Calculation:
-    require(args.born is None,
-            "--born does not go with --forces qe, which computes the charges with"
-            " ph.x: leave it out")
+    require(args.born is None, "--born does not go with --forces qe, which computes the charges"
+            " with ph.x: leave it out")
     settings = read_force_settings(args.settings) if args.settings else ForceSettings()
     store = Store(args.store)
     return espresso_modes(
@@ -152,12 +151,12 @@ def _record(calculation: Calculation, rows: list[ModeRow], index: int | None,
     modes, response, crystal = calculation.modes, calculation.response, calculation.modes.crystal
     record: dict[str, Any] = {
         "modes": [
-            {"energy_meV": r.energy_meV, "energy_THz": r.energy_meV / MEV_PER_THZ,
-             "energy_per_cm": r.energy_meV / MEV_PER_INVERSE_CM, "kind": r.kind, "irrep": r.irrep,
-             "unstable": r.unstable, "mode_charge": r.mode_charge,
-             "mode_charge_vector_e": r.mode_charge_e, "ir_intensity_D2_per_A2_amu": r.ir_intensity,
-             "froehlich_meV_per_A": r.froehlich_meV_A, "alpha": r.alpha, "ratio": r.ratio,
-             "a_to_axial": r.a_to_axial}
+            {**pick(r, "energy_meV", "kind", "irrep", "unstable", "mode_charge", "alpha", "ratio",
+                    "a_to_axial", mode_charge_vector_e="mode_charge_e",
+                    froehlich_meV_per_A="froehlich_meV_A",
+                    ir_intensity_D2_per_A2_amu="ir_intensity"),
+             "energy_THz": r.energy_meV / MEV_PER_THZ,
+             "energy_per_cm": r.energy_meV / MEV_PER_INVERSE_CM}
             for r in rows],
         "selected": index, "why": why, "direction_cartesian": modes.direction,
         "unstable_modes": int(modes.unstable.sum()), "provenance": modes.provenance,
@@ -223,8 +222,7 @@ def _notes(record: dict[str, Any]) -> Iterator[str]:
         yield "ε0 (diagonal): " + ", ".join(f"{v:.1f}" for v in record["epsilon_static"])
     if record["residuals"]:
         r = record["residuals"]
-        yield (
-            f"{r['displaced_cells']:.0f} displaced cells; acoustic sum rule missed by"
+        yield (f"{r['displaced_cells']:.0f} displaced cells; acoustic sum rule missed by"
             f" {r['acoustic_residual_eV_A2']:.1e} eV/Å² before it was enforced, reciprocity by"
             f" {r['reciprocity_residual_eV_A2']:.1e} eV/Å², space group by"
             f" {r['symmetry_residual_eV_A2']:.1e} eV/Å²")

@@ -48,6 +48,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "--executor": {"type": Path, "metavar": "FILE.toml",
                    "help": "run through Parsl on the cluster that this file describes"}}
 RUN_OPTIONS = ("--ranks", "--jobs", "--executor")
+AMPLITUDE_CONVENTION = "sum(m|u|^2) = Q^2 over the primitive cell"
 READING_OPTIONS = ("--signal", "--energy-unit", "--name-pattern")
 
 
@@ -120,9 +121,9 @@ def emit(args: argparse.Namespace, record: Mapping[str, Any], lines: Iterable[st
     print(json.dumps(plain(record), allow_nan=False) if args.json else "\n".join(lines))
 
 
-def pick(record: object, *names: str) -> dict[str, Any]:
-    """Return some attributes of a record by name, for JSON."""
-    return {name: getattr(record, name) for name in names}
+def pick(record: object, *names: str, **renamed: str) -> dict[str, Any]:
+    """Return some attributes of a record for JSON: by their names, or as key=attribute."""
+    return {key: getattr(record, name) for key, name in ({n: n for n in names} | renamed).items()}
 
 
 def plain(value: Any) -> Any:

@@ -9,9 +9,10 @@ from typing import Any
 
 from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import (
-    RUN_OPTIONS, Verb, emit, make_folder, plain, quantity, share)
+    RUN_OPTIONS, Verb, emit, make_folder, pick, plain, quantity, share)
 from perovskite_polaron.errors import InputError, require
-from perovskite_polaron.figures.spectra import write_pdos_figure
+from perovskite_polaron.figures.spectra import draw_pdos
+from perovskite_polaron.figures.style import save
 from perovskite_polaron.files import write_atomically, write_csv
 from perovskite_polaron.spectra.projected import (
     BandEdge, ProjectedStates, band_edges, density_of_states, energy_grid, read_states,
@@ -84,7 +85,8 @@ def run(args: argparse.Namespace) -> None:
     curves = density_of_states(states, energy, args.sigma, args.by_site)
     columns = {f"{label} (1/eV)": values for label, values in curves.items()}
     files.append(write_csv(out / "pdos.csv", {"energy_eV": energy} | columns))
-    files += [write_pdos_figure(energy, curves, edges, out / f"pdos{s}") for s in (".png", ".svg")]
+    figure = draw_pdos(energy, curves, edges)
+    files += [save(figure, out / f"pdos{suffix}") for suffix in (".png", ".svg")]
     result = _record(states, edges, record)
     result |= {"sigma_eV": args.sigma, "files": [*files, out / "pdos.json"]}
     text = json.dumps(plain(result), indent=1, ensure_ascii=False, allow_nan=False)
@@ -102,8 +104,8 @@ def _check_energies(args: argparse.Namespace) -> None:
             f"--emin {low:g}eV and --emax {last} are no range of energies from the valence band"
             " maximum: give the lower one first, below the maximum if it is alone, within 1000 eV")
     require(((_EMAX_EV if high is None else high) - low) / sigma <= _MOST_SIGMAS,
-            f"--sigma {sigma:g}eV is too narrow for so many energies: widen it, or"
-            " narrow the range")
+            f"--sigma {sigma:g}eV is too narrow for so many energies: widen it, or narrow the"
+            " range")
 
 
 def _compute(args: argparse.Namespace) -> tuple[ProjectedStates, dict[str, Any], Path]:
@@ -131,8 +133,7 @@ def _record(states: ProjectedStates, edges: Sequence[BandEdge],
     return {
         "gap_eV": conduction.energy_eV, "direct": valence.kpoint == conduction.kpoint,
         "edges": [
-            {"edge": e.name, "energy_eV": e.energy_eV, "kpoint": e.kpoint,
-             "kpoint_name": e.kpoint_name, "degeneracy": e.degeneracy,
+            {**pick(e, "energy_eV", "kpoint", "kpoint_name", "degeneracy", edge="name"),
              "share_percent": {label: 100 * share for label, share in e.shares.items()},
              "unprojected_percent": 100 * e.unprojected}
             for e in edges],

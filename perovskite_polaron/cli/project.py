@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.cli.options import Verb, emit, quantity, share, table
+from perovskite_polaron.cli.options import (
+    AMPLITUDE_CONVENTION, Verb, emit, pick, quantity, share, table)
 from perovskite_polaron.errors import require
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A, displacement
@@ -65,12 +66,10 @@ def _record(found: Projection) -> dict[str, Any]:
              "Q_zero_point": found.Q_sqrt_amu_A[i] / modes.zero_point_sqrt_amu_A[i],
              "phase_rad": found.phase_rad[i], "share": found.share[i]}
             for i, name in enumerate(modes.names)],
-        "remainder_share": found.remainder,
         "remainder_max_A": np.linalg.norm(found.remainder_A, axis=1).max(),
-        "translation_A": found.translation_A, "norm_sqrt_amu_A": found.norm_sqrt_amu_A,
+        **pick(found, "translation_A", "norm_sqrt_amu_A", remainder_share="remainder"),
         "max_displacement_A": moved_A.max(),
-        "amplitude_convention":
-            "sum(m|u|^2) = Q^2 over the primitive cell, centre of mass at rest"}
+        "amplitude_convention": AMPLITUDE_CONVENTION + ", centre of mass at rest"}
 
 
 def _lines(record: dict[str, Any]) -> Iterator[str]:

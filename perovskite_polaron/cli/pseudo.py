@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> None:
     if args.check:
         pseudo = read_upf(args.check)
         require(pseudo.element == args.element,
-                f"{args.check} is for {pseudo.element}, not {args.element}: name the"
-                " element of the file")
+                f"{args.check} is for {pseudo.element}, not {args.element}: name the element of the"
+                " file")
         check_for_xspectra(pseudo)
     else:
         hole = "none" if not args.core_hole else "half" if args.half else "full"
@@ -60,17 +60,15 @@ def run(args: argparse.Namespace) -> None:
         "path": args.out or pseudo.path, "sha256": pseudo.digest,
         **pick(pseudo, "element", "kind", "z_valence"),
         "core_orbitals": [o.label for o in pseudo.core_orbitals],
-        "partial_waves": [
-            pick(w, "label", "ratio_at_cutoff", "charge_difference") for w in waves],
+        "partial_waves": [pick(w, "label", "ratio_at_cutoff", "charge_difference") for w in waves],
         "levels": [pick(v, "label", "all_electron_eV", "plane_wave_eV") for v in box or ()]}
     emit(args, record, _lines(record))
 
 
 def _lines(record: dict[str, Any]) -> Iterator[str]:
     yield f"{record['element']} {record['kind']}, valence {record['z_valence']:g}, {record['path']}"
-    levels = {"level": "7s", "   all-electron (eV)": "20.3f", "   atom in a box, pw.x"
-        " (eV)": "27.3f",
-              "   from the highest occupied level": "34s"}
+    levels = {"level": "7s", "   all-electron (eV)": "20.3f",
+              "   atom in a box, pw.x (eV)": "27.3f", "   from the highest occupied level": "34s"}
     if record["levels"]:
         yield from table(levels, [(*v.values(), "") for v in record["levels"]])
     waves = {"partial wave": "14s", " pseudo / all-electron at the matching radius": "46.4f",

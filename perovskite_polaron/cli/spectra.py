@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from perovskite_polaron.cli.options import Verb, emit, make_folder, pick, quantity, share
-from perovskite_polaron.figures.spectra import (
-    write_alignment_figure, write_difference_figure, write_sites_figure)
+from perovskite_polaron.figures.spectra import draw_alignment, draw_difference, draw_sites
+from perovskite_polaron.figures.style import save
 from perovskite_polaron.workflow.spectra import (
     largest_percent, load_results, other_alignment, study_spectra, write_tables)
 
@@ -44,11 +44,11 @@ def run(args: argparse.Namespace) -> None:
     spectra, other = study_spectra(results, settings), other_alignment(results, settings)
     out = make_folder(args.out or folder / "spectra")
     written = write_tables(spectra, out)
-    for suffix in (".png", ".svg"):
-        written.append(write_difference_figure(spectra, out / f"difference{suffix}", args.edge))
-        written.append(write_sites_figure(spectra, out / f"sites{suffix}"))
-        if spectra.differences:
-            written.append(write_alignment_figure(spectra, other, out / f"alignment{suffix}"))
+    figures = {"difference": draw_difference(spectra, args.edge)[0], "sites": draw_sites(spectra)}
+    if spectra.differences:
+        figures["alignment"] = draw_alignment(spectra, other, list(spectra.differences))
+    written += [save(figure, out / f"{name}{suffix}") for suffix in (".png", ".svg")
+                for name, figure in figures.items()]
     record = {"files": written, "alignment": settings.alignment, "reference": spectra.reference,
               "shifts_eV": [
                   pick(s, "structure", "absorber", "shift_eV", "caveat") for s in spectra.shifts]}

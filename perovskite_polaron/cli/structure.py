@@ -41,9 +41,8 @@ def run(args: argparse.Namespace) -> None:
         write_crystal(crystal, args.out)
     record = {
         "name": crystal.name, "atoms": len(crystal), "lattice_A": crystal.lattice_A,
-        "volume_A3": crystal.volume_A3, "space_group": symmetry.symbol,
-        "space_group_number": symmetry.number, "setting": symmetry.setting,
-        "symprec_A": args.symprec, "absorbers": sites, "path": args.out}
+        "volume_A3": crystal.volume_A3, **group_record(symmetry), "symprec_A": args.symprec,
+        "absorbers": sites, "path": args.out}
     columns = {"element": "8s", "site": ">6s", "parent": ">8s", "atoms": "7d",
                "  first atom": "13s"}
     rows = [(e, r["site"], r["parent"], r["multiplicity"], f"  {r['index'] + 1}")
@@ -54,6 +53,11 @@ def run(args: argparse.Namespace) -> None:
         f" {args.symprec:g} Å",
         *table(columns, rows),
         *([] if args.out is None else [f"written to {args.out}"])])
+
+
+def group_record(symmetry: Symmetry) -> dict[str, Any]:
+    """Return the space group as the verbs that change structures report it."""
+    return pick(symmetry, "setting", "symprec_A", space_group="symbol", space_group_number="number")
 
 
 def describe_absorbers(crystal: Crystal, symmetry: Symmetry,

@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> None:
     for path, one in zip(paths, done, strict=True):
         write_xdi(path, one.record)
     if args.figure is not None:
-        from perovskite_polaron.figures.measured import write_treatment_figure
+        from perovskite_polaron.figures import measured as figures, style
 
-        write_treatment_figure([one.scan for one in done], args.figure)
+        style.save(figures.draw_treated([one.scan for one in done]), args.figure)
     outputs = [
         {"path": path, "label": one.scan.label, "delay_ps": one.scan.delay_ps,
          "temperature_C": one.scan.temperature_C, "scans": len(one.group),

@@ -1,28 +1,24 @@
 """Figures of a crystal: bond lengths and displacements, bonds along a sweep, and one mode."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from perovskite_polaron.figures.style import BLUE, GREY, ORANGE, legend, panels, row_or_column, save
+from perovskite_polaron.arrays import Array
+from perovskite_polaron.figures.style import BLUE, GREY, ORANGE, legend, panels, row_or_column
 from perovskite_polaron.lattice.octahedra import (
     BondReport, Displacements, Framework, find_framework, sweep_bonds)
 from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.phonons.selection import ModeRow
 
 
-def write_bonds_figure(report: BondReport, path: Path, reference: BondReport | None = None,
-                       comparison: Displacements | None = None) -> Path:
-    """Draw every bond length by class and, with a comparison, the displacements."""
-    return save(draw_bonds(report, reference, comparison), path)
-
-
 def draw_bonds(report: BondReport, reference: BondReport | None = None,
                comparison: Displacements | None = None, *, stacked: bool = False) -> Any:
-    """Return the figure of ``write_bonds_figure``; stacked: panels below each other."""
+    """Draw every bond length by class and, with a comparison, the displacements.
+
+    Stacked: panels below each other.
+    """
     figure, axes = row_or_column(2 if comparison else 1, stacked)
     drawn = [(report, ORANGE, "measured structure")]
     if reference is not None:
@@ -54,9 +50,10 @@ def _bars(axes: Any, heights: dict[str, float], form: str) -> None:
     axes.margins(y=0.12)
 
 
-def write_sweep_figure(framework: Framework, patterns: NDArray[np.float64],
-                       coefficients: NDArray[np.float64], path: Path) -> Path:
+def draw_sweep(framework: Framework, patterns: Array, coefficients: Array) -> Any:
     """Draw bond lengths and off-centring along a sweep, from zero to the largest amplitude.
+
+    The horizontal axis is the largest atomic displacement, signed as the first mode's amplitude.
 
     Parameters
     ----------
@@ -66,9 +63,6 @@ def write_sweep_figure(framework: Framework, patterns: NDArray[np.float64],
         (modes, atoms, 3) displacements for unit coefficients, Å.
     coefficients
         (points, modes) the sweep.
-    path
-        .png, .svg or .pdf. The horizontal axis is the largest atomic displacement, signed as the
-        first mode's amplitude.
     """
     largest = coefficients[np.abs(coefficients).sum(axis=1).argmax()]
     along = (coefficients @ largest) / max(largest @ largest, 1e-300)
@@ -90,10 +84,10 @@ def write_sweep_figure(framework: Framework, patterns: NDArray[np.float64],
     right.set_ylabel(f"{framework.b} off-centring (Å)")
     for axes in (left, right):
         axes.set_xlabel("largest atomic displacement (Å)")
-    return save(figure, path)
+    return figure
 
 
-def write_modes_figure(modes: Modes, rows: Sequence[ModeRow], index: int, path: Path) -> Path:
+def draw_modes(modes: Modes, rows: Sequence[ModeRow], index: int) -> Any:
     """Draw who moves in one mode, in % of the largest mover, and the coupling of all modes.
 
     In a crystal without octahedra the classes are the elements. Without a coupling the right panel
@@ -120,7 +114,7 @@ def write_modes_figure(modes: Modes, rows: Sequence[ModeRow], index: int, path: 
         axes[1].set_xlabel("mode energy (meV); negative: imaginary")
         axes[1].set_ylim(bottom=0)
         legend(axes[1], loc="upper left")
-    return save(figure, path)
+    return figure
 
 
 def _movers(modes: Modes, row: ModeRow, index: int) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """Figures of measured data: treated spectra, a transient's scenarios, C, kinetics, heating."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,14 @@ from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.analysis.shape_ratio import ShapeRatio, Windows, constancy
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.style import (
-    BLUE, GREY, INK, ORANGE, PALETTE, TINT, legend, panels, photon_energies, row_or_column, save,
-    shades, zero_line)
+    BLUE, GREY, INK, ORANGE, PALETTE, TINT, legend, panels, photon_energies, row_or_column, shades,
+    zero_line)
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.published_cspbbr3 import CUBIC_C, TETRAGONAL_C
 
 
-def write_scenario_figure(transient: Scan, found: Comparison, theory: ScenarioSet, offset_eV: float,
-                          path: Path) -> Path:
+def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
+                   offset_eV: float) -> Any:
     """Draw steady state, transient with its scenarios, and residuals below each other.
 
     The thick line is what is claimed; the thin ones are the best single scenarios. Where the best
@@ -35,8 +34,6 @@ def write_scenario_figure(transient: Scan, found: Comparison, theory: ScenarioSe
         The fits, and the calculated curves that were fitted.
     offset_eV
         Photon energy of the calculated zero, before the fitted shift.
-    path
-        .png, .svg or .pdf.
     """
     best = found.best
     pairs = best is not None and best.f_q2 is not None and best.amplitude is None
@@ -79,7 +76,7 @@ def write_scenario_figure(transient: Scan, found: Comparison, theory: ScenarioSe
     figure.align_ylabels([top, middle, bottom])
     if rest and best is not None:
         _draw_pairs(rest[0], best)
-    return save(figure, path)
+    return figure
 
 
 def _draw_pairs(axes: Any, best: ScenarioFit) -> None:
@@ -114,7 +111,7 @@ _SERIES = {
     "thermal": ("temperature (°C)", "s", ORANGE, "white")}
 
 
-def write_shape_ratio_figure(points: Sequence[ShapeRatio], windows: Windows, path: Path) -> Path:
+def draw_shape_ratios(points: Sequence[ShapeRatio], windows: Windows) -> Any:
     """Draw C against delay (below) and temperature (above), on one vertical axis.
 
     A band shows the weighted mean of the pump-probe points and its standard error, where their
@@ -157,10 +154,10 @@ def write_shape_ratio_figure(points: Sequence[ShapeRatio], windows: Windows, pat
                                         label="pump-probe mean ± standard error"))
     axes.set_ylabel("comparison parameter C" + (f" × {times:g}" if times != 1 else ""))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    return save(figure, path)
+    return figure
 
 
-def write_kinetics_figure(fit: KineticFit, path: Path) -> Path:
+def draw_kinetics(fit: KineticFit) -> Any:
     """Draw each trace over the sum of its amplitudes with the fit, and the residuals below.
 
     The delay axis is linear up to ten times the width of the instrument, then logarithmic.
@@ -188,10 +185,10 @@ def write_kinetics_figure(fit: KineticFit, path: Path) -> Path:
     lifetimes = zip(fit.lifetimes_ps, fit.lifetimes_err_ps, strict=True)
     text = "\n".join(f"τ{k} = {t:.0f} ± {e:.0f} ps" for k, (t, e) in enumerate(lifetimes, 1))
     legend(top, title=text, title_fontsize=9)
-    return save(figure, path)
+    return figure
 
 
-def write_treatment_figure(scans: Sequence[Scan], path: Path) -> Path:
+def draw_treated(scans: Sequence[Scan]) -> Any:
     """Draw the scans over each other, in the order of delay or temperature, errors as bands."""
     figure, (axes,) = panels(1, 1, (6.4, 4.0))
     ordered = sorted(scans, key=lambda s: (s.delay_ps or 0.0, s.temperature_C or 0.0))
@@ -207,7 +204,7 @@ def write_treatment_figure(scans: Sequence[Scan], path: Path) -> Path:
     axes.set(xlabel="energy (eV)", ylabel=_ordinate(scans[0]))
     axes.margins(x=0)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    return save(figure, path)
+    return figure
 
 
 def _condition(scan: Scan) -> str:
@@ -228,13 +225,8 @@ def _ordinate(scan: Scan) -> str:
     return f"{word}, divided by {by}{' (1/eV)' if 'area' in by else ''}"
 
 
-def write_heating_figure(result: Heating, cooling_ps: float, path: Path) -> Path:
-    """Draw what each input's uncertainty does to the rise, and the cooling curve."""
-    return save(draw_heating(result, cooling_ps), path)
-
-
 def draw_heating(result: Heating, cooling_ps: float, *, stacked: bool = False) -> Any:
-    """Return the figure of ``write_heating_figure``; stacked: panels below each other."""
+    """Draw what each input's uncertainty does to the rise, and the cooling curve."""
     figure, (left, right) = row_or_column(2, stacked, 4.2)
     rows = list(reversed(result.tornado))
     for i, (_, low, high) in enumerate(rows):

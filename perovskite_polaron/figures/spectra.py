@@ -1,17 +1,13 @@
-"""Figures of calculated spectra: differences, sites, alignment, shells of the bands, convergence.
-
-Every ``write_...`` writes .png, .svg or .pdf, by the extension of its path.
-"""
+"""Figures of calculated spectra: differences, sites, alignment, shells of bands, convergence."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.figures.style import (
-    BLUE, GREY, ORANGE, PALETTE, colours, legend, panels, save, shades, zero_line)
+    BLUE, GREY, ORANGE, PALETTE, colours, legend, panels, shades, zero_line)
 from perovskite_polaron.spectra.projected import BandEdge
 from perovskite_polaron.workflow.converge import Movement
 from perovskite_polaron.workflow.spectra import StudySpectra
@@ -20,8 +16,8 @@ ENERGY_LABEL = "energy above the reference edge (eV)"
 PHOTON_LABEL = "photon energy (eV)"
 
 
-def write_difference_figure(spectra: StudySpectra, path: Path,
-                            edge_eV: float | None = None) -> Path:
+def draw_difference(spectra: StudySpectra, edge_eV: float | None = None, *, width_in: float = 7.0,
+                    extra_panels: int = 0) -> tuple[Any, list[Any]]:
     """Draw the averaged spectra above and their differences from the reference below.
 
     Each entry of the study has a panel of its own for its differences (they can differ in size by
@@ -29,17 +25,18 @@ def write_difference_figure(spectra: StudySpectra, path: Path,
 
     Parameters
     ----------
-    spectra, path
-        What to draw, and where to write it.
+    spectra
+        What to draw.
     edge_eV
         Photon energy of the calculated zero, if the axis is to be the experimental one.
+    width_in, extra_panels
+        Width of the figure, inches, and number of empty panels at the bottom.
+
+    Returns
+    -------
+    tuple
+        The figure and its panels.
     """
-    return save(draw_difference(spectra, edge_eV)[0], path)
-
-
-def draw_difference(spectra: StudySpectra, edge_eV: float | None = None, *, width_in: float = 7.0,
-                    extra_panels: int = 0) -> tuple[Any, list[Any]]:
-    """Return the figure of ``write_difference_figure`` and its panels, empty ones at the bottom."""
     entries: dict[str, list[str]] = {}
     for name in spectra.differences:
         entries.setdefault(name.split("@")[0], []).append(name)
@@ -80,7 +77,7 @@ def _maximum(spectra: StudySpectra) -> float:
     return float(spectra.structures[spectra.reference].average.intensity.max())
 
 
-def percent(spectra: StudySpectra, name: str) -> NDArray[np.float64]:
+def percent(spectra: StudySpectra, name: str) -> Array:
     """Return the difference (n,) of a structure in % of the reference's maximum."""
     base = spectra.structures[spectra.reference].average.intensity
     return np.asarray(100 * (spectra.structures[name].average.intensity - base) / base.max())
@@ -98,7 +95,7 @@ def _alignment(spectra: StudySpectra) -> str:
     return f"{words}, {spectra.part}" if spectra.part else words
 
 
-def write_sites_figure(spectra: StudySpectra, path: Path) -> Path:
+def draw_sites(spectra: StudySpectra) -> Any:
     """Draw the spectrum of each site with the average of its structure, over one maximum."""
     names = list(spectra.structures)
     figure, axes = panels(len(names), 1, (7.0, 1.2 + 2.3 * len(names)), sharex=True)
@@ -116,17 +113,12 @@ def write_sites_figure(spectra: StudySpectra, path: Path) -> Path:
         ax.set_ylabel("absorption")
         legend(ax, fontsize=8)
     axes[-1].set_xlabel(ENERGY_LABEL)
-    return save(figure, path)
-
-
-def write_alignment_figure(spectra: StudySpectra, other: StudySpectra, path: Path) -> Path:
-    """Draw each difference with the alignment of the study and with it switched."""
-    return save(draw_alignment(spectra, other, list(spectra.differences)), path)
+    return figure
 
 
 def draw_alignment(spectra: StudySpectra, other: StudySpectra, names: Sequence[str],
                    width_in: float = 7.0) -> Any:
-    """Return the figure of ``write_alignment_figure``; names: of the structures to draw."""
+    """Draw the differences of named structures with the study's alignment and with it switched."""
     rows = max(len(names), 1)
     figure, axes = panels(rows, 1, (width_in, 1.4 + 2.4 * rows), sharex=True)
     for ax, name in zip(axes, names, strict=False):
@@ -145,8 +137,7 @@ def draw_alignment(spectra: StudySpectra, other: StudySpectra, names: Sequence[s
 _SEEN = 0.03
 
 
-def write_pdos_figure(energy_eV: NDArray[np.float64], curves: Mapping[str, NDArray[np.float64]],
-                      edges: Sequence[BandEdge], path: Path) -> Path:
+def draw_pdos(energy_eV: Array, curves: Mapping[str, Array], edges: Sequence[BandEdge]) -> Any:
     """Draw all states in grey, the shells over them, and the gap with its width.
 
     Parameters
@@ -157,8 +148,6 @@ def write_pdos_figure(energy_eV: NDArray[np.float64], curves: Mapping[str, NDArr
         ``total`` and each shell, (n,), states per eV and cell.
     edges
         Valence band maximum and conduction band minimum.
-    path
-        .png, .svg or .pdf.
     """
     figure, (axes,) = panels(1, 1, (6.4, 3.9))
     total = curves["total"]
@@ -179,10 +168,10 @@ def write_pdos_figure(energy_eV: NDArray[np.float64], curves: Mapping[str, NDArr
              ylabel="density of states (1/eV per cell)")
     legend(axes, fontsize=8, ncols=len(axes.get_legend_handles_labels()[0]), loc="lower center",
            bbox_to_anchor=(0.5, 1.0), columnspacing=1.1, handlelength=1.4)
-    return save(figure, path)
+    return figure
 
 
-def seen_shells(curves: Mapping[str, NDArray[np.float64]], edges: Sequence[BandEdge]) -> list[str]:
+def seen_shells(curves: Mapping[str, Array], edges: Sequence[BandEdge]) -> list[str]:
     """Return the shells that the figure shows: by their part in the band edges, then by height."""
     most = max(float(curves["total"].max()), 1e-300)
     part = {s: max(e.shares[s] for e in edges) for s in curves if s != "total"}
@@ -198,8 +187,8 @@ _SETTINGS = {
     "lanczos": "Lanczos steps"}
 
 
-def write_converge_figure(found: Mapping[str, tuple[Sequence[Movement], Sequence[StudySpectra]]],
-                          tolerance_percent: float, path: Path) -> Path:
+def draw_converge(found: Mapping[str, tuple[Sequence[Movement], Sequence[StudySpectra]]],
+                  tolerance_percent: float) -> Any:
     """Draw a row for each setting: changes (logarithmic) on the left, differences on the right."""
     figure, axes = panels(len(found), 2, (10.0, 3.1 * len(found)), width_ratios=(1, 1.5))
     curves = (("difference_percent", ORANGE, "o", "difference"),
@@ -225,4 +214,4 @@ def write_converge_figure(found: Mapping[str, tuple[Sequence[Movement], Sequence
         zero_line(right)
         right.set(xlabel=ENERGY_LABEL, ylabel=f"{name} − {spectra[-1].reference}")
         legend(right, fontsize=8)
-    return save(figure, path)
+    return figure

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perovskite_polaron.analysis.shape_ratio import EDGES, window_weights
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.published import Claim, Feature
 from perovskite_polaron.report.subject import Subject
 
-Array = NDArray[np.float64]
 AGREES, DISAGREES, OPEN = "agrees", "disagrees", "open"
 PLACE_EV = 1.0
 """Calibration and the place of the first maximum are uncertain by about this much."""

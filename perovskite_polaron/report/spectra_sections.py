@@ -18,9 +18,7 @@ from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, quadratic_reg
 
 def spectra_section(subject: Subject, transient: Scan | None, verdicts: Sequence[str]) -> Section:
     """Return steady states and differences, the features judged, and a transient's verdict."""
-    blocks: list[Block] = [
-        meaning("spectra"),
-        charts.difference_chart(subject, transient)]
+    blocks: list[Block] = [meaning("spectra"), charts.difference_chart(subject, transient)]
     if subject.article is not None:
         maximum = f"{subject.article.white_line_eV:,.0f}".replace(",", " ")
         blocks += [
@@ -110,8 +108,7 @@ def sweeps(subject: Subject) -> dict[str, AmplitudeSpectra]:
 
 def amplitude_section(subject: Subject) -> Section:
     """Return the Q² law, the amplitude at which it fails, and the error of interpolation."""
-    blocks: list[Block] = [
-        meaning("law")]
+    blocks: list[Block] = [meaning("law")]
     found = sweeps(subject)
     if not found:
         blocks.append(plain("no-law"))

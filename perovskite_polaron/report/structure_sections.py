@@ -27,9 +27,7 @@ def summary_section(subject: Subject) -> Section:
     blocks: list[Block] = [Text(words)]
     if subject.article is not None:
         blocks.append(Claims("Verdicts", findings(subject, "summary")))
-    blocks += [
-        meaning("amplitudes"),
-        Table("Structures", *_structures(subject))]
+    blocks += [meaning("amplitudes"), Table("Structures", *_structures(subject))]
     if modes := [row for name in subject.displaced[:1] for row in _mode_rows(subject, name)]:
         blocks.append(Table("Mode", ("mode", "energy", "source"), modes))
     return Section("summary", "Summary", [*blocks, *_moves(subject)])

@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perovskite_polaron.analysis.heating import Exposure, Heating, heating
 from perovskite_polaron.analysis.scenarios import ScenarioSet
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.spectra import ENERGY_LABEL, PHOTON_LABEL, percent
 from perovskite_polaron.lattice.crystal import Crystal
@@ -29,7 +29,6 @@ from perovskite_polaron.workflow.spectra import (
 from perovskite_polaron.workflow.structures import StudyStructure, study_structures
 from perovskite_polaron.workflow.study import SpectraSettings, Study
 
-Array = NDArray[np.float64]
 ARTICLES = (ARTICLE,)
 """Articles whose claims are judged; the first on the compound and element of a study is taken."""
 
