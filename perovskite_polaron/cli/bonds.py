@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.cli.options import Verb, emit, pick, refuse_existing, share
+from perovskite_polaron.cli.options import emit, pick, refuse_existing, share
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import (
@@ -103,6 +103,3 @@ def _lines(report: BondReport, reference: BondReport | None,
         parts += [(name.replace("_", " "), "-" if value is None else f"{value:.3f}")
                   for name, value in comparison.ratio.items()]
         yield from (f"  {name:32s}{value:>20s}" for name, value in parts)
-
-
-VERBS = {"bonds": Verb(add_arguments, run)}

@@ -8,7 +8,7 @@ from typing import Any
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet, read_scenarios
 from perovskite_polaron.analysis.verdict import Judgement, judge
-from perovskite_polaron.cli.options import Verb, emit, pick, quantity, share, table, warn, window
+from perovskite_polaron.cli.options import emit, pick, quantity, share, table, warn, window
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.scan import Scan
@@ -163,6 +163,3 @@ def _row(fit: ScenarioFit) -> dict[str, Any]:
             None if a is None else {"value": a.q, "interval68": a.q68, "interval95": a.q95},
         "fraction": None if a is None else {"value": a.f, "interval68": a.f68, "interval95": a.f95,
                                             "given": a.given_fraction}}
-
-
-VERBS = {"compare": Verb(add_arguments, run)}

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from perovskite_polaron.cli.launch import launch
-from perovskite_polaron.cli.options import RUN_OPTIONS, Verb, emit, make_folder, share, table
+from perovskite_polaron.cli.options import RUN_OPTIONS, emit, make_folder, share, table
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.spectra import draw_converge
 from perovskite_polaron.figures.style import save
@@ -68,6 +68,3 @@ def _steps(text: str) -> list[int]:
     except ValueError:
         raise InputError(
             f"--lanczos {text} is not a list of whole numbers, such as 40,80,120") from None
-
-
-VERBS = {"converge": Verb(add_arguments, run)}

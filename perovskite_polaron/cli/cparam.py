@@ -8,8 +8,7 @@ from typing import Any
 from perovskite_polaron.analysis.shape_ratio import (
     EDGES, Constancy, ShapeRatio, Windows, compare_repeats, constancy)
 from perovskite_polaron.cli.options import (
-    READING_OPTIONS, Verb, add_treatment_arguments, emit, quantity, read_measured, share, table,
-    window)
+    add_treatment_arguments, emit, quantity, read_measured, share, table, window)
 from perovskite_polaron.errors import InputError, require
 
 
@@ -26,10 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="spacing of the summed points, as 0.25eV (default: as measured)")
     add("--combine", action="store_true", help="scans of one delay and temperature are repeats:"
         " average them; with four or more the error of C is a bootstrap's")
-    share(parser, *READING_OPTIONS)
+    add_treatment_arguments(parser)
     add("--figure", type=Path, help="draw C against delay and temperature (.png or .svg)")
     share(parser, "--json")
-    add_treatment_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -90,6 +88,3 @@ def _lines(points: Sequence[ShapeRatio], windows: Windows,
             verdict = "is constant within error" if test.constant else "is NOT constant"
             yield (f"{subject} {verdict}: chi2 = {test.chi2:.2f} for {test.dof} degrees of freedom,"
                    f" p = {test.p:.3g}; mean {test.mean:.4f} ± {test.mean_err:.4f}")
-
-
-VERBS = {"cparam": Verb(add_arguments, run)}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron.cli.options import (
-    AMPLITUDE_CONVENTION, Verb, emit, make_folder, quantity, refuse_existing, share, table)
+    AMPLITUDE_CONVENTION, emit, make_folder, quantity, refuse_existing, share, table)
 from perovskite_polaron.cli.structure import describe_absorbers, group_record
 from perovskite_polaron.errors import require
 from perovskite_polaron.files import write_csv
@@ -147,6 +147,3 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
     image = "is" if record["sign_equivalent"] else "is not"
     yield (f"−Q {image} the image of +Q under a symmetry of the parent"
            f" ({record['parent_space_group']})")
-
-
-VERBS = {"distort": Verb(add_arguments, run)}

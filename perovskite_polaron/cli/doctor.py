@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from perovskite_polaron import __version__
-from perovskite_polaron.cli.options import Verb, emit, share
+from perovskite_polaron.cli.options import emit, share
 from perovskite_polaron.errors import MissingProgramError, PolaronError
 from perovskite_polaron.espresso.program import (
     INSTALL_HINT, PROGRAMS, find_program, program_version, reference_blas)
@@ -83,6 +83,3 @@ def _package(name: str, hint: str) -> tuple[str, str]:
         return importlib.metadata.version(name), ""
     except importlib.metadata.PackageNotFoundError:
         return "-", hint
-
-
-VERBS = {"doctor": Verb(add_arguments, run)}

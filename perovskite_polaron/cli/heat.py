@@ -10,7 +10,7 @@ import numpy as np
 from perovskite_polaron.analysis.heating import (
     DULONG_PETIT, RELATIVE_SIGMA, Exposure, HeatCapacity, Heating, constant_heat_capacity, heating,
     read_heat_capacity)
-from perovskite_polaron.cli.options import Verb, emit, pick, quantity, share
+from perovskite_polaron.cli.options import emit, pick, quantity, share
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.units import (
     HC_EV_A, UNITS, parse_quantity, parse_temperature_celsius, split_quantity)
@@ -145,6 +145,3 @@ def _lines(result: Heating, curve: np.ndarray, cooling_ps: float) -> Iterator[st
     yield from (f"{t:32.0f}{v:18.1f}" for t, v in zip(_TIMES_PS, curve, strict=True))
     yield ""
     yield from _statements(result)
-
-
-VERBS = {"heat": Verb(add_arguments, run)}

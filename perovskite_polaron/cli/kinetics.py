@@ -10,7 +10,7 @@ from perovskite_polaron.analysis.kinetic_intervals import (
     LEVELS, Interval, Intervals, profile_intervals)
 from perovskite_polaron.analysis.kinetics import (
     FTest, KineticFit, KineticModel, f_test, fit_kinetics)
-from perovskite_polaron.cli.options import Verb, emit, pick, quantity, share
+from perovskite_polaron.cli.options import emit, pick, quantity, share
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.measured.readers import read_traces
 
@@ -131,6 +131,3 @@ def _row(name: str, value: float, error: float, ends: tuple[Interval, ...] | Non
         return f"{name:30s}{value:10.4g}{'fixed':>10s}"
     intervals = [f"{low:.4g} to {high:.4g}" for low, high in ends]
     return f"{name:30s}{value:10.4g}{error:10.2g}" + "".join(f"{text:>24s}" for text in intervals)
-
-
-VERBS = {"kinetics": Verb(add_arguments, run)}

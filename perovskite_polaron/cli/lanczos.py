@@ -4,7 +4,7 @@ import argparse
 
 import numpy as np
 
-from perovskite_polaron.cli.options import Verb, quantity
+from perovskite_polaron.cli.options import quantity
 from perovskite_polaron.errors import require
 from perovskite_polaron.espresso.lanczos import evaluate
 from perovskite_polaron.espresso.savefile import read_save
@@ -57,6 +57,3 @@ def run(args: argparse.Namespace) -> None:
         lines.append(f"{energy:16.8f}" + "".join(f" {x:19.12e}" for x in values))
     write_atomically(args.out, "\n".join(lines) + "\n")
     print(f"{args.out}: {args.points} energies, half width {args.hwhm:g} eV")
-
-
-VERBS = {"lanczos": Verb(add_arguments, run)}

@@ -44,10 +44,13 @@ _MODULES = dict.fromkeys(("prepare", "run", "status", "gc", "export"), "study")
 
 
 def load(verb: str) -> "Verb":
-    """Return a verb, importing its module."""
+    """Return a verb, importing its module, which declares and runs one, or has a table of several.
+    """
+    from perovskite_polaron.cli.options import Verb
+
     module = importlib.import_module(f"perovskite_polaron.cli.{_MODULES.get(verb, verb)}")
-    found: Verb = module.VERBS[verb]
-    return found
+    several: dict[str, Verb] = getattr(module, "VERBS", {})
+    return several.get(verb) or Verb(module.add_arguments, module.run)
 
 
 def build_parser(verb: str | None) -> argparse.ArgumentParser:

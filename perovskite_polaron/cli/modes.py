@@ -11,7 +11,7 @@ import numpy as np
 
 from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import (
-    RUN_OPTIONS, Verb, emit, pick, quantity, refuse_existing, share, table)
+    RUN_OPTIONS, emit, pick, quantity, refuse_existing, share, table)
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import CRYSTALS, STRUCTURE_SUFFIXES, read_crystal
@@ -243,6 +243,3 @@ def _short(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if abs(value) < 1e4 else f"{value:.1e}"
-
-
-VERBS = {"modes": Verb(add_arguments, run)}

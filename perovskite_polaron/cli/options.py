@@ -49,7 +49,6 @@ SHARED: dict[str, dict[str, Any]] = {
                    "help": "run through Parsl on the cluster that this file describes"}}
 RUN_OPTIONS = ("--ranks", "--jobs", "--executor")
 AMPLITUDE_CONVENTION = "sum(m|u|^2) = Q^2 over the primitive cell"
-READING_OPTIONS = ("--signal", "--energy-unit", "--name-pattern")
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,8 @@ def warn(scans: Iterable[Scan]) -> None:
 
 
 def add_treatment_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what is done with scans; the steps happen in the order in which they stand here."""
+    """Declare how scans are read, and what is done with them: in the order that stands here."""
+    share(parser, "--signal", "--energy-unit", "--name-pattern")
     add = parser.add_argument_group("treatment, in this order").add_argument
     add("--steps", type=Path,
         help="replay the treatment kept in a JSON file or in a treated XDI file")

@@ -9,7 +9,7 @@ from typing import Any
 
 from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import (
-    RUN_OPTIONS, Verb, emit, make_folder, pick, plain, quantity, share)
+    RUN_OPTIONS, emit, make_folder, pick, plain, quantity, share)
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.figures.spectra import draw_pdos
 from perovskite_polaron.figures.style import save
@@ -162,6 +162,3 @@ def _lines(result: dict[str, Any], edges: Sequence[BandEdge]) -> Iterator[str]:
            " shells; with empty states it is more")
     yield ("spin-orbit coupling is not included: it splits the p states of heavy atoms and lowers a"
            " conduction band of Pb 6p by about 1 eV")
-
-
-VERBS = {"pdos": Verb(add_arguments, run)}

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.cli.options import (
-    AMPLITUDE_CONVENTION, Verb, emit, pick, quantity, share, table)
+from perovskite_polaron.cli.options import AMPLITUDE_CONVENTION, emit, pick, quantity, share, table
 from perovskite_polaron.errors import require
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A, displacement
@@ -90,6 +89,3 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
     yield f"rigid translation removed: {moved} Å"
     yield (f"norm {record['norm_sqrt_amu_A']:.6f} Å√amu, largest displacement"
            f" {record['max_displacement_A']:.5f} Å")
-
-
-VERBS = {"project": Verb(add_arguments, run)}

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from perovskite_polaron.cli.options import Verb, emit, pick, share, table
+from perovskite_polaron.cli.options import emit, pick, share, table
 from perovskite_polaron.errors import require
 from perovskite_polaron.espresso.pseudo import (
     check_levels_in_box, check_partial_waves, load_recipe, make_pseudo, read_levels)
@@ -75,6 +75,3 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
              "   charge inside, difference (e)": "32.4f"}
     if record["partial_waves"]:
         yield from table(waves, [tuple(w.values()) for w in record["partial_waves"]])
-
-
-VERBS = {"pseudo": Verb(add_arguments, run)}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from perovskite_polaron.analysis.verdict import judge
 from perovskite_polaron.cli.compare import read_transient
-from perovskite_polaron.cli.options import Verb
 from perovskite_polaron.errors import require
 from perovskite_polaron.published_cspbbr3 import FIRST_MAXIMUM_EV
 from perovskite_polaron.report.page import sections, write_figure, write_report
@@ -51,6 +50,3 @@ def run(args: argparse.Namespace) -> None:
     said = "the computed CsPbBr3 set of the package" if args.source is None else str(source)
     shown = sections(subject, transient, verdicts)
     print(f"report: {write_report(subject, shown, said, args.out or Path('polaron-report'))[0]}")
-
-
-VERBS = {"report": Verb(add_arguments, run)}

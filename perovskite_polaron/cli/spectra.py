@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from perovskite_polaron.cli.options import Verb, emit, make_folder, pick, quantity, share
+from perovskite_polaron.cli.options import emit, make_folder, pick, quantity, share
 from perovskite_polaron.figures.spectra import draw_alignment, draw_difference, draw_sites
 from perovskite_polaron.figures.style import save
 from perovskite_polaron.workflow.spectra import (
@@ -63,6 +63,3 @@ def run(args: argparse.Namespace) -> None:
     mine, theirs = (largest_percent(one, spectra) for one in (spectra, other))
     lines += [f"  {name:20} {mine[name]:8.2f} {theirs[name]:8.2f}" for name in mine]
     emit(args, record, [*lines, f"tables and figures are in {out}"])
-
-
-VERBS = {"spectra": Verb(add_arguments, run)}

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.cli.options import Verb, emit, pick, quantity, refuse_existing, share, table
+from perovskite_polaron.cli.options import emit, pick, quantity, refuse_existing, share, table
 from perovskite_polaron.errors import require
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import CRYSTALS, read_crystal, write_crystal
@@ -66,6 +66,3 @@ def describe_absorbers(crystal: Crystal, symmetry: Symmetry,
     return {e: [pick(a, "site", "parent", "multiplicity", "index")
                 for a in absorbers(crystal, e, symmetry)]
             for e in ([element] if element else dict.fromkeys(crystal.species))}
-
-
-VERBS = {"structure": Verb(add_arguments, run)}

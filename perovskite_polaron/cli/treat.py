@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from perovskite_polaron.cli.options import (
-    READING_OPTIONS, Verb, add_treatment_arguments, emit, read_measured, share, table)
+    add_treatment_arguments, emit, read_measured, share, table)
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treated import flag_outliers, treat
@@ -24,10 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--outliers", type=float, default=5.0, metavar="N", help="flag points that miss the other"
         " repeats (a single scan: their neighbours) by N robust standard deviations (default: 5);"
         " nothing is removed")
-    share(parser, *READING_OPTIONS)
+    add_treatment_arguments(parser)
     add("--figure", type=Path, help="draw the treated spectra (.png or .svg)")
     share(parser, "--json")
-    add_treatment_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -103,6 +102,3 @@ def _paths(out: Path, scans: Sequence[Scan]) -> list[Path]:
     names = ["".join(c if c.isalnum() or c in "-_.+" else "_" for c in s.name) for s in scans]
     return [out / (f"{name}_{i}.xdi" if names.count(name) > 1 else f"{name}.xdi")
             for i, name in enumerate(names, start=1)]
-
-
-VERBS = {"treat": Verb(add_arguments, run)}

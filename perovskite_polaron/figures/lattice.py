@@ -109,10 +109,8 @@ def draw_modes(modes: Modes, rows: Sequence[ModeRow], index: int) -> Any:
         axes[1].plot(energies[index], chosen, "o", color=ORANGE, label="chosen mode")
         axes[1].vlines(energies[index], 0, chosen, color=ORANGE, lw=2)
         coupled = row.froehlich_meV_A is not None
-        axes[1].set_ylabel("Fröhlich coupling |q g| (meV/Å)" if coupled
-                           else "infrared intensity ((D/Å)²/amu)")
-        axes[1].set_xlabel("mode energy (meV); negative: imaginary")
-        axes[1].set_ylim(bottom=0)
+        words = "Fröhlich coupling |q g| (meV/Å)" if coupled else "infrared intensity ((D/Å)²/amu)"
+        axes[1].set(xlabel="mode energy (meV); negative: imaginary", ylabel=words, ylim=(0, None))
         legend(axes[1], loc="upper left")
     return figure
 

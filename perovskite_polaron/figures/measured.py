@@ -10,7 +10,7 @@ from perovskite_polaron.analysis.kinetics import KineticFit
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.analysis.shape_ratio import ShapeRatio, Windows, constancy
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.figures.style import (
     BLUE, GREY, INK, ORANGE, PALETTE, TINT, legend, panels, photon_energies, row_or_column, shades,
     zero_line)
@@ -92,8 +92,7 @@ def _draw_pairs(axes: Any, best: ScenarioFit) -> None:
     axes.axvline(largest, color="0.5", lw=0.8, ls=":")
     axes.text(largest, 0.97, " largest computed", fontsize=8, color="0.35", va="top",
               transform=axes.get_xaxis_transform())
-    axes.set(xlim=(q[0], q[-1]), xlabel="amplitude Q (Å√amu)", ylabel="fraction f")
-    axes.set_ylim(0, None)
+    axes.set(xlim=(q[0], q[-1]), ylim=(0, None), xlabel="amplitude Q (Å√amu)", ylabel="fraction f")
     said = f"these pairs fit alike:\nf·Q² = {middle:.3g} ± {(high - low) / 2:.2g} Å²·amu"
     axes.text(0.98, 0.55, said, fontsize=9, ha="right", transform=axes.transAxes,
               bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})
@@ -123,9 +122,8 @@ def draw_shape_ratios(points: Sequence[ShapeRatio], windows: Windows) -> Any:
         When no point has a delay or a temperature.
     """
     series = {name: rows for name in _SERIES if (rows := [p for p in points if p.series == name])}
-    if not series:
-        raise InputError("no file says its delay or temperature: put it in the header or the name,"
-                         " as in br_100ps.xdi")
+    require(series, "no file says its delay or temperature: put it in the header or the name, as in"
+            " br_100ps.xdi")
     times = windows.shown_times
     figure, (axes,) = panels(1, 1, (5.6, 4.2))
     zero_line(axes)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.files import Column, replace_atomically, write_csv
 
 # Okabe and Ito's vermilion and blue; their other colours are too pale for a thin line and are
@@ -92,8 +92,8 @@ def save(figure: Any, path: Path) -> Path:
     InputError
         For another extension; else as ``files.replace_atomically``.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path} is not a figure this program writes: name it .png, .svg or .pdf")
+    require(path.suffix.lower() in SUFFIXES,
+            f"{path} is not a figure this program writes: name it .png, .svg or .pdf")
     return replace_atomically(path, lambda temporary: figure.savefig(temporary, dpi=200))
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from perovskite_polaron import __version__
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.figures.style import Chart
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.measured.scan import Scan
@@ -90,8 +90,8 @@ def inline(svg: str, name: str, alt: str) -> str:
 
 def figures(subject: Subject, transient: Scan | None = None) -> Mapping[str, Callable[[], Chart]]:
     """Return, by name, what draws each figure that this study has."""
-    found: dict[str, Callable[[], Chart]] = {
-        "figure-4": partial(charts.difference_chart, subject, transient)}
+    found: dict[str, Callable[[], Chart]] = {}
+    found["figure-4"] = partial(charts.difference_chart, subject, transient)
     if subject.experiment is not None:
         found["figure-2"] = partial(charts.kinetics_chart, *subject.experiment)
         found["heating"] = partial(charts.heating_chart, *subject.experiment)
@@ -121,7 +121,6 @@ def write_figure(subject: Subject, name: str, path: Path, transient: Scan | None
         For a figure this study does not have.
     """
     known = figures(subject, transient)
-    if name not in known:
-        raise InputError(f"figure {name!r} is not one of this study's: choose from "
-                         f"{', '.join(sorted(known))}")
+    require(name in known, f"figure {name!r} is not one of this study's: choose from "
+            f"{', '.join(sorted(known))}")
     return known[name]().write(path)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.octahedra import BondReport
 from perovskite_polaron.lattice.symmetry import absorbers
@@ -91,7 +91,7 @@ def _moves(subject: Subject) -> list[Block]:
     return blocks
 
 
-def _atoms(subject: Subject, name: str, displacement_A: NDArray[np.float64]) -> Rows:
+def _atoms(subject: Subject, name: str, displacement_A: Array) -> Rows:
     structure = subject.structures[name]
     rows = []
     for element in dict.fromkeys(structure.crystal.species):

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perovskite_polaron.analysis.heating import Heating
 from perovskite_polaron.analysis.shape_ratio import EDGES
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures import style
 from perovskite_polaron.figures.lattice import draw_bonds
@@ -150,8 +150,7 @@ def amplitude_chart(subject: Subject, entry: str, sweep: AmplitudeSpectra, found
     bottom.axhline(100 * found.tolerance, color="0.5", lw=0.8, ls="--")
     if found.fails_at_sqrt_amu_A is not None:
         bottom.axvline(found.fails_at_sqrt_amu_A, color="0.5", lw=0.8, ls=":")
-    bottom.set_ylim(0, None)
-    bottom.set(xlabel="amplitude Q (Å√amu)", ylabel="deviation from\nthe law (%)")
+    bottom.set(ylim=(0, None), xlabel="amplitude Q (Å√amu)", ylabel="deviation from\nthe law (%)")
     deviation: Columns = {"amplitude_sqrt_amu_A": found.amplitude_sqrt_amu_A,
                           "deviation_percent": 100 * found.deviation}
     return Chart("amplitude", f"The Q² law of {entry}",
@@ -165,7 +164,7 @@ def kinetics_chart(pump: PumpProbe, heat: Heating) -> Chart:
     delay = np.linspace(-200, 3000, 641)
     amplitudes = np.array([*pump.fractions, pump.offset])
 
-    def decay(lifetimes_ps: Sequence[float]) -> NDArray[np.float64]:
+    def decay(lifetimes_ps: Sequence[float]) -> Array:
         basis = exponential_gaussian(delay, [*lifetimes_ps, np.inf], pump.irf_sigma_ps)
         return np.asarray(basis @ amplitudes)
 
