@@ -44,8 +44,7 @@ _MODULES = dict.fromkeys(("prepare", "run", "status", "gc", "export"), "study")
 
 
 def load(verb: str) -> "Verb":
-    """Return a verb, importing its module, which declares and runs one, or has a table of several.
-    """
+    """Return a verb, importing its module: that of one verb, or one with a table of several."""
     from perovskite_polaron.cli.options import Verb
 
     module = importlib.import_module(f"perovskite_polaron.cli.{_MODULES.get(verb, verb)}")
