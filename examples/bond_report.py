@@ -11,5 +11,5 @@ before, after, moved = bond_report(ground), bond_report(distorted), compare(dist
 print(f"axial {before.axial_A:.3f} → {after.axial_A:.3f} Å")
 print(f"equatorial {before.equatorial_A:.3f} → {after.equatorial_A:.3f} Å")
 print(", ".join(f"{name} {value:.4f} Å" for name, value in moved.classes_A.items()))
-print(", ".join(f"{name} = {value:.2f}" for name,
-                value in moved.ratio.items() if value is not None))
+known = {name: value for name, value in moved.ratio.items() if value is not None}
+print(", ".join(f"{name} = {value:.2f}" for name, value in known.items()))
