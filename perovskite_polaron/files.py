@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from perovskite_polaron.errors import ComputationError, InputError, PolaronError, require
 
 
-def write_atomically(
-    path: str | os.PathLike[str], content: str | bytes, *, durable: bool = True
-) -> Path:
+def write_atomically(path: str | os.PathLike[str], content: str | bytes, *,
+                     durable: bool = True) -> Path:
     """Write content to path through a temporary file in the same folder, then rename it to path.
 
     The data are flushed to the disk before the rename, so after a crash the path holds either the
@@ -87,10 +86,8 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
 
 
 @contextmanager
-def open_npz(
-    path: str | os.PathLike[str], what: str, remedy: str = "write it again",
-    error: type[PolaronError] = InputError,
-) -> Iterator[dict[str, NDArray[Any]]]:
+def open_npz(path: str | os.PathLike[str], what: str, remedy: str = "write it again",
+             error: type[PolaronError] = InputError) -> Iterator[dict[str, NDArray[Any]]]:
     """Give a with block the arrays of an .npz.
 
     Whatever is wrong with the file, or with the arrays as the block takes them apart, becomes one
@@ -161,8 +158,7 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
 
 
 _NUMBER = re.compile(
-    r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)|\*+", re.IGNORECASE
-)
+    r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)|\*+", re.IGNORECASE)
 
 
 class LineReader:
@@ -189,10 +185,8 @@ class LineReader:
         Number of the line read last, from 1.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], what: str = "", text: str | None = None,
-        comment: str = "", remedy: str = "write it again",
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], what: str = "", text: str | None = None,
+                 comment: str = "", remedy: str = "write it again") -> None:
         self.path, self.comment, self.remedy = str(path), comment, remedy
         self.lines = (read_text(path, what) if text is None else text).splitlines()
         self.at = 0

@@ -23,21 +23,18 @@ T = TypeVar("T")
 # First word of pydantic's type of error -> what the value should have been.
 _TYPES = {
     "float": "a number", "finite": "a finite number", "int": "a whole number", "string": "a text",
-    "bool": "true or false", "tuple": "a list", "dict": "a table",
-}
+    "bool": "true or false", "tuple": "a list", "dict": "a table"}
 
 
-def option(
-    default: Any, *, low: float = -math.inf, high: float = math.inf, choices: tuple[str, ...] = ()
-) -> Any:
+def option(default: Any, *, low: float = -math.inf, high: float = math.inf,
+           choices: tuple[str, ...] = ()) -> Any:
     """Return a dataclass field with a value in [low, high] or of the choices, when in a file."""
     limits = {"low": low, "high": high, "choices": choices}
     return dataclasses.field(default=default, metadata=limits)
 
 
-def read_tables(
-    path: str | Path, classes: Mapping[str, type]
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_tables(path: str | Path,
+                classes: Mapping[str, type]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the tables of a TOML file as settings and as they stand; absent ones have defaults.
 
     Parameters
