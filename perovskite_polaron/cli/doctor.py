@@ -14,7 +14,8 @@ from perovskite_polaron.espresso.program import (
 from perovskite_polaron.espresso.pseudo import cache_folder
 from perovskite_polaron.kernels import load
 
-_PACKAGES = "numpy scipy spglib ase gemmi matplotlib h5py pydantic tomli-w".split()
+_PACKAGES = ("numpy", "scipy", "spglib", "ase", "gemmi", "h5py", "matplotlib", "pydantic",
+             "tomli-w")
 # package -> extra that brings it, and what it is for
 _OPTIONAL = {
     "phonopy": ("phonons", "polaron modes"),
