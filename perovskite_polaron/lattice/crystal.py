@@ -9,8 +9,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 
 OVERLAP_A = 0.5
@@ -41,9 +42,9 @@ class Crystal:
         For no atoms, wrong shapes, an unknown element, NaN, zero volume or overlapping atoms.
     """
 
-    lattice_A: NDArray[np.float64]
+    lattice_A: Array
     species: tuple[str, ...]
-    positions: NDArray[np.float64]
+    positions: Array
     name: str = ""
     parent_sites: tuple[str, ...] | None = None
 
@@ -81,7 +82,7 @@ class Crystal:
         return Formula.from_dict(Counter(self.species)).reduce()
 
     @cached_property
-    def cartesian_A(self) -> NDArray[np.float64]:
+    def cartesian_A(self) -> Array:
         """(n, 3) Cartesian positions in Å."""
         return _frozen(self.positions @ self.lattice_A)
 
@@ -91,7 +92,7 @@ class Crystal:
         return float(abs(np.linalg.det(self.lattice_A)))
 
     @cached_property
-    def masses_amu(self) -> NDArray[np.float64]:
+    def masses_amu(self) -> Array:
         """(n,) standard atomic masses in amu."""
         from ase.data import atomic_masses, atomic_numbers
 
@@ -129,7 +130,7 @@ def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
                    crystal.name, parents)
 
 
-def _frozen(values: ArrayLike) -> NDArray[np.float64]:
+def _frozen(values: ArrayLike) -> Array:
     array = np.array(values, dtype=np.float64)
     array.setflags(write=False)
     return array

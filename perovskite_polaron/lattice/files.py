@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from perovskite_polaron.arrays import floats
+from perovskite_polaron.arrays import Array, floats
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text, write_atomically
 from perovskite_polaron.lattice.crystal import Crystal
@@ -57,8 +57,7 @@ def read_crystal(source: str | Path) -> Crystal:
     read_text(path, "structure file (CIF, POSCAR, extxyz, XSF, pw.x input or output) or a built-in"
                     " name like cspbbr3-pbnm")
     kind = _kind(path)
-    require(kind,
-            f"{path} has an unknown extension: name it .cif, .vasp, .extxyz, .xsf, .in (pw.x"
+    require(kind, f"{path} has an unknown extension: name it .cif, .vasp, .extxyz, .xsf, .in (pw.x"
             " input) or .out (pw.x output)")
     try:
         return _read_cif(path, path.name) if kind == "cif" else _read_other(path, kind)
@@ -110,9 +109,8 @@ def _read_other(path: Path, kind: str) -> Crystal:
         warnings.simplefilter("ignore")  # ASE warns of harmless gaps; what matters is checked here
         atoms: Any = ase_read(path, format=kind)
     require(len(atoms) > 0, f"{path} has no atoms: give a structure file with atomic positions")
-    require(atoms.cell.rank == 3,
-            f"{path} has a cell of zero volume or none: a crystal needs three independent lattice"
-            " vectors")
+    require(atoms.cell.rank == 3, f"{path} has a cell of zero volume or none: a crystal needs three"
+            " independent lattice vectors")
     parents = atoms.arrays.get(_PARENT)
     return Crystal(atoms.cell.array, tuple(atoms.get_chemical_symbols()),
                    atoms.get_scaled_positions(wrap=False), path.name,
@@ -129,9 +127,8 @@ def _read_cif(path: Path, name: str) -> Crystal:
             f"{path} holds {len(blocks)} structures: keep one data block in the file")
     structure = gemmi.make_small_structure_from_block(blocks[0])
     for site in structure.sites:
-        require(abs(site.occ - 1) < 1e-6,
-                f"{path} has partial occupancy ({site.label}: {site.occ:g}): give an ordered"
-                " structure")
+        require(abs(site.occ - 1) < 1e-6, f"{path} has partial occupancy ({site.label}:"
+                f" {site.occ:g}): give an ordered structure")
     if structure.spacegroup is None or structure.spacegroup.number > 1 or len(structure.symops) > 1:
         # ASE applies the symmetry; a file without any is kept as listed, order and wrapping, which
         # that would change.
@@ -142,7 +139,7 @@ def _read_cif(path: Path, name: str) -> Crystal:
                    np.array([s.fract.tolist() for s in structure.sites]), name, parents or None)
 
 
-def _numbers(rows: NDArray[np.float64]) -> list[str]:
+def _numbers(rows: Array) -> list[str]:
     return [" ".join(f"{v:18.12f}" for v in row) for row in rows]
 
 
@@ -150,7 +147,7 @@ def _title(crystal: Crystal) -> str:
     return " ".join(crystal.name.split()) or "crystal"
 
 
-def _cif(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
+def _cif(crystal: Crystal, arrows: Array | None) -> list[str]:
     from ase.geometry import cell_to_cellpar
 
     cell = cell_to_cellpar(crystal.lattice_A)
@@ -169,14 +166,14 @@ def _cif(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
             *[f"_atom_site_{c}" for c in columns], *rows]
 
 
-def _poscar(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
+def _poscar(crystal: Crystal, arrows: Array | None) -> list[str]:
     # A symbol may come twice: that is how POSCAR keeps an order that mixes the species.
     runs = [(s, len(list(same))) for s, same in groupby(crystal.species)]
     return [_title(crystal), "1.0", *_numbers(crystal.lattice_A), " ".join(s for s, _ in runs),
             " ".join(str(k) for _, k in runs), "Direct", *_numbers(crystal.positions)]
 
 
-def _extxyz(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
+def _extxyz(crystal: Crystal, arrows: Array | None) -> list[str]:
     lattice = " ".join(f"{v:.12f}" for v in crystal.lattice_A.ravel())
     columns = [crystal.species, _numbers(crystal.cartesian_A)]
     properties = "species:S:1:pos:R:3"
@@ -190,7 +187,7 @@ def _extxyz(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
     return [str(len(crystal)), f'Lattice="{lattice}" Properties={properties} pbc="T T T"', *rows]
 
 
-def _xsf(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
+def _xsf(crystal: Crystal, arrows: Array | None) -> list[str]:
     from ase.data import atomic_numbers
 
     columns = [[str(atomic_numbers[s]) for s in crystal.species], _numbers(crystal.cartesian_A)]
@@ -201,6 +198,6 @@ def _xsf(crystal: Crystal, arrows: NDArray[np.float64] | None) -> list[str]:
             *rows]
 
 
-_WRITERS: dict[str, Callable[[Crystal, NDArray[np.float64] | None], list[str]]] = {
+_WRITERS: dict[str, Callable[[Crystal, Array | None], list[str]]] = {
     "cif": _cif, "vasp": _poscar, "extxyz": _extxyz, "xsf": _xsf,
 }  # fmt: skip

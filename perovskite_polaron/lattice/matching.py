@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal
 
@@ -37,7 +38,7 @@ class Match:
 
     atoms: NDArray[np.int64]
     cells: NDArray[np.int64]
-    rotation: NDArray[np.float64]
+    rotation: Array
     repeats: NDArray[np.int64]
 
 
@@ -57,17 +58,14 @@ def match(crystal: Crystal, unit: Crystal,
     require(set(crystal.species) == set(unit.species),
             f"{crystal.label} and {unit.label} hold different elements ({_elements(crystal)} and"
             f" {_elements(unit)}): give two descriptions of one crystal")
-    require(len(crystal) % len(unit) == 0,
-            f"{crystal.label} has {len(crystal)} atoms, not a multiple of the {len(unit)} of"
-            f" {unit.label}: give a cell made of whole unit cells")
+    require(len(crystal) % len(unit) == 0, f"{crystal.label} has {len(crystal)} atoms, not a"
+            f" multiple of the {len(unit)} of {unit.label}: give a cell made of whole unit cells")
     n_cells = len(crystal) // len(unit)
     require(all(crystal.species.count(s) == n_cells * unit.species.count(s)
-                for s in set(unit.species)),
-            f"{crystal.label} and {unit.label} differ in composition: give two descriptions of one"
-            " crystal")
+                for s in set(unit.species)), f"{crystal.label} and {unit.label} differ in"
+            " composition: give two descriptions of one crystal")
     fits = _lattice_fits(crystal.lattice_A, unit.lattice_A, n_cells)
-    require(fits,
-            f"the lattice of {crystal.label} is not made of that of {unit.label} within"
+    require(fits, f"the lattice of {crystal.label} is not made of that of {unit.label} within"
             f" {LATTICE_TOLERANCE:.0%}: give a crystal with the same cell, a setting of it, or a"
             " supercell")
     best, lowest = None, np.inf
@@ -87,7 +85,7 @@ def match(crystal: Crystal, unit: Crystal,
 
 
 def displacement(displaced: Crystal, reference: Crystal,
-                 position_tolerance_A: float = POSITION_TOLERANCE_A) -> NDArray[np.float64]:
+                 position_tolerance_A: float = POSITION_TOLERANCE_A) -> Array:
     """Return the displacements (n, 3) in Å of the atoms of the reference, Cartesian in its axes.
 
     The strain between the cells is not part of the result: fractional coordinates are compared in
@@ -99,9 +97,8 @@ def displacement(displaced: Crystal, reference: Crystal,
     InputError
         As match does, and when the numbers of atoms differ.
     """
-    require(len(displaced) == len(reference),
-            f"{displaced.label} has {len(displaced)} atoms, {reference.label} has"
-            f" {len(reference)}: give two structures of the same cell")
+    require(len(displaced) == len(reference), f"{displaced.label} has {len(displaced)} atoms,"
+            f" {reference.label} has {len(reference)}: give two structures of the same cell")
     found = match(displaced, reference, position_tolerance_A)
     delta = np.empty((len(reference), 3))
     there = reference.positions[found.atoms] + found.cells
@@ -113,8 +110,7 @@ def _elements(crystal: Crystal) -> str:
     return " ".join(dict.fromkeys(crystal.species))
 
 
-def _lattice_fits(lattice: NDArray[np.float64],
-                  unit: NDArray[np.float64], n_cells: int) -> list[NDArray[np.int64]]:
+def _lattice_fits(lattice: Array, unit: Array, n_cells: int) -> list[NDArray[np.int64]]:
     """Integer matrices M with M·unit congruent to the lattice; near a plain supercell first."""
     lengths, tolerance = np.linalg.norm(lattice, axis=1), LATTICE_TOLERANCE
     reach = np.ceil(lengths.max() * (1 + tolerance)
@@ -135,7 +131,7 @@ def _lattice_fits(lattice: NDArray[np.float64],
     return sorted(fits, key=lambda m: (np.count_nonzero(m), int((m < 0).sum()), -int(np.trace(m))))
 
 
-def _origins(crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64]) -> NDArray[np.float64]:
+def _origins(crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64]) -> Array:
     """Shifts, in the unit's coordinates, that put one atom of the rarest element on a like one."""
     rarest = min(dict.fromkeys(unit.species), key=unit.species.count)
     first = crystal.positions[crystal.species.index(rarest)] @ repeats
@@ -145,9 +141,8 @@ def _origins(crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64]) -> NDA
     return np.vstack([np.zeros(3), shifts])
 
 
-def _nearest(
-    crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64], shift: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def _nearest(crystal: Crystal, unit: Crystal, repeats: NDArray[np.int64],
+             shift: Array) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
     """Nearest like atom of the unit for each atom (n,), its cell (n, 3), and the distance (n,)."""
     rows, different = np.arange(len(crystal)), np.array(crystal.species)[:, None] != unit.species
     inside = crystal.positions @ repeats - shift

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.kernels.geometry import Octahedra, octahedra
 from perovskite_polaron.lattice.crystal import Crystal
@@ -53,11 +54,11 @@ class Framework:
     centres: NDArray[np.int64]
     ligands: NDArray[np.int64]
     images: NDArray[np.int64]
-    axes: NDArray[np.float64]
+    axes: Array
     bridges: NDArray[np.int64]
 
     @property
-    def bonds_A(self) -> NDArray[np.float64]:
+    def bonds_A(self) -> Array:
         """(b, 6, 3) vectors from B to X, Å."""
         return _bonds_A(self.crystal, self.centres, self.ligands, self.images)
 
@@ -98,9 +99,9 @@ class Displacements:
         The rigid translation that was removed, up to a lattice vector, Å.
     """
 
-    displacement_A: NDArray[np.float64]
+    displacement_A: Array
     classes_A: dict[str, float]
-    shift_A: NDArray[np.float64]
+    shift_A: Array
 
     @property
     def ratio(self) -> dict[str, float | None]:
@@ -157,8 +158,7 @@ def bond_report(crystal: Crystal, framework: Framework | None = None) -> BondRep
                       float(angles[axial].mean()), float(angles[~axial].mean()), found)
 
 
-def sweep_bonds(framework: Framework, patterns: NDArray[np.float64],
-                coefficients: ArrayLike) -> Octahedra:
+def sweep_bonds(framework: Framework, patterns: Array, coefficients: ArrayLike) -> Octahedra:
     """Return the geometry for each row of coefficients (s, m), without building the structures.
 
     Parameters
@@ -193,12 +193,10 @@ def compare(displaced: Crystal, reference: Crystal,
     InputError
         When the two are not the same crystal.
     """
-    require(sorted(displaced.species) == sorted(reference.species),
-            f"{displaced.label} and {reference.label} differ in composition: compare two"
-            " structures of one cell")
-    require(np.allclose(displaced.lattice_A, reference.lattice_A, atol=1e-3),
-            f"{displaced.label} and {reference.label} have different lattices: compare two"
-            " structures of one cell")
+    require(sorted(displaced.species) == sorted(reference.species), f"{displaced.label} and"
+            f" {reference.label} differ in composition: compare two structures of one cell")
+    require(np.allclose(displaced.lattice_A, reference.lattice_A, atol=1e-3), f"{displaced.label}"
+            f" and {reference.label} have different lattices: compare two structures of one cell")
     moved = displacement(displaced, reference, np.inf)
     shift = reference.masses_amu @ moved / reference.masses_amu.sum()
     fractional = shift @ np.linalg.inv(reference.lattice_A)
@@ -230,7 +228,7 @@ def rms_by_class(framework: Framework, squares: ArrayLike) -> dict[str, float]:
 
 
 def _bonds_A(crystal: Crystal, centres: NDArray[np.int64], ligands: NDArray[np.int64],
-             images: NDArray[np.int64]) -> NDArray[np.float64]:
+             images: NDArray[np.int64]) -> Array:
     x = crystal.positions
     return (x[ligands] + images - x[centres][:, None]) @ crystal.lattice_A
 
@@ -254,7 +252,7 @@ def _cation(crystal: Crystal, x: str) -> str:
 
 
 def _neighbours(crystal: Crystal,
-                b: str, x: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+                b: str, x: str) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
     """Six nearest X of each B: atoms, translations (b, 6, 3); distances of the nearest seven."""
     p, kinds = crystal.positions, np.array(crystal.species)
     centres, anions = np.flatnonzero(kinds == b), np.flatnonzero(kinds == x)
@@ -276,7 +274,7 @@ def _neighbours(crystal: Crystal,
     return np.array(atoms), np.array(images, dtype=np.int64), np.array(distances)
 
 
-def _axes(crystal: Crystal, vectors: NDArray[np.float64], b: str, x: str) -> NDArray[np.float64]:
+def _axes(crystal: Crystal, vectors: Array, b: str, x: str) -> Array:
     """Unit pseudo-cubic axes (3, 3): X-B-X lines of one octahedron, averaged over the crystal."""
     unit = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
     cosines = unit[0] @ unit[0].T
@@ -295,8 +293,7 @@ def _axes(crystal: Crystal, vectors: NDArray[np.float64], b: str, x: str) -> NDA
     return np.array([a * np.sign(a[np.abs(a).argmax()]) for a in axes])
 
 
-def _axial_last(crystal: Crystal, vectors: NDArray[np.float64], axes: NDArray[np.float64],
-                axial: str | None) -> list[int]:
+def _axial_last(crystal: Crystal, vectors: Array, axes: Array, axial: str | None) -> list[int]:
     if axial is None:
         flat = vectors.reshape(-1, 3) @ axes.T
         owner = np.abs(flat).argmax(axis=1)
@@ -310,14 +307,12 @@ def _axial_last(crystal: Crystal, vectors: NDArray[np.float64], axes: NDArray[np
         raise InputError(f"axial direction {axial!r} is not a lattice vector: give a, b or c")
     cosine = np.abs(axes @ direction) / np.linalg.norm(direction)
     last = int(cosine.argmax())
-    require(axial is None or cosine[last] >= 0.9,
-            f"axial direction {axial} is near no pseudo-cubic axis of {crystal.label}: give"
-            " another")
+    require(axial is None or cosine[last] >= 0.9, f"axial direction {axial} is near no pseudo-cubic"
+            f" axis of {crystal.label}: give another")
     return [(last + 1) % 3, (last + 2) % 3, last]
 
 
-def _slots(crystal: Crystal, vectors: NDArray[np.float64],
-           axes: NDArray[np.float64], b: str, x: str) -> NDArray[np.int64]:
+def _slots(crystal: Crystal, vectors: Array, axes: Array, b: str, x: str) -> NDArray[np.int64]:
     """Order (b, 6) in which the six ligands of each B lie along +1 −1 +2 −2 +3 −3."""
     along = vectors @ axes.T
     owner = np.abs(along).argmax(axis=2)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.lattice.crystal import Crystal
 
@@ -40,7 +41,7 @@ class Symmetry:
     number: int
     symbol: str
     rotations: NDArray[np.int64]
-    translations: NDArray[np.float64]
+    translations: Array
     wyckoff: tuple[str, ...]
     equivalent_atoms: NDArray[np.int64]
     symprec_A: float
@@ -255,7 +256,7 @@ def kpoint_names(crystal: Crystal, symmetry: Symmetry, kpoints: ArrayLike) -> tu
     # x' = R x, so k' = k R⁻¹; the operations are a group, so R serves as well.
     operations = np.concatenate([symmetry.rotations, -symmetry.rotations])
 
-    def name_of(k: NDArray[np.float64]) -> str:
+    def name_of(k: Array) -> str:
         for name, point in named.items():
             apart = k @ operations - point
             if np.abs(apart - np.rint(apart)).max(axis=1).min() < _MATCH:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import require
 from perovskite_polaron.kernels.displacement import displace
 from perovskite_polaron.lattice.crystal import Crystal
@@ -40,7 +41,7 @@ class Distortion:
     amplitude_sqrt_amu_A: tuple[float, ...]
     amplitude_zero_point: tuple[float, ...]
     max_displacement_A: float
-    displacement_A: NDArray[np.float64]
+    displacement_A: Array
     symmetry: Symmetry
 
 
@@ -84,7 +85,7 @@ def distort(crystal: Crystal, modes: Modes | Sequence[Modes], amplitudes: ArrayL
 
 
 def real_patterns(crystal: Crystal, modes: Modes | Sequence[Modes], phases_rad: ArrayLike = 0.0,
-                  position_tolerance_A: float = POSITION_TOLERANCE_A) -> NDArray[np.float64]:
+                  position_tolerance_A: float = POSITION_TOLERANCE_A) -> Array:
     """Return the displacements (m, n, 3), 1/√amu, of the crystal's own atoms for unit Q.
 
     Parameters as in distort. A wave that is not real (2q not a reciprocal-lattice vector) moves
@@ -139,8 +140,7 @@ def _sets(modes: Modes | Sequence[Modes]) -> tuple[Modes, ...]:
     return (modes,) if isinstance(modes, Modes) else tuple(modes)
 
 
-def _coefficients(patterns: NDArray[np.float64], zero_point: NDArray[np.float64],
-                  amplitudes: ArrayLike, unit: str) -> NDArray[np.float64]:
+def _coefficients(patterns: Array, zero_point: Array, amplitudes: ArrayLike, unit: str) -> Array:
     """Return Q (s, m) in Å·√amu for amplitudes in any unit; errors as in distort."""
     require(unit in AMPLITUDE_UNITS,
             f"{unit!r} is not a unit of amplitude: use one of {', '.join(AMPLITUDE_UNITS)}")
@@ -160,7 +160,7 @@ def _coefficients(patterns: NDArray[np.float64], zero_point: NDArray[np.float64]
     return q
 
 
-def _tolerance(displacement_A: NDArray[np.float64]) -> float:
+def _tolerance(displacement_A: Array) -> float:
     """A tenth of the smallest atomic displacement, at most 1e-3 Å.
 
     Displacements below a thousandth of the largest count as none.
@@ -170,8 +170,8 @@ def _tolerance(displacement_A: NDArray[np.float64]) -> float:
     return 1e-3 if norms.max() == 0 else min(1e-3, 0.1 * float(moved.min()))
 
 
-def _point(crystal: Crystal, parent: Symmetry, displacement_A: NDArray[np.float64],
-           q: NDArray[np.float64], zero_point: NDArray[np.float64]) -> Distortion:
+def _point(crystal: Crystal, parent: Symmetry, displacement_A: Array,
+           q: Array, zero_point: Array) -> Distortion:
     child = crystal.with_positions(crystal.positions
                                    + displacement_A @ np.linalg.inv(crystal.lattice_A))
     symmetry = find_symmetry(child, _tolerance(displacement_A)) if displacement_A.any() else parent

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError, MissingExtraError, require
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.phonons.symmetry import SYMPREC_A, operations
 
 DISTANCE_A = 0.01
-Forces = Callable[[Sequence[Crystal]], Sequence[NDArray[np.float64]]]
+Forces = Callable[[Sequence[Crystal]], Sequence[Array]]
 """Anything that returns the forces (n, 3) in eV/Å on the atoms of each crystal."""
 MLIP_MODEL = "7net-0"
 MLIP_NAME = "SevenNet-0 (11 July 2024), a machine-learned potential trained on PBE"
@@ -49,7 +50,7 @@ class ForceConstants:
     """
 
     crystal: Crystal
-    values_eV_A2: NDArray[np.float64]
+    values_eV_A2: Array
     acoustic_residual_eV_A2: float
     symmetry_residual_eV_A2: float
     reciprocity_residual_eV_A2: float
@@ -160,7 +161,7 @@ def ase_forces(calculator: Any) -> Forces:
     The source raises ComputationError when the calculator fails on a crystal.
     """
 
-    def forces(crystals: Sequence[Crystal]) -> list[NDArray[np.float64]]:
+    def forces(crystals: Sequence[Crystal]) -> list[Array]:
         found = []
         for i, crystal in enumerate(crystals, 1):
             try:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import LineReader
 from perovskite_polaron.lattice.crystal import Crystal
@@ -50,12 +51,12 @@ class DynamicalMatrix:
     """
 
     crystal: Crystal
-    masses_amu: NDArray[np.float64]
+    masses_amu: Array
     alat_A: float
-    q: NDArray[np.float64]
+    q: Array
     force_constants_eV_A2: NDArray[np.complex128]
-    epsilon_inf: NDArray[np.float64] | None
-    born_charges: NDArray[np.float64] | None
+    epsilon_inf: Array | None
+    born_charges: Array | None
 
     def modes(self, provenance: str = "") -> Modes:
         """Return the modes of this matrix as it stands: no sum rule, no non-analytic term."""
@@ -77,7 +78,7 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
     lines = LineReader(path, "dynamical-matrix file of ph.x")
     crystal, masses, alat_A = _header(lines, Path(path).name)
     n = len(crystal)
-    blocks: list[tuple[NDArray[np.float64], NDArray[np.complex128]]] = []
+    blocks: list[tuple[Array, NDArray[np.complex128]]] = []
     epsilon = charges = None
     while title := lines.find("Dynamical", "Dielectric Tensor", "Effective Charges E-U",
                               "Diagonalizing"):
@@ -112,9 +113,8 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
                  for q, phi in blocks)
 
 
-def read_matdyn_modes(path: Path, crystal: Crystal, masses_amu: NDArray[np.float64],
-                      alat_A: float | None = None,
-                      direction: NDArray[np.float64] | None = None) -> tuple[Modes, ...]:
+def read_matdyn_modes(path: Path, crystal: Crystal, masses_amu: Array, alat_A: float | None = None,
+                      direction: Array | None = None) -> tuple[Modes, ...]:
     """Return the modes in a file of matdyn.x (``flvec``, ``fleig``) or dynmat.x (``filout``, ...).
 
     Parameters
@@ -152,8 +152,7 @@ def read_matdyn_modes(path: Path, crystal: Crystal, masses_amu: NDArray[np.float
     return tuple(sets)
 
 
-def _blocks(lines: LineReader, n: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64],
-                                                     NDArray[np.complex128]]]:
+def _blocks(lines: LineReader, n: int) -> list[tuple[Array, Array, NDArray[np.complex128]]]:
     """Wave vector (2π/alat), energies (3n,) in meV and vectors (3n, n, 3) of each block."""
     blocks = []
     while line := lines.find("q = "):
@@ -179,7 +178,7 @@ def _blocks(lines: LineReader, n: int) -> list[tuple[NDArray[np.float64], NDArra
     return blocks
 
 
-def _fractional(q: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fractional(q: Array, lattice: Array) -> Array:
     """q in reciprocal-lattice coordinates; a simple fraction in four decimals is what was meant.
 
     0.3333 printed for 1/3 would fit no supercell.
@@ -197,7 +196,7 @@ def _overlap(vectors: NDArray[np.complex128]) -> float:
     return float(np.abs(rows.conj() @ rows.T - np.eye(len(rows))).max())
 
 
-def _header(lines: LineReader, name: str) -> tuple[Crystal, NDArray[np.float64], float]:
+def _header(lines: LineReader, name: str) -> tuple[Crystal, Array, float]:
     for _ in range(2):
         lines.next("the title")
     kinds, n, ibrav, *celldm = lines.row(9)
@@ -233,7 +232,7 @@ def _element(label: str) -> str:
     return next((s for s in begins if s in chemical_symbols[1:]), label)
 
 
-def _lattice(lines: LineReader, ibrav: int, celldm: list[float]) -> NDArray[np.float64]:
+def _lattice(lines: LineReader, ibrav: int, celldm: list[float]) -> Array:
     """Lattice vectors in alat: those of Quantum ESPRESSO's input description for each ibrav."""
     if ibrav == 0:
         lines.next("the title of the basis vectors")
@@ -255,7 +254,7 @@ def _lattice(lines: LineReader, ibrav: int, celldm: list[float]) -> NDArray[np.f
     return np.array(table[ibrav], dtype=np.float64)
 
 
-def _after_equals(lines: LineReader, line: str, count: int) -> NDArray[np.float64]:
+def _after_equals(lines: LineReader, line: str, count: int) -> Array:
     return np.array(lines.numbers(line.split("=")[1], count))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.arrays import floats
+from perovskite_polaron.arrays import Array, floats
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text, write_atomically
 from perovskite_polaron.lattice.crystal import Crystal
@@ -74,12 +74,12 @@ class Modes:
     """
 
     crystal: Crystal
-    masses_amu: NDArray[np.float64]
-    energies_meV: NDArray[np.float64]
+    masses_amu: Array
+    energies_meV: Array
     patterns: NDArray[np.complex128]
-    q: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    q: Array = field(default_factory=lambda: np.zeros(3))
     names: Sequence[str] = ()
-    direction: NDArray[np.float64] | None = None
+    direction: Array | None = None
     provenance: str = ""
     degeneracy_meV: float = DEGENERACY_MEV
 
@@ -95,9 +95,8 @@ class Modes:
         require(energies.ndim == 1 and patterns.shape == (len(energies), n, 3),
                 f"{who}: patterns of shape {patterns.shape} do not fit {energies.size} energies"
                 f" and the {n} atoms of {label}: give the crystal the modes belong to")
-        require(np.isfinite(energies).all() and np.isfinite(patterns).all(),
-                f"{who}: an energy or a displacement is not a finite number: compute the modes"
-                " again")
+        require(np.isfinite(energies).all() and np.isfinite(patterns).all(), f"{who}: an energy or"
+                " a displacement is not a finite number: compute the modes again")
         still = np.flatnonzero(~patterns.any(axis=(1, 2)))
         if still.size:
             raise InputError(f"{who}: mode {still[0] + 1} moves no atom: it needs a non-zero"
@@ -147,7 +146,7 @@ class Modes:
         return (self.patterns * np.sqrt(self.masses_amu)[:, None]).reshape(len(self), -1)
 
     @property
-    def zero_point_sqrt_amu_A(self) -> NDArray[np.float64]:
+    def zero_point_sqrt_amu_A(self) -> Array:
         """(m,) zero-point amplitudes √(ħ/2ω) of the normal coordinates, Å·√amu.
 
         Raises
@@ -156,9 +155,8 @@ class Modes:
             When a mode is unstable.
         """
         for name, energy in zip(self.names, self.energies_meV, strict=True):
-            require(energy > 0,
-                    f"mode {name!r} has energy {energy} meV: only a stable mode (energy > 0) can"
-                    " be displaced along")
+            require(energy > 0, f"mode {name!r} has energy {energy} meV: only a stable mode (energy"
+                    " > 0) can be displaced along")
         return np.sqrt(HBAR2_PER_AMU_A2_EV / (2e-3 * self.energies_meV))
 
     @property
@@ -167,7 +165,7 @@ class Modes:
         return tuple(_degenerate(self.energies_meV, self.degeneracy_meV))
 
     @property
-    def translation_share(self) -> NDArray[np.float64]:
+    def translation_share(self) -> Array:
         """(m,) share of each mode, 0 to 1, that is a rigid translation; 0 where q is not 0."""
         rigid = np.sqrt(self.masses_amu / self.masses_amu.sum())
         components = np.einsum("mkx,k->mx", self.weighted.reshape(len(self), -1, 3), rigid)
@@ -186,9 +184,8 @@ class Modes:
 
     def stable(self) -> "Modes":
         """Return the optical modes; raises InputError when there is none."""
-        require(self.optical.any(),
-                f"{self.provenance or 'these modes'}: every mode is unstable or a rigid"
-                " translation")
+        require(self.optical.any(), f"{self.provenance or 'these modes'}: every mode is unstable or"
+                " a rigid translation")
         return self[self.optical]
 
 
@@ -255,9 +252,8 @@ def diagonalise(crystal: Crystal, masses_amu: ArrayLike, force_constants_eV_A2: 
     masses = np.asarray(masses_amu, dtype=np.float64)
     phi = np.asarray(force_constants_eV_A2, dtype=np.complex128)
     n, who = len(crystal), provenance or "these force constants"
-    require(masses.shape == (n,) and (masses > 0).all() and phi.shape == (3 * n, 3 * n),
-            f"{who}: {phi.shape} numbers do not fit the {n} atoms of {crystal.label} and their"
-            " masses")
+    require(masses.shape == (n,) and (masses > 0).all() and phi.shape == (3 * n, 3 * n), f"{who}:"
+            f" {phi.shape} numbers do not fit the {n} atoms of {crystal.label} and their masses")
     require(np.isfinite(phi).all(),
             f"{who}: a force constant is not a finite number: compute them again")
     weight = np.repeat(1 / np.sqrt(masses), 3)
@@ -355,7 +351,7 @@ def _orthonormal(modes: Modes) -> NDArray[np.complex128]:
     return np.asarray(u @ vh)
 
 
-def _degenerate(energies_meV: NDArray[np.float64], width_meV: float) -> list[slice]:
+def _degenerate(energies_meV: Array, width_meV: float) -> list[slice]:
     """Runs of neighbouring energies closer than a width."""
     cuts = [0, *(np.flatnonzero(np.diff(energies_meV) > width_meV) + 1).tolist(), len(energies_meV)]
     return [slice(a, b) for a, b in pairwise(cuts)]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, MissingExtraError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.lattice.crystal import Crystal
@@ -44,7 +45,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def modes_from_table(path: Path, document: dict[str, Any], crystal: Crystal | None,
-                     masses_amu: NDArray[np.float64] | None) -> tuple[Modes, ...]:
+                     masses_amu: Array | None) -> tuple[Modes, ...]:
     """Return the modes in a band.yaml, mesh.yaml or qpoints.yaml, one set for each wave vector.
 
     Parameters
@@ -82,9 +83,8 @@ def modes_from_table(path: Path, document: dict[str, Any], crystal: Crystal | No
         if not isinstance(points, list) or len(points) != int(announced):
             raise InputError(f"{path} is truncated: it announces {announced} wave vectors; write"
                              " it again")
-        require(len(crystal) == n,
-                f"{path} has {n} atoms, {crystal.label} has {len(crystal)}: give the primitive"
-                " cell it is for")
+        require(len(crystal) == n, f"{path} has {n} atoms, {crystal.label} has {len(crystal)}: give"
+                " the primitive cell it is for")
         if "reciprocal_lattice" in document:
             _same_lattice(path, crystal, np.array(document["reciprocal_lattice"], dtype=np.float64))
         return tuple(_point(path, crystal, masses_amu, point) for point in points)
@@ -95,8 +95,7 @@ def modes_from_table(path: Path, document: dict[str, Any], crystal: Crystal | No
         raise InputError(f"{path} is damaged ({error}): write it again") from None
 
 
-def read_parameters(path: Path) -> tuple[Modes, NDArray[np.float64], NDArray[np.float64] | None,
-                                         NDArray[np.float64] | None]:
+def read_parameters(path: Path) -> tuple[Modes, Array, Array | None, Array | None]:
     """Return the modes at Γ of a phonopy_params.yaml or phonopy.yaml, and what else it says.
 
     The modes are those without a macroscopic field.
@@ -151,9 +150,8 @@ def _load(path: Path) -> Any:
         if (path.parent / name).is_file():
             beside.setdefault(keyword, path.parent / name)
     inside = "force_constants" in document or "displacements" in document or "dataset" in document
-    require(inside or set(beside) - {"born_filename"},
-            f"{path} holds no forces, and there is no FORCE_SETS, FORCE_CONSTANTS or"
-            " force_constants.hdf5 beside it: put one there")
+    require(inside or set(beside) - {"born_filename"}, f"{path} holds no forces, and there is no"
+            " FORCE_SETS, FORCE_CONSTANTS or force_constants.hdf5 beside it: put one there")
     if "force_constants" in document:
         beside.pop("force_constants_filename", None)
     if "force_constants_filename" in beside or "force_constants" in document:
@@ -189,14 +187,13 @@ def _cell(document: dict[str, Any], name: str, like: Crystal | None) -> Crystal:
                    np.array([p["coordinates"] for p in points]), name)
 
 
-def _in_bohr(lattice: NDArray[np.float64], n: int, like: Crystal) -> bool:
+def _in_bohr(lattice: Array, n: int, like: Crystal) -> bool:
     """Whether the volume of an atom fits that of the crystal in bohr better than in Å."""
     ratio = abs(np.linalg.det(lattice)) / n / (like.volume_A3 / len(like))
     return bool(abs(np.log(ratio * BOHR_ANGSTROM**3)) < abs(np.log(ratio)))
 
 
-def _point(path: Path, crystal: Crystal, masses: NDArray[np.float64],
-           point: dict[str, Any]) -> Modes:
+def _point(path: Path, crystal: Crystal, masses: Array, point: dict[str, Any]) -> Modes:
     bands = point["band"]
     require(all("eigenvector" in band for band in bands),
             f"{path} has no eigenvectors: run phonopy again with EIGENVECTORS = .TRUE.")
@@ -210,14 +207,14 @@ def _point(path: Path, crystal: Crystal, masses: NDArray[np.float64],
                   np.array([band["frequency"] for band in bands], dtype=np.float64))
 
 
-def _modes(path: Path, crystal: Crystal, masses: NDArray[np.float64], q: NDArray[np.float64],
-           rows: NDArray[np.complex128], thz: NDArray[np.float64]) -> Modes:
+def _modes(path: Path, crystal: Crystal, masses: Array, q: Array,
+           rows: NDArray[np.complex128], thz: Array) -> Modes:
     phase = np.exp(2j * np.pi * crystal.positions @ q) / np.sqrt(masses)
     patterns = rows.reshape(len(rows), -1, 3) * phase[:, None]
     return canonical_modes(crystal, masses, thz * MEV_PER_THZ, patterns, q, provenance=path.name)
 
 
-def _same_lattice(path: Path, crystal: Crystal, reciprocal: NDArray[np.float64]) -> None:
+def _same_lattice(path: Path, crystal: Crystal, reciprocal: Array) -> None:
     lattice = np.asarray(np.linalg.inv(reciprocal).T, dtype=np.float64)
     if _in_bohr(lattice, len(crystal), crystal):
         lattice = lattice * BOHR_ANGSTROM

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A, match
@@ -47,17 +48,17 @@ class Projection:
     """
 
     modes: Modes
-    Q_sqrt_amu_A: NDArray[np.float64]
-    phase_rad: NDArray[np.float64]
-    share: NDArray[np.float64]
+    Q_sqrt_amu_A: Array
+    phase_rad: Array
+    share: Array
     remainder: float
-    remainder_A: NDArray[np.float64]
-    translation_A: NDArray[np.float64]
-    displacement_A: NDArray[np.float64]
+    remainder_A: Array
+    translation_A: Array
+    displacement_A: Array
     norm_sqrt_amu_A: float
 
 
-def project(displacement_A: NDArray[np.float64], reference: Crystal, modes: Modes,
+def project(displacement_A: Array, reference: Crystal, modes: Modes,
             position_tolerance_A: float = POSITION_TOLERANCE_A) -> Projection:
     """Return the displacements of the atoms of a reference crystal as a sum of modes.
 
@@ -94,9 +95,8 @@ def project(displacement_A: NDArray[np.float64], reference: Crystal, modes: Mode
     both = np.vstack([basis, rigid])
     coefficients = np.linalg.solve(both @ both.T, both @ w)
     norm = float(np.linalg.norm(w - coefficients[-3:] @ rigid))
-    require(norm > 1e-12 * max(1.0, float(np.linalg.norm(w))),
-            f"no atom of {reference.label} moves, apart from a rigid translation: nothing to"
-            " project")
+    require(norm > 1e-12 * max(1.0, float(np.linalg.norm(w))), f"no atom of {reference.label}"
+            " moves, apart from a rigid translation: nothing to project")
     first, second = coefficients[: len(modes)], np.zeros(len(modes))
     second[~real] = coefficients[len(modes) : -3]
     q = np.where(real, first, np.hypot(first, second))
@@ -107,8 +107,8 @@ def project(displacement_A: NDArray[np.float64], reference: Crystal, modes: Mode
                       coefficients[-3:] / np.linalg.norm(weight), u, norm)
 
 
-def _basis(reference: Crystal, modes: Modes, weight: NDArray[np.float64],
-           position_tolerance_A: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _basis(reference: Crystal, modes: Modes, weight: Array,
+           position_tolerance_A: float) -> tuple[Array, NDArray[np.bool_]]:
     """Mass-weighted unit rows: one for each mode, a second (phase 90°) for each running wave."""
     doubled = 2 * modes.q
     real = np.abs(doubled - np.rint(doubled)).max(axis=1) < 1e-6

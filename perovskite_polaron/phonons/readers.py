@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.lattice.crystal import Crystal
@@ -62,7 +62,7 @@ class _Cell(NamedTuple):
     """The crystal of a calculation, as the user named it; alat_A is Quantum ESPRESSO's."""
 
     crystal: Crystal
-    masses_amu: NDArray[np.float64]
+    masses_amu: Array
     alat_A: float | None = None
 
 
@@ -233,7 +233,7 @@ def _kind(path: Path) -> tuple[str, dict[str, Any]]:
     raise InputError(f"{path}:1: this is no file of phonons that is known here: give {_FORMATS}")
 
 
-def _with_field(transverse: Modes, response: Response, along: NDArray[np.float64]) -> Modes:
+def _with_field(transverse: Modes, response: Response, along: Array) -> Modes:
     """Add the field to modes: its term is added to their dynamical matrix Σ ω² e e*."""
     crystal, masses = transverse.crystal, transverse.masses_amu
     energies_eV = transverse.energies_meV * 1e-3

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.files import LineReader
 from perovskite_polaron.lattice.crystal import Crystal
@@ -54,8 +55,8 @@ class Response:
         Free text: where they come from.
     """
 
-    epsilon_inf: NDArray[np.float64]
-    born_e: NDArray[np.float64]
+    epsilon_inf: Array
+    born_e: Array
     residual: float
     source: str = ""
 
@@ -182,7 +183,7 @@ def assumed_response(crystal: Crystal) -> Response | None:
     return neutral_response(crystal, EPSILON_INF * np.eye(3), born, source)
 
 
-def crystal_direction(crystal: Crystal, direction: str | Sequence[float]) -> NDArray[np.float64]:
+def crystal_direction(crystal: Crystal, direction: str | Sequence[float]) -> Array:
     """Return the Cartesian unit vector (3,) of a direction given in the crystal's own axes.
 
     Parameters
@@ -203,12 +204,11 @@ def crystal_direction(crystal: Crystal, direction: str | Sequence[float]) -> NDA
     return np.asarray(axis / np.linalg.norm(axis))
 
 
-def axis_numbers(direction: str | Sequence[float]) -> NDArray[np.float64]:
+def axis_numbers(direction: str | Sequence[float]) -> Array:
     """Return u v w (3,) of a direction written as crystal_direction describes; errors as there."""
     if isinstance(direction, str):
-        require(direction in ("a", "b", "c"),
-                f"direction {direction!r} is not understood: give a, b or c, or three numbers such"
-                " as 0 0 1")
+        require(direction in ("a", "b", "c"), f"direction {direction!r} is not understood: give a,"
+                " b or c, or three numbers such as 0 0 1")
         return np.eye(3)["abc".index(direction)]
     numbers = np.asarray(direction, dtype=np.float64)
     require(numbers.shape == (3,) and np.isfinite(numbers).all() and numbers.any(),
@@ -216,7 +216,7 @@ def axis_numbers(direction: str | Sequence[float]) -> NDArray[np.float64]:
     return numbers
 
 
-def non_analytic(crystal: Crystal, response: Response, direction: ArrayLike) -> NDArray[np.float64]:
+def non_analytic(crystal: Crystal, response: Response, direction: ArrayLike) -> Array:
     """Return what the field of a wave with q → 0 along a direction adds to Φ, (3n, 3n) in eV/Å².
 
     (4π/Ω)(e²/4πε0) (q·Z_i)(q·Z_j) / (q·ε∞·q), with q a Cartesian direction of any length: Cochran

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.octahedra import class_ratios, find_framework, rms_by_class
 from perovskite_polaron.phonons.modes import Modes
@@ -65,7 +66,7 @@ class ModeRow:
     irrep: str
     kind: str
     mode_charge: float | None
-    mode_charge_e: NDArray[np.float64] | None
+    mode_charge_e: Array | None
     ir_intensity: float | None
     froehlich_meV_A: float | None
     alpha: float | None
@@ -129,7 +130,7 @@ def mode_table(modes: Modes, response: Response | None = None,
     return rows
 
 
-def froehlich_eV_A(modes: Modes, response: Response) -> NDArray[np.float64]:
+def froehlich_eV_A(modes: Modes, response: Response) -> Array:
     """Return |q g_ν| (m,) in eV/Å for q → 0 along the direction of the modes.
 
     g_ν = (e²/ε0 Ω|q|) sqrt(ħ/2ω_ν) Σ_k q̂·Z_k·u_kν / (q̂·ε∞·q̂), Σ m|u|² = 1: eq. 4 of Verdi and
@@ -151,8 +152,7 @@ def froehlich_eV_A(modes: Modes, response: Response) -> NDArray[np.float64]:
     return np.where(stable, screened * dipole * np.sqrt(HBAR2_PER_AMU_A2_EV / (2 * energy_eV)), 0.0)
 
 
-def inverse_kappa(modes: Modes, response: Response,
-                  coupling_eV_A: NDArray[np.float64]) -> NDArray[np.float64]:
+def inverse_kappa(modes: Modes, response: Response, coupling_eV_A: Array) -> Array:
     """Return each mode's part (m,) of the lattice screening 1/ε∞ − 1/ε0 along the direction.
 
     Fröhlich's |g|² = (e²/4πε0)(2πħω/Ω)(1/ε∞ − 1/ε0)/q² read backwards; the parts add up to the
@@ -163,7 +163,7 @@ def inverse_kappa(modes: Modes, response: Response,
                       / (2 * np.pi * COULOMB_EV_A * energy_eV))
 
 
-def static_dielectric(transverse: Modes, response: Response) -> NDArray[np.float64]:
+def static_dielectric(transverse: Modes, response: Response) -> Array:
     """Return ε0 (3, 3): ε∞ and what the stable modes without the macroscopic field add.
 
     Gonze and Lee, Phys. Rev. B 55, 10355 (1997), eq. 56.
@@ -205,7 +205,7 @@ def transverse_partner(longitudinal: Modes, index: int, transverse: Modes) -> tu
     return best, float(overlap[best])
 
 
-def oscillators(modes: Modes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def oscillators(modes: Modes) -> tuple[Array, Array]:
     """Return the energies (k,) of the stable optical modes, meV, and the weight (k,) of each.
 
     The weight is the number of oscillators of a formula unit that the mode stands for.
@@ -220,7 +220,7 @@ def oscillators(modes: Modes) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     return energies, np.full(len(energies), per_formula / len(energies))
 
 
-def heat_capacity(modes: Modes, temperature_K: ArrayLike) -> NDArray[np.float64]:
+def heat_capacity(modes: Modes, temperature_K: ArrayLike) -> Array:
     """Return C_V (t,) in J/mol/K for each formula unit at temperatures (t,).
 
     With the modes at Γ only, below about a quarter of the mean mode energy the true capacity, which
@@ -241,7 +241,7 @@ def heat_capacity(modes: Modes, temperature_K: ArrayLike) -> NDArray[np.float64]
     return np.asarray(GAS_J_MOL_K * ((half / np.sinh(half)) ** 2 @ weights))
 
 
-def thermal_displacements_A2(modes: Modes, temperature_K: float) -> NDArray[np.float64]:
+def thermal_displacements_A2(modes: Modes, temperature_K: float) -> Array:
     """Return ⟨u u⟩ (n, 3, 3), Å², of each atom: Σ ħ/2ω coth(ħω/2k_BT) Re u u*.
 
     The sum runs over the stable optical modes at Γ.
@@ -269,12 +269,10 @@ def _kind(size: float | None, along: float | None) -> str:
     return "LO" if part > 0.95 else "TO" if part < 0.05 else "LO-TO"
 
 
-def _alpha(modes: Modes, response: Response,
-           coupling_eV_A: NDArray[np.float64], mass: float) -> NDArray[np.float64]:
+def _alpha(modes: Modes, response: Response, coupling_eV_A: Array, mass: float) -> Array:
     """α = (e²/4πε0ħ)(1/ε∞ − 1/ε0) sqrt(m/2ħω), each mode with its own part of the screening."""
-    require(np.isfinite(mass) and mass > 0,
-            f"an effective mass of {mass:g} electron masses is not possible: give a positive"
-            " number")
+    require(np.isfinite(mass) and mass > 0, f"an effective mass of {mass:g} electron masses is not"
+            " possible: give a positive number")
     energy_eV = np.where(coupling_eV_A > 0, modes.energies_meV, 1.0) * 1e-3
     return np.asarray(inverse_kappa(modes, response, coupling_eV_A)
                       * np.sqrt(RYDBERG_EV * mass / energy_eV))

@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.symmetry import find_symmetry
 from perovskite_polaron.phonons.modes import Modes
@@ -30,7 +31,7 @@ class Operation:
     """
 
     lattice_rotation: NDArray[np.int64]
-    rotation: NDArray[np.float64]
+    rotation: Array
     place: NDArray[np.int64]
 
 
@@ -89,7 +90,7 @@ def _character(u: NDArray[np.complex128], operation: Operation) -> float:
     return float(np.einsum("mka,mka->", u.conj(), image).real)
 
 
-def _name(group: list[Operation], characters: NDArray[np.float64], dimension: int) -> str:
+def _name(group: list[Operation], characters: Array, dimension: int) -> str:
     diagonal = [tuple(np.diag(o.lattice_rotation).tolist()) for o in group]
     if all(np.array_equal(np.diag(d), o.lattice_rotation)
            for d, o in zip(diagonal, group, strict=True)):
@@ -112,14 +113,14 @@ def _name(group: list[Operation], characters: NDArray[np.float64], dimension: in
     return {2: "E", 3: "T"}[dimension] + parity
 
 
-def _kind(rotation: NDArray[np.float64]) -> tuple[int, int]:
+def _kind(rotation: Array) -> tuple[int, int]:
     """Order of the rotation part, and determinant: (1, −1) is the inversion, (2, −1) a mirror."""
     sign = round(float(np.linalg.det(rotation)))
     # 1 + 2 cos(angle) of the proper part is its trace.
     return {3: 1, -1: 2, 0: 3, 1: 4, 2: 6}[round(sign * float(np.trace(rotation)))], sign
 
 
-def _orthorhombic(rotations: list[tuple[int, ...]], characters: NDArray[np.float64], dimension: int,
+def _orthorhombic(rotations: list[tuple[int, ...]], characters: Array, dimension: int,
                   parities: tuple[str, ...]) -> str:
     """One-dimensional representations of mmm (parities g, u) or 222 that a subspace holds."""
     parts: list[str] = []

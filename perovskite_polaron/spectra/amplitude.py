@@ -64,9 +64,8 @@ class AmplitudeSpectra:
         """
         q = np.abs(floats(amplitudes_sqrt_amu_A, "amplitudes_sqrt_amu_A", (None,)))
         nodes = self.amplitudes_sqrt_amu_A
-        require(q.max() <= nodes[-1] * (1 + 1e-9),
-                f"Q = {q.max():g} Å√amu is beyond the largest computed amplitude,"
-                f" {nodes[-1]:g} Å√amu: compute a larger one")
+        require(q.max() <= nodes[-1] * (1 + 1e-9), f"Q = {q.max():g} Å√amu is beyond the largest"
+                f" computed amplitude, {nodes[-1]:g} Å√amu: compute a larger one")
         law = (q**2)[:, None] / nodes**2
         if len(nodes) == 1:
             return np.asarray(law)

@@ -24,18 +24,15 @@ def constant(energy_eV: Array, core_hole_hwhm_eV: float) -> Array:
     return np.full(energy_eV.shape, core_hole_hwhm_eV)
 
 
-def linear(
-    energy_eV: Array, core_hole_hwhm_eV: float, *, slope: float, start_eV: float = 0.0
-) -> Array:
+def linear(energy_eV: Array, core_hole_hwhm_eV: float, *, slope: float,
+           start_eV: float = 0.0) -> Array:
     """The core hole's half width up to start_eV, then growing by slope (eV of half width/eV)."""
     require(slope >= 0, f"slope is {slope:g}: the width model needs zero or a positive slope")
     return core_hole_hwhm_eV + slope * np.maximum(energy_eV - start_eV, 0.0)
 
 
-def arctangent(
-    energy_eV: Array, core_hole_hwhm_eV: float, *, Gamma_max: float, E_cent: float, E_larg: float,
-    Gamma_hole: float | None = None, E_cut: float = 0.0,
-) -> Array:
+def arctangent(energy_eV: Array, core_hole_hwhm_eV: float, *, Gamma_max: float, E_cent: float,
+               E_larg: float, Gamma_hole: float | None = None, E_cut: float = 0.0) -> Array:
     """Half of the full width that FDMNES calls the arctangent model.
 
     Γ(E) = Gamma_hole + Gamma_max [1/2 + arctan(π/3 · Gamma_max/E_larg · (e − 1/e²))/π], e = (E −
@@ -57,9 +54,8 @@ def arctangent(
     return (hole + Gamma_max * np.where(energy_eV > E_cut, rise, 0.0)) / 2
 
 
-def table(
-    energy_eV: Array, core_hole_hwhm_eV: float, *, energies_eV: ArrayLike, hwhm_eV: ArrayLike
-) -> Array:
+def table(energy_eV: Array, core_hole_hwhm_eV: float, *, energies_eV: ArrayLike,
+          hwhm_eV: ArrayLike) -> Array:
     """Straight lines between the given half widths, and the first and last of them outside.
 
     The table holds the whole width: core_hole_hwhm_eV is not added.
@@ -77,9 +73,8 @@ MODELS: dict[str, Callable[..., Array]] = {
     f.__name__: f for f in (constant, linear, arctangent, table)}
 
 
-def half_width(
-    model: str, energy_eV: ArrayLike, core_hole_hwhm_eV: float, parameters: Mapping[str, Any]
-) -> Array:
+def half_width(model: str, energy_eV: ArrayLike, core_hole_hwhm_eV: float,
+               parameters: Mapping[str, Any]) -> Array:
     """Return the half width at energy_eV (n,): float64 (n,), positive, in eV.
 
     Parameters

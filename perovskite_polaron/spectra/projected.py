@@ -196,9 +196,8 @@ def band_edges(states: ProjectedStates, by_site: bool = False) -> tuple[BandEdge
     return edge("VBM", slice(filled), 0.0), edge("CBM", slice(filled, None), gap)
 
 
-def energy_grid(
-    states: ProjectedStates, sigma_eV: float, low_eV: float, high_eV: float | None = None
-) -> tuple[Array, float]:
+def energy_grid(states: ProjectedStates, sigma_eV: float, low_eV: float,
+                high_eV: float | None = None) -> tuple[Array, float]:
     """Return five energies for each sigma, and up to where no missing band shows.
 
     Parameters
@@ -219,9 +218,8 @@ def energy_grid(
     return np.linspace(low_eV, high_eV, count), complete_eV
 
 
-def density_of_states(
-    states: ProjectedStates, energy_eV: ArrayLike, sigma_eV: float, by_site: bool = False
-) -> dict[str, Array]:
+def density_of_states(states: ProjectedStates, energy_eV: ArrayLike, sigma_eV: float,
+                      by_site: bool = False) -> dict[str, Array]:
     """Return the density of all states (``total``) and of each label.
 
     Each state counts two electrons, times the weight of its k point, times its share, and is
@@ -266,9 +264,8 @@ def density_of_states(
     return dict(zip(shares, curves, strict=True))
 
 
-def write_states(
-    path: str | os.PathLike[str], states: ProjectedStates, record: Mapping[str, Any]
-) -> Path:
+def write_states(path: str | os.PathLike[str], states: ProjectedStates,
+                 record: Mapping[str, Any]) -> Path:
     """Write states (to 1 µeV, shares to 1e-6) and their record; equal input, equal bytes."""
     head = {
         "format": FORMAT, "electrons": states.electrons, "kpoint_names": states.kpoint_names,

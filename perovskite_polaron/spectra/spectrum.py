@@ -80,9 +80,8 @@ class StructureSpectra:
     average: Spectrum
 
 
-def mean(
-    spectra: Sequence[Spectrum], label: str, weights: Sequence[float] | None = None
-) -> Spectrum:
+def mean(spectra: Sequence[Spectrum], label: str,
+         weights: Sequence[float] | None = None) -> Spectrum:
     """Return the weighted mean of spectra on one grid.
 
     With equal weights of x, y and z it is one third of the trace of the dipole tensor, its average
@@ -94,9 +93,8 @@ def mean(
     return Spectrum(spectra[0].energy_eV, values, label)
 
 
-def average_structures(
-    records: Sequence[SiteSpectrum], polarisations: Sequence[str] = POLARISATIONS
-) -> dict[str, StructureSpectra]:
+def average_structures(records: Sequence[SiteSpectrum],
+                       polarisations: Sequence[str] = POLARISATIONS) -> dict[str, StructureSpectra]:
     """Return the averages of every structure, in the order of first appearance.
 
     Parameters
@@ -132,9 +130,8 @@ def average_structures(
     return result
 
 
-def norm_weights(
-    spectrum: Spectrum, kind: str, from_eV: float | None = None, to_eV: float | None = None
-) -> Array:
+def norm_weights(spectrum: Spectrum, kind: str, from_eV: float | None = None,
+                 to_eV: float | None = None) -> Array:
     """Return the weights (n,) whose sum over the intensities is what a spectrum is divided by.
 
     Parameters
@@ -184,9 +181,8 @@ def norm(spectrum: Spectrum, kind: str) -> float:
     return value
 
 
-def differences(
-    structures: Mapping[str, StructureSpectra], reference: str, normalisation: str
-) -> dict[str, Spectrum]:
+def differences(structures: Mapping[str, StructureSpectra], reference: str,
+                normalisation: str) -> dict[str, Spectrum]:
     """Return average minus reference average for every structure, over the norm of the reference.
 
     One norm for all keeps changes of intensity.
