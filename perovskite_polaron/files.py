@@ -196,6 +196,11 @@ class LineReader:
         """Return the error to raise about the line read last."""
         return InputError(f"{self.path}:{max(self.at, 1)}: {why}")
 
+    def require(self, condition: object, why: str) -> None:
+        """Raise the error about the line read last unless the condition holds."""
+        if not condition:
+            raise self.error(why)
+
     def ended(self, where: str) -> InputError:
         """Return the error for a file that ends too early; where: "before the norms", say."""
         self.at = len(self.lines)

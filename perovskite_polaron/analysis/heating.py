@@ -66,8 +66,8 @@ class HeatCapacity:
 
 def constant_heat_capacity(capacity_J_mol_K: float, words: str = "") -> HeatCapacity:
     """Return a heat capacity that does not depend on temperature."""
-    if not 0 < capacity_J_mol_K < np.inf:
-        raise InputError(f"a heat capacity of {capacity_J_mol_K:g} J/mol/K: it must be positive")
+    require(0 < capacity_J_mol_K < np.inf,
+            f"a heat capacity of {capacity_J_mol_K:g} J/mol/K: it must be positive")
     words = words or f"constant, {capacity_J_mol_K:g} J/mol/K"
     return HeatCapacity(words, np.array([0.0, 1e4]), np.full(2, capacity_J_mol_K))
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import ComputationError, InputError, require
+from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.kernels.convolution import exponential_gaussian
 from perovskite_polaron.measured.scan import Trace
 
@@ -277,8 +277,8 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
     lower, upper = model.bounds(traces)
     k, (low, high) = model.components, np.exp([lower[0], upper[0]])
     starts = _starts(model, span) if start_ps is None else [np.sort(np.asarray(start_ps, float))]
-    if any(len(s) != k or s[0] <= low or s[-1] >= high for s in starts):
-        raise InputError(f"starting lifetimes: give {k} between {low:.3g} and {high:.3g} ps")
+    require(all(len(s) == k and low < s[0] and s[-1] < high for s in starts),
+            f"starting lifetimes: give {k} between {low:.3g} and {high:.3g} ps")
     others = np.array([np.log(model.sigma_ps), model.t0_ps])[[model.sigma_free, model.t0_free]]
     ends = [search(traces, model, np.append(np.log(s), others), lower, upper) for s in starts]
     found = [end for end in ends if end is not None]
@@ -315,8 +315,8 @@ def _check(traces: tuple[Trace, ...], model: KineticModel) -> None:
     for trace in traces:
         require(len(trace.delay_ps) > model.width and np.ptp(trace.delay_ps) > 0, f"{trace.name}: "
                 f"{len(trace.delay_ps)} points cannot fix {model.width} amplitudes; {FEWER}")
-    if sum(len(t.delay_ps) for t in traces) <= model.width * len(traces) + model.searched:
-        raise InputError(f"fewer points than parameters: {FEWER}")
+    require(sum(len(t.delay_ps) for t in traces) > model.width * len(traces) + model.searched,
+            f"fewer points than parameters: {FEWER}")
 
 
 def _starts(model: KineticModel, span: float) -> list[Array]:

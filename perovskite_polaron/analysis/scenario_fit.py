@@ -24,7 +24,7 @@ from perovskite_polaron.analysis.scenario_curves import (
     SMALLEST_AMPLITUDE, Curves, Found, Grid, Interval, Priors, Template, white)
 from perovskite_polaron.analysis.scenarios import Scenario
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.measured.scan import Scan
 
 RISES = (1.0, 3.841)
@@ -279,8 +279,8 @@ class Problem:
                  fraction: float | None = None) -> None:
         parts = [h if isinstance(h, tuple) else (h,) for h in hypotheses]
         names = [" + ".join(p.name for p in h) for h in parts]
-        if not parts or len(set(names)) < len(names):
-            raise InputError("give at least one scenario, each with a name of its own")
+        require(parts and len(set(names)) == len(names),
+                "give at least one scenario, each with a name of its own")
         if fraction is not None and not 0 < fraction <= 1:
             raise InputError(f"the excited fraction, {fraction:g}, must lie above 0 and not above "
                              "1")
@@ -338,8 +338,8 @@ def _whitening(transient: Scan) -> Array:
         raise InputError(f"{transient.name}: the errors of the points are unknown; give an error "
                          "column or repeated scans")
     if variance.ndim == 1:
-        if not (variance > 0).all():
-            raise InputError(f"{transient.name}: an error is zero; give every point its error")
+        require((variance > 0).all(),
+                f"{transient.name}: an error is zero; give every point its error")
         return np.asarray(1 / np.sqrt(variance))
     try:
         return np.asarray(np.linalg.inv(np.linalg.cholesky(variance)))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import InputError, require
+from perovskite_polaron.errors import require
 from perovskite_polaron.measured.recipe import COMBINE, Recipe
 from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.measured.treatment import interpolation, propagate
@@ -112,9 +112,9 @@ def window_weights(energy_eV: Array, window_eV: Interval, step_eV: float | None 
     spacing (or ``step_eV``) puts there. Raises InputError when the scan does not span the window.
     """
     low, high = window_eV
-    if energy_eV[0] > low + 1e-6 or energy_eV[-1] < high - 1e-6:
-        raise InputError(f"the scan spans {energy_eV[0]:g} to {energy_eV[-1]:g} eV and not the "
-                         f"window {low:g} to {high:g} eV; check unit and calibration")
+    require(energy_eV[0] <= low + 1e-6 and energy_eV[-1] >= high - 1e-6,
+            f"the scan spans {energy_eV[0]:g} to {energy_eV[-1]:g} eV and not the "
+            f"window {low:g} to {high:g} eV; check unit and calibration")
     inside = (energy_eV >= low - 1e-6) & (energy_eV <= high + 1e-6)
     points = energy_eV[inside]
     if step_eV is None and len(points) > 1:

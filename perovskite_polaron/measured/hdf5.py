@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.errors import InputError, require
+from perovskite_polaron.errors import require
 from perovskite_polaron.measured import hdf5_child
 from perovskite_polaron.measured.text import Table, split_unit
 
@@ -70,9 +70,9 @@ def _read_apart(path: str | os.PathLike[str], time_limit_s: float) -> bytes:
 def _table(group: dict[str, Any], columns: list[np.ndarray], path: str) -> Table:
     source = f"{path}{group['name'] if group['name'] != '/' else ''}"
     split = [split_unit(key) for key in group["names"]]
-    if len({len(c) for c in columns}) > 1:
-        raise InputError(f"{source}: the datasets {', '.join(name for name, _ in split)} have "
-                         "different lengths; keep one table per group")
+    require(len({len(c) for c in columns}) == 1,
+            f"{source}: the datasets {', '.join(name for name, _ in split)} have "
+            "different lengths; keep one table per group")
     rows = [(name, given or unit, column)
             for (name, unit), given, column in zip(split, group["units"], columns, strict=True)]
     # The abscissa goes first, as everywhere else; HDF5 lists by name.

@@ -122,9 +122,9 @@ def _from_name(stem: str, pattern: str) -> dict[str, Any]:
             expression += ".*?"
         elif part.startswith("{"):
             quantity, _, unit = part[1:-1].partition("_")
-            if part[1:-1] not in _PLACES or quantity in fields:
-                raise InputError(f"the name pattern {pattern!r} has the place {part}: it knows, "
-                                 f"once each, {', '.join(f'{{{place}}}' for place in _PLACES)}")
+            require(part[1:-1] in _PLACES and quantity not in fields,
+                    f"the name pattern {pattern!r} has the place {part}: it knows, "
+                    f"once each, {', '.join(f'{{{place}}}' for place in _PLACES)}")
             fields[quantity] = unit
             expression += _NUMBER
         else:
@@ -159,14 +159,14 @@ def _condition(table: Table, column: str, quantity: str) -> float | None:
             raise InputError(f"{table.source}: {wanted[:40]!r} in the header has no number with a "
                              "known unit; write it as 100 ps or 60 C")
         return None
-    if not math.isfinite(float(match[1])):
-        raise InputError(f"{table.source}: {match[1][:40]!r} is too large; correct it")
+    require(math.isfinite(float(match[1])),
+            f"{table.source}: {match[1][:40]!r} is too large; correct it")
     return _converted(match[1], match[2])
 
 
 def _abscissa(table: Table, names: Sequence[str]) -> int:
-    if len(table.names) < 2:
-        raise InputError(f"{table.source} has one column: an abscissa and a signal are needed")
+    require(len(table.names) > 1,
+            f"{table.source} has one column: an abscissa and a signal are needed")
     return next((i for i, name in enumerate(table.names) if name.lower() in names), 0)
 
 

@@ -35,8 +35,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in (COMBINE, "subtract"):
-            if self.names.count(name) > 1:
-                raise InputError(f"the step {name!r} stands twice in the treatment: keep one")
+            require(self.names.count(name) < 2,
+                    f"the step {name!r} stands twice in the treatment: keep one")
 
     @property
     def names(self) -> list[str]:
@@ -156,8 +156,8 @@ def _step(row: dict[str, Any], place: str) -> Step:
         is_right = (isinstance(value, str) if what == "word" else not isinstance(value, bool)
                     and isinstance(value, int if what == "whole number" else int | float)
                     and -inf < value < inf)
-        if not is_right and not (value is None and known[key].default is None):
-            raise InputError(f"{place}: {key} = {value!r} must be a {what}")
+        require(is_right or (value is None and known[key].default is None),
+                f"{place}: {key} = {value!r} must be a {what}")
     if name == "normalise":
         parameters["by"] = normalisation(parameters["by"])
     return Step(name, parameters)

@@ -124,8 +124,8 @@ class Trace:
 
     def __post_init__(self) -> None:
         delay, signal = _finite(self, "delay_ps", "signal")
-        if delay.ndim != 1 or delay.shape != signal.shape:
-            raise InputError(f"{self.name}: a trace needs one signal for each delay")
+        require(delay.ndim == 1 and delay.shape == signal.shape,
+                f"{self.name}: a trace needs one signal for each delay")
         if self.error is not None:
             (error,) = _finite(self, "error")
             require(error.shape == delay.shape and (error > 0).all(),
@@ -136,8 +136,8 @@ def _finite(record: Scan | Trace, *names: str) -> list[Array]:
     """Check and freeze arrays of a record; return them."""
     arrays = {name: np.asarray(getattr(record, name), dtype=np.float64) for name in names}
     for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise InputError(f"{record.name}: {name} contains NaN or infinity; remove those points")
+        require(np.isfinite(array).all(),
+                f"{record.name}: {name} contains NaN or infinity; remove those points")
     freeze(record, **arrays)
     return list(arrays.values())
 

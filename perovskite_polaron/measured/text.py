@@ -66,10 +66,10 @@ class Table:
 
     def __post_init__(self) -> None:
         columns = np.array(self.columns, dtype=np.float64, order="C")
-        if columns.ndim != 2 or columns.size == 0:
-            raise InputError(f"{self.source} holds no numbers: give a file with columns of data")
-        if not np.isfinite(columns).all():
-            raise InputError(f"{self.source} contains NaN or infinity: remove those rows first")
+        require(columns.ndim == 2 and columns.size,
+                f"{self.source} holds no numbers: give a file with columns of data")
+        require(np.isfinite(columns).all(),
+                f"{self.source} contains NaN or infinity: remove those rows first")
         freeze(self, columns=columns)
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
 

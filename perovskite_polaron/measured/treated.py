@@ -47,8 +47,8 @@ def build_recipe(*, shift_eV: float | None = None, crop_eV: Interval | None = No
     """
     require(not preset or not (normalise or adjacent), f"--preset {preset} says how to normalise "
             "and average: leave out --normalise, --adjacent")
-    if interval_eV and not (normalise or preset):
-        raise InputError("--interval is that of --normalise or of a preset: give one of them")
+    require(not interval_eV or normalise or preset,
+            "--interval is that of --normalise or of a preset: give one of them")
     ends = _ends(interval_eV)
     published: tuple[Step, ...] = ()
     if preset == "pump-probe":

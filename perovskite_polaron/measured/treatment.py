@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import InputError, require
+from perovskite_polaron.errors import require
 from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.spectra.spectrum import Spectrum, norm_weights
 
@@ -100,8 +100,8 @@ def scale(scan: Scan, *, factor: float) -> Scan:
 def rebin(scan: Scan, *, step_eV: float) -> Scan:
     """Average in bins of one width, centred on its multiples; the energy is the points' mean."""
     e = scan.energy_eV
-    if not step_eV > 0 or (e[-1] - e[0]) / step_eV > 1e7:
-        raise InputError(f"a bin of {step_eV:g} eV: give a positive width that suits the scan")
+    require(step_eV > 0 and (e[-1] - e[0]) / step_eV <= 1e7,
+            f"a bin of {step_eV:g} eV: give a positive width that suits the scan")
     bins = np.floor(e / step_eV + 0.5)
     _, which, count = np.unique(bins, return_inverse=True, return_counts=True)
     require(len(count) > 1, f"{scan.name}: bins of {step_eV:g} eV leave a single point; take a "
@@ -235,8 +235,8 @@ def replay(scan: Scan, steps: Sequence[Step], references: Mapping[str, Scan]) ->
         parameters = dict(done.parameters)
         if done.name == "subtract":
             name = parameters["reference"]
-            if name not in references:
-                raise InputError(f"the reference {name!r} is missing: hand it over to subtract it")
+            require(name in references,
+                    f"the reference {name!r} is missing: hand it over to subtract it")
             parameters["reference"] = references[name]
         scan = STEPS[done.name](scan, **parameters)
     return scan
@@ -250,9 +250,9 @@ def _few(scan: Scan) -> None:
 def _inside(scan: Scan, low: float, high: float, at_least: int, what: str) -> NDArray[np.bool_]:
     e = scan.energy_eV
     inside = np.asarray((e >= low - 1e-9) & (e <= high + 1e-9))
-    if np.count_nonzero(inside) < at_least:
-        raise InputError(f"{scan.name}: {what} finds fewer than {at_least} points from {low:g} to "
-                         f"{high:g} eV; the scan spans {e[0]:g} to {e[-1]:g} eV")
+    require(np.count_nonzero(inside) >= at_least,
+            f"{scan.name}: {what} finds fewer than {at_least} points from {low:g} to "
+            f"{high:g} eV; the scan spans {e[0]:g} to {e[-1]:g} eV")
     return inside
 
 

@@ -138,9 +138,8 @@ class _Header:
             raise InputError(f"{self.path}:{row}: {len(line)} column labels for {count} columns; "
                              "give one word per column")
         for i, word in enumerate(line or (), start=1):
-            if said[i][0] and said[i][0].lower() != word.lower():
-                raise InputError(f"{self.path}:{row}: column {i} is labelled {word!r} but "
-                                 f"Column.{i} says {said[i][0]!r}; make them the same")
+            require(said[i][0].lower() in ("", word.lower()), f"{self.path}:{row}: column {i} is "
+                    f"labelled {word!r} but Column.{i} says {said[i][0]!r}; make them the same")
         for key, (written, _, at) in self.fields.items():
             if key.startswith("column.") and int(key[7:]) > count:
                 self.warn(at, f"ignored, {written} names a column that the data do not have")
@@ -164,8 +163,8 @@ def parse_xdi(text: str, source: str) -> Table:
     if version is None:
         raise InputError(f"{source}:1: the first line must be '# XDI/1.0', "
                          "with the programs' versions after it")
-    if int(version[1]) != 1:
-        raise lines.error(f"XDI version {version[1]} is not known here: only version 1 can be read")
+    lines.require(int(version[1]) == 1,
+                  f"XDI version {version[1]} is not known here: only version 1 can be read")
     if int(version[2]) != 0:
         header.warn(1, f"written for XDI 1.{version[2]}; read by the rules of 1.0")
     require(any(map(_HEADER_END.match, lines.lines)), f"{source}: the header has no end: a line "
@@ -173,9 +172,9 @@ def parse_xdi(text: str, source: str) -> Table:
     for line in lines:
         if _HEADER_END.match(line):
             break
-        if not line.startswith("#"):
-            raise lines.error("a header line must begin with '#'; "
-                              "add it, or move the header's end up")
+        lines.require(line.startswith("#"),
+                      "a header line must begin with '#'; "
+                      "add it, or move the header's end up")
         if comments is not None:
             body = line[1:].rstrip()
             comments.append(body[1:] if body[:1] in (" ", "\t") else body)
@@ -217,9 +216,9 @@ def format_xdi(table: Table) -> str:
         again = parse_xdi(text, "the XDI file to be written")
     except InputError as error:
         why = str(error)
-    if again is None or _content(again) != _content(table):
-        raise InputError(f"this spectrum cannot be kept by an XDI file: {why}; there may be no "
-                         "blanks at their ends, and no comment may be a line of dashes")
+    require(again is not None and _content(again) == _content(table),
+            f"this spectrum cannot be kept by an XDI file: {why}; there may be no "
+            "blanks at their ends, and no comment may be a line of dashes")
     return text
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import require
 from perovskite_polaron.files import LineReader
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.phonons.modes import ORTHOGONALITY, Modes, canonical_modes, diagonalise
@@ -91,9 +91,8 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
             for i in range(n):
                 for j in range(n):
                     pair = lines.row(2)
-                    if tuple(pair) != (i + 1, j + 1):
-                        raise lines.error(f"atoms {pair[0]:g} {pair[1]:g} where {i + 1} {j + 1}"
-                                          " belong")
+                    lines.require(tuple(pair) == (i + 1, j + 1), f"atoms {pair[0]:g} {pair[1]:g}"
+                                  f" where {i + 1} {j + 1} belong")
                     rows = np.array([lines.row(6) for _ in range(3)])
                     phi[i, :, j] = rows[:, ::2] + 1j * rows[:, 1::2]
             blocks.append((q, phi.reshape(3 * n, 3 * n) * RYDBERG_EV / BOHR_ANGSTROM**2))
@@ -106,8 +105,7 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
                 charges[k] = [lines.row(3) for _ in range(3)]
     else:
         raise lines.ended("before the modes that ph.x writes last")
-    if not blocks:
-        raise lines.error("no dynamical matrix is in the file")
+    lines.require(blocks, "no dynamical matrix is in the file")
     to_fractional = crystal.lattice_A.T / alat_A
     return tuple(DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges)
                  for q, phi in blocks)
@@ -140,9 +138,8 @@ def read_matdyn_modes(path: Path, crystal: Crystal, masses_amu: Array, alat_A: f
     root = np.sqrt(masses_amu)[:, None]
     sets = []
     for q, energies, vectors in _blocks(lines, len(crystal)):
-        if q.any() and alat_A is None:
-            raise InputError(f"{path} counts q = {q.tolist()} in 2π/alat, which it does not hold:"
-                             " give the .dyn file of the calculation as the crystal")
+        require(alat_A is not None or not q.any(), f"{path} counts q = {q.tolist()} in 2π/alat,"
+                " which it does not hold: give the .dyn file of the calculation as the crystal")
         if _overlap(vectors * root) > ORTHOGONALITY >= _overlap(vectors):
             vectors = vectors / root
         fractional = np.zeros(3) if alat_A is None else _fractional(q, crystal.lattice_A / alat_A)
@@ -162,19 +159,16 @@ def _blocks(lines: LineReader, n: int) -> list[tuple[Array, Array, NDArray[np.co
             title = lines.next(f"mode {mode + 1} of {3 * n}")
             while "****" in title and mode == 0 and "freq" not in title:
                 title = lines.next("mode 1")
-            if "freq" not in title:
-                raise lines.error(f"mode {mode + 1} does not begin here: the file has another"
-                                  f" number of atoms than the {n} of the crystal, or it is"
-                                  " damaged; give the crystal of the calculation")
+            lines.require("freq" in title, f"mode {mode + 1} does not begin here: the file has"
+                          f" another number of atoms than the {n} of the crystal, or it is damaged;"
+                          " give the crystal of the calculation")
             energies.append(_after_equals(lines, title, 1)[0] * MEV_PER_THZ)
             vectors.append([_vector(lines, f"the {n} atoms of mode {mode + 1}") for _ in range(n)])
         rest = lines.next("the line of asterisks that ends a wave vector")
-        if "****" not in rest:
-            raise lines.error(f"the file goes on after {3 * n} modes: it has more than the {n}"
-                              " atoms of the crystal")
+        lines.require("****" in rest, f"the file goes on after {3 * n} modes: it has more than the"
+                      f" {n} atoms of the crystal")
         blocks.append((q, np.array(energies), np.array(vectors)))
-    if not blocks:
-        raise lines.error("no mode is in the file")
+    lines.require(blocks, "no mode is in the file")
     return blocks
 
 
@@ -200,8 +194,8 @@ def _header(lines: LineReader, name: str) -> tuple[Crystal, Array, float]:
     for _ in range(2):
         lines.next("the title")
     kinds, n, ibrav, *celldm = lines.row(9)
-    if kinds < 1 or n < 1 or kinds != int(kinds) or n != int(n):
-        raise lines.error(f"{kinds:g} kinds and {n:g} atoms are not possible")
+    lines.require(kinds >= 1 and n >= 1 and kinds == int(kinds) and n == int(n),
+                  f"{kinds:g} kinds and {n:g} atoms are not possible")
     alat_A = celldm[0] * BOHR_ANGSTROM
     lattice = _lattice(lines, int(ibrav), celldm) * alat_A
     described = []
@@ -215,8 +209,8 @@ def _header(lines: LineReader, name: str) -> tuple[Crystal, Array, float]:
     atoms, positions = [], []
     for _ in range(int(n)):
         _, kind, *position = lines.row(5)
-        if not 1 <= kind <= len(described):
-            raise lines.error(f"an atom of kind {kind:g} is not described above")
+        lines.require(1 <= kind <= len(described),
+                      f"an atom of kind {kind:g} is not described above")
         atoms.append(described[int(kind) - 1])
         positions.append(position)
     fractional = np.array(positions) * alat_A @ np.linalg.inv(lattice)
@@ -248,9 +242,8 @@ def _lattice(lines: LineReader, ibrav: int, celldm: list[float]) -> Array:
         8: [[1, 0, 0], [0, b, 0], [0, 0, c]],
         12: [[1, 0, 0], [b * celldm4, b * np.sqrt(1 - celldm4**2), 0], [0, 0, c]]
     }
-    if ibrav not in table:
-        raise lines.error(f"ibrav = {ibrav} is not known here: run ph.x with ibrav = 0 and"
-                          " CELL_PARAMETERS")
+    lines.require(ibrav in table, f"ibrav = {ibrav} is not known here: run ph.x with ibrav = 0 and"
+                  " CELL_PARAMETERS")
     return np.array(table[ibrav], dtype=np.float64)
 
 
@@ -260,8 +253,7 @@ def _after_equals(lines: LineReader, line: str, count: int) -> Array:
 
 def _vector(lines: LineReader, expected: str) -> NDArray[np.complex128]:
     line = lines.next(expected)
-    if not line.lstrip().startswith("("):
-        raise lines.error(f"a displacement belongs here, one for each of {expected}: give the"
-                          " right crystal")
+    lines.require(line.lstrip().startswith("("), "a displacement belongs here, one for each of"
+                  f" {expected}: give the right crystal")
     values = lines.numbers(line, 6)
     return np.array(values[::2]) + 1j * np.array(values[1::2])

@@ -139,8 +139,7 @@ def read_born(path: str | Path, crystal: Crystal) -> Response:
     lines.at = 1  # a factor or a comment
     for line in lines:
         words = line.split("#")[0].split()
-        if len(words) not in (0, 9):
-            raise lines.error("nine numbers are expected in a line of a BORN file")
+        lines.require(len(words) in (0, 9), "nine numbers are expected in a line of a BORN file")
         if words:
             rows.append(np.reshape([lines.number(word) for word in words], (3, 3)))
     require(rows, f"{path} holds no dielectric tensor: give a BORN file of phonopy")
