@@ -343,18 +343,14 @@ def _depth(exposure: Exposure, inputs: Mapping[str, Array]) -> Array:
     return np.asarray(linear - (incident - left))
 
 
+@lru_cache(maxsize=16)
 def _table(exposure: Exposure) -> kernel.HeatTable:
+    """Return the enthalpy; kept, because the Monte Carlo run and its searches ask for it often."""
     zero = ZERO_C_K
     latent = tuple((low + zero, high + zero, heat) for (low, high), heat in (
         (TETRAGONAL_C, exposure.latent_tetragonal_J_mol), (CUBIC_C, exposure.latent_cubic_J_mol))
         if heat)
-    return _enthalpy(exposure.heat_capacity, latent)
-
-
-@lru_cache(maxsize=16)
-def _enthalpy(capacity: HeatCapacity,
-              latent: tuple[tuple[float, float, float], ...]) -> kernel.HeatTable:
-    """Return the enthalpy; kept, because the Monte Carlo run and its searches ask for it often."""
+    capacity = exposure.heat_capacity
     return kernel.tabulated(capacity.temperature_K, capacity.capacity_J_mol_K, latent)
 
 

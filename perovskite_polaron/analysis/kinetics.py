@@ -150,8 +150,7 @@ def search(traces: Sequence[Trace], model: KineticModel, theta: Array, lower: Ar
         return float(np.sum(residual(theta[free]) ** 2)), theta
     try:
         end = least_squares(residual, theta[free], jacobian_there, (lower[free], upper[free]),
-                            "dogbox", ftol=1e-13, xtol=1e-9, gtol=None, x_scale="jac",
-                            max_nfev=200)
+                            "dogbox", ftol=1e-13, xtol=1e-9, gtol=None, x_scale="jac", max_nfev=200)
     except ValueError:
         # At the start nothing is finite.
         return None

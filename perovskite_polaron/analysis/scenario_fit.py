@@ -99,13 +99,10 @@ def _given(template: Template, found: Found, fraction: float) -> tuple[float, li
     # In a sweep: the profile of χ² with the strength that each Q asks for.
     axis = found.grid.axes[2]
     fine = np.linspace(axis[0], axis[-1], 4001)
-    place = np.clip(np.searchsorted(axis, fine, side="right") - 1, 0, len(axis) - 2)
-    rest = (fine - axis[place]) / (axis[place + 1] - axis[place])
 
     def along_q(values: Array) -> Array:
         """Values (p,) at every shift and width, interpolated in Q: (shifts × widths, fine)."""
-        rows = values.reshape(-1, len(axis))
-        return np.asarray(rows[:, place] * (1 - rest) + rows[:, place + 1] * rest)
+        return np.array([np.interp(fine, axis, row) for row in values.reshape(-1, len(axis))])
 
     wanted = fraction * (fine / largest) ** 2
     miss = (wanted - along_q(strengths)) ** 2 / along_q(variance)

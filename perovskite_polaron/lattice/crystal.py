@@ -98,6 +98,10 @@ class Crystal:
 
         return _frozen([atomic_masses[atomic_numbers[s]] for s in self.species])
 
+    def distances_A(self, apart: Array) -> Array:
+        """Return the lengths (...) in Å of fractional vectors (..., 3), to the nearest image."""
+        return np.asarray(np.linalg.norm((apart - np.rint(apart)) @ self.lattice_A, axis=-1))
+
     def require(self, element: str) -> None:
         """Raise InputError, which names the elements there are, unless this one is among them."""
         if element not in self.species:
@@ -156,8 +160,7 @@ def _check(crystal: Crystal) -> None:
             f"{who} has a cell of zero volume: give three independent lattice vectors in Å")
     x = crystal.positions
     for i in range(n - 1):
-        delta = x[i + 1 :] - x[i]
-        distance = np.linalg.norm((delta - np.rint(delta)) @ crystal.lattice_A, axis=1)
+        distance = crystal.distances_A(x[i + 1 :] - x[i])
         near = int(distance.argmin())
         if distance[near] < OVERLAP_A:
             raise InputError(f"{who} has overlapping atoms: {crystal.species[i]} {i + 1} and"

@@ -136,8 +136,7 @@ def find_framework(crystal: Crystal, b: str | None = None, x: str | None = None,
     b = b or _cation(crystal, x)
     centres = np.array([i for i, s in enumerate(crystal.species) if s == b])
     atoms, images, distances = _neighbours(crystal, b, x)
-    if (distances[:, 6] < _SEVENTH * distances[:, 5]).any():
-        raise _no_octahedron(crystal, b, x)
+    _check_octahedra((distances[:, 6] >= _SEVENTH * distances[:, 5]).all(), crystal, b, x)
     vectors = _bonds_A(crystal, centres, atoms, images)
     axes = _axes(crystal, vectors, b, x)
     axes = axes[_axial_last(crystal, vectors, axes, axial)]
@@ -233,8 +232,8 @@ def _bonds_A(crystal: Crystal, centres: NDArray[np.int64], ligands: NDArray[np.i
     return (x[ligands] + images - x[centres][:, None]) @ crystal.lattice_A
 
 
-def _no_octahedron(crystal: Crystal, b: str, x: str) -> InputError:
-    return InputError(f"{b} is not in an octahedron of {x} in {crystal.label}: name B and X of an"
+def _check_octahedra(fits: bool | np.bool_, crystal: Crystal, b: str, x: str) -> None:
+    require(fits, f"{b} is not in an octahedron of {x} in {crystal.label}: name B and X of an"
                       " octahedral framework")
 
 
@@ -279,8 +278,7 @@ def _axes(crystal: Crystal, vectors: Array, b: str, x: str) -> Array:
     unit = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
     cosines = unit[0] @ unit[0].T
     opposite = cosines.argmin(axis=1)
-    if (opposite[opposite] != np.arange(6)).any():
-        raise _no_octahedron(crystal, b, x)
+    _check_octahedra((opposite[opposite] == np.arange(6)).all(), crystal, b, x)
     axes = np.array([unit[0, i] - unit[0, j] for i, j in enumerate(opposite) if i < j])
     for _ in range(3):
         axes /= np.linalg.norm(axes, axis=1, keepdims=True)
@@ -318,8 +316,7 @@ def _slots(crystal: Crystal, vectors: Array, axes: Array, b: str, x: str) -> NDA
     owner = np.abs(along).argmax(axis=2)
     slot = 2 * owner + (np.take_along_axis(along, owner[:, :, None], 2)[:, :, 0] < 0)
     order = slot.argsort(axis=1)
-    if (np.take_along_axis(slot, order, 1) != np.arange(6)).any():
-        raise _no_octahedron(crystal, b, x)
+    _check_octahedra((np.take_along_axis(slot, order, 1) == np.arange(6)).all(), crystal, b, x)
     return order
 
 

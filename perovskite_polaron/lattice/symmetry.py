@@ -142,9 +142,7 @@ def operations_between(crystal: Crystal, symmetry: Symmetry, start: int, end: in
                        tolerance_A: float) -> NDArray[np.bool_]:
     """Return which of the m operations bring one atom to the place of another, or leave it."""
     images = symmetry.rotations @ crystal.positions[start] + symmetry.translations
-    away = images - crystal.positions[end]
-    distance_A = np.linalg.norm((away - np.rint(away)) @ crystal.lattice_A, axis=1)
-    return np.asarray(distance_A < tolerance_A)
+    return np.asarray(crystal.distances_A(images - crystal.positions[end]) < tolerance_A)
 
 
 def irreducible_kpoints(crystal: Crystal, symmetry: Symmetry, grid: tuple[int, int, int],

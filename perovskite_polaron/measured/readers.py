@@ -26,10 +26,8 @@ READERS = {".prj": read_athena_tables,
            **dict.fromkeys((".h5", ".hdf5", ".hdf", ".nxs"), read_hdf5_tables)}
 """Suffix -> reader of files that hold several tables; any other file is XDI, or text and CSV."""
 _NUMBER = r"(-?\d+(?:\.\d+)?)"
-_WRITTEN = {
-    "delay": re.compile(rf"(?<![A-Za-z0-9.]){_NUMBER}\s?(fs|ps|ns|us|µs)(?![A-Za-z])"),
-    "temperature": re.compile(rf"(?<![A-Za-z0-9.]){_NUMBER}\s?(C|degC|°C|K)(?![A-Za-z])"),
-}
+_WRITTEN = {"delay": re.compile(rf"(?<![A-Za-z0-9.]){_NUMBER}\s?(fs|ps|ns|us|µs)(?![A-Za-z])"),
+            "temperature": re.compile(rf"(?<![A-Za-z0-9.]){_NUMBER}\s?(C|degC|°C|K)(?![A-Za-z])")}
 _PLACES = ("delay_fs", "delay_ps", "delay_ns", "delay_us", "temperature_C", "temperature_K")
 _ERRORS = "error|err|sigma|std|stderr|sem|uncertainty"
 _ENERGY_NAMES = ("energy", "e", "photon energy")

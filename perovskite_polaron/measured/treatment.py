@@ -266,13 +266,11 @@ def propagate(variance: Array | None, jacobian: Array) -> Array | None:
 
 def interpolation(at: Array, grid: Array) -> Array:
     """Return the matrix of linear interpolation from grid to the points ``at`` within it."""
-    right = np.clip(np.searchsorted(grid, at), 1, len(grid) - 1)
-    weight = np.clip((at - grid[right - 1]) / (grid[right] - grid[right - 1]), 0, 1)
-    matrix = np.zeros((len(at), len(grid)))
-    rows = np.arange(len(at))
-    matrix[rows, right - 1] = 1 - weight
-    matrix[rows, right] += weight
-    return matrix
+    from scipy.interpolate import BSpline
+
+    knots = np.concatenate([grid[:1], grid, grid[-1:]])
+    within = np.clip(at, grid[0], grid[-1])
+    return np.asarray(BSpline.design_matrix(within, knots, 1).toarray())
 
 
 def _linear(scan: Scan, jacobian: Array) -> Scan:

@@ -75,8 +75,8 @@ class _Header:
         # The last occurrence wins, its spelling too; the position of the first is kept.
         self.fields[key] = (name, match[3].strip(), row)
 
-    def abscissa(self) -> tuple[str, str]:
-        """Return the label and the unit of the first column, which Column.1 must give."""
+    def abscissa(self) -> str:
+        """Return the label of the first column, which Column.1 must give with its unit."""
         require("column.1" in self.fields, f"{self.path}: Column.1 is missing: it must name the "
                 "abscissa and its unit, as in '# Column.1: energy eV'")
         _, value, row = self.fields["column.1"]
@@ -89,7 +89,7 @@ class _Header:
         elif unit[0].lower() not in allowed:
             raise InputError(f"{self.path}:{row}: {unit[0]!r} is not a unit of {label}; "
                              f"the dictionary allows {', '.join(allowed)}")
-        return label, unit[0]
+        return label
 
     def check(self, abscissa: str) -> None:
         """Demand what a file must have, and warn about what it should have."""
@@ -192,7 +192,7 @@ def parse_xdi(text: str, source: str) -> Table:
         elif fields := line.split():
             add_row(rows, fields, lines)
     require(rows, f"{source}: no data after the header; an XDI file must hold the spectrum itself")
-    header.check(header.abscissa()[0])
+    header.check(header.abscissa())
     labels, units = header.columns(len(rows[0]), labelled, end + 1)
     kept = {written: value for key, (written, value, _) in header.fields.items()
             if not key.startswith("column.")}

@@ -127,8 +127,7 @@ def sign_equivalent(crystal: Crystal, displacement_A: ArrayLike,
     tolerance = _tolerance(u)
     different = np.array(crystal.species)[:, None] != np.array(crystal.species)[None]
     for rotation, translation in zip(symmetry.rotations, symmetry.translations, strict=True):
-        delta = (plus @ rotation.T + translation)[:, None] - minus[None]
-        distance = np.linalg.norm((delta - np.rint(delta)) @ crystal.lattice_A, axis=2)
+        distance = crystal.distances_A((plus @ rotation.T + translation)[:, None] - minus)
         distance[different] = np.inf
         one_to_one = len(set(distance.argmin(axis=1))) == len(crystal)
         if one_to_one and distance.min(axis=1).max() < tolerance:

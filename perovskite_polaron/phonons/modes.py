@@ -162,7 +162,9 @@ class Modes:
     @property
     def degenerate_groups(self) -> tuple[slice, ...]:
         """Slices of neighbouring modes that share an energy within degeneracy_meV."""
-        return tuple(_degenerate(self.energies_meV, self.degeneracy_meV))
+        apart = np.diff(self.energies_meV) > self.degeneracy_meV
+        cuts = [0, *(np.flatnonzero(apart) + 1).tolist(), len(self)]
+        return tuple(slice(a, b) for a, b in pairwise(cuts))
 
     @property
     def translation_share(self) -> Array:
@@ -313,13 +315,10 @@ def write_modes(modes: Modes, path: str | Path) -> Path:
     rows = zip(modes.names, modes.energies_meV.tolist(), modes.q.tolist(), modes.patterns,
                strict=True)
     record = {
-        "format": FORMAT,
-        "provenance": modes.provenance,
+        "format": FORMAT, "provenance": modes.provenance,
         "conventions": "patterns are Cartesian displacements in 1/sqrt(amu), not mass-weighted,"
-        " sum(m|u|^2) = 1;"
-        " atom k in cell R moves with pattern_k exp(2 pi i q.R)",
-        "lattice_A": modes.crystal.lattice_A.tolist(),
-        "species": list(modes.crystal.species),
+        " sum(m|u|^2) = 1; atom k in cell R moves with pattern_k exp(2 pi i q.R)",
+        "lattice_A": modes.crystal.lattice_A.tolist(), "species": list(modes.crystal.species),
         "fractional_positions": modes.crystal.positions.tolist(),
         "masses_amu": modes.masses_amu.tolist(),
         "modes": [
@@ -349,12 +348,6 @@ def _orthonormal(modes: Modes) -> NDArray[np.complex128]:
     # Löwdin: the nearest orthonormal rows; it favours none of the modes.
     u, _, vh = np.linalg.svd(rows, full_matrices=False)
     return np.asarray(u @ vh)
-
-
-def _degenerate(energies_meV: Array, width_meV: float) -> list[slice]:
-    """Runs of neighbouring energies closer than a width."""
-    cuts = [0, *(np.flatnonzero(np.diff(energies_meV) > width_meV) + 1).tolist(), len(energies_meV)]
-    return [slice(a, b) for a, b in pairwise(cuts)]
 
 
 def _canonical(rows: NDArray[np.complex128]) -> NDArray[np.complex128]:

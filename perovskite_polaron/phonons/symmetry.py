@@ -42,9 +42,9 @@ def operations(crystal: Crystal) -> list[Operation]:
     inverse = np.linalg.inv(lattice)
     found = []
     for rotation, translation in zip(symmetry.rotations, symmetry.translations, strict=True):
-        delta = (crystal.positions @ rotation.T + translation)[:, None] - crystal.positions[None]
-        distance = np.linalg.norm((delta - np.rint(delta)) @ crystal.lattice_A, axis=2)
-        found.append(Operation(rotation, lattice @ rotation @ inverse, distance.argmin(axis=1)))
+        images = crystal.positions @ rotation.T + translation
+        place = crystal.distances_A(images[:, None] - crystal.positions).argmin(axis=1)
+        found.append(Operation(rotation, lattice @ rotation @ inverse, place))
     return found
 
 

@@ -267,10 +267,8 @@ def density_of_states(states: ProjectedStates, energy_eV: ArrayLike, sigma_eV: f
 def write_states(path: str | os.PathLike[str], states: ProjectedStates,
                  record: Mapping[str, Any]) -> Path:
     """Write states (to 1 µeV, shares to 1e-6) and their record; equal input, equal bytes."""
-    head = {
-        "format": FORMAT, "electrons": states.electrons, "kpoint_names": states.kpoint_names,
-        "shells": [asdict(s) for s in states.shells], "record": record,
-    }
+    head = {"format": FORMAT, "electrons": states.electrons, "kpoint_names": states.kpoint_names,
+            "shells": [asdict(s) for s in states.shells], "record": record}
     arrays = {"energies_eV": states.energies_eV.round(6), "kpoints": states.kpoints.round(9),
               "weights": states.weights, "shares": states.shares.round(6)}
     return write_npz(path, {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)} | arrays)
