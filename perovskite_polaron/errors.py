@@ -4,6 +4,9 @@ Every message is one line that says what went wrong, why, and the remedy; the co
 on stderr after the program's name and never shows a traceback for either class.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class PolaronError(Exception):
     """Base of every error this package raises on purpose."""
@@ -39,6 +42,15 @@ class MissingExtraError(ComputationError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed: this step needs it; run pip install"
                          f" 'perovskite-polaron[{extra}]'")
+
+
+@contextmanager
+def extra(package: str, name: str) -> Iterator[None]:
+    """Say in the error which extra to install, when an import in the with block fails."""
+    try:
+        yield
+    except ImportError:
+        raise MissingExtraError(package, name) from None
 
 
 def require(condition: object, message: str) -> None:

@@ -275,11 +275,8 @@ def heating(exposure: Exposure, relative_sigma: Mapping[str, float] = RELATIVE_S
     drawn = kernel.draw({name: (float(value[0]), sigmas[name] * float(value[0]))
                          for name, value in central.items()}, draws, seed)
     low, high = np.percentile(_heat(exposure, drawn)[0], [15.865, 84.135])
-    tornado = []
-    for name, sigma in sigmas.items():
-        if sigma > 0 and (known or name != "absorption"):
-            ends = (_rise(exposure, name, max(1 - sigma, 0.01)), _rise(exposure, name, 1 + sigma))
-            tornado.append((name, *ends))
+    tornado = [(name, _rise(exposure, name, max(1 - sigma, 0.01)), _rise(exposure, name, 1 + sigma))
+               for name, sigma in sigmas.items() if sigma > 0 and (known or name != "absorption")]
     tornado.sort(key=lambda row: -abs(row[2] - row[1]))
     front = None
     if known:

@@ -132,15 +132,15 @@ def search(traces: Sequence[Trace], model: KineticModel, theta: Array, lower: Ar
     """
     from scipy.optimize import least_squares
 
-    theta, free = theta.copy(), lower < upper
+    theta, free, held = theta.copy(), lower < upper, allowed or {}
     last = np.empty(0)
 
     def residual(x: Array) -> Array:
         nonlocal last
         theta[free] = x
-        found, jacobian = _project(traces, model, theta, allowed or {})
-        last = jacobian[:, free]
-        return found
+        parts = [_project(t, model, theta, held.get(i)) for i, t in enumerate(traces)]
+        last = np.concatenate([jacobian for _, jacobian in parts])[:, free]
+        return np.concatenate([found for found, _ in parts])
 
     def jacobian_there(_: Array) -> Array:
         # It is asked for only where the residual was asked for last.
@@ -158,15 +158,9 @@ def search(traces: Sequence[Trace], model: KineticModel, theta: Array, lower: Ar
     return (2 * float(end.cost), theta) if end.success else None
 
 
-def _project(traces: Sequence[Trace], model: KineticModel, theta: Array,
-             allowed: Mapping[int, Array]) -> tuple[Array, Array]:
-    """Return the residual with the best amplitudes, and its Jacobian."""
-    parts = [_project_one(t, model, theta, allowed.get(i)) for i, t in enumerate(traces)]
-    return np.concatenate([r for r, _ in parts]), np.concatenate([j for _, j in parts])
-
-
-def _project_one(trace: Trace, model: KineticModel, theta: Array,
-                 allowed: Array | None) -> tuple[Array, Array]:
+def _project(trace: Trace, model: KineticModel, theta: Array,
+             allowed: Array | None) -> tuple[Array, Array]:
+    """Return the residual of one trace with its best amplitudes, and its Jacobian."""
     # Where every column vanishes the amplitudes overflow: the search then turns back.
     with np.errstate(all="ignore"):
         columns, slopes = model.columns_and_slopes(theta, trace.delay_ps)
@@ -331,22 +325,21 @@ def _starts(model: KineticModel, span: float) -> list[Array]:
 
 def _result(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> KineticFit:
     """Return the fit with its errors, from the Jacobian over all parameters, amplitudes too."""
+    from scipy.linalg import block_diag
+
     k, n, width = model.components, len(theta), model.width
-    points = sum(len(t.delay_ps) for t in traces)
-    full = np.zeros((points, n + width * len(traces)))
     parts = [slice(n + i * width, n + (i + 1) * width) for i in range(len(traces))]
-    amplitudes, residuals, row = [], [], 0
-    for trace, part in zip(traces, parts, strict=True):
+    searched, linear, amplitudes, residuals = [], [], [], []
+    for trace in traces:
         columns, slopes = model.columns_and_slopes(theta, trace.delay_ps)
         columns, signal = columns * trace.weight[:, None], trace.signal * trace.weight
         amplitude = np.linalg.lstsq(columns, signal, rcond=1e-12)[0]
-        rows = slice(row, row + len(signal))
-        full[rows, :n] = ((slopes @ amplitude) * trace.weight).T
-        full[rows, part] = columns
+        searched.append(((slopes @ amplitude) * trace.weight).T)
+        linear.append(columns)
         amplitudes.append(amplitude)
         residuals.append(signal - columns @ amplitude)
-        row += len(signal)
-    chi2, dof = float(sum(r @ r for r in residuals)), points - full.shape[1]
+    full = np.hstack([np.concatenate(searched), block_diag(*linear)])
+    chi2, dof = float(sum(r @ r for r in residuals)), full.shape[0] - full.shape[1]
     scaled = traces[0].error is None
     covariance = _covariance(full) * (chi2 / dof if scaled else 1.0)
     lifetimes, sigma, t0 = model.unpack(theta)

@@ -16,7 +16,7 @@ import numpy as np
 from perovskite_polaron.analysis.scenario_curves import SMALLEST_AMPLITUDE, white
 from perovskite_polaron.analysis.scenario_fit import Problem, ScenarioFit
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import ComputationError, MissingExtraError
+from perovskite_polaron.errors import ComputationError, extra
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +67,8 @@ def sample(problem: Problem, fit: ScenarioFit, intensity: Array, walkers: int = 
     ComputationError when the chains are shorter than 20 autocorrelation times, since their
     intervals would not be trustworthy.
     """
-    try:
+    with extra("emcee", "emcee"):
         import emcee
-    except ImportError:
-        raise MissingExtraError("emcee", "emcee") from None
     template, priors, count = problem.grids[fit.name].template, problem.priors, len(fit.parts)
     data, largest = problem.white(intensity), template.largest
     shift, scale = template.reach_shift_eV, priors.scale_sigma

@@ -22,11 +22,9 @@ from perovskite_polaron.lattice.crystal import Crystal
 CRYSTALS = ("cspbbr3-pbnm", "cspbbr3-pnma", "cspbbr3-p4mbm", "cspbbr3-pm3m")
 """Names of the built-in crystals."""
 _PARENT = "polaron_parent_site"
-_READERS = {
-    ".cif": "cif", ".vasp": "vasp", ".poscar": "vasp", ".xyz": "extxyz", ".extxyz": "extxyz",
-    ".xsf": "xsf", ".in": "espresso-in", ".pwi": "espresso-in", ".out": "espresso-out",
-    ".pwo": "espresso-out",
-}  # fmt: skip
+_READERS = {".cif": "cif", ".vasp": "vasp", ".poscar": "vasp", ".xyz": "extxyz",
+            ".extxyz": "extxyz", ".xsf": "xsf", ".in": "espresso-in", ".pwi": "espresso-in",
+            ".out": "espresso-out", ".pwo": "espresso-out"}
 FORMATS = ("cif", "vasp", "extxyz", "xsf")
 """Formats that are written."""
 STRUCTURE_SUFFIXES = tuple(s for s, kind in _READERS.items() if kind != "espresso-out")
@@ -199,5 +197,4 @@ def _xsf(crystal: Crystal, arrows: Array | None) -> list[str]:
 
 
 _WRITERS: dict[str, Callable[[Crystal, Array | None], list[str]]] = {
-    "cif": _cif, "vasp": _poscar, "extxyz": _extxyz, "xsf": _xsf,
-}  # fmt: skip
+    "cif": _cif, "vasp": _poscar, "extxyz": _extxyz, "xsf": _xsf}

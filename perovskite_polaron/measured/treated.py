@@ -147,14 +147,11 @@ def treat(measured: Measured, edge: str | None = None) -> tuple[Treated, ...]:
     InputError
         When nothing says the edge, or a step of the recipe cannot be done.
     """
-    done = []
-    for group in measured.groups:
-        scans = measured.recipe.apply(group, measured.references)
-        for i, scan in enumerate(scans):
-            made_of = group if len(scans) == 1 else (group[i],)
-            record = _record(scan, made_of, measured.references, edge)
-            done.append(Treated(scan, made_of, record))
-    return tuple(done)
+    recipe, references = measured.recipe, measured.references
+    # A recipe that combines makes one of a group, any other one of each scan.
+    made = [(scan, group if recipe.combines else (own,)) for group in measured.groups
+            for scan, own in zip(recipe.apply(group, references), group, strict=False)]
+    return tuple(Treated(scan, of, _record(scan, of, references, edge)) for scan, of in made)
 
 
 def flag_outliers(measured: Measured, threshold: float) -> dict[str, list[float]]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import ComputationError, MissingExtraError, require
+from perovskite_polaron.errors import ComputationError, extra, require
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.phonons.symmetry import SYMPREC_A, operations
 
@@ -73,11 +73,9 @@ def displaced_cells(crystal: Crystal, distance_A: float = DISTANCE_A) -> tuple[l
     """
     require(10 * SYMPREC_A <= distance_A <= 0.5,
             f"a displacement of {distance_A:g} Å is not usable: give {10 * SYMPREC_A:g} to 0.5 Å")
-    try:
+    with extra("phonopy", "phonons"):
         from phonopy import Phonopy
         from phonopy.structure.atoms import PhonopyAtoms
-    except ImportError:
-        raise MissingExtraError("phonopy", "phonons") from None
     unit = PhonopyAtoms(symbols=list(crystal.species), cell=crystal.lattice_A,
                         scaled_positions=crystal.positions)
     phonon = Phonopy(unit, np.eye(3), primitive_matrix=np.eye(3), symprec=SYMPREC_A, log_level=0)
@@ -140,19 +138,16 @@ def mlip_calculator() -> Any:
     ----------
     Park et al., J. Chem. Theory Comput. 20, 4857 (2024).
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it recommends accelerators for graphics cards
-            import torch
-            from sevenn.calculator import SevenNetCalculator
+    with extra("sevenn", "mlip"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it recommends accelerators for graphics cards
+        import torch
+        from sevenn.calculator import SevenNetCalculator
 
-            # A cell of tens of atoms gains nothing from threads, and where cores are shared they
-            # wait for each other.
-            torch.set_num_threads(1)
+        # A cell of tens of atoms gains nothing from threads, and where cores are shared they wait
+        # for each other.
+        torch.set_num_threads(1)
 
-            return SevenNetCalculator(MLIP_MODEL, device="cpu")
-    except ImportError:
-        raise MissingExtraError("sevenn", "mlip") from None
+        return SevenNetCalculator(MLIP_MODEL, device="cpu")
 
 
 def ase_forces(calculator: Any) -> Forces:

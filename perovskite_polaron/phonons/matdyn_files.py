@@ -21,8 +21,7 @@ from perovskite_polaron.errors import require
 from perovskite_polaron.files import LineReader
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.phonons.modes import ORTHOGONALITY, Modes, canonical_modes, diagonalise
-from perovskite_polaron.units import (
-    AMU_KG, BOHR_ANGSTROM, ELECTRON_KG, MEV_PER_THZ, RYDBERG_EV)
+from perovskite_polaron.units import AMU_KG, BOHR_ANGSTROM, ELECTRON_KG, MEV_PER_THZ, RYDBERG_EV
 
 _AMU_PER_RYDBERG_MASS = 2 * ELECTRON_KG / AMU_KG
 _LARGEST_DENOMINATOR = 12

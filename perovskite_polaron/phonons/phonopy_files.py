@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import InputError, MissingExtraError, require
+from perovskite_polaron.errors import InputError, extra, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.phonons.modes import Modes, canonical_modes
@@ -27,10 +27,8 @@ _BESIDE = (("FORCE_CONSTANTS", "force_constants_filename"),
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
     """Return a YAML file that holds a mapping; InputError with file and line when it does not."""
-    try:
+    with extra("PyYAML", "phonons"):
         import yaml
-    except ImportError:
-        raise MissingExtraError("PyYAML", "phonons") from None
     text = read_text(path, "phonopy file")
     try:
         document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -140,10 +138,8 @@ def read_parameters(path: Path) -> tuple[Modes, Array, Array | None, Array | Non
 
 
 def _load(path: Path) -> Any:
-    try:
+    with extra("phonopy", "phonons"):
         import phonopy
-    except ImportError:
-        raise MissingExtraError("phonopy", "phonons") from None
     document = load_yaml(path)
     beside: dict[str, Any] = {}
     for name, keyword in _BESIDE:

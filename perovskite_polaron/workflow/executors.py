@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.errors import InputError, MissingExtraError
+from perovskite_polaron.errors import InputError, MissingExtraError, extra
 from perovskite_polaron.espresso.pseudo import cache_folder
 from perovskite_polaron.files import read_toml
 from perovskite_polaron.settings import fill, option, refuse
@@ -142,11 +142,9 @@ def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterat
     InputError
         When the provider refuses the options.
     """
-    try:
+    with extra("parsl", "cluster"):
         import parsl
         from parsl.concurrent import ParslPoolExecutor
-    except ImportError:
-        raise MissingExtraError("parsl", "cluster") from None
     from parsl import providers
     from parsl.executors import HighThroughputExecutor
     from parsl.launchers import SimpleLauncher, SingleNodeLauncher, SrunLauncher
