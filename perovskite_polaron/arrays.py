@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from perovskite_polaron.errors import InputError, require
 
 Array = NDArray[np.float64]
+Interval = tuple[float, float]
 Shape = tuple[int | None, ...]
 
 

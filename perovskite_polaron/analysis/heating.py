@@ -290,11 +290,10 @@ def heating(exposure: Exposure, relative_sigma: Mapping[str, float] = RELATIVE_S
 
 
 def _inputs(exposure: Exposure) -> dict[str, Array]:
-    capacity = exposure.heat_capacity.at_J_mol_K(exposure.start_C)
     values = {"fluence": exposure.fluence_mJ_cm2, "jet": exposure.jet_A,
               "absorption": exposure.absorption_per_cm or ABSORBS_ALL_PER_CM,
               "concentration": exposure.concentration_mg_mL, "size": exposure.size_A,
-              "heat_capacity": capacity}
+              "heat_capacity": exposure.heat_capacity.at_J_mol_K(exposure.start_C)}
     return {name: np.array([value]) for name, value in values.items()}
 
 
@@ -343,8 +342,7 @@ def _depth(exposure: Exposure, inputs: Mapping[str, Array]) -> Array:
 @lru_cache(maxsize=16)
 def _table(exposure: Exposure) -> kernel.HeatTable:
     """Return the enthalpy; kept, because the Monte Carlo run and its searches ask for it often."""
-    zero = ZERO_C_K
-    latent = tuple((low + zero, high + zero, heat) for (low, high), heat in (
+    latent = tuple((low + ZERO_C_K, high + ZERO_C_K, heat) for (low, high), heat in (
         (TETRAGONAL_C, exposure.latent_tetragonal_J_mol), (CUBIC_C, exposure.latent_cubic_J_mol))
         if heat)
     capacity = exposure.heat_capacity

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from perovskite_polaron.analysis.kinetics import KineticFit, search
-from perovskite_polaron.arrays import Array
+from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import ComputationError, require
 
-Interval = tuple[float, float]
 LEVELS = (0.6827, 0.95)
 REACH = 10.0
 """A fraction is followed to so many times its trace's whole signal.

@@ -79,8 +79,7 @@ def sample(problem: Problem, fit: ScenarioFit, intensity: Array, walkers: int = 
         "q_sqrt_amu_A": _Parameter(largest, fit.q_sqrt_amu_A or largest,
                                    SMALLEST_AMPLITUDE * largest if template.sweep else largest,
                                    largest, np.inf),
-        "scale": _Parameter(1.0, 1.0, 1 - 3 * scale, 1 + 3 * scale, scale),
-    }
+        "scale": _Parameter(1.0, 1.0, 1 - 3 * scale, 1 + 3 * scale, scale)}
     free = {name: p for name, p in everything.items() if p.high > p.low}
     positive = np.array([part.kind != "shift" for part in fit.parts])
 

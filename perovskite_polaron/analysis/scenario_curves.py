@@ -11,11 +11,10 @@ from math import log, sqrt
 import numpy as np
 
 from perovskite_polaron.analysis.scenarios import Scenario
-from perovskite_polaron.arrays import Array
+from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.kernels.convolution import broaden_gaussian
 
-Interval = tuple[float, float]
 Axes = tuple[Array, Array, Array]
 FWHM_PER_SIGMA = sqrt(8 * log(2))
 REACH_SHIFT, REACH_WIDTH = 5.0, 4.0

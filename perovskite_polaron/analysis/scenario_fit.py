@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from perovskite_polaron.analysis.scenario_curves import (
-    SMALLEST_AMPLITUDE, Curves, Found, Grid, Interval, Priors, Template, white)
+    SMALLEST_AMPLITUDE, Curves, Found, Grid, Priors, Template, white)
 from perovskite_polaron.analysis.scenarios import Scenario
-from perovskite_polaron.arrays import Array
+from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.measured.scan import Scan
 

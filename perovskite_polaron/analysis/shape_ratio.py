@@ -14,14 +14,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from perovskite_polaron.arrays import Array
+from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured.recipe import COMBINE, Recipe
 from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.measured.treatment import interpolation, propagate
 from perovskite_polaron.published_cspbbr3 import SHAPE_WINDOWS_EV
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)

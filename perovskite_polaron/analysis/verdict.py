@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from perovskite_polaron.analysis.posterior import Samples, sample
-from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, Interval, Priors
+from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, Priors
 from perovskite_polaron.analysis.scenario_fit import CLAIM_AIC, Comparison, Problem, ScenarioFit
 from perovskite_polaron.analysis.scenarios import (
     RIGID_SHIFT, ScenarioSet, heated_lattice, mixtures, rigid_shift)
+from perovskite_polaron.arrays import Interval
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treatment import crop

@@ -221,8 +221,7 @@ def rms_by_class(framework: Framework, squares: ArrayLike) -> dict[str, float]:
     members: dict[str, Any] = {
         "axial_X": framework.axial_x, "equatorial_X": framework.equatorial_x,
         "B": framework.centres,
-        "A": [i for i, s in enumerate(species) if s not in (framework.b, framework.x)]
-    }
+        "A": [i for i, s in enumerate(species) if s not in (framework.b, framework.x)]}
     return {k: float(np.sqrt(values[v].mean())) if len(v) else 0.0 for k, v in members.items()}
 
 

@@ -53,12 +53,10 @@ def groups(path: str) -> tuple[list[dict[str, Any]], list[Any]]:
                     raise ValueError(f"it holds more than {LARGEST_TOTAL} numbers in columns")
                 columns.append(np.asarray(item[()], dtype="<f8"))
             if items:
-                found.append({
-                    "name": group.name, "names": list(items),
-                    "units": [text(i.attrs.get("units", "")) for i in items.values()],
-                    "lengths": [i.size for i in items.values()],
-                    "metadata": {k: text(v) for k, v in group.attrs.items() if np.ndim(v) == 0},
-                })
+                metadata = {k: text(v) for k, v in group.attrs.items() if np.ndim(v) == 0}
+                found.append({"name": group.name, "names": list(items), "metadata": metadata,
+                              "units": [text(i.attrs.get("units", "")) for i in items.values()],
+                              "lengths": [i.size for i in items.values()]})
     return found, columns
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron import __version__
+from perovskite_polaron.arrays import Interval
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.recipe import COMBINE, FIELD, Recipe, conditions, format_steps
 from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.measured.text import Table
 from perovskite_polaron.measured.treatment import outliers_among, pump_probe, thermal
 
-Interval = tuple[float, float]
 PROGRAM = "perovskite-polaron/"
 
 

@@ -231,16 +231,14 @@ def _lattice(lines: LineReader, ibrav: int, celldm: list[float]) -> Array:
         lines.next("the title of the basis vectors")
         return np.array([lines.row(3) for _ in range(3)])
     _, b, c, celldm4, cos_ac, _ = celldm
-    if ibrav == -12:
-        return np.array([[1, 0, 0], [0, b, 0], [c * cos_ac, 0, c * np.sqrt(1 - cos_ac**2)]])
     table = {
         1: [[1, 0, 0], [0, 1, 0], [0, 0, 1]], 2: [[-0.5, 0, 0.5], [0, 0.5, 0.5], [-0.5, 0.5, 0]],
         3: [[0.5, 0.5, 0.5], [-0.5, 0.5, 0.5], [-0.5, -0.5, 0.5]],
         4: [[1, 0, 0], [-0.5, np.sqrt(0.75), 0], [0, 0, c]], 6: [[1, 0, 0], [0, 1, 0], [0, 0, c]],
         7: [[0.5, -0.5, c / 2], [0.5, 0.5, c / 2], [-0.5, -0.5, c / 2]],
         8: [[1, 0, 0], [0, b, 0], [0, 0, c]],
-        12: [[1, 0, 0], [b * celldm4, b * np.sqrt(1 - celldm4**2), 0], [0, 0, c]]
-    }
+        12: [[1, 0, 0], [b * celldm4, b * np.sqrt(1 - celldm4**2), 0], [0, 0, c]],
+        -12: [[1, 0, 0], [0, b, 0], [c * cos_ac, 0, c * np.sqrt(1 - cos_ac**2)]]}
     lines.require(ibrav in table, f"ibrav = {ibrav} is not known here: run ph.x with ibrav = 0 and"
                   " CELL_PARAMETERS")
     return np.array(table[ibrav], dtype=np.float64)

@@ -321,12 +321,9 @@ def write_modes(modes: Modes, path: str | Path) -> Path:
         "lattice_A": modes.crystal.lattice_A.tolist(), "species": list(modes.crystal.species),
         "fractional_positions": modes.crystal.positions.tolist(),
         "masses_amu": modes.masses_amu.tolist(),
-        "modes": [
-            {"name": name, "energy_meV": energy, "q": q, "pattern_real": u.real.tolist()}
-            | ({"pattern_imag": u.imag.tolist()} if u.imag.any() else {})
-            for name, energy, q, u in rows
-        ],
-    }
+        "modes": [{"name": name, "energy_meV": energy, "q": q, "pattern_real": u.real.tolist()}
+                  | ({"pattern_imag": u.imag.tolist()} if u.imag.any() else {})
+                  for name, energy, q, u in rows]}
     return write_atomically(path, json.dumps(record, indent=1) + "\n")
 
 
