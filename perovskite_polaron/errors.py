@@ -53,7 +53,7 @@ def extra(package: str, name: str) -> Iterator[None]:
         raise MissingExtraError(package, name) from None
 
 
-def require(condition: object, message: str) -> None:
-    """Raise InputError with the message unless the condition holds."""
+def require(condition: object, message: str, error: type[Exception] = InputError) -> None:
+    """Raise the error, with the message, unless the condition holds."""
     if not condition:
-        raise InputError(message)
+        raise error(message)

@@ -177,8 +177,10 @@ def test_empty_bands_are_computed_unless_the_study_counts_bands_itself() -> None
     assert (bands(44), bands(44, empty_bands=4), bands(44, empty_bands=0)) == (23, 26, None)
     assert bands(44, system={"NBND": 30}) == 30
     assert bands(45) is bands(44, occupations="smearing") is bands(44, system={"nspin": 2}) is None
-    with pytest.raises(InputError, match=r"pw\.empty_bands and pw\.system\.nbnd"):
-        bands(44, empty_bands=2, system={"nbnd": 30})
+    assert bands(44, empty_bands=0, system={"nbnd": 30}) == 30
+    for given in (1, 2):
+        with pytest.raises(InputError, match=r"pw\.empty_bands and pw\.system\.nbnd"):
+            bands(44, empty_bands=given, system={"nbnd": 30})
 
 
 @pytest.mark.parametrize("key", ["Hubbard_U(1)", "starting_magnetization(2)"])

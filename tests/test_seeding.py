@@ -27,7 +27,6 @@ from perovskite_polaron.workflow.results import collect
 from perovskite_polaron.workflow.spectra import study_spectra
 from perovskite_polaron.workflow.status import write_plan
 from perovskite_polaron.workflow.store import Store, find_garbage
-from perovskite_polaron.workflow.structures import neighbours, study_structures
 from perovskite_polaron.workflow.study import Study, read_study
 
 pytestmark = pytest.mark.espresso
@@ -43,25 +42,6 @@ def sweep(folder: Path, amplitudes: str = "[0.10, -0.10]") -> Path:
 def by_label(structures: tuple[StructureJobs, ...]) -> dict[str, Job]:
     return {job.label: job for one in structures for job in one.all()
             if job.kind in ("ground", "hole")}
-
-
-def test_a_sweep_is_a_chain_from_rest_to_the_largest_amplitude(tmp_path: Path) -> None:
-    structures = study_structures(read_study(sweep(tmp_path, "[0.15, 0.05, 0.10]")))
-    names = [one.name for one in structures]
-    found = {names[k]: names[near] if near is not None else None
-             for k, near in neighbours(structures)}
-    assert found == {"cubic": None, "polar@0.05": "cubic", "polar@0.1": "polar@0.05",
-                     "polar@0.15": "polar@0.1"}
-    order = [k for k, _ in neighbours(structures)]
-    assert all(near is None or order.index(near) < order.index(k)
-               for k, near in neighbours(structures))
-
-
-def test_other_cells_and_k_points_are_no_neighbours(tmp_path: Path) -> None:
-    path = sweep(tmp_path, "[0.05]")
-    path.write_text(path.read_text().replace("max_displacement_A",
-                                             "kpoints = [1, 1, 1]\nmax_displacement_A"))
-    assert [near for _, near in neighbours(study_structures(read_study(path)))] == [None, None]
 
 
 def test_each_cycle_starts_from_what_is_nearest(tmp_path: Path) -> None:

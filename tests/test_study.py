@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import write_tiny_study
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.files import csv_text
 from perovskite_polaron.phonons.modes import Modes, read_modes, write_modes
 from perovskite_polaron.workflow.results import read_results, write_results
 from perovskite_polaron.workflow.scenarios import BUILT_IN
-from perovskite_polaron.workflow.structures import study_structures
+from perovskite_polaron.workflow.structures import neighbours, study_structures
 from perovskite_polaron.workflow.study import read_study, resolved_toml
 
 GOOD = """
@@ -138,3 +139,29 @@ def test_damaged_results_are_refused(tmp_path: Path, change: dict[str, object],
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=message):
         read_results(tmp_path)
+
+
+def sweep(folder: Path, amplitudes: str) -> Path:
+    """Write the tiny study with other amplitudes."""
+    path = write_tiny_study(folder)
+    path.write_text(path.read_text().replace("[0.10, -0.10]", amplitudes))
+    return path
+
+
+def test_a_sweep_is_a_chain_from_rest_to_the_largest_amplitude(tmp_path: Path) -> None:
+    structures = study_structures(read_study(sweep(tmp_path, "[0.15, 0.05, 0.10]")))
+    names = [one.name for one in structures]
+    found = {names[k]: names[near] if near is not None else None
+             for k, near in neighbours(structures)}
+    assert found == {"cubic": None, "polar@0.05": "cubic", "polar@0.1": "polar@0.05",
+                     "polar@0.15": "polar@0.1"}
+    order = [k for k, _ in neighbours(structures)]
+    assert all(near is None or order.index(near) < order.index(k)
+               for k, near in neighbours(structures))
+
+
+def test_other_cells_and_k_points_are_no_neighbours(tmp_path: Path) -> None:
+    path = sweep(tmp_path, "[0.05]")
+    path.write_text(path.read_text().replace("max_displacement_A",
+                                             "kpoints = [1, 1, 1]\nmax_displacement_A"))
+    assert [near for _, near in neighbours(study_structures(read_study(path)))] == [None, None]

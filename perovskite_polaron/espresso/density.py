@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.espresso.upf import numbers, section
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.units import BOHR_ANGSTROM
@@ -77,9 +77,8 @@ def add_difference(path: Path, plus: Path, minus: Path) -> None:
     records, miller, density = _read(path)
     for other, sign in ((plus, 1.0), (minus, -1.0)):
         _, theirs, more = _read(other)
-        if not np.array_equal(theirs, miller):
-            raise ComputationError(f"{other} is on another grid than {path}: run the job from free"
-                                   " atoms")
+        require(np.array_equal(theirs, miller), f"{other} is on another grid than {path}: run the"
+                " job from free atoms", ComputationError)
         density += sign * more
     _write(path, records, density)
 
@@ -108,9 +107,8 @@ def transform_density(path: Path, rotation: ArrayLike, translation: ArrayLike) -
     keys, wanted = miller.astype(np.int64) @ radix, image @ radix
     order = np.argsort(keys)
     place = order[np.searchsorted(keys, wanted, sorter=order).clip(max=len(keys) - 1)]
-    if not np.array_equal(keys[place], wanted):
-        raise ComputationError(
-            f"{path} does not hold the images of all its waves: run the job from free atoms")
+    require(np.array_equal(keys[place], wanted), f"{path} does not hold the images of all its"
+            " waves: run the job from free atoms", ComputationError)
     shift = np.einsum("gi,i->g", image, np.asarray(translation, dtype=np.float64))
     transformed = np.empty_like(density)
     transformed[place] = density * np.exp(-2j * np.pi * shift)
@@ -128,9 +126,8 @@ def _read(path: Path) -> tuple[list[bytes], NDArray[np.int32], NDArray[np.comple
         at += size + 8
         if size < 0 or at > len(data):
             raise ComputationError(f"{path} is damaged: delete its folder and run again")
-    if len(records) < 4 or len(records[2]) * 4 != len(records[3]) * 3:
-        raise ComputationError(f"{path} is not a charge density of pw.x: delete its folder and run"
-                               " again")
+    require(len(records) >= 4 and len(records[2]) * 4 == len(records[3]) * 3, f"{path} is not a"
+            " charge density of pw.x: delete its folder and run again", ComputationError)
     miller = np.frombuffer(records[2], _MARKER).reshape(-1, 3)
     return records, miller, np.frombuffer(records[3], np.complex128).copy()
 

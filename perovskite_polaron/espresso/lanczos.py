@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.arrays import floats
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.espresso.savefile import LanczosSave
 from perovskite_polaron.kernels import lanczos as kernel
 from perovskite_polaron.units import RYDBERG_EV
@@ -82,15 +82,12 @@ def evaluate(
     energy = floats(energy_eV, "energy_eV", (None,))
     hwhm = floats(np.broadcast_to(hwhm_eV, energy.shape) if np.ndim(hwhm_eV) == 0 else hwhm_eV,
                   "hwhm_eV", energy.shape)
-    if (hwhm <= 0).any():
-        raise InputError("hwhm_eV is not positive: give a half width above zero")
+    require((hwhm > 0).all(), "hwhm_eV is not positive: give a half width above zero")
     if not (np.isfinite(cut_smooth_eV) and cut_smooth_eV >= 0):
         raise InputError(f"cut_smooth_eV is {cut_smooth_eV}: give zero or a positive energy")
-    if not np.isfinite(cut_above_eV):
-        raise InputError(f"cut_above_eV is {cut_above_eV}: give an energy")
-    if not 0 <= taper <= 1 or (taper and terminator is None):
-        raise InputError(f"taper is {taper}: give a share of a chain from 0 to 1, and a terminator"
-                         " for it to go over into")
+    require(np.isfinite(cut_above_eV), f"cut_above_eV is {cut_above_eV}: give an energy")
+    require(taper == 0 or (0 < taper <= 1 and terminator is not None), f"taper is {taper}: give a"
+            " share of a chain from 0 to 1, and a terminator for it to go over into")
     chains = _chains(save, terminator)
     if taper:
         chains = _tapered(chains, taper)
@@ -113,10 +110,9 @@ def _chains(save: LanczosSave, terminator: int | None) -> kernel.Chains:
     if terminator is not None:
         drop, tail = _DROPPED, terminator // 2
         longest = 2 * (int(save.iterations.min()) - drop)
-        if not 2 <= terminator <= longest:
-            raise InputError(
-                f"terminator {terminator} averages {tail} coefficients before the last two, but the"
-                f" shortest chain has {save.iterations.min()}: give a number from 2 to {longest}")
+        require(2 <= terminator <= longest, f"terminator {terminator} averages {tail} coefficients"
+                f" before the last two, but the shortest chain has {save.iterations.min()}: give a"
+                f" number from 2 to {longest}")
     spins, k = save.norms.shape
     # Each spin channel holds one electron per state: the weights of all k add to two, over both
     # spins together.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.espresso.program import OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist
 from perovskite_polaron.settings import option
 
@@ -92,18 +92,16 @@ def read_response(output: str) -> FieldResponse:
     ComputationError
         If they are not there, or the self-consistent response did not converge.
     """
-    if "No convergence has been achieved" in output:
-        raise ComputationError("the electric-field response of ph.x did not converge:"
-                               " lower response.alpha_mix, or use a denser k grid")
+    require("No convergence has been achieved" not in output, "the electric-field response of ph.x"
+            " did not converge: lower response.alpha_mix, or use a denser k grid", ComputationError)
     dielectric = re.findall(
         r"Dielectric constant in cartesian axis\s*((?:\n\s*\(" + _NUMBER * 3 + r"\s*\)\s*){3})",
         output)
     charges = output.rpartition("without acoustic sum rule applied (asr)")[2]
     charges = charges.partition("Effective charges Sum")[0].partition("with asr applied")[0]
     rows = re.findall(r"E[xyz]\s+\(" + _NUMBER * 3 + r"\s*\)", charges)
-    if not dielectric or not rows or len(rows) % 3:
-        raise ComputationError(
-            "ph.x printed no dielectric tensor and Born charges: see its output, or run it again")
+    require(dielectric and rows and len(rows) % 3 == 0, "ph.x printed no dielectric tensor and Born"
+            " charges: see its output, or run it again", ComputationError)
     epsilon = [float(x) for x in re.findall(r"-?\d+\.\d+", dielectric[-1][0])]
     return FieldResponse(np.reshape(epsilon, (3, 3)),
                          np.array(rows, dtype=np.float64).reshape(-1, 3, 3))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from perovskite_polaron.errors import (
-    ComputationError, InputError, InterruptedRunError, MissingProgramError, OutOfTimeError)
+    ComputationError, InputError, InterruptedRunError, MissingProgramError, OutOfTimeError, require)
 
 PREFIX = "polaron"
 OUTDIR = "outdir"
@@ -28,6 +28,7 @@ PROGRAMS = ("pw.x", "xspectra.x", "ld1.x", "ph.x", "projwfc.x")
 INSTALL_HINT = ("install Quantum ESPRESSO (Debian, Ubuntu: apt install quantum-espresso)"
                 " or set POLARON_ESPRESSO_BIN to its folder")
 _POLL_SECONDS = 0.2
+_PR_SET_PDEATHSIG = 1
 _ENDED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
 # pw.x says so when max_seconds have passed; it has written a checkpoint then.
 OUT_OF_TIME = "Maximum CPU time exceeded"
@@ -148,9 +149,8 @@ def fortran(value: object) -> str:
     if isinstance(value, bool):
         return ".true." if value else ".false."
     if isinstance(value, str):
-        if "'" in value or "\n" in value:
-            raise InputError(f"{value!r} cannot stand in a Fortran namelist: remove the quote or"
-                             " line break")
+        require("'" not in value and "\n" not in value, f"{value!r} cannot stand in a Fortran"
+                " namelist: remove the quote or line break")
         return f"'{value}'"
     if isinstance(value, float | int):
         return f"{value:.12g}" if isinstance(value, float) else str(value)
@@ -190,16 +190,15 @@ def program_version(name: str) -> str:
     with tempfile.TemporaryDirectory(prefix="polaron-version-") as folder:
         try:
             asked = subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True,
-                                   text=True,
-                                   timeout=60, env=environment(), cwd=folder, check=False)
+                                   text=True, timeout=60, env=environment(), cwd=folder,
+                                   check=False)
         except subprocess.TimeoutExpired:
             raise InterruptedRunError(f"{program} did not tell its version within a minute;"
                                       " run again, or see why it hangs") from None
     match = re.search(r"v\.\s*(\S+)\s+starts", asked.stdout)
     if match is None and asked.returncode in _ENDED_FROM_OUTSIDE:
-        raise InterruptedRunError(
-            f"{program} was ended by signal {-asked.returncode} before it told its version; run"
-            " again")
+        raise InterruptedRunError(f"{program} was ended by signal {-asked.returncode} before it"
+                                  " told its version; run again")
     return match[1] if match else "unknown"
 
 
@@ -242,17 +241,15 @@ def mpi_command(name: str, ranks: int, pools: int = 1) -> list[str]:
         return [program]
     launcher = shutil.which("mpirun")
     if launcher is None:
-        raise MissingProgramError(
-            "mpirun was not found in PATH: install Open MPI (apt install openmpi-bin) or set ranks"
-            " = 1")
+        raise MissingProgramError("mpirun was not found in PATH: install Open MPI (apt install"
+                                  " openmpi-bin) or set ranks = 1")
     return [launcher, "-np", str(ranks), program, "-nk", str(pools)]
 
 
 def _die_with_parent() -> None:
     # If the runner is killed with -9 its programs must end too: Linux tells mpirun, which ends its
     # ranks.
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def run_program(

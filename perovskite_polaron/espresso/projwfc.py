@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.program import OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist
+from perovskite_polaron.espresso.pw import child
 from perovskite_polaron.files import open_npz, write_npz
 from perovskite_polaron.units import RYDBERG_EV
 
@@ -136,7 +137,7 @@ def _cell(path: Path) -> NDArray[np.float64]:
     structure = ET.parse(path).getroot().find("output/atomic_structure")
     if structure is None:
         raise LookupError(f"{path} holds no cell")
-    vectors = [_numbers(structure.find(f"cell/a{i}"), 3) for i in (1, 2, 3)]
+    vectors = [_numbers(child(structure, f"cell/a{i}"), 3) for i in (1, 2, 3)]
     return np.array(vectors).T / float(structure.attrib["alat"])
 
 
@@ -146,9 +147,7 @@ def _parse(path: Path, states: int) -> tuple[Any, ...]:
     The squares of the projections have the shape (k, bands, states).
     """
     root = ET.parse(path).getroot()
-    head = root.find("HEADER")
-    if head is None:
-        raise LookupError("no HEADER")
+    head = child(root, "HEADER")
     bands, count = int(head.attrib["NUMBER_OF_BANDS"]), int(head.attrib["NUMBER_OF_K-POINTS"])
     if int(head.attrib["NUMBER_OF_SPIN_COMPONENTS"]) != 1:
         raise ValueError("it is spin-polarised, which is not supported")
@@ -178,9 +177,7 @@ def _parse(path: Path, states: int) -> tuple[Any, ...]:
     return energies, kpoints, weights / weights.sum(), squares, electrons
 
 
-def _numbers(node: ET.Element | None, count: int) -> NDArray[np.float64]:
-    if node is None:
-        raise LookupError("a part is missing")
+def _numbers(node: ET.Element, count: int) -> NDArray[np.float64]:
     values = np.array((node.text or "").split(), dtype=np.float64)
     if len(values) != count or not np.isfinite(values).all():
         raise ValueError(f"{node.tag} does not hold {count} finite numbers")

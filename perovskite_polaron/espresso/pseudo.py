@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.espresso.program import (
     OUTDIR, find_program, namelist, program_version, run_program)
 from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, read_levels_eV
@@ -80,10 +80,9 @@ def load_recipe(element: str, path: str | None = None) -> Recipe:
     """
     table = read_toml(path or str(_BUILT_IN), "TOML file with a pseudopotential recipe")
     source = path or "the built-in recipes"
-    if element not in table:
-        raise InputError(f"no recipe for element {element!r} in {source} (it has"
-                         f" {', '.join(table)}): give your own with --recipe FILE, or name your"
-                         " own UPF files in the study")
+    require(element in table, f"no recipe for element {element!r} in {source} (it has"
+            f" {', '.join(table)}): give your own with --recipe FILE, or name your own UPF files in"
+            " the study")
     try:
         entry = dict(table[element])
         for key in {"channels", "gipaw"} & entry.keys():
@@ -102,11 +101,9 @@ def ld1_deck(recipe: Recipe, hole: str = "none") -> str:
     InputError
         For a hole in a recipe without GIPAW projectors, which could not be used as an absorber.
     """
-    if hole not in HOLES:
-        raise InputError(f"unknown core hole {hole!r}: choose one of {', '.join(HOLES)}")
-    if hole != "none" and not recipe.gipaw:
-        raise InputError(f"the recipe of {recipe.element} has no GIPAW projectors, so it cannot be"
-                         " an absorber: give a recipe with gipaw = [...]")
+    require(hole in HOLES, f"unknown core hole {hole!r}: choose one of {', '.join(HOLES)}")
+    require(hole == "none" or recipe.gipaw, f"the recipe of {recipe.element} has no GIPAW"
+            " projectors, so it cannot be an absorber: give a recipe with gipaw = [...]")
     core = re.sub(rf"\b{_CORE_LEVEL}2(?:\.0)?\b", f"{_CORE_LEVEL}{2 - HOLES[hole]:g}", recipe.core)
     zed = atomic_numbers[recipe.element]
     z_valence = zed - sum(float(n) for n in re.findall(r"\d[spdf]([\d.]+)", core))
@@ -201,9 +198,8 @@ def pseudo_for(
     if key not in named:
         return make_pseudo(element, hole)
     pseudo = read_upf(file(named[key]))
-    if pseudo.element != element:
-        raise InputError(f"[pseudopotentials]: {key} names {pseudo.path}, which is for"
-                         f" {pseudo.element}; give one for {element}")
+    require(pseudo.element == element, f"[pseudopotentials]: {key} names {pseudo.path}, which is"
+            f" for {pseudo.element}; give one for {element}")
     return pseudo
 
 
@@ -236,16 +232,13 @@ def check_levels(ld1_output: str, element: str) -> None:
         When a level is off, or the output holds no comparison.
     """
     levels = read_levels(ld1_output)
-    if not levels:
-        raise ComputationError(f"ld1.x printed no levels for {element}: the recipe did not"
-                               " converge; change its radii")
+    require(levels, f"ld1.x printed no levels for {element}: the recipe did not converge; change"
+            " its radii", ComputationError)
     for level in levels:
         off = level.pseudo_Ry - level.all_electron_Ry
-        if level.occupation > 0 and abs(off) > _LEVEL_RY:
-            raise ComputationError(
-                f"the pseudo {level.label} level of {element} is off by {off:+.4f} Ry (allowed"
-                f" {_LEVEL_RY:g}): change the radii or reference energies of its recipe")
-
+        require(level.occupation <= 0 or abs(off) <= _LEVEL_RY, f"the pseudo {level.label} level of"
+                f" {element} is off by {off:+.4f} Ry (allowed {_LEVEL_RY:g}): change the radii or"
+                " reference energies of its recipe", ComputationError)
 
 
 @dataclass(frozen=True)
@@ -284,11 +277,10 @@ def check_partial_waves(pseudo: Pseudopotential) -> tuple[PartialWaveCheck, ...]
         charge = np.trapezoid((wave.pseudo**2 - wave.all_electron**2)[: n + 1], radius[: n + 1])
         ratio = float(wave.pseudo[n] / wave.all_electron[n])
         rows.append(PartialWaveCheck(wave.label, ratio, float(charge)))
-        if wave.l == 1 and abs(ratio - 1) > _PARTIAL_WAVE:
-            raise ComputationError(
-                f"the {wave.label} partial wave of {pseudo.path.name} is {ratio:.3f} of the"
-                f" all-electron one at {wave.cutoff_bohr:g} bohr (allowed 1 ± {_PARTIAL_WAVE:g}):"
-                " change its reference energy or radius in the recipe")
+        require(wave.l != 1 or abs(ratio - 1) <= _PARTIAL_WAVE, f"the {wave.label} partial wave of"
+                f" {pseudo.path.name} is {ratio:.3f} of the all-electron one at"
+                f" {wave.cutoff_bohr:g} bohr (allowed 1 ± {_PARTIAL_WAVE:g}): change its reference"
+                " energy or radius in the recipe", ComputationError)
     return tuple(rows)
 
 
@@ -348,9 +340,8 @@ def check_levels_in_box(
         value = float(shell.mean() - shells[-1].mean())
         expected = (level.all_electron_Ry - occupied[-1].all_electron_Ry) * RYDBERG_EV
         rows.append(BoxLevel(level.label, expected, value))
-        if abs(value - expected) > _BOX_LEVEL_EV or np.ptp(shell) > _BOX_LEVEL_EV:
-            raise ComputationError(
-                f"level {level.label} of {pseudo.path.name} lies at {value:.2f} eV in a box,"
-                f" {expected:.2f} eV in the all-electron atom: a ghost state, or radii too large;"
-                " change the recipe")
+        require(max(abs(value - expected), np.ptp(shell)) <= _BOX_LEVEL_EV, f"level {level.label}"
+                f" of {pseudo.path.name} lies at {value:.2f} eV in a box, {expected:.2f} eV in the"
+                " all-electron atom: a ghost state, or radii too large; change the"
+                " recipe", ComputationError)
     return tuple(rows)

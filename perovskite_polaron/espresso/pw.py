@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.espresso.density import Atoms
 from perovskite_polaron.espresso.program import (
     CHECKPOINT, OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist)
@@ -19,7 +19,6 @@ from perovskite_polaron.settings import option
 from perovskite_polaron.units import BOHR_ANGSTROM, RYDBERG_EV
 
 DENSITY = Path(OUTDIR) / f"{PREFIX}.save" / "charge-density.dat"
-_EMPTY_BANDS = 1
 _NO_SPIN = {"nspin": 1, "noncolin": False, "lspinorb": False}
 _HARTREE_EV = 2 * RYDBERG_EV
 # Coordinates carry so many decimals: fewer would shift a small frozen phonon.
@@ -44,8 +43,9 @@ class PwSettings:
         otherwise.
     empty_bands
         With fixed occupations, so many bands above the filled ones are computed, so that the gap is
-        known; 0 leaves it to pw.x, which then computes none. A study that sets ``system.nbnd``
-        keeps it. With smearing, or with spin, pw.x decides.
+        known; 0 leaves it to pw.x, which then computes none. Left out it is 1, and 0 beside
+        ``system.nbnd``, which is refused beside any other number. With smearing, or with spin, pw.x
+        decides.
     system, electrons
         Further keys of those namelists, passed through (van der Waals, spin, ...), but none that
         counts species, such as ``Hubbard_U(1)``: the absorber is a species of its own, so that the
@@ -60,9 +60,15 @@ class PwSettings:
     mixing_beta: float = option(0.4, low=0.01, high=1)
     occupations: str = option("auto", choices=("auto", "fixed", "smearing"))
     degauss_Ry: float = option(0.002, low=1e-5, high=0.2)
-    empty_bands: int = option(_EMPTY_BANDS, low=0, high=10_000)
+    empty_bands: int | None = option(None, low=0, high=10_000)
     system: Mapping[str, Any] = field(default_factory=dict)
     electrons: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # What was left out is settled here, so that a study's record says what was computed.
+        if self.empty_bands is None:
+            counted = "nbnd" in map(str.lower, self.system)
+            object.__setattr__(self, "empty_bands", 0 if counted else 1)
 
     def given(self) -> dict[str, Any]:
         """Return the keys of ``system`` in lower case, as Fortran takes them.
@@ -73,15 +79,12 @@ class PwSettings:
             For keys that count species, and for two that count bands.
         """
         given = {key.lower(): value for key, value in self.system.items()}
-        by_species = [key for key in self.system if "(" in key]
-        if by_species:
-            raise InputError(
-                f"pw.system.{by_species[0]} names a species by its number, which is another"
-                " element in the cell with the core hole: not supported until such keys go by"
-                " element; leave it out")
-        if "nbnd" in given and self.empty_bands not in (0, _EMPTY_BANDS):
-            raise InputError("pw.empty_bands and pw.system.nbnd both say how many bands there are:"
-                             " give one of them")
+        by_species = next((key for key in self.system if "(" in key), "")
+        require(not by_species, f"pw.system.{by_species} names a species by its number, which is"
+                " another element in the cell with the core hole: not supported until such keys go"
+                " by element; leave it out")
+        require(not (self.empty_bands and "nbnd" in given), "pw.empty_bands and pw.system.nbnd both"
+                " say how many bands there are: give one of them")
         return given
 
     @property
@@ -163,39 +166,36 @@ class PwCalculation(Calculation):
         """Return the input."""
         crystal, settings = self.crystal, self.settings
         labels = labels_of(crystal, self.absorber)
-        control: dict[str, Any] = {"calculation": "scf" if self.bands is None else "nscf",
-                                   "prefix": PREFIX,
-                   "outdir": OUTDIR, "pseudo_dir": "pseudo", "disk_io": "low"}
-        for key, on in (("tprnfor", self.forces), ("tstress", self.stress)):
-            control |= {key: True} if on else {}
+        masses = dict(zip(labels, crystal.masses_amu, strict=True))
+        control: dict[str, Any] = {
+            "calculation": "scf" if self.bands is None else "nscf", "prefix": PREFIX,
+            "outdir": OUTDIR, "pseudo_dir": "pseudo", "disk_io": "low"}
+        asked = {"tprnfor": self.forces, "tstress": self.stress}
+        control |= {key: True for key, on in asked.items() if on}
         if way.max_seconds is not None:
             control["max_seconds"] = round(way.max_seconds)
         if way.restart:
             control["restart_mode"] = "restart"
         blocks = [
-            namelist("control", control),
-            namelist("system", self._system()),
-            namelist("electrons", self._electrons(way)),
-            "ATOMIC_SPECIES",
-            *(f"{label} {_mass(label, crystal)} {label}.UPF" for label in self.species),
-            "CELL_PARAMETERS angstrom",
-            *(_row(row) for row in crystal.lattice_A),
-            "ATOMIC_POSITIONS crystal",
+            namelist("control", control), namelist("system", self._system()),
+            namelist("electrons", self._electrons(way)), "ATOMIC_SPECIES",
+            *(f"{label} {masses[label]:.4f} {label}.UPF" for label in self.species),
+            "CELL_PARAMETERS angstrom", *map(_row, crystal.lattice_A), "ATOMIC_POSITIONS crystal",
             *(f"{label} {_row(row)}" for label, row in zip(labels, crystal.positions, strict=True)),
             "K_POINTS automatic",
-            " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift))),
-        ]
+            " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift)))]
         return "\n".join(blocks) + "\n"
 
     def _system(self) -> dict[str, Any]:
-        settings, given = self.settings, self.settings.given()
+        settings = self.settings
+        settings.given()  # refuses what cannot stand there
         system: dict[str, Any] = {
             "ibrav": 0, "nat": len(self.crystal), "ntyp": len(self.species),
             "ecutwfc": settings.ecutwfc_Ry, "ecutrho": settings.ecutrho_Ry,
             "tot_charge": self.charge, "occupations": "fixed" if self.is_fixed else "smearing"}
         if not self.is_fixed:
             system |= {"smearing": "gaussian", "degauss": settings.degauss_Ry}
-        elif settings.empty_bands and "nbnd" not in given and not settings.spin_key:
+        elif settings.empty_bands and not settings.spin_key:
             system["nbnd"] = round(self.electrons / 2) + settings.empty_bands
         return system | dict(settings.system) | ({} if self.bands is None else {"nbnd": self.bands})
 
@@ -213,15 +213,20 @@ class PwCalculation(Calculation):
         return electrons | dict(self.settings.electrons)
 
     def read_result(self, folder: Path, output: str, parent: Mapping[str, Any]) -> dict[str, Any]:
-        """Return energies in eV, and forces (eV/Å) and stress (eV/Å³) where they were asked for."""
+        """Return energies in eV, and forces (n, 3), eV/Å, and stress (3, 3), eV/Å³, positive under
+        tension, where they were asked for.
+        """
         outdir = folder / OUTDIR
         if self.bands is not None:
             return read_pw_bands(outdir)
         record = asdict(read_pw_result(outdir))
         if self.forces:
-            record["forces_eV_A"] = read_forces_eV_A(outdir).tolist()
+            forces = _read_array(outdir, "forces", (-1, 3))
+            record["forces_eV_A"] = (forces * _HARTREE_EV / BOHR_ANGSTROM).tolist()
         if self.stress:
-            record["stress_eV_A3"] = read_stress_eV_A3(outdir).tolist()
+            # pw.x counts it positive under compression.
+            stress = -_read_array(outdir, "stress", (3, 3))
+            record["stress_eV_A3"] = (stress * _HARTREE_EV / BOHR_ANGSTROM**3).tolist()
         return record
 
     @staticmethod
@@ -247,11 +252,6 @@ class PwCalculation(Calculation):
 
 def _row(values: NDArray[np.float64]) -> str:
     return " ".join(f"{x:.{_DECIMALS}f}" for x in values)
-
-
-def _mass(label: str, crystal: Crystal) -> str:
-    by_species = dict(zip(crystal.species, crystal.masses_amu, strict=True))
-    return f"{by_species.get(label) or by_species[label.removesuffix('h')]:.4f}"
 
 
 @dataclass(frozen=True)
@@ -286,7 +286,7 @@ def read_pw_result(outdir: str | Path) -> PwResult:
     """
 
     def parse(output: ET.Element) -> tuple[bool, PwResult]:
-        conv, bands = _child(output, "convergence_info/scf_conv"), _child(output, "band_structure")
+        conv, bands = child(output, "convergence_info/scf_conv"), child(output, "band_structure")
         fermi = next(float(_text(bands, tag)) for tag in ("fermi_energy", "highestOccupiedLevel")
                      if bands.find(tag) is not None)
         return _text(conv, "convergence_achieved") == "true", PwResult(
@@ -295,11 +295,9 @@ def read_pw_result(outdir: str | Path) -> PwResult:
             scf_error_Ry=2 * float(_text(conv, "scf_error")), **_edges(bands))
 
     converged, result = _parsed(outdir, "result", parse)
-    if not converged:
-        raise ComputationError(
-            f"the self-consistent cycle did not converge in {result.iterations} iterations (error"
-            f" {result.scf_error_Ry:.1e} Ry): lower pw.mixing_beta or raise"
-            " pw.electrons.electron_maxstep in the study")
+    require(converged, f"the self-consistent cycle did not converge in {result.iterations}"
+            f" iterations (error {result.scf_error_Ry:.1e} Ry): lower pw.mixing_beta or raise"
+            " pw.electrons.electron_maxstep in the study", ComputationError)
     return result
 
 
@@ -310,7 +308,7 @@ def read_pw_bands(outdir: str | Path) -> dict[str, float | None]:
     """
 
     def parse(output: ET.Element) -> dict[str, float | None]:
-        bands = _child(output, "band_structure")
+        bands = child(output, "band_structure")
         kpoints, count = _levels_eV(bands).shape
         return _edges(bands) | {"bands": count, "kpoints": kpoints}
 
@@ -325,17 +323,10 @@ def _edges(bands: ET.Element) -> dict[str, Any]:
             "electrons": electrons}
 
 
-def read_forces_eV_A(outdir: str | Path) -> NDArray[np.float64]:
-    """Return the forces (n, 3), eV/Å, of a run; errors as ``read_pw_result``."""
-    values = _parsed(outdir, "forces", lambda output: _numbers(output, "forces").reshape(-1, 3))
-    return values * _HARTREE_EV / BOHR_ANGSTROM
-
-
-def read_stress_eV_A3(outdir: str | Path) -> NDArray[np.float64]:
-    """Return the stress (3, 3), eV/Å³, positive under tension; errors as ``read_pw_result``."""
-    values = _parsed(outdir, "stress", lambda output: _numbers(output, "stress").reshape(3, 3))
-    # pw.x counts it positive under compression.
-    return -values * _HARTREE_EV / BOHR_ANGSTROM**3
+def _read_array(outdir: Path, what: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return a table of the result in pw.x's unit."""
+    return _parsed(outdir, what, lambda output: np.array(
+        _text(output, what).split(), dtype=np.float64).reshape(shape))
 
 
 def read_levels_eV(outdir: str | Path) -> NDArray[np.float64]:
@@ -346,7 +337,7 @@ def read_levels_eV(outdir: str | Path) -> NDArray[np.float64]:
 def _parsed(outdir: str | Path, what: str, parse: Callable[[ET.Element], T]) -> T:
     path = Path(outdir) / f"{PREFIX}.save" / "data-file-schema.xml"
     try:
-        return parse(_child(ET.parse(path).getroot(), "output"))
+        return parse(child(ET.parse(path).getroot(), "output"))
     except (OSError, ET.ParseError, ValueError, LookupError, StopIteration) as why:
         raise ComputationError(
             f"pw.x left no readable {what} in {path} ({why}): run this job again") from None
@@ -357,11 +348,8 @@ def _levels_eV(node: ET.Element) -> NDArray[np.float64]:
     return np.array(rows) * _HARTREE_EV
 
 
-def _numbers(node: ET.Element, path: str) -> NDArray[np.float64]:
-    return np.array(_text(node, path).split(), dtype=np.float64)
-
-
-def _child(node: ET.Element, path: str) -> ET.Element:
+def child(node: ET.Element, path: str) -> ET.Element:
+    """Return a part of an XML file of the programs; LookupError when it is not there."""
     found = node.find(path)
     if found is None:
         raise LookupError(f"no {path}")
@@ -369,7 +357,7 @@ def _child(node: ET.Element, path: str) -> ET.Element:
 
 
 def _text(node: ET.Element, path: str) -> str:
-    return (_child(node, path).text or "").strip()
+    return (child(node, path).text or "").strip()
 
 
 def started_from_density(output: str) -> bool:

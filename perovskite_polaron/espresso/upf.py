@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text, write_atomically
 
 
@@ -108,9 +108,8 @@ def read_upf(path: str | os.PathLike[str]) -> Pseudopotential:
     path = Path(path)
     text = read_text(path, "UPF pseudopotential")
     version = 2 if re.search(r"<UPF\s+version=", text) else 1
-    if version == 1 and "<PP_HEADER>" not in text:
-        raise InputError(f"{path} is not a UPF pseudopotential: it has no section PP_HEADER; give"
-                         " a UPF file")
+    require(version == 2 or "<PP_HEADER>" in text, f"{path} is not a UPF pseudopotential: it has no"
+            " section PP_HEADER; give a UPF file")
     try:
         return (_read_v2 if version == 2 else _read_v1)(path, text)
     except (KeyError, ValueError, IndexError) as error:
@@ -127,17 +126,14 @@ def _bodies(text: str, tag: str) -> list[str]:
 def section(text: str, tag: str, path: Path) -> str:
     """Return what stands in the first tag of that name in the text of a UPF file."""
     found = _bodies(text, tag)
-    if not found:
-        raise InputError(f"{path} has no section {tag}: it is truncated or not a UPF file; get it"
-                         " again")
+    require(found, f"{path} has no section {tag}: it is truncated or not a UPF file; get it again")
     return found[0]
 
 
 def numbers(text: str) -> NDArray[np.float64]:
     """Return the finite numbers of a table."""
     values = np.array(text.split(), dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("a table contains NaN or infinity")
+    require(np.isfinite(values).all(), "a table contains NaN or infinity", ValueError)
     values.setflags(write=False)
     return values
 
@@ -153,11 +149,10 @@ def _attributes(tag_text: str) -> dict[str, str]:
 
 
 def _read_v2(path: Path, text: str) -> Pseudopotential:
-    header = re.search(r"<PP_HEADER\s([^>]*)>", text)
-    if header is None:
-        raise InputError(f"{path} has no section PP_HEADER: it is truncated or not a UPF file; get"
-                         " it again")
-    head = _attributes(header[1])
+    headers = re.findall(r"<PP_HEADER\s([^>]*)>", text)
+    require(headers, f"{path} has no section PP_HEADER: it is truncated or not a UPF file; get it"
+            " again")
+    head = _attributes(headers[0])
     core = tuple(Orbital(at["label"].upper(), round(float(at["l"])), numbers(body))
                  for at, body in _tagged(text, "PP_GIPAW_CORE_ORBITAL"))
     waves = tuple(
@@ -209,10 +204,9 @@ def _shell(index: int, label: str, moment: str, occupation: str) -> AtomicShell:
 
 def check_for_projection(pseudo: Pseudopotential) -> None:
     """Refuse a set without atomic wave functions, onto which projwfc.x could project."""
-    if not any(shell.occupation >= 0 for shell in pseudo.atomic_shells):
-        raise InputError(
-            f"{pseudo.path} has no atomic wave function in PP_PSWFC, so nothing can be projected"
-            f" onto {pseudo.element}: make a set with polaron pseudo, or take one that has them")
+    require(any(shell.occupation >= 0 for shell in pseudo.atomic_shells), f"{pseudo.path} has no"
+            f" atomic wave function in PP_PSWFC, so nothing can be projected onto {pseudo.element}:"
+            " make a set with polaron pseudo, or take one that has them")
 
 
 def check_for_xspectra(pseudo: Pseudopotential) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.espresso.program import OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist
 from perovskite_polaron.espresso.savefile import LanczosSave, read_save
 from perovskite_polaron.files import read_text, write_atomically
@@ -109,19 +109,16 @@ class XspectraCalculation(Calculation):
         of the program.
         """
         settings = self.settings
-        if self.polarisation not in POLARISATIONS:
-            raise InputError(
-                f"unknown polarisation {self.polarisation!r}: choose among"
-                f" {', '.join(POLARISATIONS)}")
+        require(self.polarisation in POLARISATIONS, f"unknown polarisation {self.polarisation!r}:"
+                f" choose among {', '.join(POLARISATIONS)}")
         vector = POLARISATIONS[self.polarisation]
         low, high = settings.energy_range_eV
         lists: dict[str, dict[str, Any]] = {
             "input_xspectra": {
                 "calculation": "xanes_dipole", "prefix": PREFIX, "outdir": OUTDIR,
-                "xonly_plot": False,
-                "xniter": settings.max_iterations, "xcheck_conv": settings.check_every,
-                "xerror": settings.relative_error, "xcoordcrys": False,
-                **{f"xepsilon({k + 1})": vector[k] for k in range(3)},
+                "xonly_plot": False, "xniter": settings.max_iterations,
+                "xcheck_conv": settings.check_every, "xerror": settings.relative_error,
+                "xcoordcrys": False, **{f"xepsilon({k})": x for k, x in enumerate(vector, 1)},
                 "xiabs": self.absorber_species, "x_save_file": SAVE_FILE,
                 **({"restart_mode": "restart"} if way.restart else {})},
             "plot": {
@@ -153,16 +150,13 @@ class XspectraCalculation(Calculation):
         if np.any(save.norms == 0):
             complete_save(path, self.settings)
             save = read_save(path)
-        if why := self.mismatch(save, parent):
-            raise ComputationError(
-                f"{path} is not the save file of this job: {why}; delete that job's folder and run"
-                " again")
+        why = self.mismatch(save, parent)
+        require(not why, f"{path} is not the save file of this job: {why}; delete that job's folder"
+                " and run again", ComputationError)
         errors = re.findall(r"CONVERGED at iter\s+\d+\s+with error=\s*(\S+)", output)
         seen = output.count("Norm of the initial Lanczos vector")
-        if len(errors) < seen:
-            raise ComputationError(
-                f"the Lanczos run did not converge at {seen - len(errors)} of {seen} k points:"
-                " raise xspectra.max_iterations in the study")
+        require(len(errors) >= seen, f"the Lanczos run did not converge at {seen - len(errors)} of"
+                f" {seen} k points: raise xspectra.max_iterations in the study", ComputationError)
         return {"chain_sha256": save.sha256, "fermi_eV": save.fermi_energy_eV,
                 "core_eV": save.core_energy_eV, "converged": len(errors), "kpoints_seen": seen,
                 "worst_error": max(map(float, errors), default=float("nan"))}
@@ -278,9 +272,8 @@ def complete_save(path: Path, settings: XspectraSettings) -> None:
     partners = settings.partners()
     for k in sorted(missing):
         partner = partners[k]
-        if partner in missing:
-            raise ComputationError(
-                f"{path} has no chain of k point {k + 1}: delete that job's folder and run again")
+        require(partner not in missing, f"{path} has no chain of k point {k + 1}: delete that job's"
+                " folder and run again", ComputationError)
         norms[k], lengths[k], a[k], b[k] = norms[partner], lengths[partner], a[partner], b[partner]
     # The same records as XSpectra's.
     ends = ((0, 2), (2, 5), (5, 6), (6, 8), (8, 11), (11, 14))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from perovskite_polaron import __version__
-from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError
+from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError, require
 from perovskite_polaron.espresso.density import add_difference, move_density, transform_density
 from perovskite_polaron.espresso.program import (
     CHECKPOINT, OUT_OF_TIME, OUTDIR, PLAIN, PREFIX, Way, mpi_command, program_version, run_program)
@@ -128,13 +128,11 @@ def attempt(
     with _disk_errors_in_one_line(job), store.lock(job) as descriptor:
         if descriptor is None:
             return Outcome("elsewhere")
-        again = False
-        if store.result(job) is not None:
-            again = not store.has_density(job) and _is_needed(job, descendants, store)
-            if not again:
-                return Outcome("done")
+        done = store.result(job) is not None
+        if done and (store.has_density(job) or not _is_needed(job, descendants, store)):
+            return Outcome("done")
         run = _Run(job, store, ranks, descriptor, progress, max_seconds)
-        record, seconds = None if again else run.record(), 0.0
+        record, seconds = None if done else run.record(), 0.0
         if record is None:
             begun = _now()
             started()
@@ -210,10 +208,9 @@ class _Run:
         """Run the program, from where it stopped if it can go on; return its wall time (s)."""
         job, store, runs = self.job, self.store, self.job.runs
         if job.version and program_version(runs.program) != job.version:
-            raise ComputationError(
-                f"{runs.program} is version {program_version(runs.program)} on {platform.node()},"
-                f" the study was planned for {job.version}: give all machines the same, or set"
-                " POLARON_ESPRESSO_BIN")
+            raise ComputationError(f"{runs.program} is version {program_version(runs.program)} on"
+                                   f" {platform.node()}, the study was planned for {job.version}:"
+                                   " give all machines the same, or set POLARON_ESPRESSO_BIN")
         folder = store.prepare(job)
         most = min(self.ranks, job.kpoints) if runs.shares_kpoints else 1
         pools = next(n for n in range(most, 0, -1) if self.ranks % n == 0)
@@ -272,8 +269,7 @@ class _Run:
         """
         job, store, target = self.job, self.store, self.folder / DENSITY
         there = [store.result(one) is not None and store.has_density(one)
-                 and not store.is_locked(one)
-                 for one in job.initial]
+                 and not store.is_locked(one) for one in job.initial]
         # What a symmetry operation was applied to moves with the atoms only as the difference of
         # the other two.
         if not there or not there[0] or (job.operation is not None and not all(there)):
@@ -358,6 +354,5 @@ def check_chain(save: LanczosSave, job: Job, store: Store) -> None:
     why = ("it is not the file that this job wrote"
            if record.get("chain_sha256", save.sha256) != save.sha256
            else calculation.mismatch(save, parent or {}))
-    if why:
-        raise ComputationError(f"{store.folder(job) / SAVE_FILE} is not the save file of"
-                               f" {job.label}: {why}; delete that job's folder and run again")
+    require(not why, f"{store.folder(job) / SAVE_FILE} is not the save file of {job.label}: {why};"
+            " delete that job's folder and run again", ComputationError)

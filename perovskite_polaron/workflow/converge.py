@@ -99,8 +99,7 @@ def _with_sets(study: Study, value: str) -> Study:
 # second p projectors, whose choice a spectrum must not show).
 SETTINGS: dict[str, Callable[[Study, str], Study]] = {
     "cutoff": _with_cutoff, "kpoints": _with_kpoints, "spectrum-kpoints": _with_spectrum_kpoints,
-    "supercell": _with_supercell, "absorber-sets": _with_sets,
-}
+    "supercell": _with_supercell, "absorber-sets": _with_sets}
 
 
 def variants(study: Study, setting: str, values: Sequence[str]) -> list[Study]:

@@ -14,7 +14,7 @@ from perovskite_polaron.errors import (
     ComputationError, InterruptedRunError, OutOfTimeError, PolaronError)
 from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.workflow.attempt import Outcome, attempt, attempt_there
-from perovskite_polaron.workflow.jobs import Job
+from perovskite_polaron.workflow.jobs import Job, by_digest
 from perovskite_polaron.workflow.store import Store, needed_densities
 
 # Below this much work for each process (in the unit of Job.cost), another job is a better use of a
@@ -170,10 +170,9 @@ class _Runner:
         # A program that is being started lets go of our locks in a moment; another runner clears up
         # itself.
         for _ in range(_TIDYING):
-            if not queue.is_untidy:
+            if queue.drop_rest():
                 break
             self.pause(_PATIENCE_SECONDS / 5)
-            queue.drop_rest()
 
     def _fits(self, job: Job) -> bool:
         if len(self.running) >= self.jobs_at_once:
@@ -186,8 +185,8 @@ class _Runner:
         try:
             outcome = future.result()
         except BrokenExecutor as error:
-            raise ComputationError(
-                f"the executor broke ({error}); finished jobs are kept, run again") from None
+            raise ComputationError(f"the executor broke ({error}); finished jobs are kept, run"
+                                   " again") from None
         except Exception as error:
             self._take_failure(job, error)
             return
@@ -267,9 +266,7 @@ class _Queue:
 
     def __init__(self, jobs: Sequence[Job], store: Store) -> None:
         self._store = store
-        unique: dict[str, Job] = {}
-        for job in jobs:
-            unique.setdefault(job.digest, job)
+        unique = by_digest(jobs)
         self.children: dict[str, list[Job]] = {}
         self._followers: dict[str, list[Job]] = {}
         for job in unique.values():
@@ -282,8 +279,7 @@ class _Queue:
             # A job needs its parent's density, which is dropped once all the parent's children are
             # done; it is made again from that of the parent's own parent.
             parent = job.parent
-            while parent is not None and parent.digest not in todo and not store.has_density(
-                parent):
+            while parent and parent.digest not in todo and not store.has_density(parent):
                 todo[parent.digest] = parent = unique.get(parent.digest, parent)
                 parent = parent.parent
         self._todo = todo
@@ -294,10 +290,7 @@ class _Queue:
         self._needed = needed_densities(store, done_or_here=unique)
         for job in unique.values():
             # A runner that was killed between a result and its cleaning leaves a density.
-            if job.digest not in todo and not self._open_followers.get(job.digest,
-                                                                       0) and store.has_density(
-                                                                           job):
-                self._drop(job)
+            self._drop_unneeded(job)
         self.ready = deque(job for job in todo.values() if self._can_start(job))
         self.elsewhere: list[Job] = []
 
@@ -310,7 +303,11 @@ class _Queue:
         """Take a job off the list, let its followers start, and drop densities that nothing needs
         any more.
         """
-        self._remove(job)
+        del self._todo[job.digest]
+        for start in job.after:
+            self._open_followers[start.digest] -= 1
+        for owner in (job, *job.after):
+            self._drop_unneeded(owner)
         self.ready.extendleft(one for one in reversed(self._followers.get(job.digest, []))
                               if one.digest in self._todo and self._can_start(one))
 
@@ -332,13 +329,9 @@ class _Queue:
     def _can_start(self, job: Job) -> bool:
         return not any(start.digest in self._todo for start in job.after)
 
-    def _remove(self, job: Job) -> None:
-        del self._todo[job.digest]
-        for start in job.after:
-            self._open_followers[start.digest] -= 1
-        for owner in (job, *job.after):
-            if owner.digest not in self._todo and not self._open_followers.get(owner.digest, 0):
-                self._drop(owner)
+    def _drop_unneeded(self, job: Job) -> None:
+        if job.digest not in self._todo and not self._open_followers.get(job.digest, 0):
+            self._drop(job)
 
     def _drop(self, job: Job) -> None:
         folder = self._store.folder(job)
@@ -353,25 +346,19 @@ class _Queue:
             else:
                 self._store.drop_density(job)
 
-    def drop_rest(self) -> None:
-        """Drop the densities that were locked when their turn came, as far as they are free now."""
+    def drop_rest(self) -> bool:
+        """Drop the densities that were locked when their turn came, and tell whether all are gone.
+        """
         waiting, self._undropped = self._undropped, []
         for job in waiting:
             self._drop(job)
-
-    @property
-    def is_untidy(self) -> bool:
-        """Whether densities that nothing needs are left because they were locked."""
-        return bool(self._undropped)
+        return not self._undropped
 
     def look_elsewhere(self) -> None:
         """Take in what other runners have finished, and take over what they left."""
         waiting, self.elsewhere = self.elsewhere, []
         for job in waiting:
-            if self._store.is_locked(job):
-                self.elsewhere.append(job)
-            else:
-                self.ready.append(job)
+            (self.elsewhere if self._store.is_locked(job) else self.ready).append(job)
 
 
 def _attempt_here(

@@ -19,14 +19,10 @@ from perovskite_polaron.settings import fill, option, refuse
 
 # name in the file -> (Parsl's class, the name it has there for what we call a queue)
 _PROVIDERS = {
-    "slurm": ("SlurmProvider", "partition"),
-    "pbs": ("PBSProProvider", "queue"),
-    "torque": ("TorqueProvider", "queue"),
-    "lsf": ("LSFProvider", "queue"),
-    "grid-engine": ("GridEngineProvider", "queue"),
-    "kubernetes": ("KubernetesProvider", ""),
-    "local": ("LocalProvider", ""),
-}
+    "slurm": ("SlurmProvider", "partition"), "pbs": ("PBSProProvider", "queue"),
+    "torque": ("TorqueProvider", "queue"), "lsf": ("LSFProvider", "queue"),
+    "grid-engine": ("GridEngineProvider", "queue"), "kubernetes": ("KubernetesProvider", ""),
+    "local": ("LocalProvider", "")}
 
 
 @dataclass(frozen=True)
@@ -159,8 +155,8 @@ def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterat
         arguments["worker_init"] = f"export PATH={here}:$PATH\n{settings.worker_init}"
         arguments["launcher"] = SingleNodeLauncher()
     if settings.provider not in ("kubernetes", "local"):
-        for key in ("walltime", "scheduler_options", "nodes_per_block"):
-            arguments[key] = getattr(settings, key)
+        arguments |= {"walltime": settings.walltime, "nodes_per_block": settings.nodes_per_block,
+                      "scheduler_options": settings.scheduler_options}
         given = {queue: settings.queue, "account": settings.account}
         arguments |= {key: value for key, value in given.items() if value}
     if settings.provider == "slurm":
@@ -169,8 +165,8 @@ def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterat
     try:
         provider = getattr(providers, class_name)(**arguments | dict(settings.options))
     except (TypeError, ValueError) as error:
-        raise InputError(
-            f"Parsl's {class_name} refuses the options of the executor file: {error}") from None
+        raise InputError(f"Parsl's {class_name} refuses the options of the executor file:"
+                         f" {error}") from None
     except ImportError as error:
         raise MissingExtraError(str(error), "cluster") from None
     # The affinity is left to the MPI launcher; a lost node is noticed after 40 s instead of two
@@ -178,9 +174,8 @@ def start_executor(settings: ExecutorSettings, ranks: int, root: Path) -> Iterat
     executor = HighThroughputExecutor(
         label="polaron", provider=provider, max_workers_per_node=settings.jobs_per_node(ranks),
         cpu_affinity="none", encrypted=False, heartbeat_period=10, heartbeat_threshold=40,
-        interchange_launch_cmd=[sys.executable, "-m",
-                                "parsl.executors.high_throughput.interchange"],
-        address=settings.worker_address or None)
+        address=settings.worker_address or None, interchange_launch_cmd=[
+            sys.executable, "-m", "parsl.executors.high_throughput.interchange"])
     config = parsl.Config(executors=[executor], run_dir=str(_run_folder(root)), retries=0,
                           usage_tracking=0, initialize_logging=True)
     pool = ParslPoolExecutor(config)

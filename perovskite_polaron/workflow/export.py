@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron import __version__
-from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.espresso.savefile import LanczosSave
 from perovskite_polaron.files import replace_atomically
 from perovskite_polaron.workflow.jobs import INPUTS, Job, core_hole_state
@@ -117,13 +117,11 @@ def _write_entry(file: Any, element: str, spectra: StudySpectra,
     started = min((r["started"] for r in records if "started" in r),
                   default=datetime.now(UTC).isoformat(timespec="seconds"))
     title = f"calculated {element} K edge of {name}"
-    entry = _group(file, unique, "NXentry",
-                   {"title": title, "definition": "NXxas", "start_time": started},
-                   default="data", entry=unique)
+    entry = _group(file, unique, "NXentry", {"title": title, "definition": "NXxas",
+                   "start_time": started}, default="data", entry=unique)
     instrument = _group(entry, "instrument", "NXinstrument")
-    _group(instrument, "source", "NXsource", {
-        "type": "calculation (Quantum ESPRESSO pw.x and xspectra.x)", "name": _CREATOR,
-        "probe": "x-ray"})
+    _group(instrument, "source", "NXsource", {"name": _CREATOR, "probe": "x-ray",
+           "type": "calculation (Quantum ESPRESSO pw.x and xspectra.x)"})
     axis = _field(_group(instrument, "monochromator", "NXmonochromator"), "energy", energy,
                   units="eV", long_name=f"energy from the mean edge of {spectra.reference} (eV)")
     _group(instrument, "incoming_beam", "NXdetector", {"data": ones})
@@ -166,9 +164,8 @@ def job_records(jobs: list[Job], store: Store) -> dict[str, Any]:
     records = {store.folder(job).name: store.result(job) for job in jobs}
     missing = [name for name, record in records.items() if record is None]
     if missing:
-        raise ComputationError(
-            f"{len(missing)} jobs have no result yet (first: {missing[0]}): polaron run computes"
-            " them")
+        raise ComputationError(f"{len(missing)} jobs have no result yet (first: {missing[0]}):"
+                               " polaron run computes them")
     return records
 
 
@@ -192,15 +189,13 @@ def write_archive(study: Study, jobs: list[Job], store: Store, path: Path) -> Pa
         source = Path(study.file(name))
         if not source.is_file():
             return name  # built in
-        if files.setdefault(source.name, source) != source:
-            raise ComputationError(f"two files of the study are named {source.name}: give one of"
-                                   " them another name")
+        require(files.setdefault(source.name, source) == source, "two files of the study are named"
+                f" {source.name}: give one of them another name", ComputationError)
         return f"files/{source.name}"
 
     structures = {
-        name: replace(one, crystal=packed(one.crystal), modes=tuple(packed(m) for m in one.modes))
-        for name, one in study.structures.items()
-    }
+        name: replace(one, crystal=packed(one.crystal), modes=tuple(map(packed, one.modes)))
+        for name, one in study.structures.items()}
     hole = f"{study.element}-{core_hole_state(study)}"
     pseudos = {key.removesuffix("-none"): f"results/{name}" for key, name in recorded.items()
                if key.endswith("-none")}
@@ -221,8 +216,7 @@ def write_archive(study: Study, jobs: list[Job], store: Store, path: Path) -> Pa
             for name in (INPUTS, "structures", "pseudo"):
                 tar.add(store.root / name, f"results/{name}")
             for folder in sorted(store.folder(job) for job in jobs):
-                for pattern in _ARCHIVED:
-                    for file in sorted(folder.glob(pattern)):
-                        tar.add(file, f"results/jobs/{folder.name}/{file.name}")
+                for file in (f for pattern in _ARCHIVED for f in sorted(folder.glob(pattern))):
+                    tar.add(file, f"results/jobs/{folder.name}/{file.name}")
 
     return replace_atomically(path, write)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.espresso.ph import FieldResponse, PhCalculation, PhSettings
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.upf import Pseudopotential
@@ -256,9 +256,8 @@ def _insulating(crystal: Crystal, settings: ForceSettings) -> dict[str, Pseudopo
     """Return the pseudopotentials of the crystal's elements; refuse a metal."""
     pseudos = settings.pseudos(crystal)
     electrons = sum(pseudos[s].z_valence for s in crystal.species)
-    if settings.pw.occupations == "auto" and round(electrons) % 2:
-        raise InputError(f"{crystal.label} has an odd number of electrons ({electrons:g}): charges"
-                         " need an insulator")
+    require(settings.pw.occupations != "auto" or round(electrons) % 2 == 0, f"{crystal.label} has"
+            f" an odd number of electrons ({electrons:g}): charges need an insulator")
     return pseudos
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import tomli_w
 
-from perovskite_polaron.errors import InputError, MissingProgramError
+from perovskite_polaron.errors import MissingProgramError, require
 from perovskite_polaron.espresso.ph import PhCalculation
 from perovskite_polaron.espresso.program import Calculation, program_version
 from perovskite_polaron.espresso.projwfc import ProjwfcCalculation
@@ -247,9 +247,8 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
     """
     structures = study_structures(study)
     for structure in structures:
-        if study.element not in structure.crystal.species:
-            raise InputError(f"{study.element} is not in structure {structure.name}:"
-                             " give the absorbing element of this study")
+        require(study.element in structure.crystal.species, f"{study.element} is not in structure"
+                f" {structure.name}: give the absorbing element of this study")
     hole = core_hole_state(study)
     elements = sorted({s for structure in structures for s in structure.crystal.species})
     inputs = study_inputs(study, elements, hole)
@@ -257,10 +256,9 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
     check_for_xspectra(ground)
     check_for_xspectra(with_hole)
     missing = with_hole.z_valence - ground.z_valence
-    if abs(missing - HOLES[hole]) > 1e-6:
-        raise InputError(f"{with_hole.path} has {missing:+g} valence charge against {ground.path},"
-                         f" but this core hole needs {HOLES[hole]:+g}: give a pair of sets with"
-                         " the same valence")
+    require(abs(missing - HOLES[hole]) <= 1e-6, f"{with_hole.path} has {missing:+g} valence charge"
+            f" against {ground.path}, but this core hole needs {HOLES[hole]:+g}: give a pair of"
+            " sets with the same valence")
     planned: dict[int, StructureJobs] = {}
     for index, neighbour in neighbours(structures):
         near = planned[neighbour] if neighbour is not None else None
@@ -270,11 +268,15 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
 
 def study_jobs(structures: Iterable[StructureJobs]) -> list[Job]:
     """Return every job of a study once, each after its parent."""
+    return list(by_digest(job for one in structures for job in one.all()).values())
+
+
+def by_digest(jobs: Iterable[Job]) -> dict[str, Job]:
+    """Return each job once, under its digest; of equal ones the first, whose label it keeps."""
     unique: dict[str, Job] = {}
-    for one in structures:
-        for job in one.all():
-            unique.setdefault(job.digest, job)
-    return list(unique.values())
+    for job in jobs:
+        unique.setdefault(job.digest, job)
+    return unique
 
 
 def core_hole_state(study: Study) -> str:
@@ -361,9 +363,8 @@ def _structure_jobs(
                 xspectra, axis, list(with_absorber).index(label) + 1, cutoff, fixed,
                 time_reversal=study.run.time_reversal and fixed and not pw.spin_key)
             cost = hole.cost / hole.kpoints * points * 0.05
-            xas[axis] = Job.of("xas", f"{name}-{axis}", calculation, cost, points,
-                               core=sets[absorber.element],
-                               parent=hole, version=inputs.versions["xspectra.x"])
+            xas[axis] = Job.of("xas", f"{name}-{axis}", calculation, cost, points, parent=hole,
+                               core=sets[absorber.element], version=inputs.versions["xspectra.x"])
         result.append(AbsorberJobs(structure.absorber_label(absorber), absorber, hole, xas))
     return StructureJobs(structure, ground, tuple(result))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.espresso.projwfc import (
     PROJECTIONS, Projections, ProjwfcCalculation, load_projections, summed)
 from perovskite_polaron.espresso.pw import PwSettings
@@ -190,14 +190,12 @@ def collect_pdos(
     """
     records = [store.result(job) for job in jobs.all()]
     ground, bands, pdos = (r or {} for r in records)
-    if not all(records):
-        raise ComputationError(f"{jobs.pdos.label} has no projections in {store.root} yet: run it"
-                               " first")
+    require(all(records), f"{jobs.pdos.label} has no projections in {store.root} yet: run it"
+            " first", ComputationError)
     path = store.folder(jobs.pdos) / PROJECTIONS
     raw = load_projections(path)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != pdos["projections_sha256"]:
-        raise ComputationError(f"{path} is not what this job wrote: delete that job's folder and"
-                               " run again")
+    require(hashlib.sha256(path.read_bytes()).hexdigest() == pdos["projections_sha256"], f"{path}"
+            " is not what this job wrote: delete that job's folder and run again", ComputationError)
     sets = subject.sets
     labels = {element: {s.index: s.label.lower() for s in pseudo.atomic_shells}
               for element, pseudo in sets.items()}

@@ -6,14 +6,13 @@ import json
 import shlex
 from collections.abc import Sequence
 
-from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.pw import absorber_label
 from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.lattice.files import write_crystal
 from perovskite_polaron.workflow.jobs import INPUTS, StructureJobs, core_hole_state, study_jobs
-from perovskite_polaron.workflow.status import is_planned, write_plan
-from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.status import read_plan, write_plan
+from perovskite_polaron.workflow.store import Store, make_folder
 from perovskite_polaron.workflow.structures import image_distance_A
 from perovskite_polaron.workflow.study import Study, resolved_toml
 
@@ -41,14 +40,10 @@ def record_study(study: Study, structures: Sequence[StructureJobs], store: Store
 
     What is there already for this very study is left as it is.
     """
-    if is_planned(study, store) and (store.root / INPUTS).exists():
+    if read_plan(study, store) and (store.root / INPUTS).exists():
         return
     folder = store.root / "structures"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ComputationError(
-            f"{folder} cannot be made: {error.strerror}; choose another store") from None
+    make_folder(folder)
     write_atomically(store.root / "study.toml", resolved_toml(study))
     for one in structures:
         structure = one.structure
@@ -88,9 +83,7 @@ def write_decks(structures: Sequence[StructureJobs], store: Store) -> list[str]:
         " LAUNCH to your MPI",
         "# launcher (such as: LAUNCH='srun'); then give the results back with: polaron run"
         " STUDY.toml",
-        "set -e",
-        'cd "$(dirname "$0")/jobs"',
-    ]
+        "set -e", 'cd "$(dirname "$0")/jobs"']
     todo = [job for job in study_jobs(structures) if store.result(job) is None]
     for job in todo:
         name = shlex.quote(store.prepare(job).name)

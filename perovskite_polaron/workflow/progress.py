@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from perovskite_polaron.workflow.execute import Event
 from perovskite_polaron.workflow.jobs import Job
+from perovskite_polaron.workflow.status import work_left
 
 
 class Progress:
@@ -37,14 +39,14 @@ class Progress:
         self._stream = stream or sys.stderr
         self._total, self._at_once = len(jobs), jobs_at_once
         self._open: dict[str, Job] = {job.digest: job for job in jobs}
-        self._open_cost: dict[str, float] = {}
+        self._open_cost = defaultdict[str, float](float)
         # kind of job -> seconds and cost of those whose time is known
         self._spent: dict[str, np.ndarray] = {}
         self._started: dict[str, float] = {}
         self._waiting: set[str] = set()
         self._shown = 0.0
         for job in jobs:
-            self._open_cost[job.kind] = self._open_cost.get(job.kind, 0.0) + job.cost
+            self._open_cost[job.kind] += job.cost
         for digest, seconds in done.items():
             self._close(digest, seconds)
 
@@ -54,8 +56,7 @@ class Progress:
             return
         self._open_cost[job.kind] -= job.cost
         if seconds > 0:
-            before = self._spent.get(job.kind, np.zeros(2))
-            self._spent[job.kind] = before + np.array([seconds, job.cost])
+            self._spent[job.kind] = self._spent.get(job.kind, 0) + np.array([seconds, job.cost])
 
     def __call__(self, event: Event) -> None:
         """Take in one event of the runner."""
@@ -87,10 +88,7 @@ class Progress:
         """Return the estimated time left in words."""
         if not self._open:
             return "all done"
-        # A kind that was never timed is taken to go as fast as all others together.
-        every = sum(self._spent.values(), np.zeros(2)) if self._spent else np.ones(2)
-        totals = {kind: self._spent.get(kind, every) for kind in self._open_cost}
-        seconds = sum(cost * totals[k][0] / totals[k][1] for k, cost in self._open_cost.items())
+        seconds = work_left(self._open_cost, self._spent)
         running = sum(time.monotonic() - start for start in self._started.values())
         return f"about {_clock(max(seconds - running, 0.0) / self._at_once)} left"
 

@@ -102,8 +102,7 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
             math.hypot(*point.amplitude_sqrt_amu_A) if point else None,
             point.max_displacement_A if point else None,
             tuple(map(tuple, structure.crystal.lattice_A.tolist())),
-            records[one.ground.digest] or {}, tuple(sites),
-        ))
+            records[one.ground.digest] or {}, tuple(sites)))
     return StudyResults(study, tuple(rows), chains)
 
 
@@ -114,8 +113,7 @@ def write_results(results: StudyResults, folder: str | Path) -> None:
     record = {
         "format": FORMAT, "element": study.element, "reference": study.reference,
         "core_hole": study.core_hole.kind, "chains_sha256": _sha256(folder / "chains.npz"),
-        "structures": [asdict(s) for s in results.structures], "study": resolved(study),
-    }
+        "structures": [asdict(s) for s in results.structures], "study": resolved(study)}
     write_atomically(folder / "results.json", json.dumps(record, indent=1) + "\n")
 
 
@@ -131,9 +129,8 @@ def read_results(folder: str | Path) -> StudyResults:
     path = folder / "results.json"
     try:
         record = json.loads(read_text(path, "results.json of a study"))
-        if record["format"] not in (FORMAT, _OLDER):
-            raise InputError(f"{path} is of format {record['format']!r}, this version reads"
-                             f" {FORMAT!r}: compute or export it again")
+        require(record["format"] in (FORMAT, _OLDER), f"{path} is of format {record['format']!r},"
+                f" this version reads {FORMAT!r}: compute or export it again")
         rows = [fill(StructureResult, s, "structures", problems) for s in record["structures"]]
         digest, study = record["chains_sha256"], record["study"]
         table = tomllib.loads(study) if record["format"] == _OLDER else dict(study)

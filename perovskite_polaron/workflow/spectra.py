@@ -107,8 +107,7 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
                 results.chains[name], grid - shift, width, cut_occupied=settings.cut_occupied,
                 cut_smooth_eV=settings.cut_smooth_eV, cut_above_eV=cut_above,
                 terminator=study.xspectra.check_every if settings.terminator else None,
-                taper=settings.taper if settings.terminator else 0.0,
-            ).total
+                taper=settings.taper if settings.terminator else 0.0).total
             seen = resolve(Spectrum(grid, curve, name), settings.resolution_fwhm_eV)
             records.append(
                 SiteSpectrum(structure.name, site.label, site.multiplicity, axis, seen, shift))
@@ -182,12 +181,8 @@ def _cut_above_eV(site: SiteResult, settings: SpectraSettings) -> float:
 
 def _site_energies(results: StudyResults) -> list[SiteEnergies]:
     # The level that holds an excited electron is the highest (partly) occupied one of that cell.
-    return [
-        SiteEnergies(
-            structure.name, site.label, site.multiplicity, results.study.core_hole.kind,
-            structure.ground["total_energy_eV"], site.hole["total_energy_eV"],
-            results.chains[next(iter(site.chains.values()))].fermi_energy_eV, structure.lattice_A,
-            site.hole["lowest_empty_eV"],
-        )
-        for structure, site in _sites(results)
-    ]
+    return [SiteEnergies(
+        structure.name, site.label, site.multiplicity, results.study.core_hole.kind,
+        structure.ground["total_energy_eV"], site.hole["total_energy_eV"],
+        results.chains[next(iter(site.chains.values()))].fermi_energy_eV, structure.lattice_A,
+        site.hole["lowest_empty_eV"]) for structure, site in _sites(results)]

@@ -10,10 +10,13 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, MissingProgramError
@@ -62,11 +65,6 @@ def plan_key(study: Study) -> dict[str, Any]:
 
 def _plan_path(study: Study, store: Store) -> Path:
     return store.root / f"plan-{study.path.stem}.json"
-
-
-def is_planned(study: Study, store: Store) -> bool:
-    """Tell whether the store holds the current plan of a study."""
-    return read_plan(study, store) is not None
 
 
 def read_plan(study: Study, store: Store) -> list[PlannedJob] | None:
@@ -162,31 +160,39 @@ def study_status(study: Study) -> StudyStatus:
     it yet.
     """
     store = Store(study.store_folder)
-    jobs: Sequence[PlannedJob | Job] | None = read_plan(study, store)
-    if jobs is None:
-        jobs = study_jobs(plan(study))
+    jobs: Sequence[PlannedJob | Job] = read_plan(study, store) or study_jobs(plan(study))
     done, begun = look(store)
     rows: list[JobStatus] = []
-    spent, open_cost = 0.0, dict[str, float]()
-    seen: dict[str, list[float]] = {}
+    spent, open_cost = 0.0, defaultdict[str, float](float)
+    seen: dict[str, np.ndarray] = {}
     for job in jobs:
         record = done.get(job.digest[:12])
         if record is None:
             state = store.unfinished_state(job) if job.digest[:12] in begun else "todo"
             rows.append(JobStatus(job.kind, job.label, state, None))
-            open_cost[job.kind] = open_cost.get(job.kind, 0.0) + job.cost
+            open_cost[job.kind] += job.cost
             continue
         seconds = record.get("wall_seconds")
         rows.append(JobStatus(job.kind, job.label, "done", seconds))
         if seconds is not None:
             core_hours = seconds * record.get("ranks", 1) / 3600
             spent += core_hours
-            total = seen.setdefault(job.kind, [0.0, 0.0])
-            total[0] += core_hours
-            total[1] += job.cost
-    left = None
-    if spent:
-        every = [sum(t[k] for t in seen.values()) for k in (0, 1)]
-        rates = {kind: seen.get(kind, every) for kind in open_cost}
-        left = sum(open_cost[kind] * hours / cost for kind, (hours, cost) in rates.items())
-    return StudyStatus(rows, spent, left if open_cost else 0.0)
+            seen[job.kind] = seen.get(job.kind, 0) + np.array([core_hours, job.cost])
+    left = work_left(open_cost, seen) if spent or not open_cost else None
+    return StudyStatus(rows, spent, left)
+
+
+def work_left(open_cost: Mapping[str, float], seen: Mapping[str, np.ndarray]) -> float:
+    """Return how long the jobs to do will take.
+
+    Parameters
+    ----------
+    open_cost
+        Kind of job -> cost of those to do.
+    seen
+        Kind of job -> time and cost (2,) of those done. A kind that was never timed is taken to go
+        as fast as all others together, and where nothing was, a unit of cost takes a unit of time.
+    """
+    every = sum(seen.values(), np.zeros(2)) if seen else np.ones(2)
+    totals = {kind: seen.get(kind, every) for kind in open_cost}
+    return float(sum(cost * totals[k][0] / totals[k][1] for k, cost in open_cost.items()))

@@ -123,7 +123,7 @@ class Store:
         """
         path = self._kept(pseudo)
         if not path.exists():
-            _make_folder(self.pseudo_root)
+            make_folder(self.pseudo_root)
             if pseudo.core_orbitals:
                 os.chmod(write_core_orbital(pseudo, path.with_suffix(".wfc")), 0o444)
             # Shared by hard links: a change in one job's folder would change it in all.
@@ -138,7 +138,7 @@ class Store:
         folder.
         """
         folder = self.folder(job)
-        _make_folder(folder / "pseudo" if job.pseudos else folder)
+        make_folder(folder / "pseudo" if job.pseudos else folder)
         # What was being written when a runner was killed, or the disk failed; nobody writes here
         # now, for we hold the lock.
         for left in folder.rglob(".tmp-*"):
@@ -169,7 +169,7 @@ class Store:
             if time.monotonic() - self._looked >= _LOOK_AGAIN_SECONDS and self.jobs_root.is_dir():
                 self._look()
             folder = self._folders.get(job.digest[:12], self.jobs_root / job.folder)
-            _make_folder(folder)
+            make_folder(folder)
             self._folders[job.digest[:12]] = folder
         with self.lock_folder(folder) as descriptor:
             yield descriptor
@@ -178,10 +178,8 @@ class Store:
     @contextmanager
     def lock_folder(folder: Path) -> Iterator[int | None]:
         """Hold the lock of a job's folder, as lock does, whatever job it is."""
-        try:
+        with _used(folder):
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise _unusable(folder, error) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield descriptor
@@ -227,16 +225,20 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _make_folder(folder: Path) -> None:
-    try:
+def make_folder(folder: Path) -> None:
+    """Make a folder of the store; ComputationError where the disk refuses."""
+    with _used(folder):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _used(path: Path) -> Iterator[None]:
+    """Say in one line what to do when the disk refuses a file or folder."""
+    try:
+        yield
     except OSError as error:
-        raise _unusable(folder, error) from None
-
-
-def _unusable(folder: Path, error: OSError) -> ComputationError:
-    return ComputationError(f"{folder} cannot be used: {error.strerror}; free the disk or choose"
-                            " another store")
+        raise ComputationError(f"{path} cannot be used: {error.strerror}; free the disk or choose"
+                               " another store") from None
 
 
 def _link(source: Path, target: Path) -> None:
@@ -247,16 +249,15 @@ def _link(source: Path, target: Path) -> None:
         if target.samefile(source):
             return
     temporary = Path(tempfile.mktemp(prefix=".tmp-", dir=target.parent))
-    try:
+    with _used(target):
         try:
-            os.link(source, temporary)
-        except PermissionError:
-            shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise _unusable(target, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+            try:
+                os.link(source, temporary)
+            except PermissionError:
+                shutil.copyfile(source, temporary)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
