@@ -155,10 +155,9 @@ def _read_v2(path: Path, text: str) -> Pseudopotential:
     head = _attributes(headers[0])
     core = tuple(Orbital(at["label"].upper(), round(float(at["l"])), numbers(body))
                  for at, body in _tagged(text, "PP_GIPAW_CORE_ORBITAL"))
-    waves = tuple(
-        PartialWave(at["label"].upper(), round(float(at["l"])),
-                    numbers(section(body, "PP_GIPAW_WFS_AE", path)),
-                    numbers(section(body, "PP_GIPAW_WFS_PS", path)), float(at["cutoff_radius"]))
+    waves = tuple(PartialWave(
+        at["label"].upper(), round(float(at["l"])), numbers(section(body, "PP_GIPAW_WFS_AE", path)),
+        numbers(section(body, "PP_GIPAW_WFS_PS", path)), float(at["cutoff_radius"]))
         for at, body in _tagged(text, "PP_GIPAW_ORBITAL"))
     return Pseudopotential(
         path, 2, head["element"], head["pseudo_type"], float(head["z_valence"]),

@@ -97,10 +97,9 @@ class Store:
 
         Works on a store that may only be read.
         """
-        folder = self.folder(job)
         if self.is_locked(job):
             return "running"
-        return "failed" if (folder / job.output_name).exists() else "todo"
+        return "failed" if (self.folder(job) / job.output_name).exists() else "todo"
 
     def is_locked(self, job: JobName) -> bool:
         """Tell whether a runner works on the job just now."""
