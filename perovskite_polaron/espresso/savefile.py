@@ -70,9 +70,8 @@ class _Numbers(LineReader):
 
     def count(self, name: str) -> int:
         value = self.value(name)
-        if value != int(value) or value < 1:
-            raise self.error(
-                f"{name} is {value:g}, not a positive whole number: the file is damaged")
+        self.require(value == int(value) and value >= 1,
+                     f"{name} is {value:g}, not a positive whole number: the file is damaged")
         return int(value)
 
     def array(self, count: int, name: str) -> NDArray[np.float64]:
@@ -99,10 +98,9 @@ class _Numbers(LineReader):
                   if line.startswith("#") for key, _, value in [line[1:].partition("=")]}
         for key, (wanted, why) in _HEADER.items():
             self.at, value = header.get(key, (1, ""))
-            if value == "unfinished":
-                raise self.error("the calculation is unfinished: restart xspectra.x and let it end")
-            if value != wanted:
-                raise self.error(why.format(value or "missing"))
+            self.require(value != "unfinished",
+                         "the calculation is unfinished: restart xspectra.x and let it end")
+            self.require(value == wanted, why.format(value or "missing"))
         self.at = 0
 
 
@@ -119,9 +117,8 @@ def read_save(path: str | os.PathLike[str]) -> LanczosSave:
     file = _Numbers(path, text=text, comment="#", remedy="run xspectra.x again")
     file.check_header()
     flag, spins = file.word("the spin flag"), file.count("the number of spins")
-    if (flag, spins) not in (("F", 1), ("T", 2)):
-        raise file.error(f"spin flag {flag} with {spins} spins: only collinear calculations are"
-                         " supported")
+    file.require((flag, spins) in (("F", 1), ("T", 2)), f"spin flag {flag} with {spins} spins: only"
+                 " collinear calculations are supported")
     absorber, k_points = file.count("the absorber"), file.count("the number of k-points")
     file.count("the largest number of iterations")
     longest = file.count("the number of coefficients")
@@ -134,8 +131,7 @@ def read_save(path: str | os.PathLike[str]) -> LanczosSave:
     if max(lengths) > longest:
         raise file.error(f"a chain of {max(lengths)} in a table of {longest}: the file is damaged")
     a, b = (file.chains(lengths, longest, f"a coefficient {name}") for name in "ab")
-    if file.has_more():
-        raise file.error("more numbers than announced: the file is damaged")
+    file.require(not file.has_more(), "more numbers than announced: the file is damaged")
     return LanczosSave(
         spins == 2, absorber, core, fermi, k_vector, polarisation,
         _frozen(norms.reshape(spins, -1)), a, b, hashlib.sha256(text.encode()).hexdigest())
