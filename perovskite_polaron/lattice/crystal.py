@@ -162,9 +162,8 @@ def _check(crystal: Crystal) -> None:
     for i in range(n - 1):
         distance = crystal.distances_A(x[i + 1 :] - x[i])
         near = int(distance.argmin())
-        if distance[near] < OVERLAP_A:
-            raise InputError(f"{who} has overlapping atoms: {crystal.species[i]} {i + 1} and"
-                             f" {crystal.species[i + 1 + near]} {i + 2 + near} are"
-                             f" {distance[near]:.3f} Å apart; remove one of them")
+        require(distance[near] >= OVERLAP_A, f"{who} has overlapping atoms: {crystal.species[i]}"
+                f" {i + 1} and {crystal.species[i + 1 + near]} {i + 2 + near} are"
+                f" {distance[near]:.3f} Å apart; remove one of them")
 
 

@@ -114,10 +114,9 @@ def parse_steps(text: str, source: str) -> Recipe:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: the treatment is no JSON list ({error}); correct it") from None
-    if not isinstance(rows, list) or not all(
-            isinstance(row, dict) and isinstance(row.get("step"), str) for row in rows):
-        raise InputError(f'{source}: a treatment is a JSON list of objects with a key "step"; '
-                         "correct it")
+    require(isinstance(rows, list)
+            and all(isinstance(row, dict) and isinstance(row.get("step"), str) for row in rows),
+            f'{source}: a treatment is a JSON list of objects with a key "step"; correct it')
     return Recipe(tuple(_step(row, f"{source}: step {i}") for i, row in enumerate(rows, start=1)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron.arrays import Array, freeze
-from perovskite_polaron.errors import InputError, require
+from perovskite_polaron.errors import require
 from perovskite_polaron.measured.text import Table
 
 
@@ -153,10 +153,9 @@ def combine(scans: Sequence[Scan], label: str = "") -> Scan:
     require(scans, "no scan to combine: give at least one")
     first = scans[0]
     energy = first.energy_eV
-    if any(s.energy_eV.shape != energy.shape or np.abs(s.energy_eV - energy).max() > 1e-6
-           for s in scans):
-        raise InputError("the scans to combine have different energies: "
-                         "rebin them to one grid first")
+    require(all(s.energy_eV.shape == energy.shape and np.abs(s.energy_eV - energy).max() <= 1e-6
+                for s in scans),
+            "the scans to combine have different energies: rebin them to one grid first")
     if len(scans) == 1:
         return first
     stack = np.array([s.intensity for s in scans])

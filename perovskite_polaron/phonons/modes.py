@@ -97,10 +97,9 @@ class Modes:
                 f" and the {n} atoms of {label}: give the crystal the modes belong to")
         require(np.isfinite(energies).all() and np.isfinite(patterns).all(), f"{who}: an energy or"
                 " a displacement is not a finite number: compute the modes again")
-        still = np.flatnonzero(~patterns.any(axis=(1, 2)))
-        if still.size:
-            raise InputError(f"{who}: mode {still[0] + 1} moves no atom: it needs a non-zero"
-                             " pattern")
+        moves = patterns.any(axis=(1, 2))
+        require(moves.all(), f"{who}: mode {moves.argmin() + 1} moves no atom: it needs a non-zero"
+                " pattern")
         for pattern in patterns:
             pattern /= np.sqrt((masses[:, None] * np.abs(pattern) ** 2).sum())
         q = np.array(self.q, dtype=np.float64)
@@ -336,12 +335,11 @@ def _orthonormal(modes: Modes) -> NDArray[np.complex128]:
     """Mass-weighted rows (m, 3n), checked for orthogonality and freed of rounding."""
     rows = modes.weighted
     overlap = np.abs(rows.conj() @ rows.T - np.eye(len(rows)))
-    if len(rows) > rows.shape[1] or overlap.max() > ORTHOGONALITY:
-        i, j = sorted(np.unravel_index(overlap.argmax(), overlap.shape))
-        raise InputError(f"{modes.provenance or 'these modes'}: modes {i + 1} and {j + 1} overlap"
-                         f" by {overlap.max():.3f} with the masses given for"
-                         f" {modes.crystal.label}: masses or order of atoms are not those of the"
-                         " calculation; give the right crystal")
+    i, j = sorted(np.unravel_index(overlap.argmax(), overlap.shape))
+    require(len(rows) <= rows.shape[1] and overlap[i, j] <= ORTHOGONALITY,
+            f"{modes.provenance or 'these modes'}: modes {i + 1} and {j + 1} overlap by"
+            f" {overlap.max():.3f} with the masses given for {modes.crystal.label}: masses or order"
+            " of atoms are not those of the calculation; give the right crystal")
     # Löwdin: the nearest orthonormal rows; it favours none of the modes.
     u, _, vh = np.linalg.svd(rows, full_matrices=False)
     return np.asarray(u @ vh)

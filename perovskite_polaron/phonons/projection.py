@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import InputError, require
+from perovskite_polaron.errors import require
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A, match
 from perovskite_polaron.phonons.distortion import real_patterns
@@ -118,8 +118,7 @@ def _basis(reference: Crystal, modes: Modes, weight: Array,
         rows.append(real_patterns(reference, modes[~real], np.pi / 2, position_tolerance_A))
     basis = (np.vstack(rows) * weight[:, None]).reshape(len(names), -1)
     overlap = np.abs(basis @ basis.T - np.eye(len(basis)))
-    if overlap.max() > _OVERLAP:
-        i, j = (int(k) for k in np.unravel_index(overlap.argmax(), overlap.shape))
-        raise InputError(f"modes {names[i]!r} and {names[j]!r} are not independent: give each"
-                         " once, and not q and −q")
+    i, j = (int(k) for k in np.unravel_index(overlap.argmax(), overlap.shape))
+    require(overlap[i, j] <= _OVERLAP, f"modes {names[i]!r} and {names[j]!r} are not independent:"
+            " give each once, and not q and −q")
     return basis, real

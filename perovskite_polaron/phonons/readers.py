@@ -132,7 +132,7 @@ def from_file(path: str | Path, direction: Direction | None = None, born: str | 
     kind, document = _kind(path)
     if kind in ("modes", "table"):
         found = [m for m in _sets(path, kind, document, crystal, direction) if m.at_gamma]
-        require(found, f"{path} holds no modes at the wave vector 0 0 0: give a file that" " does")
+        require(found, f"{path} holds no modes at the wave vector 0 0 0: give a file that does")
         response = None if born is None else read_born(born, found[0].crystal)
         return Calculation(found[0], None if direction is not None else found[0], response, {})
     if kind == "dyn":
@@ -283,11 +283,10 @@ def _same_crystal(modes: Modes, cell: _Cell, path: Path) -> None:
     """Refuse a crystal that is not, in any setting, the one in the file, or has other masses."""
     theirs = modes.masses_amu[match(cell.crystal, modes.crystal).atoms]
     wrong = np.abs(cell.masses_amu / theirs - 1)
-    if wrong.max() > MASS_TOLERANCE:
-        k = int(wrong.argmax())
-        raise InputError(f"{path} was computed with a mass of {theirs[k]:.3f} amu for"
-                         f" {cell.crystal.species[k]} {k + 1}, {cell.crystal.label} has"
-                         f" {cell.masses_amu[k]:.3f}: give the masses of the calculation")
+    k = int(wrong.argmax())
+    require(wrong[k] <= MASS_TOLERANCE, f"{path} was computed with a mass of {theirs[k]:.3f} amu"
+            f" for {cell.crystal.species[k]} {k + 1}, {cell.crystal.label} has"
+            f" {cell.masses_amu[k]:.3f}: give the masses of the calculation")
 
 
 def _fits(modes: Modes, path: Path) -> None:
