@@ -11,6 +11,8 @@ import pytest
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.matching import displacement
+from perovskite_polaron.lattice.symmetry import find_symmetry
 from perovskite_polaron.phonons.forces import displaced_cells
 from perovskite_polaron.phonons.modes import read_modes
 from perovskite_polaron.phonons.readers import Calculation, from_forces
@@ -131,3 +133,14 @@ def test_the_built_in_set_is_this_calculation(found: Calculation) -> None:
     overlap = np.abs(np.sqrt(lo.masses_amu)[:, None] * lo.patterns[0]
                      * found.modes.weighted[-1].reshape(20, 3).conj()).sum()
     assert overlap == pytest.approx(1, abs=1e-9)
+
+
+def test_denser_k_points_relax_to_another_structure() -> None:
+    data = Path(__file__).parent / "data" / "phonons"
+    dense = read_crystal(data / "cspbbr3_relaxed_2x2x2.cif")
+    with np.load(data / "cspbbr3-pbnm-sevennet0.npz") as stored:
+        sevennet = dense.with_positions(stored["positions"])
+    assert find_symmetry(dense, 1e-4).symbol == "Pnma"
+    for other, furthest_A in ((CRYSTAL, 0.30), (sevennet, 0.034)):
+        moved = displacement(other, dense)
+        assert np.abs(moved).max() == pytest.approx(furthest_A, rel=0.03)
