@@ -1,3 +1,7 @@
+import json
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -5,9 +9,10 @@ from ase.neighborlist import neighbor_list
 from scipy.spatial.transform import Rotation
 from test_distortion import LO, settings, shuffled
 
+from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.crystal import Crystal, supercell
-from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.files import read_crystal, write_crystal
 from perovskite_polaron.lattice.octahedra import bond_report, compare, find_framework, sweep_bonds
 from perovskite_polaron.phonons.distortion import distort, real_patterns
 
@@ -137,3 +142,124 @@ def test_structures_that_cannot_be_compared_or_measured_are_refused():
         find_framework(pbnm, axial="a")
     with pytest.raises(InputError, match="no anion"):
         find_framework(Crystal(4 * np.eye(3), ("Cu",), np.zeros((1, 3)), "copper"))
+
+FAULTS = Path(__file__).parent / "data/faults"
+PARTS = ("axial_A", "equatorial_A", "axial_angle_deg", "equatorial_angle_deg")
+CUBE = [[0.5, 0.5, 0.5], [0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]]
+
+
+def bonds_json(capsys, *arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main(["bonds", "--json", *map(str, arguments)]) == 0
+        found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+        assert main(["bonds", *map(str, arguments)]) == 0
+    assert "nan" not in capsys.readouterr().out
+    return found
+
+
+def saved(tmp_path, lattice_A, species, positions):
+    path = tmp_path / "crystal.cif"
+    write_crystal(Crystal(np.asarray(lattice_A, float), tuple(species), np.array(positions)), path)
+    return path
+
+
+def test_mixed_halide_single_layer_has_no_axial_angle(capsys):
+    found = bonds_json(capsys, FAULTS / "cs2pbi2cl2.cif")
+    assert [found[k] for k in PARTS] == [pytest.approx(0.1679 * 18.879), pytest.approx(5.6385 / 2),
+                                         None, pytest.approx(180)]
+    for row in found["bonds"]:
+        assert row["x"].startswith("I" if row["class"] == "axial" else "Cl")
+
+
+def test_isolated_octahedra_have_no_angles(capsys, tmp_path):
+    # K2PtCl6 in its primitive cell: every second octahedron of the cube is empty.
+    x = 0.24
+    ligands = [[a, -a, -a] for a in (x, -x)] + [[-a, a, -a] for a in (x, -x)] + [
+        [-a, -a, a] for a in (x, -x)]
+    path = saved(tmp_path, 4.9 * (1 - np.eye(3)), ["Pt", "K", "K"] + 6 * ["Cl"],
+                 [[0, 0, 0], [0.25] * 3, [0.75] * 3, *ligands])
+    found = bonds_json(capsys, path)
+    assert found["axial_A"] == pytest.approx(2 * 4.9 * x)
+    assert (found["axial_angle_deg"], found["equatorial_angle_deg"]) == (None, None)
+    assert [row["b"] for row in found["octahedra"]] == ["Pt1"]
+
+
+def test_mixed_halide_perovskite_whichever_way_x_is_named(capsys):
+    for options in ((), ("--x", "I,Br"), ("--b", "Pb", "--x", "Br,I")):
+        found = bonds_json(capsys, FAULTS / "cspbi2br.cif", *options)
+        assert [found[k] for k in PARTS] == pytest.approx([2.975, 3.1, 180, 180])
+    with pytest.raises(InputError, match=r"Pb is not in an octahedron of I in .* name B and X"):
+        find_framework(read_crystal(FAULTS / "cspbi2br.cif"), b="Pb", x="I")
+
+
+def test_anions_beyond_the_halogens_are_mixed_by_name(tmp_path):
+    crystal = Crystal(4.1 * np.eye(3), ("Ba", "Ta", "O", "O", "N"), np.array(CUBE))
+    assert bond_report(crystal, find_framework(crystal, x="O,N")).axial_A == pytest.approx(2.05)
+    with pytest.raises(InputError, match="name B and X, such as"):
+        find_framework(crystal)
+
+
+def test_double_perovskite_has_both_b(capsys):
+    found = bonds_json(capsys, FAULTS / "dp1.cif", FAULTS / "dp0.cif")
+    # Bi moved by 0.10 Å: the centre of mass by 0.10·208.98/1062.08 = 0.0197 Å.
+    assert found["displacement_A"]["B"] == pytest.approx(0.0585, abs=5e-5)
+    for name in ("A", "axial_X", "equatorial_X"):
+        assert found["displacement_A"][name] == pytest.approx(0.0197, abs=5e-5)
+    rest = bonds_json(capsys, FAULTS / "dp0.cif")
+    assert [row["b"] for row in rest["octahedra"]] == ["Bi1", "Ag2"]
+    assert len(rest["bonds"]) == 12
+    assert [rest[k] for k in PARTS[2:]] == [pytest.approx(180), pytest.approx(180)]
+    assert [row["b"] for row in bonds_json(capsys, FAULTS / "dp0.cif", "--b", "Ag")["octahedra"]
+            ] == ["Ag2"]
+
+
+def test_an_octahedral_cation_between_the_octahedra_is_not_b():
+    # LiNbO3: six O around Li too, but each O joins two Nb already.
+    o = np.array([0.0492, 0.3446, 0.0647])
+    turns = [o, [-o[1], o[0] - o[1], o[2]], [o[1] - o[0], -o[0], o[2]]]
+    turns += [[-t[1], -t[0], t[2] + 0.5] for t in turns]
+    shifts = np.array([[0, 0, 0], [2 / 3, 1 / 3, 1 / 3], [1 / 3, 2 / 3, 2 / 3]])
+    atoms = [[0, 0, 0], [0, 0, 0.5], [0, 0, 0.2787], [0, 0, 0.7787], *turns]
+    positions = (shifts[:, None] + np.array(atoms)).reshape(-1, 3)
+    a, c = 5.148, 13.863
+    lattice = [[a, 0, 0], [-a / 2, a * 3**0.5 / 2, 0], [0, 0, c]]
+    species = 3 * (2 * ("Nb",) + 2 * ("Li",) + 6 * ("O",))
+    crystal = Crystal(np.array(lattice), species, positions)
+    framework = find_framework(crystal)
+    assert framework.b == "Nb"
+    assert len(framework.bridges) == 18
+
+
+ROCK_SALT = [[0, 0, 0], [0.5, 0.5, 0.5]]
+
+
+@pytest.mark.parametrize(("lattice_A", "species", "positions", "words"), [
+    (3.0 * (1 - np.eye(3)), ["Ag", "Br"], ROCK_SALT, "edges shared around Ag"),
+    (np.diag([4.59, 4.59, 2.96]), ["Ti", "Ti", "O", "O", "O", "O"],
+     [[0, 0, 0], [0.5, 0.5, 0.5], [0.305, 0.305, 0], [0.695, 0.695, 0], [0.195, 0.805, 0.5],
+      [0.805, 0.195, 0.5]], "edges shared around Ti"),
+    ([[7.0, 0, 0], [-3.5, 3.5 * 3**0.5, 0], [0, 0, 5.9]], ["Ni", "Ni", *["Cl"] * 6],
+     [[0, 0, 0], [0, 0, 0.5], *[[s * x, s * y, (1 + 2 * (s > 0)) / 4] for s in (1, -1)
+                               for x, y in ((0.16, 0.32), (0.16, -0.16), (-0.32, -0.16))]],
+     "faces shared around Ni")])
+def test_octahedra_that_share_edges_or_faces_are_told_apart(lattice_A, species, positions, words):
+    crystal = Crystal(np.array(lattice_A, float), tuple(species), np.array(positions, float), "it")
+    for cell in (crystal, supercell(crystal, (2, 1, 2)), rotated(crystal)):
+        with pytest.raises(InputError, match=rf"is not corner-sharing \({words}\).*name B and X"):
+            find_framework(cell)
+
+
+def test_the_yellow_phase_is_refused_in_one_line(capsys):
+    assert main(["bonds", "--json", str(FAULTS / "CsSnI3-Y.cif")]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "not corner-sharing (edges shared around Sn)" in err
+
+
+def test_axes_that_are_equally_near_to_c_are_told_apart_whatever_the_cell():
+    # In the primitive cell of a double perovskite two axes are equally near to c.
+    for name in ("dp0.cif", "dp1.cif"):
+        crystal = read_crystal(FAULTS / name)
+        np.testing.assert_allclose(find_framework(crystal).axes,
+                                   find_framework(supercell(crystal, (1, 2, 2))).axes, atol=1e-9)

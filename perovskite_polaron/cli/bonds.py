@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", metavar="FILE", help="structure to measure (a file or a built-in name)")
     add("reference", metavar="REFERENCE", nargs="?", help="structure it was displaced from")
-    add("--b", metavar="ELEMENT", help="element in the octahedra (default: found from the bonds)")
-    add("--x", metavar="ELEMENT", help="element at their corners (default: the commonest anion)")
+    add("--b", metavar="ELEMENT", help="elements in the octahedra, as Ag,Bi (default: found)")
+    add("--x", metavar="ELEMENT", help="elements at their corners, as I,Br (default: found)")
     add("--axial", choices=("a", "b", "c"), help="lattice vector of the axial bonds (default: the"
         " axis whose B-B step differs most; c if none)")
     add("--csv", type=Path, help="write every bond to a CSV file")
@@ -57,15 +57,16 @@ def run(args: argparse.Namespace) -> None:
 def summary(report: BondReport, comparison: Displacements | None = None) -> dict[str, Any]:
     """Return means over the crystal, every bond, each octahedron; atoms are as ``Pb1``, from 1."""
     f, o = report.framework, report.octahedra
+    names = [f"{element}{i}" for i, element in enumerate(f.crystal.species, 1)]
     result: dict[str, Any] = {
         **pick(report, "axial_A", "equatorial_A", "axial_angle_deg", "equatorial_angle_deg"),
         "bonds": [
-            {"b": f"{f.b}{centre + 1}", "x": f"{f.crystal.species[atom]}{atom + 1}",
-             "class": "axial" if slot >= 4 else "equatorial", "length_A": o.lengths_A[0, i, slot]}
+            {"b": names[centre], "x": names[atom], "class": "axial" if slot >= 4 else "equatorial",
+             "length_A": o.lengths_A[0, i, slot]}
             for i, centre in enumerate(f.centres) for slot, atom in enumerate(f.ligands[i])],
         "offcentring_A": o.offcentring_A.mean(),
         "octahedra": [
-            {"b": f"{f.b}{centre + 1}", "offcentring_A": o.offcentring_A[0, i],
+            {"b": names[centre], "offcentring_A": o.offcentring_A[0, i],
              "length_variance_A2": o.length_variance_A2[0, i],
              "quadratic_elongation": o.elongation[0, i],
              "angle_variance_deg2": o.angle_variance_deg2[0, i], "tilts_deg": o.tilts_deg[0, i]}
@@ -90,7 +91,8 @@ def _lines(report: BondReport, reference: BondReport | None,
              "quadratic elongation": "elongation", "angle variance, deg2": "angle_variance_deg2"}
     tilts = [r.octahedra.tilts_deg[0].mean(axis=0) for r in reports]
     rows = {"": [r.framework.crystal.name[:20] for r in reports]}
-    rows |= {title: [f"{getattr(r, name):.4f}" for r in reports] for title, name in texts.items()}
+    rows |= {title: ["–" if (v := getattr(r, name)) is None else f"{v:.4f}" for r in reports]
+             for title, name in texts.items()}
     rows |= {title: [f"{getattr(r.octahedra, name).mean():.5f}" for r in reports]
              for title, name in means.items()}
     shown = [" ".join(f"{t:.2f}" for t in one) for one in tilts]

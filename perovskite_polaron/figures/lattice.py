@@ -122,6 +122,6 @@ def _movers(modes: Modes, row: ModeRow, index: int) -> dict[str, float]:
         squares = (np.abs(modes.patterns[index]) ** 2).sum(axis=1)
         return {s: float(np.sqrt(squares[species == s].mean())) for s in dict.fromkeys(species)}
     f = find_framework(modes.crystal)
-    others = "/".join(s for s in dict.fromkeys(species) if s not in (f.b, f.x))
+    others = "/".join(s for s in dict.fromkeys(species) if s not in f"{f.b}/{f.x}".split("/"))
     names = {"axial_X": f"axial {f.x}", "equatorial_X": f"equatorial {f.x}", "B": f.b, "A": others}
     return {names[k]: v for k, v in row.classes.items() if names[k]}

@@ -6,11 +6,15 @@ averaged over the crystal. The mean step from B to B along each direction is fix
 so it is the same before and after a distortion. The axial direction is the one whose step differs
 most from the other two (c in Pbnm, b in Pnma); in a cubic crystal, where none does, the one nearest
 to the lattice vector c. It can be given instead.
+
+Elements. X may be several elements (mixed halides), and so may B (double perovskites). Octahedra
+that share edges or faces are refused: axial bonds and tilts are those of corner-sharing ones.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
@@ -22,7 +26,7 @@ from perovskite_polaron.kernels.geometry import Octahedra, octahedra
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.matching import displacement
 
-ANIONS = ("F", "Cl", "Br", "I", "O", "S", "Se", "N")
+ANIONS = ("F", "Cl", "Br", "I", "O", "S", "Se", "N")  # the halogens first
 _SEVENTH = 1.15
 
 
@@ -35,9 +39,9 @@ class Framework:
     crystal : Crystal
         The crystal it was found in.
     b, x : str
-        Elements.
+        Elements, several as Ag/Bi.
     centres : (b,) int64
-        Atoms of element B.
+        Atoms B.
     ligands : (b, 6) int64
         Atoms X around each B, ordered +1 −1 +2 −2 +3 −3 along the axes.
     images : (b, 6, 3) int64
@@ -75,13 +79,16 @@ class Framework:
 
 @dataclass(frozen=True, eq=False)
 class BondReport:
-    """Geometry of one crystal; means are over all bonds of the class, angles in degrees."""
+    """Geometry of one crystal; means are over all bonds of the class, angles in degrees.
+
+    An angle is None where no X of its class joins two B.
+    """
 
     framework: Framework
     axial_A: float
     equatorial_A: float
-    axial_angle_deg: float
-    equatorial_angle_deg: float
+    axial_angle_deg: float | None
+    equatorial_angle_deg: float | None
     octahedra: Octahedra
 
 
@@ -118,32 +125,43 @@ def find_framework(crystal: Crystal, b: str | None = None, x: str | None = None,
     crystal : Crystal
         A framework of corner-sharing octahedra.
     b, x : str, optional
-        Elements; by default X is the commonest anion and B the cation with the shortest six bonds
-        to it.
+        Elements, several with commas. By default X is the commonest anion (all halogens, if it is
+        one); B is the cation with the shortest six bonds to it, and every other atom in an
+        octahedron whose X are not yet bound to two B.
     axial : str, optional
         A lattice vector ("a", "b", "c") near a pseudo-cubic axis; default: see the module.
 
     Raises
     ------
     InputError
-        When there is no anion, an element is missing, or B is not surrounded by six X in three
-        axes.
+        When there is no anion, an element is missing, B is not surrounded by six X in three axes,
+        or octahedra share more than corners.
     """
-    x = x or _anion(crystal)
-    for element in (b, x):
-        if element is not None:
-            crystal.require(element)
-    b = b or _cation(crystal, x)
-    centres = np.array([i for i, s in enumerate(crystal.species) if s == b])
-    atoms, images, distances = _neighbours(crystal, b, x)
-    _check_octahedra((distances[:, 6] >= _SEVENTH * distances[:, 5]).all(), crystal, b, x)
-    vectors = _bonds_A(crystal, centres, atoms, images)
-    axes = _axes(crystal, vectors, b, x)
+    for element in [e for text in (b, x) if text for e in text.split(",")]:
+        crystal.require(element)
+    species = np.array(crystal.species)
+    anions = x.split(",") if x else _anions(crystal)
+    cations, atoms, images, distances = _neighbours(crystal, anions)
+    vectors = _bonds_A(crystal, cations, atoms, images)
+    kinds, fits = species[cations], _octahedral(vectors, distances)
+    near = min(dict.fromkeys(kinds), key=lambda s: float(distances[kinds == s, :6].mean()))
+    chosen = np.isin(kinds, b.split(",") if b else near)
+    require(chosen.any() and fits[chosen].all(), f"{b or near} is not in an octahedron of"
+            f" {','.join(anions)} in {crystal.label}: name B and X, such as Ag,Bi and Cl,Br")
+    if b is None:  # a second B shares X with the first; an A cation binds X that join two B
+        bound = np.bincount(atoms[chosen].ravel(), minlength=len(species))
+        chosen |= fits & (bound[atoms] < 2).all(axis=1)
+    centres, atoms, images = cations[chosen], atoms[chosen], images[chosen]
+    _bridges(crystal, centres, atoms, images)  # refuses before axes are looked for
+    vectors = vectors[chosen]
+    axes = _axes(vectors)
     axes = axes[_axial_last(crystal, vectors, axes, axial)]
-    order = _slots(crystal, vectors, axes, b, x)
+    order = _slots(crystal, vectors, axes)
     ligands = np.take_along_axis(atoms, order, 1)
     images = np.take_along_axis(images, order[:, :, None], 1)
-    return Framework(crystal, b, x, centres, ligands, images, axes, _bridges(ligands))
+    b, x = ("/".join(dict.fromkeys(species[i].tolist())) for i in (centres, np.unique(ligands)))
+    return Framework(crystal, b, x, centres, ligands, images, axes,
+                     _bridges(crystal, centres, ligands, images))
 
 
 def bond_report(crystal: Crystal, framework: Framework | None = None) -> BondReport:
@@ -153,8 +171,9 @@ def bond_report(crystal: Crystal, framework: Framework | None = None) -> BondRep
     found = octahedra(framework.bonds_A, zero, [[0.0]], framework.axes, framework.bridges)
     axial = framework.bridges[:, 0] % 6 >= 4  # ligands 4 and 5 of an octahedron are the axial ones
     lengths, angles = found.lengths_A[0], found.angles_deg[0]
+    along, across = (float(a.mean()) if len(a) else None for a in (angles[axial], angles[~axial]))
     return BondReport(framework, float(lengths[:, 4:].mean()), float(lengths[:, :4].mean()),
-                      float(angles[axial].mean()), float(angles[~axial].mean()), found)
+                      along, across, found)
 
 
 def sweep_bonds(framework: Framework, patterns: Array, coefficients: ArrayLike) -> Octahedra:
@@ -217,11 +236,11 @@ def rms_by_class(framework: Framework, squares: ArrayLike) -> dict[str, float]:
     A are the atoms that are neither B nor X; a class without atoms has 0.
     """
     values = np.asarray(squares, dtype=np.float64)
-    species = framework.crystal.species
+    x = framework.x.split("/")
     members: dict[str, Any] = {
         "axial_X": framework.axial_x, "equatorial_X": framework.equatorial_x,
-        "B": framework.centres,
-        "A": [i for i, s in enumerate(species) if s not in (framework.b, framework.x)]}
+        "B": framework.centres, "A": [i for i, s in enumerate(framework.crystal.species)
+                                      if i not in framework.centres and s not in x]}
     return {k: float(np.sqrt(values[v].mean())) if len(v) else 0.0 for k, v in members.items()}
 
 
@@ -231,29 +250,21 @@ def _bonds_A(crystal: Crystal, centres: NDArray[np.int64], ligands: NDArray[np.i
     return (x[ligands] + images - x[centres][:, None]) @ crystal.lattice_A
 
 
-def _check_octahedra(fits: bool | np.bool_, crystal: Crystal, b: str, x: str) -> None:
-    require(fits, f"{b} is not in an octahedron of {x} in {crystal.label}: name B and X of an"
-                      " octahedral framework")
-
-
-def _anion(crystal: Crystal) -> str:
+def _anions(crystal: Crystal) -> list[str]:
+    """Return the commonest anion; with the other halogens, if it is one."""
     found = [s for s in ANIONS if s in crystal.species]
     require(found,
             f"{crystal.label} holds no anion of a B-X framework ({', '.join(ANIONS)}): name X")
-    return max(found, key=crystal.species.count)
+    common = max(found, key=crystal.species.count)
+    return [s for s in found if s == common or {s, common} <= set(ANIONS[:4])]
 
 
-def _cation(crystal: Crystal, x: str) -> str:
-    cations = [s for s in dict.fromkeys(crystal.species) if s != x]
-    require(cations, f"{crystal.label} holds {x} only: a B-X framework needs two elements")
-    return min(cations, key=lambda s: float(_neighbours(crystal, s, x)[2][:, :6].mean()))
-
-
-def _neighbours(crystal: Crystal,
-                b: str, x: str) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
-    """Six nearest X of each B: atoms, translations (b, 6, 3); distances of the nearest seven."""
-    p, kinds = crystal.positions, np.array(crystal.species)
-    centres, anions = np.flatnonzero(kinds == b), np.flatnonzero(kinds == x)
+def _neighbours(crystal: Crystal, x: list[str]) -> tuple[
+        NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Array]:
+    """Cations (b,) and their six nearest X: atoms, translations; distances of the nearest seven."""
+    p, inside = crystal.positions, np.isin(crystal.species, x)
+    centres, anions = np.flatnonzero(~inside), np.flatnonzero(inside)
+    require(len(centres), f"{crystal.label} holds {', '.join(x)} only: B is missing")
     heights = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice_A), axis=0)
     reach = np.ceil(5.0 / heights).astype(int)
     cells = np.array(list(product(*[range(-k, k + 1) for k in reach])))
@@ -263,30 +274,35 @@ def _neighbours(crystal: Crystal,
         nearest = np.rint(delta)
         shifts = cells[None] - nearest[:, None]
         d = np.linalg.norm((delta[:, None] + shifts) @ crystal.lattice_A, axis=2).ravel()
-        require(d.size >= 7, f"{crystal.label} has too few {x} around {b} for octahedra")
         best = np.argsort(d, kind="stable")[:7]
         atom, cell = np.unravel_index(best, (len(anions), len(cells)))
         atoms.append(anions[atom[:6]])
         images.append(shifts[atom[:6], cell[:6]])
         distances.append(d[best])
-    return np.array(atoms), np.array(images, dtype=np.int64), np.array(distances)
+    return centres, np.array(atoms), np.array(images, dtype=np.int64), np.array(distances)
 
 
-def _axes(crystal: Crystal, vectors: Array, b: str, x: str) -> Array:
+def _octahedral(vectors: Array, distances: Array) -> NDArray[np.bool_]:
+    """Which cations (b,) have six X in three lines, the seventh being farther."""
+    unit = vectors / np.maximum(distances[:, :6, None], 1e-9)
+    # The cosine of an X-B-X line; in a trigonal prism none is below -0.72.
+    lines = ((unit @ unit.swapaxes(1, 2) < -0.75).sum(axis=2) == 1).all(axis=1)
+    return lines & (distances[:, 6] >= _SEVENTH * distances[:, 5])
+
+
+def _axes(vectors: Array) -> Array:
     """Unit pseudo-cubic axes (3, 3): X-B-X lines of one octahedron, averaged over the crystal."""
     unit = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
-    cosines = unit[0] @ unit[0].T
-    opposite = cosines.argmin(axis=1)
-    _check_octahedra((opposite[opposite] == np.arange(6)).all(), crystal, b, x)
+    opposite = (unit[0] @ unit[0].T).argmin(axis=1)
     axes = np.array([unit[0, i] - unit[0, j] for i, j in enumerate(opposite) if i < j])
     for _ in range(3):
-        axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+        axes /= np.maximum(np.linalg.norm(axes, axis=1, keepdims=True), 1e-9)
         along = unit.reshape(-1, 3) @ axes.T
         owner = np.abs(along).argmax(axis=1)
         sign = np.sign(along[np.arange(len(along)), owner])
         axes = np.array([(vectors.reshape(-1, 3) * sign[:, None])[owner == k].sum(axis=0)
                          for k in range(3)])
-    axes = axes / np.linalg.norm(axes, axis=1, keepdims=True)
+    axes /= np.maximum(np.linalg.norm(axes, axis=1, keepdims=True), 1e-9)
     return np.array([a * np.sign(a[np.abs(a).argmax()]) for a in axes])
 
 
@@ -294,7 +310,7 @@ def _axial_last(crystal: Crystal, vectors: Array, axes: Array, axial: str | None
     if axial is None:
         flat = vectors.reshape(-1, 3) @ axes.T
         owner = np.abs(flat).argmax(axis=1)
-        steps = np.array([2 * np.abs(flat[owner == k, k]).mean() for k in range(3)])
+        steps = np.array([np.abs(flat[owner == k, k]).sum() / len(vectors) for k in range(3)])
         odd = np.array([np.abs(steps[k] - np.delete(steps, k)).min() for k in range(3)])
         cubic = odd.max() < 1e-3 * steps.mean()
         direction = crystal.lattice_A[2] if cubic else axes[int(odd.argmax())]
@@ -303,23 +319,35 @@ def _axial_last(crystal: Crystal, vectors: Array, axes: Array, axial: str | None
     else:
         raise InputError(f"axial direction {axial!r} is not a lattice vector: give a, b or c")
     cosine = np.abs(axes @ direction) / np.linalg.norm(direction)
-    last = int(cosine.argmax())
+    # Of axes equally near, the one along Cartesian z or y: whatever rounding says.
+    last = int(np.lexsort(np.round([*np.abs(axes.T), cosine], 4))[-1])
     require(axial is None or cosine[last] >= 0.9, f"axial direction {axial} is near no pseudo-cubic"
             f" axis of {crystal.label}: give another")
     return [(last + 1) % 3, (last + 2) % 3, last]
 
 
-def _slots(crystal: Crystal, vectors: Array, axes: Array, b: str, x: str) -> NDArray[np.int64]:
+def _slots(crystal: Crystal, vectors: Array, axes: Array) -> NDArray[np.int64]:
     """Order (b, 6) in which the six ligands of each B lie along +1 −1 +2 −2 +3 −3."""
     along = vectors @ axes.T
     owner = np.abs(along).argmax(axis=2)
     slot = 2 * owner + (np.take_along_axis(along, owner[:, :, None], 2)[:, :, 0] < 0)
     order = slot.argsort(axis=1)
-    _check_octahedra((np.take_along_axis(slot, order, 1) == np.arange(6)).all(), crystal, b, x)
+    require((np.take_along_axis(slot, order, 1) == np.arange(6)).all(),
+            f"the octahedra of {crystal.label} have no common axes: name another B or X")
     return order
 
 
-def _bridges(ligands: NDArray[np.int64]) -> NDArray[np.int64]:
-    flat = ligands.ravel()
-    pairs = [np.flatnonzero(flat == atom) for atom in np.unique(flat)]
-    return np.array([p for p in pairs if len(p) == 2], dtype=np.int64).reshape(-1, 2)
+def _bridges(crystal: Crystal, centres: NDArray[np.int64], ligands: NDArray[np.int64],
+             images: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pairs of bonds that end on one X, in a framework that shares corners only."""
+    flat, cells = ligands.ravel(), images.reshape(-1, 3)
+    ends = [np.flatnonzero(flat == atom) for atom in np.unique(flat)]
+    # How many X join one B to another, which is in the cell that the last three numbers say.
+    joined = Counter((i // 6, j // 6, *(cells[i] - cells[j]))
+                     for pair in ends for i, j in permutations(pair, 2))
+    shared = max(joined.values(), default=0)
+    words = {2: "edges shared", 3: "faces shared"}.get(shared, "one X in more than two octahedra")
+    require(shared < 2 and max(map(len, ends)) <= 2, f"{crystal.label} is not corner-sharing"
+            f" ({words} around {', '.join(sorted({crystal.species[i] for i in centres}))}): axial"
+            " bonds and tilts do not apply; name B and X of a corner-sharing framework, if any")
+    return np.array([p for p in ends if len(p) == 2], dtype=np.int64).reshape(-1, 2)

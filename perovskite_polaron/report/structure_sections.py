@@ -117,5 +117,6 @@ def _bond_rows(reports: Sequence[BondReport]) -> list[Sequence[str]]:
         (f"{b}–{x} equatorial, shortest – longest (Å)", *(span(r, slice(0, 4)) for r in reports)),
         (f"{b} off-centring, mean (Å)",
          *(f"{r.octahedra.offcentring_A.mean():.4f}" for r in reports)),
-        (f"{b}–{x}–{b} axial angle (°)", *(f"{r.axial_angle_deg:.2f}" for r in reports)),
-        (f"{b}–{x}–{b} equatorial angle (°)", *(f"{r.equatorial_angle_deg:.2f}" for r in reports))]
+        *((f"{b}–{x}–{b} {name} angle (°)",
+           *("–" if (v := getattr(r, f"{name}_angle_deg")) is None else f"{v:.2f}"
+             for r in reports)) for name in ("axial", "equatorial"))]
