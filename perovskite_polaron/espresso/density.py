@@ -140,9 +140,8 @@ def _write(path: Path, records: list[bytes], density: NDArray[np.complex128]) ->
     write_atomically(path, b"".join(parts), durable=False)
 
 
-def _free_atoms(
-    atoms: Atoms, which: list[int], miller: NDArray[np.int32]
-) -> NDArray[np.complex128]:
+def _free_atoms(atoms: Atoms, which: list[int],
+                miller: NDArray[np.int32]) -> NDArray[np.complex128]:
     """Return the Fourier coefficients, e/bohr³, of the superposed densities of some free atoms."""
     lattice_bohr = atoms.lattice_A / BOHR_ANGSTROM
     volume = abs(np.linalg.det(lattice_bohr))

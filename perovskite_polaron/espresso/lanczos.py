@@ -35,11 +35,9 @@ class CrossSection:
     down: NDArray[np.float64] | None = None
 
 
-def evaluate(
-    save: LanczosSave, energy_eV: ArrayLike, hwhm_eV: ArrayLike, *, cut_occupied: bool = False,
-    cut_smooth_eV: float = 0.1, cut_above_eV: float = 0.0, terminator: int | None = None,
-    taper: float = 0.0,
-) -> CrossSection:
+def evaluate(save: LanczosSave, energy_eV: ArrayLike, hwhm_eV: ArrayLike, *,
+             cut_occupied: bool = False, cut_smooth_eV: float = 0.1, cut_above_eV: float = 0.0,
+             terminator: int | None = None, taper: float = 0.0) -> CrossSection:
     """Return the cross-section at some energies.
 
     k-points have equal weights, as on the full grid that XSpectra uses. An aligned spectrum needs
@@ -121,10 +119,8 @@ def _chains(save: LanczosSave, terminator: int | None) -> kernel.Chains:
     return kernel.join(a, b, weights, list(np.repeat(range(spins), k)), tail)
 
 
-def _above(
-    chains: kernel.Chains, cut: float, x: NDArray[np.float64], width: NDArray[np.float64],
-    beyond_eV: NDArray[np.float64], smooth_eV: float,
-) -> NDArray[np.float64]:
+def _above(chains: kernel.Chains, cut: float, x: NDArray[np.float64], width: NDArray[np.float64],
+           beyond_eV: NDArray[np.float64], smooth_eV: float) -> NDArray[np.float64]:
     """Return the resolvent of the states above a cut, (spins, n).
 
     Parameters

@@ -252,10 +252,9 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def run_program(
-    command: Sequence[str], deck: Path, output: Path, *, done: str = "JOB DONE",
-    keep_open: Sequence[int] = (), on_poll: Callable[[Path], None] = lambda output: None,
-) -> float:
+def run_program(command: Sequence[str], deck: Path, output: Path, *, done: str = "JOB DONE",
+                keep_open: Sequence[int] = (),
+                on_poll: Callable[[Path], None] = lambda output: None) -> float:
     """Run a program on an input file and return its wall time in seconds.
 
     On any exception here, Ctrl-C included, the program and its ranks are ended.

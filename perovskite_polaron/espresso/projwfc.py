@@ -117,9 +117,8 @@ def read_projections(folder: str | os.PathLike[str], output: str) -> Projections
                        electrons, float(spilling[1]))
 
 
-def summed(
-    values: NDArray[np.float64], group: NDArray[np.int64], count: int
-) -> NDArray[np.float64]:
+def summed(values: NDArray[np.float64], group: NDArray[np.int64],
+           count: int) -> NDArray[np.float64]:
     """Return values (…, n) summed over the last axis into count groups; group (n,) says which."""
     return values @ (group[:, None] == np.arange(count)).astype(np.float64)
 

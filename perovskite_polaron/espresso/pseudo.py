@@ -129,9 +129,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("POLARON_CACHE") or Path(caches) / "polaron") / "pseudo"
 
 
-def make_pseudo(
-    element: str, hole: str = "none", recipe_file: str | None = None
-) -> Pseudopotential:
+def make_pseudo(element: str, hole: str = "none",
+                recipe_file: str | None = None) -> Pseudopotential:
     """Return the pseudopotential of an element, generated on first use, then from the cache.
 
     It has passed ``check_levels`` and, if it has GIPAW projectors, ``check_for_xspectra``.
@@ -175,9 +174,8 @@ def make_pseudo(
     return read_upf(target)
 
 
-def pseudo_for(
-    element: str, named: Mapping[str, str], file: Callable[[str], str], hole: str = "none"
-) -> Pseudopotential:
+def pseudo_for(element: str, named: Mapping[str, str], file: Callable[[str], str],
+               hole: str = "none") -> Pseudopotential:
     """Return an element's pseudopotential: the file named for it, or the one made from its recipe.
 
     Parameters
@@ -295,9 +293,8 @@ class BoxLevel:
     plane_wave_eV: float
 
 
-def check_levels_in_box(
-    pseudo: Pseudopotential, levels: tuple[Level, ...], cutoffs_Ry: tuple[float, float]
-) -> tuple[BoxLevel, ...]:
+def check_levels_in_box(pseudo: Pseudopotential, levels: tuple[Level, ...],
+                        cutoffs_Ry: tuple[float, float]) -> tuple[BoxLevel, ...]:
     """Compute the atom in a periodic box with pw.x and compare its levels with the all-electron
     atom.
 

@@ -65,9 +65,8 @@ class Shift:
     caveat: str = ""
 
 
-def shifts(
-    sites: Sequence[SiteEnergies], reference: str, alignment: str = "delta-scf"
-) -> list[Shift]:
+def shifts(sites: Sequence[SiteEnergies], reference: str,
+           alignment: str = "delta-scf") -> list[Shift]:
     """Return the shift of every site, from the weighted mean of the reference structure.
 
     Parameters

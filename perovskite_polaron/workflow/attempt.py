@@ -52,9 +52,8 @@ def _store(root: str) -> Store:
     return Store(Path(root))
 
 
-def attempt_there(
-    job: Job, descendants: Sequence[Job], root: str, ranks: int, allocation_seconds: float | None
-) -> Outcome:
+def attempt_there(job: Job, descendants: Sequence[Job], root: str, ranks: int,
+                  allocation_seconds: float | None) -> Outcome:
     """Do one job wherever an executor runs this.
 
     A program that can stop in time does so before the allocation ends; where hardly any time is
@@ -93,11 +92,10 @@ def _age_seconds(process: int) -> float:
     return float(Path("/proc/uptime").read_text().split()[0]) - started / os.sysconf("SC_CLK_TCK")
 
 
-def attempt(
-    job: Job, descendants: Sequence[Job], store: Store, ranks: int,
-    started: Callable[[], None] = lambda: None,
-    progress: Callable[[str], None] = lambda detail: None, max_seconds: float | None = None,
-) -> Outcome:
+def attempt(job: Job, descendants: Sequence[Job], store: Store, ranks: int,
+            started: Callable[[], None] = lambda: None,
+            progress: Callable[[str], None] = lambda detail: None,
+            max_seconds: float | None = None) -> Outcome:
     """Do one job under its lock, or take in what was run by hand; a finished job is left alone.
 
     It is run again only if its density is gone and one of its descendants still has to start from

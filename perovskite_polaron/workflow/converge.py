@@ -138,10 +138,8 @@ def truncated(results: StudyResults, steps: int) -> StudyResults:
     return replace(results, chains={name: cut(save) for name, save in results.chains.items()})
 
 
-def movements(
-    setting: str, values: Sequence[str], results: Sequence[StudyResults], study: Study,
-    costs: Sequence[float | None],
-) -> tuple[list[Movement], list[StudySpectra]]:
+def movements(setting: str, values: Sequence[str], results: Sequence[StudyResults], study: Study,
+              costs: Sequence[float | None]) -> tuple[list[Movement], list[StudySpectra]]:
     """Compare each value's spectra with those of the last one.
 
     Raises
@@ -202,10 +200,8 @@ class Convergence:
         return {name: [getattr(row, name) for row in self.rows] for name in names}
 
 
-def converge(
-    study: Study, asked: Mapping[str, Sequence[str]], steps: Sequence[int], store: Store,
-    execute: Callable[[Sequence[Job]], None],
-) -> Convergence:
+def converge(study: Study, asked: Mapping[str, Sequence[str]], steps: Sequence[int], store: Store,
+             execute: Callable[[Sequence[Job]], None]) -> Convergence:
     """Compute the study with each value of each setting, and compare.
 
     Parameters

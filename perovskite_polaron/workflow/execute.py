@@ -67,11 +67,10 @@ class _Stop(BaseException):
     """Raised in a worker when the runner is told to end."""
 
 
-def run_jobs(
-    jobs: Sequence[Job], store: Store, *, ranks: int | Callable[[Job], int], jobs_at_once: int,
-    cores: int | None = None, report: Callable[[Event], None] = lambda event: None,
-    executor: Executor | None = None, retries: int = 2, allocation_seconds: float | None = None,
-) -> None:
+def run_jobs(jobs: Sequence[Job], store: Store, *, ranks: int | Callable[[Job], int],
+             jobs_at_once: int, cores: int | None = None,
+             report: Callable[[Event], None] = lambda event: None, executor: Executor | None = None,
+             retries: int = 2, allocation_seconds: float | None = None) -> None:
     """Run the jobs that have no result yet, each after those it starts from; return when all are
     done.
 
@@ -361,10 +360,8 @@ class _Queue:
             (self.elsewhere if self._store.is_locked(job) else self.ready).append(job)
 
 
-def _attempt_here(
-    job: Job, descendants: Sequence[Job], store: Store, ranks: int, report: Callable[[Event], None],
-    stop: threading.Event,
-) -> Outcome:
+def _attempt_here(job: Job, descendants: Sequence[Job], store: Store, ranks: int,
+                  report: Callable[[Event], None], stop: threading.Event) -> Outcome:
     def progress(detail: str) -> None:
         if stop.is_set():
             raise _Stop

@@ -39,9 +39,8 @@ To compute it again: rm results/jobs/*/result.json results/jobs/*/*.out; polaron
 """
 
 
-def write_hdf5(
-    results: StudyResults, spectra: StudySpectra, records: Mapping[str, Any], path: Path
-) -> Path:
+def write_hdf5(results: StudyResults, spectra: StudySpectra, records: Mapping[str, Any],
+               path: Path) -> Path:
     """Write a study to one HDF5 file in the NeXus layout: an NXentry per structure, as NXxas asks.
 
     NXxas is made for measurements: the absorbed beam holds the calculated cross-section per unit of
@@ -86,10 +85,8 @@ def _entry_name(structure: str) -> str:
                               for c in structure)
 
 
-def _group(
-    parent: Any, name: str, nx_class: str, fields: Mapping[str, Any] | None = None,
-    **attributes: Any
-) -> Any:
+def _group(parent: Any, name: str, nx_class: str, fields: Mapping[str, Any] | None = None,
+           **attributes: Any) -> Any:
     """Return a new group with fields; one that is a dataset of the file becomes a link to it."""
     group = parent.create_group(name)
     group.attrs.update(NX_class=nx_class, **attributes)

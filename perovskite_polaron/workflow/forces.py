@@ -105,11 +105,10 @@ class ForceJobs:
         return [self.rest, *self.displaced, self.dense, self.response]
 
 
-def espresso_modes(
-    crystal: Crystal, settings: ForceSettings, store: Store,
-    execute: Callable[[Sequence[Job]], None], *, direction: Direction | None = None,
-    relaxation: str = "positions", distance_A: float = 0.01, log: Any = None,
-) -> Calculation:
+def espresso_modes(crystal: Crystal, settings: ForceSettings, store: Store,
+                   execute: Callable[[Sequence[Job]], None], *, direction: Direction | None = None,
+                   relaxation: str = "positions", distance_A: float = 0.01,
+                   log: Any = None) -> Calculation:
     """Relax a crystal, and compute its Γ modes with the charges, all with Quantum ESPRESSO.
 
     Parameters
@@ -156,10 +155,8 @@ def espresso_modes(
     return from_forces(crystal, lambda _: forces, direction, response, distance_A, provenance)
 
 
-def espresso_calculator(
-    crystal: Crystal, settings: ForceSettings, store: Store, run: Callable[[Job], None],
-    stress: bool
-) -> Any:
+def espresso_calculator(crystal: Crystal, settings: ForceSettings, store: Store,
+                        run: Callable[[Job], None], stress: bool) -> Any:
     """Return pw.x as a calculator of ASE, each of whose calls is a job: what was done is not done
     again.
 
@@ -187,9 +184,8 @@ def espresso_calculator(
         implemented_properties: Any = ["energy", "forces", "stress"][: 3 if stress else 2]
         calls = 0
 
-        def calculate(
-            self, atoms: Any = None, properties: Any = None, system_changes: list[str] = all_changes
-        ) -> None:
+        def calculate(self, atoms: Any = None, properties: Any = None,
+                      system_changes: list[str] = all_changes) -> None:
             super().calculate(atoms, properties, system_changes)
             self.calls += 1
             moved = replace(crystal, lattice_A=atoms.cell.array,
@@ -232,9 +228,8 @@ def plan_forces(crystal: Crystal, displaced: Sequence[Crystal],
     return ForceJobs(rest, moved, dense, response)
 
 
-def collect_forces(
-    jobs: ForceJobs, store: Store
-) -> tuple[list[NDArray[np.float64]], FieldResponse]:
+def collect_forces(jobs: ForceJobs,
+                   store: Store) -> tuple[list[NDArray[np.float64]], FieldResponse]:
     """Return the forces (n, 3), eV/Å, of each displaced cell, and the field response.
 
     Raises

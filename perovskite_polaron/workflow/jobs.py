@@ -126,11 +126,10 @@ class Job(JobName):
     operation: Operation | None = None
 
     @classmethod
-    def of(
-        cls, kind: str, label: str, calculation: Calculation, cost: float, kpoints: int,
-        pseudos: Mapping[str, Pseudopotential] | None = None, core: Pseudopotential | None = None,
-        parent: "Job | None" = None, version: str | None = None,
-    ) -> "Job":
+    def of(cls, kind: str, label: str, calculation: Calculation, cost: float, kpoints: int,
+           pseudos: Mapping[str, Pseudopotential] | None = None,
+           core: Pseudopotential | None = None, parent: "Job | None" = None,
+           version: str | None = None) -> "Job":
         """Return a job with its digest; the version is by default that of the installed program."""
         version = version or program_version(calculation.program)
         pseudos = pseudos or {}
@@ -330,9 +329,8 @@ def _own_grid(structure: StudyStructure) -> dict[str, Any]:
     return {name: value for name, value in grid.items() if value is not None}
 
 
-def _structure_jobs(
-    study: Study, structure: StudyStructure, inputs: StudyInputs, near: StructureJobs | None
-) -> StructureJobs:
+def _structure_jobs(study: Study, structure: StudyStructure, inputs: StudyInputs,
+                    near: StructureJobs | None) -> StructureJobs:
     sets, with_hole, crystal = inputs.sets, inputs.with_hole, structure.crystal
     pw, xspectra = own_pw(study, structure), replace(study.xspectra, **_own_grid(structure))
     species = {label: sets[label] for label in dict.fromkeys(crystal.species)}
@@ -394,11 +392,9 @@ def _begun_from(job: Job, *initial: Job, operation: Operation | None = None) -> 
     return replace(job, initial=initial, operation=operation)
 
 
-def pw_job(
-    kind: str, label: str, crystal: Crystal, pseudos: Mapping[str, Pseudopotential],
-    settings: PwSettings, *, parent: Job | None = None, symmetry: Symmetry | None = None,
-    version: str | None = None, charge: float = 0.0, **more: Any,
-) -> Job:
+def pw_job(kind: str, label: str, crystal: Crystal, pseudos: Mapping[str, Pseudopotential],
+           settings: PwSettings, *, parent: Job | None = None, symmetry: Symmetry | None = None,
+           version: str | None = None, charge: float = 0.0, **more: Any) -> Job:
     """Return one job of pw.x.
 
     Parameters

@@ -140,9 +140,8 @@ class PdosJobs:
         return [self.ground, self.bands, self.pdos]
 
 
-def plan_pdos(
-    subject: Subject, kpoints: tuple[int, int, int] | None = None, empty_bands: int | None = None
-) -> PdosJobs:
+def plan_pdos(subject: Subject, kpoints: tuple[int, int, int] | None = None,
+              empty_bands: int | None = None) -> PdosJobs:
     """Return the jobs of a projected density of states.
 
     Parameters
@@ -178,9 +177,8 @@ def plan_pdos(
     return PdosJobs(subject.ground, bands, pdos, grid, count)
 
 
-def collect_pdos(
-    subject: Subject, jobs: PdosJobs, store: Store
-) -> tuple[ProjectedStates, dict[str, Any]]:
+def collect_pdos(subject: Subject, jobs: PdosJobs,
+                 store: Store) -> tuple[ProjectedStates, dict[str, Any]]:
     """Return the states of finished jobs, and the record of how they were made.
 
     Raises
@@ -223,9 +221,8 @@ def _times(grid: tuple[int, int, int]) -> str:
     return "×".join(map(str, grid))
 
 
-def projected_states(
-    crystal: Crystal, symmetry: Symmetry, raw: Projections, labels: Mapping[str, Mapping[int, str]]
-) -> ProjectedStates:
+def projected_states(crystal: Crystal, symmetry: Symmetry, raw: Projections,
+                     labels: Mapping[str, Mapping[int, str]]) -> ProjectedStates:
     """Return the states with the projections summed over equivalent atoms.
 
     Parameters

@@ -32,10 +32,8 @@ class Progress:
         Where to print; default standard error.
     """
 
-    def __init__(
-        self, jobs: Sequence[Job], done: Mapping[str, float], jobs_at_once: int = 1,
-        stream: TextIO | None = None,
-    ) -> None:
+    def __init__(self, jobs: Sequence[Job], done: Mapping[str, float], jobs_at_once: int = 1,
+                 stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._total, self._at_once = len(jobs), jobs_at_once
         self._open: dict[str, Job] = {job.digest: job for job in jobs}

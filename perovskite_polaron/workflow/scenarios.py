@@ -49,9 +49,8 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings) -> Scenari
     return ScenarioSet(base.energy_eV, base.intensity, tuple(scenarios))
 
 
-def _sweep(
-    points: dict[str, Spectrum], amplitudes: dict[str, float | None]
-) -> AmplitudeSpectra | None:
+def _sweep(points: dict[str, Spectrum],
+           amplitudes: dict[str, float | None]) -> AmplitudeSpectra | None:
     """The points of one entry as an even sweep, or None when they are none."""
     by_size: dict[float, list[Spectrum]] = {}
     for name, difference in points.items():

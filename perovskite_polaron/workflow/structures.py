@@ -79,9 +79,8 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
     return tuple(result)
 
 
-def _sweep(
-    study: Study, name: str, settings: StructureSettings, crystal: Crystal
-) -> list[StudyStructure]:
+def _sweep(study: Study, name: str, settings: StructureSettings,
+           crystal: Crystal) -> list[StudyStructure]:
     # The first of a file, as for `polaron distort`: `polaron modes` puts the one there that dresses
     # carriers.
     modes = [read_modes(study.file(source))[0] for source in settings.modes]
