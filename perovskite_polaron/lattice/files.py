@@ -96,8 +96,8 @@ def write_crystal(crystal: Crystal, path: str | Path,
     path = Path(path)
     require(_kind(path) in _WRITERS,
             f"{path} has no extension this program writes: use .cif, .vasp, .extxyz or .xsf")
-    require(crystal.isotopes_amu is None or _kind(path) == "cif",
-            f"{path} cannot hold the isotopes of {crystal.label}: write .cif")
+    if crystal.isotopes_amu is not None and _kind(path) != "cif":
+        warnings.warn(f"{path} cannot hold isotopes: go on from a .cif", stacklevel=2)
     arrows = None
     if displacement_A is not None:
         arrows = floats(displacement_A, "displacement_A", (len(crystal), 3))
