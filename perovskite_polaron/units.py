@@ -96,8 +96,7 @@ def parse_temperature_celsius(text: str) -> float:
     """Return a written temperature (``25C``, ``25degC``, ``298.15K``) in °C; it needs its unit."""
     value, unit = split_quantity(text)
     zeros = {"C": 0.0, "°C": 0.0, "degC": 0.0, "K": ZERO_C_K}
-    require(unit in zeros,
-            f"{text!r} cannot be read as a temperature: write it as 25C or 298.15K")
+    require(unit in zeros, f"{text!r} cannot be read as a temperature: write it as 25C or 298.15K")
     celsius = value - zeros[unit]
     require(celsius >= -ZERO_C_K, f"{text!r} is below absolute zero; check the unit")
     return celsius

@@ -354,12 +354,11 @@ def _result(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> Kin
         fractions.append(amplitude / total)
         gradient = (np.eye(width) - np.outer(amplitude / total, np.ones(width))) / total
         fraction_errors.append(np.sqrt(np.diag(gradient @ covariance[part, part] @ gradient.T)))
-    return KineticFit(
-        model, traces, lifetimes, lifetimes * error[:k],
-        sigma, sigma * float(error[k]) if model.sigma_free else 0.0,
-        t0, float(error[n - 1]) if model.t0_free else 0.0,
-        np.array(amplitudes), np.array(fractions), np.array(fraction_errors), chi2, dof,
-        tuple(residuals), theta, error[:n], scaled)
+    return KineticFit(model, traces, lifetimes, lifetimes * error[:k], sigma,
+                      sigma * float(error[k]) if model.sigma_free else 0.0, t0,
+                      float(error[n - 1]) if model.t0_free else 0.0, np.array(amplitudes),
+                      np.array(fractions), np.array(fraction_errors), chi2, dof, tuple(residuals),
+                      theta, error[:n], scaled)
 
 
 def _covariance(full: Array) -> Array:

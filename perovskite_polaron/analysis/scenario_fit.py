@@ -323,10 +323,9 @@ class Problem:
         strengths = found.strengths[found.best]
         parameters = len(template.parts) + sum(len(a) > 1 for a in found.grid.axes)
         columns = template.columns(np.array([shift]), np.array([width]), np.array([q]))
-        return ScenarioFit(
-            name, template.parts, strengths, i68, i95, shift, width,
-            q if template.sweep else None, amplitude, found.chi2, parameters, self.points,
-            columns[0] @ strengths, on_bound)
+        return ScenarioFit(name, template.parts, strengths, i68, i95, shift, width,
+                           q if template.sweep else None, amplitude, found.chi2, parameters,
+                           self.points, columns[0] @ strengths, on_bound)
 
 
 def _whitening(transient: Scan) -> Array:

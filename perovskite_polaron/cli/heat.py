@@ -84,10 +84,9 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron heat --fluence 8.8mJ/cm2 --pump 355nm --size 10nm --concentration 5.8mg/mL --jet 200um
     """
-    exposure = Exposure(
-        args.fluence, args.pump, args.size, args.concentration, args.jet, args.gap, args.start,
-        args.absorption, args.heat_capacity, args.latent_tetragonal, args.latent_cubic,
-        1.0 if args.all_heat else None, args.saturation)
+    exposure = Exposure(args.fluence, args.pump, args.size, args.concentration, args.jet, args.gap,
+                        args.start, args.absorption, args.heat_capacity, args.latent_tetragonal,
+                        args.latent_cubic, 1.0 if args.all_heat else None, args.saturation)
     result = heating(exposure, RELATIVE_SIGMA | dict(args.sigma))
     if args.figure is not None:
         from perovskite_polaron.figures import measured, style

@@ -44,11 +44,10 @@ def run(args: argparse.Namespace) -> None:
     for option, given in (("--cut-smooth", args.cut_smooth), ("--cut-above", args.cut_above)):
         require(given is None or args.cut_occupied,
                 f"{option} has no effect without --cut-occupied: add it")
-    sigma = evaluate(
-        read_save(args.file), np.linspace(args.emin, args.emax, args.points), args.hwhm,
-        cut_occupied=args.cut_occupied, terminator=args.terminator,
-        cut_smooth_eV=0.1 if args.cut_smooth is None else args.cut_smooth,
-        cut_above_eV=args.cut_above or 0.0)
+    sigma = evaluate(read_save(args.file), np.linspace(args.emin, args.emax, args.points),
+                     args.hwhm, cut_occupied=args.cut_occupied, terminator=args.terminator,
+                     cut_smooth_eV=0.1 if args.cut_smooth is None else args.cut_smooth,
+                     cut_above_eV=args.cut_above or 0.0)
     columns = {"energy_eV": sigma.energy_eV, "sigma": sigma.total}
     if sigma.up is not None and sigma.down is not None:
         columns |= {"sigma_up": sigma.up, "sigma_down": sigma.down}

@@ -59,12 +59,11 @@ def launch(args: argparse.Namespace, run: RunSettings, jobs: Sequence[Job], stor
             where = f"up to {at_once} at once on {cores} core(s)"
         print(f"{len(jobs)} jobs, {len(done)} done, {where}; results in"
               f" {store.root}", file=sys.stderr)
-        run_jobs(
-            jobs, store, ranks=ranks, jobs_at_once=at_once,
-            cores=None if settings or given else max(cores, fixed),
-            report=Progress(jobs, done, jobs_at_once=at_once), executor=pool,
-            retries=settings.retries if settings else 2,
-            allocation_seconds=settings.allocation_seconds if settings else None)
+        run_jobs(jobs, store, ranks=ranks, jobs_at_once=at_once,
+                 cores=None if settings or given else max(cores, fixed),
+                 report=Progress(jobs, done, jobs_at_once=at_once), executor=pool,
+                 retries=settings.retries if settings else 2,
+                 allocation_seconds=settings.allocation_seconds if settings else None)
 
 
 def finished_seconds(jobs: Sequence[Job], store: Store) -> dict[str, float]:

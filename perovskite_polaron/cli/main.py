@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import textwrap
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's own); return 0, 1 (failed) or 2 (bad input)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = next((a for a in arguments if a in VERBS), None)
+    warnings.formatwarning = lambda message, *_, **__: f"polaron: warning: {message}\n"
     try:
         parser = build_parser(verb)
         args = parser.parse_args(arguments)

@@ -47,12 +47,11 @@ def run(args: argparse.Namespace) -> None:
                "  first atom": "13s"}
     rows = [(e, r["site"], r["parent"], r["multiplicity"], f"  {r['index'] + 1}")
             for e, found in sites.items() for r in found]
-    emit(args, record, [
-        f"{crystal.name}: {len(crystal)} atoms, {crystal.volume_A3:.3f} Å3",
-        f"space group {symmetry.symbol} ({symmetry.number}), here as {symmetry.setting}, found at"
-        f" {args.symprec:g} Å",
-        *table(columns, rows),
-        *([] if args.out is None else [f"written to {args.out}"])])
+    emit(args, record,
+         [f"{crystal.name}: {len(crystal)} atoms, {crystal.volume_A3:.3f} Å3",
+          f"space group {symmetry.symbol} ({symmetry.number}), here as {symmetry.setting}, found"
+          f" at {args.symprec:g} Å",
+          *table(columns, rows), *([] if args.out is None else [f"written to {args.out}"])])
 
 
 def group_record(symmetry: Symmetry) -> dict[str, Any]:

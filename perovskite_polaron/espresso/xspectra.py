@@ -241,11 +241,10 @@ def spared_save(settings: XspectraSettings, fermi_eV: float, pools: int) -> str 
     if not any(left_out):
         return None
     count, length = len(left_out), min(settings.check_every, settings.max_iterations)
-    lines = [
-        _UNFINISHED, " F 1", f" 1 {count} {settings.max_iterations}", f" {length}",
-        f" 0.0 {fermi_eV!r}", " 0.0 0.0 0.0", " 0.0 0.0 0.0",
-        " " + " ".join(str(int(skip)) for skip in left_out), " 0.0" * count, f" {length}" * count,
-        *[" 0.0" * length] * count, *[" 1.0" * length] * count]
+    lines = [_UNFINISHED, " F 1", f" 1 {count} {settings.max_iterations}", f" {length}",
+             f" 0.0 {fermi_eV!r}", " 0.0 0.0 0.0", " 0.0 0.0 0.0",
+             " " + " ".join(str(int(skip)) for skip in left_out), " 0.0" * count,
+             f" {length}" * count, *[" 0.0" * length] * count, *[" 1.0" * length] * count]
     return "\n".join(lines) + "\n"
 
 

@@ -72,9 +72,7 @@ def draw_sweep(framework: Framework, patterns: Array, coefficients: Array) -> An
     x = steps * moved_A * np.sign(largest[0] or 1.0)
     found = sweep_bonds(framework, patterns, steps[:, None] * largest)
     figure, (left, right) = row_or_column(2, stacked=False)
-    for slots, colour, label in (
-        (slice(0, 4), BLUE, "equatorial"), (slice(4, 6), ORANGE, "axial"),
-    ):
+    for slots, colour, label in ((slice(0, 4), BLUE, "equatorial"), (slice(4, 6), ORANGE, "axial")):
         lengths = found.lengths_A[:, :, slots].reshape(len(steps), -1)
         left.plot(x, np.unique(np.round(lengths, 9), axis=1), color=colour, lw=1.2)
         left.plot([], [], color=colour, label=label)

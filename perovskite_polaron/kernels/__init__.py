@@ -33,10 +33,8 @@ def load(name: str) -> ModuleType:
     try:
         return importlib.import_module(f"perovskite_polaron._ext.{name}")
     except ImportError as error:
-        raise ComputationError(
-            f"the compiled core {name!r} cannot be loaded ({error}): "
-            "build it with pip install . in the project's folder"
-        ) from None
+        raise ComputationError(f"the compiled core {name!r} cannot be loaded ({error}): build it"
+                               " with pip install . in the project's folder") from None
 
 
 def thread_count() -> int:

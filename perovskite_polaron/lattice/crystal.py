@@ -17,6 +17,8 @@ from perovskite_polaron.errors import InputError, require
 OVERLAP_A = 0.5
 """Two atoms closer than this are the same atom twice, or a wrong unit: such a crystal is
 refused."""
+ISOTOPES = {"D": 2.01410178, "T": 3.01604928}
+"""Isotopes that files give a symbol: their masses in amu."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,8 @@ class Crystal:
         Free text, used in messages and file headers.
     parent_sites : (n,) tuple of str, optional
         Wyckoff site of each atom in the crystal it was displaced from, such as "4c".
+    isotopes_amu : (n,) float64, optional
+        Mass of each atom that is an isotope; NaN where the standard mass holds.
 
     Raises
     ------
@@ -47,6 +51,7 @@ class Crystal:
     positions: Array
     name: str = ""
     parent_sites: tuple[str, ...] | None = None
+    isotopes_amu: ArrayLike | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -93,10 +98,12 @@ class Crystal:
 
     @cached_property
     def masses_amu(self) -> Array:
-        """(n,) standard atomic masses in amu."""
+        """(n,) atomic masses in amu: standard, but for isotopes."""
         from ase.data import atomic_masses, atomic_numbers
 
-        return _frozen([atomic_masses[atomic_numbers[s]] for s in self.species])
+        standard = np.array([atomic_masses[atomic_numbers[s]] for s in self.species])
+        given = np.nan if self.isotopes_amu is None else np.asarray(self.isotopes_amu)
+        return _frozen(np.where(np.isfinite(given), given, standard))
 
     def distances_A(self, apart: Array) -> Array:
         """Return the lengths (...) in Å of fractional vectors (..., 3), to the nearest image."""
@@ -130,8 +137,10 @@ def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
     positions = (cells[:, None, :] + crystal.positions[None]).reshape(-1, 3) / n
     parents = crystal.parent_sites
     parents = None if parents is None else parents * len(cells)
+    isotopes = crystal.isotopes_amu
+    isotopes = None if isotopes is None else np.tile(isotopes, len(cells))
     return Crystal(crystal.lattice_A * n[:, None], crystal.species * len(cells), positions,
-                   crystal.name, parents)
+                   crystal.name, parents, isotopes)
 
 
 def _frozen(values: ArrayLike) -> Array:

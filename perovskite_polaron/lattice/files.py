@@ -4,8 +4,11 @@ Other writers round or re-order atoms. The built-in phases of CsPbBr3 are CIF fi
 in whose comments stand their sources.
 """
 
+import re
 import warnings
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
@@ -17,11 +20,15 @@ from numpy.typing import ArrayLike
 from perovskite_polaron.arrays import Array, floats
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text, write_atomically
-from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.crystal import ISOTOPES, Crystal
+from perovskite_polaron.lattice.symmetry import find_symmetry
 
 CRYSTALS = ("cspbbr3-pbnm", "cspbbr3-pnma", "cspbbr3-p4mbm", "cspbbr3-pm3m")
 """Names of the built-in crystals."""
 _PARENT = "polaron_parent_site"
+# Images of a site nearer than this are one atom, whose coordinates were rounded (0.33 for 1/3); the
+# atom is put on the site where rounding moved it by more than the second, else kept to the bit.
+_MERGE_A, _ROUNDED_A = 0.1, 1e-4
 _READERS = {".cif": "cif", ".vasp": "vasp", ".poscar": "vasp", ".xyz": "extxyz",
             ".extxyz": "extxyz", ".xsf": "xsf", ".in": "espresso-in", ".pwi": "espresso-in",
             ".out": "espresso-out", ".pwo": "espresso-out"}
@@ -52,9 +59,10 @@ def read_crystal(source: str | Path) -> Crystal:
         with resources.as_file(file) as path:
             return _read_cif(path, str(source))
     path = Path(source)
-    read_text(path, "structure file (CIF, POSCAR, extxyz, XSF, pw.x input or output) or a built-in"
-                    " name like cspbbr3-pbnm")
     kind = _kind(path)
+    if kind != "cif" or not path.is_file() or not path.stat().st_size:
+        read_text(path, "structure file (CIF, POSCAR, extxyz, XSF, pw.x input or output) or a"
+                        " built-in name like cspbbr3-pbnm")
     require(kind, f"{path} has an unknown extension: name it .cif, .vasp, .extxyz, .xsf, .in (pw.x"
             " input) or .out (pw.x output)")
     try:
@@ -88,6 +96,8 @@ def write_crystal(crystal: Crystal, path: str | Path,
     path = Path(path)
     require(_kind(path) in _WRITERS,
             f"{path} has no extension this program writes: use .cif, .vasp, .extxyz or .xsf")
+    if crystal.isotopes_amu is not None and _kind(path) != "cif":
+        warnings.warn(f"{path} cannot hold isotopes: go on from a .cif", stacklevel=2)
     arrows = None
     if displacement_A is not None:
         arrows = floats(displacement_A, "displacement_A", (len(crystal), 3))
@@ -116,25 +126,109 @@ def _read_other(path: Path, kind: str) -> Crystal:
 
 
 def _read_cif(path: Path, name: str) -> Crystal:
+    """Read a CIF; what it declares and its atoms do not have is refused or a warning.
+
+    Symmetry comes from the operations, else from the Hall symbol, the Hermann-Mauguin symbol or the
+    number. Where the atoms then contradict the declared formula, the other origin is tried.
+    """
     import gemmi
+    from ase.formula import Formula
 
     columns = ("_atom_site_fract_x", "_atom_site_cartn_x")
-    blocks = [b for b in gemmi.cif.read(str(path)) if any(b.find_values(c) for c in columns)]
+    text = path.read_bytes().decode("utf-8-sig", "replace")
+    blocks = [b for b in gemmi.cif.read_string(text) if any(b.find_values(c) for c in columns)]
     require(blocks, f"{path} has no atoms: give a structure file with atomic positions")
     require(len(blocks) == 1,
             f"{path} holds {len(blocks)} structures: keep one data block in the file")
-    structure = gemmi.make_small_structure_from_block(blocks[0])
-    for site in structure.sites:
+    cif = gemmi.make_small_structure_from_block(blocks[0])
+    for site in cif.sites:
         require(abs(site.occ - 1) < 1e-6, f"{path} has partial occupancy ({site.label}:"
                 f" {site.occ:g}): give an ordered structure")
-    if structure.spacegroup is None or structure.spacegroup.number > 1 or len(structure.symops) > 1:
-        # ASE applies the symmetry; a file without any is kept as listed, order and wrapping, which
-        # that would change.
-        return _read_other(path, "cif")
+    sites, symbol = [_element(path, site) for site in cif.sites], cif.spacegroup_hm
+    number = cif.spacegroup_number
+    standard = gemmi.find_spacegroup_by_number(number).hm if number else ""
+    group = gemmi.find_spacegroup_by_name(symbol or standard, cif.cell.alpha, cif.cell.gamma)
+    numbers = {group.number if group else 0, number} - {0}
+    origins = [group] + [g for g in gemmi.spacegroup_table() if g.hm == group.hm] if group else []
+    settings = [(g.xhm(), list(g.operations())) for g in origins]
+    if cif.symops:
+        settings.insert(0, ("its operations", [gemmi.Op(s) for s in cif.symops]))
+    elif cif.spacegroup_hall:
+        settings.insert(0, ("its Hall symbol", list(gemmi.symops_from_hall(cif.spacegroup_hall))))
+    require(settings or not symbol,
+            f"{path} has the space group {symbol!r}, which is not known: list its operations")
+    declared, z = ((blocks[0].find_value(tag) or "?").strip("'\" ")
+                   for tag in ("_chemical_formula_sum", "_cell_formula_units_Z"))
+    wanted, each = None, 1
+    with suppress(ValueError):  # a question mark, decimals
+        plain = re.sub(r"\b[DT](?=\d|\s|$)", "H", declared)
+        wanted, each = Formula(plain.replace(" ", "")).reduce()
+    settings = settings or [("", [])]
+    for option in settings:
+        setting, (lattice_A, positions, kinds) = option[0], _expanded(cif, sites, option[1])
+        species = ["H" if sites[k] in ISOTOPES else sites[k] for k in kinds]
+        atoms, units = Formula.from_dict(Counter(species)).reduce()
+        if not wanted or wanted.count() == atoms.count():
+            break
+    else:
+        raise InputError(f"{path} declares {declared} but its atoms are {atoms}: correct the"
+                         " formula, the space group or the atoms")
     parents = tuple(blocks[0].find_values(f"_atom_site_{_PARENT}"))
-    lattice_A = np.array(structure.cell.orth.mat.tolist()).T + 0.0  # no zero is to be printed as -0
-    return Crystal(lattice_A, tuple(s.element.name for s in structure.sites),
-                   np.array([s.fract.tolist() for s in structure.sites]), name, parents or None)
+    masses = [ISOTOPES.get(sites[k], np.nan) for k in kinds] if {*sites} & {*ISOTOPES} else None
+    crystal = Crystal(lattice_A, tuple(species), positions, name,
+                      tuple(parents[k] for k in kinds if parents) or None, masses)
+    found = find_symmetry(crystal).number if numbers - {1} else 1
+    for wrong, what in (
+            ("\ufffd" in text, "is not UTF-8, other characters are ignored"),
+            (setting != settings[0][0],
+             f"has another formula with {settings[0][0]}, {setting} is taken"),
+            (not setting, "gives no space group, its atoms are taken as the whole cell, P 1"),
+            (setting[-2:] in (":1", ":2") and ":" not in symbol, f"gives no origin: {setting}"),
+            # Some writers mean by Z that of the reduced formula.
+            (z.isdigit() and units not in (int(z), int(z) * each),
+             f"declares Z = {z}, its atoms are {units} {crystal.formula}"),
+            (numbers - {1, found}, f"declares the space group {symbol or numbers}, its atoms have"
+             f" {gemmi.find_spacegroup_by_number(found).hm} at 0.001 Å")):
+        if wrong:
+            warnings.warn(f"{path} {what}: check the file", stacklevel=3)
+    return crystal
+
+
+def _element(path: Path, site: Any) -> str:
+    """Return the element, D or T of a site: of its type symbol or, failing it, its label."""
+    from ase.data import atomic_numbers
+
+    letters = re.match("[A-Za-z]*", site.type_symbol)[0]  # type: ignore[index]
+    both = [s for s in dict.fromkeys((letters[:2].capitalize(), letters[:1].upper()))
+            if atomic_numbers.get(s) or s in ISOTOPES]
+    require(both, f"{path} holds {site.type_symbol!r}, which is not a chemical element: correct it")
+    require(len(both) == 1 or site.type_symbol != site.label or not letters[:2].isupper(),
+            f"{path} has the label {site.label}, {' or '.join(both)}: add _atom_site_type_symbol")
+    return both[0]
+
+
+def _expanded(cif: Any, sites: list[str], operations: list[Any]) -> tuple[Array, Array, list[int]]:
+    """Return lattice, positions and the number of each atom's site: site by site, in order."""
+    x = np.array([s.fract.tolist() for s in cif.sites])
+    if len(operations) < 2:  # order and wrapping are kept; no zero is to be printed as -0
+        return np.array(cif.cell.orth.mat.tolist()).T + 0.0, x, list(range(len(x)))
+    from ase.cell import Cell
+
+    cell = Cell.new(cif.cell.parameters)
+    turns, shifts = (np.array([getattr(o, p) for o in operations]) / 24 for p in ("rot", "tran"))
+    rows: list[tuple[int, Array]] = []
+    for kind, site in enumerate(cell.scaled_positions(x @ cell.array) % 1.0):
+        apart = turns @ site + shifts - site
+        apart -= np.rint(apart)
+        special = apart[np.linalg.norm(apart @ cell.array, axis=1) < _MERGE_A].mean(axis=0)
+        if np.linalg.norm(special @ cell.array) > _ROUNDED_A:
+            site = site + special
+        for image in (turns @ site + shifts % 1.0) % 1.0:
+            apart = np.reshape([r - image for k, r in rows if sites[k] == sites[kind]], (-1, 3))
+            if (np.linalg.norm((apart - np.rint(apart)) @ cell.array, axis=1) >= _MERGE_A).all():
+                rows.append((kind, image))
+    kinds, images = zip(*rows, strict=True)
+    return cell.array, cell.scaled_positions(np.array(images) @ cell.array), list(kinds)
 
 
 def _numbers(rows: Array) -> list[str]:
@@ -155,7 +249,9 @@ def _cif(crystal: Crystal, arrows: Array | None) -> list[str]:
     parents = crystal.parent_sites
     if parents is not None:
         columns.append(_PARENT)
-    atoms = enumerate(zip(crystal.species, _numbers(crystal.positions), strict=True), 1)
+    symbol = {mass: s for s, mass in ISOTOPES.items()}
+    atoms = enumerate(zip(map(symbol.get, crystal.masses_amu, crystal.species),
+                          _numbers(crystal.positions), strict=True), 1)
     rows = [f"{s}{i} {s} {x} 1.0" + ("" if parents is None else f" {parents[i - 1]}")
             for i, (s, x) in atoms]
     return [f"data_{block}", *[f"_cell_{n} {v:.12f}" for n, v in zip(names, cell, strict=True)],

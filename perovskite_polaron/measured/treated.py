@@ -60,15 +60,14 @@ def build_recipe(*, shift_eV: float | None = None, crop_eV: Interval | None = No
         published = thermal(reference, pre_edge_eV, **ends)
         # The recipe has these steps itself.
         pre_edge_eV = reference = None
-    return Recipe((
-        *_asked(shift_eV, "calibrate", shift_eV=shift_eV),
-        *_asked(crop_eV, "crop", **_ends(crop_eV)), *_asked(rebin_eV, "rebin", step_eV=rebin_eV),
-        *_asked(combine or None, COMBINE),
-        *_asked(pre_edge_eV, "baseline", **_ends(pre_edge_eV), order=0),
-        *_asked(normalise, "normalise", by=normalise, **ends),
-        *_asked(reference, "subtract", reference=reference), *published,
-        *_asked(adjacent, "average_adjacent", points=adjacent),
-        *_asked(factor, "scale", factor=factor)))
+    return Recipe((*_asked(shift_eV, "calibrate", shift_eV=shift_eV),
+                   *_asked(crop_eV, "crop", **_ends(crop_eV)),
+                   *_asked(rebin_eV, "rebin", step_eV=rebin_eV), *_asked(combine or None, COMBINE),
+                   *_asked(pre_edge_eV, "baseline", **_ends(pre_edge_eV), order=0),
+                   *_asked(normalise, "normalise", by=normalise, **ends),
+                   *_asked(reference, "subtract", reference=reference), *published,
+                   *_asked(adjacent, "average_adjacent", points=adjacent),
+                   *_asked(factor, "scale", factor=factor)))
 
 
 def _asked(value: object, name: str, **parameters: Any) -> tuple[Step, ...]:

@@ -173,8 +173,7 @@ def parse_xdi(text: str, source: str) -> Table:
         if _HEADER_END.match(line):
             break
         lines.require(line.startswith("#"),
-                      "a header line must begin with '#'; "
-                      "add it, or move the header's end up")
+                      "a header line must begin with '#'; add it, or move the header's end up")
         if comments is not None:
             body = line[1:].rstrip()
             comments.append(body[1:] if body[:1] in (" ", "\t") else body)

@@ -9,7 +9,7 @@ or from pw.x.
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -214,7 +214,7 @@ def relax(crystal: Crystal, calculator: Any, what: str, max_force_eV_A: float = 
         raise ComputationError(f"{crystal.label} was not relaxed in {max_steps} steps: start"
                                " nearer to equilibrium or leave out --relax")
     positions = atoms.get_scaled_positions(wrap=False)
-    return Crystal(atoms.cell.array, crystal.species, positions, crystal.name, crystal.parent_sites)
+    return replace(crystal, lattice_A=atoms.cell.array, positions=positions)
 
 
 def _atoms(crystal: Crystal, calculator: Any) -> Any:

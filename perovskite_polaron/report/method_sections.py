@@ -19,13 +19,9 @@ from perovskite_polaron.workflow.spectra import StudySpectra, study_spectra
 from perovskite_polaron.workflow.structures import image_distance_A
 
 # Column of the table of calculations, key of a result, format.
-_SCF = (
-    ("total energy (eV)", "total_energy_eV", ".4f"),
-    ("Fermi energy (eV)", "fermi_eV", ".3f"),
-    ("iterations", "iterations", "d"),
-    ("error left (Ry)", "scf_error_Ry", ".1e"),
-    ("electrons", "electrons", ".0f"),
-    ("time (s)", "wall_seconds", ".0f"))
+_SCF = (("total energy (eV)", "total_energy_eV", ".4f"), ("Fermi energy (eV)", "fermi_eV", ".3f"),
+        ("iterations", "iterations", "d"), ("error left (Ry)", "scf_error_Ry", ".1e"),
+        ("electrons", "electrons", ".0f"), ("time (s)", "wall_seconds", ".0f"))
 
 
 def heating_section(pump: PumpProbe, heat: Heating) -> Section:
@@ -62,10 +58,8 @@ def method_section(subject: Subject) -> Section:
     shifts = [(s.structure, s.absorber, f"{s.shift_eV:+.3f}", s.caveat or "–")
               for s in subject.spectra.shifts]
     blocks: list[Block] = [
-        meaning("calculation"),
-        Table("Settings", ("", "value"), list(_settings(subject))),
-        _cell_words(subject),
-        Table("Self-consistent calculations", *_scf(subject)),
+        meaning("calculation"), Table("Settings", ("", "value"), list(_settings(subject))),
+        _cell_words(subject), Table("Self-consistent calculations", *_scf(subject)),
         meaning("convergence", steps=subject.study.xspectra.check_every),
         Table("Lanczos chains", *_chains(subject)),
         Table("Pseudopotentials (SHA-256 of each file)", ("species", "hash"),
@@ -75,12 +69,9 @@ def method_section(subject: Subject) -> Section:
     if subject.names:
         varied = _variations(subject)
         explained = ["variations", "features-varied"] if subject.structural else ["variations"]
-        blocks += [
-            alignment_chart(subject),
-            meaning(*explained),
-            Table("What would change the answer", *_variation_rows(subject, varied)),
-            Text(_turned(varied)),
-            plain("not-varied")]
+        blocks += [alignment_chart(subject), meaning(*explained),
+                   Table("What would change the answer", *_variation_rows(subject, varied)),
+                   Text(_turned(varied)), plain("not-varied")]
     return Section("method", "How it was calculated, and what would change the answer", blocks)
 
 

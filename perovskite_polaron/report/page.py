@@ -56,9 +56,8 @@ def write_report(subject: Subject, found: Sequence[Section], source: str,
 
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-        undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent),
+                                     autoescape=True, undefined=jinja2.StrictUndefined)
     drawn = [block for section in found for block in section.blocks if isinstance(block, Chart)]
     written = [path for chart in drawn for path in chart.write_all(figures)]
     pictures = {}

@@ -86,12 +86,11 @@ def parts_section(subject: Subject) -> Section:
     rows = [(*title, *(f"{x:.1f}" for x in (*row, row.sum()))) for title, row
             in zip([*titles, ("all", "")], [*shares, shares.sum(axis=0)], strict=True)]
     miss = float(np.abs(sum(p.difference for f in sites.values() for p in f) - total).max())
-    section.blocks += [
-        meaning("parts", below=-low, above=high),
-        charts.parts_chart(subject, name),
-        Table(f"Shares of the difference of {name} (%)", ("site", "atoms", *polarisations, "sum"),
-              rows),
-        Text(f"The parts add up to the difference within {miss:.0e} % of the maximum: rounding.")]
+    section.blocks += [meaning("parts", below=-low, above=high), charts.parts_chart(subject, name),
+                       Table(f"Shares of the difference of {name} (%)",
+                             ("site", "atoms", *polarisations, "sum"), rows),
+                       Text(f"The parts add up to the difference within {miss:.0e} % of the"
+                            " maximum: rounding.")]
     if len(polarisations) == 1:
         section.blocks.append(plain("trace-only"))
     if other := [n for n in subject.names if not subject.parts(n)]:

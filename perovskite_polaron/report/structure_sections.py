@@ -70,19 +70,17 @@ def _moves(subject: Subject) -> list[Block]:
     largest = max(subject.displaced, key=subject.amplitude, default="")
     moved = subject.moved(largest)
     if moved is not None:
-        blocks += [
-            meaning("atoms"),
-            Table(f"How far each atom moved: {largest}",
-                  *_atoms(subject, largest, moved.displacement_A))]
+        blocks += [meaning("atoms"),
+                   Table(f"How far each atom moved: {largest}",
+                         *_atoms(subject, largest, moved.displacement_A))]
         ratios = [f"{name.replace('_', ' ').replace(' B', ' B cation')} {ratio:.2f}"
                   for name, ratio in moved.ratio.items() if ratio is not None]
         blocks.append(Text(f"Ratios of root-mean-square displacements: {listed(ratios)}."))
     reports = {name: subject.bonds(name) for name in (subject.reference, *subject.names)}
     known = {name: report for name, report in reports.items() if report is not None}
     if known:
-        blocks += [
-            meaning("bonds"),
-            Table("Bonds before and after", ("", *known), _bond_rows(list(known.values())))]
+        blocks += [meaning("bonds"),
+                   Table("Bonds before and after", ("", *known), _bond_rows(list(known.values())))]
     if missing := [name for name in reports if name not in known]:
         blocks.append(Text(f"Not shown for {listed(missing)}: its crystal is not beside the "
                            "results, or has no octahedra."))

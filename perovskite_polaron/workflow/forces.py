@@ -145,9 +145,8 @@ def espresso_modes(crystal: Crystal, settings: ForceSettings, store: Store,
     jobs = plan_forces(crystal, cells, settings)
     execute(jobs.all())
     forces, field_response = collect_forces(jobs, store)
-    response = neutral_response(
-        crystal, field_response.epsilon_inf, field_response.born_e,
-        response_source(settings), settings.response.neutrality_e_per_atom)
+    response = neutral_response(crystal, field_response.epsilon_inf, field_response.born_e,
+                                response_source(settings), settings.response.neutrality_e_per_atom)
     pw = settings.pw
     provenance = (
         f"Quantum ESPRESSO, PBE, {pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, k points"

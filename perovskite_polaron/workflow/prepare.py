@@ -77,13 +77,12 @@ def write_decks(structures: Sequence[StructureJobs], store: Store) -> list[str]:
 
     Returns the labels of the jobs written. ``polaron run`` takes in what it finds finished there.
     """
-    lines = [
-        "#!/bin/sh",
-        "# Runs every calculation of this study that was not done when this file was written. Set"
-        " LAUNCH to your MPI",
-        "# launcher (such as: LAUNCH='srun'); then give the results back with: polaron run"
-        " STUDY.toml",
-        "set -e", 'cd "$(dirname "$0")/jobs"']
+    lines = ["#!/bin/sh",
+             "# Runs every calculation of this study that was not done when this file was written."
+             " Set LAUNCH to your MPI",
+             "# launcher (such as: LAUNCH='srun'); then give the results back with: polaron run"
+             " STUDY.toml",
+             "set -e", 'cd "$(dirname "$0")/jobs"']
     todo = [job for job in study_jobs(structures) if store.result(job) is None]
     for job in todo:
         name = shlex.quote(store.prepare(job).name)

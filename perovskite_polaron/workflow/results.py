@@ -97,12 +97,11 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
                 check_chain(chains[names[axis]], job, store)
             a, hole = absorber.absorber, records[absorber.hole.digest] or {}
             sites.append(SiteResult(absorber.label, a.site, a.parent, a.multiplicity, hole, names))
-        rows.append(StructureResult(
-            structure.name, structure.space_group,
-            math.hypot(*point.amplitude_sqrt_amu_A) if point else None,
-            point.max_displacement_A if point else None,
-            tuple(map(tuple, structure.crystal.lattice_A.tolist())),
-            records[one.ground.digest] or {}, tuple(sites)))
+        rows.append(StructureResult(structure.name, structure.space_group,
+                                    math.hypot(*point.amplitude_sqrt_amu_A) if point else None,
+                                    point.max_displacement_A if point else None,
+                                    tuple(map(tuple, structure.crystal.lattice_A.tolist())),
+                                    records[one.ground.digest] or {}, tuple(sites)))
     return StudyResults(study, tuple(rows), chains)
 
 

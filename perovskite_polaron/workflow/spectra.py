@@ -172,10 +172,9 @@ def _cut_above_eV(site: SiteResult, settings: SpectraSettings) -> float:
     if site.hole["fermi_eV"] != top:
         return 0.0
     if settings.cut_occupied and empty is not None and empty - top <= settings.cut_above_eV:
-        raise InputError(
-            f"the gap with a hole on {site.label} is {empty - top:.2f} eV, so cut_above_eV ="
-            f" {settings.cut_above_eV:g} would take empty states away: set [spectra] cut_above_eV"
-            " to half of the gap")
+        raise InputError(f"the gap with a hole on {site.label} is {empty - top:.2f} eV, so"
+                         f" cut_above_eV = {settings.cut_above_eV:g} would take empty states away:"
+                         " set [spectra] cut_above_eV to half of the gap")
     return settings.cut_above_eV
 
 
