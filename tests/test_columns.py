@@ -160,6 +160,15 @@ def test_unit_before_the_name_of_a_process_variable(tmp_path):
     assert read_scans([written(tmp_path, text, "a.xdi")])[0].energy_eV[0] == 11634.89
 
 
+def test_several_scans_of_spec_are_not_one(tmp_path):
+    scan = "#S 1 ascan E\n#L  Energy  mu\n1 2\n2 3\n"
+    with pytest.raises(InputError, match="several scans of SPEC"):
+        read_scans([written(tmp_path, scan + scan.replace("#S 1", "#S 2"), "two.dat")],
+                   energy_unit="eV")
+    (one,) = read_scans([written(tmp_path, scan, "one.dat")], energy_unit="eV")
+    assert one.intensity[0] == 2
+
+
 def project(*labels, more=""):
     groups = [f"$old_group = 'g{i}';\n@args = ('label','{label}');\n@x = ('1','2');\n"
               f"@y = ('{i}','2');\n{more}[record]\n" for i, label in enumerate(labels)]

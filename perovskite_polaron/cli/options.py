@@ -218,7 +218,7 @@ def read_measured(args: argparse.Namespace, combine: bool) -> Measured:
         it itself).
     """
     scans = read_scans(args.files, args.signal, args.energy_unit, args.name_pattern, args.group)
-    references = read_scans(args.reference, args.signal, args.energy_unit, group=args.group)
+    references = read_scans(args.reference, args.signal, args.energy_unit)
     warn((*scans, *references))
     choices = {"shift_eV": args.shift, "crop_eV": args.crop, "rebin_eV": args.rebin,
                "pre_edge_eV": args.pre_edge, "normalise": args.normalise,

@@ -150,8 +150,8 @@ def _table(name: str, group: Mapping[str, Any], path: str) -> Table:
     lengths = {key: len(v) if isinstance(v, list) else 0 for key, v in columns.items()}
     odd = [key for key, n in lengths.items() if key not in "xy" and n != lengths["x"]]
     warnings = [f"{source}: {key} is left out: it is not as long as the energies" for key in odd]
-    columns, lengths = ({k: v for k, v in one.items() if k not in odd} for one in (columns, lengths))
-    if len(set(lengths.values())) > 1 or not lengths["x"]:
+    columns = {key: v for key, v in columns.items() if key not in odd}
+    if lengths["x"] != lengths["y"] or not lengths["x"]:
         said = ", ".join(f"{n} ({k})" for k, n in lengths.items())
         raise InputError(f"{source}: the arrays have {said} points; they must be of one length")
     names, units = [_ARRAYS[key] for key in columns], [""] * len(columns)
@@ -169,8 +169,7 @@ def _table(name: str, group: Mapping[str, Any], path: str) -> Table:
         shifted = float(shift) != 0
     except ValueError:
         shifted = True
-    if shifted:
-        warnings.append(f"{source}: the group's energy shift of {shift[:20]} eV is not applied")
+    warnings += [f"{source}: the group's energy shift of {shift[:20]} eV is not applied"] * shifted
     label = " ".join(settings.get("label", "").split()) or name
     return Table(tuple(names), tuple(units), np.array(values), source, label, settings,
                  tuple(warnings), sample=label)

@@ -28,9 +28,9 @@ _ERRORS = "errors?|errs?|sigma|std|stddev|stdev|stderr|sem|uncertainty"
 _IS_ERROR = re.compile(rf"(?:^|[_\s])(?:(?i:{_ERRORS})(?:[_\s]|\d*$)|SE(?:[_\s]|$)|(?<=[_\s])se$)")
 # Counters and settings, by the names of the XDI dictionary, Athena, NeXus and beamlines.
 _ROLES = re.compile(
-    r"(i[0-3tfr]|itrans|ifluor|iref(er)?|(mu|norm)refer|numerator|monitor|incoming_beam|angle|theta|"
-    r"(real|live|(count(ing)?|dwell|integration)_?)?time|dwell|seconds|epoch|timestamp|pixel|index|"
-    r"point|(ring_|m)current)\Z")
+    r"(i[0-3tfr]|itrans|ifluor|iref(er)?|(mu|norm)refer|numerator|monitor|incoming_beam|angle|"
+    r"theta|(real|live|(count(ing)?|dwell|integration)_?)?time|dwell|seconds|epoch|timestamp|pixel|"
+    r"index|point|(ring_|m)current)\Z")
 # What is made from a spectrum, where that stands beside it.
 _MADE = re.compile(r"[nf]?(norm|flat|der|sec|bkg|pre|post|chie)(_?line|_?edge|trans|fluor)?\Z")
 
@@ -121,8 +121,11 @@ def choose(table: Table, x: int, asked: str | None) -> list[Signal]:
 
 
 def signal_at(table: Table, i: int, error: int | None) -> Signal:
-    """Return a column as it stands, with its error column, if any."""
-    return Signal(table.names[i], table.columns[i], error_of(table, error), (i,))
+    """Return a column as it stands, with its error column, if any, which must be positive."""
+    errors = None if error is None else table.columns[error]
+    require(errors is None or (errors > 0).all(), f"{table.source}: the error column "
+            f"{table.names[error or 0]!r} has values that are not positive; correct them")
+    return Signal(table.names[i], table.columns[i], errors, (i,))
 
 
 def _formula(table: Table, asked: str, errors: Mapping[int, int | None]) -> Signal:
@@ -133,13 +136,12 @@ def _formula(table: Table, asked: str, errors: Mapping[int, int | None]) -> Sign
         i, j = (table.find(t.strip()) for t in (text[:sign.start()], text[sign.end():]))
         if i is None or j is None:
             continue
-        a, b = table.columns[[i, j]]
+        (_, a, da, _), (_, b, db, _) = (signal_at(table, k, errors.get(k)) for k in (i, j))
         with np.errstate(all="ignore"):
             value, by_a, by_b = ((np.log(a / b), 1 / a, 1 / b) if logarithm
                                  else (a / b, 1 / b, a / b**2) if sign[0] == "/" else (a - b, 1, 1))
         require(np.isfinite(value).all(), f"{table.source}: {asked} is not finite where a column "
                 "is zero or signs differ: remove those rows, or choose other columns")
-        da, db = (error_of(table, errors.get(k)) for k in (i, j))
         error = None if da is None or db is None else np.hypot(da * by_a, db * by_b)
         return Signal(asked, value, error, (i, j))
     raise InputError(f"{table.source} has no column {asked!r}: it has {', '.join(table.names)}; "
@@ -152,9 +154,9 @@ def _unasked(table: Table, possible: list[int]) -> list[int]:
     if len(possible) == 1 or (len({*said}) == len(said) > 0 and (None, None) not in said):
         return possible
     names = {name.lower(): name for name in table.names}
-    known = {"itrans": "ln(i0/{})", "i1": "ln(i0/{})", "it": "ln(i0/{})", "ifluor": "{}/i0",
-             "if": "{}/i0"}
-    ways = [form.format(names[n]) for n, form in known.items() if n in names and "i0" in names]
+    ways = [f"ln({names['i0']}/{names[n]})" if n in ("itrans", "i1", "it")
+            else f"{names[n]}/{names['i0']}"
+            for n in ("itrans", "i1", "it", "ifluor", "if") if {n, "i0"} <= names.keys()]
     why = f"none of its columns ({', '.join(table.names)}) is a spectrum by its name"
     if possible:
         open_ = [table.names[i] for i in possible]
@@ -163,13 +165,3 @@ def _unasked(table: Table, possible: list[int]) -> list[int]:
         ways = ["NAME", "-".join(open_) if len(open_) == 2 else "NAME*"]
     raise InputError(f"{table.source}: {why}; choose with --signal "
                      + " or --signal ".join(f'"{way}"' for way in ways or ["NAME"]))
-
-
-def error_of(table: Table, column: int | None) -> Array | None:
-    """Return the errors in a column, which must be positive; None for no column."""
-    if column is None:
-        return None
-    error = table.columns[column]
-    require((error > 0).all(), f"{table.source}: the error column {table.names[column]!r} has "
-            "values that are not positive; correct them")
-    return error

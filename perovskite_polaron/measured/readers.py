@@ -75,11 +75,11 @@ def read_scans(paths: Sequence[str | os.PathLike[str]], signal: str | None = Non
     for path in paths:
         said = {} if name_pattern is None else _from_name(Path(path).stem, name_pattern)
         tables = read_tables(path)
-        chosen = [table if group is None else replace(table, sample="") for table in tables
-                  if group is None or fnmatchcase(table.label, group)]
-        require(chosen, f"{path} has no group {group!r}: it has "
-                f"{', '.join(table.label for table in tables[:20])}")
-        for table in chosen:
+        if group is not None and Path(path).suffix.lower() in READERS:
+            labels = ", ".join(table.label for table in tables[:20])
+            tables = tuple(replace(t, sample="") for t in tables if fnmatchcase(t.label, group))
+            require(tables, f"{path} has no group {group!r}: it has {labels}")
+        for table in tables:
             scans += _scans(table, signal, energy_unit, said)
     return tuple(scans)
 
@@ -96,11 +96,11 @@ def read_traces(paths: Sequence[str | os.PathLike[str]], signal: str | None = No
         usual = candidates(table, x) or list(errors)
         require(usual, f"{table.source} has no signal column beside {table.names[x]!r}; its "
                 f"columns are {', '.join(table.names)}")
+        found = (choose(table, x, signal) if signal is not None
+                 else [signal_at(table, y, errors[y]) for y in usual])
         alone = signal is None and len(usual) == 1
-        for one in (choose(table, x, signal) if signal is not None
-                    else [signal_at(table, y, errors[y]) for y in usual]):
-            label = table.label if alone else f"{table.label}:{one.name}"
-            traces.append(Trace(delay, one.values, one.error, label))
+        traces += [Trace(delay, one.values, one.error, table.label if alone else
+                         f"{table.label}:{one.name}") for one in found]
     return tuple(traces)
 
 

@@ -137,6 +137,8 @@ def parse_text_table(text: str, source: str) -> Table:
     """Return the table in a text; ``source`` stands for the file in messages."""
     header: list[str] | None = None
     comment, metadata, rows = "", {}, list[list[float]]()
+    require(len(re.findall(r"^#S\s", text, re.MULTILINE)) < 2, f"{source} holds several scans of "
+            "SPEC: save each in a file of its own")
     lines = LineReader(source, text=text.removeprefix("\ufeff"))
     for line in filter(None, map(str.strip, lines)):
         fields = _split(line)
