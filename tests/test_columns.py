@@ -8,6 +8,7 @@ from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.readers import read_scans, read_tables, read_traces
 from perovskite_polaron.measured.scan import combine
+from perovskite_polaron.measured.text import Table
 
 XDI = ("# XDI/1.0\n# Column.1: energy eV\n{columns}# Element.symbol: {element}\n# Element.edge: K\n"
        "# Mono.d_spacing: 3.1355\n#---\n{rows}")
@@ -197,6 +198,30 @@ def test_groups_of_different_samples_are_not_averaged(tmp_path, labels, same):
     assert len(read_scans([path], group=labels[0])) in (1, 2)
     with pytest.raises(InputError, match="has no group 'none'"):
         read_scans([path], group="none")
+
+
+@pytest.mark.parametrize(("names", "same"), [
+    (("entry1/data", "entry2/data"), True), (("1.1/measurement", "2.1/measurement"), True),
+    (("FeO/data", "Fe2O3/data"), False), (("100ps_01", "100ps_02"), True)])
+def test_paths_of_groups_are_names_of_samples(tmp_path, names, same):
+    with h5py.File(tmp_path / "n.h5", "w") as file:
+        for name in names:
+            file[f"{name}/energy"], file[f"{name}/mu"] = [1.0, 2], [1.0, 2]
+            file[f"{name}/energy"].attrs["units"] = "eV"
+    scans = read_scans([tmp_path / "n.h5"])
+    assert len(scans) == 2
+    if same:
+        combine(scans)
+    else:
+        with pytest.raises(InputError, match="different samples"):
+            combine(scans)
+    assert len(read_scans([tmp_path / "n.h5"], group=names[0])) == 1
+
+
+def test_counters_of_long_names_take_no_time():
+    for name, left in (("1)" * 50_000, ""), ("_" * 10**5, "_" * 200), ("sample  2", "sample  2")):
+        identity = Table(("energy",), ("eV",), np.ones((1, 1)), sample=name).identity["sample"]
+        assert identity == left
 
 
 def test_different_elements_and_edges_are_not_averaged(tmp_path):

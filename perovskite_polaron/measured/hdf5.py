@@ -80,4 +80,4 @@ def _table(group: dict[str, Any], columns: list[np.ndarray], path: str) -> Table
     names, units, ordered = zip(*rows, strict=True)
     label = group["name"].strip("/").split("/")[-1] or Path(path).stem
     return Table(names, units, np.array(ordered), source, label, group["metadata"],
-                 sample=label)
+                 sample=group["name"])

@@ -76,8 +76,9 @@ def read_scans(paths: Sequence[str | os.PathLike[str]], signal: str | None = Non
         said = {} if name_pattern is None else _from_name(Path(path).stem, name_pattern)
         tables = read_tables(path)
         if group is not None and Path(path).suffix.lower() in READERS:
-            labels = ", ".join(table.label for table in tables[:20])
-            tables = tuple(replace(t, sample="") for t in tables if fnmatchcase(t.label, group))
+            labels = ", ".join(table.sample for table in tables[:20])
+            tables = tuple(replace(t, sample="") for t in tables if fnmatchcase(t.label, group)
+                           or fnmatchcase(t.sample.strip("/"), group.strip("/")))
             require(tables, f"{path} has no group {group!r}: it has {labels}")
         for table in tables:
             scans += _scans(table, signal, energy_unit, said)

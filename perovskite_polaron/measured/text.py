@@ -28,8 +28,8 @@ _UNITS = ("eV", "keV", "fs", "ps", "ns", "us", "µs", "ms", "s", "K", "C", "degC
 _NAME = re.compile(
     rf"(.*?)(?:\s*\(([^()]*)\)|\s*\[([^\[\]]*)\]|/([^/\s]+)|_({'|'.join(_UNITS)}))?\Z", re.DOTALL)
 # "scan3", "Br foil 02", "100ps_01": the scan's number; "sample 2" is another sample, Fe2O3 a name.
-_COUNTER = re.compile(r"(?:(?:\A|(?<!sample)[\s_.,#()-]+|scan|rep(?:eat)?|run|sweep|entry)"
-                      r"\d+\)?)+\Z", re.IGNORECASE)
+_COUNTER = re.compile(r"((\A|(?<![\s_.,#()-])(?<!sample)[\s_.,#()-]+|scan|rep(eat)?|run|sweep|entry)"
+                      r"\d+)+\)?\Z", re.IGNORECASE)
 _METADATA = re.compile(r"([A-Za-z][\w .-]{0,60}?)\s*[:=]\s*(.*)\Z", re.DOTALL)
 
 
@@ -96,8 +96,8 @@ class Table:
         """
         said = {"element": self.get("Element.symbol") or self.get("bkg_z"),
                 "edge": self.get("Element.edge") or self.get("fft_edge"),
-                "sample": _COUNTER.sub("", self.sample)}
-        return {what: name.strip().lower() for what, name in said.items()}
+                "sample": "/".join(_COUNTER.sub("", s) for s in self.sample[:200].split("/"))}
+        return {what: name.strip(" /").lower() for what, name in said.items()}
 
     def get(self, name: str) -> str:
         """Return the value of a header field, its name in any case; "" where there is none."""
