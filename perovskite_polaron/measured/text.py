@@ -28,8 +28,8 @@ _UNITS = ("eV", "keV", "fs", "ps", "ns", "us", "µs", "ms", "s", "K", "C", "degC
 _NAME = re.compile(
     rf"(.*?)(?:\s*\(([^()]*)\)|\s*\[([^\[\]]*)\]|/([^/\s]+)|_({'|'.join(_UNITS)}))?\Z", re.DOTALL)
 # "scan3", "Br foil 02", "100ps_01": the scan's number; "sample 2" is another sample, Fe2O3 a name.
-_COUNTER = re.compile(r"((\A|(?<![\s_.,#()-])(?<!sample)[\s_.,#()-]+|scan|rep(eat)?|run|sweep|entry)"
-                      r"\d+)+\)?\Z", re.IGNORECASE)
+_COUNTER = re.compile(r"((\A|(?<![\s_.,#()-])(?<!sample)[\s_.,#()-]+|scan|rep(eat)?|run|sweep|"
+                      r"entry)\d+)+\)?\Z", re.IGNORECASE)
 _METADATA = re.compile(r"([A-Za-z][\w .-]{0,60}?)\s*[:=]\s*(.*)\Z", re.DOTALL)
 
 
