@@ -35,7 +35,10 @@ SHARED: dict[str, dict[str, Any]] = {
     "--overwrite": {"action": "store_true", "help": "replace existing output files"},
     "--supercell": {"type": int, "nargs": 3, "metavar": "N", "default": (1, 1, 1),
                     "help": "repeat the cell"},
-    "--signal": {"help": "column to read, by name or number (default: every signal column)"},
+    "--signal": {"help": "column to read, by name or number; 'NAME*' for columns that are repeats;"
+                 " or 'ln(A/B)', 'A/B', 'A-B' of two columns (default: the only signal column)"},
+    "--group": {"metavar": "LABEL", "help": "groups of one sample in an Athena project or HDF5"
+                " file, by label, as 'foil*' (default: all)"},
     "--energy-unit": {"choices": ("eV", "keV"), "help": "for files that do not say it"},
     "--name-pattern": {
         "metavar": "PATTERN",
@@ -164,20 +167,23 @@ def table(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> Iterator
 
 
 def warn(scans: Iterable[Scan]) -> None:
-    """Say on stderr what the readers objected to: once each, with the first file it is about."""
-    about: dict[str, list[str]] = {}
+    """Say on stderr how scans were read and what their readers objected to: once each, with the
+    first file it is about.
+    """
+    about: dict[tuple[str, str], list[str]] = {}
     for scan in scans:
-        for text in scan.warnings:
-            about.setdefault(text.removeprefix(scan.source), []).append(scan.source)
-    for text, sources in about.items():
+        said = [("", f": {scan.reading}")] if scan.reading else []
+        for key in (*said, *(("warning: ", w.removeprefix(scan.source)) for w in scan.warnings)):
+            about.setdefault(key, []).append(scan.source)
+    for (mark, text), sources in about.items():
         others = len(set(sources)) - 1
         more = f" (and in {others} more {'file' if others == 1 else 'files'})" if others else ""
-        print(f"polaron: warning: {sources[0]}{text}{more}", file=sys.stderr)
+        print(f"polaron: {mark}{sources[0]}{text}{more}", file=sys.stderr)
 
 
 def add_treatment_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare how scans are read, and what is done with them: in the order that stands here."""
-    share(parser, "--signal", "--energy-unit", "--name-pattern")
+    share(parser, "--signal", "--group", "--energy-unit", "--name-pattern")
     add = parser.add_argument_group("treatment, in this order").add_argument
     add("--steps", type=Path,
         help="replay the treatment kept in a JSON file or in a treated XDI file")
@@ -211,7 +217,7 @@ def read_measured(args: argparse.Namespace, combine: bool) -> Measured:
         Whether the scans of one condition are repeats, to be averaged (a recipe from a file says
         it itself).
     """
-    scans = read_scans(args.files, args.signal, args.energy_unit, args.name_pattern)
+    scans = read_scans(args.files, args.signal, args.energy_unit, args.name_pattern, args.group)
     references = read_scans(args.reference, args.signal, args.energy_unit)
     warn((*scans, *references))
     choices = {"shift_eV": args.shift, "crop_eV": args.crop, "rebin_eV": args.rebin,

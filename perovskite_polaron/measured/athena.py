@@ -148,7 +148,10 @@ def _table(name: str, group: Mapping[str, Any], path: str) -> Table:
     require("x" in columns and "y" in columns, f"{source}: the group has no energy or no "
             "absorption; save it as mu(E) in Athena")
     lengths = {key: len(v) if isinstance(v, list) else 0 for key, v in columns.items()}
-    if len(set(lengths.values())) > 1 or not lengths["x"]:
+    odd = [key for key, n in lengths.items() if key not in "xy" and n != lengths["x"]]
+    warnings = [f"{source}: {key} is left out: it is not as long as the energies" for key in odd]
+    columns = {key: v for key, v in columns.items() if key not in odd}
+    if lengths["x"] != lengths["y"] or not lengths["x"]:
         said = ", ".join(f"{n} ({k})" for k, n in lengths.items())
         raise InputError(f"{source}: the arrays have {said} points; they must be of one length")
     names, units = [_ARRAYS[key] for key in columns], [""] * len(columns)
@@ -166,7 +169,7 @@ def _table(name: str, group: Mapping[str, Any], path: str) -> Table:
         shifted = float(shift) != 0
     except ValueError:
         shifted = True
-    warning = f"{source}: the group's energy shift of {shift[:20]} eV is not applied"
+    warnings += [f"{source}: the group's energy shift of {shift[:20]} eV is not applied"] * shifted
     label = " ".join(settings.get("label", "").split()) or name
     return Table(tuple(names), tuple(units), np.array(values), source, label, settings,
-                 (warning,) if shifted else ())
+                 tuple(warnings), sample=label)

@@ -79,4 +79,5 @@ def _table(group: dict[str, Any], columns: list[np.ndarray], path: str) -> Table
     rows.sort(key=lambda row: row[0].lower() not in ("energy", "delay", "time"))
     names, units, ordered = zip(*rows, strict=True)
     label = group["name"].strip("/").split("/")[-1] or Path(path).stem
-    return Table(names, units, np.array(ordered), source, label, group["metadata"])
+    return Table(names, units, np.array(ordered), source, label, group["metadata"],
+                 sample=group["name"])

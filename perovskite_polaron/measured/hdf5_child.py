@@ -40,23 +40,29 @@ def groups(path: str) -> tuple[list[dict[str, Any]], list[Any]]:
 
     found: list[dict[str, Any]] = []
     columns: list[Any] = []
-    total = 0
+    seen, total = list[set[int]](), 0
     with h5py.File(path, "r") as file:
         all_groups: list[Any] = [file]
         file.visititems(
             lambda _, item: all_groups.append(item) if isinstance(item, h5py.Group) else None)
-        for group in all_groups:
-            items = {key: item for key in group if is_column(item := group.get(key))}
+        # Groups that NeXus marks as plots go first; what is linked from another counts once.
+        for group in sorted(all_groups, key=lambda group: "signal" not in group.attrs):
+            items = {key: item for key in group
+                     if not isinstance(group.get(key, getlink=True), h5py.ExternalLink)
+                     and is_column(item := group.get(key))}
+            objects = {h5py.h5o.get_info(item.id).addr for item in items.values()}
+            if not items or any(objects <= one or one <= objects for one in seen):
+                continue
+            seen.append(objects)
             for item in items.values():
                 total += item.size
                 if total > LARGEST_TOTAL:
                     raise ValueError(f"it holds more than {LARGEST_TOTAL} numbers in columns")
                 columns.append(np.asarray(item[()], dtype="<f8"))
-            if items:
-                metadata = {k: text(v) for k, v in group.attrs.items() if np.ndim(v) == 0}
-                found.append({"name": group.name, "names": list(items), "metadata": metadata,
-                              "units": [text(i.attrs.get("units", "")) for i in items.values()],
-                              "lengths": [i.size for i in items.values()]})
+            metadata = {k: text(np.ravel(v)[0]) for k, v in group.attrs.items() if np.size(v) == 1}
+            found.append({"name": group.name, "names": list(items), "metadata": metadata,
+                          "units": [text(i.attrs.get("units", "")) for i in items.values()],
+                          "lengths": [i.size for i in items.values()]})
     return found, columns
 
 

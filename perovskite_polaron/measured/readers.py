@@ -3,11 +3,11 @@
 Units are said by the file or by the user, never guessed.
 """
 
-import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,20 @@ import numpy as np
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.measured.athena import read_athena_tables
+from perovskite_polaron.measured.columns import (
+    NUMBER, candidates, choose, converted, signal_at, signal_columns, written, written_of)
 from perovskite_polaron.measured.hdf5 import read_hdf5_tables
 from perovskite_polaron.measured.scan import Scan, Trace
 from perovskite_polaron.measured.text import Table, parse_text_table
 from perovskite_polaron.measured.xdi import parse_xdi
-from perovskite_polaron.units import UNITS, parse_temperature_celsius
+from perovskite_polaron.units import UNITS
 
 READERS = {".prj": read_athena_tables,
            **dict.fromkeys((".h5", ".hdf5", ".hdf", ".nxs"), read_hdf5_tables)}
 """Suffix -> reader of files that hold several tables; any other file is XDI, or text and CSV."""
-_NUMBER = r"(-?\d+(?:\.\d+)?)"
-_WRITTEN = {"delay": re.compile(rf"(?<![A-Za-z0-9.]){_NUMBER}\s?(fs|ps|ns|us|µs)(?![A-Za-z])"),
-            "temperature": re.compile(rf"(?<![A-Za-z0-9.]){_NUMBER}\s?(C|degC|°C|K)(?![A-Za-z])")}
 _PLACES = ("delay_fs", "delay_ps", "delay_ns", "delay_us", "temperature_C", "temperature_K")
-_ERRORS = "error|err|sigma|std|stderr|sem|uncertainty"
 _ENERGY_NAMES = ("energy", "e", "photon energy")
 _DELAY_NAMES = ("delay", "time", "t")
-# Raw counts (the XDI dictionary's and Athena's names): no signals where one made from them stands.
-_COUNTS = ("i0", "i1", "i2", "itrans", "ifluor", "irefer", "numerator", "stddev")
 
 
 def read_tables(path: str | os.PathLike[str]) -> tuple[Table, ...]:
@@ -47,33 +43,45 @@ def read_tables(path: str | os.PathLike[str]) -> tuple[Table, ...]:
 
 
 def read_scans(paths: Sequence[str | os.PathLike[str]], signal: str | None = None,
-               energy_unit: str | None = None, name_pattern: str | None = None) -> tuple[Scan, ...]:
-    """Read every scan of the files; each signal column of a table is one.
+               energy_unit: str | None = None, name_pattern: str | None = None,
+               group: str | None = None) -> tuple[Scan, ...]:
+    """Read every scan of the files: one of each table, unless its columns say or are asked more.
 
     Parameters
     ----------
     paths : sequence of path
         Files of any known format.
     signal : str, optional
-        The column to read, by name or number. Without it columns of raw counts (i0, itrans,
-        ifluor, irefer ...) are no signals where other columns are.
+        The column to read, by name or number; a wildcard for columns that are repeats; or
+        ``ln(A/B)``, ``A/B``, ``A-B``. Without it a table must have one column that can be the
+        signal, or columns named by different delays or temperatures.
     energy_unit : str, optional
         ``eV`` or ``keV``, for files that do not say it.
     name_pattern : str, optional
         Where the names of the files keep delay and temperature, as in
         ``br_{delay_ps}_{temperature_C}*``; it overrules their headers. Without it a number with its
         unit is looked for in header and name.
+    group : str, optional
+        Read these groups of Athena projects and HDF5 files only, by label or wildcard; they are of
+        one sample, because the user says so.
 
     Raises
     ------
     InputError
-        When a file cannot be read, or neither it nor energy_unit says the unit.
+        When a file cannot be read, neither it nor energy_unit says the unit, or neither it nor
+        signal says which column is the signal.
     """
     scans: list[Scan] = []
     for path in paths:
         said = {} if name_pattern is None else _from_name(Path(path).stem, name_pattern)
-        for table in read_tables(path):
-            scans += [replace(scan, **said) for scan in _scans(table, signal, energy_unit)]
+        tables = read_tables(path)
+        if group is not None and Path(path).suffix.lower() in READERS:
+            labels = ", ".join(table.sample for table in tables[:20])
+            tables = tuple(replace(t, sample="") for t in tables if fnmatchcase(t.label, group)
+                           or fnmatchcase(t.sample.strip("/"), group.strip("/")))
+            require(tables, f"{path} has no group {group!r}: it has {labels}")
+        for table in tables:
+            scans += _scans(table, signal, energy_unit, said)
     return tuple(scans)
 
 
@@ -85,29 +93,44 @@ def read_traces(paths: Sequence[str | os.PathLike[str]], signal: str | None = No
         x = _abscissa(table, _DELAY_NAMES)
         units = ("ps", "fs", "ns", "us", "µs", "ms", "s")
         delay = table.columns[x] * _factor(table, x, "time", units, delay_unit)
-        alone = len(_signals(table, x, None)) == 1
-        for y, e in _signals(table, x, signal):
-            label = table.label if signal is None and alone else f"{table.label}:{table.names[y]}"
-            traces.append(Trace(delay, table.columns[y], _error(table, e), label))
+        errors = signal_columns(table, x)
+        usual = candidates(table, x) or list(errors)
+        require(usual, f"{table.source} has no signal column beside {table.names[x]!r}; its "
+                f"columns are {', '.join(table.names)}")
+        found = (choose(table, x, signal) if signal is not None
+                 else [signal_at(table, y, errors[y]) for y in usual])
+        alone = signal is None and len(usual) == 1
+        traces += [Trace(delay, one.values, one.error, table.label if alone else
+                         f"{table.label}:{one.name}") for one in found]
     return tuple(traces)
 
 
-def _scans(table: Table, signal: str | None, energy_unit: str | None) -> list[Scan]:
+def _scans(table: Table, signal: str | None, energy_unit: str | None,
+           said: Mapping[str, float]) -> list[Scan]:
+    """Return the scans of a table; what a column's name says of delay and temperature goes first,
+    then what the file's name says (said).
+    """
     x = _abscissa(table, _ENERGY_NAMES)
     order = np.argsort(table.columns[x], kind="stable")
     energy = table.columns[x][order] * _factor(table, x, "energy", ("eV", "keV"), energy_unit)
     if len(twice := energy[:-1][np.diff(energy) <= 0]):
         raise InputError(f"{table.source}: the energy {twice[0]:g} eV stands twice; "
                          "combine or remove the rows")
-    signals = _signals(table, x, signal)
+    signals = choose(table, x, signal)
+    at = [str(i + 1) for one in signals for i in one.columns]
+    reading = (f"energy: column {x + 1}, {table.units[x] or energy_unit}; signal: "
+               f"{', '.join(one.name for one in signals)} of column{'s' * (len(at) > 1)} "
+               f"{', '.join(at)}; {len(signals)} scan{'s' * (len(signals) > 1)}")
     scans = []
-    for y, e in signals:
-        error = _error(table, e)
-        name = table.names[y] if len(signals) > 1 else ""
+    for one in signals:
+        delay, temperature = [
+            own if (own := written_of(table, one.columns, quantity)) is not None
+            else said[key] if key in said else _condition(table, quantity)
+            for key, quantity in (("delay_ps", "delay"), ("temperature_C", "temperature"))]
         scans.append(Scan(
-            energy, table.columns[y][order], None if error is None else error[order] ** 2,
-            f"{table.label}:{name}" if name else table.label, _condition(table, name, "delay"),
-            _condition(table, name, "temperature"), table.source, table=table))
+            energy, one.values[order], None if one.error is None else one.error[order] ** 2,
+            f"{table.label}:{one.name}" if len(signals) > 1 else table.label, delay, temperature,
+            table.source, table=table, reading=reading))
     return scans
 
 
@@ -124,48 +147,40 @@ def _from_name(stem: str, pattern: str) -> dict[str, Any]:
                     f"the name pattern {pattern!r} has the place {part}: it knows, "
                     f"once each, {', '.join(f'{{{place}}}' for place in _PLACES)}")
             fields[quantity] = unit
-            expression += _NUMBER
+            expression += NUMBER
         else:
             expression += re.escape(part)
     match = re.fullmatch(expression, stem)
     if match is None or not fields:
         raise InputError(f"the name {stem!r} does not fit the pattern {pattern!r}; "
                          "correct it, or name the files alike")
-    return {"delay_ps" if quantity == "delay" else "temperature_C": _converted(number, unit)
+    return {"delay_ps" if quantity == "delay" else "temperature_C": converted(number, unit)
             for (quantity, unit), number in zip(fields.items(), match.groups(), strict=True)}
 
 
-def _converted(number: str, unit: str) -> float:
-    """Return a delay in ps or a temperature in °C, whichever its unit says."""
-    factor = UNITS["time"].get(unit)
-    return parse_temperature_celsius(number + unit) if factor is None else float(number) * factor
-
-
-def _condition(table: Table, column: str, quantity: str) -> float | None:
-    """Return delay or temperature: from the header, else from the column's name or the label."""
-    pattern, wanted = _WRITTEN[quantity], None
+def _condition(table: Table, quantity: str) -> float | None:
+    """Return delay or temperature: from the header, else from the label."""
+    wanted = None
     for key, value in table.metadata.items():
         word = key.split(".")[-1]
         if word.lower().startswith(quantity):
             unit = word[len(quantity):].strip("_ ()[]")
             wanted = f"{value} {unit.lower() if quantity == 'delay' else unit}".rstrip()
             break
-    texts = [column, table.label] if wanted is None else [wanted.replace("_", " ")]
-    match = next((found for text in texts if (found := pattern.search(text))), None)
-    if match is None:
-        if wanted is not None:
-            raise InputError(f"{table.source}: {wanted[:40]!r} in the header has no number with a "
-                             "known unit; write it as 100 ps or 60 C")
-        return None
-    require(math.isfinite(float(match[1])),
-            f"{table.source}: {match[1][:40]!r} is too large; correct it")
-    return _converted(match[1], match[2])
+    if wanted is None:
+        return written(table.label, quantity)
+    found = written(wanted.replace("_", " "), quantity)
+    require(found is not None, f"{table.source}: {wanted[:40]!r} in the header has no number with "
+            "a known unit; write it as 100 ps or 60 C")
+    return found
 
 
 def _abscissa(table: Table, names: Sequence[str]) -> int:
     require(len(table.names) > 1,
             f"{table.source} has one column: an abscissa and a signal are needed")
-    return next((i for i, name in enumerate(table.names) if name.lower() in names), 0)
+    said = [table.get("axes").lower()] if table.get("axes") else []
+    return next((i for known in (said, names) for i, name in enumerate(table.names)
+                 if name.lower() in known), 0)
 
 
 def _factor(table: Table, column: int, kind: str, allowed: Sequence[str],
@@ -180,38 +195,3 @@ def _factor(table: Table, column: int, kind: str, allowed: Sequence[str],
                          f"one of {', '.join(allowed)} in the file, as in {example}, or give the "
                          "unit as an option")
     return UNITS[kind][known[word.lower()]]
-
-
-def _signals(table: Table, x: int, signal: str | None) -> list[tuple[int, int | None]]:
-    """Return (signal column, its error column or None) pairs.
-
-    An error column is named like its signal, or follows it.
-    """
-    lower = [name.lower() for name in table.names]
-    owners = {}
-    for i, name in enumerate(lower):
-        if re.search(rf"(^|[_\s])({_ERRORS})([_\s]|\d*$)", name):
-            named = {re.sub(rf"[_ ]({_ERRORS})\Z", "", name),
-                     re.sub(rf"\A({_ERRORS})_", "", name)} - {name}
-            owners[i] = next((j for j, n in enumerate(lower) if j != x and n in named), None)
-    pairs: list[tuple[int, int | None]] = []
-    for i in range(len(lower)):
-        if i != x and i not in owners:
-            follows = i + 1 if owners.get(i + 1, x) is None else None
-            pairs.append((i, next((j for j, owner in owners.items() if owner == i), follows)))
-    if signal is not None:
-        wanted = table.index(signal)
-        return [pair for pair in pairs if pair[0] == wanted] or [(wanted, None)]
-    pairs = [pair for pair in pairs if lower[pair[0]] not in _COUNTS] or pairs
-    require(pairs, f"{table.source} has no signal column beside {table.names[x]!r}; its columns "
-            f"are {', '.join(table.names)}")
-    return pairs
-
-
-def _error(table: Table, column: int | None) -> np.ndarray | None:
-    if column is None:
-        return None
-    error = table.columns[column]
-    require((error > 0).all(), f"{table.source}: the error column {table.names[column]!r} has "
-            "values that are not positive; correct them")
-    return error

@@ -47,6 +47,8 @@ class Scan:
         What made it from what was read.
     table : Table or None
         What it was read from, for its header and its reader's warnings.
+    reading : str
+        What was taken for energy and signal.
     """
 
     energy_eV: Array
@@ -58,6 +60,7 @@ class Scan:
     source: str = ""
     history: tuple[Step, ...] = ()
     table: Table | None = None
+    reading: str = ""
 
     def __post_init__(self) -> None:
         energy, intensity = _finite(self, "energy_eV", "intensity")
@@ -148,7 +151,7 @@ def combine(scans: Sequence[Scan], label: str = "") -> Scan:
     With two or more scans the scatter of each point about the mean gives its variance (n - 1 in the
     denominator), which includes what the counting errors leave out; from few scans that estimate is
     itself uncertain by 1/sqrt(2 (n - 1)). A single scan keeps its own errors. Raises InputError
-    when the grids differ: rebin first.
+    when the grids differ (rebin first), and when the files name different samples or edges.
     """
     require(scans, "no scan to combine: give at least one")
     first = scans[0]
@@ -156,6 +159,10 @@ def combine(scans: Sequence[Scan], label: str = "") -> Scan:
     require(all(s.energy_eV.shape == energy.shape and np.abs(s.energy_eV - energy).max() <= 1e-6
                 for s in scans),
             "the scans to combine have different energies: rebin them to one grid first")
+    for what in ("element", "edge", "sample"):
+        said = sorted({s.table.identity[what] for s in scans if s.table is not None} - {""})
+        require(len(said) < 2, f"{first.name}: the scans to average are of different {what}s "
+                f"({', '.join(said)}): give each alone, or choose those of one with --group LABEL")
     if len(scans) == 1:
         return first
     stack = np.array([s.intensity for s in scans])

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
@@ -26,6 +27,9 @@ _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
 _UNITS = ("eV", "keV", "fs", "ps", "ns", "us", "µs", "ms", "s", "K", "C", "degC", "°C")
 _NAME = re.compile(
     rf"(.*?)(?:\s*\(([^()]*)\)|\s*\[([^\[\]]*)\]|/([^/\s]+)|_({'|'.join(_UNITS)}))?\Z", re.DOTALL)
+# "scan3", "Br foil 02", "100ps_01": the scan's number; "sample 2" is another sample, Fe2O3 a name.
+_COUNTER = re.compile(r"((\A|(?<![\s_.,#()-])(?<!sample)[\s_.,#()-]+|scan|rep(eat)?|run|sweep|"
+                      r"entry)\d+)+\)?\Z", re.IGNORECASE)
 _METADATA = re.compile(r"([A-Za-z][\w .-]{0,60}?)\s*[:=]\s*(.*)\Z", re.DOTALL)
 
 
@@ -51,6 +55,8 @@ class Table:
         The user's lines in the header of an XDI file, and the programs named in its first line.
     is_xdi : bool
         Whether the metadata obey the rules of XDI, so that results can inherit them.
+    sample : str
+        What the file calls the sample: spectra of different ones are never averaged.
     """
 
     names: tuple[str, ...]
@@ -63,6 +69,7 @@ class Table:
     comments: tuple[str, ...] = ()
     applications: tuple[str, ...] = ()
     is_xdi: bool = False
+    sample: str = ""
 
     def __post_init__(self) -> None:
         columns = np.array(self.columns, dtype=np.float64, order="C")
@@ -73,15 +80,24 @@ class Table:
         freeze(self, columns=columns)
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
 
-    def index(self, name: str) -> int:
+    def find(self, name: str) -> int | None:
         """Return the position of a column, by its name (case ignored) or number from 1."""
         lower = [n.lower() for n in self.names]
         if name.lower() in lower:
             return lower.index(name.lower())
-        if name.isascii() and name.isdigit() and 1 <= int(name) <= len(self.names):
+        if re.fullmatch("[0-9]{1,9}", name) and 1 <= int(name) <= len(self.names):
             return int(name) - 1
-        raise InputError(f"{self.source} has no column {name!r}: it has {', '.join(self.names)} "
-                         f"(or give a number from 1 to {len(self.names)})")
+        return None
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """What the spectrum is of, as far as its file says: element, edge, and the sample without
+        the counter of the scan at the end of its name.
+        """
+        said = {"element": self.get("Element.symbol") or self.get("bkg_z"),
+                "edge": self.get("Element.edge") or self.get("fft_edge"),
+                "sample": "/".join(_COUNTER.sub("", s) for s in self.sample[:200].split("/"))}
+        return {what: name.strip(" /").lower() for what, name in said.items()}
 
     def get(self, name: str) -> str:
         """Return the value of a header field, its name in any case; "" where there is none."""
@@ -121,6 +137,8 @@ def parse_text_table(text: str, source: str) -> Table:
     """Return the table in a text; ``source`` stands for the file in messages."""
     header: list[str] | None = None
     comment, metadata, rows = "", {}, list[list[float]]()
+    require(len(re.findall(r"^#S\s", text, re.MULTILINE)) < 2, f"{source} holds several scans of "
+            "SPEC: save each in a file of its own")
     lines = LineReader(source, text=text.removeprefix("\ufeff"))
     for line in filter(None, map(str.strip, lines)):
         fields = _split(line)

@@ -73,7 +73,9 @@ class _Header:
         if key in self.fields:
             self.warn(row, f"{name} stands twice; the last value is used")
         # The last occurrence wins, its spelling too; the position of the first is kept.
-        self.fields[key] = (name, match[3].strip(), row)
+        # Beamlines write the source of a column behind its unit: "energy eV || 13BMA:E:Energy.VAL".
+        value = match[3].split("||")[0] if is_column else match[3]
+        self.fields[key] = (name, value.strip(), row)
 
     def abscissa(self) -> str:
         """Return the label of the first column, which Column.1 must give with its unit."""
@@ -196,7 +198,8 @@ def parse_xdi(text: str, source: str) -> Table:
     kept = {written: value for key, (written, value, _) in header.fields.items()
             if not key.startswith("column.")}
     return Table(tuple(labels), tuple(units), np.transpose(rows), source, Path(source).stem, kept,
-                 tuple(header.warnings), tuple(comments or ()), tuple(words[1:]), is_xdi=True)
+                 tuple(header.warnings), tuple(comments or ()), tuple(words[1:]), is_xdi=True,
+                 sample=header.fields.get("sample.name", ("", ""))[1])
 
 
 def format_xdi(table: Table) -> str:

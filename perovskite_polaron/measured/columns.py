@@ -1,0 +1,167 @@
+"""Which columns of a table are spectra: one that nothing else can be, or those the user names.
+
+Columns are not repeats. Counters, times, and what Athena writes beside a spectrum are known by
+their names and are no signals; of what remains nothing is guessed. The user chooses by name or
+number, by a wildcard (repeats, because the user says so), or by a formula of two columns:
+``ln(A/B)``, ``A/B``, ``A-B``.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+import numpy as np
+
+from perovskite_polaron.arrays import Array
+from perovskite_polaron.errors import InputError, require
+from perovskite_polaron.measured.text import Table
+from perovskite_polaron.units import UNITS, parse_temperature_celsius
+
+NUMBER = r"(-?\d+(?:\.\d+)?)"
+# No temperature: the number before the name of an edge or line, as in "rep 7 K-edge".
+_NO_EDGE = r"(?![A-Za-z]|[\s_-]*(?i:edge|alpha|beta|xa|exafs))"
+_WRITTEN = {"delay": re.compile(rf"(?<![A-Za-z0-9.]){NUMBER}\s?(fs|ps|ns|us|µs)(?![A-Za-z])"),
+            "temperature": re.compile(rf"(?<![A-Za-z0-9.]){NUMBER}\s?(C|degC|°C|K){_NO_EDGE}")}
+_ERRORS = "errors?|errs?|sigma|std|stddev|stdev|stderr|sem|uncertainty"
+_IS_ERROR = re.compile(rf"(?:^|[_\s])(?:(?i:{_ERRORS})(?:[_\s]|\d*$)|SE(?:[_\s]|$)|(?<=[_\s])se$)")
+# Counters and settings, by the names of the XDI dictionary, Athena, NeXus and beamlines.
+_ROLES = re.compile(
+    r"(i[0-3tfr]|itrans|ifluor|iref(er)?|(mu|norm)refer|numerator|monitor|incoming_beam|angle|"
+    r"theta|(real|live|(count(ing)?|dwell|integration)_?)?time|dwell|seconds|epoch|timestamp|pixel|"
+    r"index|point|(ring_|m)current)\Z")
+# What is made from a spectrum, where that stands beside it.
+_MADE = re.compile(r"[nf]?(norm|flat|der|sec|bkg|pre|post|chie)(_?line|_?edge|trans|fluor)?\Z")
+
+
+class Signal(NamedTuple):
+    """One spectrum of a table.
+
+    Attributes
+    ----------
+    name : str
+        Of its column, or the formula.
+    values, error : ndarray
+        In the order of the table's rows; the error is None where unknown.
+    columns : tuple of int
+        Where it is from.
+    """
+
+    name: str
+    values: Array
+    error: Array | None
+    columns: tuple[int, ...]
+
+
+def written(text: str, quantity: str) -> float | None:
+    """Return the first delay (ps) or temperature (°C) with its unit in a text, if any."""
+    match = _WRITTEN[quantity].search(text)
+    require(match is None or math.isfinite(float(match[1])),
+            f"{text[:40]!r}: the number is too large; correct it")
+    return None if match is None else converted(match[1], match[2])
+
+
+def written_of(table: Table, columns: Sequence[int], quantity: str) -> float | None:
+    """Return what the name of a column says of delay (ps) or temperature (°C); None for several."""
+    name = f"{table.names[columns[0]]} {table.units[columns[0]]}"
+    return written(name, quantity) if len(columns) == 1 else None
+
+
+def converted(number: str, unit: str) -> float:
+    """Return a delay in ps or a temperature in °C, whichever its unit says."""
+    factor = UNITS["time"].get(unit)
+    return parse_temperature_celsius(number + unit) if factor is None else float(number) * factor
+
+
+def signal_columns(table: Table, x: int) -> dict[int, int | None]:
+    """Return signal column -> its error column or None; the error is named like it, or follows."""
+    lower = [name.lower() for name in table.names]
+    owners = {}
+    for i, name in enumerate(lower):
+        if i != x and _IS_ERROR.search(table.names[i]):
+            named = {re.sub(rf"[_ ]({_ERRORS}|se)\Z", "", name),
+                     re.sub(rf"\A({_ERRORS}|se)[_ ]", "", name)} - {name}
+            owners[i] = next((j for j, n in enumerate(lower) if j != x and n in named), None)
+    return {i: next((j for j, owner in owners.items() if owner == i),
+                    i + 1 if owners.get(i + 1, x) is None else None)
+            for i in range(len(lower)) if i != x and i not in owners}
+
+
+def candidates(table: Table, x: int) -> list[int]:
+    """Return the columns whose names do not say that they are something else than a signal."""
+    lower = [name.lower() for name in table.names]
+    known = {"mu", "xmu", "mutrans", "mufluor"}.intersection(lower)
+    return [i for i in signal_columns(table, x)
+            if not _ROLES.match(lower[i]) and not (known and _MADE.match(lower[i]))]
+
+
+def choose(table: Table, x: int, asked: str | None) -> list[Signal]:
+    """Return the spectra of a table: what is asked for, or the only one there can be.
+
+    Raises
+    ------
+    InputError
+        When nothing is asked and the table does not say by itself which column is the signal, or
+        when what is asked for is not there.
+    """
+    errors, possible = signal_columns(table, x), candidates(table, x)
+    asked = asked or next((name for name in table.names if name == table.get("signal")), None)
+    if asked is None:
+        chosen = _unasked(table, possible)
+    elif (found := table.find(asked)) is not None:
+        chosen = [found]
+    elif set("*?") & set(asked):
+        chosen = [i for i in possible if fnmatchcase(table.names[i].lower(), asked.lower())]
+    else:
+        return [_formula(table, asked, errors)]
+    require(chosen, f"{table.source}: no signal column fits {asked!r}: it has "
+            f"{', '.join(table.names)}")
+    return [signal_at(table, i, errors.get(i)) for i in chosen]
+
+
+def signal_at(table: Table, i: int, error: int | None) -> Signal:
+    """Return a column as it stands, with its error column, if any, which must be positive."""
+    errors = None if error is None else table.columns[error]
+    require(errors is None or (errors > 0).all(), f"{table.source}: the error column "
+            f"{table.names[error or 0]!r} has values that are not positive; correct them")
+    return Signal(table.names[i], table.columns[i], errors, (i,))
+
+
+def _formula(table: Table, asked: str, errors: Mapping[int, int | None]) -> Signal:
+    """Return ln(A/B), A/B or A-B, with the error that independent errors of A and B give."""
+    logarithm = re.fullmatch(r"\s*(?i:ln)\s*\((.*)\)\s*", asked)
+    text = logarithm[1] if logarithm else asked
+    for sign in re.finditer("/" if logarithm else "[-/]", text):
+        i, j = (table.find(t.strip()) for t in (text[:sign.start()], text[sign.end():]))
+        if i is None or j is None:
+            continue
+        (_, a, da, _), (_, b, db, _) = (signal_at(table, k, errors.get(k)) for k in (i, j))
+        with np.errstate(all="ignore"):
+            value, by_a, by_b = ((np.log(a / b), 1 / a, 1 / b) if logarithm
+                                 else (a / b, 1 / b, a / b**2) if sign[0] == "/" else (a - b, 1, 1))
+        require(np.isfinite(value).all(), f"{table.source}: {asked} is not finite where a column "
+                "is zero or signs differ: remove those rows, or choose other columns")
+        error = None if da is None or db is None else np.hypot(da * by_a, db * by_b)
+        return Signal(asked, value, error, (i, j))
+    raise InputError(f"{table.source} has no column {asked!r}: it has {', '.join(table.names)}; "
+                     "give a name, a number from 1, a wildcard, ln(A/B), A/B or A-B")
+
+
+def _unasked(table: Table, possible: list[int]) -> list[int]:
+    """Return the columns to read where the user says nothing; InputError where that is open."""
+    said = [tuple(written_of(table, (i,), quantity) for quantity in _WRITTEN) for i in possible]
+    if len(possible) == 1 or (len({*said}) == len(said) > 0 and (None, None) not in said):
+        return possible
+    names = {name.lower(): name for name in table.names}
+    ways = [f"ln({names['i0']}/{names[n]})" if n in ("itrans", "i1", "it")
+            else f"{names[n]}/{names['i0']}"
+            for n in ("itrans", "i1", "it", "ifluor", "if") if {n, "i0"} <= names.keys()]
+    why = f"none of its columns ({', '.join(table.names)}) is a spectrum by its name"
+    if possible:
+        open_ = [table.names[i] for i in possible]
+        why = (f"{len(open_)} columns can be the signal ({', '.join(open_[:20])}): columns are no "
+               "repeats unless you say so; name them by delay or temperature, as 100ps")
+        ways = ["NAME", "-".join(open_) if len(open_) == 2 else "NAME*"]
+    raise InputError(f"{table.source}: {why}; choose with --signal "
+                     + " or --signal ".join(f'"{way}"' for way in ways or ["NAME"]))
