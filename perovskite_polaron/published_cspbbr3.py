@@ -6,38 +6,38 @@ curves themselves are not public.
 
 from perovskite_polaron.published import Article, Claim, Feature, PumpProbe
 
+#: What Crystal.formula says of every cell of the compound, and of no other one.
 FORMULA = "CsPbBr3"
-"""What Crystal.formula says of every cell of the compound, and of no other one."""
 
 SOURCE = "Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021)"
+#: The absorber of the transient with all features; first maximum of its ground state.
 ELEMENT, WHITE_LINE_EV = "Br", 13472.0
-"""The absorber of the transient with all features; first maximum of its ground state."""
+#: Absorbing element -> photon energy of the first maximum of its K edge.
 FIRST_MAXIMUM_EV = {ELEMENT: WHITE_LINE_EV}
-"""Absorbing element -> photon energy of the first maximum of its K edge."""
 
+#: Their longitudinal optical mode along c; Cs takes a marginal part.
 MODE = {"energy_meV": 18.0, "axial_to_equatorial": 6.0, "axial_to_B": 2.5}
-"""Their longitudinal optical mode along c; Cs takes a marginal part."""
 
+#: In-plane Born charges of orthorhombic CsPbBr3 (PBE, ph.x), along and across the Pb-Br-Pb line.
 CHARGES_E = {"Pb": 4.65, "Br along": -4.20, "Br across": -0.84}
-"""In-plane Born charges of orthorhombic CsPbBr3 (PBE, ph.x), along and across the Pb-Br-Pb line."""
 EPSILON_INF = 4.75
 
+#: Bare hole mass, electron masses: Puppin et al., Phys. Rev. Lett. 124, 206402 (2020); α = 1.82.
 HOLE_MASS = 0.17
-"""Bare hole mass, electron masses: Puppin et al., Phys. Rev. Lett. 124, 206402 (2020); α = 1.82."""
 
+#: Edge -> the two windows of the comparison parameter C, and the factor that their figure shows.
 SHAPE_WINDOWS_EV = {
     "Br-K": ((13471.0, 13472.0), (13468.0, 13469.0), 2.0),
     "Pb-L3": ((13044.0, 13047.0), (13037.0, 13040.0), 1.0)}
-"""Edge -> the two windows of the comparison parameter C, and the factor that their figure shows."""
 
+#: Of the nanocrystals; what a photon of the pump has above it becomes heat at once.
 GAP_EV = 2.4
-"""Of the nanocrystals; what a photon of the pump has above it becomes heat at once."""
+#: Intervals (°C) in which the orthorhombic crystal becomes tetragonal, and that cubic.
 TETRAGONAL_C, CUBIC_C = (50.0, 59.0), (108.0, 117.0)
-"""Intervals (°C) in which the orthorhombic crystal becomes tetragonal, and that cubic."""
+#: Standard atomic weights.
 MOLAR_MASS_G_MOL = 132.905 + 207.2 + 3 * 79.904
-"""Standard atomic weights."""
+#: Of the orthorhombic cell at 300 K: Stoumpos et al., Cryst. Growth Des. 13, 2722 (2013).
 FORMULA_VOLUME_A3 = 793.13 / 4
-"""Of the orthorhombic cell at 300 K: Stoumpos et al., Cryst. Growth Des. 13, 2722 (2013)."""
 
 # Photon energy, sign, extremum of the steady state, whether displaced atoms alone make it.
 _FEATURES = (

@@ -27,8 +27,8 @@ from perovskite_polaron.published_cspbbr3 import (
 from perovskite_polaron.units import GAS_J_MOL_K, UNITS, ZERO_C_K
 
 ABSORBS_ALL_PER_CM = 1e9
+#: Thickness of what counts as the front face of the jet: it hardly weakens the light.
 FRONT_A = 1e-9
-"""Thickness of what counts as the front face of the jet: it hardly weakens the light."""
 # Relative standard uncertainties that are assumed where none is given; size: 10 ± 2 nm.
 RELATIVE_SIGMA = {"fluence": 0.1, "jet": 0.25, "concentration": 0.1, "size": 0.2,
                   "absorption": 0.2, "heat_capacity": 0.04}

@@ -16,12 +16,11 @@ from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import ComputationError, require
 
 LEVELS = (0.6827, 0.95)
+#: A fraction is followed to so many times its trace's whole signal.
+#:
+#: Beyond, where a slow decay and the offset cancel, the interval is open: only the bounds of the
+#: lifetimes would close it.
 REACH = 10.0
-"""A fraction is followed to so many times its trace's whole signal.
-
-Beyond, where a slow decay and the offset cancel, the interval is open: only the bounds of the
-lifetimes would close it.
-"""
 
 
 @dataclass(frozen=True, eq=False)

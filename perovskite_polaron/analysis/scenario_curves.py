@@ -17,10 +17,10 @@ from perovskite_polaron.kernels.convolution import broaden_gaussian
 
 Axes = tuple[Array, Array, Array]
 FWHM_PER_SIGMA = sqrt(8 * log(2))
+#: Nuisance parameters are searched up to so many standard deviations of their priors.
 REACH_SHIFT, REACH_WIDTH = 5.0, 4.0
-"""Nuisance parameters are searched up to so many standard deviations of their priors."""
+#: A sweep is searched from this share of its largest amplitude: below, only f·Q² remains.
 SMALLEST_AMPLITUDE = 0.02
-"""A sweep is searched from this share of its largest amplitude: below, only f·Q² remains."""
 
 
 @dataclass(frozen=True)

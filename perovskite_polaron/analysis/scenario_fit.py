@@ -29,8 +29,8 @@ from perovskite_polaron.measured.scan import Scan
 
 RISES = (1.0, 3.841)
 CLAIM_AIC = 10.0
+#: So much does a given fraction cost in χ² when it does not go with the shape.
 CONTRADICTION = 9.0
-"""So much does a given fraction cost in χ² when it does not go with the shape."""
 LARGER = "compute larger ones"
 
 

@@ -15,12 +15,11 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treatment import crop
 
+#: From here above the first maximum on, the window called above-edge.
+#:
+#: The first published feature beyond the edge is at +13 eV, and the electronic change that is not
+#: computed lies within 5 eV.
 ABOVE_EDGE_EV = 8.0
-"""From here above the first maximum on, the window called above-edge.
-
-The first published feature beyond the edge is at +13 eV, and the electronic change that is not
-computed lies within 5 eV.
-"""
 NORMALISED = ("A strength is an excited fraction only when transient and calculation are "
               "normalised in the same way.")
 

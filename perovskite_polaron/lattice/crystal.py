@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 
+#: Two atoms closer than this are the same atom twice, or a wrong unit: such a crystal is
+#: refused.
 OVERLAP_A = 0.5
-"""Two atoms closer than this are the same atom twice, or a wrong unit: such a crystal is
-refused."""
+#: Isotopes that files give a symbol: their masses in amu.
 ISOTOPES = {"D": 2.01410178, "T": 3.01604928}
-"""Isotopes that files give a symbol: their masses in amu."""
 
 
 @dataclass(frozen=True, eq=False)

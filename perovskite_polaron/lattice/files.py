@@ -23,8 +23,8 @@ from perovskite_polaron.files import read_text, write_atomically
 from perovskite_polaron.lattice.crystal import ISOTOPES, Crystal
 from perovskite_polaron.lattice.symmetry import find_symmetry
 
+#: Names of the built-in crystals.
 CRYSTALS = ("cspbbr3-pbnm", "cspbbr3-pnma", "cspbbr3-p4mbm", "cspbbr3-pm3m")
-"""Names of the built-in crystals."""
 _PARENT = "polaron_parent_site"
 # Images of a site nearer than this are one atom, whose coordinates were rounded (0.33 for 1/3); the
 # atom is put on the site where rounding moved it by more than the second, else kept to the bit.
@@ -32,11 +32,11 @@ _MERGE_A, _ROUNDED_A = 0.1, 1e-4
 _READERS = {".cif": "cif", ".vasp": "vasp", ".poscar": "vasp", ".xyz": "extxyz",
             ".extxyz": "extxyz", ".xsf": "xsf", ".in": "espresso-in", ".pwi": "espresso-in",
             ".out": "espresso-out", ".pwo": "espresso-out"}
+#: Formats that are written.
 FORMATS = ("cif", "vasp", "extxyz", "xsf")
-"""Formats that are written."""
+#: Extensions of files that hold a structure and nothing else; an output of pw.x looks like one of
+#: dynmat.x.
 STRUCTURE_SUFFIXES = tuple(s for s, kind in _READERS.items() if kind != "espresso-out")
-"""Extensions of files that hold a structure and nothing else; an output of pw.x looks like one of
-dynmat.x."""
 
 
 def read_crystal(source: str | Path) -> Crystal:

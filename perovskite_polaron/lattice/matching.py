@@ -13,11 +13,11 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal
 
+#: Largest relative difference of lattice vectors; a relaxed and a measured cell may differ by that
+#: much.
 LATTICE_TOLERANCE = 0.03
-"""Largest relative difference of lattice vectors; a relaxed and a measured cell may differ by that
-much."""
+#: Largest distance in Å between an atom and the one it is matched with.
 POSITION_TOLERANCE_A = 0.3
-"""Largest distance in Å between an atom and the one it is matched with."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.lattice.crystal import Crystal
 
+#: Largest distance of k points that a grid chosen here has, 1/Å, 2π included.
 SPACING_PER_A = 0.55
-"""Largest distance of k points that a grid chosen here has, 1/Å, 2π included."""
 # How near, in reciprocal vectors, a k point must be to one that has a name.
 _MATCH = 1e-4
 

@@ -20,8 +20,8 @@ import numpy as np
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.text import Table, number
 
+#: Unpacked size above which a file is no project of spectra.
 LARGEST_BYTES = 256 * 1024 * 1024
-"""Unpacked size above which a file is no project of spectra."""
 _TITLE = "Athena project file -- "
 # Arrays of a group -> columns of the table; stddev is the scatter of merged scans, no error.
 _ARRAYS = {"x": "energy", "y": "mu", "i0": "i0", "signal": "numerator", "stddev": "stddev"}

@@ -12,8 +12,8 @@ from typing import Any
 
 # More than any scan, and less than a detector's image stack read by mistake; then all of a file.
 LARGEST, LARGEST_TOTAL = 10_000_000, 50_000_000
+#: Exit status when the library says that it cannot read the file.
 FAILED = 3
-"""Exit status when the library says that it cannot read the file."""
 
 
 def limit(seconds: int, memory_bytes: int) -> None:

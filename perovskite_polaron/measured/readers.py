@@ -24,9 +24,9 @@ from perovskite_polaron.measured.text import Table, parse_text_table
 from perovskite_polaron.measured.xdi import parse_xdi
 from perovskite_polaron.units import UNITS
 
+#: Suffix -> reader of files that hold several tables; any other file is XDI, or text and CSV.
 READERS = {".prj": read_athena_tables,
            **dict.fromkeys((".h5", ".hdf5", ".hdf", ".nxs"), read_hdf5_tables)}
-"""Suffix -> reader of files that hold several tables; any other file is XDI, or text and CSV."""
 _PLACES = ("delay_fs", "delay_ps", "delay_ns", "delay_us", "temperature_C", "temperature_K")
 _ENERGY_NAMES = ("energy", "e", "photon energy")
 _DELAY_NAMES = ("delay", "time", "t")

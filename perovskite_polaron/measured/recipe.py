@@ -20,8 +20,8 @@ from perovskite_polaron.measured.scan import Scan, Step, combine
 from perovskite_polaron.measured.treatment import STEPS, replay
 from perovskite_polaron.measured.xdi import parse_xdi
 
+#: The XDI field in which a treated spectrum keeps its recipe.
 FIELD = "Polaron.treatment"
-"""The XDI field in which a treated spectrum keeps its recipe."""
 COMBINE = "combine"
 # What the parameters of the steps are, where they are not numbers.
 _WHAT = {"by": "word", "reference": "word", "order": "whole number", "points": "whole number"}

@@ -18,10 +18,10 @@ from perovskite_polaron.errors import require
 from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.spectra.spectrum import Spectrum, norm_weights
 
+#: Covariances are dense: more points than this are binned first.
 MOST_POINTS = 5000
-"""Covariances are dense: more points than this are binned first."""
+#: Every step by its name.
 STEPS: dict[str, Callable[..., Scan]] = {}
-"""Every step by its name."""
 
 
 def step(function: Callable[..., Scan]) -> Callable[..., Scan]:

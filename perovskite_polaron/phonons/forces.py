@@ -21,8 +21,8 @@ from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.phonons.symmetry import SYMPREC_A, operations
 
 DISTANCE_A = 0.01
+#: Anything that returns the forces (n, 3) in eV/Å on the atoms of each crystal.
 Forces = Callable[[Sequence[Crystal]], Sequence[Array]]
-"""Anything that returns the forces (n, 3) in eV/Å on the atoms of each crystal."""
 MLIP_MODEL = "7net-0"
 MLIP_NAME = "SevenNet-0 (11 July 2024), a machine-learned potential trained on PBE"
 RELAX = ("none", "positions", "cell")

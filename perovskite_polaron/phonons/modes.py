@@ -27,14 +27,14 @@ FORMAT = "perovskite-polaron modes 1"
 BUILTIN = {"lo-c": ("cspbbr3.json", 1), "cspbbr3": ("cspbbr3.json", None),
            "lo-c-sevennet": ("cspbbr3_lo_c_sevennet.json", None)}
 
+#: Modes of a file whose energies differ by less than this, in meV (0.04 cm⁻¹), share one
+#: subspace.
 DEGENERACY_MEV = 0.005
-"""Modes of a file whose energies differ by less than this, in meV (0.04 cm⁻¹), share one
-subspace."""
+#: The same for modes that are diagonalised here, where symmetry makes energies equal to far more
+#: digits.
 DEGENERACY_COMPUTED_MEV = 1e-4
-"""The same for modes that are diagonalised here, where symmetry makes energies equal to far more
-digits."""
+#: Largest overlap Σ m u*·u' between two modes that is put down to the digits of a file.
 ORTHOGONALITY = 5e-3
-"""Largest overlap Σ m u*·u' between two modes that is put down to the digits of a file."""
 _TIE = 1e-3
 
 

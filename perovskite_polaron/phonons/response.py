@@ -23,18 +23,20 @@ from perovskite_polaron.phonons.symmetry import operations
 from perovskite_polaron.published_cspbbr3 import CHARGES_E, EPSILON_INF, FORMULA
 from perovskite_polaron.units import CHARGE_C, EPSILON_0_F_M
 
+#: e²/4πε0 in eV·Å.
 COULOMB_EV_A = CHARGE_C / (4 * np.pi * EPSILON_0_F_M) * 1e10
-"""e²/4πε0 in eV·Å."""
+#: Largest |Σ Z| over the number of atoms that is put down to convergence (default); beyond it
+#: charges are refused.
+#:
+#: CsPbBr3 at 35/280 Ry misses by 0.02 e an atom on 4×4×4 k points with the lead of the recipes
+#: here.
+#: With PSlibrary's it misses by 0.09 e on 2×2×4 (along c; 0.04 in the plane), by 0.19 on 2×2×2 and
+#: 0.14 on 2×2×1; the 0.09 e are the cut-off's, which is low for that lead, and not the grid's.
+#: Whether
+#: they go equally to all atoms or to those of one element moves the energy of its highest
+#: longitudinal
+#: mode by up to 2 %, the ratio of axial to equatorial displacements by up to 15 %.
 NEUTRALITY_E_PER_ATOM = 0.05
-"""Largest |Σ Z| over the number of atoms that is put down to convergence (default); beyond it
-charges are refused.
-
-CsPbBr3 at 35/280 Ry misses by 0.02 e an atom on 4×4×4 k points with the lead of the recipes here.
-With PSlibrary's it misses by 0.09 e on 2×2×4 (along c; 0.04 in the plane), by 0.19 on 2×2×2 and
-0.14 on 2×2×1; the 0.09 e are the cut-off's, which is low for that lead, and not the grid's. Whether
-they go equally to all atoms or to those of one element moves the energy of its highest longitudinal
-mode by up to 2 %, the ratio of axial to equatorial displacements by up to 15 %.
-"""
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,8 +52,8 @@ class Claims:
     claims: Sequence[Finding]
 
 
+#: Head and rows of a table.
 Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
-"""Head and rows of a table."""
 Block = Text | Table | Claims | Chart
 
 

@@ -15,10 +15,10 @@ from perovskite_polaron.published import Claim, Feature
 from perovskite_polaron.report.subject import Subject
 
 AGREES, DISAGREES, OPEN = "agrees", "disagrees", "open"
+#: Calibration and the place of the first maximum are uncertain by about this much.
 PLACE_EV = 1.0
-"""Calibration and the place of the first maximum are uncertain by about this much."""
+#: How far the edge is moved either way to see what C depends on.
 EDGE_SHIFT_EV = 0.5
-"""How far the edge is moved either way to see what C depends on."""
 
 
 @dataclass(frozen=True)

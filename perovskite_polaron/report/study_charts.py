@@ -29,8 +29,8 @@ from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, Regime
 from perovskite_polaron.spectra.resolved import Part
 
 Columns = dict[str, Column]
+#: Around the first maximum: from below the edge to beyond the last published feature.
 RANGE_EV = (-12.0, 44.0)
-"""Around the first maximum: from below the edge to beyond the last published feature."""
 
 
 def _range(subject: Subject, *panels: Any) -> None:

@@ -29,8 +29,8 @@ from perovskite_polaron.workflow.spectra import (
 from perovskite_polaron.workflow.structures import StudyStructure, study_structures
 from perovskite_polaron.workflow.study import SpectraSettings, Study
 
+#: Articles whose claims are judged; the first on the compound and element of a study is taken.
 ARTICLES = (ARTICLE,)
-"""Articles whose claims are judged; the first on the compound and element of a study is taken."""
 
 
 @dataclass(frozen=True, eq=False)
