@@ -18,7 +18,7 @@ import pytest
 from conftest import polaron, write_tiny_study
 
 from perovskite_polaron.errors import ComputationError, InterruptedRunError
-from perovskite_polaron.espresso.program import program_version
+from perovskite_polaron.espresso.program import program_version, run_program
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal, write_crystal
 from perovskite_polaron.workflow.attempt import attempt
@@ -268,7 +268,8 @@ def test_other_core_holes_run_and_align(tmp_path: Path, kind: str, electrons: fl
     results, spectra = spectra_of(tmp_path / "s.toml")
     site = results.structures[0].sites[0]
     assert site.hole["electrons"] == electrons
-    assert (site.hole["lowest_empty_eV"] is not None) == (kind == "excited-electron")
+    # With an empty band the level above the filled ones is known for every kind of hole.
+    assert site.hole["lowest_empty_eV"] > site.hole["highest_occupied_eV"]
     assert abs(spectra.shifts[0].shift_eV) < 1e-12, "the only site is the reference"
     assert spectra.structures["a"].average.intensity.max() > 0
 
@@ -368,6 +369,21 @@ def test_the_doctor_sees_the_slow_blas(folder: str, slow: bool, tmp_path: Path) 
                     env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path / folder)})
     found = json.loads(there.stdout)["components"].get("BLAS of pw.x", {"version": None})
     assert found["version"] == ("reference" if slow else None)
+
+
+@pytest.mark.parametrize(("said", "kind"), [
+    ("mpirun noticed that rank 0 exited on signal 9 (Killed).", InterruptedRunError),
+    ("  orte_session_dir failed\n  --> Returned value Error (-1)", InterruptedRunError),
+    ("%%%\n Error in routine readpp (1):\n wrong file\n%%%", ComputationError)])
+def test_what_ends_a_program_from_outside_is_tried_again(
+    tmp_path: Path, said: str, kind: type[Exception]) -> None:
+    program, deck = tmp_path / "pw.x", tmp_path / "pw.in"
+    program.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit 1\n")
+    program.chmod(0o755)
+    deck.write_text("&control\n/\n")
+    with pytest.raises(kind) as raised:
+        run_program([str(program)], deck, tmp_path / "pw.out")
+    assert type(raised.value) is kind
 
 
 def test_a_program_ended_while_asked_for_its_version_is_tried_again(

@@ -299,8 +299,9 @@ def run_program(command: Sequence[str], deck: Path, output: Path, *, done: str =
         if OUT_OF_TIME in text:
             raise OutOfTimeError(
                 f"the time given to {deck.stem} was over; run again to go on from its checkpoint")
-        # mpirun gives its own status for a rank that was killed, and says so in words.
-        killed = re.search(r"exited on signal (?:1|9|15) ", text + words)
+        # mpirun gives its own status for a rank that was killed, and says so in words. And of two
+        # runs, the one that ends can remove the folder of sessions in which the other one begins.
+        killed = re.search(r"exited on signal (?:1|9|15) |orte_session_dir failed", text + words)
         kind = InterruptedRunError if status in _ENDED_FROM_OUTSIDE or killed else ComputationError
         raise kind(_failure(command, status, text, words, output))
     return time.monotonic() - start
