@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class Way:
 PLAIN = Way()
 
 
-class Calculation:
+class Calculation(ABC):
     """One run of one program: a subclass holds its input as data, and all that is of the program.
 
     Attributes
@@ -81,9 +82,9 @@ class Calculation:
     stops_in_time: ClassVar[bool] = False
     leaves: ClassVar[tuple[str, ...]] = ()
 
+    @abstractmethod
     def deck(self, way: Way = PLAIN) -> str:
         """Return the input. The one without a way is what the job is named by."""
-        raise NotImplementedError
 
     def stage(self, folder: Path, parent: Mapping[str, Any], pools: int) -> Way:
         """Write into a job's folder what else the program begins with, and return how it does.
@@ -99,6 +100,7 @@ class Calculation:
         """
         return PLAIN
 
+    @abstractmethod
     def read_result(self, folder: Path, output: str, parent: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a finished run says, for the job's record.
 
@@ -114,7 +116,6 @@ class Calculation:
         ComputationError
             When the result is missing, damaged or not converged.
         """
-        raise NotImplementedError
 
     @staticmethod
     def can_go_on(folder: Path) -> bool:
