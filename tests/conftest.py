@@ -9,6 +9,9 @@ import pytest
 import replay
 
 from perovskite_polaron.espresso.program import program_version
+from perovskite_polaron.report.subject import Subject
+from perovskite_polaron.workflow.scenarios import BUILT_IN
+from perovskite_polaron.workflow.spectra import load_results
 
 # A cell, cut-off and k grid far too small for physics, but every step is real and the laws hold all
 # the same.
@@ -95,3 +98,10 @@ def tape(tiny_study: Path) -> Path:
 def player(tape: Path) -> Path:
     """A folder for POLARON_ESPRESSO_BIN whose programs play the recording."""
     return replay.player(tape.parent / "player", tape, program_version("pw.x"))
+
+
+@pytest.fixture(scope="session")
+def subject() -> Subject:
+    """What the report says of the bundled calculation."""
+    results, settings, folder = load_results(BUILT_IN)
+    return Subject(results, settings, folder, folder)
