@@ -83,6 +83,25 @@ def add_difference(path: Path, plus: Path, minus: Path) -> None:
     _write(path, records, density)
 
 
+def move_hole(path: Path, atoms: Atoms, plus: Atoms, minus: Atoms) -> None:
+    """Let the core hole go with its atom, which ``add_difference`` moved as it is without a hole.
+
+    Parameters
+    ----------
+    path
+        The density of the cell with the hole, after the difference was added.
+    atoms
+        The atoms that it shall belong to, one of them with the hole.
+    plus, minus
+        The atoms of the two densities of the difference.
+    """
+    for k, (hole, plain) in enumerate(zip(atoms.files, plus.files, strict=True)):
+        if hole.name != plain.name:
+            ends = np.stack([minus.positions[k], plus.positions[k]])
+            move_density(path, Atoms(atoms.lattice_A, ends, (hole, plain)),
+                         Atoms(atoms.lattice_A, ends[::-1], (hole, plain)))
+
+
 def transform_density(path: Path, rotation: ArrayLike, translation: ArrayLike) -> None:
     """Replace a density by its image under x' = R x + t, an isometry of the lattice.
 

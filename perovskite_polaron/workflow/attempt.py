@@ -17,7 +17,8 @@ from typing import Any
 
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError, require
-from perovskite_polaron.espresso.density import add_difference, move_density, transform_density
+from perovskite_polaron.espresso.density import (
+    Atoms, add_difference, move_density, move_hole, transform_density)
 from perovskite_polaron.espresso.program import (
     CHECKPOINT, OUT_OF_TIME, OUTDIR, PLAIN, PREFIX, Way, mpi_command, program_version, run_program)
 from perovskite_polaron.espresso.pw import DENSITY, PwCalculation, started_from_density
@@ -273,22 +274,26 @@ class _Run:
         if not there or not there[0] or (job.operation is not None and not all(there)):
             return False
         first, *pair = map(store.folder, job.initial)
+        new, old, *cells = map(self.atoms, (job, *job.initial))
         try:
             _copy(first / OUTDIR, self.folder / OUTDIR)
             if job.operation is not None:
                 transform_density(target, *job.operation)
             if pair and all(there):
                 add_difference(target, pair[0] / DENSITY, pair[1] / DENSITY)
+                move_hole(target, new, *cells)
             else:
-                old, new = job.initial[0].calculation, job.calculation
-                assert isinstance(old, PwCalculation)
-                assert isinstance(new, PwCalculation)
-                move_density(target, old.atoms(first), new.atoms(self.folder))
+                move_density(target, old, new)
         except (OSError, ComputationError):
             # Another runner may have dropped it in this moment.
             shutil.rmtree(self.folder / OUTDIR, ignore_errors=True)
             return False
         return True
+
+    def atoms(self, job: Job) -> Atoms:
+        """Return the atoms of a job of pw.x."""
+        assert isinstance(job.calculation, PwCalculation)
+        return job.calculation.atoms(self.store.folder(job))
 
     def record(self) -> dict[str, Any] | None:
         """Return the record of a finished run in the job's folder, or None if there is none."""
