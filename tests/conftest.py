@@ -1,8 +1,11 @@
 """Shared by the tests: one cache of pseudopotentials, and one small real study."""
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.scenarios import BUILT_IN
 from perovskite_polaron.workflow.spectra import load_results
 
+POLARON = [sys.executable, "-m", "perovskite_polaron.cli.main"]
 # A cell, cut-off and k grid far too small for physics, but every step is real and the laws hold all
 # the same.
 TINY_STUDY = """
@@ -44,10 +48,19 @@ relative_error = 0.002
 def polaron(*words: str, cwd: Path, **keywords: object) -> "subprocess.CompletedProcess[str]":
     """Run the command line in a process of its own, as a user does."""
     return subprocess.run(
-        [sys.executable, "-m", "perovskite_polaron.cli.main", *words],
-        cwd=cwd, capture_output=True, text=True, check=False,
+        [*POLARON, *words], cwd=cwd, capture_output=True, text=True, check=False,
         **keywords,  # type: ignore[call-overload]
     )
+
+
+@contextlib.contextmanager
+def two_at_a_time() -> Iterator[ThreadPoolExecutor]:
+    """For long runs: both cores work, and what nobody asked for by the end is not begun."""
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def processes_in(folder: Path) -> list[int]:
@@ -76,14 +89,31 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ.setdefault("POLARON_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
-@pytest.fixture(scope="session")
-def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small study, computed once with the real programs, and recorded on the way (see tape)."""
+@pytest.fixture(scope="session", autouse=True)
+def tiny_run(request: pytest.FixtureRequest, cache: None, tmp_path_factory: pytest.TempPathFactory,
+             ) -> Iterator["tuple[Path, subprocess.Popen[bytes]] | None"]:
+    """The small study on its way, if a test asks for it: begun with the session, for the first
+    tests leave a core idle.
+    """
+    if not any("tiny_study" in getattr(one, "fixturenames", ()) for one in request.session.items):
+        yield None
+        return
     path = write_tiny_study(tmp_path_factory.mktemp("tiny"))
     recorder = replay.recorder(path.parent / "recorder", path.parent / "tape")
-    done = polaron("run", path.name, "--ranks", "1", cwd=path.parent,
-                   env=os.environ | {"POLARON_ESPRESSO_BIN": str(recorder)})
-    assert done.returncode == 0, done.stderr
+    with (path.parent / "log").open("w") as log:
+        runner = subprocess.Popen(
+            [*POLARON, "run", path.name, "--ranks", "1"], cwd=path.parent, stderr=log,
+            stdout=subprocess.DEVNULL, env=os.environ | {"POLARON_ESPRESSO_BIN": str(recorder)})
+    yield path, runner
+    runner.terminate()
+    runner.wait()
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tiny_run: "tuple[Path, subprocess.Popen[bytes]]") -> Path:
+    """The small study, computed once with the real programs, and recorded on the way (see tape)."""
+    path, runner = tiny_run
+    assert runner.wait() == 0, (path.parent / "log").read_text()
     return path
 
 

@@ -4,17 +4,21 @@ crystal: CsBr.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from ase import Atoms
-from conftest import polaron, processes_in
+from conftest import polaron, processes_in, two_at_a_time
 from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError, InputError
@@ -41,8 +45,8 @@ RUNNER = """
 import sys
 from pathlib import Path
 import test_forces as t
-jobs = t.plan_forces(t.CSBR, [t.moved()], t.SMALL).all()
-t.run_jobs(jobs, t.Store(Path(sys.argv[1])), ranks=1, jobs_at_once=1)
+jobs = t.plan_forces(t.CSBR, [t.moved()], t.SMALL)
+t.run_jobs([jobs.dense, jobs.response], t.Store(Path(sys.argv[1])), ranks=1, jobs_at_once=1)
 """
 
 
@@ -56,12 +60,54 @@ def moved(atom: int = 1, axis: int = 2, step_A: float = STEP_A) -> Crystal:
 Computed = tuple[ForceJobs, Store, list[NDArray[np.float64]], FieldResponse]
 
 
-@pytest.fixture(scope="module")
-def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
-    store = Store(tmp_path_factory.mktemp("forces"))
-    jobs = plan_forces(CSBR, [moved(1), moved(0)], SMALL)
+def compute(folder: Path) -> Computed:
+    store, jobs = Store(folder), plan_forces(CSBR, [moved(1), moved(0)], SMALL)
     run_jobs(jobs.all(), store, ranks=1, jobs_at_once=1)
     return jobs, store, *collect_forces(jobs, store)
+
+
+def modes_command(response: str,
+                  folder: Path) -> "tuple[subprocess.CompletedProcess[str], Path]":
+    write_crystal(CSBR, folder / "csbr.cif")
+    (folder / "s.toml").write_text(f"[pw]\nkpoints = [2, 2, 2]\n[response]\nkpoints = {response}\n")
+    return polaron(*MODES, cwd=folder), folder
+
+
+# What a relaxation found, its store and calculator, and the steps that were run for it.
+Relaxed = tuple[Crystal, Store, Any, list[str]]
+
+
+def relaxed(start: Crystal, what: str, limit_eV_A: float, folder: Path) -> Relaxed:
+    store, labels = Store(folder), []
+
+    def run(job: Job) -> None:
+        labels.append(job.label)
+        run_jobs([job], store, ranks=1, jobs_at_once=1)
+
+    calculator = espresso_calculator(start, SMALL, store, run, stress=what == "cell")
+    return relax(start, calculator, what, limit_eV_A, 20), store, calculator, labels
+
+
+MODES = ("modes", "csbr.cif", "--forces", "qe", "--settings", "s.toml", "--direction", "c",
+         "--json")
+OFF_SITE, SQUEEZED = moved(1, step_A=0.12), replace(CSBR, lattice_A=4.25 * np.eye(3))
+# name -> what is computed, and with what, before the folder.
+LONG: dict[str, tuple[Any, ...]] = {
+    "forces": (compute,), "cell": (relaxed, SQUEEZED, "cell", 0.01),
+    "modes": (modes_command, "[4, 4, 4]"), "atom": (relaxed, OFF_SITE, "positions", 0.002)}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Any]]]:
+    """The long runs of this module, two at a time beside its tests."""
+    with two_at_a_time() as pool:
+        yield {name: pool.submit(*work, tmp_path_factory.mktemp(name))
+               for name, work in LONG.items()}
+
+
+@pytest.fixture(scope="module")
+def computed(begun: dict[str, Future[Any]]) -> Computed:
+    return begun["forces"].result()
 
 
 @pytest.mark.espresso
@@ -139,68 +185,48 @@ def test_a_killed_response_goes_on_from_its_checkpoint(
 
 
 @pytest.mark.espresso
-def test_from_a_structure_to_the_longitudinal_mode_in_one_command(tmp_path: Path) -> None:
+def test_from_a_structure_to_the_longitudinal_mode_in_one_command(
+        begun: dict[str, Future[Any]], tmp_path: Path) -> None:
     """CsBr: one polar mode, so (ω_LO / ω_TO)² = ε0 / ε∞ (Lyddane, Sachs and Teller), ε∞ as ph.x
     printed it.
     """
-    write_crystal(CSBR, tmp_path / "csbr.cif")
-    (tmp_path / "s.toml").write_text("[pw]\nkpoints = [2, 2, 2]\n[response]\nkpoints = [4, 4, 4]\n")
-    words = ("modes", "csbr.cif", "--forces", "qe", "--settings", "s.toml", "--direction", "c",
-             "--json")
-    done = polaron(*words, cwd=tmp_path)
+    done, folder = begun["modes"].result()
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     transverse, longitudinal = record["modes"][3], record["modes"][record["selected"]]
     assert (transverse["kind"], longitudinal["kind"]) == ("TO", "LO")
-    (printed,) = (tmp_path / "modes-results").glob("jobs/response-*/result.json")
+    (printed,) = (folder / "modes-results").glob("jobs/response-*/result.json")
     epsilon_inf = json.loads(printed.read_text())["epsilon_inf"][2][2]
     squares = (longitudinal["energy_meV"] / transverse["energy_meV"]) ** 2
     assert squares == pytest.approx(record["epsilon_static"][2] / epsilon_inf, rel=1e-6)
     assert squares > 1.5
     assert 0 < record["residuals"]["reciprocity_residual_eV_A2"] < 0.02
     assert record["charge_residual_e"] < 0.1
-    coarse = tmp_path / "coarse.toml"
-    coarse.write_text("[pw]\nkpoints = [2, 2, 2]\n[response]\nkpoints = [2, 2, 2]\n")
-    refused = polaron(*words[:5], coarse.name, *words[6:], cwd=tmp_path)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    refused, _ = modes_command("[2, 2, 2]", tmp_path)
     assert refused.returncode == 1
     assert "denser k grid" in refused.stderr
-    assert "--born does not go with" in polaron(*words, "--born", "BORN", cwd=tmp_path).stderr
+    assert "--born does not go with" in polaron(*MODES, "--born", "BORN", cwd=tmp_path).stderr
 
 
 @pytest.mark.espresso
-def test_an_atom_off_its_site_comes_back_and_no_step_is_done_twice(tmp_path: Path) -> None:
-    store, labels = Store(tmp_path), []
-
-    def run(job: Job) -> None:
-        labels.append(job.label)
-        run_jobs([job], store, ranks=1, jobs_at_once=1)
-
-    start = moved(1, step_A=0.12)
-    found = relax(start, espresso_calculator(start, SMALL, store, run, stress=False), "positions",
-                  0.002, 20)
+def test_an_atom_off_its_site_comes_back_and_no_step_is_done_twice(
+        begun: dict[str, Future[Any]]) -> None:
+    found, store, calculator, labels = begun["atom"].result()
     distance = (found.positions[1] - found.positions[0]) * CSBR.lattice_A[0, 0]
     # Its spring is about 1 eV/Å², so 0.002 eV/Å are 0.002 Å.
     np.testing.assert_allclose(distance, 0.5 * CSBR.lattice_A[0, 0], atol=0.004)
     assert 2 <= len(labels) <= 8
-    count = len(labels)
-    again = relax(start, espresso_calculator(start, SMALL, store, run, stress=False), "positions",
-                  0.002, 20)
-    assert len(labels) == count, ("a relaxation that was interrupted replays its steps from the"
-                                  " store")
+    again, _, _, repeated = relaxed(OFF_SITE, "positions", 0.002, store.root)
+    assert repeated == [], "a relaxation that was interrupted replays its steps from the store"
     np.testing.assert_array_equal(again.positions, found.positions)
     with pytest.raises(ComputationError, match="was not relaxed in 1 steps"):
-        relax(start, espresso_calculator(start, SMALL, store, run, stress=False), "positions",
-              0.002, 1)
+        relax(OFF_SITE, calculator, "positions", 0.002, 1)
 
 
 @pytest.mark.espresso
-def test_a_cell_at_rest_has_the_least_energy(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    start = replace(CSBR, lattice_A=4.25 * np.eye(3))
-    calculator = espresso_calculator(start, SMALL, store,
-                                     lambda job: run_jobs([job], store, ranks=1, jobs_at_once=1),
-                                     stress=True)
-    found = relax(start, calculator, "cell", 0.01, 20)
+def test_a_cell_at_rest_has_the_least_energy(begun: dict[str, Future[Any]]) -> None:
+    found, _, calculator, _ = begun["cell"].result()
     np.testing.assert_allclose(found.lattice_A, found.lattice_A[0, 0] * np.eye(3), atol=1e-9)
     energies = []
     for factor in (0.97, 1.0, 1.03):

@@ -11,11 +11,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blocks import Block, commands, read_blocks, run_python, run_shell
+from conftest import two_at_a_time
 
 from perovskite_polaron.cli.main import VERBS, build_parser
 from perovskite_polaron.errors import InputError
@@ -87,14 +90,46 @@ def pages() -> list[object]:
     return found
 
 
-@pytest.mark.parametrize(("page", "present"), pages())
-def test_what_a_page_shows_works(page: Path, present: list[str], tmp_path: Path) -> None:
+def show(page: Path, present: list[str], folder: Path) -> None:
+    """Run the blocks of a page that can be run."""
     if "mlip" in present:
         pytest.importorskip("sevenn")
-    folder = prepared(tmp_path)
+    prepared(folder)
     for block in read_blocks(page):
         if set(block.needs) <= set(present):
             run_block(block, folder)
+
+
+def build(folder: Path) -> Path:
+    """Build the manual, with warnings as errors, and return its folder."""
+    pytest.importorskip("sphinx")
+    built = subprocess.run([sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-b",
+                            "html", str(DOCS), str(folder)], capture_output=True, text=True,
+                           check=False)
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def begun(request: pytest.FixtureRequest,
+          tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Any]]]:
+    """What the tests that were asked for need, two at a time: most commands use one core."""
+    work: dict[str, tuple[Any, ...]] = {}
+    for item in request.session.items:
+        test = getattr(item, "function", None)
+        if test is test_the_manual_builds_without_a_warning_and_its_links_lead_somewhere:
+            work[item.name] = (build,)
+        elif test is test_what_a_page_shows_works:
+            work[item.name] = (show, *item.callspec.params.values())
+    with two_at_a_time() as pool:
+        yield {name: pool.submit(*words, tmp_path_factory.mktemp("page"))
+               for name, words in work.items()}
+
+
+@pytest.mark.parametrize(("page", "present"), pages())
+def test_what_a_page_shows_works(page: Path, present: list[str], begun: dict[str, Future[Any]],
+                                 request: pytest.FixtureRequest) -> None:
+    begun[request.node.name].result()
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -108,16 +143,13 @@ def test_the_examples_of_the_command_reference_are_accepted(verb: str) -> None:
         parsed(line)
 
 
-def test_the_manual_builds_without_a_warning_and_its_links_lead_somewhere(tmp_path: Path) -> None:
-    pytest.importorskip("sphinx")
-    built = subprocess.run([sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-b",
-                            "html", str(DOCS), str(tmp_path / "html")], capture_output=True,
-                           text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    checked = subprocess.run([sys.executable, str(ROOT / "tools" / "check_links.py"),
-                              str(tmp_path / "html")], capture_output=True, text=True, check=False)
+def test_the_manual_builds_without_a_warning_and_its_links_lead_somewhere(
+        begun: dict[str, Future[Any]], request: pytest.FixtureRequest) -> None:
+    manual = begun[request.node.name].result()
+    checked = subprocess.run([sys.executable, str(ROOT / "tools" / "check_links.py"), str(manual)],
+                             capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
-    reference = (tmp_path / "html" / "commands.html").read_text()
+    reference = (manual / "commands.html").read_text()
     for verb in VERBS:
         assert f'id="polaron-{verb}"' in reference
     assert "--min-image" not in reference

@@ -1,11 +1,13 @@
 """What the README and the help texts show is what works."""
 
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from blocks import commands, read_blocks, run_python, run_shell
-from conftest import polaron
+from conftest import polaron, two_at_a_time
 
 from perovskite_polaron.cli.main import VERBS, main
 
@@ -29,12 +31,27 @@ def shell_lines() -> list[str]:
     return [line for line in lines if line.startswith("polaron ") and line not in slow]
 
 
+def run_line(command: str, folder: Path) -> None:
+    (folder / "examples").symlink_to(ROOT / "examples")
+    (folder / "perovskite_polaron").symlink_to(ROOT / "perovskite_polaron")
+    run_shell(command, folder)
+
+
+@pytest.fixture(scope="module")
+def begun(request: pytest.FixtureRequest,
+          tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+    """The commands that were asked for, two at a time: most use one core."""
+    lines = [item.callspec.params["command"] for item in request.session.items
+             if getattr(item, "function", None) is test_commands_of_the_readme_work]
+    with two_at_a_time() as pool:
+        yield {line: pool.submit(run_line, line, tmp_path_factory.mktemp("line"))
+               for line in lines}
+
+
 @pytest.mark.espresso
 @pytest.mark.parametrize("command", shell_lines())
-def test_commands_of_the_readme_work(command: str, tmp_path: Path) -> None:
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    (tmp_path / "perovskite_polaron").symlink_to(ROOT / "perovskite_polaron")
-    run_shell(command, tmp_path)
+def test_commands_of_the_readme_work(command: str, begun: dict[str, Future[None]]) -> None:
+    begun[command].result()
 
 
 @pytest.mark.parametrize("verb", VERBS)

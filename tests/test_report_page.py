@@ -4,15 +4,18 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
 import chromium
 import numpy as np
 import pytest
-from conftest import polaron
+from conftest import polaron, two_at_a_time
 
+from perovskite_polaron.analysis.scenarios import Scenario
 from perovskite_polaron.report import claims, method_sections, subject as report_subject
 from perovskite_polaron.report.blocks import WORDS
 from perovskite_polaron.report.page import inline
@@ -21,15 +24,58 @@ from perovskite_polaron.workflow.results import read_results
 from perovskite_polaron.workflow.scenarios import BUILT_IN
 
 WIDTHS = (400, 1280)
+Reported = subprocess.CompletedProcess[str]
+# name -> the folder of a report, and its command.
+Begun = dict[str, tuple[Path, Future[Reported]]]
+
+
+def without_crystals(folder: Path, _: Subject) -> Reported:
+    for name in ("results.json", "chains.npz"):
+        shutil.copy(BUILT_IN / name, folder)
+    record = json.loads((folder / "results.json").read_text())
+    record["study"] = record["study"].replace('crystal = "cspbbr3-pbnm"', 'crystal = "gone.cif"')
+    (folder / "results.json").write_text(json.dumps(record))
+    assert read_results(folder)
+    return polaron("report", str(folder), "--out", "r", cwd=folder)
+
+
+def swept(subject: Subject) -> Scenario:
+    return next(s for s in subject.scenarios.scenarios if s.sweep is not None)
+
+
+MEASURED_EV = np.arange(13462.0, 13512.0, 0.5)
+
+
+def with_transient(folder: Path, subject: Subject) -> Reported:
+    rng = np.random.default_rng(1)
+    curve = 0.1 * np.interp(MEASURED_EV, subject.axis_eV, swept(subject).difference)
+    error = 0.05 * np.abs(curve).max()
+    signal = curve + rng.normal(0, error, len(MEASURED_EV))
+    rows = [f"{e},{v},{error}" for e, v in zip(MEASURED_EV, signal, strict=True)]
+    (folder / "t.csv").write_text("\n".join(["energy_eV,signal,error", *rows]) + "\n")
+    return polaron("report", "--transient", "t.csv", "--out", "r", cwd=folder)
+
+
+WORK: dict[str, Callable[[Path, Subject], Reported]] = {
+    "plain": lambda folder, _: polaron("report", cwd=folder),
+    "without crystals": without_crystals, "with a transient": with_transient}
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("report")
-    done = polaron("report", cwd=folder)
-    assert done.returncode == 0, done.stderr
+def begun(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
+    """The reports of this module, two at a time, each with its folder: drawing takes one core."""
+    folders = {name: tmp_path_factory.mktemp("report") for name in WORK}
+    with two_at_a_time() as pool:
+        yield {name: (folders[name], pool.submit(work, folders[name], subject))
+               for name, work in WORK.items()}
+
+
+@pytest.fixture(scope="module")
+def report(begun: Begun) -> Path:
+    folder, done = begun["plain"]
+    assert done.result().returncode == 0, done.result().stderr
     page = folder / "polaron-report" / "report.html"
-    assert done.stdout == "report: polaron-report/report.html\n"
+    assert done.result().stdout == "report: polaron-report/report.html\n"
     return page
 
 
@@ -111,37 +157,24 @@ def test_the_data_beside_a_figure_are_the_figure(report: Path, subject: Subject)
     np.testing.assert_allclose(np.sum(polarised, axis=0), whole, atol=1e-8)
 
 
-def test_results_without_their_crystals_are_reported_all_the_same(tmp_path: Path) -> None:
-    for name in ("results.json", "chains.npz"):
-        shutil.copy(BUILT_IN / name, tmp_path)
-    record = json.loads((tmp_path / "results.json").read_text())
-    record["study"] = record["study"].replace('crystal = "cspbbr3-pbnm"', 'crystal = "gone.cif"')
-    (tmp_path / "results.json").write_text(json.dumps(record))
-    assert read_results(tmp_path)
-    done = polaron("report", str(tmp_path), "--out", "r", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    text = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+def test_results_without_their_crystals_are_reported_all_the_same(begun: Begun) -> None:
+    folder, done = begun["without crystals"]
+    assert done.result().returncode == 0, done.result().stderr
+    text = (folder / "r" / "report.html").read_text(encoding="utf-8")
     assert "its crystal is not beside the results" in text
     assert "so nothing is split" in text
 
 
-def test_a_transient_is_drawn_and_judged(tmp_path: Path, subject: Subject) -> None:
-    rng = np.random.default_rng(1)
-    energy = np.arange(13462.0, 13512.0, 0.5)
-    scenario = next(s for s in subject.scenarios.scenarios if s.sweep is not None)
-    curve = 0.1 * np.interp(energy, subject.axis_eV, scenario.difference)
-    error = 0.05 * np.abs(curve).max()
-    signal = curve + rng.normal(0, error, len(energy))
-    rows = [f"{e},{v},{error}" for e, v in zip(energy, signal, strict=True)]
-    (tmp_path / "t.csv").write_text("\n".join(["energy_eV,signal,error", *rows]) + "\n")
-    done = polaron("report", "--transient", "t.csv", "--out", "r", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    text = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+def test_a_transient_is_drawn_and_judged(begun: Begun, subject: Subject) -> None:
+    folder, done = begun["with a transient"]
+    assert done.result().returncode == 0, done.result().stderr
+    text = (folder / "r" / "report.html").read_text(encoding="utf-8")
     judged = text.split("as polaron compare judges it:")[1].split("</section>")[0]
-    assert scenario.name in judged
+    assert swept(subject).name in judged
     assert "measured: " in text
-    measured = table(tmp_path / "r" / "figures" / "figure-4-transient.csv")
-    np.testing.assert_allclose(np.array(measured["photon_energy_eV"], dtype=float), energy)
+    measured = table(folder / "r" / "figures" / "figure-4-transient.csv")
+    np.testing.assert_allclose(np.array(measured["photon_energy_eV"], dtype=float),
+                               MEASURED_EV)
 
 
 @pytest.mark.parametrize(

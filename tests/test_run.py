@@ -219,20 +219,25 @@ def _link(path: Path) -> str:
         return ""
 
 
-def test_two_runners_share_the_work(tiny_study: Path, tmp_path: Path) -> None:
-    path = write_tiny_study(tmp_path)
-    path.write_text(path.read_text().replace("max_displacement_A = [0.10, -0.10]",
-                                             "max_displacement_A = [0.05]"))
+def test_two_runners_share_the_work(player: Path, tmp_path: Path) -> None:
+    path, log = write_tiny_study(tmp_path), tmp_path / "log"
+    played = os.environ | {"POLARON_ESPRESSO_BIN": str(player), "POLARON_TAPE_LOG": str(log),
+                           "POLARON_TAPE_SECONDS": "0.1"}
     command = [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name, "--ranks",
-               "1", "--jobs", "1"]
-    runners = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-               for _ in range(2)]
-    logs = [r.communicate(timeout=900)[1] for r in runners]
-    assert [r.returncode for r in runners] == [0, 0], logs
-    finished = [line.split("] ")[1] for log in logs for line in log.splitlines()
+               "1", "--jobs", "2"]
+    runners = [subprocess.Popen(command, cwd=tmp_path, env=played, stderr=subprocess.PIPE,
+                                text=True) for _ in range(2)]
+    said = [r.communicate(timeout=900)[1] for r in runners]
+    assert [r.returncode for r in runners] == [0, 0], said
+    finished = [line.split("] ")[1] for text in said for line in text.splitlines()
                 if line.startswith("[") and "/" in line[:6]]
     assert len(finished) == 14
     assert len({line.split(":")[0] for line in finished}) == 14, "a job was computed twice"
+    started = [line for line in log.read_text().splitlines() if line.startswith("start")]
+    assert len(started) == len(set(started)) == 14
+    study = read_study(path)
+    store = Store(study.store_folder)
+    assert not [job.label for job in study_jobs(plan(study)) if store.has_density(job)]
 
 
 def test_prepared_decks_are_run_by_hand_and_taken_in(tmp_path: Path) -> None:
@@ -255,7 +260,8 @@ def test_prepared_decks_are_run_by_hand_and_taken_in(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "electrons"), [("half", 44.0), ("excited-electron", 45.0)])
 def test_other_core_holes_run_and_align(tmp_path: Path, kind: str, electrons: float) -> None:
-    (tmp_path / "s.toml").write_text('element = "Br"\nreference = "a"\n[structures.a]\n'
+    (tmp_path / "s.toml").write_text('element = "Br"\nreference = "a"\n'
+                                     'polarisations = ["z"]\n[structures.a]\n'
                                      'crystal = "cspbbr3-pm3m"\n'
                                      f'[core_hole]\nkind = "{kind}"\n'
                                      "[pw]\necutwfc_Ry = 16\necutrho_Ry = 100\n"

@@ -4,7 +4,6 @@ is kept for how long.
 
 import dataclasses
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -333,29 +332,6 @@ def test_without_its_initial_density_a_job_starts_from_free_atoms(seeded_study: 
     after = json.loads(result.read_text())
     assert after["started_from"] is None
     assert after["total_energy_eV"] == pytest.approx(before["total_energy_eV"], abs=5e-7)
-
-
-def test_two_runners_share_a_chain(tiny_study: Path, player: Path, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    path = sweep(tmp_path)
-    log = tmp_path / "log"
-    environment = os.environ | {"POLARON_ESPRESSO_BIN": str(player), "POLARON_TAPE_LOG": str(log),
-                                "POLARON_TAPE_SECONDS": "0.1"}
-    words = [sys.executable, "-m", "perovskite_polaron.cli.main", "run", path.name, "--ranks", "1",
-             "--jobs", "2"]
-    runners = [subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL,
-                                stderr=subprocess.PIPE) for _ in range(2)]
-    for runner in runners:
-        assert runner.wait(120) == 0, runner.stderr.read() if runner.stderr else ""
-        if runner.stderr:
-            runner.stderr.close()
-    started = [line for line in log.read_text().splitlines() if line.startswith("start")]
-    jobs = study_jobs(plan(read_study(path)))
-    assert len(started) == len(set(started)) == len(jobs)
-    store = Store(read_study(path).store_folder)
-    assert not [job.label for job in jobs if store.has_density(job)]
 
 
 def test_a_failed_neighbour_takes_nobody_with_it(tmp_path: Path) -> None:
