@@ -4,8 +4,9 @@ calculation.
 From the density of the finished calculation the densities of its free atoms are subtracted where
 they were, and those of the new atoms added where they are now. What the atoms share by bonding
 stays; molecular dynamics extrapolates like this. Where the same cells without the core hole are
-known, the difference of their densities says it better: what is left is only how hole and
-displacement act on each other.
+known, the difference of their densities says it better, and what the hole adds to the density of
+its own free atom goes with that atom: what is left is only how hole and displacement act on each
+other.
 
 This runs in threads, beside others that start programs. OpenBLAS shuts its threads down at a fork,
 and a product that it is just computing then never ends: large products are einsum's here, which
