@@ -96,11 +96,10 @@ def move_hole(path: Path, atoms: Atoms, plus: Atoms, minus: Atoms) -> None:
     plus, minus
         The atoms of the two densities of the difference.
     """
-    for k, (hole, plain) in enumerate(zip(atoms.files, plus.files, strict=True)):
-        if hole.name != plain.name:
-            ends = np.stack([minus.positions[k], plus.positions[k]])
-            move_density(path, Atoms(atoms.lattice_A, ends, (hole, plain)),
-                         Atoms(atoms.lattice_A, ends[::-1], (hole, plain)))
+    (k,) = (k for k, file in enumerate(atoms.files) if file.name != plus.files[k].name)
+    files, ends = (atoms.files[k], plus.files[k]), np.stack([minus.positions[k], plus.positions[k]])
+    move_density(path, Atoms(atoms.lattice_A, ends, files),
+                 Atoms(atoms.lattice_A, ends[::-1], files))
 
 
 def transform_density(path: Path, rotation: ArrayLike, translation: ArrayLike) -> None:

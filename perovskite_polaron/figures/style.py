@@ -129,10 +129,9 @@ class Chart:
 
     def write_all(self, folder: Path) -> list[Path]:
         """Write the figure in every format and its data as CSV into a folder."""
-        written = []
-        for suffix in SUFFIXES:
-            written.append(self.write(folder / f"{self.name}{suffix}"))
-            # Laid out once: that takes longer than drawing.
-            self.figure.set_layout_engine("none")
+        first = self.write(folder / f"{self.name}{SUFFIXES[0]}")
+        # Laid out once: that takes longer than drawing.
+        self.figure.set_layout_engine("none")
+        written = [first, *(self.write(folder / f"{self.name}{suffix}") for suffix in SUFFIXES[1:])]
         return written + [write_csv(folder / f"{self.name}{ending}.csv", columns)
                           for ending, columns in self.tables.items()]
