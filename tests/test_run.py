@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import polaron, write_tiny_study
+from conftest import polaron, two_at_a_time, write_tiny_study
 
 from perovskite_polaron.errors import ComputationError, InterruptedRunError
 from perovskite_polaron.espresso.program import program_version, run_program
@@ -30,6 +32,9 @@ from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import read_study
 
 pytestmark = pytest.mark.espresso
+# The folder of a study, and how its run ended.
+Done = tuple[Path, subprocess.CompletedProcess[str]]
+Begun = dict[str, Future[Done]]
 
 
 def spectra_of(path: Path, **changes: object):  # type: ignore[no-untyped-def]
@@ -52,6 +57,42 @@ def variant(path: Path, tmp_path: Path, *changes: tuple[str, str]) -> Path:
     done = polaron("run", other.name, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     return other
+
+
+def run_csbr(folder: Path) -> Done:
+    # CsBr: bromine on a site of full cubic symmetry.
+    write_crystal(Crystal(np.eye(3) * 4.286, ("Cs", "Br"), [[0, 0, 0], [0.5, 0.5, 0.5]]),
+                  folder / "csbr.cif")
+    (folder / "csbr.toml").write_text('element = "Br"\nreference = "csbr"\n[structures.csbr]\n'
+                                      'crystal = "csbr.cif"\n[core_hole]\n'
+                                      'min_image_distance_A = 4\n'
+                                      "[pw]\necutwfc_Ry = 20\necutrho_Ry = 100\n"
+                                      "kpoints = [2, 2, 2]\nsystem = { nbnd = 12 }\n"
+                                      "[xspectra]\nkpoints = [2, 2, 2]\nrelative_error = 0.005\n")
+    return folder, polaron("run", "csbr.toml", cwd=folder)
+
+
+def run_hole(kind: str, folder: Path) -> Done:
+    (folder / "s.toml").write_text('element = "Br"\nreference = "a"\n'
+                                   'polarisations = ["z"]\n[structures.a]\n'
+                                   'crystal = "cspbbr3-pm3m"\n'
+                                   f'[core_hole]\nkind = "{kind}"\n'
+                                   "[pw]\necutwfc_Ry = 16\necutrho_Ry = 100\n"
+                                   "kpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\n"
+                                   "degauss_Ry = 0.01\n"
+                                   "[xspectra]\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\n"
+                                   "relative_error = 0.05\n")
+    return folder, polaron("run", "s.toml", cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
+    """Real runs that share nothing, two at a time: the jobs of one wait for each other."""
+    work = {"csbr": (run_csbr,), "half": (run_hole, "half"),
+            "excited-electron": (run_hole, "excited-electron")}
+    with two_at_a_time() as pool:
+        yield {name: pool.submit(*words, tmp_path_factory.mktemp(name))
+               for name, words in work.items()}
 
 
 def test_the_difference_of_a_structure_with_itself_is_zero_and_signs_agree(
@@ -116,19 +157,10 @@ def test_a_core_hole_changes_the_spectrum(tiny_study: Path, tmp_path: Path) -> N
     assert np.abs(a / a.max() - b / b.max()).max() > 0.05
 
 
-def test_the_trace_of_a_cubic_site_is_three_equal_parts(tmp_path: Path) -> None:
-    # CsBr: bromine on a site of full cubic symmetry.
-    write_crystal(Crystal(np.eye(3) * 4.286, ("Cs", "Br"), [[0, 0, 0], [0.5, 0.5, 0.5]]),
-                  tmp_path / "csbr.cif")
-    (tmp_path / "csbr.toml").write_text('element = "Br"\nreference = "csbr"\n[structures.csbr]\n'
-                                        'crystal = "csbr.cif"\n[core_hole]\n'
-                                        'min_image_distance_A = 4\n'
-                                        "[pw]\necutwfc_Ry = 20\necutrho_Ry = 100\n"
-                                        "kpoints = [2, 2, 2]\nsystem = { nbnd = 12 }\n"
-                                        "[xspectra]\nkpoints = [2, 2, 2]\nrelative_error = 0.005\n")
-    done = polaron("run", "csbr.toml", cwd=tmp_path)
+def test_the_trace_of_a_cubic_site_is_three_equal_parts(begun: Begun) -> None:
+    folder, done = begun["csbr"].result()
     assert done.returncode == 0, done.stderr
-    study = read_study(tmp_path / "csbr.toml")
+    study = read_study(folder / "csbr.toml")
     results = collect(study, plan(study), Store(study.store_folder))
     from perovskite_polaron.espresso.lanczos import evaluate
 
@@ -259,19 +291,10 @@ def test_prepared_decks_are_run_by_hand_and_taken_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "electrons"), [("half", 44.0), ("excited-electron", 45.0)])
-def test_other_core_holes_run_and_align(tmp_path: Path, kind: str, electrons: float) -> None:
-    (tmp_path / "s.toml").write_text('element = "Br"\nreference = "a"\n'
-                                     'polarisations = ["z"]\n[structures.a]\n'
-                                     'crystal = "cspbbr3-pm3m"\n'
-                                     f'[core_hole]\nkind = "{kind}"\n'
-                                     "[pw]\necutwfc_Ry = 16\necutrho_Ry = 100\n"
-                                     "kpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\n"
-                                     "degauss_Ry = 0.01\n"
-                                     "[xspectra]\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\n"
-                                     "relative_error = 0.05\n")
-    done = polaron("run", "s.toml", cwd=tmp_path)
+def test_other_core_holes_run_and_align(begun: Begun, kind: str, electrons: float) -> None:
+    folder, done = begun[kind].result()
     assert done.returncode == 0, done.stderr
-    results, spectra = spectra_of(tmp_path / "s.toml")
+    results, spectra = spectra_of(folder / "s.toml")
     site = results.structures[0].sites[0]
     assert site.hole["electrons"] == electrons
     # With an empty band the level above the filled ones is known for every kind of hole.

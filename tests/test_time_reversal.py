@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import polaron, write_tiny_study
+from conftest import polaron, two_at_a_time, write_tiny_study
 from save_files import write_save
 
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.espresso.savefile import read_save
+from perovskite_polaron.espresso.savefile import LanczosSave, read_save
 from perovskite_polaron.espresso.xspectra import (
     XspectraSettings, complete_save, skipped, spared_save)
 from perovskite_polaron.lattice.files import read_crystal, write_crystal
@@ -95,9 +95,9 @@ def test_a_pair_without_any_chain_is_refused(tmp_path: Path) -> None:
 @pytest.mark.espresso
 def test_half_the_points_give_the_chains_of_all(tmp_path: Path) -> None:
     """Two real runs of one cell without inversion symmetry, with and without the short cut."""
-    chains = []
     (polar,) = distort(read_crystal("cspbbr3-pm3m"), read_modes(str(MODE)), [0.10], "max_A")
-    for name, reversal in (("half", "true"), ("whole", "false")):
+
+    def chains(name: str) -> dict[str, LanczosSave]:
         (tmp_path / name).mkdir()
         path = write_tiny_study(tmp_path / name)
         text = path.read_text().replace("kpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]",
@@ -105,17 +105,19 @@ def test_half_the_points_give_the_chains_of_all(tmp_path: Path) -> None:
         write_crystal(polar.crystal, tmp_path / name / "polar.cif")
         text = ('element = "Br"\nreference = "polar"\npolarisations = ["x"]\n'
                 '[structures.polar]\ncrystal = "polar.cif"\n\n' + text[text.index("[pw]"):])
+        reversal = {"half": "true", "whole": "false"}[name]
         path.write_text(text + f"\n[run]\ntime_reversal = {reversal}\n")
-        study = read_study(path)
-        structures = plan(study)
         done = polaron("run", path.name, "--ranks", "1", cwd=tmp_path / name)
         assert done.returncode == 0, done.stderr
-        store = Store(study.store_folder)
-        chains.append(collect(study, structures, store).chains)
+        study = read_study(path)
+        structures, store = plan(study), Store(study.store_folder)
         runs = [store.folder(j) / "xspectra.run.in" for j in study_jobs(structures)
                 if j.kind == "xas"]
         assert all(run.exists() == (name == "half") for run in runs)
-    half, whole = chains
+        return dict(collect(study, structures, store).chains)
+
+    with two_at_a_time() as pool:
+        half, whole = pool.map(chains, ("half", "whole"))
     for name, save in whole.items():
         assert half[name].fermi_energy_eV == pytest.approx(save.fermi_energy_eV, abs=1e-7)
         assert np.allclose(half[name].norms, save.norms, rtol=1e-6)
