@@ -11,9 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ from perovskite_polaron.workflow.study import read_study
 pytestmark = pytest.mark.espresso
 # The folder of a study, and how its run ended.
 Done = tuple[Path, subprocess.CompletedProcess[str]]
-Begun = dict[str, Future[Done]]
+Begun = dict[str, Future[Any]]
 
 
 def spectra_of(path: Path, **changes: object):  # type: ignore[no-untyped-def]
@@ -52,11 +53,47 @@ def variant(path: Path, tmp_path: Path, *changes: tuple[str, str]) -> Path:
         assert old in text
         text = text.replace(old, new)
     text += f'\n[run]\nstore = "{path.parent / "tiny-results"}"\n'
-    other = tmp_path / "variant.toml"
+    # Each under its own name: a store keeps one plan for each name of a study.
+    other = tmp_path / f"{tmp_path.name}.toml"
     other.write_text(text)
     done = polaron("run", other.name, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     return other
+
+
+def run_minus(study: Path, folder: Path) -> Path:
+    plus = read_crystal(study.parent / "tiny-results" / "structures" / "polar@0.1.cif")
+    cubic = read_crystal("cspbbr3-pm3m")
+    minus = Crystal(plus.lattice_A, plus.species, 2 * cubic.positions - plus.positions)
+    return run_beside("minus", minus, study, folder)
+
+
+def run_other(study: Path, folder: Path) -> Path:
+    # The same crystal with its Br atoms listed in another order: another atom of the same orbit is
+    # computed.
+    cubic = read_crystal("cspbbr3-pm3m")
+    order = [0, 1, 4, 3, 2]
+    other = Crystal(cubic.lattice_A, tuple(cubic.species[i] for i in order),
+                    cubic.positions[order])
+    return run_beside("other", other, study, folder)
+
+
+def run_beside(name: str, crystal: Crystal, study: Path, folder: Path) -> Path:
+    """Run the small study with a crystal in the place of its displaced structures."""
+    write_crystal(crystal, folder / f"{name}.cif")
+    block = f'[structures.{name}]\ncrystal = "{folder / name}.cif"\n\n'
+    return variant(study, folder, (displaced(study), block))
+
+
+def run_without_hole(study: Path, folder: Path) -> Path:
+    return variant(study, folder, (displaced(study), ""),
+                   ("[pw]", '[core_hole]\nkind = "none"\n\n[pw]'))
+
+
+def displaced(study: Path) -> str:
+    """Return the table of the displaced structures in the text of the small study."""
+    text = study.read_text()
+    return text[text.index("[structures.polar]") : text.index("[pw]")]
 
 
 def run_csbr(folder: Path) -> Done:
@@ -86,10 +123,12 @@ def run_hole(kind: str, folder: Path) -> Done:
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
-    """Real runs that share nothing, two at a time: the jobs of one wait for each other."""
-    work = {"csbr": (run_csbr,), "half": (run_hole, "half"),
-            "excited-electron": (run_hole, "excited-electron")}
+def begun(tiny_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
+    """Real runs, two at a time: the jobs of one wait for each other."""
+    work: dict[str, tuple[Any, ...]] = {
+        "minus": (run_minus, tiny_study), "other": (run_other, tiny_study),
+        "none": (run_without_hole, tiny_study), "csbr": (run_csbr,), "half": (run_hole, "half"),
+        "excited-electron": (run_hole, "excited-electron")}
     with two_at_a_time() as pool:
         yield {name: pool.submit(*words, tmp_path_factory.mktemp(name))
                for name, words in work.items()}
@@ -108,36 +147,17 @@ def test_the_difference_of_a_structure_with_itself_is_zero_and_signs_agree(
 
 
 def test_minus_q_computed_in_full_gives_the_spectrum_of_plus_q(tiny_study: Path,
-                                                               tmp_path: Path) -> None:
-    folder = tiny_study.parent / "tiny-results" / "structures"
-    plus = read_crystal(folder / "polar@0.1.cif")
-    cubic = read_crystal("cspbbr3-pm3m")
-    minus = Crystal(plus.lattice_A, plus.species, 2 * cubic.positions - plus.positions)
-    write_crystal(minus, tmp_path / "minus.cif")
-    text = tiny_study.read_text()
-    block = text[text.index("[structures.polar]") : text.index("[pw]")]
+                                                               begun: Begun) -> None:
     _, spectra = spectra_of(tiny_study)
-    other = variant(tiny_study, tmp_path, (block, '[structures.minus]\ncrystal ='
-                                           f' "{tmp_path / "minus.cif"}"\n\n'))
-    _, full = spectra_of(other)
+    _, full = spectra_of(begun["minus"].result())
     signal_size = np.abs(spectra.differences["polar@0.1"].intensity).max()
     error = np.abs(full.differences["minus"].intensity
                    - spectra.differences["polar@0.1"].intensity).max()
     assert error < 0.02 * signal_size
 
 
-def test_equivalent_absorbers_give_the_same_spectrum(tiny_study: Path, tmp_path: Path) -> None:
-    # The same crystal with its Br atoms listed in another order: another atom of the same orbit is
-    # computed.
-    cubic = read_crystal("cspbbr3-pm3m")
-    order = [0, 1, 4, 3, 2]
-    write_crystal(Crystal(cubic.lattice_A, tuple(cubic.species[i] for i in order),
-                          cubic.positions[order]), tmp_path / "other.cif")
-    text = tiny_study.read_text()
-    block = text[text.index("[structures.polar]") : text.index("[pw]")]
-    other = variant(tiny_study, tmp_path, (block, '[structures.other]\ncrystal ='
-                                           f' "{tmp_path / "other.cif"}"\n\n'))
-    results, spectra = spectra_of(other)
+def test_equivalent_absorbers_give_the_same_spectrum(begun: Begun) -> None:
+    results, spectra = spectra_of(begun["other"].result())
     sites = [s.sites[0] for s in results.structures]
     assert sites[0].hole["digest"] != sites[1].hole["digest"]
     one, two = (spectra.structures[name].average.intensity for name in ("cubic", "other"))
@@ -145,13 +165,9 @@ def test_equivalent_absorbers_give_the_same_spectrum(tiny_study: Path, tmp_path:
     assert abs(spectra.shifts[1].shift_eV) < 2e-3
 
 
-def test_a_core_hole_changes_the_spectrum(tiny_study: Path, tmp_path: Path) -> None:
-    text = tiny_study.read_text()
-    block = text[text.index("[structures.polar]") : text.index("[pw]")]
-    other = variant(tiny_study, tmp_path, (block, ""),
-                    ("[pw]", '[core_hole]\nkind = "none"\n\n[pw]'))
+def test_a_core_hole_changes_the_spectrum(tiny_study: Path, begun: Begun) -> None:
     _, with_hole = spectra_of(tiny_study)
-    _, without = spectra_of(other)
+    _, without = spectra_of(begun["none"].result())
     a = with_hole.structures["cubic"].average.intensity
     b = without.structures["cubic"].average.intensity
     assert np.abs(a / a.max() - b / b.max()).max() > 0.05
@@ -338,7 +354,9 @@ def test_a_full_disk_leaves_nothing_half_written(tiny_study: Path, tmp_path: Pat
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_save_file_of_another_structure_is_refused(tiny_study: Path, tmp_path: Path) -> None:
+def test_a_save_file_of_another_structure_is_refused(tiny_study: Path, begun: Begun,
+                                                     tmp_path: Path) -> None:
+    wait(begun.values())  # nobody works in the store while it is copied
     study = tmp_path / "study"
     shutil.copytree(tiny_study.parent, study)
     # Other tests may have left jobs of other studies in this store: those of the plan are meant.

@@ -7,6 +7,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -63,21 +64,26 @@ def test_small_jobs_share_a_node() -> None:
     assert settings.places(64) == 6, "a job wider than a node still gets one"
 
 
-
-
 def run_played(path: Path, player: Path, *words: str,
                **more: str) -> "subprocess.CompletedProcess[str]":
     return polaron("run", path.name, *words, cwd=path.parent,
                    env=os.environ | {"POLARON_ESPRESSO_BIN": str(player)} | more)
 
 
-@pytest.fixture
-def played(player: Path, tmp_path: Path) -> Path:
-    """The small study in a folder of its own, its results played from the recording."""
-    path = write_tiny_study(tmp_path)
+@pytest.fixture(scope="module")
+def played_once(player: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small study, its results played from the recording."""
+    path = write_tiny_study(tmp_path_factory.mktemp("played"))
     done = run_played(path, player)
     assert done.returncode == 0, done.stderr
     return path
+
+
+@pytest.fixture
+def played(played_once: Path, tmp_path: Path) -> Path:
+    """A copy of it in a folder of its own."""
+    shutil.copytree(played_once.parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path / played_once.name
 
 
 @pytest.mark.espresso
