@@ -20,11 +20,8 @@ import numpy as np
 import pytest
 from conftest import polaron, two_at_a_time, write_tiny_study
 
-from perovskite_polaron.errors import ComputationError, InterruptedRunError
-from perovskite_polaron.espresso.program import program_version, run_program
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal, write_crystal
-from perovskite_polaron.workflow.attempt import attempt
 from perovskite_polaron.workflow.execute import run_jobs
 from perovskite_polaron.workflow.jobs import plan, study_jobs
 from perovskite_polaron.workflow.results import collect, read_results, write_results
@@ -122,13 +119,37 @@ def run_hole(kind: str, folder: Path) -> Done:
     return folder, polaron("run", "s.toml", cwd=folder)
 
 
+def run_prepared(folder: Path) -> tuple[subprocess.CompletedProcess[str], ...]:
+    (folder / "s.toml").write_text('element = "Br"\nreference = "a"\n'
+                                   'polarisations = ["x", "y", "z"]\n[structures.a]\n'
+                                   'crystal = "cspbbr3-pm3m"\n'
+                                   "[pw]\necutwfc_Ry = 16\necutrho_Ry = 100\n"
+                                   "kpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\n"
+                                   "system = { nbnd = 26 }\n"
+                                   "[xspectra]\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\n"
+                                   "relative_error = 0.05\n")
+    prepared = polaron("prepare", "s.toml", cwd=folder)
+    by_hand = subprocess.run(["sh", "s-results/run-all.sh"], cwd=folder, capture_output=True,
+                             text=True, check=False)
+    return prepared, by_hand, polaron("run", "s.toml", cwd=folder)
+
+
+def run_changed(old: str, new: str, folder: Path) -> Done:
+    path = write_tiny_study(folder)
+    path.write_text(path.read_text().replace(old, new))
+    return folder, polaron("run", path.name, cwd=folder)
+
+
 @pytest.fixture(scope="module")
 def begun(tiny_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
     """Real runs, two at a time: the jobs of one wait for each other."""
     work: dict[str, tuple[Any, ...]] = {
         "minus": (run_minus, tiny_study), "other": (run_other, tiny_study),
-        "none": (run_without_hole, tiny_study), "csbr": (run_csbr,), "half": (run_hole, "half"),
-        "excited-electron": (run_hole, "excited-electron")}
+        "none": (run_without_hole, tiny_study), "csbr": (run_csbr,), "prepared": (run_prepared,),
+        "half": (run_hole, "half"), "excited-electron": (run_hole, "excited-electron"),
+        "unconverged": (run_changed, "[xspectra]",
+                        "[pw.electrons]\nelectron_maxstep = 1\n\n[xspectra]"),
+        "crash": (run_changed, "nbnd = 26", 'nbnd = 26, input_dft = "nonsense"')}
     with two_at_a_time() as pool:
         yield {name: pool.submit(*words, tmp_path_factory.mktemp(name))
                for name, words in work.items()}
@@ -288,20 +309,10 @@ def test_two_runners_share_the_work(player: Path, tmp_path: Path) -> None:
     assert not [job.label for job in study_jobs(plan(study)) if store.has_density(job)]
 
 
-def test_prepared_decks_are_run_by_hand_and_taken_in(tmp_path: Path) -> None:
-    (tmp_path / "s.toml").write_text('element = "Br"\nreference = "a"\n'
-                                     'polarisations = ["x", "y", "z"]\n[structures.a]\n'
-                                     'crystal = "cspbbr3-pm3m"\n'
-                                     "[pw]\necutwfc_Ry = 16\necutrho_Ry = 100\n"
-                                     "kpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\n"
-                                     "system = { nbnd = 26 }\n"
-                                     "[xspectra]\nkpoints = [1, 1, 1]\nkpoint_shift = [0, 0, 0]\n"
-                                     "relative_error = 0.05\n")
-    assert polaron("prepare", "s.toml", cwd=tmp_path).returncode == 0
-    by_hand = subprocess.run(["sh", "s-results/run-all.sh"], cwd=tmp_path, capture_output=True,
-                             text=True, check=False)
+def test_prepared_decks_are_run_by_hand_and_taken_in(begun: Begun) -> None:
+    prepared, by_hand, done = begun["prepared"].result()
+    assert prepared.returncode == 0
     assert by_hand.returncode == 0, by_hand.stderr
-    done = polaron("run", "s.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("found finished") == 5
 
@@ -319,20 +330,15 @@ def test_other_core_holes_run_and_align(begun: Begun, kind: str, electrons: floa
     assert spectra.structures["a"].average.intensity.max() > 0
 
 
-def test_a_cycle_that_does_not_converge_is_a_failure_with_a_remedy(tmp_path: Path) -> None:
-    path = write_tiny_study(tmp_path)
-    path.write_text(path.read_text().replace("[xspectra]",
-                                             "[pw.electrons]\nelectron_maxstep = 1\n\n[xspectra]"))
-    done = polaron("run", path.name, cwd=tmp_path)
+def test_a_cycle_that_does_not_converge_is_a_failure_with_a_remedy(begun: Begun) -> None:
+    folder, done = begun["unconverged"].result()
     assert done.returncode == 1
     assert "did not converge" in done.stderr
-    assert not list((tmp_path / "tiny-results" / "jobs").glob("*/result.json"))
+    assert not list((folder / "tiny-results" / "jobs").glob("*/result.json"))
 
 
-def test_a_crash_of_pw_is_reported_with_its_own_words(tmp_path: Path) -> None:
-    path = write_tiny_study(tmp_path)
-    path.write_text(path.read_text().replace("nbnd = 26", 'nbnd = 26, input_dft = "nonsense"'))
-    done = polaron("run", path.name, cwd=tmp_path)
+def test_a_crash_of_pw_is_reported_with_its_own_words(begun: Begun) -> None:
+    _, done = begun["crash"].result()
     assert done.returncode == 1
     assert "pw.x failed: error in its routine" in done.stderr
     assert "Traceback" not in done.stderr
@@ -402,57 +408,3 @@ def test_the_runner_reports_what_it_does(tiny_study: Path) -> None:
     status = json.loads(polaron("status", tiny_study.name, "--json", cwd=tiny_study.parent).stdout)
     assert (status["done"], status["todo"], status["failed"], status["running"]) == (14, 0, 0, 0)
     assert status["core_hours"] > 0
-
-
-@pytest.mark.parametrize(("folder", "slow"), [("blas", True), ("openblas-serial", False)])
-def test_the_doctor_sees_the_slow_blas(folder: str, slow: bool, tmp_path: Path) -> None:
-    # Debian tells the two apart by their folders alone, so that any BLAS will do here.
-    given = next(Path("/usr/lib").glob("*/libblas.so.3"), None)
-    if given is None:
-        pytest.skip("the BLAS is not where Debian has it")
-    (tmp_path / folder).mkdir()
-    shutil.copy(given, tmp_path / folder / "libblas.so.3")
-    there = polaron("doctor", "--json", cwd=tmp_path,
-                    env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path / folder)})
-    found = json.loads(there.stdout)["components"].get("BLAS of pw.x", {"version": None})
-    assert found["version"] == ("reference" if slow else None)
-
-
-@pytest.mark.parametrize(("said", "kind"), [
-    ("mpirun noticed that rank 0 exited on signal 9 (Killed).", InterruptedRunError),
-    ("  orte_session_dir failed\n  --> Returned value Error (-1)", InterruptedRunError),
-    ("%%%\n Error in routine readpp (1):\n wrong file\n%%%", ComputationError)])
-def test_what_ends_a_program_from_outside_is_tried_again(
-    tmp_path: Path, said: str, kind: type[Exception]) -> None:
-    program, deck = tmp_path / "pw.x", tmp_path / "pw.in"
-    program.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit 1\n")
-    program.chmod(0o755)
-    deck.write_text("&control\n/\n")
-    with pytest.raises(kind) as raised:
-        run_program([str(program)], deck, tmp_path / "pw.out")
-    assert type(raised.value) is kind
-
-
-def test_a_program_ended_while_asked_for_its_version_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "xspectra.x"
-    program.write_text("#!/bin/sh\nkill -TERM $$\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("POLARON_ESPRESSO_BIN", str(tmp_path))
-    program_version.cache_clear()
-    with pytest.raises(InterruptedRunError, match="signal 15 before it told its version"):
-        program_version("xspectra.x")
-    # What answered once is not held against the program.
-    monkeypatch.delenv("POLARON_ESPRESSO_BIN")
-    assert program_version("xspectra.x") != "unknown"
-
-
-def test_a_disk_that_fails_in_a_job_is_told_in_one_line(tmp_path: Path) -> None:
-    study = read_study(write_tiny_study(tmp_path))
-    job, store = plan(study)[0].ground, Store(study.store_folder)
-    # A folder where the output should go: opening or removing it fails as on a disk that has become
-    # read-only.
-    (store.folder(job) / "pw.out").mkdir(parents=True)
-    complaint = r"^cubic: .*pw\.out\); free the disk or correct its rights, and run again$"
-    with pytest.raises(ComputationError, match=complaint):
-        attempt(job, [], store, 1)

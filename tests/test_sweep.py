@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tarfile
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from conftest import polaron, write_tiny_study
+from conftest import polaron, two_at_a_time, write_tiny_study
 
 from perovskite_polaron.errors import (
     ComputationError, InputError, InterruptedRunError, OutOfTimeError)
@@ -86,6 +87,21 @@ def played(played_once: Path, tmp_path: Path) -> Path:
     return tmp_path / played_once.name
 
 
+@pytest.fixture(scope="module", autouse=True)
+def dying(request: pytest.FixtureRequest,
+          ) -> "Iterator[Future[subprocess.CompletedProcess[str]] | None]":
+    """Interruptions of a played study, begun with this module if asked for: it waits most of its
+    time.
+    """
+    if not any(one.name == "test_the_hundred_ways_to_die" for one in request.session.items):
+        yield None
+        return
+    words = [sys.executable, str(Path(__file__).parent / "chaos.py"), "--runs", "7", "--tape",
+             str(request.getfixturevalue("tape"))]
+    with two_at_a_time() as pool:
+        yield pool.submit(subprocess.run, words, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.espresso
 def test_other_processes_do_the_jobs_as_well(
     player: Path, tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -102,14 +118,6 @@ def test_other_processes_do_the_jobs_as_well(
     expected = collect(here, plan(here), Store(here.store_folder)).chains
     found = collect(study, structures, store).chains
     assert {k: c.sha256 for k, c in found.items()} == {k: c.sha256 for k, c in expected.items()}
-
-
-@pytest.mark.espresso
-def test_the_hundred_ways_to_die(tape: Path) -> None:
-    words = [sys.executable, str(Path(__file__).parent / "chaos.py"), "--runs", "7", "--tape",
-             str(tape)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.espresso
@@ -346,3 +354,10 @@ def test_ends_of_allocations_are_not_held_against_a_job(tmp_path: Path) -> None:
         answers = iter([*ends, *lost, InterruptedRunError("once too often")])
         with pytest.raises(ComputationError, match="once too often"):
             run_jobs(jobs, Store(tmp_path), ranks=1, jobs_at_once=1, executor=executor, retries=2)
+
+
+# The last one: it was begun with the first.
+@pytest.mark.espresso
+def test_the_hundred_ways_to_die(dying: "Future[subprocess.CompletedProcess[str]]") -> None:
+    done = dying.result()
+    assert done.returncode == 0, done.stdout + done.stderr
