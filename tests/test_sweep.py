@@ -358,6 +358,7 @@ def test_ends_of_allocations_are_not_held_against_a_job(tmp_path: Path) -> None:
 
 # The last one: it was begun with the first.
 @pytest.mark.espresso
+@pytest.mark.usefixtures("tape")
 def test_the_hundred_ways_to_die(dying: "Future[subprocess.CompletedProcess[str]]") -> None:
     done = dying.result()
     assert done.returncode == 0, done.stdout + done.stderr
