@@ -32,7 +32,7 @@ _ROLES = re.compile(
     r"theta|(real|live|(count(ing)?|dwell|integration)_?)?time|dwell|seconds|epoch|timestamp|pixel|"
     r"index|point|(ring_|m)current|scatter|.*energy.*)\Z")
 # What energies are called.
-_ENERGY = re.compile(r"e|ee|(photon|mono)? ?energy(\b.*|_\w*)?|.*energy", re.IGNORECASE)
+_ENERGY = re.compile(r"e|ee|k?ev|(photon|mono)? ?energy(\b.*|_\w*)?|.*energy", re.IGNORECASE)
 _PLACES = ("delay_fs", "delay_ps", "delay_ns", "delay_us", "temperature_C", "temperature_K")
 # What is made from a spectrum, where that stands beside it.
 _MADE = re.compile(r"[nf]?(norm|flat|der|sec|bkg|pre|post|chie)(_?line|_?edge|trans|fluor)?\Z")
@@ -142,7 +142,7 @@ def energy_column(table: Table, asked: str | None = None) -> int:
     if possible[:1] == [0] or len(possible) == 1:
         return possible[0]
     is_angle = table.is_xdi and lower[0] == "angle"
-    if is_angle or (not possible and lower[0] == "column1"):
+    if is_angle or (not possible and re.fullmatch("column ?1", lower[0])):
         return 0
     why = f"several columns can be the energy ({', '.join(table.names[i] for i in possible)})"
     raise InputError(f"{table.source}: {why if possible else 'no column is an energy by its name'} "
@@ -167,8 +167,12 @@ def candidates(table: Table, x: int) -> list[int]:
     """Return the columns whose names do not say that they are something else than a signal."""
     lower = [name.lower() for name in table.names]
     known = {"mu", "xmu", "mutrans", "mufluor"}.intersection(lower)
+    # What has no name among those that have one is an index.
+    unnamed = {i for i, name in enumerate(lower) if re.fullmatch(r"column ?\d+", name)}
+    unnamed = set() if len(unnamed) == len(lower) else unnamed
     return [i for i in signal_columns(table, x) if np.isfinite(table.columns[i]).any()
-            and not _ROLES.match(lower[i]) and not (known and _MADE.match(lower[i]))]
+            and i not in unnamed and not _ROLES.match(lower[i])
+            and not (known and _MADE.match(lower[i]))]
 
 
 def choose(table: Table, x: int, asked: str | None) -> list[Signal]:

@@ -112,8 +112,7 @@ def _spectra(tables: Sequence[Table], energy: str | None) -> list[Table]:
     for table in tables:
         try:
             x = energy_column(table, energy)
-            require(table.units[x] not in ("1/A", "pixel"), f"{table.source}: {table.names[x]} is "
-                    f"in {table.units[x]}: it is no spectrum in energy")
+            require(table.units[x] != "pixel", f"{table.source}: {table.names[x]} is in pixels")
             kept.append(table)
         except InputError as error:
             why.append(str(error))
@@ -163,7 +162,12 @@ def _scans(table: Table, signal: str | None, energy_unit: str | None, energy_nam
             own if (own := written_of(table, one.columns, quantity, signal)) is not None
             else said[key] if key in said else conditions[quantity]
             for key, quantity in (("delay_ps", "delay"), ("temperature_C", "temperature"))]
-        check_edge(energy[rows], table.identity["element"], table.identity["edge"], table.source)
+        try:
+            check_edge(energy[rows], table.identity["element"], table.identity["edge"], table.source)
+        except InputError as error:
+            # Athena guesses the edge; only what a person writes is held against the energies.
+            require(table.get("bkg_z"), str(error))
+            lost = [*lost, str(error)]
         scans.append(Scan(
             energy[rows], one.values[rows], None if one.error is None else one.error[rows] ** 2,
             f"{table.label}:{one.name}" if len(signals) > 1 else table.label, delay, temperature,
@@ -239,7 +243,8 @@ def _conditions(table: Table) -> tuple[dict[str, float | None], list[str]]:
                 continue
             unit = word[len(quantity):].strip("_ ()[]")
             text = f"{value} {unit.lower() if quantity == 'delay' else unit}".replace("_", " ")
-            said = written(text[:200].strip(), quantity)
+            is_unit = not unit or written(f"1 {unit}", quantity) is not None
+            said = written(text[:200].strip(), quantity) if is_unit else None
             if said is None:
                 warnings.append(f"{table.source}: ignored, '{key}: {value[:40]}' has no number with "
                                 f"a known unit of {quantity}, as 100 ps or 60 C")

@@ -15,7 +15,7 @@ _SCAN = re.compile(r"#S\s{1,9}(\d{1,9})[^\S\n]*(.*)")
 
 def is_spec(text: str) -> bool:
     """Tell whether a text has scans of SPEC."""
-    return text.startswith("#S ") or "\n#S " in text and any(map(_SCAN.match, text.splitlines()))
+    return any(map(_SCAN.match, text.splitlines()))
 
 
 def parse_spec(text: str, source: str) -> tuple[Table, ...]:
@@ -27,19 +27,17 @@ def parse_spec(text: str, source: str) -> tuple[Table, ...]:
     begins = [i for i, line in enumerate(lines) if _SCAN.match(line)]
     for begin, end in zip(begins, [*begins[1:], len(lines)], strict=True):
         scan, in_image = _SCAN.match(lines[begin]), False
-        # Blank lines keep the numbers of the lines in messages.
-        kept = [""] * (begin + 1)
+        # The line of the scan's number counts as its first one in messages.
+        kept = [""]
         for line in lines[begin + 1 : end]:
-            in_image = in_image or line.startswith("@")
+            is_image = in_image or line.startswith("@")
+            in_image = is_image and line.endswith("\\")
             if line.startswith("#L"):
-                line = "#" + re.sub(r"\s\s+", "\t", line[2:].strip())
-            elif in_image or line.startswith("#"):
-                line = ""
-            kept.append(line)
-            in_image = in_image and line.endswith("\\")
+                kept.append("#" + re.sub(r"\s\s+", "\t", line[2:].strip()))
+            else:
+                kept.append("" if is_image or line.startswith("#") else line)
         if scan is not None and any(line.strip() and line[0] != "#" for line in kept):
-            table = parse_text_table("\n".join(kept), source)
-            tables.append(replace(table, source=f"{source}#S {scan[1]}", label=scan[1],
-                                  sample=scan[2].strip()))
+            table = parse_text_table("\n".join(kept), f"{source}#S {scan[1]}")
+            tables.append(replace(table, label=scan[1], sample=scan[2].strip()))
     require(tables, f"{source}: no scan of SPEC has points; give a file with at least one")
     return tuple(tables)

@@ -137,7 +137,8 @@ def read_measured_text(path: str | os.PathLike[str]) -> tuple[str, tuple[str, ..
     """Return the text of a table, and warnings; what is not UTF-8 or UTF-16 is Windows-1252."""
     require_file(path, what := "table, XDI file, Athena project or HDF5 file", MOST_BYTES)
     try:
-        data = Path(path).read_bytes()
+        # DOS ends a text with Ctrl-Z.
+        data = Path(path).read_bytes().rstrip(b"\x1a\r\n ")
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return data.decode("utf-16"), ()
         require(b"\0" not in data, f"{path} is not text: give a {what}")
@@ -249,6 +250,8 @@ def _header(above: Sequence[tuple[str, bool]], n: int, comma: bool, source: str)
         return [""] * n
     words = [body for body, is_comment in above if not is_comment]
     line = words[-1] if words else above[-1][0]
+    if _METADATA.match(line.strip()):
+        return [""] * n
     ways = [split_fields(line, comma), split_fields(line.strip(), comma),
             re.split(r"\s{2,}", line.strip())]
     fits = next((way for way in ways if len(way) == n), None)
