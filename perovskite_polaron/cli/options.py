@@ -186,6 +186,11 @@ def warn(scans: Iterable[Scan]) -> None:
         print(f"polaron: {mark}{sources[0]}{text}{more}", file=sys.stderr)
 
 
+def reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options READING of a command line, as read_scans takes them."""
+    return {name: getattr(args, name) for name in (o[2:].replace("-", "_") for o in READING)}
+
+
 def add_treatment_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare how scans are read, and what is done with them: in the order that stands here."""
     share(parser, *READING, "--group", "--name-pattern")
@@ -223,10 +228,9 @@ def read_measured(args: argparse.Namespace, combine: bool) -> Measured:
         Whether the scans of one condition are repeats, to be averaged (a recipe from a file says
         it itself).
     """
-    read = partial(read_scans, signal=args.signal, energy_unit=args.energy_unit,
-                   energy=args.energy, decimal_comma=args.decimal_comma)
-    scans = read(args.files, name_pattern=args.name_pattern, group=args.group)
-    references = read(args.reference)
+    reading = reading_options(args)
+    scans = read_scans(args.files, name_pattern=args.name_pattern, group=args.group, **reading)
+    references = read_scans(args.reference, **reading)
     warn((*scans, *references))
     choices = {"shift_eV": args.shift, "crop_eV": args.crop, "rebin_eV": args.rebin,
                "pre_edge_eV": args.pre_edge, "normalise": args.normalise,

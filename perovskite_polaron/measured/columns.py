@@ -6,7 +6,6 @@ number, by a wildcard (repeats, because the user says so), by a pattern of names
 temperature, or by a formula of two columns: ``ln(A/B)``, ``A/B``, ``A-B``.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -90,8 +89,8 @@ def converted(number: str, unit: str) -> float:
     factor = UNITS["time"].get(unit)
     require(len(number) < 100, f"{number[:40]}...: the number is too long; correct it")
     value = parse_temperature_celsius(number + unit) if factor is None else float(number) * factor
-    require(abs(value) <= (3000 if factor is None else UNITS["time"]["s"]), f"{number} {unit} is no "
-            "temperature of a sample, or delay of a pulse: above 3000 C or 1 s; correct the unit")
+    require(abs(value) <= (3000 if factor is None else UNITS["time"]["s"]), f"{number} {unit} is no"
+            " temperature of a sample, or delay of a pulse: above 3000 C or 1 s; correct the unit")
     return value
 
 
@@ -117,8 +116,8 @@ def fields_of(name: str, pattern: str) -> dict[str, float] | None:
     require(fields, f"the name pattern {pattern!r} has no place for a number: it knows "
             f"{', '.join(f'{{{place}}}' for place in _PLACES)}")
     match = re.fullmatch(expression, name)
-    return match and {"delay_ps" if quantity == "delay" else "temperature_C": converted(number, unit)
-                      for (quantity, unit), number
+    return match and {"delay_ps" if quantity == "delay" else "temperature_C": converted(value, unit)
+                      for (quantity, unit), value
                       in zip(fields.items(), match.groups(), strict=True)}
 
 

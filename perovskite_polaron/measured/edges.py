@@ -16,7 +16,7 @@ _FILE = Path(__file__).parent.parent / "data" / "edges.txt"
 @cache
 def _energies() -> dict[tuple[str, str], float]:
     """Return (element, edge), in small letters -> energy (eV)."""
-    found = {}
+    found: dict[tuple[str, str], float] = {}
     for line in _FILE.read_text(encoding="utf-8").splitlines():
         element, *words = line.lower().split()
         if element != "#":
@@ -33,5 +33,5 @@ def check_edge(energy_eV: Array, element: str, edge: str, source: str) -> None:
     low, high = float(energy_eV[0]), float(energy_eV[-1])
     far = max(place - high, low - place)
     require(far <= max(FARTHEST * place, FARTHEST_EV),
-            f"{source}: {low:g} to {high:g} eV are not energies of the {element}-{edge.upper()} edge"
-            f", which lies at {place:g} eV: correct the unit of the energies, or the edge's name")
+            f"{source}: {low:g} to {high:g} eV are not energies of the {element}-{edge.upper()}"
+            f" edge, which lies at {place:g} eV: correct the unit of the energies, or the edge's name")

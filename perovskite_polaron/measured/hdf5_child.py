@@ -41,7 +41,7 @@ def groups(path: str) -> tuple[list[dict[str, Any]], list[Any]]:
 
     def said(group: Any, path: str) -> str:
         """Return a text that NeXus keeps in a dataset near a group, or ""."""
-        item = group.get(path) if path.split("/")[0] in group else None
+        item: Any = group.get(path) if path.split("/")[0] in group else None
         is_text = isinstance(item, h5py.Dataset) and item.size == 1 and item.dtype.kind in "OSU"
         return text(np.ravel(item[()])[0])[:200] if is_text else ""
 
@@ -71,7 +71,7 @@ def groups(path: str) -> tuple[list[dict[str, Any]], list[Any]]:
             # its detectors.
             above, sample = group, group.name
             while True:
-                for key, path in (("Element.symbol", "element/symbol"), ("Element.edge", "edge/name")):
+                for key, path in (("element", "element/symbol"), ("edge", "edge/name")):
                     if value := said(above, path):
                         metadata.setdefault(key, value)
                 if text(above.attrs.get("NX_class", "")) == "NXentry" or above == above.parent:

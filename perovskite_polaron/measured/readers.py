@@ -42,6 +42,7 @@ def read_tables(path: str | os.PathLike[str], decimal_comma: bool = False) -> tu
     if suffix in READERS:
         return READERS[suffix](path)
     content, warnings = read_measured_text(path)
+    tables: tuple[Table, ...]
     if suffix == ".xdi" or content.startswith("# XDI/"):
         tables = (parse_xdi(content, str(path)),)
     elif is_spec(content):
@@ -123,10 +124,10 @@ def _spectra(tables: Sequence[Table], energy: str | None) -> list[Table]:
 
 
 def read_traces(paths: Sequence[str | os.PathLike[str]], signal: str | None = None,
-                delay_unit: str | None = None) -> tuple[Trace, ...]:
+                delay_unit: str | None = None, decimal_comma: bool = False) -> tuple[Trace, ...]:
     """Read every kinetic trace of the files: each signal column, with its error column if any."""
     traces = []
-    for table in (table for path in paths for table in read_tables(path)):
+    for table in (table for path in paths for table in read_tables(path, decimal_comma)):
         x = _delays(table)
         units = ("ps", "fs", "ns", "us", "µs", "ms", "s")
         delay = table.columns[x] * _factor(table, x, "time", units, delay_unit)
@@ -155,7 +156,7 @@ def _scans(table: Table, signal: str | None, energy_unit: str | None, energy_nam
                f"{', '.join(one.name for one in signals[:20])} of column{'s' * (len(at) > 1)} "
                f"{', '.join(at[:40])}; {len(signals)} scan{'s' * (len(signals) > 1)}")
     conditions, warnings = _conditions(table)
-    scans = []
+    identity, scans = table.identity, []
     for one in signals:
         rows, lost = _rows(table, energy, one)
         delay, temperature = [
@@ -163,7 +164,7 @@ def _scans(table: Table, signal: str | None, energy_unit: str | None, energy_nam
             else said[key] if key in said else conditions[quantity]
             for key, quantity in (("delay_ps", "delay"), ("temperature_C", "temperature"))]
         try:
-            check_edge(energy[rows], table.identity["element"], table.identity["edge"], table.source)
+            check_edge(energy[rows], identity["element"], identity["edge"], table.source)
         except InputError as error:
             # Athena guesses the edge; only what a person writes is held against the energies.
             require(table.get("bkg_z"), str(error))
@@ -246,8 +247,8 @@ def _conditions(table: Table) -> tuple[dict[str, float | None], list[str]]:
             is_unit = not unit or written(f"1 {unit}", quantity) is not None
             said = written(text[:200].strip(), quantity) if is_unit else None
             if said is None:
-                warnings.append(f"{table.source}: ignored, '{key}: {value[:40]}' has no number with "
-                                f"a known unit of {quantity}, as 100 ps or 60 C")
+                warnings.append(f"{table.source}: ignored, '{key}: {value[:40]}' has no number with"
+                                f" a known unit of {quantity}, as 100 ps or 60 C")
             else:
                 found[quantity] = said
         found.setdefault(quantity, written(table.label[:200], quantity))

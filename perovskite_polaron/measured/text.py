@@ -94,8 +94,8 @@ class Table:
         folded = [n.lower() for n in self.names]
         for names, one in ((list(self.names), name), (folded, name.lower())):
             if one in names:
-                require(names.count(one) == 1, f"{self.source}: several columns are called {one!r}: "
-                        "choose by the column's number, from 1")
+                require(names.count(one) == 1, f"{self.source}: several columns are called {one!r};"
+                        " choose by the column's number, from 1")
                 return names.index(one)
         if re.fullmatch("[0-9]{1,9}", name) and 1 <= int(name) <= len(self.names):
             return int(name) - 1
@@ -129,26 +129,28 @@ def require_file(path: str | os.PathLike[str], what: str, most: int) -> None:
         raise InputError(f"{str(path)[:100]!r} cannot be read: {why}; check the path") from None
     require(stat.S_ISREG(found.st_mode), f"{path} is a folder, a pipe or a device: give the path of"
             f" a {what}")
-    require(found.st_size <= most, f"{path} has {found.st_size >> 20} MiB, more than the {most >> 20}"
-            " that are read: it is no table of a measurement; cut or bin it")
+    require(found.st_size <= most, f"{path} has {found.st_size >> 20} MiB, more than the"
+            f" {most >> 20} that are read: it is no table of a measurement; cut or bin it")
 
 
 def read_measured_text(path: str | os.PathLike[str]) -> tuple[str, tuple[str, ...]]:
     """Return the text of a table, and warnings; what is not UTF-8 or UTF-16 is Windows-1252."""
     require_file(path, what := "table, XDI file, Athena project or HDF5 file", MOST_BYTES)
+    warnings: tuple[str, ...] = ()
     try:
-        # DOS ends a text with Ctrl-Z.
-        data = Path(path).read_bytes().rstrip(b"\x1a\r\n ")
-        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return data.decode("utf-16"), ()
-        require(b"\0" not in data, f"{path} is not text: give a {what}")
-        require(data.strip(), f"{path} is empty: give a {what}")
-        return data.decode("utf-8-sig"), ()
+        data = Path(path).read_bytes()
+        is_utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+        text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}; check its rights") from None
     except UnicodeDecodeError:
-        return data.decode("cp1252", "replace"), (
-            f"{path}: it is not UTF-8, and was read as Latin-1 (Windows-1252)",)
+        text = data.decode("cp1252", "replace")
+        warnings = (f"{path}: it is not UTF-8, and was read as Latin-1 (Windows-1252)",)
+    require("\0" not in text, f"{path} is not text: give a {what}")
+    # DOS ends a text with Ctrl-Z.
+    text = text.rstrip("\x1a\r\n ")
+    require(text, f"{path} is empty: give a {what}")
+    return text, warnings
 
 
 def number(text: str, place: str) -> float:
@@ -246,18 +248,16 @@ def parse_text_table(text: str, source: str, comma: bool = False) -> Table:
 
 def _header(above: Sequence[tuple[str, bool]], n: int, comma: bool, source: str) -> list[str]:
     """Return the names of n columns, "" for those that have none, from the lines above them."""
-    if not above:
-        return [""] * n
-    words = [body for body, is_comment in above if not is_comment]
-    line = words[-1] if words else above[-1][0]
-    if _METADATA.match(line.strip()):
-        return [""] * n
-    ways = [split_fields(line, comma), split_fields(line.strip(), comma),
-            re.split(r"\s{2,}", line.strip())]
+    # The last line of words has them, or else the last comment; settings ("E0= 7112") are no names.
+    last = {is_comment: body for body, is_comment in above}
+    ways = [way for body in (last.get(False, ""), last.get(True, "")) if body
+            if not _METADATA.match(body.strip())
+            for way in (split_fields(body, comma), split_fields(body.strip(), comma),
+                        re.split(r"\s{2,}", body.strip()))]
     fits = next((way for way in ways if len(way) == n), None)
     # In a long header the last line may be a sentence; a header of one line is names.
-    require(fits or len(above) > 1 or not words, f"{source}: the header names {len(ways[0])} columns "
-            f"but the rows have {n}; give one name per column")
+    require(fits or not ways or len(above) > 1 or True in last, f"{source}: the header names "
+            f"{len(ways[0]) if ways else 0} columns but the rows have {n}; give one name for each")
     return fits or [""] * n
 
 
