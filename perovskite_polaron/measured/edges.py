@@ -34,4 +34,4 @@ def check_edge(energy_eV: Array, element: str, edge: str, source: str) -> None:
     far = max(place - high, low - place)
     require(far <= max(FARTHEST * place, FARTHEST_EV),
             f"{source}: {low:g} to {high:g} eV are not energies of the {element}-{edge.upper()}"
-            f" edge, which lies at {place:g} eV: correct the unit of the energies, or the edge's name")
+            f" edge, which lies at {place:g} eV: correct the unit of the energies, or the edge")
