@@ -120,6 +120,22 @@ def test_decimal_comma_by_option(tmp_path, capsys):
                  str(tmp_path / "o.xdi")]) == 0
 
 
+@pytest.mark.parametrize(("names", "remedy"), [
+    ("Energy I0 It Ir IntTime", r"ln\(I0/It\)"), ("Energy Io It DTC1", r"ln\(Io/It\)"),
+    ("energy i0 itrans ROI1", r"ln\(i0/itrans\)"), ("energy monitor diode", "NAME")])
+def test_what_is_left_among_counters_is_no_spectrum(tmp_path, names, remedy):
+    rows = "".join(" ".join([f"{e}", *"4231"[: names.count(" ")]]) + "\n" for e in (1000, 1001))
+    path = written(tmp_path, f"{names}\n{rows}", "s.dat")
+    with pytest.raises(InputError, match=f'is a spectrum by its name; .* --signal "{remedy}"'):
+        read_scans([path], energy_unit="eV")
+
+
+def test_the_spectrum_among_counters_is_read(tmp_path):
+    for names in ("energy i0 it mu mu_ref DTC1", "energy i0 it xmu IntTime ROI1"):
+        path = written(tmp_path, f"{names}\n1 2 3 7 5 6\n2 2 3 8 5 6\n", "s.dat")
+        assert energies(path, energy_unit="eV")[1] == [7, 8]
+
+
 BEAMLINE = ("XDAC V1.2 Datafile V1\n\"fe.060\" created on 10/3/02 on X-11A\nRing energy= 2.58 GeV\n"
             "E0= 7112.00\n SRB= -200 -20\n\nOffsets= 9925.80 9914.40\n{names}{rule}{rows}")
 ROWS = "".join(f"  {6900 + 5 * k}.5  {k}.25 {k + 1}\n" for k in range(20))
@@ -131,6 +147,10 @@ def test_headers_of_beamlines(tmp_path):
         text = BEAMLINE.format(names=names, rule=rule, rows=ROWS)
         (scan,) = read_scans([written(tmp_path, text, "fe.060")], energy_unit="eV")
         assert (scan.energy_eV[0], scan.intensity[1], len(scan.energy_eV)) == (6900.5, 1.25, 20)
+    ended = written(tmp_path, BEAMLINE.format(names=" Energy Mu I0\n", rule="", rows=ROWS)
+                    + " END OF DATA\n", "fe.060")
+    (scan,) = read_scans([ended], energy_unit="eV")
+    assert (len(scan.energy_eV), "END OF DATA" in scan.warnings[0]) == (20, True)
     unnamed = written(tmp_path, BEAMLINE.format(names="", rule="", rows=ROWS), "fe.060")
     (scan,) = read_scans([unnamed], "2", "eV")
     assert scan.reading.startswith("energy: column 1, eV; signal: column2 of column 2")
@@ -277,7 +297,7 @@ def test_interrupted_counters_and_detectors_of_an_entry(tmp_path):
                 plot = entry.create_group(f"{k}/plot")
                 plot.attrs["signal"], plot.attrs["axes"] = "y", "energy"
                 plot["energy"], plot["y"] = [13470.0, 13471, 13472], y
-                plot["energy"].attrs["units"] = "eV"
+                plot["energy"].attrs["long_name"] = "Energy (eV)"
             entry["trans/plot/short"] = [1.0, 2]
             entry["instrument/a/x"], entry["instrument/a/y"] = [1.0, 2], [1.0, 2]
     scans = read_scans([tmp_path / "b.h5"], group="*/fluo0/plot")

@@ -27,12 +27,15 @@ _ERRORS = "errors?|errs?|sigma|std|stddev|stdev|stderr|sem|uncertainty"
 _IS_ERROR = re.compile(rf"(?:^|[_\s])(?:(?i:{_ERRORS})(?:[_\s]|\d*$)|SE(?:[_\s]|$)|(?<=[_\s])se$)")
 # Counters and settings, by the names of the XDI dictionary, Athena, NeXus and beamlines.
 _ROLES = re.compile(
-    r"(i[0-3tfr]|itrans|ifluor|iref(er)?|(mu|norm)refer|numerator|monitor|incoming_beam|angle|"
-    r"theta|(real|live|(count(ing)?|dwell|integration)_?)?time|dwell|seconds|epoch|timestamp|pixel|"
+    r"(i[0-3tfro]|itrans|ifluor|iref(er)?|(mu|norm)_?ref(er)?|numerator|monitor|incoming_beam|"
+    r"angle|theta|.*timer?|dwell|seconds|epoch|timestamp|pixel|"
     r"index|point|(ring_|m)current|scatter|.*energy.*)\Z")
 # What energies are called.
 _ENERGY = re.compile(r"e|ee|k?ev|(photon|mono)? ?energy(\b.*|_\w*)?|.*energy", re.IGNORECASE)
 _PLACES = ("delay_fs", "delay_ps", "delay_ns", "delay_us", "temperature_C", "temperature_K")
+_COUNTERS = re.compile(r"(i[0-3tfro]|itrans|ifluor|iref(er)?|monitor|incoming_beam)\Z")
+# Beside counters, what has no such name is taken for a counter, too.
+_SPECTRUM = re.compile(r"(x?mu|mutrans|mufluor|intensity|norm.*|.*(signal|absor|xanes).*)\Z")
 # What is made from a spectrum, where that stands beside it.
 _MADE = re.compile(r"[nf]?(norm|flat|der|sec|bkg|pre|post|chie)(_?line|_?edge|trans|fluor)?\Z")
 
@@ -169,9 +172,11 @@ def candidates(table: Table, x: int) -> list[int]:
     # What has no name among those that have one is an index.
     unnamed = {i for i, name in enumerate(lower) if re.fullmatch(r"column ?\d+", name)}
     unnamed = set() if len(unnamed) == len(lower) else unnamed
+    among_counters = any(map(_COUNTERS.match, lower))
     return [i for i in signal_columns(table, x) if np.isfinite(table.columns[i]).any()
             and i not in unnamed and not _ROLES.match(lower[i])
-            and not (known and _MADE.match(lower[i]))]
+            and not (known and _MADE.match(lower[i]))
+            and (not among_counters or _SPECTRUM.match(lower[i]))]
 
 
 def choose(table: Table, x: int, asked: str | None) -> list[Signal]:
@@ -193,7 +198,8 @@ def choose(table: Table, x: int, asked: str | None) -> list[Signal]:
         chosen = [i for i in range(len(table.names))
                   if i != x and fields_of(whole_name(table, i), asked)]
     elif set("*?") & set(asked):
-        chosen = [i for i in possible if fnmatchcase(table.names[i].lower(), asked.lower())]
+        chosen = [i for i in errors if i in possible or not _ROLES.match(table.names[i].lower())]
+        chosen = [i for i in chosen if fnmatchcase(table.names[i].lower(), asked.lower())]
     else:
         return [_formula(table, asked, errors)]
     require(chosen, f"{table.source}: no signal column fits {asked!r}: it has "
@@ -235,9 +241,10 @@ def _unasked(table: Table, possible: list[int]) -> list[int]:
     if len(possible) == 1 or (len({*said}) == len(said) > 0 and (None, None) not in said):
         return possible
     names = {name.lower(): name for name in table.names}
+    names.setdefault("i0", names.get("io", ""))
     ways = [f"ln({names['i0']}/{names[n]})" if n in ("itrans", "i1", "it")
             else f"{names[n]}/{names['i0']}"
-            for n in ("itrans", "i1", "it", "ifluor", "if") if {n, "i0"} <= names.keys()]
+            for n in ("itrans", "i1", "it", "ifluor", "if") if n in names and names["i0"]]
     why = f"none of its columns ({', '.join(table.names)}) is a spectrum by its name"
     if possible:
         open_ = [table.names[i] for i in possible]

@@ -72,8 +72,8 @@ def _read_apart(path: str | os.PathLike[str], time_limit_s: float) -> bytes:
 def _table(group: dict[str, Any], columns: list[np.ndarray], path: str) -> Table:
     source = f"{path}{group['name'] if group['name'] != '/' else ''}"
     split = [split_unit(key) for key in group["names"]]
-    rows = [(name, given or unit, column)
-            for (name, unit), given, column in zip(split, group["units"], columns, strict=True)]
+    rows = [(name, given or unit or split_unit(title)[1], column) for (name, unit), given, title,
+            column in zip(split, group["units"], group["titles"], columns, strict=True)]
     # The abscissa goes first, as everywhere else; HDF5 lists by name.
     abscissae = (group["metadata"].get("axes", "").lower(), "energy", "delay", "time")
     rows.sort(key=lambda row: row[0].lower() not in abscissae)

@@ -82,6 +82,7 @@ def groups(path: str) -> tuple[list[dict[str, Any]], list[Any]]:
             found.append({"name": group.name, "names": list(items), "metadata": metadata,
                           "sample": sample,
                           "units": [text(i.attrs.get("units", "")) for i in items.values()],
+                          "titles": [text(i.attrs.get("long_name", "")) for i in items.values()],
                           "lengths": [i.size for i in items.values()]})
     return found, columns
 

@@ -27,7 +27,7 @@ from perovskite_polaron.measured.xdi import parse_xdi
 from perovskite_polaron.units import HC_EV_A, UNITS
 
 #: Energies may go back by this part of the scan, as an encoder trembles; more is another scan.
-BACKWARDS = 0.01
+BACKWARDS = 0.02
 #: Suffix -> reader of binary files and projects; any other file is XDI, SPEC, or text and CSV.
 READERS = {".prj": read_athena_tables,
            **dict.fromkeys((".h5", ".hdf5", ".hdf", ".nxs"), read_hdf5_tables)}

@@ -216,6 +216,9 @@ def parse_text_table(text: str, source: str, comma: bool = False) -> Table:
                           "measurement: cut or bin it")
             continue
         begins = not is_comment and stripped[0] in "0123456789.+-"
+        if rows and not begins and lines.at == len(lines.lines):
+            warnings.append(f"{source}:{lines.at}: the last line is left out: {stripped[:40]!r}")
+            break
         if rows:
             # Words among numbers: settings in the header of a beamline are a few rows only.
             if begins or len(rows) > _MOST_SETTINGS:
