@@ -420,3 +420,11 @@ def test_what_is_read_is_in_the_result(tmp_path, capsys):
     reading = "energy: column 1, eV; signal: ln(i0/itrans) of columns 2, 3; 1 scan"
     assert found["outputs"][0]["reading"] == reading
     assert read_tables(tmp_path / "o.xdi")[0].get("Polaron.reading") == reading
+
+
+def test_fields_of_xdi_without_a_value(tmp_path):
+    text = ANGLE.format(unit="degrees", rows="8.44 1\n8.43 2\n")
+    for old, new, why in (("3.13555", "", "spacing is positive"),
+                          ("angle degrees", "|| PV", "must give a label and a unit")):
+        with pytest.raises(InputError, match=why):
+            read_scans([written(tmp_path, text.replace(old, new), "a.xdi")])

@@ -181,7 +181,7 @@ def _energies(table: Table, x: int, energy_unit: str | None) -> tuple[Array, str
     """Return the energies (eV) in the order of the rows, and what they were read from."""
     values, unit = table.columns[x], table.units[x].lower()
     if table.is_xdi and table.names[x].lower() == "angle" and unit in ("degrees", "radians"):
-        spacing = table.get("Mono.d_spacing").split()[0]
+        spacing = (table.get("Mono.d_spacing").split() or ["0"])[0]
         theta = np.radians(values) if unit == "degrees" else values
         require(not ((theta <= 0) | (theta >= np.pi / 2)).any() and float(spacing) > 0,
                 f"{table.source}: angles of a monochromator are between 0 and 90 degrees, its d "
