@@ -8,7 +8,8 @@ from typing import Any
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet, read_scenarios
 from perovskite_polaron.analysis.verdict import Judgement, judge
-from perovskite_polaron.cli.options import emit, pick, quantity, share, table, warn, window
+from perovskite_polaron.cli.options import (
+    READING, emit, pick, quantity, reading_options, share, table, warn, window)
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.scan import Scan
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sample", action="store_true",
         help="also sample the posterior of the best scenario (extra emcee)")
     share(parser, "--signal", help="column to read, by name or number")
-    share(parser, "--energy-unit")
+    share(parser, *READING[1:])
     add("--figure", type=Path,
         help="draw steady state, transient, fits and residuals (.png or .svg)")
     share(parser, "--json")
@@ -60,10 +61,10 @@ def run(args: argparse.Namespace) -> None:
     polaron compare transient.csv --mixture lo+cubic --fraction 0.1
     polaron compare transient.csv --heated br_25C.csv br_60C.csv br_140C.csv --mixture lo+heated
     """
-    transient = read_transient(args.transient, args.signal, args.energy_unit, "choose one with"
-        " --signal")
+    reading = reading_options(args)
+    transient = read_transient(args.transient, "choose one with --signal", **reading)
     theory, maximum_eV = _theory(args.study)
-    heated = read_scans(args.heated, args.signal, args.energy_unit)
+    heated = read_scans(args.heated, **reading)
     warn(heated)
     found = judge(
         transient, theory, maximum_eV, edge_eV=args.edge, window=args.window, heated=heated,
@@ -79,10 +80,11 @@ def run(args: argparse.Namespace) -> None:
     emit(args, _record(found), _lines(found))
 
 
-def read_transient(path: str, signal: str | None = None, energy_unit: str | None = None,
-                   remedy: str = "give a file with one") -> Scan:
-    """Return the one spectrum of a file, and say what its reader objects to; refuse several."""
-    scans = read_scans([path], signal, energy_unit)
+def read_transient(path: str, remedy: str = "give a file with one", **reading: Any) -> Scan:
+    """Return the one spectrum of a file, read with the options of read_scans, and say what its
+    reader objects to; refuse several.
+    """
+    scans = read_scans([path], **reading)
     warn(scans)
     require(len(scans) == 1, f"{path} holds {len(scans)} spectra: {remedy}")
     return scans[0]

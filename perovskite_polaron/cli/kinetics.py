@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-offset", action="store_true", help="leave the flat offset out")
     add("--t0", type=quantity("time"), default="0ps", help="time zero (default: 0ps)")
     add("--fit-t0", action="store_true", help="fit time zero, starting from the value given")
-    share(parser, "--signal")
+    share(parser, "--signal", "--decimal-comma")
     add("--delay-unit", choices=("fs", "ps", "ns", "us"), help="for files that do not say it")
     add("--figure", type=Path, help="draw traces, fit and residuals (.png or .svg)")
     share(parser, "--json")
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
                             args.fit_t0)
 
     asked = model(args.components)
-    traces = read_traces(args.files, args.signal, args.delay_unit)
+    traces = read_traces(args.files, args.signal, args.delay_unit, args.decimal_comma)
     fit = fit_kinetics(traces, asked, args.start)
     test = None
     if args.components > 1:
