@@ -32,12 +32,8 @@ SHAPE_WINDOWS_EV = {
 
 #: Of the nanocrystals; what a photon of the pump has above it becomes heat at once.
 GAP_EV = 2.4
-#: Intervals (°C) in which the orthorhombic crystal becomes tetragonal, and that cubic.
-TETRAGONAL_C, CUBIC_C = (50.0, 59.0), (108.0, 117.0)
-#: Standard atomic weights.
-MOLAR_MASS_G_MOL = 132.905 + 207.2 + 3 * 79.904
-#: Of the orthorhombic cell at 300 K: Stoumpos et al., Cryst. Growth Des. 13, 2722 (2013).
-FORMULA_VOLUME_A3 = 793.13 / 4
+#: What the orthorhombic crystal becomes on heating, and between which temperatures (°C).
+TRANSITIONS_C = (("tetragonal", 50.0, 59.0), ("cubic", 108.0, 117.0))
 
 # Photon energy, sign, extremum of the steady state, whether displaced atoms alone make it.
 _FEATURES = (

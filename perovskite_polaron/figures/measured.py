@@ -15,7 +15,7 @@ from perovskite_polaron.figures.style import (
     BLUE, GREY, INK, ORANGE, PALETTE, TINT, legend, panels, photon_energies, row_or_column, shades,
     zero_line)
 from perovskite_polaron.measured.scan import Scan
-from perovskite_polaron.published_cspbbr3 import CUBIC_C, TETRAGONAL_C
+from perovskite_polaron.analysis.heated_crystal import Transition
 
 
 def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
