@@ -1,21 +1,25 @@
 """Global fit of pump-probe traces: shared lifetimes, an amplitude for each trace, a response.
 
 Model of each trace: Σ_k a_k exp(−t/τ_k) + offset, begun at t0 and convolved with a Gaussian of
-standard deviation σ. The amplitudes enter linearly and are eliminated, so only τ, σ and t0 are
-searched for, in logarithms where they are positive. Use it for parallel decays; it tells nothing
-about the reaction scheme behind them. It fails when two lifetimes are nearly equal or lie outside
-the delays measured: then a ComputationError says so.
+standard deviation σ, on a constant baseline. The amplitudes enter linearly and are eliminated, so
+only τ, σ and t0 are searched for, in logarithms where they are positive; traces at the same delays
+are done together. Use it for parallel decays; it tells nothing about the reaction scheme behind
+them. It fails when two lifetimes are nearly equal or lie outside the delays measured: then a
+ComputationError says so.
 
 References
 ----------
 G. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973): elimination of the amplitudes, with both
-terms of its Jacobian.
+terms of its Jacobian. G. K. Smyth, Stat. Appl. Genet. Mol. Biol. 3, 3 (2004): variances of few
+repeats, drawn towards their mean as far as the data say.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError, require
@@ -23,6 +27,10 @@ from perovskite_polaron.kernels.convolution import exponential_gaussian
 from perovskite_polaron.measured.scan import Trace
 
 FEWER = "fit fewer components"
+#: The signal of one pump pulse begins this many σ after the next one at the latest.
+PULSES_APART_SIGMA = 8.0
+#: Unequal scatter of traces without errors is believed below this probability.
+UNEQUAL_P = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +50,11 @@ class KineticModel:
         Whether there is a flat offset.
     sigma_free, t0_free : bool
         Whether they are fitted.
+    baseline : bool
+        Whether there is a constant from before time zero on.
+    period_ps : float, optional
+        Time between pump pulses: what is left of all earlier ones is then part of each decay. The
+        offset has no such rest (it would have grown for ever); the baseline takes it up.
     """
 
     components: int
@@ -50,6 +63,8 @@ class KineticModel:
     sigma_free: bool = False
     t0_ps: float = 0.0
     t0_free: bool = False
+    baseline: bool = False
+    period_ps: float | None = None
 
     def __post_init__(self) -> None:
         require(1 <= self.components <= 6, f"{self.components} components: give from 1 to 6")
@@ -64,7 +79,7 @@ class KineticModel:
     @property
     def width(self) -> int:
         """How many amplitudes each trace has."""
-        return self.components + self.offset
+        return self.components + self.offset + self.baseline
 
     def unpack(self, theta: Array) -> tuple[Array, float, float]:
         """Return lifetimes (ps), σ (ps) and t0 (ps) of the searched vector."""
@@ -96,15 +111,25 @@ class KineticModel:
         k, (lifetimes, sigma, t0) = self.components, self.unpack(theta)
         # The offset is a decay that never ends.
         constants = np.append(lifetimes, np.inf) if self.offset else lifetimes
-        columns, by_lifetime, by_sigma, by_t0 = exponential_gaussian(
-            delay_ps, constants, sigma, t0, gradient=True)
+        parts = exponential_gaussian(delay_ps, constants, sigma, t0, gradient=True)
+        if self.period_ps is not None:
+            rest = exponential_gaussian(delay_ps + self.period_ps, lifetimes, sigma, t0,
+                                        gradient=True)
+            # The pulses before follow each other by the same factor: a geometric series.
+            series = -1 / np.expm1(-self.period_ps / lifetimes)
+            grows = series * (series - 1) * self.period_ps / lifetimes**2
+            for part, more, by_series in zip(parts, rest, (0, grows, 0, 0), strict=True):
+                part[:, :k] += more * series + rest[0] * by_series
+        moving = constants.size
+        columns = np.ones((len(delay_ps), self.width))
+        columns[:, :moving] = parts[0]
         slopes = np.zeros((self.searched, *columns.shape))
-        slopes[range(k), :, range(k)] = (by_lifetime[:, :k] * lifetimes).T
+        slopes[range(k), :, range(k)] = (parts[1][:, :k] * lifetimes).T
         if self.sigma_free:
-            slopes[k] = by_sigma * sigma
+            slopes[k, :, :moving] = parts[2] * sigma
         if self.t0_free:
-            slopes[-1] = by_t0
-        return np.asarray(columns), slopes
+            slopes[-1, :, :moving] = parts[3]
+        return columns, slopes
 
 
 def _span(traces: Sequence[Trace]) -> float:
@@ -132,15 +157,15 @@ def search(traces: Sequence[Trace], model: KineticModel, theta: Array, lower: Ar
     """
     from scipy.optimize import least_squares
 
-    theta, free, held = theta.copy(), lower < upper, allowed or {}
-    last = np.empty(0)
+    theta, free = theta.copy(), lower < upper
+    groups, last = _groups(traces, model, allowed or {}), np.empty(0)
 
     def residual(x: Array) -> Array:
         nonlocal last
         theta[free] = x
-        parts = [_project(t, model, theta, held.get(i)) for i, t in enumerate(traces)]
-        last = np.concatenate([jacobian for _, jacobian in parts])[:, free]
-        return np.concatenate([found for found, _ in parts])
+        parts = [_project(group, model, theta) for group in groups]
+        last = np.concatenate([p.jacobian.reshape(-1, len(theta)) for p in parts])[:, free]
+        return np.concatenate([p.residual.ravel() for p in parts])
 
     def jacobian_there(_: Array) -> Array:
         # It is asked for only where the residual was asked for last.
@@ -158,44 +183,83 @@ def search(traces: Sequence[Trace], model: KineticModel, theta: Array, lower: Ar
     return (2 * float(end.cost), theta) if end.success else None
 
 
-def _project(trace: Trace, model: KineticModel, theta: Array,
-             allowed: Array | None) -> tuple[Array, Array]:
-    """Return the residual of one trace with its best amplitudes, and its Jacobian."""
+class _Group(NamedTuple):
+    """Traces (t) at the same m delays, and a matrix whose p columns span their amplitudes."""
+
+    members: list[int]
+    delay_ps: Array
+    signal: Array
+    weight: Array
+    allowed: Array
+
+
+def _groups(traces: Sequence[Trace], model: KineticModel,
+            allowed: Mapping[int, Array]) -> list[_Group]:
+    members: dict[tuple[bytes, int], list[int]] = {}
+    for i, trace in enumerate(traces):
+        members.setdefault((trace.delay_ps.tobytes(), i if i in allowed else -1), []).append(i)
+    return [_Group(of, traces[of[0]].delay_ps, np.array([traces[i].signal for i in of]),
+                   np.array([traces[i].weight for i in of]),
+                   allowed.get(of[0], np.eye(model.width))) for of in members.values()]
+
+
+class _Projection(NamedTuple):
+    """A group with its best amplitudes (t, width): weighted residuals (t, m) and their Jacobian
+    (t, m, s), weighted columns' norms (t, p), Q (t, m, p) and inverse R (t, p, p), and the change
+    (t, m, s) of the curves by each searched parameter at fixed amplitudes.
+    """
+
+    amplitudes: Array
+    residual: Array
+    jacobian: Array
+    norms: Array
+    q: Array
+    inverse: Array
+    change: Array
+
+
+def _project(group: _Group, model: KineticModel, theta: Array) -> _Projection:
     # Where every column vanishes the amplitudes overflow: the search then turns back.
     with np.errstate(all="ignore"):
-        columns, slopes = model.columns_and_slopes(theta, trace.delay_ps)
-        if allowed is None:
-            allowed = np.eye(model.width)
-        q, r = np.linalg.qr(trace.weight[:, None] * columns @ allowed)
-        signal = trace.signal * trace.weight
-        inside = q.T @ signal
-        residual = signal - q @ inside
+        columns, slopes = model.columns_and_slopes(theta, group.delay_ps)
+        weight = group.weight[:, :, None]
+        weighted = weight * (columns @ group.allowed)
+        q, r = np.linalg.qr(weighted)
+        signal = group.signal * group.weight
+        inside = np.einsum("tmp,tm->tp", q, signal)
+        residual = signal - (q @ inside[:, :, None])[:, :, 0]
         inverse = np.linalg.pinv(r, rcond=1e-12)
-        change = ((slopes @ (allowed @ (inverse @ inside))) * trace.weight).T
+        amplitudes = (inverse @ inside[:, :, None])[:, :, 0] @ group.allowed.T
+        change = np.tensordot(amplitudes, slopes, (1, 2)).transpose(0, 2, 1) * weight
         # How the amplitudes follow: without this term the search creeps where residuals are large
         # and columns alike.
-        follow = allowed.T @ ((residual * trace.weight) @ slopes).T
-        return residual, -(change - q @ (q.T @ change)) - q @ (inverse.T @ follow)
+        follow = np.tensordot(residual * group.weight, slopes, (1, 1)) @ group.allowed
+        across = change - q @ (q.transpose(0, 2, 1) @ change)
+        jacobian = -across - q @ (inverse.transpose(0, 2, 1) @ follow.transpose(0, 2, 1))
+    return _Projection(amplitudes, residual, jacobian, np.linalg.norm(weighted, axis=1), q, inverse,
+                       change)
 
 
 @dataclass(frozen=True, eq=False)
 class KineticFit:
     """The best fit; arrays are float64.
 
-    Errors are standard errors from the covariance, scaled by √χ²_red without given errors.
+    Errors are standard errors from the covariance, scaled by √χ²_red without given errors, and
+    with those of few repeats.
 
     Attributes
     ----------
     model : KineticModel
     traces : tuple of Trace
+        With the errors that were used.
     lifetimes_ps, lifetimes_err_ps : ndarray, shape (k,)
         Rising.
     sigma_ps, sigma_err_ps, t0_ps, t0_err_ps : float
         Error 0 where it is fixed.
-    amplitudes : ndarray, shape (traces, width)
-        The offset last.
-    fractions, fractions_err : ndarray, shape (traces, width)
-        Each trace's amplitudes over their sum.
+    amplitudes, amplitudes_err : ndarray, shape (traces, width)
+        The offset after the decays, the baseline last.
+    fractions, fractions_err : ndarray, shape (traces, decays and offset)
+        Each trace's amplitudes over their sum; see ``mixed``.
     chi2, dof
         χ² and the degrees of freedom.
     residuals : tuple of ndarray
@@ -215,6 +279,7 @@ class KineticFit:
     t0_ps: float
     t0_err_ps: float
     amplitudes: Array
+    amplitudes_err: Array
     fractions: Array
     fractions_err: Array
     chi2: float
@@ -231,10 +296,53 @@ class KineticFit:
 
     @property
     def chi2_p(self) -> float | None:
-        """The chance of a larger χ² if model and errors are right; None without errors."""
-        from scipy.stats import chi2
+        """The chance of a larger χ² if model and errors are right; None without errors.
 
-        return None if self.scaled_errors else float(chi2.sf(self.chi2, self.dof))
+        With those of repeats it is F's: their variances, drawn together, are estimates too.
+        """
+        from scipy.stats import chi2, f
+
+        if not self.scaled_errors:
+            return float(chi2.sf(self.chi2, self.dof))
+        scatter = sum((t.repeats - 1) * len(t.signal) for t in self.traces)
+        return float(f.sf(self.chi2_red, self.dof, scatter)) if scatter else None
+
+    @property
+    def runs_p(self) -> float:
+        """The chance of so few runs of one sign if the residuals do not know of each other.
+
+        Wald and Wolfowitz, in the order of the delays, all traces together; normal approximation.
+        """
+        from scipy.stats import norm
+
+        more, variance = 0.0, 0.0
+        for trace, residual in zip(self.traces, self.residuals, strict=True):
+            above = residual[np.argsort(trace.delay_ps, kind="stable")] > 0
+            n, up = len(above), int(above.sum())
+            expected = 1 + 2 * up * (n - up) / n
+            more += 1 + np.count_nonzero(np.diff(above)) - expected
+            variance += (expected - 1) * (expected - 2) / (n - 1)
+        return float(norm.cdf((more + 0.5) / np.sqrt(variance))) if variance > 0 else 1.0
+
+    @property
+    def mixed(self) -> NDArray[np.bool_]:
+        """Of which traces (traces,) the amplitudes have different signs, by more than two errors.
+
+        A rise beside a decay: they may cancel, and fractions of their sum say nothing.
+        """
+        n = self.fractions.shape[1]
+        sure = np.abs(self.amplitudes[:, :n]) > 2 * self.amplitudes_err[:, :n]
+        signs = np.sign(self.amplitudes[:, :n]) * sure
+        return np.asarray((signs > 0).any(axis=1) & (signs < 0).any(axis=1))
+
+    @property
+    def error_scale(self) -> Array | None:
+        """Standard deviation (traces,) of the points of each trace that the scatter about the fit
+        gives, in the unit of the signal; None where given errors were used.
+        """
+        if not self.scaled_errors:
+            return None
+        return np.sqrt([self.chi2_red * np.mean(t.weight**-2.0) for t in self.traces])
 
     def curve(self, trace: int, delay_ps: Array) -> Array:
         """Return the fitted curve of one trace at any delays."""
@@ -249,7 +357,8 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
     Parameters
     ----------
     traces : sequence of Trace
-        All with errors, or none.
+        All with errors, or none. Those of repeats are drawn together, and serve as weights; the
+        scale is then, as without errors, that of the scatter about the fit.
     model : KineticModel
     start_ps : sequence of float, optional
         Lifetimes to start from; without them several sets are tried and the best end is kept.
@@ -262,7 +371,7 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
         When no start converges, or the best fit has a lifetime at the edge of what the delays can
         show, two that cannot be told apart, or parameters that the data do not fix.
     """
-    traces = tuple(traces)
+    traces = tuple(map(_drawn_together, traces))
     _check(traces, model)
     span = _span(traces)
     require(span >= model.sigma_ps / 10, f"the delays span {span:g} ps, far less than the "
@@ -281,7 +390,44 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
     _, theta = min(found, key=lambda end: end[0])
     theta[:k] = np.sort(theta[:k])
     _refuse_bounds(model, theta, lower, upper)
-    return _result(traces, model, theta)
+    fit = _result(traces, model, theta)
+    if len(traces) == 1 or traces[0].error is not None or not _unequal(fit.residuals):
+        return fit
+    # Each trace has a scatter of its own: fit and scatter follow each other until neither moves.
+    for _ in range(5):
+        scale = [np.sqrt(np.mean(r**2)) / t.weight[0]
+                 for t, r in zip(fit.traces, fit.residuals, strict=True)]
+        traces = tuple(replace(t, error=np.full(len(t.signal), s))
+                       for t, s in zip(traces, scale, strict=True))
+        end = search(traces, model, fit.theta, lower, upper)
+        fit = _result(traces, model, fit.theta if end is None else end[1], scaled=True)
+    return fit
+
+
+def _drawn_together(trace: Trace) -> Trace:
+    """Return the trace with errors of few repeats drawn to their common mean, as far as they are
+    alike: three repeats alone leave a point's error uncertain by half.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import digamma, polygamma
+
+    if trace.error is None or trace.repeats < 2:
+        return trace
+    half, logs = (trace.repeats - 1) / 2, np.log(trace.error**2)
+    excess = logs.var(ddof=1) - polygamma(1, half)
+    if excess <= 0:
+        return replace(trace, error=np.full(len(logs), np.sqrt(np.mean(trace.error**2))))
+    prior = brentq(lambda h: float(polygamma(1, h)) - excess, 1e-6, 1e9)
+    common = np.exp(logs.mean() + digamma(prior) - digamma(half)) * half / prior
+    variance = (prior * common + half * trace.error**2) / (prior + half)
+    return replace(trace, error=np.sqrt(variance))
+
+
+def _unequal(residuals: Sequence[Array]) -> bool:
+    """Whether traces without errors scatter differently (Bartlett's test)."""
+    from scipy.stats import bartlett
+
+    return all(r.any() for r in residuals) and bartlett(*residuals).pvalue < UNEQUAL_P
 
 
 def _refuse_bounds(model: KineticModel, theta: Array, lower: Array, upper: Array) -> None:
@@ -305,7 +451,12 @@ def _check(traces: tuple[Trace, ...], model: KineticModel) -> None:
     require(traces, "no trace to fit: give at least one")
     require(len({t.error is None for t in traces}) == 1, "some traces have errors and some have "
             "none: give them for all, or for none")
+    period = model.period_ps
     for trace in traces:
+        after = trace.delay_ps - model.t0_ps
+        require(period is None or np.abs(after).max() < period - PULSES_APART_SIGMA
+                * model.sigma_ps, f"{trace.name}: its delays reach into the next pump pulse, after "
+                f"{period or 0:g} ps; leave them out, or correct the period")
         require(len(trace.delay_ps) > model.width and np.ptp(trace.delay_ps) > 0, f"{trace.name}: "
                 f"{len(trace.delay_ps)} points cannot fix {model.width} amplitudes; {FEWER}")
     require(sum(len(t.delay_ps) for t in traces) > model.width * len(traces) + model.searched,
@@ -323,56 +474,69 @@ def _starts(model: KineticModel, span: float) -> list[Array]:
     return [np.exp(low + (high - low) * np.linspace(a, b, model.components)) for a, b in sets]
 
 
-def _result(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> KineticFit:
-    """Return the fit with its errors, from the Jacobian over all parameters, amplitudes too."""
-    from scipy.linalg import block_diag
+def _result(traces: tuple[Trace, ...], model: KineticModel, theta: Array,
+            scaled: bool = False) -> KineticFit:
+    """Return the fit with its errors: the inverse of JᵀJ over all parameters, amplitudes too.
 
-    k, n, width = model.components, len(theta), model.width
-    parts = [slice(n + i * width, n + (i + 1) * width) for i in range(len(traces))]
-    searched, linear, amplitudes, residuals = [], [], [], []
-    for trace in traces:
-        columns, slopes = model.columns_and_slopes(theta, trace.delay_ps)
-        columns, signal = columns * trace.weight[:, None], trace.signal * trace.weight
-        amplitude = np.linalg.lstsq(columns, signal, rcond=1e-12)[0]
-        searched.append(((slopes @ amplitude) * trace.weight).T)
-        linear.append(columns)
-        amplitudes.append(amplitude)
-        residuals.append(signal - columns @ amplitude)
-    full = np.hstack([np.concatenate(searched), block_diag(*linear)])
-    chi2, dof = float(sum(r @ r for r in residuals)), full.shape[0] - full.shape[1]
-    scaled = traces[0].error is None
-    covariance = _covariance(full) * (chi2 / dof if scaled else 1.0)
+    JᵀJ has a block for each trace; eliminating the amplitudes leaves the searched parameters'.
+    """
+    groups = _groups(traces, model, {})
+    parts = [_project(group, model, theta) for group in groups]
+    across = [p.change - p.q @ (p.q.transpose(0, 2, 1) @ p.change) for p in parts]
+    searched, size = (np.concatenate([a.reshape(-1, len(theta)) for a in arrays])
+                      for arrays in (across, [p.change for p in parts]))
+    _refuse_unfixed(parts, searched, np.linalg.norm(size, axis=0))
+    shape = len(traces), model.width
+    amplitudes, linear = np.empty(shape), np.empty((*shape, model.width))
+    residuals = [np.empty(0)] * len(traces)
+    covariance = np.linalg.inv(searched.T @ searched)
+    for group, p in zip(groups, parts, strict=True):
+        amplitudes[group.members] = p.amplitudes
+        follow = p.inverse @ (p.q.transpose(0, 2, 1) @ p.change)
+        linear[group.members] = (p.inverse @ p.inverse.transpose(0, 2, 1)
+                                 + follow @ covariance @ follow.transpose(0, 2, 1))
+        for i, residual in zip(group.members, p.residual, strict=True):
+            residuals[i] = residual
+    chi2 = float(sum(r @ r for r in residuals))
+    dof = len(searched) - len(theta) - amplitudes.size
+    scaled = scaled or traces[0].error is None or any(t.repeats > 1 for t in traces)
+    factor = chi2 / dof if scaled else 1.0
     lifetimes, sigma, t0 = model.unpack(theta)
-    error = np.sqrt(np.diag(covariance))
-    for value, relative in zip(lifetimes, error[:k], strict=True):
+    error = np.sqrt(factor * np.diag(covariance))
+    for value, relative in zip(lifetimes, error, strict=False):
         if relative > 2:
             raise ComputationError(f"the data do not fix the lifetime of {value:.3g} ps (its error "
                                    f"is {relative:.2g} times itself); {FEWER}")
-    fractions, fraction_errors = [], []
-    for amplitude, part in zip(amplitudes, parts, strict=True):
-        total = amplitude.sum()
-        fractions.append(amplitude / total)
-        gradient = (np.eye(width) - np.outer(amplitude / total, np.ones(width))) / total
-        fraction_errors.append(np.sqrt(np.diag(gradient @ covariance[part, part] @ gradient.T)))
-    return KineticFit(model, traces, lifetimes, lifetimes * error[:k], sigma,
-                      sigma * float(error[k]) if model.sigma_free else 0.0, t0,
-                      float(error[n - 1]) if model.t0_free else 0.0, np.array(amplitudes),
-                      np.array(fractions), np.array(fraction_errors), chi2, dof, tuple(residuals),
-                      theta, error[:n], scaled)
+    k, n = model.components, model.width - model.baseline
+    total = amplitudes[:, :n].sum(axis=1)[:, None]
+    fractions = amplitudes[:, :n] / total
+    gradient = (np.eye(n) - fractions[:, :, None]) / total[:, :, None]
+    errors = gradient @ linear[:, :n, :n] @ gradient.transpose(0, 2, 1)
+    return KineticFit(
+        model, traces, lifetimes, lifetimes * error[:k], sigma,
+        sigma * float(error[k]) if model.sigma_free else 0.0, t0,
+        float(error[-1]) if model.t0_free else 0.0, amplitudes,
+        np.sqrt(factor * np.einsum("tii->ti", linear)), fractions,
+        np.sqrt(factor * np.einsum("tii->ti", errors)), chi2, dof, tuple(residuals), theta, error,
+        scaled)
 
 
-def _covariance(full: Array) -> Array:
-    """Return the inverse of JᵀJ; ComputationError where parameters are not fixed."""
-    norms = np.linalg.norm(full, axis=0)
-    if (norms == 0).any():
+def _refuse_unfixed(parts: Sequence[_Projection], searched: Array, size: Array) -> None:
+    """Raise ComputationError where parameters are not fixed.
+
+    The searched parameters change the curves by ``searched`` (rows, s) once the amplitudes have
+    followed, and by ``size`` (s,) before.
+    """
+    if (size == 0).any() or any((p.norms == 0).any() for p in parts):
         raise ComputationError("the data do not fix all parameters: some move nothing; see that "
                                "the traces hold a signal, and delays after time zero")
-    unit = full / norms
-    singular = np.linalg.svd(unit, compute_uv=False)
-    if singular[-1] < 1e-7 * singular[0]:
+    # Columns of length one: 1/R is then as large as they are alike.
+    alike = max(float(np.linalg.norm(p.inverse * p.norms[:, :, None], 2, (1, 2)).max())
+                for p in parts)
+    left = np.linalg.svd(searched / size, compute_uv=False)[-1]
+    if not (alike < 1e7 and left > 1e-7):
         raise ComputationError("the data do not fix all parameters: two lifetimes cannot be told "
                                f"apart; {FEWER}")
-    return np.asarray(np.linalg.inv(unit.T @ unit) / np.outer(norms, norms))
 
 
 @dataclass(frozen=True)
