@@ -264,7 +264,8 @@ class Heating:
             return flow * (table.temperature_K(begin + float(given(at_ps)) - passed[0]) - start_K)
 
         moments, where = np.unique(time, return_inverse=True)
-        passed = solve_ivp(rate, (0.0, moments[-1]), [0.0], "DOP853", moments, rtol=1e-10,
+        end = max(moments[-1], 1.0)
+        passed = solve_ivp(rate, (0.0, end), [0.0], "DOP853", moments, rtol=1e-10,
                            atol=1e-12 * most).y[0][where]
         heat, light = given(time), given(time, light=True)
         left = begin + heat - passed

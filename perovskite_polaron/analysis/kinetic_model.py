@@ -1,4 +1,4 @@
-"""Decays seen through a response, with the amplitudes eliminated: model and search of a kinetic fit.
+"""Decays seen through a response, their amplitudes eliminated: model and search of a kinetic fit.
 
 Model of each trace: Σ_k a_k exp(−t/τ_k) + offset, begun at t0 and convolved with a Gaussian of
 standard deviation σ, on a constant baseline. The amplitudes enter linearly and are eliminated, so

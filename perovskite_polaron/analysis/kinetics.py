@@ -25,6 +25,9 @@ from perovskite_polaron.measured.scan import Trace
 FEWER = "fit fewer components"
 #: The delays must end so many σ before the next pump pulse.
 PULSES_APART_SIGMA = 8.0
+#: Variances of few repeats are averaged over so many neighbours that they have this many degrees of
+#: freedom.
+ENOUGH_FREEDOM = 20
 #: Unequal scatter of traces without errors is believed below this probability.
 UNEQUAL_P = 0.01
 
@@ -184,7 +187,7 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
         return fit
     # Each trace has a scatter of its own: fit and scatter follow each other until neither moves.
     for _ in range(5):
-        scale = [np.sqrt(np.mean(r**2)) / t.weight[0]
+        scale = [np.sqrt(r @ r / (len(r) - model.width)) / t.weight[0]
                  for t, r in zip(fit.traces, fit.residuals, strict=True)]
         traces = tuple(replace(t, error=np.full(len(t.signal), s))
                        for t, s in zip(traces, scale, strict=True))
@@ -194,21 +197,30 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
 
 
 def _drawn_together(trace: Trace) -> Trace:
-    """Return the trace with errors of few repeats drawn to their common mean, as far as they are
-    alike: three repeats alone leave a point's error uncertain by half.
+    """Return the trace with errors of few repeats that say more: three repeats alone leave the
+    error of a point uncertain by half.
+
+    Variances are averaged over neighbouring delays, which are measured alike, and then drawn to
+    their common mean as far as they do not differ from it.
     """
+    from scipy.ndimage import uniform_filter1d
     from scipy.optimize import brentq
     from scipy.special import digamma, polygamma
 
     if trace.error is None or trace.repeats < 2:
         return trace
-    half, logs = (trace.repeats - 1) / 2, np.log(trace.error**2)
+    beside = int(np.ceil((ENOUGH_FREEDOM / (trace.repeats - 1) - 1) / 2))
+    order = np.argsort(trace.delay_ps, kind="stable")
+    variance = np.empty(len(order))
+    variance[order] = uniform_filter1d(trace.error[order]**2, 2 * beside + 1)
+    half, logs = (2 * beside + 1) * (trace.repeats - 1) / 2, np.log(variance)
     excess = logs.var(ddof=1) - polygamma(1, half)
-    if excess <= 0:
-        return replace(trace, error=np.full(len(logs), np.sqrt(np.mean(trace.error**2))))
-    prior = brentq(lambda h: float(polygamma(1, h)) - excess, 1e-6, 1e9)
-    common = np.exp(logs.mean() + digamma(prior) - digamma(half)) * half / prior
-    variance = (prior * common + half * trace.error**2) / (prior + half)
+    if excess > 0:
+        prior = brentq(lambda h: float(polygamma(1, h)) - excess, 1e-6, 1e9)
+        common = np.exp(logs.mean() + digamma(prior) - digamma(half)) * half / prior
+        variance = (prior * common + half * variance) / (prior + half)
+    else:
+        variance[:] = variance.mean()
     return replace(trace, error=np.sqrt(variance))
 
 

@@ -2,8 +2,8 @@
 
 import argparse
 import json
-import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,15 +97,13 @@ def _transition(text: str) -> Transition:
 
 def _recombination(text: str) -> tuple[Recombination, ...]:
     """Return what ``--recombination`` says, or the decays of the fit that it names."""
-    given = re.fullmatch(r"([\d.]+)(%?):([\d.]+\s*[^\d:]+)(?::([\d.]+))?", text)
     try:
-        if given:
-            fraction = float(given[1]) / (100 if given[2] else 1)
-            return (Recombination(fraction, parse_quantity(given[3], "time"),
-                                  float(given[4] or 0)),)
+        if text[:1].isdigit() and not Path(text).exists():
+            fraction, lifetime, light = (*text.split(":"), "0")[:3]
+            part = float(fraction.removesuffix("%")) / (100 if fraction.endswith("%") else 1)
+            return (Recombination(part, parse_quantity(lifetime, "time"), float(light)),)
         path, _, label = (text, "", "") if Path(text).exists() else text.rpartition(":")
-        fit = json.loads(read_text(path or text, "output of polaron kinetics --json, or a "
-                                   "channel written as 60%:120ps"))
+        fit = json.loads(read_text(path or text, "file made by polaron kinetics --json"))
         traces = [t for t in fit["fractions"] if label in ("", t["label"])]
         require(len(traces) == 1 and traces[0]["value"], f"--recombination {text}: the fit has the "
                 f"traces {', '.join(t['label'] for t in fit['fractions'])}: name one that has "
@@ -143,7 +141,10 @@ def run(args: argparse.Namespace) -> None:
     if args.figure is not None:
         from perovskite_polaron.figures import measured, style
 
-        style.save(measured.draw_heating(result, args.cooling), args.figure)
+        figures = {"as given": result}
+        if exposure.recombination:
+            figures["no pair recombines"] = heating(replace(exposure, recombination=()))
+        style.save(measured.draw_heating(figures, args.cooling)[0], args.figure)
     places: dict[str, Place | None] = {"mean": None} | (
         {"front": result.front, "back": result.back} if result.front else {})
     curves = {name: result.course(_TIMES_PS, args.cooling, place).temperature_C

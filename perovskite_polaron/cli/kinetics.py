@@ -153,7 +153,7 @@ def _trace_lines(fit: KineticFit, intervals: Intervals, names: list[str]) -> Ite
 def _verdicts(fit: KineticFit, test: FTest | None) -> Iterator[str]:
     """Whether the model describes the data, and what the errors are."""
     k = fit.model.components
-    kind = "residual variance" if fit.traces[0].error is None else "reduced chi2"
+    kind = "residual variance" if fit.chi2_p is None else "reduced chi2"
     yield f"\n{kind} {fit.chi2_red:.4g} for {fit.dof} degrees of freedom"
     yield ("Errors are the covariance's, to first order; intervals are where chi2, all else"
            " refitted, has risen: quote these.")

@@ -106,7 +106,7 @@ def read_traces(paths: Sequence[str | os.PathLike[str]], signal: str | None = No
     """
     traces = []
     for table in (table for path in paths for table in read_tables(path)):
-        require(matrix or not _looks_like_matrix(table), f"{table.source}: the first row looks like "
+        require(matrix or not _looks_like_matrix(table), f"{table.source}: the first row may be "
                 "energies or wavelengths: say so with --matrix, or name the columns in a header")
         table = _matrix(table) if matrix else table
         x = _abscissa(table, _DELAY_NAMES)
@@ -151,7 +151,7 @@ def _matrix(table: Table) -> Table:
     """Return the table with its first row for the names of the columns but the first."""
     require(table.columns.shape[1] > 1, f"{table.source} has one row: a matrix has more below its "
             "energies")
-    names = (table.names[0], *(f"{value:g}" for value in table.columns[1:, 0]))
+    names = (table.names[0], *(f"{value:.10g}" for value in table.columns[1:, 0]))
     return replace(table, names=names, columns=table.columns[:, 1:])
 
 
