@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from coverage_kinetics import DELAY, FRACTIONS, LEVELS, LIFETIMES, MODEL, coverage, repeated, traces
 
+from perovskite_polaron.analysis import kinetic_model
 from perovskite_polaron.analysis.kinetic_intervals import (
     fraction_profile, profile_intervals, searched_profile)
-from perovskite_polaron.analysis import kinetic_model
 from perovskite_polaron.analysis.kinetics import KineticModel, f_test, fit_kinetics
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError, InputError
@@ -458,8 +458,8 @@ def test_traces_at_the_same_delays_share_the_work(monkeypatch):
     ends = profile_intervals(fit)
     assert len(calls) < 2000
     assert set(ends.fractions[0]) == {None}
-    np.testing.assert_allclose(ends.lifetimes_ps[1][0], fit.lifetimes_ps[1] + fit.lifetimes_err_ps[1]
-                               * np.array([-1, 1]), rtol=0.01)
+    error = fit.lifetimes_err_ps[1] * np.array([-1, 1])
+    np.testing.assert_allclose(ends.lifetimes_ps[1][0], fit.lifetimes_ps[1] + error, rtol=0.01)
     apart = [Trace(DELAY + 1e-9 * i, s, np.full(len(DELAY), 0.03))
              for i, s in enumerate(many(6).T)]
     together = [Trace(DELAY, t.signal, t.error) for t in apart]

@@ -111,8 +111,8 @@ def material(crystal: Crystal, gap_eV: float | None = None, transitions: Sequenc
         For a gap that is not known or not positive, or transitions that overlap.
     """
     known = {t[0]: Transition(*t) for t in TRANSITIONS_C} if crystal.formula == FORMULA else {}
-    gap_eV = GAP_EV if gap_eV is None and known else gap_eV
-    require(gap_eV is not None and 0 < gap_eV < np.inf,
+    gap = (GAP_EV if known else 0.0) if gap_eV is None else gap_eV
+    require(0 < gap < np.inf,
             f"the band gap of {crystal.formula} is not known: give a positive one with --gap")
     known |= {t.phase: t for t in transitions}
     ordered = tuple(sorted(known.values(), key=lambda t: t.low_C))
@@ -125,7 +125,7 @@ def material(crystal: Crystal, gap_eV: float | None = None, transitions: Sequenc
     if density_g_cm3 is not None:
         require(density_g_cm3 > 0, f"a density of {density_g_cm3:g} g/cm3: it must be positive")
         volume = molar_mass / (PER_MOL * CM3_PER_A3 * density_g_cm3)
-    return Material(crystal.formula, molar_mass, volume, len(crystal) // units, gap_eV,
+    return Material(crystal.formula, molar_mass, volume, len(crystal) // units, gap,
                     not set(crystal.species).isdisjoint(_LIGHT), ordered)
 
 

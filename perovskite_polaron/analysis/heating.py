@@ -253,15 +253,16 @@ class Heating:
             parts = [(absorbed - at_once) * r.fraction * -np.expm1(-np.asarray(at_ps)
                      / r.lifetime_ps) * (r.quantum_yield if light else 1 - r.quantum_yield)
                      for r in exposure.recombination]
-            return np.sum([np.zeros(np.shape(at_ps)), *parts], axis=0)
+            return np.asarray(np.sum([np.zeros(np.shape(at_ps)), *parts], axis=0))
 
         most = at_once + float(given(np.inf))
         span_K = table.temperature_K(begin - at_once + most) - start_K
         capacity = exposure.capacity.at_J_mol_K(exposure.start_C) * kernel.EV_PER_J_MOL
         flow = (most / span_K if span_K > 0 else capacity) / lifetime_ps
 
-        def rate(at_ps: float, passed: Array) -> Array:
-            return flow * (table.temperature_K(begin + float(given(at_ps)) - passed[0]) - start_K)
+        def rate(at_ps: float, passed: Array) -> float:
+            left = begin + float(given(at_ps)) - float(passed[0])
+            return flow * (table.temperature_K(left) - start_K)
 
         moments, where = np.unique(time, return_inverse=True)
         end = max(moments[-1], 1.0)

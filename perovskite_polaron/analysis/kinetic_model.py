@@ -108,8 +108,9 @@ class KineticModel:
             # The pulses before follow each other by the same factor: a geometric series.
             series = -1 / np.expm1(-self.period_ps / lifetimes)
             grows = series * (series - 1) * self.period_ps / lifetimes**2
-            for part, more, by_series in zip(parts, rest, (0, grows, 0, 0), strict=True):
-                part[:, :k] += more * series + rest[0] * by_series
+            for part, more in zip(parts, rest, strict=True):
+                part[:, :k] += more * series
+            parts[1][:, :k] += rest[0] * grows
         moving = constants.size
         columns = np.ones((len(delay_ps), self.width))
         columns[:, :moving] = parts[0]

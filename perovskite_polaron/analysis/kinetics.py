@@ -3,11 +3,6 @@
 Use it for parallel decays (the model is in kinetic_model); it tells nothing about the reaction
 scheme behind them. It fails when two lifetimes are nearly equal or lie outside the delays measured:
 then a ComputationError says so.
-
-References
-----------
-G. K. Smyth, Stat. Appl. Genet. Mol. Biol. 3, 3 (2004): variances of few repeats, drawn towards
-their mean as far as the data say.
 """
 
 from collections.abc import Sequence
@@ -27,7 +22,7 @@ FEWER = "fit fewer components"
 PULSES_APART_SIGMA = 8.0
 #: Variances of few repeats are averaged over so many neighbours that they have this many degrees of
 #: freedom.
-ENOUGH_FREEDOM = 20
+ENOUGH_FREEDOM = 30
 #: Unequal scatter of traces without errors is believed below this probability.
 UNEQUAL_P = 0.01
 
@@ -90,7 +85,7 @@ class KineticFit:
     def chi2_p(self) -> float | None:
         """The chance of a larger χ² if model and errors are right; None without errors.
 
-        With those of repeats it is F's: their variances, drawn together, are estimates too.
+        With those of repeats it is F's: their variances, pooled, are estimates too.
         """
         from scipy.stats import chi2, f
 
@@ -149,7 +144,7 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
     Parameters
     ----------
     traces : sequence of Trace
-        All with errors, or none. Those of repeats are drawn together, and serve as weights; the
+        All with errors, or none. Those of repeats are pooled, and serve as weights; the
         scale is then, as without errors, that of the scatter about the fit.
     model : KineticModel
     start_ps : sequence of float, optional
@@ -163,7 +158,7 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
         When no start converges, or the best fit has a lifetime at the edge of what the delays can
         show, two that cannot be told apart, or parameters that the data do not fix.
     """
-    traces = tuple(map(_drawn_together, traces))
+    traces = tuple(map(_pooled, traces))
     _check(traces, model)
     span = span_ps(traces)
     require(span >= model.sigma_ps / 10, f"the delays span {span:g} ps, far less than the "
@@ -196,31 +191,26 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
     return fit
 
 
-def _drawn_together(trace: Trace) -> Trace:
+def _pooled(trace: Trace) -> Trace:
     """Return the trace with errors of few repeats that say more: three repeats alone leave the
     error of a point uncertain by half.
 
-    Variances are averaged over neighbouring delays, which are measured alike, and then drawn to
-    their common mean as far as they do not differ from it.
+    Variances are averaged over neighbouring delays, which are measured alike, and over all where
+    these averages differ by no more than chance makes them: as many degrees of freedom as each has
+    spread the logarithm of a variance by ψ'(half of them).
     """
     from scipy.ndimage import uniform_filter1d
-    from scipy.optimize import brentq
-    from scipy.special import digamma, polygamma
+    from scipy.special import polygamma
 
     if trace.error is None or trace.repeats < 2:
         return trace
-    beside = int(np.ceil((ENOUGH_FREEDOM / (trace.repeats - 1) - 1) / 2))
+    own = trace.repeats - 1
+    together = 2 * int(np.ceil((ENOUGH_FREEDOM / own - 1) / 2)) + 1
     order = np.argsort(trace.delay_ps, kind="stable")
     variance = np.empty(len(order))
-    variance[order] = uniform_filter1d(trace.error[order]**2, 2 * beside + 1)
-    half, logs = (2 * beside + 1) * (trace.repeats - 1) / 2, np.log(variance)
-    excess = logs.var(ddof=1) - polygamma(1, half)
-    if excess > 0:
-        prior = brentq(lambda h: float(polygamma(1, h)) - excess, 1e-6, 1e9)
-        common = np.exp(logs.mean() + digamma(prior) - digamma(half)) * half / prior
-        variance = (prior * common + half * variance) / (prior + half)
-    else:
-        variance[:] = variance.mean()
+    variance[order] = uniform_filter1d(trace.error[order]**2, together)
+    if np.log(variance).var(ddof=1) < polygamma(1, together * own / 2):
+        variance[:] = np.mean(trace.error**2)
     return replace(trace, error=np.sqrt(variance))
 
 
@@ -228,7 +218,7 @@ def _unequal(residuals: Sequence[Array]) -> bool:
     """Whether traces without errors scatter differently (Bartlett's test)."""
     from scipy.stats import bartlett
 
-    return all(r.any() for r in residuals) and bartlett(*residuals).pvalue < UNEQUAL_P
+    return all(r.any() for r in residuals) and bool(bartlett(*residuals).pvalue < UNEQUAL_P)
 
 
 def _refuse_bounds(model: KineticModel, theta: Array, lower: Array, upper: Array) -> None:

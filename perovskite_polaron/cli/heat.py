@@ -145,8 +145,9 @@ def run(args: argparse.Namespace) -> None:
         if exposure.recombination:
             figures["no pair recombines"] = heating(replace(exposure, recombination=()))
         style.save(measured.draw_heating(figures, args.cooling)[0], args.figure)
-    places: dict[str, Place | None] = {"mean": None} | (
-        {"front": result.front, "back": result.back} if result.front else {})
+    places: dict[str, Place | None] = {"mean": None}
+    if result.front is not None:
+        places |= {"front": result.front, "back": result.back}
     curves = {name: result.course(_TIMES_PS, args.cooling, place).temperature_C
               for name, place in places.items()}
     emit(args, _record(result, curves), _lines(result, curves, args.cooling))

@@ -64,9 +64,11 @@ def run(args: argparse.Namespace) -> None:
     fit = fit_kinetics(traces, model(args.components), args.start)
     test = None
     if args.components > 1:
+        # The scatter that each fit finds would not compare; that of repeats is the same for both.
+        same = traces if any(t.repeats > 1 for t in traces) else fit.traces
         # A smaller model that cannot be fitted is no reason to withhold the larger one.
         with suppress(ComputationError):
-            test = f_test(fit_kinetics(fit.traces, model(args.components - 1)), fit)
+            test = f_test(fit_kinetics(same, model(args.components - 1)), fit)
     intervals = profile_intervals(fit)
     if args.figure is not None:
         from perovskite_polaron.figures import measured, style
