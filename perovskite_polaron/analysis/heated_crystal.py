@@ -90,8 +90,8 @@ class Material:
         return phase
 
 
-def material(crystal: Crystal, gap_eV: float | None = None, transitions: Sequence[Transition] = (),
-             density_g_cm3: float | None = None) -> Material:
+def material(crystal: Crystal, gap_eV: float | None = None,
+             transitions: Sequence[Transition] = ()) -> Material:
     """Return what a crystal says, and what is known or given beside.
 
     Parameters
@@ -102,8 +102,6 @@ def material(crystal: Crystal, gap_eV: float | None = None, transitions: Sequenc
         Default: the published one of CsPbBr3; needed for any other compound.
     transitions
         In any order; one of CsPbBr3's published ones is replaced by a given one of its name.
-    density_g_cm3
-        Default: that of the cell.
 
     Raises
     ------
@@ -121,11 +119,8 @@ def material(crystal: Crystal, gap_eV: float | None = None, transitions: Sequenc
             "the phase transitions overlap, or one ends below its begin or has a negative latent "
             "heat: give each as PHASE=LOW:HIGH, one above the other")
     units = crystal.formula_units
-    molar_mass, volume = float(crystal.masses_amu.sum()) / units, crystal.volume_A3 / units
-    if density_g_cm3 is not None:
-        require(density_g_cm3 > 0, f"a density of {density_g_cm3:g} g/cm3: it must be positive")
-        volume = molar_mass / (PER_MOL * CM3_PER_A3 * density_g_cm3)
-    return Material(crystal.formula, molar_mass, volume, len(crystal) // units, gap,
+    return Material(crystal.formula, float(crystal.masses_amu.sum()) / units,
+                    crystal.volume_A3 / units, len(crystal) // units, gap,
                     not set(crystal.species).isdisjoint(_LIGHT), ordered)
 
 

@@ -37,15 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(f"--{name}", type=kind, required=True, help=words)
     add("--crystal", default="cspbbr3-pbnm", help="built-in name or structure file: it gives molar"
         " mass and density (default: cspbbr3-pbnm)")
-    add("--density", type=quantity("density"), help="as 4.86g/cm3 (default: the crystal's)")
     add("--gap", type=quantity("energy"), help="band gap (default: 2.4eV for CsPbBr3)")
     add("--start", type=parse_temperature_celsius, default="25C",
         help="temperature before the pulse (default: 25C)")
-    absorption = parser.add_mutually_exclusive_group().add_argument
-    absorption("--absorption", type=quantity("inverse length"), help="natural absorption"
-               " coefficient µ of the jet, of exp(-µd), as 50cm-1 (default: all is absorbed)")
-    absorption("--decadic-absorption", type=quantity("inverse length"), metavar="ABSORPTION",
-               help="the same of 10^(-ad): absorbance per length, as spectrometers print it")
+    add("--absorption", type=quantity("inverse length"), help="natural absorption coefficient µ of"
+        " the jet, of exp(-µd), as 50cm-1: 2.303 times the absorbance per length that spectrometers"
+        " print (default: everything is absorbed)")
     add("--saturation", type=quantity("fluence"), help="fluence at which absorption has fallen to"
         " half, as 5mJ/cm2 (default: it does not saturate)")
     add("--heat-capacity", metavar="VALUE|FILE", help="per mole of formula units, as 120J/mol/K; or"
@@ -130,12 +127,11 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron heat --fluence 8.8mJ/cm2 --pump 355nm --size 10nm --concentration 5.8mg/mL --jet 200um
     """
-    of = material(read_crystal(args.crystal), args.gap, args.transition, args.density)
-    decadic = args.decadic_absorption
+    of = material(read_crystal(args.crystal), args.gap, args.transition)
     exposure = Exposure(
         args.fluence, args.pump, args.size, args.concentration, args.jet, of, args.start,
-        args.absorption if decadic is None else _LN_10 * decadic,
-        _heat_capacity(args.heat_capacity, of), 1.0 if args.all_heat else None, args.saturation,
+        args.absorption, _heat_capacity(args.heat_capacity, of), 1.0 if args.all_heat else None,
+        args.saturation,
         tuple(channel for text in args.recombination for channel in _recombination(text)))
     result = heating(exposure, RELATIVE_SIGMA | dict(args.sigma))
     if args.figure is not None:
@@ -160,7 +156,7 @@ def _statements(result: Heating) -> Iterator[str]:
            " enters, it is larger, at the back smaller.")
     if e.absorption_per_cm is None:
         yield ("Assumed: the jet absorbs the whole pulse. How much hotter its front is, is then not"
-               " known: give --absorption (natural) or --decadic-absorption.")
+               " known: give --absorption.")
     if e.recombination:
         yield ("Recombination is counted as given; pairs that it leaves out live on and heat"
                " nothing.")
@@ -170,8 +166,8 @@ def _statements(result: Heating) -> Iterator[str]:
     photons, density = result.photons_per_nc, result.photons_per_nc / e.size_A**3 * 1e24
     if photons > 1:
         yield (f"{photons:.0f} ± {np.sqrt(photons):.0f} pairs in one crystal are {density:.1e} per"
-               f" cm3, {result.pairs_per_formula:.2g} for each formula unit: all but the last few"
-               " recombine through each other (Auger), as heat.")
+               f" cm3, {result.pairs_per_formula:.2g} for each formula unit: as a rule all but the"
+               " last few recombine through each other (Auger), as heat.")
         if e.saturation_mJ_cm2 is None:
             yield ("Assumed: so many pairs do not bleach the absorption (--saturation), so the"
                    " photons are an upper limit.")
