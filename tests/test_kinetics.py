@@ -475,7 +475,8 @@ def test_a_matrix_has_its_energies_in_the_first_row(tmp_path, capsys):
     call = str(path), "--delay-unit", "ps"
     assert main(["kinetics", *call, "--irf-sigma", "45ps"]) == 2
     assert "say so with --matrix" in capsys.readouterr().err
-    found = answered(capsys, *call, "--matrix")
+    found = answered(capsys, *call, "--matrix", "--figure", str(tmp_path / "m.svg"))
+    assert "offset" in (tmp_path / "m.svg").read_text()
     assert [f["label"] for f in found["fractions"]] == [f"m:{e:.10g}" for e in energies]
     np.testing.assert_allclose(found["lifetimes_ps"], LIFETIMES, rtol=0.1)
     lines = printed(capsys, *call, "--matrix").splitlines()

@@ -1,11 +1,13 @@
 """Figures of measured data: treated spectra, a transient's scenarios, C, kinetics, heating."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from perovskite_polaron.analysis.heating import Heating
+from perovskite_polaron.analysis.kinetic_intervals import FEW
 from perovskite_polaron.analysis.kinetics import KineticFit
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet
@@ -158,8 +160,12 @@ def draw_shape_ratios(points: Sequence[ShapeRatio], windows: Windows) -> Any:
 def draw_kinetics(fit: KineticFit) -> Any:
     """Draw each trace over the sum of its amplitudes with the fit, and the residuals below.
 
-    The delay axis is linear up to ten times the width of the instrument, then logarithmic.
+    The delay axis is linear up to ten times the width of the instrument, then logarithmic. Of more
+    traces than FEW the amplitudes are drawn, against the energies that their columns are named by,
+    or in their order.
     """
+    if len(fit.traces) > FEW:
+        return _draw_amplitudes(fit)
     figure, (top, bottom) = panels(2, 1, (6.4, 5.2), sharex=True, height_ratios=(3, 1))
     linear = 10 * fit.sigma_ps
     low = min(t.delay_ps.min() for t in fit.traces)
@@ -187,6 +193,25 @@ def draw_kinetics(fit: KineticFit) -> Any:
     lifetimes = zip(fit.lifetimes_ps, fit.lifetimes_err_ps, strict=True)
     text = "\n".join(f"τ{k} = {t:.0f} ± {e:.0f} ps" for k, (t, e) in enumerate(lifetimes, 1))
     legend(top, title=text, title_fontsize=9)
+    return figure
+
+
+def _draw_amplitudes(fit: KineticFit) -> Any:
+    figure, (axes,) = panels(1, 1, (6.4, 4.0))
+    names = [trace.label.rpartition(":")[2] for trace in fit.traces]
+    named = all(re.fullmatch(r"\d+(\.\d+)?", name) for name in names)
+    x = np.array(names, float) if named else np.arange(1.0, len(names) + 1)
+    words = [f"{t:.0f} ± {e:.0f} ps"
+             for t, e in zip(fit.lifetimes_ps, fit.lifetimes_err_ps, strict=True)]
+    words += ["offset"] * fit.model.offset + ["baseline"] * fit.model.baseline
+    for y, error, word, colour in zip(fit.amplitudes.T, fit.amplitudes_err.T, words, PALETTE,
+                                      strict=False):
+        axes.fill_between(x, y - error, y + error, color=colour, alpha=0.25, lw=0)
+        axes.plot(x, y, color=colour, lw=1.2, label=word)
+    zero_line(axes)
+    axes.set(xlabel="energy or wavelength of the column" if named else "trace", ylabel="amplitude", xlim=(x.min(), x.max()))
+    axes.ticklabel_format(useOffset=False)
+    legend(axes)
     return figure
 
 
