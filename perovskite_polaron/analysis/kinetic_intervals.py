@@ -56,7 +56,7 @@ class Profile:
         """
         from scipy.stats import chi2, f
 
-        dof, scaled = self.fit.dof, self.fit.scaled_errors
+        dof, scaled = self.fit.freedom, self.fit.scaled_errors
         return float(f.ppf(level, 1, dof) if scaled else chi2.ppf(level, 1))
 
     def interval(self, level: float = LEVELS[0]) -> Interval:

@@ -95,6 +95,14 @@ class KineticFit:
         return float(f.sf(self.chi2_red, self.dof, scatter)) if scatter else None
 
     @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the errors' scale: of the fit, or fewer where the variances of few
+        repeats differ from delay to delay.
+        """
+        differ = any(t.repeats > 1 and np.ptp(t.weight) > 0 for t in self.traces)
+        return min(self.dof, ENOUGH_FREEDOM) if differ else self.dof
+
+    @property
     def runs_p(self) -> float:
         """The chance of so few runs of one sign if the residuals do not know of each other.
 

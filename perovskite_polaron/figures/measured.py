@@ -209,7 +209,8 @@ def _draw_amplitudes(fit: KineticFit) -> Any:
         axes.fill_between(x, y - error, y + error, color=colour, alpha=0.25, lw=0)
         axes.plot(x, y, color=colour, lw=1.2, label=word)
     zero_line(axes)
-    axes.set(xlabel="energy or wavelength of the column" if named else "trace", ylabel="amplitude", xlim=(x.min(), x.max()))
+    axes.set(xlabel="energy or wavelength of the column" if named else "trace",
+             ylabel="amplitude", xlim=(x.min(), x.max()))
     axes.ticklabel_format(useOffset=False)
     legend(axes)
     return figure
