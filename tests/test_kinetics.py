@@ -517,9 +517,10 @@ def test_columns_called_repeats_are_averaged(tmp_path, capsys):
 
 @pytest.mark.parametrize(("repeats", "late"), [(3, 1.0), (4, 2.0), (30, 1.0)])
 def test_intervals_from_few_repeats_cover_the_lifetimes(repeats, late):
-    """tests/coverage_kinetics.py runs more of them."""
+    """tests/coverage_kinetics.py runs more of them. A pair that ends on a bound is refused."""
     found, refused = coverage(MODEL, 300, partial(repeated, repeats=repeats, late=late), False)
-    assert (len(found), refused) == (2, 0)
+    assert len(found) == 2
+    assert refused <= 1
     for name, shares in found.items():
         for level, share in shares.items():
             assert abs(share - level) <= LEVELS[level], (name, level, share)
