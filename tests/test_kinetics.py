@@ -505,9 +505,9 @@ def test_columns_called_repeats_are_averaged(tmp_path, capsys):
     np.testing.assert_allclose(trace.error, stack.std(axis=0, ddof=1) / np.sqrt(3))
     assert trace.repeats == 3
     fit = fit_kinetics([trace], MODEL)
-    # Alone, three repeats call some points five times as certain as they are; pooled none is off by half.
-    off, pooled = (np.abs(np.log(e * np.sqrt(3) / 0.05)) for e in (trace.error, fit.traces[0].error))
-    assert off.max() > np.log(5)
+    # Alone, three repeats call some points five times as certain as they are.
+    alone, pooled = (np.abs(np.log(of.error * np.sqrt(3) / 0.05)) for of in (trace, *fit.traces))
+    assert alone.max() > np.log(5)
     assert pooled.max() < np.log(1.5)
     assert fit.chi2_p > 1e-3
     means = write(tmp_path / "m.csv", DELAY, trace.signal, trace.error)
