@@ -108,12 +108,15 @@ class Trace:
     error : ndarray or None
         Standard error of each point, positive; None when unknown.
     label : str
+    repeats : int
+        How many repeats the errors are the scatter of; 1 for errors that are known.
     """
 
     delay_ps: Array
     signal: Array
     error: Array | None = None
     label: str = ""
+    repeats: int = 1
 
     @property
     def name(self) -> str:

@@ -113,10 +113,6 @@ def quantities(subject: Subject) -> dict[str, float]:
     moved = next((m for n in subject.names if (m := subject.moved(n)) is not None), None)
     if moved is not None:
         found |= {name: ratio for name, ratio in moved.ratio.items() if ratio is not None}
-    if subject.experiment is not None:
-        pump, heat = subject.experiment
-        after = heat.temperature_C(np.array([pump.cooled_at_ps]), pump.cooling_ps)
-        found["cooled_C"] = float(after[0])
     return found
 
 
@@ -167,13 +163,38 @@ def _positive_ratio(subject: Subject, claim: Claim) -> Iterator[Finding]:
 
 
 def _heating(subject: Subject, claim: Claim) -> Iterator[Finding]:
-    """Judge the published upper limit of the rise (``values``) by the range of the estimate."""
-    if subject.experiment is not None:
-        heat = subject.experiment[1]
-        low, high = heat.delta_T_low_K, heat.delta_T_high_K
-        ours = f"{heat.delta_T_K:.0f} K, 68 % range {low:.0f} to {high:.0f} K"
-        inside = low <= claim.values[0] <= high
-        yield Finding(claim.statement, ours, AGREES if inside else DISAGREES)
+    """Judge the published upper limit of the rise (``values``) under each assumption.
+
+    Where no pair recombines by the range of the estimate; else by whether the temperature goes on
+    rising: what was published as the limit is then passed, however thick the jet.
+    """
+    if subject.experiment is None:
+        return
+    pump, heats = subject.experiment
+    published = claim.values[0]
+    for assumed, heat in heats.items():
+        time = np.linspace(0, 5 * pump.cooling_ps, 1501)
+        rise = heat.temperature_C(time, pump.cooling_ps) - heat.exposure.start_C
+        low, high = (part * rise.max() / heat.delta_T_K
+                     for part in (heat.delta_T_low_K, heat.delta_T_high_K))
+        ours = f"{rise.max():.0f} K, 68 % range {low:.0f} to {high:.0f} K"
+        if (later := time[rise.argmax()]) > 0:
+            ours += (f", at {later:.0f} ps; {published:g} K right after the pulse would become "
+                     f"{published * rise.max() / heat.delta_T_K:.0f} K")
+        verdict = AGREES if later == 0 and low <= published <= high else DISAGREES
+        yield Finding(claim.statement.format(assumed=assumed), ours, verdict)
+
+
+def _cooled(subject: Subject, claim: Claim) -> Iterator[Finding]:
+    """Judge the temperature after cooling under each assumption: the value and the tolerance."""
+    if subject.experiment is None:
+        return
+    pump, heats = subject.experiment
+    value, tolerance = claim.values
+    for assumed, heat in heats.items():
+        after = float(heat.temperature_C([pump.cooled_at_ps], pump.cooling_ps)[0])
+        verdict = AGREES if abs(after - value) <= tolerance else DISAGREES
+        yield Finding(claim.statement.format(assumed=assumed), f"{after:.0f} °C", verdict)
 
 
 def _within(subject: Subject, claim: Claim) -> Iterator[Finding]:
@@ -187,7 +208,8 @@ def _within(subject: Subject, claim: Claim) -> Iterator[Finding]:
 
 RULES: dict[str, Callable[[Subject, Claim], Iterator[Finding]]] = {
     "signs": _signs, "mismatch": _mismatch, "constant C": _constant_ratio,
-    "positive C": _positive_ratio, "heating": _heating, "within": _within}
+    "positive C": _positive_ratio, "heating": _heating, "cooled": _cooled,
+    "within": _within}
 
 
 def findings(subject: Subject, topic: str) -> list[Finding]:

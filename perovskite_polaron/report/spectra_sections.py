@@ -1,6 +1,6 @@
 """Sections 2 to 4 of a report: the spectra, what makes the difference, and its Q² law."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -49,7 +49,8 @@ def _features(subject: Subject) -> Rows:
     return head, rows
 
 
-def experiment_section(subject: Subject, pump: PumpProbe, heat: Heating) -> Section:
+def experiment_section(subject: Subject, pump: PumpProbe,
+                       heats: Mapping[str, Heating]) -> Section:
     """Return the article's figures 2 and 3 as far as they can be had without measured curves."""
     windows = EDGES[f"{subject.study.element}-K"]
     top, bottom = ("–".join(f"{energy / 1000:.3f}" for energy in window)
@@ -58,7 +59,7 @@ def experiment_section(subject: Subject, pump: PumpProbe, heat: Heating) -> Sect
               in zip(pump.lifetimes_ps, pump.fractions, strict=True)]
     return Section("experiment", "Decay, heating and the comparison parameter", [
         meaning("decay", decays=listed(decays), rest=100 * pump.offset, sigma=pump.irf_sigma_ps),
-        charts.kinetics_chart(pump, heat),
+        charts.kinetics_chart(pump, heats),
         Claims("Heating, published and ours", findings(subject, "heating")),
         meaning("shape", top=top, bottom=bottom),
         charts.shape_ratio_chart(subject),

@@ -15,7 +15,7 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures import style
 from perovskite_polaron.figures.lattice import draw_bonds
-from perovskite_polaron.figures.measured import draw_heating, mark_transitions
+from perovskite_polaron.figures.measured import draw_cooling, draw_heating
 from perovskite_polaron.figures.spectra import draw_alignment, draw_difference
 from perovskite_polaron.figures.style import BLUE, INK, ORANGE, WIDTH_IN, Chart
 from perovskite_polaron.files import Column
@@ -158,7 +158,7 @@ def amplitude_chart(subject: Subject, entry: str, sweep: AmplitudeSpectra, found
                  "common shape.", figure, {"": columns, "-deviation": deviation})
 
 
-def kinetics_chart(pump: PumpProbe, heat: Heating) -> Chart:
+def kinetics_chart(pump: PumpProbe, heats: Mapping[str, Heating]) -> Chart:
     """Draw the published decay with a band for the errors of its lifetimes, and the cooling."""
     figure, (top, bottom) = style.row_or_column(2, stacked=True)
     delay = np.linspace(-200, 3000, 641)
@@ -175,30 +175,27 @@ def kinetics_chart(pump: PumpProbe, heat: Heating) -> Chart:
     top.fill_between(delay, low, high, color=ORANGE, alpha=0.25, lw=0)
     top.plot(delay, signal, color=ORANGE)
     top.set_ylabel("signal\n(sum of amplitudes = 1)")
-    cooling = heat.temperature_C(np.maximum(delay, 0.0), pump.cooling_ps)
-    temperature = np.where(delay < 0, heat.exposure.start_C, cooling)
-    bottom.plot(delay, temperature, color=BLUE)
-    mark_transitions(bottom, 2950)
-    bottom.set(xlabel="delay after the pulse (ps)", ylabel="temperature (°C),\nupper limit")
+    temperature = draw_cooling(bottom, heats, delay, pump.cooling_ps)
+    bottom.set(xlabel="delay after the pulse (ps)", ylabel="temperature (°C)")
     for axes in (top, bottom):
         axes.set_xlim(-200, 3000)
     columns: Columns = {"delay_ps": delay, "signal": signal, "signal_low": low,
-                        "signal_high": high, "temperature_C": temperature}
+                        "signal_high": high} | temperature
     return Chart("figure-2", "Decay and cooling",
                  "The published decay of the transient as a curve, and the calculated cooling of "
                  "the crystal below it.", figure, {"": columns})
 
 
-def heating_chart(pump: PumpProbe, heat: Heating) -> Chart:
+def heating_chart(pump: PumpProbe, heats: Mapping[str, Heating]) -> Chart:
     """Draw what each input's uncertainty does to the rise, and the cooling."""
-    time = np.linspace(0, 5 * pump.cooling_ps, 301)
+    heat, *_ = heats.values()
     names, low, high = zip(*heat.tornado, strict=True)
-    cooling = heat.temperature_C(time, pump.cooling_ps)
+    figure, cooling = draw_heating(heats, pump.cooling_ps, stacked=True)
     return Chart("heating", "What the heating estimate rests on",
                  "The rise with each input one standard deviation lower and higher, and the "
-                 "cooling curve.", draw_heating(heat, pump.cooling_ps, stacked=True),
+                 "temperature after the pulse.", figure,
                  {"": {"input": names, "rise_input_low_K": low, "rise_input_high_K": high},
-                  "-cooling": {"time_ps": time, "temperature_C": cooling}})
+                  "-cooling": cooling})
 
 
 def shape_ratio_chart(subject: Subject) -> Chart:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perovskite_polaron.analysis.heating import Exposure, Heating, heating
+from perovskite_polaron.analysis.heating import Exposure, Heating, Recombination, heating
 from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError
@@ -169,13 +169,24 @@ class Subject:
         return tuple(feature for feature in self.features if feature.structural)
 
     @cached_property
-    def experiment(self) -> tuple[PumpProbe, Heating] | None:
-        """The published experiment, and the heating estimate for its pump and sample."""
+    def experiment(self) -> tuple[PumpProbe, Mapping[str, Heating]] | None:
+        """The published experiment, and the heating estimate for its pump and sample by what is
+        assumed of its pairs: first that none recombines, then, decay by decay of the published fit,
+        that these do without light.
+        """
         p = None if self.article is None else self.article.pump_probe
         if p is None:
             return None
-        return p, heating(Exposure(p.fluence_mJ_cm2, HC_EV_A / (10 * p.wavelength_nm), p.size_A,
-                                   p.concentration_mg_mL, p.assumed_jet_A))
+        exposure = Exposure(p.fluence_mJ_cm2, HC_EV_A / (10 * p.wavelength_nm), p.size_A,
+                            p.concentration_mg_mL, p.assumed_jet_A)
+        channels = [Recombination(fraction, lifetime)
+                    for fraction, (lifetime, _) in zip(p.fractions, p.lifetimes_ps, strict=True)]
+        said = [f"{100 * r.fraction:.0f} % in {r.lifetime_ps:g} ps" for r in channels]
+        assumed = {"no pair recombines": ()} | {
+            f"pairs recombine without light, {' and '.join(said[:n])}": tuple(channels[:n])
+            for n in range(1, len(channels) + 1)}
+        return p, {words: heating(replace(exposure, recombination=which))
+                   for words, which in assumed.items()}
 
     @cached_property
     def edge_eV(self) -> float | None:
