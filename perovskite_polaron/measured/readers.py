@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from perovskite_polaron.measured.athena import read_athena_tables
 from perovskite_polaron.measured.columns import (
     NUMBER, candidates, choose, converted, signal_at, signal_columns, written, written_of)
 from perovskite_polaron.measured.hdf5 import read_hdf5_tables
-from perovskite_polaron.measured.scan import Scan, Trace
-from perovskite_polaron.measured.text import Table, parse_text_table
+from perovskite_polaron.measured.scan import DOF, Scan, Trace
+from perovskite_polaron.measured.text import Table, number, parse_text_table
 from perovskite_polaron.measured.xdi import parse_xdi
 from perovskite_polaron.units import UNITS
 
@@ -130,8 +131,18 @@ def _scans(table: Table, signal: str | None, energy_unit: str | None,
         scans.append(Scan(
             energy, one.values[order], None if one.error is None else one.error[order] ** 2,
             f"{table.label}:{one.name}" if len(signals) > 1 else table.label, delay, temperature,
-            table.source, table=table, reading=reading))
+            table.source, table=table, reading=reading, dof=_dof(table)))
     return scans
+
+
+def _dof(table: Table) -> float:
+    """Return how well the errors are known: as the header says; else those of a mean of n scans
+    have n − 1 degrees of freedom, and others are taken as known.
+    """
+    said, scans = table.get(DOF), table.get("Polaron.scans")
+    if said:
+        return number(said, f"{table.source}: {DOF}")
+    return float(scans) - 1 if re.fullmatch("[1-9][0-9]{0,5}", scans) and scans != "1" else inf
 
 
 def _from_name(stem: str, pattern: str) -> dict[str, Any]:
