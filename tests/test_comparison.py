@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perovskite_polaron.analysis.shape_ratio import (
-    EDGES, Windows, bootstrap_error, comparison_parameter, constancy)
+    EDGES, Windows, compare_repeats, comparison_parameter, constancy)
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.scan import Scan
@@ -52,15 +52,6 @@ def test_error_bar_against_monte_carlo(smooth):
         drawn = Scan(E, y)
         values.append(comparison_parameter(average_adjacent(drawn) if smooth else drawn, BR).value)
     assert quoted == pytest.approx(np.std(values), rel=0.03)
-
-
-def test_bootstrap_agrees_with_propagation():
-    rng = np.random.default_rng(2)
-    scans = [Scan(E, transient() + 0.1 * rng.normal(size=len(E))) for _ in range(60)]
-    mean = Scan(E, transient(), np.full(len(E), 0.01 / 60))
-    assert bootstrap_error(scans, BR) == pytest.approx(comparison_parameter(mean, BR).err, rel=0.25)
-    with pytest.raises(InputError, match="at least four"):
-        bootstrap_error(scans[:3], BR)
 
 
 def test_decay_is_constant_and_sign_change_is_not():

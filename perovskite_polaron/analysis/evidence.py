@@ -162,15 +162,17 @@ class Posterior:
         share = np.exp(ln_weight[kept] - logsumexp(ln_weight[kept]))
         middle, spread = middle[kept], spread[kept]
 
-        def below(value: float, wanted: float) -> float:
+        def below(value: float) -> float:
             z = (value - middle) / spread
-            chance = ndtr(z) if self.freedom == inf else stdtr(self.freedom, z)
-            return float(share @ chance) - wanted
+            return float(share @ (ndtr(z) if self.freedom == inf else stdtr(self.freedom, z)))
 
-        ends = float((middle - 50 * spread).min()), float((middle + 50 * spread).max())
-        return [(float(brentq(below, *ends, (1 - level) / 2, xtol=1e-9 * spread.max())),
-                 float(brentq(below, *ends, (1 + level) / 2, xtol=1e-9 * spread.max())))
-                for level in LEVELS]
+        low, high = float((middle - 50 * spread).min()), float((middle + 50 * spread).max())
+
+        def quantile(wanted: float) -> float:
+            return float(brentq(lambda value: below(value) - wanted, low, high,
+                                xtol=1e-9 * float(spread.max())))
+
+        return [(quantile((1 - level) / 2), quantile((1 + level) / 2)) for level in LEVELS]
 
     def fractions(self, largest: float) -> tuple[list[Interval], list[Interval]]:
         """Return the central intervals of Q and of the excited fraction, strength · (Qmax/Q)²."""

@@ -1,6 +1,6 @@
 """The posterior of one hypothesis by sampling (extra ``emcee``).
 
-Its intervals do not rest on the profile's approximation. Priors are those of
+An independent integration of what ``evidence`` integrates on a grid. Priors are those of
 ``scenario_curves.Priors``; flat in the strengths (an odd mode's is f·Q²/Qmax²), positive for
 structures; flat in Q where a sweep was computed.
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perovskite_polaron.analysis.scenario_curves import SMALLEST_AMPLITUDE, white
+from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, SMALLEST_AMPLITUDE, white
 from perovskite_polaron.analysis.scenario_fit import Problem, ScenarioFit
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError, extra
@@ -26,8 +26,8 @@ class Samples:
     Attributes
     ----------
     names : tuple of str
-        ``strength NAME`` for each part, then the free ones among ``shift_eV``, ``width_fwhm_eV``,
-        ``q_sqrt_amu_A`` and ``scale``.
+        ``strength NAME`` for each part, then the free ones among ``shift_eV``, ``stretch``,
+        ``width_fwhm_eV``, ``q_sqrt_amu_A`` and ``scale``.
     values : ndarray, shape (draws, parameters)
     """
 
@@ -71,9 +71,12 @@ def sample(problem: Problem, fit: ScenarioFit, intensity: Array, walkers: int = 
         import emcee
     template, priors, count = problem.grids[fit.name].template, problem.priors, len(fit.parts)
     data, largest = problem.white(intensity), template.largest
-    shift, scale = template.reach_shift_eV, priors.scale_sigma
+    scale = priors.scale_sigma
+    shift = REACH_SHIFT * priors.shift_sigma_eV if template.reach_shift_eV else 0.0
     everything = {
         "shift_eV": _Parameter(0.0, fit.shift_eV, -shift, shift, priors.shift_sigma_eV),
+        "stretch": _Parameter(0.0, fit.stretch, -template.reach_stretch, template.reach_stretch,
+                              priors.stretch_sigma),
         "width_fwhm_eV": _Parameter(0.0, fit.width_fwhm_eV, 0.0, template.reach_width_eV,
                                     priors.width_sigma_eV),
         "q_sqrt_amu_A": _Parameter(largest, fit.q_sqrt_amu_A or largest,
@@ -90,9 +93,11 @@ def sample(problem: Problem, fit: ScenarioFit, intensity: Array, walkers: int = 
             return -np.inf
         prior = sum(((values[name] - p.middle) / p.sigma) ** 2 for name, p in free.items())
         at = {name: values.get(name, p.middle) for name, p in everything.items()}
-        columns = template.columns(*(np.array([at[n]]) for n in list(everything)[:3]))
+        # The curves count the shift at the middle of the transient.
+        at["shift_eV"] += at["stretch"] * template.middle_eV
+        columns = template.columns(*(np.array([at[n]]) for n in list(everything)[:4]))
         residual = data - white(columns, problem.whiten)[0] @ strengths * at["scale"]
-        return float(-0.5 * (prior + residual @ residual))
+        return float(-0.5 * (prior + problem.noise.lost(residual @ residual)))
 
     rng = np.random.default_rng(seed)
     spread = np.maximum((fit.intervals68[:, 1] - fit.intervals68[:, 0]) / 4, 1e-12)

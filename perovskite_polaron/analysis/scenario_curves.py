@@ -13,7 +13,7 @@ import numpy as np
 
 from perovskite_polaron.analysis.scenarios import Scenario
 from perovskite_polaron.arrays import Array, Interval
-from perovskite_polaron.errors import ComputationError, require
+from perovskite_polaron.errors import require
 from perovskite_polaron.kernels.convolution import broaden_gaussian
 
 Axes = tuple[Array, ...]
@@ -170,7 +170,7 @@ class Template:
         m = len(self.curves[0].energy_eV)
         shape = (*(len(axis) for axis in axes), m)
         own = [np.array([part.amplitude_sqrt_amu_A or 1.0]) for part in self.parts[1:]]
-        columns = [np.broadcast_to(c.at(*axes[:3], q), shape)
+        columns = [np.broadcast_to(c.at(axes[0], axes[1], axes[2], q), shape)
                    for c, q in zip(self.curves, [axes[3], *own], strict=True)]
         return np.stack([c.reshape(-1, m) for c in columns], axis=-1)
 

@@ -333,13 +333,14 @@ class Problem:
 
     def _resolved(self, name: str, data: Array) -> tuple[Grid, Array]:
         """Return the grid on which a hypothesis is integrated, and −2 ln p of its points."""
-        grid: Grid | None = self.grids[name]
-        bounds = [(float(a[0]), float(a[-1])) for a in self.grids[name].axes]
+        grid = self.grids[name]
+        bounds = [(float(a[0]), float(a[-1])) for a in grid.axes]
         for _ in range(60):
-            last, lost = grid, self._lost(grid, data)
-            grid = last.finer(lost, bounds)
-            if grid is None:
-                return last, lost
+            lost = self._lost(grid, data)
+            finer = grid.finer(lost, bounds)
+            if finer is None:
+                return grid, lost
+            grid = finer
         raise ComputationError(f"the fit of {name!r} did not converge; give the edge, or narrower "
                                "priors")
 
@@ -365,8 +366,8 @@ def _whitening(transient: Scan) -> Array:
         raise InputError(f"{transient.name}: the errors of the points are unknown; give an error "
                          "column or repeated scans")
     dof = transient.dof
-    require(dof > LEAST_DOF, f"{transient.name}: its errors rest on {dof:g} degrees of freedom, too "
-            "few to say anything; treat the repeats again (polaron treat), or measure more")
+    require(dof > LEAST_DOF, f"{transient.name}: its errors rest on {dof:g} degrees of freedom, "
+            "too few to say anything; treat the repeats again (polaron treat), or measure more")
     # Weights that are themselves uncertain make errors larger than they say.
     variance = variance if np.isinf(dof) else variance * (dof - 2) / (dof - 4)
     if variance.ndim == 1:

@@ -48,7 +48,8 @@ def pool(squares: Array, freedom: int, shapes: Sequence[Array] = ()) -> tuple[Ar
         law, coefficients = _law(squares, held, freedom, shapes)
         allowed = chi2.isf(_SURPRISE / len(squares), freedom) / freedom
         inside = held & (squares <= allowed * law)
-        if inside.sum() in (held.sum(), 0):
+        # Copies of one scan have no scatter: where only they are left, there is no law.
+        if inside.sum() == held.sum() or not squares[inside].any():
             return np.where(held, law, squares), freedom * held.sum() / coefficients
         held = inside
 
