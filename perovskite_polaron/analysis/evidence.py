@@ -23,7 +23,7 @@ from math import inf, log, pi, sqrt
 import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.optimize import brentq
-from scipy.special import erf, log_ndtr, logsumexp, ndtr, owens_t, stdtr
+from scipy.special import erf, log_ndtr, logsumexp, ndtr, owens_t
 
 from perovskite_polaron.analysis.scenario_curves import (
     REACH_SHIFT, REACH_STRETCH, REACH_WIDTH, Grid, white)
@@ -33,7 +33,7 @@ from perovskite_polaron.errors import require
 #: The shares of intervals, and what lies below and above them.
 LEVELS = (0.6827, 0.95)
 #: Points with less than this share of the largest weight change no interval.
-_SMALL = 1e-9
+_SMALL = 1e-7
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Posterior:
         fraction may move by more than its error.
         """
         axis = self.grid.axes[3]
-        fine = np.linspace(axis[0], axis[-1], 801)
+        fine = np.linspace(axis[0], axis[-1], 121)
         # Infinite where shift and stretch do not go together, whatever Q is.
         weight = (self.ln_density + _ln_cells(self.grid, slice(3))).reshape(-1, len(axis))
         kept = weight.max(axis=1) > weight.max() + log(_SMALL)
@@ -163,14 +163,16 @@ class Posterior:
         middle, spread = middle[kept], spread[kept]
 
         def below(value: float) -> float:
+            # Student's distribution as a normal one: Abramowitz and Stegun, 26.7.8.
             z = (value - middle) / spread
-            return float(share @ (ndtr(z) if self.freedom == inf else stdtr(self.freedom, z)))
+            z *= (1 - 0.25 / self.freedom) / np.sqrt(1 + z**2 / (2 * self.freedom))
+            return float(share @ ndtr(z))
 
         low, high = float((middle - 50 * spread).min()), float((middle + 50 * spread).max())
 
         def quantile(wanted: float) -> float:
             return float(brentq(lambda value: below(value) - wanted, low, high,
-                                xtol=1e-9 * float(spread.max())))
+                                xtol=1e-5 * float(spread.min())))
 
         return [(quantile((1 - level) / 2), quantile((1 + level) / 2)) for level in LEVELS]
 

@@ -22,8 +22,10 @@ FWHM_PER_SIGMA = sqrt(8 * log(2))
 REACH_SHIFT, REACH_STRETCH, REACH_WIDTH = 5.0, 3.0, 4.0
 #: A sweep is searched from this share of its largest amplitude: below, only f·Q² remains.
 SMALLEST_AMPLITUDE = 0.02
+#: Points of the first grid and of those that follow, along shift, stretch, width and amplitude.
+COARSE, FINE = (15, 7, 7, 13), (19, 9, 9, 17)
 #: What lies further below the most probable point than this in −2 ln p is not integrated.
-LOW = 25.0
+LOW = 16.0
 
 
 @dataclass(frozen=True)
@@ -156,14 +158,12 @@ class Template:
 
     def axes(self) -> Axes:
         """Return axes of shift, stretch, width and amplitude: everything that is allowed."""
-        def between(low: float, high: float, points: int) -> Array:
-            return np.linspace(low, high, points) if high > low else np.full(1, high)
-
         smallest = SMALLEST_AMPLITUDE if self.sweep is not None else 1.0
-        return (between(-self.reach_shift_eV, self.reach_shift_eV, 21),
-                between(-self.reach_stretch, self.reach_stretch, 9),
-                between(0, self.reach_width_eV, 9),
-                between(smallest * self.largest, self.largest, 17))
+        ends = ((-self.reach_shift_eV, self.reach_shift_eV),
+                (-self.reach_stretch, self.reach_stretch), (0.0, self.reach_width_eV),
+                (smallest * self.largest, self.largest))
+        return tuple(np.linspace(low, high, points) if high > low else np.full(1, high)
+                     for (low, high), points in zip(ends, COARSE, strict=True))
 
     def columns(self, *axes: Array) -> Array:
         """Return (p, m, parts) at the p combinations of the axes, the last running fastest."""
@@ -235,7 +235,7 @@ class Grid:
         best = np.unravel_index(int(np.argmin(cube)), cube.shape)
         inside = cube <= cube[best] + LOW
         axes = list(self.axes)
-        for k, (axis, (low, high)) in enumerate(zip(self.axes, bounds, strict=True)):
+        for k, (axis, (low, high), points) in enumerate(zip(self.axes, bounds, FINE, strict=True)):
             if len(axis) == 1:
                 continue
             others = tuple(j for j in range(cube.ndim) if j != k)
@@ -247,6 +247,6 @@ class Grid:
                 start, end = axis[where[0]] - cell, axis[where[-1]] + cell
             else:
                 continue
-            axes[k] = np.linspace(max(start, low), min(end, high), len(axis))
+            axes[k] = np.linspace(max(start, low), min(end, high), points)
         is_same = all(a is b for a, b in zip(axes, self.axes, strict=True))
         return None if is_same else Grid(self.template, self.whiten, self.priors, tuple(axes))
