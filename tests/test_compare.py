@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 
-from perovskite_polaron.analysis.posterior import sample
 from perovskite_polaron.analysis.scenario_curves import Curves, Priors
 from perovskite_polaron.analysis.scenario_fit import Problem
 from perovskite_polaron.analysis.scenarios import (
@@ -169,18 +168,6 @@ def test_a_given_fraction_gives_the_amplitude():
         compare(scan(0.1 * clean, seed=2), [SHAPED], SHIFT_ONLY, OFFSET, fraction=0.012)
     with pytest.raises(InputError, match="must lie above 0"):
         compare(scan(clean), [SHAPED], SHIFT_ONLY, OFFSET, fraction=1.5)
-
-
-def test_sampling_agrees_with_the_profile():
-    pytest.importorskip("emcee")
-    data = scan(0.1 * curve(SHAPE), seed=1)
-    problem = Problem(data, [POLARON], SHIFT_ONLY, OFFSET)
-    fit = problem.fit(data.intensity).fits[0]
-    found = sample(problem, fit, data.intensity, steps=900)
-    np.testing.assert_allclose(found.interval("strength polaron"), fit.interval68,
-                               atol=0.25 * fit.strength_err)
-    with pytest.raises(ComputationError, match="has not converged"):
-        sample(problem, fit, data.intensity, steps=40)
 
 
 def test_heated_lattice_keeps_the_measured_axis():

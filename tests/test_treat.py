@@ -1,5 +1,4 @@
-"""``polaron treat`` and treated C: repeats, presets, references, what is recorded and replayed.
-"""
+"""``polaron treat`` and treated C: repeats, presets, references, what is recorded and replayed."""
 
 import json
 
@@ -205,7 +204,8 @@ def test_errors_of_treated_repeats_are_those_of_repeated_experiments():
         # The draws' own spread is known to 4 %, and the scatter to 7 % from 3 repeats of 40 points.
         assert point.err == pytest.approx(values.std(), rel=0.25)
         variance = np.full(len(scans[0].energy_eV), NOISE**2 / repeats)
-        exact = [[Scan(one.energy_eV, one.intensity, variance)] for (one, *_) in (scans, references)]
+        exact = [[Scan(one.energy_eV, one.intensity, variance)]
+                 for (one, *_) in (scans, references)]
         quoted = comparison_parameter(recipe.apply(*exact)[0], BR).err
         assert quoted == pytest.approx(values.std(), rel=0.15)
 

@@ -6,13 +6,13 @@ from math import exp, log
 
 import numpy as np
 
-from perovskite_polaron.analysis.posterior import Samples, sample
 from perovskite_polaron.analysis.scenario_curves import Priors
 from perovskite_polaron.analysis.scenario_fit import CLAIM_ODDS, Comparison, Problem, ScenarioFit
 from perovskite_polaron.analysis.scenarios import (
     RIGID_SHIFT, ScenarioSet, heated_lattice, mixtures, rigid_shift)
 from perovskite_polaron.arrays import Interval
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.measured.recipe import FIELD, parse_steps
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treatment import crop
 
@@ -24,9 +24,6 @@ ABOVE_EDGE_EV = 8.0
 #: What is known of the scale of calculated energies: bands of PBE are too narrow, or too wide, by a
 #: few per cent.
 STRETCH = 0.02
-NORMALISED = ("A strength is an excited fraction only when transient and calculation are "
-              "normalised in the same way.")
-
 
 @dataclass(frozen=True)
 class Place:
@@ -59,23 +56,19 @@ class Judgement:
         Where the calculated axis was put.
     words
         Sentences: what is claimed, and what stays undetermined.
-    samples
-        Posterior of the best scenario, when asked for.
     """
 
     transient: Scan
     found: Comparison
     place: Place
     words: tuple[str, ...]
-    samples: Samples | None = None
 
 
 def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None, *,
           edge_eV: float | None = None, window: str | Interval = "all", heated: Sequence[Scan] = (),
           asked: Sequence[str] = (), shifted: bool = True, fraction: float | None = None,
           shift_sigma_eV: float | None = None, width_sigma_eV: float = 0.3,
-          scale_sigma: float = 0.0, stretch_sigma: float = STRETCH,
-          sampled: bool = False) -> Judgement:
+          scale_sigma: float = 0.0, stretch_sigma: float = STRETCH) -> Judgement:
     """Compare a transient with every scenario.
 
     Parameters
@@ -96,8 +89,6 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
         Excited fraction, if known.
     width_sigma_eV, scale_sigma, stretch_sigma
         Priors of broadening, normalisation and the scale of energies, as ``Priors``.
-    sampled
-        Whether the posterior of the best scenario is sampled (extra emcee).
 
     Raises
     ------
@@ -111,9 +102,9 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
     problem = Problem(part, mixtures(single, asked, shifted), priors, where.offset_eV, fraction)
     found = problem.fit(part.intensity)
     best = found.best
-    samples = sample(problem, best, part.intensity) if sampled and best is not None else None
-    words = (*where.words, *statements(found), *_interpolation(best), NORMALISED)
-    return Judgement(part, found, where, words, samples)
+    words = (*where.words, *statements(found), *_interpolation(best),
+             _normalised(transient, theory.normalisation))
+    return Judgement(part, found, where, words)
 
 
 def place(transient: Scan, theory: ScenarioSet, maximum_eV: float | None,
@@ -147,6 +138,27 @@ def _cut(transient: Scan, window: str | Interval, theory: ScenarioSet, offset_eV
     else:
         low, high = float(window[0]), float(window[1])
     return crop(transient, from_eV=low, to_eV=high)
+
+
+def _normalised(transient: Scan, calculated: str) -> str:
+    """Return whether a strength is an excited fraction: whether both were divided by the same."""
+    text = "" if transient.table is None else transient.table.get(FIELD)
+    steps = parse_steps(text, transient.name).steps if text else ()
+    of_spectrum = True
+    for step in steps:
+        of_spectrum &= step.name != "subtract"
+        by = step.parameters.get("by")
+        if step.name == "normalise" and not of_spectrum:
+            return (f"The difference was divided by its own {by}: strengths compare shapes and are "
+                    "no excited fractions.")
+        if step.name == "normalise" and calculated and by != calculated:
+            return (f"The measured spectrum was divided by its {by} and the calculated one by its "
+                    f"{calculated}: strengths are no excited fractions; choose the same.")
+        if step.name == "normalise" and calculated:
+            return (f"Both steady states were divided by their {by}: a strength is an excited "
+                    "fraction, as far as the measured energies span what the calculated ones do.")
+    of = f"the {calculated} of its steady state" if calculated else "the same as the calculation"
+    return f"A strength is an excited fraction only when the transient was divided by {of}."
 
 
 def _interpolation(best: ScenarioFit | None) -> list[str]:

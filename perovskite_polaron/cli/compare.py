@@ -42,8 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f" energies about their zero, relative (default: {STRETCH:g}; 0: none)")
     add("--scale-sigma", type=float, default=0.0,
         help="relative prior error of the normalisation (default: 0)")
-    add("--sample", action="store_true",
-        help="also sample the posterior of the best scenario (extra emcee)")
     share(parser, "--signal", help="column to read, by name or number")
     share(parser, "--energy-unit")
     add("--figure", type=Path,
@@ -70,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
         transient, theory, maximum_eV, edge_eV=args.edge, window=args.window, heated=heated,
         asked=args.mixture, shifted=not args.no_mixtures, fraction=args.fraction,
         shift_sigma_eV=args.shift_sigma, width_sigma_eV=args.width_sigma,
-        scale_sigma=args.scale_sigma, stretch_sigma=args.stretch_sigma, sampled=args.sample)
+        scale_sigma=args.scale_sigma, stretch_sigma=args.stretch_sigma)
     if args.figure is not None:
         from perovskite_polaron.figures import measured, style
 
@@ -123,10 +121,6 @@ def _lines(judged: Judgement) -> Iterator[str]:
     yield from table(columns, rows)
     yield f"{found.points} points\n"
     yield from judged.words
-    if judged.samples is not None:
-        for name in judged.samples.names:
-            (a, b), (c, d) = (judged.samples.interval(name, level) for level in (0.6827, 0.95))
-            yield f"sampled {name}: 68 % from {a:.4g} to {b:.4g}, 95 % from {c:.4g} to {d:.4g}"
 
 
 def _short(value: float) -> str:
@@ -135,7 +129,7 @@ def _short(value: float) -> str:
 
 
 def _record(judged: Judgement) -> dict[str, Any]:
-    found, samples = judged.found, judged.samples
+    found = judged.found
     *criteria, (_, _, null_aic, _, null_odds) = _criteria(found)
     return {
         "best": None if found.best is None else found.best.name,
@@ -144,9 +138,6 @@ def _record(judged: Judgement) -> dict[str, Any]:
             for fit, (_, _, aic, ln, odds) in zip(found.fits, criteria, strict=True)],
         "chi2_no_change": found.chi2_null, "delta_aic_no_change": null_aic,
         "posterior_no_change": null_odds, "points": found.points, "edge_eV": judged.place.offset_eV,
-        "sampled": None if samples is None else {
-            name: {"interval68": samples.interval(name), "interval95": samples.interval(name, 0.95)}
-            for name in samples.names},
         "statements": judged.words}
 
 
