@@ -1,12 +1,13 @@
 """Coverage through the documented route, from files of n repeats by ``polaron treat`` to ``polaron
 compare`` and ``polaron cparam``; an hour for all, so no part of the suite.
 
-``python tests/coverage_repeats.py [COUNT]``; docs/validation.md records a run with 200. The truth
-is LO(c) of the built-in CsPbBr3 set at half its largest amplitude in 40 % of the crystal, moved,
-stretched and broadened by draws from the priors. Scans have a point every 0.5 eV and independent
-errors that follow counting (the square root of the absorption); the largest change is a hundred
-times the mean error of their mean, so that amplitude and fraction can be told apart. Noise without a change goes the same way: what is claimed from it is counted. C is that of a
-made-up transient with windows at the edge, from scans with and without the laser.
+``python tests/coverage_repeats.py [COUNT]``; docs/validation.md records a run. The truth is LO(c)
+of the built-in CsPbBr3 set at half its largest amplitude in 40 % of the crystal, moved, stretched
+and broadened by draws from the priors. Scans have a point every 0.5 eV and independent errors that
+follow counting (the square root of the absorption); the largest change is a hundred times the mean
+error of their mean, so that amplitude and fraction can be told apart. Noise without a change goes
+the same way: what is claimed from it is counted. C is that of a made-up transient with windows at
+the edge, at four delays, from scans with and without the laser, the latter common to all.
 """
 
 import contextlib
@@ -124,7 +125,7 @@ def shape_ratios(folder, repeats, count, drift=0.0, conditions=4):
     inside, changing, alone = np.zeros(2), 0, 0
     for seed in range(count):
         rng = np.random.default_rng([seed, repeats, 22])
-        noise = 0.006 * np.sqrt(repeats) * np.sqrt(steady) * rng.normal(
+        noise = 0.004 * np.sqrt(repeats) * np.sqrt(steady) * rng.normal(
             size=(conditions + 1, repeats, len(energy)))
         dark = write(folder, "dark", energy, steady + noise[0])
         files = [f for k in range(conditions) for f in write(

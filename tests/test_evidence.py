@@ -113,7 +113,7 @@ def test_evidence_with_errors_of_few_repeats_is_an_integral_over_their_size():
 
 def test_a_free_axis_is_integrated_as_an_independent_quadrature_does():
     priors = Priors(0.3, 0.0, 0.0, 0.02)
-    y = noisy(0.05 * bumps(*FIRST), 4)
+    y = noisy(0.02 * bumps(*SECOND), 4)
     found = fitted(y, [EDGE], priors)
     x0 = bumps(*SECOND)
     size = sigma_of(y, x0)
@@ -166,7 +166,7 @@ def test_a_stretched_calculation_is_found():
     assert fit.stretch == pytest.approx(0.04, abs=2e-3)
     assert fit.strength == pytest.approx(0.2, rel=0.02)
     rigid = fitted(0.2 * longer, [ONE], Priors(0.1, 0.0)).fits[0]
-    assert rigid.chi2 > fit.chi2 + 100
+    assert rigid.chi2 > fit.chi2 + 50
 
 
 def test_a_nuisance_with_a_prior_is_no_full_parameter():
@@ -244,13 +244,14 @@ def test_the_law_of_the_scatter_is_chosen_by_the_data():
 
 
 def test_a_spike_in_one_repeat_keeps_its_own_scatter():
-    rng = np.random.default_rng(1)
-    stack = rng.normal(size=(3, len(E)))
-    stack[1, 20] += 60
-    squares = stack.var(axis=0, ddof=1)
-    variance, _ = pool(squares, 2)
-    assert variance[20] == squares[20]
-    assert np.abs(np.log(np.delete(variance, 20))).max() < 0.5
+    for seed in range(5):
+        stack = np.random.default_rng(seed).normal(size=(3, len(E)))
+        stack[1, 20] += 60
+        squares = stack.var(axis=0, ddof=1)
+        variance, dof = pool(squares, 2)
+        assert variance[20] == squares[20]
+        assert np.delete(variance, 20).mean() == pytest.approx(1, abs=0.35)
+        assert dof <= 2 * (len(E) - 1)
 
 
 def test_what_is_known_of_the_errors_goes_with_the_file(tmp_path, capsys):
@@ -263,7 +264,7 @@ def test_what_is_known_of_the_errors_goes_with_the_file(tmp_path, capsys):
         files.append(str(path))
     assert main(["treat", *files, "--edge", "Br-K", "--out", str(tmp_path / "br.xdi")]) == 0
     (again,) = read_scans([tmp_path / "br.xdi"])
-    assert again.dof == 2 * len(E)
+    assert again.dof == combine(read_scans(files)).dof >= len(E)
     text = (tmp_path / "br.xdi").read_text()
     old = "\n".join(line for line in text.splitlines() if DOF not in line)
     (tmp_path / "old.xdi").write_text(old + "\n")

@@ -41,12 +41,15 @@ def pool(squares: Array, freedom: int, shapes: Sequence[Array] = ()) -> tuple[Ar
     """
     if not squares.any():
         return squares, float(freedom)
+    from scipy.ndimage import median_filter
     from scipy.stats import chi2
 
-    held = np.ones(len(squares), dtype=bool)
+    allowed = chi2.isf(_SURPRISE / len(squares), freedom) / freedom
+    # A spike would bend the law towards itself: what is far above the points about it waits.
+    about = median_filter(squares, 11, mode="nearest") * freedom / chi2.median(freedom)
+    held = (squares <= 3 * allowed * about) | (about == 0)
     while True:
         law, coefficients = _law(squares, held, freedom, shapes)
-        allowed = chi2.isf(_SURPRISE / len(squares), freedom) / freedom
         inside = held & (squares <= allowed * law)
         # Copies of one scan have no scatter: where only they are left, there is no law.
         if inside.sum() == held.sum() or not squares[inside].any():
