@@ -20,7 +20,7 @@ import numpy as np
 
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import require
-from perovskite_polaron.measured.recipe import Recipe
+from perovskite_polaron.measured.recipe import COMBINE, Recipe
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treatment import interpolation, propagate
 from perovskite_polaron.published_cspbbr3 import SHAPE_WINDOWS_EV
@@ -204,21 +204,33 @@ def compare_repeats(groups: Sequence[Sequence[Scan]], windows: Windows, recipe: 
 def _of_repeats(point: ShapeRatio, scans: Sequence[Scan], windows: Windows, recipe: Recipe,
                 references: Sequence[Scan], step_eV: float | None) -> ShapeRatio:
     """Return the point, with the error of the jackknife where that is significantly larger."""
-    if point.err is None or min(len(scans), len(references) or 2) < 2:
+    if point.err is None or len(scans) < 2:
         return point
     from scipy.stats import f
 
-    def value(some: Sequence[Scan], others: Sequence[Scan]) -> float:
-        (mean,) = recipe.apply(some, others)
-        return comparison_parameter(replace(mean, variance=None), windows, step_eV).value
+    cut = recipe.names.index(COMBINE)
+    before, after = Recipe(recipe.steps[:cut]), Recipe(recipe.steps[cut + 1 :])
+    treated = before.apply(scans, references if before.reference is not None else ())
+    others = before.apply(references) if after.reference is not None else ()
 
-    left_out = [[value(rest, references) for rest in _without_one(scans)]]
-    left_out += [[value(scans, rest) for rest in _without_one(references)]] if references else []
+    def value(some: Sequence[Scan], reference: Sequence[Scan]) -> float:
+        (scan,) = after.apply((_mean(some),), (_mean(reference),) if reference else ())
+        return comparison_parameter(scan, windows, step_eV).value
+
+    left_out = [[value(rest, others) for rest in _without_one(treated)]]
+    if len(others) > 1:
+        left_out.append([value(treated, rest) for rest in _without_one(others)])
     variance = sum(float(np.var(v)) * (len(v) - 1) for v in left_out)
     dof = min(map(len, left_out)) - 1
     if f.sf(variance / point.err**2, dof, point.dof) > 0.01:
         return point
     return replace(point, err=float(np.sqrt(variance)), err_from="scans", dof=dof)
+
+
+def _mean(scans: Sequence[Scan]) -> Scan:
+    """Return the mean without errors, which ``combine`` would take longest to find."""
+    mean = np.mean([scan.intensity for scan in scans], axis=0)
+    return replace(scans[0], intensity=mean, variance=None)
 
 
 def _without_one(scans: Sequence[Scan]) -> list[list[Scan]]:
