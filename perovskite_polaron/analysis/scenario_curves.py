@@ -233,7 +233,9 @@ class Grid:
         """Return a grid that resolves where lost, −2 ln p (p,), is low; None: this one does."""
         cube = lost.reshape([len(a) for a in self.axes])
         best = np.unravel_index(int(np.argmin(cube)), cube.shape)
-        inside = cube <= cube[best] + LOW
+        # Of what is hopelessly wrong no more is asked than that it is: its ridges are too narrow.
+        hopeless = max(1.0, cube[best] / (30 * self.columns.shape[1]))
+        inside = cube <= cube[best] + LOW * hopeless
         axes = list(self.axes)
         for k, (axis, (low, high), points) in enumerate(zip(self.axes, bounds, FINE, strict=True)):
             if len(axis) == 1:
@@ -242,7 +244,8 @@ class Grid:
             where = np.flatnonzero(inside.any(axis=others))
             cell, last = axis[1] - axis[0], len(axis) - 1
             if (where[0] == 0 and axis[0] > low) or (where[-1] == last and axis[-1] < high):
-                start, end = axis[where[0]] - 3 * cell, axis[where[-1]] + 3 * cell
+                more = last / 2 * cell
+                start, end = axis[where[0]] - more, axis[where[-1]] + more
             elif where[-1] - where[0] < 0.6 * last and cell > 1e-6 * (high - low):
                 start, end = axis[where[0]] - cell, axis[where[-1]] + cell
             else:
