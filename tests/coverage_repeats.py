@@ -120,8 +120,9 @@ def shape_ratios(folder, repeats, count, drift=0.0, conditions=4):
 
     energy = np.arange(13460.0, 13480.01, 0.5)
     steady = 0.3 + 1 / (1 + np.exp(-(energy - 13470) / 1.5))
-    change = [0.1 * (1 + 0.3 * (energy - 13470)) + 0.1 * k / (conditions - 1) * drift * 4.35
-              / 3 * np.exp(-(((energy - 13471.5) / 0.6) ** 2)) for k in range(conditions)]
+    above = (energy > 13470.9) & (energy < 13472.1)
+    change = [0.1 * (1 + 0.3 * (energy - 13470) + drift * k / (conditions - 1) * 4.35 / 3 * above)
+              for k in range(conditions)]
     inside, changing, alone = np.zeros(2), 0, 0
     for seed in range(count):
         rng = np.random.default_rng([seed, repeats, 22])
