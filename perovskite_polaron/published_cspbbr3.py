@@ -1,7 +1,7 @@
 """What was published on CsPbBr3, as numbers, signs and claims to compare with.
 
-Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021), unless a constant says otherwise. The measured
-curves themselves are not public.
+Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021), unless a constant says otherwise. Their
+measured data are in the Materials Cloud Archive 2021.167.
 """
 
 from perovskite_polaron.published import Article, Claim, Feature, PumpProbe
