@@ -1,7 +1,7 @@
 """What was published on CsPbBr3, as numbers, signs and claims to compare with.
 
-Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021), unless a constant says otherwise. The measured
-curves themselves are not public.
+Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021), unless a constant says otherwise. Their
+measured data are in the Materials Cloud Archive 2021.167.
 """
 
 from perovskite_polaron.published import Article, Claim, Feature, PumpProbe
@@ -12,8 +12,6 @@ FORMULA = "CsPbBr3"
 SOURCE = "Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021)"
 #: The absorber of the transient with all features; first maximum of its ground state.
 ELEMENT, WHITE_LINE_EV = "Br", 13472.0
-#: Absorbing element -> photon energy of the first maximum of its K edge.
-FIRST_MAXIMUM_EV = {ELEMENT: WHITE_LINE_EV}
 
 #: Their longitudinal optical mode along c; Cs takes a marginal part.
 MODE = {"energy_meV": 18.0, "axial_to_equatorial": 6.0, "axial_to_B": 2.5}

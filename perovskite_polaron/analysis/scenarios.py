@@ -74,11 +74,14 @@ class ScenarioSet:
     ----------
     energy_eV, steady_state : ndarray, shape (n,)
     scenarios : tuple of Scenario
+    normalisation : str
+        What all of them were divided by, of the steady state; "" where it is not said.
     """
 
     energy_eV: Array
     steady_state: Array
     scenarios: tuple[Scenario, ...]
+    normalisation: str = ""
 
     @property
     def first_maximum_eV(self) -> float:
@@ -197,7 +200,7 @@ def read_scenarios(path: str | os.PathLike[str]) -> ScenarioSet:
                          "energy_eV, steady_state, scenarios") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    return ScenarioSet(energy, steady_state, scenarios)
+    return ScenarioSet(energy, steady_state, scenarios, str(content.get("normalisation", "")))
 
 
 def _scenario(row: dict[str, Any], energy: Array) -> Scenario:

@@ -20,7 +20,6 @@ _PACKAGES = ("numpy", "scipy", "spglib", "ase", "gemmi", "h5py", "matplotlib", "
 _OPTIONAL = {
     "phonopy": ("phonons", "polaron modes"),
     "sevenn": ("mlip", "polaron modes --forces mlip"),
-    "emcee": ("emcee", "polaron compare --sample"),
     "parsl": ("cluster", "--executor"),
     "hypothesis": ("test", "make test"),
     "pytest-benchmark": ("test", "make bench")}

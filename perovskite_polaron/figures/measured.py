@@ -11,7 +11,7 @@ from perovskite_polaron.analysis.kinetic_intervals import FEW
 from perovskite_polaron.analysis.kinetics import KineticFit
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet
-from perovskite_polaron.analysis.shape_ratio import ShapeRatio, Windows, constancy
+from perovskite_polaron.analysis.shape_ratio import Constancy, ShapeRatio, Windows
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import require
 from perovskite_polaron.figures.style import (
@@ -53,13 +53,12 @@ def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
     middle.errorbar(transient.energy_eV, scale * transient.intensity,
                     None if error is None else scale * error, fmt="o", ms=2.5, lw=0.7, color=GREY,
                     label="transient", zorder=1)
+    odds = found.odds()
     shown = [f for f in found.fits if len(f.parts) == 1 or f is best][: len(PALETTE)]
     for colour, fit in zip(PALETTE, shown, strict=False):
         chosen = fit is best
-        above = fit.aic - found.fits[0].aic
-        words = f"{above:.1f}" if abs(above) < 1e5 else f"{above:.1e}"
         middle.plot(transient.energy_eV, scale * fit.model, color=colour, lw=2.2 if chosen else 1.1,
-                    ls="-" if chosen else "--", label=f"{fit.name} (ΔAIC {words})",
+                    ls="-" if chosen else "--", label=f"{fit.name} ({100 * odds[fit.name]:.2g} %)",
                     zorder=3 if chosen else 2)
         if error is not None and (chosen or (best is None and fit is shown[0])):
             residual = (transient.intensity - fit.model) / error
@@ -113,11 +112,12 @@ _SERIES = {
     "thermal": ("temperature (°C)", "s", ORANGE, "white")}
 
 
-def draw_shape_ratios(points: Sequence[ShapeRatio], windows: Windows) -> Any:
+def draw_shape_ratios(points: Sequence[ShapeRatio], windows: Windows,
+                      mean: Constancy | None) -> Any:
     """Draw C against delay (below) and temperature (above), on one vertical axis.
 
-    A band shows the weighted mean of the pump-probe points and its standard error, where their
-    errors are known.
+    A band shows the weighted mean of the pump-probe points and its standard error, where it is
+    known.
 
     Raises
     ------
@@ -148,8 +148,7 @@ def draw_shape_ratios(points: Sequence[ShapeRatio], windows: Windows) -> Any:
         target.set_xlabel(words, color=colour)
         target.tick_params(axis="x", colors=colour)
         target.margins(x=0.08)
-        if name == "pump-probe" and len(rows) > 1 and all(p.err for p in rows):
-            mean = constancy(rows)
+        if name == "pump-probe" and mean is not None:
             low, high = (times * (mean.mean + s * mean.mean_err) for s in (-1, 1))
             handles.append(axes.axhspan(low, high, color=colour, alpha=0.15, lw=0,
                                         label="pump-probe mean ± standard error"))

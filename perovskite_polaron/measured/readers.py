@@ -4,9 +4,11 @@ Units are said by the file or by the user, never guessed.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +22,9 @@ from perovskite_polaron.measured.columns import (
     written_of)
 from perovskite_polaron.measured.edges import check_edge
 from perovskite_polaron.measured.hdf5 import read_hdf5_tables
-from perovskite_polaron.measured.scan import Scan, Trace
+from perovskite_polaron.measured.scan import DOF, Scan, Trace
 from perovskite_polaron.measured.spec import is_spec, parse_spec
-from perovskite_polaron.measured.text import Table, parse_text_table, read_measured_text
+from perovskite_polaron.measured.text import Table, number, parse_text_table, read_measured_text
 from perovskite_polaron.measured.xdi import parse_xdi
 from perovskite_polaron.units import HC_EV_A, UNITS
 
@@ -223,7 +225,7 @@ def _scans(table: Table, signal: str | None, energy_unit: str | None, energy_nam
             energy[rows], one.values[rows], None if one.error is None else one.error[rows] ** 2,
             f"{table.label}:{one.name}" if len(signals) > 1 else table.label, delay, temperature,
             table.source, table=replace(table, warnings=(*table.warnings, *warnings, *lost)),
-            reading=reading))
+            reading=reading, dof=_dof(table)))
     return scans
 
 
@@ -271,6 +273,16 @@ def _rows(table: Table, energy: Array, one: Signal) -> tuple[NDArray[np.intp], l
     require(not len(twice), f"{table.source}: the energy {twice[:1].sum():g} eV stands twice; "
             "combine or remove the rows")
     return rows[order], warnings
+
+
+def _dof(table: Table) -> float:
+    """Return how well the errors are known: as the header says; else those of a mean of n scans
+    have n − 1 degrees of freedom, and others are taken as known.
+    """
+    said, scans = table.get(DOF), table.get("Polaron.scans")
+    if said:
+        return number(said, f"{table.source}: {DOF}")
+    return float(scans) - 1 if re.fullmatch("[1-9][0-9]{0,5}", scans) and scans != "1" else inf
 
 
 def _from_name(stem: str, pattern: str) -> dict[str, float]:

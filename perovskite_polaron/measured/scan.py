@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -9,7 +10,11 @@ import numpy as np
 
 from perovskite_polaron.arrays import Array, freeze
 from perovskite_polaron.errors import require
+from perovskite_polaron.measured.scatter import pool
 from perovskite_polaron.measured.text import Table
+
+#: The XDI field that keeps how well the errors of a spectrum are known.
+DOF = "Polaron.degrees_of_freedom"
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Scan:
         What it was read from, for its header and its reader's warnings.
     reading : str
         What was taken for energy and signal.
+    dof : float
+        Degrees of freedom behind the variance; infinite where the errors are known.
     """
 
     energy_eV: Array
@@ -61,6 +68,7 @@ class Scan:
     history: tuple[Step, ...] = ()
     table: Table | None = None
     reading: str = ""
+    dof: float = inf
 
     def __post_init__(self) -> None:
         energy, intensity = _finite(self, "energy_eV", "intensity")
@@ -169,12 +177,12 @@ def _on_one_grid(scans: Sequence[Scan]) -> tuple[Array, Array]:
 def combine(scans: Sequence[Scan], label: str = "") -> Scan:
     """Return the mean of repeated scans on one grid, with the standard error from their scatter.
 
-    With two or more scans the scatter of each point about the mean gives its variance (n - 1 in the
-    denominator), which includes what the counting errors leave out; from few scans that estimate is
-    itself uncertain by 1/sqrt(2 (n - 1)). A single scan keeps its own errors. Energies may differ
-    by a quarter of a step, as encoders read them: lines between the points bring the scans to the
-    mean energies. Raises InputError when they differ more (rebin first), and when the files name
-    different samples, edges or energy shifts.
+    With two or more scans the scatter about the mean gives the variance, which includes what the
+    counting errors leave out. It is pooled over the points, by the law that ``scatter.pool`` finds:
+    a few scans know the scatter of a single point badly. A single scan keeps its own errors.
+    Energies may differ by a quarter of a step, as encoders read them: lines between the points
+    bring the scans to the mean energies. Raises InputError when they differ more (rebin first), and
+    when the files name different samples, edges or energy shifts.
     """
     require(scans, "no scan to combine: give at least one")
     first = scans[0]
@@ -186,7 +194,13 @@ def combine(scans: Sequence[Scan], label: str = "") -> Scan:
     if len(scans) == 1:
         return first
     energy, stack = _on_one_grid(scans)
-    return Scan(energy, stack.mean(axis=0), stack.var(axis=0, ddof=1) / len(scans),
-                label or first.label, first.delay_ps, first.temperature_C,
-                ", ".join(dict.fromkeys(s.source for s in scans)),
-                (*first.history, Step("combine", {"scans": len(scans)})), first.table)
+    errors = [s.error for s in scans]
+    mean = stack.mean(axis=0)
+    # Counting: the variance follows the intensity, or the square of the errors that the files give.
+    known = [e for e in errors if e is not None]
+    shapes = [mean, *([np.mean(known, axis=0)] if len(known) == len(scans) else [])]
+    variance, dof = pool(stack.var(axis=0, ddof=1), len(scans) - 1,
+                         [shape for shape in shapes if (shape > 0).all()])
+    return Scan(energy, mean, variance / len(scans), label or first.label, first.delay_ps,
+                first.temperature_C, ", ".join(dict.fromkeys(s.source for s in scans)),
+                (*first.history, Step("combine", {"scans": len(scans)})), first.table, dof=dof)

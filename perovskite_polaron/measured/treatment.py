@@ -153,8 +153,10 @@ def subtract(scan: Scan, *, reference: Scan) -> Scan:
     require(r[0] - 1e-9 <= e[0] and e[-1] <= r[-1] + 1e-9, f"{scan.name}: the reference "
             f"{reference.name} spans {r[0]:g} to {r[-1]:g} eV only; cut the scan to it")
     own, other = scan.covariance, propagate(reference.variance, interpolation(e, r))
+    # The sum is at least as well known as the worse of the two.
     return replace(scan, intensity=scan.intensity - np.interp(e, r, reference.intensity),
-                   variance=None if own is None or other is None else own + other)
+                   variance=None if own is None or other is None else own + other,
+                   dof=min(scan.dof, reference.dof))
 
 
 @step

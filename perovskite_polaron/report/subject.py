@@ -25,7 +25,7 @@ from perovskite_polaron.units import HC_EV_A
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.scenarios import study_scenarios
 from perovskite_polaron.workflow.spectra import (
-    StudySpectra, other_alignment, powder_spectra, study_spectra)
+    StudySpectra, load_results, other_alignment, powder_spectra, study_spectra)
 from perovskite_polaron.workflow.structures import StudyStructure, study_structures
 from perovskite_polaron.workflow.study import SpectraSettings, Study
 
@@ -51,6 +51,12 @@ class Subject:
     settings: SpectraSettings
     folder: Path
     origin: Path
+
+    @classmethod
+    def read(cls, source: Path) -> "Subject":
+        """Return what ``workflow.spectra.load_results`` finds in a folder or a study file."""
+        results, settings, folder = load_results(source)
+        return cls(results, settings, folder, folder if source.is_dir() else source.parent)
 
     @cached_property
     def study(self) -> Study:

@@ -46,7 +46,7 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings) -> Scenari
             scenarios += [Scenario(name, d.energy_eV, d.intensity) for name, d in points.items()]
     require(scenarios, "the study has no structure beside its reference: add a distortion or"
             " another phase to compare")
-    return ScenarioSet(base.energy_eV, base.intensity, tuple(scenarios))
+    return ScenarioSet(base.energy_eV, base.intensity, tuple(scenarios), settings.normalisation)
 
 
 def _sweep(points: dict[str, Spectrum],
