@@ -80,8 +80,8 @@ def separate(template: Template, found: Found,
         return None, f"its amplitude sits on the largest computed, {largest:.3g} Å√amu; {LARGER}"
     if low_open or high_open:
         return None, ""
-    # The strength is that at the largest amplitude: f follows with (Qmax/Q)².
-    factor = (largest / q_all[:, None]) ** 2
+    # The strength is that at the largest amplitude: f follows with (Qmax/Q)², or Qmax/Q.
+    factor = (largest / q_all[:, None]) ** template.parts[0].power
     f, variance = strengths[:, :1] * factor, found.variance[:, :1] * factor**2
     f68, f95 = (_pair(found.interval(f, variance, limit)[0]) for limit in RISES)
     q68, q95 = (_pair(np.sort(q_all[rise <= limit])[[0, -1]]) for limit in RISES)
@@ -92,10 +92,11 @@ def separate(template: Template, found: Found,
 def _given(template: Template, found: Found, fraction: float) -> tuple[float, list[Interval], str]:
     """Return Q from the product and the fraction, its intervals, and what is wrong with it."""
     strengths, variance, largest = found.strengths[:, 0], found.variance[:, 0], template.largest
+    power = template.parts[0].power
     if template.sweep is None:
         ends = [found.interval(strengths[:, None], variance[:, None], rise)[0] for rise in RISES]
-        intervals = [_pair(largest * np.sqrt(np.maximum(e, 0) / fraction)) for e in ends]
-        return largest * float(np.sqrt(strengths[found.best] / fraction)), intervals, ""
+        intervals = [_pair(largest * (np.maximum(e, 0) / fraction) ** (1 / power)) for e in ends]
+        return largest * float((strengths[found.best] / fraction) ** (1 / power)), intervals, ""
     # In a sweep: the profile of χ² with the strength that each Q asks for.
     axis = found.grid.axes[2]
     fine = np.linspace(axis[0], axis[-1], 4001)
@@ -104,7 +105,7 @@ def _given(template: Template, found: Found, fraction: float) -> tuple[float, li
         """Values (p,) at every shift and width, interpolated in Q: (shifts × widths, fine)."""
         return np.array([np.interp(fine, axis, row) for row in values.reshape(-1, len(axis))])
 
-    wanted = fraction * (fine / largest) ** 2
+    wanted = fraction * (fine / largest) ** power
     miss = (wanted - along_q(strengths)) ** 2 / along_q(variance)
     profile = (along_q(found.rise) + miss).min(axis=0)
     q, least, why = float(fine[int(np.argmin(profile))]), float(profile.min()), ""
@@ -132,7 +133,8 @@ class ScenarioFit:
         The hypothesis and its scenarios.
     strengths, intervals68, intervals95
         Shapes (parts,) and (parts, 2). The strength of an odd mode is f·Q²/Qmax², with Qmax its
-        largest computed amplitude: the excited fraction if the amplitude is that one.
+        largest computed amplitude (f·Q/Qmax where +Q and −Q differ): the excited fraction if the
+        amplitude is that one.
     shift_eV, width_fwhm_eV, q_sqrt_amu_A
         The nuisance parameters, and the amplitude of a sweep, else None.
     amplitude
@@ -193,10 +195,17 @@ class ScenarioFit:
         return self.chi2 + float(np.log(self.points)) * self.parameters
 
     @property
-    def f_q2(self) -> float | None:
-        """Excited fraction × Q² (Å²·amu) for an odd mode, else None."""
+    def per_strength(self) -> float | None:
+        """Excited fraction × Q² (Å²·amu) of a strength of one for an odd mode, fraction × Q
+        (Å·√amu) for a mode whose signs differ, else None.
+        """
         largest = self.parts[0].amplitude_sqrt_amu_A
-        return None if largest is None else self.strength * largest**2
+        return None if largest is None else largest ** self.parts[0].power
+
+    @property
+    def product(self) -> float | None:
+        """Excited fraction × Q² (Å²·amu), or × Q (Å·√amu), as ``per_strength``."""
+        return None if self.per_strength is None else self.strength * self.per_strength
 
     @property
     def possible(self) -> bool:

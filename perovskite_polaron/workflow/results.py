@@ -53,7 +53,18 @@ class SiteResult:
 
 @dataclass(frozen=True)
 class StructureResult:
-    """One structure; its amplitude is the norm over its modes, ground its ground-state result."""
+    """One structure.
+
+    Attributes
+    ----------
+    amplitude_sqrt_amu_A
+        Norm over its modes, with the sign that was asked for.
+    sign_equivalent
+        Whether +Q and −Q are images of each other (``structures.StudyStructure``); None where that
+        is not known, in results of earlier versions.
+    ground
+        Result of its ground state.
+    """
 
     name: str
     space_group: str
@@ -62,6 +73,7 @@ class StructureResult:
     lattice_A: tuple[tuple[float, ...], ...]
     ground: Mapping[str, Any]
     sites: tuple[SiteResult, ...]
+    sign_equivalent: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -98,11 +110,17 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
             a, hole = absorber.absorber, records[absorber.hole.digest] or {}
             sites.append(SiteResult(absorber.label, a.site, a.parent, a.multiplicity, hole, names))
         rows.append(StructureResult(structure.name, structure.space_group,
-                                    math.hypot(*point.amplitude_sqrt_amu_A) if point else None,
+                                    _signed_norm(point.amplitude_sqrt_amu_A) if point else None,
                                     point.max_displacement_A if point else None,
                                     tuple(map(tuple, structure.crystal.lattice_A.tolist())),
-                                    records[one.ground.digest] or {}, tuple(sites)))
+                                    records[one.ground.digest] or {}, tuple(sites),
+                                    structure.sign_equivalent))
     return StudyResults(study, tuple(rows), chains)
+
+
+def _signed_norm(amplitudes: Sequence[float]) -> float:
+    # The modes of one structure have amplitudes of one sign.
+    return math.copysign(math.hypot(*amplitudes), amplitudes[0])
 
 
 def write_results(results: StudyResults, folder: str | Path) -> None:
