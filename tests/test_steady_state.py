@@ -34,7 +34,7 @@ def own_extremum_eV(subject, kind):
     slope = np.sign(np.diff(average.intensity))
     turns = average.energy_eV[1:-1][slope[:-1] * slope[1:] < 0]
     kinds = np.where(slope[:-1][slope[:-1] * slope[1:] < 0] > 0, 1, -1)
-    offsets = turns - average.energy_eV[average.intensity.argmax()]
+    offsets = turns - subject.first_maximum_eV(subject.lifetime_broadened)
     return offsets[(kinds == kind) & (offsets > 12)][0]
 
 
