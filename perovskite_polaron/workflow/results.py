@@ -17,6 +17,7 @@ from perovskite_polaron.espresso.savefile import LanczosSave, read_chains, read_
 from perovskite_polaron.espresso.xspectra import SAVE_FILE
 from perovskite_polaron.files import read_text, write_atomically
 from perovskite_polaron.settings import fill, refuse
+from perovskite_polaron.spectra.budget import ErrorBudget, read_budget
 from perovskite_polaron.workflow.attempt import check_chain
 from perovskite_polaron.workflow.jobs import StructureJobs
 from perovskite_polaron.workflow.store import Store
@@ -78,11 +79,20 @@ class StructureResult:
 
 @dataclass(frozen=True)
 class StudyResults:
-    """All results of a study, computed as ``study`` says. chains: name -> Lanczos chains."""
+    """All results of a study, computed as ``study`` says.
+
+    Attributes
+    ----------
+    chains
+        Name -> Lanczos chains.
+    budget
+        What the settings may still change; None where ``polaron converge`` has not estimated it.
+    """
 
     study: Study
     structures: tuple[StructureResult, ...]
     chains: Mapping[str, LanczosSave]
+    budget: ErrorBudget | None = None
 
 
 def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> StudyResults:
@@ -115,7 +125,7 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
                                     tuple(map(tuple, structure.crystal.lattice_A.tolist())),
                                     records[one.ground.digest] or {}, tuple(sites),
                                     structure.sign_equivalent))
-    return StudyResults(study, tuple(rows), chains)
+    return StudyResults(study, tuple(rows), chains, read_budget(store.root))
 
 
 def _signed_norm(amplitudes: Sequence[float]) -> float:
@@ -160,7 +170,8 @@ def read_results(folder: str | Path) -> StudyResults:
     chains = read_chains(folder / "chains.npz")
     require(_sha256(folder / "chains.npz") == digest, f"{folder / 'chains.npz'} does not belong to"
             f" {path}: keep the two files of one study together")
-    return StudyResults(study_of(table, path), tuple(r for r in rows if r is not None), chains)
+    return StudyResults(study_of(table, path), tuple(r for r in rows if r is not None), chains,
+                        read_budget(folder))
 
 
 def _sha256(path: Path) -> str:
