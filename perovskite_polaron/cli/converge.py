@@ -36,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Lanczos steps, cut from the chains of the study itself")
     add("--tolerance", type=float, default=2.0, metavar="PERCENT",
         help="allowed change of the difference (default: 2)")
-    add("--share", type=float, default=0.9, metavar="FRACTION", help="without a setting named: how"
-        " much of the difference the sites and polarisations make that are computed (default: 0.9)")
+    add("--share", type=float, default=0.6, metavar="FRACTION", help="without a setting named: the"
+        " sites and polarisations that are computed miss no more than the rest to one of the"
+        " difference (default: 0.6)")
     add("--out", metavar="DIR", type=Path,
         help="folder of table and figure (default: in the results)")
     share(parser, "--json", *RUN_OPTIONS)

@@ -7,7 +7,7 @@ and the next one is judged. Settings are taken one at a time, so that what two o
 is not seen: the whole study has to be computed at the settings that were found.
 
 Steps are computed for a part of the study only: the sites and polarisations that make most of its
-difference, found in the study as it is. A part that makes the share s of the whole stands for it,
+difference, found in the study as it is. A part whose projection on the whole is s stands for it,
 its changes divided by s.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.linalg import norm
 
 from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.analysis.verdict import ABOVE_EDGE_EV
@@ -81,7 +82,7 @@ class Part:
     sites
         Pairs of a site of the undistorted crystal and a polarisation; None for all.
     share
-        What they make of the difference.
+        Projection of what they make on the whole difference.
     """
 
     structures: frozenset[str]
@@ -156,7 +157,7 @@ def next_value(study: Study, setting: str) -> str:
 
 
 def escalate(study: Study, store: Store, execute: Callable[[Sequence[Job]], None], *,
-             tolerance_percent: float = 3.0, share: float = 0.9,
+             tolerance_percent: float = 3.0, share: float = 0.6,
              settings: Sequence[str] = ESCALATED,
              announce: Callable[[str], None] = lambda words: None) -> Escalation:
     """Make settings better until the difference keeps the tolerance; what is done is used.
@@ -168,7 +169,7 @@ def escalate(study: Study, store: Store, execute: Callable[[Sequence[Job]], None
     tolerance_percent
         Allowed change of the difference above the edge by the next step of a setting.
     share
-        How much of the difference the computed part must make.
+        The computed part must miss no more of the difference than the rest to one.
     settings
         Of ``ESCALATED``.
     announce
@@ -238,7 +239,11 @@ def _sums(results: StudyResults, records: Iterable[SiteSpectrum]) -> _Sums:
 
 
 def _part(results: StudyResults, sums: _Sums, share: float) -> Part:
-    """Return the fewest sites and polarisations that make the share of the differences."""
+    """Return few sites and polarisations whose sum is the whole but for a rest of 1 − share.
+
+    Sizes are root mean squares over energy and the displaced structures. Each time the one is added
+    that leaves the smallest rest.
+    """
     reference = sums[results.study.reference]
     names = [one.name for one in results.structures if one.name != results.study.reference]
     displaced = [one.name for one in results.structures
@@ -249,14 +254,14 @@ def _part(results: StudyResults, sums: _Sums, share: float) -> Part:
         return Part(frozenset(sums))
     changes = {key: np.concatenate([sums[n][key] - reference[key] for n in displaced])
                for key in reference}
-    whole = np.sum(list(changes.values()), axis=0)
-    shares = {key: float(change @ whole / (whole @ whole)) for key, change in changes.items()}
+    whole = rest = np.sum(list(changes.values()), axis=0)
     chosen: list[tuple[str, str]] = []
-    for key in sorted(shares, key=lambda key: (-shares[key], key)):
-        if sum(shares[k] for k in chosen) < share:
-            chosen.append(key)
+    while len(chosen) < len(changes) and norm(rest) > (1 - share) * norm(whole):
+        left = {key: norm(rest - changes[key]) for key in sorted(changes) if key not in chosen}
+        chosen.append(min(left, key=lambda key: left[key]))
+        rest = rest - changes[chosen[-1]]
     return Part(frozenset([*displaced, results.study.reference]), frozenset(chosen),
-                sum(shares[k] for k in chosen))
+                float((whole - rest) @ whole / (whole @ whole)))
 
 
 @dataclass(frozen=True, eq=False)
