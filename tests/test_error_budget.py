@@ -145,7 +145,9 @@ def test_a_step_is_judged_and_becomes_a_row(tiny_study, tmp_path):
     for source, row in zip(found.budget.sources, found.budget.changes_percent, strict=True):
         change = [s.structures[source.structure].average.intensity
                   - s.structures["cubic"].average.intensity for s in (old, new)]
-        np.testing.assert_allclose(row, 100 * (change[1] - change[0]) / top, rtol=0, atol=1e-9)
+        # A density that is gone is converged anew for the next chain, to its own last digits.
+        np.testing.assert_allclose(row, 100 * (change[1] - change[0]) / top, rtol=0,
+                                   atol=1e-3 * np.abs(row).max())
     assert {s.structure for s in found.budget.sources} == {"polar@0.1", "polar@-0.1"}
     with pytest.raises(InputError, match="cannot be escalated"):
         escalate(study, store, list, settings=("pressure",))
