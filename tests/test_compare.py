@@ -96,7 +96,7 @@ def test_exact_data_give_the_strength():
     assert best.name == "polaron"
     assert best.strength == pytest.approx(0.1, rel=1e-4)
     assert best.shift_eV == pytest.approx(0.05, abs=1e-3)
-    assert best.f_q2 == pytest.approx(0.1 * 0.25, rel=1e-4)
+    assert best.product == pytest.approx(0.1 * 0.25, rel=1e-4)
     assert best.amplitude is None
 
 

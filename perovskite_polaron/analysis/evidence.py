@@ -176,10 +176,10 @@ class Posterior:
 
         return [(quantile((1 - level) / 2), quantile((1 + level) / 2)) for level in LEVELS]
 
-    def fractions(self, largest: float) -> tuple[list[Interval], list[Interval]]:
-        """Return the central intervals of Q and of the excited fraction, strength · (Qmax/Q)²."""
+    def fractions(self, largest: float, power: int) -> tuple[list[Interval], list[Interval]]:
+        """Return the central intervals of Q and of the fraction, strength · (Qmax/Q)^power."""
         fine, ln_density, strength, spread = self.along_amplitude()
-        factor = (largest / fine) ** 2
+        factor = (largest / fine) ** power
         f = self._central(ln_density.ravel(), (strength * factor).ravel(),
                           (spread * factor).ravel())
         return central(fine, logsumexp(ln_density, axis=0)), f

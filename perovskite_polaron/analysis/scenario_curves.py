@@ -121,7 +121,8 @@ class Curves:
         if self.sweep is None:
             weights = np.ones((len(amplitude_sqrt_amu_A), 1))
         else:
-            factor = (self.sweep.amplitudes_sqrt_amu_A[-1] / amplitude_sqrt_amu_A[:, None]) ** 2
+            largest, power = self.sweep.amplitudes_sqrt_amu_A[-1], self.sweep.power
+            factor = (largest / amplitude_sqrt_amu_A[:, None]) ** power
             weights = self.sweep.weights(amplitude_sqrt_amu_A) * factor
         wide = np.tensordot(blend, found, 1)
         return np.moveaxis(np.tensordot(weights, wide, (1, 1)), (0, 1), (3, 2))
@@ -143,7 +144,8 @@ class Template:
 
     The first part may have several computed amplitudes: its column is then that of the difference
     at Q times (Qmax/Q)², so that its strength, f·Q²/Qmax², stays finite where f and Q cannot be
-    told apart. A further part that has several keeps the shape of its largest.
+    told apart (without the square where +Q and −Q differ: ``Scenario.power``). A further part that
+    has several keeps the shape of its largest.
     """
 
     def __init__(self, curves: Sequence[Curves]) -> None:

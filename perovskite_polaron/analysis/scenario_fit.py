@@ -89,22 +89,24 @@ def separate(template: Template, found: Posterior, best: Array, strength: float,
         return None, f"its amplitude sits on the largest computed, {largest:.3g} Å√amu; {LARGER}"
     if low_open or high_open:
         return None, ""
-    (q68, q95), (f68, f95) = found.fractions(largest)
-    # The strength is that at the largest amplitude: f follows with (Qmax/Q)².
-    return Amplitude(q, q68, q95, strength * (largest / q) ** 2, f68, f95, given_fraction=False), ""
+    power = template.parts[0].power
+    (q68, q95), (f68, f95) = found.fractions(largest, power)
+    # The strength is that at the largest amplitude: f follows with (Qmax/Q)², or Qmax/Q.
+    f = strength * (largest / q) ** power
+    return Amplitude(q, q68, q95, f, f68, f95, given_fraction=False), ""
 
 
 def _given(template: Template, found: Posterior, strength: float,
            fraction: float) -> tuple[float, list[Interval], str]:
     """Return Q from the product and the fraction, its intervals, and what is wrong with it."""
-    largest = template.largest
+    largest, power = template.largest, template.parts[0].power
     if template.sweep is None:
-        intervals = [_pair(largest * np.sqrt(np.maximum(ends, 0) / fraction))
+        intervals = [_pair(largest * (np.maximum(ends, 0) / fraction) ** (1 / power))
                      for ends in found.intervals(0)]
-        return largest * float(np.sqrt(strength / fraction)), intervals, ""
+        return largest * float((strength / fraction) ** (1 / power)), intervals, ""
     # In a sweep: the density of Q with the strength that each Q asks for.
     fine, ln_density, strengths, spreads = found.along_amplitude()
-    miss = ((fraction * (fine / largest) ** 2 - strengths) / spreads) ** 2
+    miss = ((fraction * (fine / largest) ** power - strengths) / spreads) ** 2
     density = logsumexp(ln_density - miss / 2 - np.log(spreads), axis=0)
     least = float((2 * (ln_density.max() - ln_density) + miss).min())
     q, why = float(fine[int(np.argmax(density))]), ""
@@ -132,7 +134,8 @@ class ScenarioFit:
         The hypothesis and its scenarios.
     strengths, intervals68, intervals95
         Shapes (parts,) and (parts, 2). The strength of an odd mode is f·Q²/Qmax², with Qmax its
-        largest computed amplitude: the excited fraction if the amplitude is that one.
+        largest computed amplitude (f·Q/Qmax where +Q and −Q differ): the excited fraction if the
+        amplitude is that one.
     shift_eV, stretch, width_fwhm_eV, q_sqrt_amu_A
         The nuisance parameters, and the amplitude of a sweep, else None.
     amplitude
@@ -191,10 +194,17 @@ class ScenarioFit:
         return self.chi2 + 2 * self.parameters
 
     @property
-    def f_q2(self) -> float | None:
-        """Excited fraction × Q² (Å²·amu) for an odd mode, else None."""
+    def per_strength(self) -> float | None:
+        """Excited fraction × Q² (Å²·amu) of a strength of one for an odd mode, fraction × Q
+        (Å·√amu) for a mode whose signs differ, else None.
+        """
         largest = self.parts[0].amplitude_sqrt_amu_A
-        return None if largest is None else self.strength * largest**2
+        return None if largest is None else largest ** self.parts[0].power
+
+    @property
+    def product(self) -> float | None:
+        """Excited fraction × Q² (Å²·amu), or × Q (Å·√amu), as ``per_strength``."""
+        return None if self.per_strength is None else self.strength * self.per_strength
 
     @property
     def possible(self) -> bool:

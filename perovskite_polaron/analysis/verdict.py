@@ -166,9 +166,10 @@ def _interpolation(best: ScenarioFit | None) -> list[str]:
     if best is None or not best.parts[0].is_swept or best.parts[0].sweep is None:
         return []
     sweep = best.parts[0].sweep
-    count, missed = len(sweep.amplitudes_sqrt_amu_A), 100 * sweep.left_out().max()
-    return [f"Interpolation between {count} computed amplitudes: left out, one is missed by up to "
-            f"{missed:.2f} % of its largest change."]
+    missed = 100 * sweep.left_out()
+    return [f"Interpolation between {len(sweep.amplitudes_sqrt_amu_A)} computed amplitudes: left "
+            f"out, one is missed by up to {missed.max():.2f} % of its largest change."
+            ] if len(missed) else []
 
 
 def statements(found: Comparison) -> list[str]:
@@ -219,22 +220,29 @@ def _strengths(best: ScenarioFit) -> str:
 
 
 def _amplitude(best: ScenarioFit) -> list[str]:
-    largest, found = best.parts[0].amplitude_sqrt_amu_A, best.amplitude
-    if largest is None or best.f_q2 is None:
+    largest, found, unit = best.parts[0].amplitude_sqrt_amu_A, best.amplitude, best.per_strength
+    if largest is None or unit is None:
         return []
     if found is None:
-        low, high = (end * largest**2 for end in best.interval68)
-        return [f"The data fix only excited fraction × Q²: {best.f_q2:.3g} Å²·amu (68 %: "
-                f"{low:.3g} to {high:.3g}). The averaged difference of an odd mode is even in its "
-                "amplitude, so a small fraction strongly distorted and a large one weakly "
-                "distorted look the same, and so do a static displacement and a hotter mode with "
-                "the same mean square. Give --fraction if it is known."]
+        low, middle, high = (unit * s for s in (best.interval68[0], best.strength,
+                                                best.interval68[1]))
+        if best.parts[0].power == 1:
+            return [f"The data fix only excited fraction × Q: {middle:.3g} Å·√amu (68 %: {low:.3g} "
+                    f"to {high:.3g}). The difference of a mode whose two signs differ begins "
+                    "linear in its amplitude, so a small fraction strongly distorted and a large "
+                    "one weakly distorted look the same. Give --fraction if it is known."]
+        return [f"The data fix only excited fraction × Q²: {middle:.3g} Å²·amu (68 %: {low:.3g} to "
+                f"{high:.3g}). The averaged difference of an odd mode is even in its amplitude, so "
+                "a small fraction strongly distorted and a large one weakly distorted look the "
+                "same, and so do a static displacement and a hotter mode with the same mean "
+                "square. Give --fraction if it is known."]
     q = f"Q = {found.q:.3g} Å√amu {_ranges(found.q68, found.q95)}"
     if not found.given_fraction:
         return [f"The change of shape with amplitude tells fraction and amplitude apart: {q}, "
                 f"excited fraction {found.f:.3g} {_ranges(found.f68, found.f95)}."]
     words = [f"With the excited fraction {found.f:g} that was given, {q}."]
-    if found.q > largest and not best.parts[0].is_swept:
+    sweep = best.parts[0].sweep
+    if found.q > largest and sweep is not None and not best.parts[0].is_swept:
         words.append(f"That is beyond the one computed amplitude, {largest:.3g} Å√amu: it rests on "
-                     "the Q² law; compute a larger one.")
+                     f"the {sweep.law}; compute a larger one.")
     return words

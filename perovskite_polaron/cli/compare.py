@@ -144,7 +144,8 @@ def _record(judged: Judgement) -> dict[str, Any]:
 
 
 def _row(fit: ScenarioFit) -> dict[str, Any]:
-    a, largest = fit.amplitude, fit.parts[0].amplitude_sqrt_amu_A
+    a, unit, even = fit.amplitude, fit.per_strength, fit.parts[0].power == 2
+    product68 = None if unit is None else [end * unit for end in fit.interval68]
     parts = zip(fit.parts, fit.strengths, fit.intervals68, fit.intervals95, strict=True)
     return {
         **pick(fit, "name", "chi2", "strength", "strength_err", "shift_eV", "stretch",
@@ -154,9 +155,10 @@ def _row(fit: ScenarioFit) -> dict[str, Any]:
             {"name": p.name, "strength": s, "interval68": i68, "interval95": i95,
              "per_eV": p.kind == "shift"}
             for p, s, i68, i95 in parts],
-        "f_q2_A2_amu": fit.f_q2,
-        "f_q2_interval68_A2_amu":
-            None if largest is None else [e * largest**2 for e in fit.interval68],
+        "f_q2_A2_amu": fit.product if even else None,
+        "f_q2_interval68_A2_amu": product68 if even else None,
+        "f_q_A_sqrt_amu": None if even else fit.product,
+        "f_q_interval68_A_sqrt_amu": None if even else product68,
         "amplitude_sqrt_amu_A":
             None if a is None else {"value": a.q, "interval68": a.q68, "interval95": a.q95},
         "fraction": None if a is None else {"value": a.f, "interval68": a.f68, "interval95": a.f95,

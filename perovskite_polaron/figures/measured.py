@@ -38,7 +38,7 @@ def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
         Photon energy of the calculated zero, before the fitted shift.
     """
     best = found.best
-    pairs = best is not None and best.f_q2 is not None and best.amplitude is None
+    pairs = best is not None and best.product is not None and best.amplitude is None
     heights = (2.0, 3.0, 1.1, 1.7)[: 4 if pairs else 3]
     figure, (top, middle, bottom, *rest) = panels(
         len(heights), 1, (6.4, 8.8 if pairs else 7.0), height_ratios=heights)
@@ -81,20 +81,24 @@ def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
 
 
 def _draw_pairs(axes: Any, best: ScenarioFit) -> None:
-    """Draw the pairs of fraction and amplitude with the f·Q² that was found, which fit alike."""
-    largest = best.parts[0].amplitude_sqrt_amu_A or 1.0
-    low, middle, high = (max(s, 0.0) * largest**2
+    """Draw the pairs of fraction and amplitude with the product that was found, which fit alike.
+
+    The product is f·Q², or f·Q where the two signs of the mode differ.
+    """
+    largest, power = best.parts[0].amplitude_sqrt_amu_A or 1.0, best.parts[0].power
+    low, middle, high = (max(s, 0.0) * largest**power
                          for s in (best.interval68[0], best.strength, best.interval68[1]))
-    root = np.sqrt(middle)
+    root = middle ** (1 / power)
     q = np.linspace(max(root, 0.05 * largest), max(2.5 * root, 1.3 * largest), 300)
-    axes.fill_between(q, np.minimum(low / q**2, 1), np.minimum(high / q**2, 1), color=ORANGE,
-                      alpha=0.3, lw=0)
-    axes.plot(q, np.minimum(middle / q**2, 1), color=ORANGE, lw=1.6)
+    axes.fill_between(q, np.minimum(low / q**power, 1), np.minimum(high / q**power, 1),
+                      color=ORANGE, alpha=0.3, lw=0)
+    axes.plot(q, np.minimum(middle / q**power, 1), color=ORANGE, lw=1.6)
     axes.axvline(largest, color="0.5", lw=0.8, ls=":")
     axes.text(largest, 0.97, " largest computed", fontsize=8, color="0.35", va="top",
               transform=axes.get_xaxis_transform())
     axes.set(xlim=(q[0], q[-1]), ylim=(0, None), xlabel="amplitude Q (Å√amu)", ylabel="fraction f")
-    said = f"these pairs fit alike:\nf·Q² = {middle:.3g} ± {(high - low) / 2:.2g} Å²·amu"
+    what, unit = ("f·Q²", "Å²·amu") if power == 2 else ("f·Q", "Å·√amu")
+    said = f"these pairs fit alike:\n{what} = {middle:.3g} ± {(high - low) / 2:.2g} {unit}"
     axes.text(0.98, 0.55, said, fontsize=9, ha="right", transform=axes.transAxes,
               bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})
 

@@ -13,10 +13,13 @@ from perovskite_polaron.analysis.shape_ratio import EDGES, window_weights
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.published import Claim, Feature
 from perovskite_polaron.report.subject import Subject
+from perovskite_polaron.workflow.spectra import StudySpectra
 
 AGREES, DISAGREES, OPEN = "agrees", "disagrees", "open"
 #: Calibration and the place of the first maximum are uncertain by about this much.
 PLACE_EV = 1.0
+#: A calculated extremum farther from a published one is another.
+EXTREMUM_REACH_EV = 6.0
 #: How far the edge is moved either way to see what C depends on.
 EDGE_SHIFT_EV = 0.5
 
@@ -77,14 +80,22 @@ def feature_rows(subject: Subject, name: str) -> tuple[FeatureRow, ...]:
     return tuple(rows)
 
 
-def extremum_eV(subject: Subject, feature: Feature, reach_eV: float = 6.0) -> float | None:
-    """Return the photon energy of our extremum nearest to a feature that is said to be one."""
-    y = subject.spectra.structures[subject.reference].average.intensity * feature.extremum
+def extremum_eV(subject: Subject, feature: Feature,
+                spectra: StudySpectra | None = None) -> float | None:
+    """Return the photon energy of our extremum nearest to a feature that is said to be one.
+
+    None beyond ``EXTREMUM_REACH_EV``. The first maximum of these spectra (default: the study's own)
+    lies at the published one.
+    """
+    spectra = spectra or subject.spectra
+    average = spectra.structures[subject.reference].average
+    y = average.intensity * feature.extremum
     peaks = 1 + np.flatnonzero((y[1:-1] >= y[:-2]) & (y[1:-1] > y[2:]))
-    away = np.abs(subject.energy_eV[peaks] - subject.white_line_eV - feature.offset_eV)
-    if not feature.extremum or not (away <= reach_eV).any():
+    offsets = average.energy_eV[peaks] - subject.first_maximum_eV(spectra)
+    away = np.abs(offsets - feature.offset_eV)
+    if not feature.extremum or not (away <= EXTREMUM_REACH_EV).any():
         return None
-    return float(subject.axis_eV[peaks[away.argmin()]])
+    return float(feature.energy_eV - feature.offset_eV + offsets[away.argmin()])
 
 
 def signs(rows: Sequence[FeatureRow]) -> str:
@@ -122,6 +133,25 @@ def _signs(subject: Subject, claim: Claim) -> Iterator[Finding]:
         rows = [r for r in feature_rows(subject, name) if r.feature.structural]
         ours = ", ".join(f"{r.value:+.2f} %" for r in rows)
         yield Finding(claim.statement.format(name=name), ours, signs(rows))
+
+
+def _steady(subject: Subject, claim: Claim) -> Iterator[Finding]:
+    """Judge the extrema of the ground state above its first maximum, each by its place.
+
+    ``values``: how far (eV) ours may be from the published one. The final states are as wide as
+    ``Subject.lifetime_broadened`` has them, for a width that does not grow with energy keeps
+    extrema that a measurement does not show.
+    """
+    names = {1: "maximum", -1: "minimum"}
+    for feature in subject.features:
+        if not feature.extremum or not feature.offset_eV:
+            continue
+        said = f"{names[feature.extremum]} at {feature.energy_eV / 1000:g} keV"
+        ours = extremum_eV(subject, feature, subject.lifetime_broadened)
+        shown = (f"no {names[feature.extremum]} within {EXTREMUM_REACH_EV:g} eV" if ours is None
+                 else f"{ours / 1000:.4f} keV")
+        near = ours is not None and abs(ours - feature.energy_eV) <= claim.values[0]
+        yield Finding(claim.statement.format(extremum=said), shown, AGREES if near else DISAGREES)
 
 
 def _mismatch(subject: Subject, claim: Claim) -> Iterator[Finding]:
@@ -207,9 +237,8 @@ def _within(subject: Subject, claim: Claim) -> Iterator[Finding]:
 
 
 RULES: dict[str, Callable[[Subject, Claim], Iterator[Finding]]] = {
-    "signs": _signs, "mismatch": _mismatch, "constant C": _constant_ratio,
-    "positive C": _positive_ratio, "heating": _heating, "cooled": _cooled,
-    "within": _within}
+    "signs": _signs, "steady": _steady, "mismatch": _mismatch, "constant C": _constant_ratio,
+    "positive C": _positive_ratio, "heating": _heating, "cooled": _cooled, "within": _within}
 
 
 def findings(subject: Subject, topic: str) -> list[Finding]:

@@ -13,7 +13,7 @@ from perovskite_polaron.report.blocks import (
     Block, Claims, Rows, Section, Table, Text, listed, meaning, plain)
 from perovskite_polaron.report.claims import PLACE_EV, extremum_eV, feature_rows, findings
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, quadratic_regime
+from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, leading_regime
 
 
 def spectra_section(subject: Subject, transient: Scan | None, verdicts: Sequence[str]) -> Section:
@@ -120,12 +120,14 @@ def amplitude_section(subject: Subject) -> Section:
 
 
 def _law(subject: Subject, entry: str, sweep: AmplitudeSpectra) -> list[Block]:
-    regime, amplitudes = quadratic_regime(sweep), sweep.amplitudes_sqrt_amu_A
-    missed = [*(f"{100 * m:.2f}" for m in sweep.left_out()), "–"]
-    points = [(abs(s.amplitude_sqrt_amu_A), abs(s.max_displacement_A or 0.0))
+    regime, amplitudes = leading_regime(sweep), sweep.amplitudes_sqrt_amu_A
+    misses = [f"{100 * m:.2f}" for m in sweep.left_out()]
+    missed = ["–"] * int(amplitudes[0] < 0) + misses + ["–"]
+    # A sweep of the other sign is mirrored.
+    points = [(abs(s.amplitude_sqrt_amu_A), s.max_displacement_A or 0.0)
               for s in subject.results.structures
-              if s.amplitude_sqrt_amu_A and s.name.split("@")[0] == entry]
-    sizes_A = [min(points, key=lambda point: abs(point[0] - q))[1] for q in amplitudes]
+              if s.amplitude_sqrt_amu_A and s.name.split("@")[0] == entry.removesuffix(" (−Q)")]
+    sizes_A = [min(points, key=lambda point: abs(point[0] - abs(q)))[1] for q in amplitudes]
     scale = 100 / float(subject.scenarios.steady_state.max())
     rows = [(f"{q:.3f}", f"{size:.3f}", f"{scale * np.abs(curve).max():.2f}",
              f"{100 * deviation:.1f}", miss)
@@ -140,12 +142,13 @@ def _law(subject: Subject, entry: str, sweep: AmplitudeSpectra) -> list[Block]:
         displacement_A = fails * sizes_A[-1] / float(amplitudes[-1])
         said = (f"it fails by more than {tolerance} from Q = {fails:.3f} Å√amu on "
                 f"(largest displacement {displacement_A:.3f} Å).")
-    worst = 100 * float(sweep.left_out().max())
+    missing = sweep.left_out()
+    trust = "" if not len(missing) else (
+        f"; left out, one is missed by at most {100 * missing.max():.2f} % of its largest change")
     return [
         charts.amplitude_chart(subject, entry, sweep, regime),
-        Text(f"The Q² law of {entry}: {said} Between computed amplitudes the difference is "
-             f"interpolated; left out, one is missed by at most {worst:.2f} % of its largest "
-             "change."),
+        Text(f"The {sweep.law} of {entry}: {said} Between computed amplitudes the difference is "
+             f"interpolated{trust}."),
         Table(f"Amplitudes of {entry}",
               ("Q (Å√amu)", "largest displacement (Å)", "largest difference (% of maximum)",
                "deviation from the law (%)", "missed when left out (%)"), rows)]

@@ -128,21 +128,23 @@ def alignment_chart(subject: Subject) -> Chart:
 
 
 def amplitude_chart(subject: Subject, entry: str, sweep: AmplitudeSpectra, found: Regime) -> Chart:
-    """Draw every difference over Q² with the law, and below the deviation from it against Q."""
+    """Draw every difference over the law's power of Q with it, and below the deviation from it."""
     figure, (top, bottom) = style.row_or_column(2, stacked=True)
-    amplitudes = sweep.amplitudes_sqrt_amu_A
+    amplitudes, power = sweep.amplitudes_sqrt_amu_A, sweep.power
     # The sweep is in the study's normalisation; readers compare with % of the maximum.
     scale = 100 / float(subject.scenarios.steady_state.max())
+    unit = "A2 amu" if sweep.even else "A sqrt(amu)"
     columns: Columns = {"energy_eV": subject.axis_eV,
-                        "law (% of maximum per A2 amu)": scale * found.law}
+                        f"law (% of maximum per {unit})": scale * found.law}
     for q, curve, colour in zip(amplitudes, sweep.differences, style.shades(len(amplitudes)),
                                 strict=True):
-        top.plot(subject.axis_eV, scale * curve / q**2, color=colour, lw=1.3, label=f"{q:.2f}")
-        columns[f"Q = {q:.4f} sqrt(amu) A"] = scale * curve / q**2
+        top.plot(subject.axis_eV, scale * curve / q**power, color=colour, lw=1.3, label=f"{q:.2f}")
+        columns[f"Q = {q:.4f} sqrt(amu) A"] = scale * curve / q**power
     top.plot(subject.axis_eV, scale * found.law, color=INK, lw=1.2, ls="--", label="Q → 0")
     style.zero_line(top)
     _range(subject, top)
-    top.set_ylabel("difference / Q²\n(% of maximum / (Å²·amu))")
+    top.set_ylabel("difference / Q²\n(% of maximum / (Å²·amu))" if sweep.even else
+                   "difference / Q\n(% of maximum / (Å·√amu))")
     style.legend(top, title="Q (Å√amu)", title_fontsize=9, ncols=4, loc="lower left",
                  bbox_to_anchor=(0.0, 1.0))
     bottom.plot(found.amplitude_sqrt_amu_A, 100 * found.deviation, color=ORANGE)
@@ -153,9 +155,9 @@ def amplitude_chart(subject: Subject, entry: str, sweep: AmplitudeSpectra, found
     bottom.set(ylim=(0, None), xlabel="amplitude Q (Å√amu)", ylabel="deviation from\nthe law (%)")
     deviation: Columns = {"amplitude_sqrt_amu_A": found.amplitude_sqrt_amu_A,
                           "deviation_percent": 100 * found.deviation}
-    return Chart("amplitude", f"The Q² law of {entry}",
-                 "Differences divided by the square of the amplitude, and how far each is from one "
-                 "common shape.", figure, {"": columns, "-deviation": deviation})
+    return Chart("amplitude", f"The {sweep.law} of {entry}",
+                 "Differences divided by the law's power of the amplitude, and how far each is "
+                 "from one common shape.", figure, {"": columns, "-deviation": deviation})
 
 
 def kinetics_chart(pump: PumpProbe, heats: Mapping[str, Heating]) -> Chart:

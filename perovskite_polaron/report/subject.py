@@ -29,6 +29,8 @@ from perovskite_polaron.workflow.spectra import (
 from perovskite_polaron.workflow.structures import StudyStructure, study_structures
 from perovskite_polaron.workflow.study import SpectraSettings, Study
 
+#: The arctangent law of widths with the default parameters of FDMNES.
+PHOTOELECTRON_WIDTH = {"Gamma_max": 15.0, "E_cent": 30.0, "E_larg": 30.0}
 #: Articles whose claims are judged; the first on the compound and element of a study is taken.
 ARTICLES = (ARTICLE,)
 
@@ -89,6 +91,12 @@ class Subject:
         return study_spectra(replace(self.results, chains=chains), self.settings)
 
     @cached_property
+    def lifetime_broadened(self) -> StudySpectra:
+        """The same with final states that widen as the photoelectron's lifetime falls."""
+        return study_spectra(self.results, replace(
+            self.settings, width_model="arctangent", width=PHOTOELECTRON_WIDTH))
+
+    @cached_property
     def scenarios(self) -> ScenarioSet:
         """The study as scenarios; InputError when nothing differs from the reference."""
         return study_scenarios(self.results, self.settings)
@@ -128,7 +136,7 @@ class Subject:
 
     def amplitude(self, name: str) -> float:
         """Return the amplitude Q of a structure, Å√amu; 0 for one that is not displaced."""
-        return self.result(name).amplitude_sqrt_amu_A or 0.0
+        return abs(self.result(name).amplitude_sqrt_amu_A or 0.0)
 
     def percent(self, name: str, spectra: StudySpectra | None = None) -> Array:
         """Return the difference (n,) of a structure in % of the reference's maximum."""

@@ -17,6 +17,7 @@ from perovskite_polaron.espresso.savefile import LanczosSave, read_chains, read_
 from perovskite_polaron.espresso.xspectra import SAVE_FILE
 from perovskite_polaron.files import read_text, write_atomically
 from perovskite_polaron.settings import fill, refuse
+from perovskite_polaron.spectra.budget import ErrorBudget, read_budget
 from perovskite_polaron.workflow.attempt import check_chain
 from perovskite_polaron.workflow.jobs import StructureJobs
 from perovskite_polaron.workflow.store import Store
@@ -53,7 +54,18 @@ class SiteResult:
 
 @dataclass(frozen=True)
 class StructureResult:
-    """One structure; its amplitude is the norm over its modes, ground its ground-state result."""
+    """One structure.
+
+    Attributes
+    ----------
+    amplitude_sqrt_amu_A
+        Norm over its modes, with the sign that was asked for.
+    sign_equivalent
+        Whether +Q and −Q are images of each other (``structures.StudyStructure``); None where that
+        is not known, in results of earlier versions.
+    ground
+        Result of its ground state.
+    """
 
     name: str
     space_group: str
@@ -62,15 +74,25 @@ class StructureResult:
     lattice_A: tuple[tuple[float, ...], ...]
     ground: Mapping[str, Any]
     sites: tuple[SiteResult, ...]
+    sign_equivalent: bool | None = None
 
 
 @dataclass(frozen=True)
 class StudyResults:
-    """All results of a study, computed as ``study`` says. chains: name -> Lanczos chains."""
+    """All results of a study, computed as ``study`` says.
+
+    Attributes
+    ----------
+    chains
+        Name -> Lanczos chains.
+    budget
+        What the settings may still change; None where ``polaron converge`` has not estimated it.
+    """
 
     study: Study
     structures: tuple[StructureResult, ...]
     chains: Mapping[str, LanczosSave]
+    budget: ErrorBudget | None = None
 
 
 def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> StudyResults:
@@ -98,11 +120,17 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
             a, hole = absorber.absorber, records[absorber.hole.digest] or {}
             sites.append(SiteResult(absorber.label, a.site, a.parent, a.multiplicity, hole, names))
         rows.append(StructureResult(structure.name, structure.space_group,
-                                    math.hypot(*point.amplitude_sqrt_amu_A) if point else None,
+                                    _signed_norm(point.amplitude_sqrt_amu_A) if point else None,
                                     point.max_displacement_A if point else None,
                                     tuple(map(tuple, structure.crystal.lattice_A.tolist())),
-                                    records[one.ground.digest] or {}, tuple(sites)))
-    return StudyResults(study, tuple(rows), chains)
+                                    records[one.ground.digest] or {}, tuple(sites),
+                                    structure.sign_equivalent))
+    return StudyResults(study, tuple(rows), chains, read_budget(store.root))
+
+
+def _signed_norm(amplitudes: Sequence[float]) -> float:
+    # The modes of one structure have amplitudes of one sign.
+    return math.copysign(math.hypot(*amplitudes), amplitudes[0])
 
 
 def write_results(results: StudyResults, folder: str | Path) -> None:
@@ -142,7 +170,8 @@ def read_results(folder: str | Path) -> StudyResults:
     chains = read_chains(folder / "chains.npz")
     require(_sha256(folder / "chains.npz") == digest, f"{folder / 'chains.npz'} does not belong to"
             f" {path}: keep the two files of one study together")
-    return StudyResults(study_of(table, path), tuple(r for r in rows if r is not None), chains)
+    return StudyResults(study_of(table, path), tuple(r for r in rows if r is not None), chains,
+                        read_budget(folder))
 
 
 def _sha256(path: Path) -> str:
