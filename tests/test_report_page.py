@@ -17,6 +17,7 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
+from perovskite_polaron.files import write_sealed
 from perovskite_polaron.phonons.distortion import distort
 from perovskite_polaron.phonons.modes import read_modes
 from perovskite_polaron.published import Article, Claim, Feature
@@ -330,7 +331,7 @@ def test_results_without_their_crystals_are_reported_all_the_same(tmp_path: Path
         shutil.copy(BUILT_IN / name, tmp_path)
     record = json.loads((tmp_path / "results.json").read_text())
     record["study"] = record["study"].replace('crystal = "cspbbr3-pbnm"', 'crystal = "gone.cif"')
-    (tmp_path / "results.json").write_text(json.dumps(record))
+    write_sealed(tmp_path / "results.json", record)
     assert read_results(tmp_path)
     done = polaron("report", str(tmp_path), "--out", "r", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

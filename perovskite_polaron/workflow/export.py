@@ -222,13 +222,13 @@ def write_archive(study: Study, planned: Sequence[StructureJobs], store: Store,
                 kept = read_sealed_upf(store.root / name, Path(name).stem.rpartition("-")[2])
                 tar.add(kept.path, f"results/{name}")
             for job in study_jobs(planned):
-                for file in _job_files(job, store):
+                for file in job_files(job, store):
                     tar.add(file, f"results/jobs/{file.parent.name}/{file.name}")
 
     return replace_atomically(path, write)
 
 
-def _job_files(job: Job, store: Store) -> list[Path]:
+def job_files(job: Job, store: Store) -> list[Path]:
     """Return the files of a finished job that travel, held to what its record says of them."""
     folder, sums = store.folder(job), (store.result(job) or {}).get(FILES, {})
     texts = store.texts(job)
