@@ -157,6 +157,34 @@ def test_what_xspectra_lacks_is_named(tmp_path: Path, text: str, section: str) -
     assert error.value.exit_status == 2
 
 
+def paw_set(header: str) -> str:
+    """A PAW set with two p projectors, and the 1s orbital alone in its GIPAW section."""
+
+    def waves(tag: str, attributes: str) -> str:
+        return "".join(f'<PP_{tag}.{n} index="{n}" {attributes}>\n1.0 2.0 3.{n}\n</PP_{tag}.{n}>\n'
+                       for n in (1, 2))
+
+    radii = 'cutoff_radius="0.9" ultrasoft_cutoff_radius="1.45"'
+    return (f'<UPF version="2.0.1">\n<PP_HEADER element=" C" pseudo_type="PAW" z_valence="4.0"'
+            f' has_gipaw="T" {header}/>\n<PP_R>\n0.5 1.0 1.5\n</PP_R>\n'
+            + waves("BETA", f'label="2P" angular_momentum="1" {radii}')
+            + waves("AEWFC", 'label="2P" l="1"') + waves("PSWFC", 'label="2P" l="1"')
+            + '<PP_GIPAW gipaw_data_format="2">\n<PP_GIPAW_CORE_ORBITAL.1 label="1S" l="0.0">\n'
+            "1.0 2.0 3.0\n</PP_GIPAW_CORE_ORBITAL.1>\n</PP_GIPAW>\n</UPF>\n")
+
+
+@pytest.mark.parametrize("true", ["T", ".true.", "true", " t "])
+def test_a_paw_set_can_serve_without_gipaw_orbitals(tmp_path: Path, true: str) -> None:
+    pseudo = read_upf(upf(tmp_path, paw_set(f'paw_as_gipaw="{true}"')))
+    check_for_xspectra(pseudo)
+    waves = pseudo.partial_waves
+    assert [(w.label, w.l, w.cutoff_bohr, w.ultrasoft_bohr) for w in waves] == [
+        ("2P", 1, 0.9, 1.45)] * 2
+    assert waves[1].pseudo.tolist() == waves[1].all_electron.tolist() == [1.0, 2.0, 3.2]
+    with pytest.raises(InputError, match=r"0 projector.*paw_as_gipaw"):
+        check_for_xspectra(read_upf(upf(tmp_path, paw_set('paw_as_gipaw="F"'))))
+
+
 @pytest.mark.parametrize("text",
                          ["no tags", UPF_V1.split("<PP_MESH>")[0], UPF_V1.replace("0.4", "NaN"),
                           UPF_V1.replace("4.0000", "x")])

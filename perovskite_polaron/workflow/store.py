@@ -84,8 +84,8 @@ class Store:
     def begun(self) -> set[str]:
         """Return the ends of the names of all jobs' folders: twelve characters of their digests."""
         with suppress(FileNotFoundError):
-            return {entry.name.rpartition("-")[2] for entry in os.scandir(self.jobs_root)}
-        return set()
+            self._look()
+        return set(self._folders)
 
     @property
     def jobs_root(self) -> Path:
@@ -127,7 +127,7 @@ class Store:
     def _check(self, record: dict[str, Any], job: JobName) -> None:
         """Refuse, with DamagedError, a record that is not this job's or has lost its file."""
         path, (name, key) = self.folder(job) / RESULT, job.runs.kept
-        missing = lacking(record, job.kind)
+        missing = "" if SEAL in record else lacking(record, job.kind)
         if record.get("digest") != job.digest or missing:
             raise DamagedError(f"{path} is not the result of {job.label}"
                                + (f": it lacks {missing}" if missing else ""))
