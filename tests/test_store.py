@@ -81,8 +81,9 @@ def test_damaged_json_is_told_in_one_line(looked_at: Path, tmp_path: Path, seale
     shutil.copytree(looked_at.parent, tmp_path / "s")
     study = tmp_path / "s" / looked_at.name
     looks = flips.Looks(study)
-    names = (*flips.ALWAYS, "travelled", "texts", "plan_without_programs")
-    truth = {name: getattr(looks, name)() for name in names}
+    more = {"results.json": ["travelled"], "inputs.json": ["plan_without_programs"]}
+    truth = {name: getattr(looks, name)()
+             for name in (*flips.ALWAYS, "travelled", "plan_without_programs")}
     rng, wrong = random.Random(7), []
     files = [*study.parent.glob(f"{flips.STORE}/*.json"), study.parent / "out" / "results.json",
              *(next(study.parent.glob(f"{flips.STORE}/jobs/{kind}-*/result.json"))
@@ -98,9 +99,9 @@ def test_damaged_json_is_told_in_one_line(looked_at: Path, tmp_path: Path, seale
             for value in (None, [], {}, "abc", 1e400, [[]], {"a": []}):
                 wrecks.append(json.dumps({**record, key: value}))
             wrecks.append(json.dumps({k: v for k, v in record.items() if k != key}))
-        for text in rng.sample(wrecks, min(len(wrecks), 40)):
+        for text in rng.sample(wrecks, min(len(wrecks), 20)):
             path.write_text(text)
-            for name in names:
+            for name in (*flips.ALWAYS, *more.get(path.name, ())):
                 answer = flips.judge(getattr(looks, name), truth[name])
                 # Without a checksum a wrong number is not seen; a wrong type is.
                 if answer not in ("same", "less", "refused") and (
@@ -341,7 +342,6 @@ def test_without_a_home_or_a_cache_one_line_says_what_to_set(
     # Root may write anywhere but below a file.
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("POLARON_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert main(["doctor"]) == 1
     assert "cannot be written: set POLARON_CACHE" in capsys.readouterr().out
 

@@ -2,21 +2,18 @@
 
 import argparse
 import importlib.metadata
-import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from perovskite_polaron import __version__
 from perovskite_polaron.cli.options import emit, share
 from perovskite_polaron.errors import MissingProgramError, PolaronError
 from perovskite_polaron.espresso.program import (
     INSTALL_HINT, PROGRAMS, find_program, program_version, reference_blas)
-from perovskite_polaron.espresso.pseudo import cache_folder
+from perovskite_polaron.espresso.pseudo import writable_cache
 from perovskite_polaron.kernels import load
-from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.store import try_locks
 
 _PACKAGES = ("numpy", "scipy", "spglib", "ase", "gemmi", "h5py", "matplotlib", "pydantic",
              "tomli-w")
@@ -80,31 +77,12 @@ def _components() -> Iterator[tuple[str, str, str, bool]]:
     for package, (extra, purpose) in _OPTIONAL.items():
         hint = f"for {purpose}: pip install 'perovskite-polaron[{extra}]'"
         yield f"{package} (optional)", *_package(package, hint), True
-    yield "pseudopotential cache", "", *_cache()
-    yield "locks in this folder", "", *_locks()
-
-
-def _cache() -> tuple[str, bool]:
-    """Tell where pseudopotentials are cached, or what to do, and whether they can be."""
-    try:
-        folder = cache_folder()
-    except PolaronError as error:
-        return str(error), False
-    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    if not os.access(there, os.W_OK):
-        return f"{folder} cannot be written: set POLARON_CACHE to a folder that may be", False
-    return str(folder), True
-
-
-def _locks() -> tuple[str, bool]:
-    """Tell whether a store in the working folder would keep locks, or what to do."""
-    try:
-        with tempfile.TemporaryDirectory(dir=".") as folder, Store.lock_folder(Path(folder)):
-            return "kept: several runners can share a store here", True
-    except PolaronError as error:
-        return str(error), False
-    except OSError as error:
-        return f"not tried, for it cannot be written: {error.strerror}", True
+    for name, tried in (("pseudopotential cache", writable_cache),
+                        ("locks in this folder", try_locks)):
+        try:
+            yield name, "", str(tried()), True
+        except PolaronError as error:
+            yield name, "", str(error), False
 
 
 def _package(name: str, hint: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -142,6 +143,16 @@ def cache_folder() -> Path:
     return caches / "polaron" / "pseudo"
 
 
+def writable_cache() -> Path:
+    """Return the folder of generated sets, made if need be; ComputationError if it is read-only."""
+    folder = cache_folder()
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    require(os.access(folder, os.W_OK), f"the cache {folder} cannot be written: set POLARON_CACHE"
+            " to a folder that may be", ComputationError)
+    return folder
+
+
 def make_pseudo(element: str, hole: str = "none",
                 recipe_file: str | None = None) -> Pseudopotential:
     """Return the pseudopotential of an element, generated on first use, then from the cache.
@@ -175,7 +186,7 @@ def make_pseudo(element: str, hole: str = "none",
     digest = target.with_suffix(".sha256")
     if not (target.exists() and digest.exists()):
         # The folder of a failed attempt stays, for the messages point into it.
-        folder = _folder_beside(target)
+        folder = Path(tempfile.mkdtemp(prefix=f"{target.stem}-", dir=writable_cache()))
         write_atomically(folder / "ld1.in", deck)
         run_program([str(find_program("ld1.x"))], folder / "ld1.in", folder / "ld1.out",
                     done="End of pseudopotential test")
@@ -191,16 +202,6 @@ def make_pseudo(element: str, hole: str = "none",
         write_atomically(digest, read_upf(folder / "set.UPF").digest)
         shutil.rmtree(folder)
     return read_sealed_upf(target, digest.read_text(errors="replace"))
-
-
-def _folder_beside(target: Path) -> Path:
-    """Make a folder in the cache to generate a set in."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f"{target.stem}-", dir=target.parent))
-    except OSError as error:
-        raise ComputationError(f"the cache {target.parent} cannot be written ({error.strerror}):"
-                               " set POLARON_CACHE to a folder that may be") from None
 
 
 def pseudo_for(element: str, named: Mapping[str, str], file: Callable[[str], str],

@@ -13,7 +13,7 @@ from perovskite_polaron.errors import DamagedError
 from perovskite_polaron.files import write_atomically, write_sealed
 from perovskite_polaron.lattice.files import write_crystal
 from perovskite_polaron.workflow.jobs import StructureJobs, core_hole_state, study_jobs
-from perovskite_polaron.workflow.records import INPUTS, RecordedInputs, recorded_inputs
+from perovskite_polaron.workflow.records import INPUTS, recorded_inputs
 from perovskite_polaron.workflow.status import read_plan, write_plan
 from perovskite_polaron.workflow.store import Store, make_folder
 from perovskite_polaron.workflow.structures import image_distance_A
@@ -66,7 +66,7 @@ def write_structures(structures: Sequence[StructureJobs], folder: Path) -> None:
 
 def _has_inputs(store: Store) -> bool:
     with suppress(DamagedError):
-        return recorded_inputs(store.root) != RecordedInputs()
+        return bool(recorded_inputs(store.root).versions)
     return False
 
 

@@ -5,15 +5,13 @@ earlier versions carry none, and of them this much is asked.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from perovskite_polaron.errors import DamagedError
-from perovskite_polaron.files import SEAL, read_sealed
-from perovskite_polaron.settings import fill
+from perovskite_polaron.errors import DamagedError, require
+from perovskite_polaron.files import read_sealed
 
 INPUTS = "inputs.json"
 _ENERGIES = ("total_energy_eV", "fermi_eV", "highest_occupied_eV")
@@ -36,14 +34,13 @@ def lacking(record: Mapping[str, Any], kind: str) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class RecordedInputs:
+class RecordedInputs(NamedTuple):
     """What ``polaron run`` notes of a study: versions of programs, and ``element-hole`` -> UPF file
     in the store.
     """
 
-    versions: Mapping[str, str] = field(default_factory=dict)
-    pseudopotentials: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str]
+    pseudopotentials: Mapping[str, str]
 
 
 def recorded_inputs(store_folder: Path) -> RecordedInputs:
@@ -54,14 +51,13 @@ def recorded_inputs(store_folder: Path) -> RecordedInputs:
     DamagedError
         When it is not what was written.
     """
-    path, problems = store_folder / INPUTS, list[str]()
-    remedy = "polaron run writes it again where Quantum ESPRESSO is installed"
+    path, remedy = store_folder / INPUTS, "polaron run writes it again with Quantum ESPRESSO"
     try:
         record = read_sealed(path, remedy)
     except (FileNotFoundError, NotADirectoryError):
-        return RecordedInputs()
-    record.pop(SEAL, None)
-    found = fill(RecordedInputs, record, "inputs", problems)
-    if found is None:
-        raise DamagedError(f"{path} is damaged ({problems[0]}): {remedy}")
+        record = {}
+    found = RecordedInputs(*(record.get(key, {}) for key in RecordedInputs._fields))
+    for one in found:
+        sound = isinstance(one, dict) and all(isinstance(value, str) for value in one.values())
+        require(sound, f"{path} is damaged: {remedy}", DamagedError)
     return found

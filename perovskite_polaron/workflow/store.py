@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,6 @@ class Store:
         self._looked = -math.inf
         self._looked_at: int | None = None
         self._told: set[str] = set()
-        self._verified: dict[Path, tuple[int, int] | None] = {}
 
     def folder(self, job: JobName) -> Path:
         """Return the folder of a job, there or not; one met under another label keeps its own."""
@@ -158,10 +158,9 @@ class Store:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False  # no locks are kept here; who runs is told
+        except OSError as error:
+            # Where no locks are kept who runs is told, not who looks.
+            return isinstance(error, BlockingIOError)
         finally:
             os.close(descriptor)
         return False
@@ -178,21 +177,6 @@ class Store:
     def _kept(self, pseudo: Pseudopotential | PseudoName) -> Path:
         return self.pseudo_root / f"{pseudo.element}-{pseudo.digest[:16]}.UPF"
 
-    def _verify(self, kept: Path) -> None:
-        """Hold a pseudopotential to its name, and its core orbitals as XSpectra reads them to it.
-
-        They are written where they are missing or another text. What was verified is so until its
-        time or size change.
-        """
-        orbitals = kept.with_suffix(".wfc")
-        if all(self._verified.get(path) == _stamp(path) for path in (kept, orbitals)):
-            return
-        pseudo = read_sealed_upf(kept, kept.stem.rpartition("-")[2])
-        text = core_orbital_text(pseudo)
-        if not orbitals.exists() or orbitals.read_text(errors="replace") != text:
-            os.chmod(write_atomically(orbitals, text), 0o444)
-        self._verified |= {path: _stamp(path) for path in (kept, orbitals)}
-
     def prepare(self, job: "Job") -> Path:
         """Write everything that the job's program needs into its folder, whole, and return the
         folder.
@@ -206,7 +190,12 @@ class Store:
         files = [(f"pseudo/{label}.UPF", pseudo) for label, pseudo in job.pseudos]
         for name, pseudo in files + ([(CORE_FILE, job.core)] if job.core else []):
             kept = self.keep(pseudo) if isinstance(pseudo, Pseudopotential) else self._kept(pseudo)
-            self._verify(kept)
+            with _used(kept):
+                found = kept.stat()
+            orbitals = _core_orbitals(kept, found.st_mtime_ns, found.st_size)
+            text = kept.with_suffix(".wfc")
+            if not text.exists() or text.read_bytes() != orbitals:
+                os.chmod(write_atomically(text, orbitals), 0o444)
             _link(kept.with_suffix(Path(name).suffix), folder / name)
         # A file that a crash leaves empty is seen when it is compared with the job: these need not
         # reach the disk.
@@ -296,12 +285,22 @@ def density_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+@cache
+def _core_orbitals(kept: Path, mtime_ns: int, size_bytes: int) -> bytes:
+    """Hold a pseudopotential to its name, and return its core orbitals as XSpectra reads them.
+
+    What was verified is so until its time or size change.
+    """
+    return core_orbital_text(read_sealed_upf(kept, kept.stem.rpartition("-")[2])).encode()
+
+
+def try_locks() -> str:
+    """Say whether a store in the working folder would keep locks; ComputationError if not."""
     try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
+        with tempfile.TemporaryDirectory(dir=".") as folder, Store.lock_folder(Path(folder)):
+            return "kept: several runners can share a store here"
+    except OSError as error:
+        return f"not tried, for it cannot be written: {error.strerror}"
 
 
 def _locks(descriptor: int, folder: Path) -> bool:
