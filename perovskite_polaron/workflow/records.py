@@ -15,21 +15,30 @@ from perovskite_polaron.files import read_sealed
 
 INPUTS = "inputs.json"
 _ENERGIES = ("total_energy_eV", "fermi_eV", "highest_occupied_eV")
-# Kind of job -> what its record must hold as finite numbers, and what as such if it is there.
+# Kind of job -> what its record must hold as finite numbers, and what as such if it is there; those
+# that are tables have so many dimensions.
 _NUMBERS = {"ground": _ENERGIES, "hole": _ENERGIES, "force": ("total_energy_eV", "forces_eV_A"),
             "response": ("epsilon_inf", "born_e")}
-_OPTIONAL = ("lowest_empty_eV", "wall_seconds", "ranks")
+# Of a core hole it must be there, and is null where no empty band was computed.
+_EMPTY = "lowest_empty_eV"
+_OPTIONAL = (_EMPTY, "wall_seconds", "ranks")
+_DIMENSIONS = {"forces_eV_A": 2, "epsilon_inf": 2, "born_e": 3}
 
 
 def lacking(record: Mapping[str, Any], kind: str) -> str:
     """Return a key that a job's record should hold as finite numbers and does not; "" if none."""
-    there = (key for key in _OPTIONAL if record.get(key) is not None)
+    if kind == "hole" and _EMPTY not in record:
+        return _EMPTY
+    there = [key for key in _OPTIONAL if key in record]
     for key in (*_NUMBERS.get(kind, ()), *there):
+        if key == _EMPTY and record[key] is None:
+            continue
         try:
             values = np.array(record.get(key))
         except ValueError:
             return key
-        if values.dtype.kind not in "if" or not np.isfinite(values).all():
+        number = values.dtype.kind in "if" and values.ndim == _DIMENSIONS.get(key, 0)
+        if not (number and np.isfinite(values).all()):
             return key
     return ""
 
