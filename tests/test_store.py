@@ -139,6 +139,7 @@ def test_the_results_in_the_package_are_sealed(recwarn: pytest.WarningsRecorder)
 
 
 @espresso
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("how", ["lost", "cut", "of another job", "a wrong energy", "wrong digest"])
 def test_what_is_not_sound_is_told_and_computed_again(
         played: Path, how: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -351,7 +352,7 @@ def test_a_cache_that_may_not_be_written_is_told_in_one_line(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("POLARON_CACHE", str(tmp_path / "file"))
-    with pytest.raises(ComputationError, match=r"cannot be written .*set POLARON_CACHE"):
+    with pytest.raises(ComputationError, match="cannot be written: set POLARON_CACHE"):
         make_pseudo("Cl")
 
 
@@ -361,7 +362,8 @@ def test_a_curve_of_half_the_intensity_does_not_stay(played: Path) -> None:
     xas = next(job for job in jobs if job.kind == "xas")
     folder = store.folder(xas)
     # As xspectra.x leaves a run in which k went without -k.
-    lines = (folder / "chain.sav").read_text().split("\n")
+    whole = (folder / "chain.sav").read_text()
+    lines = whole.split("\n")
     head, words = lines[:6], " ".join(lines[6:]).split()
     norm, length, chain = words[14], words[15], words[16:]
     half = len(chain) // 2
@@ -375,6 +377,7 @@ def test_a_curve_of_half_the_intensity_does_not_stay(played: Path) -> None:
     calculation.read_result(folder, "", {"fermi_eV": 2.409309550541231})
     assert not (folder / "xanes.dat").exists()
     # One that an earlier version left is garbage; that of a whole run is not.
+    (folder / "chain.sav").write_text(whole)
     (folder / "xanes.dat").write_text("half of it")
     assert find_garbage(store, jobs) == []
     (folder / "xspectra.run.in").write_text(calculation.deck(PLAIN))
