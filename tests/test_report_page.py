@@ -14,10 +14,10 @@ import pytest
 from conftest import polaron
 
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.files import write_sealed
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
-from perovskite_polaron.files import write_sealed
 from perovskite_polaron.phonons.distortion import distort
 from perovskite_polaron.phonons.modes import read_modes
 from perovskite_polaron.published import Article, Claim, Feature

@@ -18,8 +18,7 @@ from perovskite_polaron.espresso.program import Calculation, program_version
 from perovskite_polaron.espresso.projwfc import ProjwfcCalculation
 from perovskite_polaron.espresso.pseudo import HOLES, pseudo_for
 from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, absorber_label, labels_of
-from perovskite_polaron.espresso.upf import (
-    Pseudopotential, check_for_xspectra, read_sealed_upf)
+from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_sealed_upf
 from perovskite_polaron.espresso.xspectra import XspectraCalculation
 from perovskite_polaron.files import beside
 from perovskite_polaron.lattice.crystal import Crystal

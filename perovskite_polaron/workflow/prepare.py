@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from perovskite_polaron.errors import DamagedError
 from perovskite_polaron.espresso.pw import absorber_label
 from perovskite_polaron.espresso.upf import Pseudopotential
-from perovskite_polaron.errors import DamagedError
 from perovskite_polaron.files import write_atomically, write_sealed
 from perovskite_polaron.lattice.files import write_crystal
 from perovskite_polaron.workflow.jobs import StructureJobs, core_hole_state, study_jobs
