@@ -12,7 +12,7 @@ import pytest
 from conftest import write_tiny_study
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.files import csv_text
+from perovskite_polaron.files import csv_text, write_sealed
 from perovskite_polaron.phonons.modes import Modes, read_modes, write_modes
 from perovskite_polaron.workflow.results import read_results, write_results
 from perovskite_polaron.workflow.scenarios import BUILT_IN
@@ -136,7 +136,7 @@ def test_damaged_results_are_refused(tmp_path: Path, change: dict[str, object],
                                      message: str) -> None:
     write_results(read_results(BUILT_IN), tmp_path)
     path = tmp_path / "results.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    write_sealed(path, json.loads(path.read_text()) | change)
     with pytest.raises(InputError, match=message):
         read_results(tmp_path)
 

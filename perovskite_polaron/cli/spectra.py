@@ -7,6 +7,7 @@ from pathlib import Path
 from perovskite_polaron.cli.options import emit, make_folder, pick, quantity, share
 from perovskite_polaron.figures.spectra import draw_alignment, draw_difference, draw_sites
 from perovskite_polaron.figures.style import save
+from perovskite_polaron.workflow.results import write_results
 from perovskite_polaron.workflow.spectra import (
     calculation_error_percent, largest_percent, load_results, other_alignment, study_spectra,
     write_tables)
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--edge", metavar="13472eV", type=quantity("energy"),
         help="photon energy of the calculated zero, for the figure's axis")
     add("--out", metavar="DIR", type=Path,
-        help="folder for tables and figures (default: spectra/ beside the results)")
+        help="folder for tables, figures and, of a study, results.json and chains.npz (default:"
+        " the name of STUDY or FOLDER + -spectra)")
     share(parser, "--json")
 
 
@@ -35,16 +37,19 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron spectra examples/cspbbr3.toml
     polaron spectra examples/cspbbr3.toml --alignment fermi --out fermi-aligned
-    polaron spectra examples/cspbbr3-results  # results.json and chains.npz, not the calculations
+    polaron spectra fermi-aligned --out again  # its results.json and chains.npz alone
     """
-    results, settings, folder = load_results(args.source)
+    results, settings, _ = load_results(args.source)
     if args.alignment:
         settings = replace(settings, alignment=args.alignment)
     if args.hwhm:
         settings = replace(settings, core_hole_hwhm_eV=args.hwhm)
     spectra, other = study_spectra(results, settings), other_alignment(results, settings)
-    out = make_folder(args.out or folder / "spectra")
+    source = args.source.absolute()
+    out = make_folder(args.out or source.with_name(f"{source.name.removesuffix('.toml')}-spectra"))
     written = write_tables(spectra, out)
+    if not source.is_dir():
+        written += write_results(results, out)
     figures = {"difference": draw_difference(spectra, args.edge)[0], "sites": draw_sites(spectra)}
     if spectra.differences:
         figures["alignment"] = draw_alignment(spectra, other, list(spectra.differences))

@@ -1,6 +1,5 @@
 """Sections 5 and 6 of a report: heating, how all was calculated, what would change the answer."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,7 +13,7 @@ from perovskite_polaron.report.blocks import (
     WORDS, Block, Rows, Section, Table, Text, listed, meaning, plain)
 from perovskite_polaron.report.study_charts import alignment_chart, heating_chart
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.workflow.jobs import INPUTS
+from perovskite_polaron.workflow.records import recorded_inputs
 from perovskite_polaron.workflow.spectra import StudySpectra, study_spectra
 from perovskite_polaron.workflow.structures import image_distance_A
 
@@ -89,9 +88,7 @@ def _records(subject: Subject) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _settings(subject: Subject) -> Iterator[Sequence[str]]:
     records = [record for _, record in _records(subject)]
     versions = {str(r["program"]): str(r["program_version"]) for r in records if "program" in r}
-    inputs = subject.folder / INPUTS
-    if inputs.exists():
-        versions |= json.loads(inputs.read_text())["versions"]
+    versions |= recorded_inputs(subject.folder).versions
     for program in ("pw.x", "xspectra.x"):
         yield program, versions.get(program, "version not in these results")
     own = {str(r["polaron_version"]) for r in records if "polaron_version" in r}

@@ -19,7 +19,7 @@ from perovskite_polaron.spectra.spectrum import (
     POLARISATIONS, SiteSpectrum, Spectrum, StructureSpectra, average_structures, differences, norm)
 from perovskite_polaron.workflow.jobs import plan
 from perovskite_polaron.workflow.results import (
-    SiteResult, StructureResult, StudyResults, collect, read_results, write_results)
+    SiteResult, StructureResult, StudyResults, collect, read_results)
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import SpectraSettings, Study, read_study, resolved
 
@@ -66,8 +66,7 @@ def load_results(source: Path) -> tuple[StudyResults, SpectraSettings, Path]:
     Parameters
     ----------
     source
-        A folder with results.json, or a study file: then the results are gathered from its store
-        and written beside it as results.json and chains.npz.
+        A folder with results.json, or a study file: then the results are gathered from its store.
 
     Raises
     ------
@@ -83,7 +82,6 @@ def load_results(source: Path) -> tuple[StudyResults, SpectraSettings, Path]:
             f"{source} does not exist: give a study file, or a folder with results.json")
     study = read_study(source)
     results = collect(study, plan(study), Store(study.store_folder))
-    write_results(results, study.store_folder)
     return results, study.spectra, study.store_folder
 
 

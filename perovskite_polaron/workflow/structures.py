@@ -4,6 +4,7 @@ Each has a neighbour, the structure of the study nearest to it, where its self-c
 start.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -17,6 +18,9 @@ from perovskite_polaron.lattice.symmetry import Absorber, Symmetry, absorbers, f
 from perovskite_polaron.phonons.distortion import Distortion, distort, sign_equivalent
 from perovskite_polaron.phonons.modes import read_modes
 from perovskite_polaron.workflow.study import AMPLITUDES, StructureSettings, Study
+
+# What pw.x with a core hole can do on a cluster, and some more.
+_MOST_ATOMS = 2000
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,9 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
     result: list[StudyStructure] = []
     for name, settings in study.structures.items():
         crystal = read_crystal(study.file(settings.crystal))
+        count = len(crystal) * math.prod(settings.supercell)
+        require(count <= _MOST_ATOMS, f"[structures.{name}] has {count} atoms, more than"
+                f" {_MOST_ATOMS}: give a smaller supercell")
         if settings.supercell != (1, 1, 1):
             crystal = supercell(crystal, settings.supercell)
         if settings.modes:
