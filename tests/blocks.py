@@ -19,6 +19,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from conftest import environment
+
 _FENCE = re.compile(r"(?P<notes>(?:^<!--[^>]*-->\n)*)"
                     r"^(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=fence)[ ]*$",
                     re.MULTILINE | re.DOTALL)
@@ -77,8 +79,9 @@ def run_shell(command: str, folder: Path, shown: str = "") -> str:
 
     Returns what it printed.
     """
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(["bash", "-c", command], cwd=folder, env=os.environ | {"PATH": path},
+    here = environment()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{here['PATH']}"
+    done = subprocess.run(["bash", "-c", command], cwd=folder, env=here | {"PATH": path},
                           capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     assert "Traceback" not in done.stderr
@@ -88,8 +91,8 @@ def run_shell(command: str, folder: Path, shown: str = "") -> str:
 
 def run_python(code: str, folder: Path, shown: str = "") -> str:
     """Run Python code in a process of its own, in a folder; otherwise as run_shell."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment(),
+                          capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{code}\n{done.stderr}"
     _check_shown(code, shown, done.stdout)
     return done.stdout

@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -45,18 +46,34 @@ relative_error = 0.002
 """
 
 
+_BESIDE = threading.local()
+
+
+def _remember(environment: dict[str, str]) -> None:
+    _BESIDE.environment = environment
+
+
+def environment() -> dict[str, str]:
+    """The environment for a process: beside the tests that of when their run was begun.
+
+    A test may be changing the one of this process, which a process that is starting in another
+    thread would see half made.
+    """
+    return getattr(_BESIDE, "environment", None) or dict(os.environ)
+
+
 def polaron(*words: str, cwd: Path, **keywords: object) -> "subprocess.CompletedProcess[str]":
     """Run the command line in a process of its own, as a user does."""
     return subprocess.run(
         [*POLARON, *words], cwd=cwd, capture_output=True, text=True, check=False,
-        **keywords,  # type: ignore[call-overload]
+        **({"env": environment()} | keywords),  # type: ignore[call-overload]
     )
 
 
 @contextlib.contextmanager
 def two_at_a_time() -> Iterator[ThreadPoolExecutor]:
     """For long runs: both cores work, and what nobody asked for by the end is not begun."""
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2, initializer=_remember, initargs=(dict(os.environ),)) as pool:
         try:
             yield pool
         finally:

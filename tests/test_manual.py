@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from blocks import Block, commands, read_blocks, run_python, run_shell
-from conftest import two_at_a_time
+from conftest import environment, two_at_a_time
 
 from perovskite_polaron.cli.main import VERBS, build_parser
 from perovskite_polaron.errors import InputError
@@ -104,8 +104,8 @@ def build(folder: Path) -> Path:
     """Build the manual, with warnings as errors, and return its folder."""
     pytest.importorskip("sphinx")
     built = subprocess.run([sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-b",
-                            "html", str(DOCS), str(folder)], capture_output=True, text=True,
-                           check=False)
+                            "html", str(DOCS), str(folder)], env=environment(),
+                           capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return folder
 

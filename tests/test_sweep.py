@@ -19,7 +19,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import polaron, two_at_a_time, write_tiny_study
+from conftest import environment, polaron, two_at_a_time, write_tiny_study
 
 from perovskite_polaron.errors import (
     ComputationError, InputError, InterruptedRunError, OutOfTimeError)
@@ -99,7 +99,8 @@ def dying(request: pytest.FixtureRequest,
     words = [sys.executable, str(Path(__file__).parent / "chaos.py"), "--runs", "7", "--tape",
              str(request.getfixturevalue("tape"))]
     with two_at_a_time() as pool:
-        yield pool.submit(subprocess.run, words, capture_output=True, text=True, check=False)
+        yield pool.submit(subprocess.run, words, env=environment(), capture_output=True, text=True,
+                          check=False)
 
 
 @pytest.mark.espresso
