@@ -73,6 +73,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
              "structures/other.in": PW_INPUT, "structures/other.out": PW_OUTPUT,
              "measured/asks.xdi": XDI, "measured/notes.txt": "no table here\n",
              "measured/bare.xdi": XDI.replace("Element.symbol: Cu", "Element.symbol: Foo"),
+             "measured/open.dat": f"# energy_eV one other\n{ROWS}\n",
+             "measured/kspace.dat": "# k chi\n" + "\n".join(f"{k} 0.1" for k in range(20)),
              "measured/two.dat": f"# energy_eV xmu\n{ROWS.replace(' 1000.0', '')}\n"}
     for name, content in files.items():
         (folder / name).write_text(content)
@@ -93,7 +95,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize(("name", "verdict"), [
     ("right.cif", "right"), ("half.cif", "refused"), ("asks.xdi", "asked"),
-    ("bare.xdi", "refused"), ("two.dat", "right"), ("right.dyn1", "right"),
+    ("bare.xdi", "refused"), ("two.dat", "right"), ("open.dat", "asked"), ("kspace.dat", "refused"), ("right.dyn1", "right"),
     ("phonopy_params.yaml", "right")])
 def test_verdicts(rows: dict[str, dict[str, str]], name: str, verdict: str) -> None:
     assert rows[name]["verdict"] == verdict, rows[name]["why"]

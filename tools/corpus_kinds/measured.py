@@ -96,11 +96,13 @@ def expected_signal(table: dict[str, Any], asked: str | None,
     table : dict
         Of plain_table.
     asked : str or None
-        A column, or ``ln(A/B)``, ``A/B``, ``A-B``.
+        A column by name or number, or ``ln(A/B)``, ``A/B``, ``A-B``.
     known : list of str
         Names by which the columns may be asked for.
     """
     columns = dict(zip([n.lower() for n in known], table["columns"], strict=False))
+    if asked and asked.isdigit():
+        return table["columns"][int(asked) - 1]
     if asked:
         inner = re.fullmatch(r"ln\((.*)\)", asked)
         for sign, make in (("/", np.divide), ("-", np.subtract)):
@@ -154,9 +156,10 @@ def by_h5py(path: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
         signal, axes = group.attrs.get("signal"), np.ravel(group.attrs.get("axes", []))
         if signal is not None and len(axes) == 1 and group[signal].ndim == 1:
             x, y = (np.array(group[n], dtype=float) for n in (axes[0], signal))
-            if np.isfinite(x).all() and np.isfinite(y).all():
-                unit = str(group[axes[0]].attrs.get("units", "eV"))
-                found.append((name, x * (1000 if unit.lower() == "kev" else 1), y))
+            good, said = np.isfinite(x) & np.isfinite(y), group[axes[0]].attrs
+            unit = f"{said.get('units', '')} {said.get('long_name', '')}".lower()
+            if good.sum() > 1:  # an interrupted counter ends in NaN
+                found.append((name, x[good] * (1000 if "kev" in unit else 1), y[good]))
 
     with h5py.File(path) as file:
         file.visititems(lambda name, item: keep(name, item) if hasattr(item, "keys") else None)
@@ -283,10 +286,13 @@ def format_of(path: Path) -> str:
 def asked_for(message: str, options: dict[str, str], path: Path) -> dict[str, str]:
     """Return the option that a refusal asks for, as someone who knows the file would answer."""
     signal = re.search(r'--signal "(.*?)"', message)
-    if signal and "signal" not in options and signal[1] not in ("NAME", "NAME*"):
-        return {"signal": signal[1]}
+    if path.suffix != ".prj" and format_of(path) != "HDF5" and "no spectrum" in facts(path):
+        return {}
+    if signal and "signal" not in options:  # where the message leaves it open: the second column
+        return {"signal": "2" if signal[1].startswith("NAME") else signal[1]}
     if "unit" in message and "energy_unit" not in options:
-        table = plain_table(path)
-        size = np.median(table["columns"][0]) if len(table["columns"]) else 0
+        if format_of(path) == "HDF5":  # by_h5py has read what the long name says
+            return {"energy_unit": "keV" if b"(keV)" in path.read_bytes() else "eV"}
+        size = np.median(plain_table(path)["columns"][0])
         return {"energy_unit": "keV" if 0 < size < 150 else "eV"}
     return {}

@@ -150,10 +150,29 @@ def format_of(path: Path) -> str:
 
 
 def asked_for(message: str, options: dict[str, str], path: Path) -> dict[str, str]:
-    """Return the crystal that a refusal asks for: a .dyn file or a POSCAR beside the file."""
+    """Return what a refusal asks for: a .dyn file or a POSCAR beside the file as the crystal, or the
+    direction in which modes of matdyn.x go on from Γ.
+    """
+    if "direction" in message and "direction" not in options:
+        return _direction(path)
     if "crystal" not in message or options:
         return {}
     files = [p for p in sorted(path.parent.iterdir()) if p.is_file() and p != path]
     named = [p for p in files if p.name.upper().startswith("POSCAR") or p.suffix == ".vasp"]
     beside = [p for p in files if format_of(p) == ".dyn"] or named
     return {"crystal": str(beside[0])} if beside else {}
+
+
+def _direction(path: Path) -> dict[str, Any]:
+    from perovskite_polaron.phonons.readers import read_phonons
+
+    q = [np.array(words.split()[:3], dtype=float)
+         for words in re.findall(r"^\s*q\s*=\s*\(?([^)\n]*)", text(path), re.M)]
+    matrix = next((p for p in sorted(path.parent.iterdir()) if p.is_file()
+                   and format_of(p).startswith(".dyn")), None)
+    after = next((b for a, b in zip(q, q[1:], strict=False) if not a.any() and b.any()), None)
+    if matrix is None or after is None:
+        return {}
+    lattice = read_phonons(matrix)[0].crystal.lattice_A
+    along = after @ np.linalg.inv(lattice)
+    return {"direction": (along / np.abs(along).max()).round(6).tolist()}

@@ -205,7 +205,7 @@ def facts(path: Path) -> set[str]:
             or ("CELL_PARAMETERS" in content and "Begin final" not in content)) else set()
         found |= {"no atoms"} if "site n.     atom" not in content else set()
     if path.suffix.lower() in (".in", ".pwi"):
-        found |= {"path"} if re.search("BEGIN_PATH|FIRST_IMAGE", content) else set()
+        found |= {"path"} if re.search("BEGIN_PATH|FIRST_IMAGE|BEGIN_ENGINE", content) else set()
         found |= {"formula"} if re.search(r"ATOMIC_POSITIONS\s*[{(]?\s*\w*_sg", content) else set()
         found |= {"template"} if re.search(r"[$`]", content) else set()
     if format_of(path) == "POSCAR":
@@ -240,6 +240,8 @@ def differ(ours: dict[str, Any], other: Any) -> str:
         ours["structure"], other)
     if len(symbols) != len(their_symbols):
         return f"{len(symbols)} atoms, not {len(their_symbols)}"
+    if "D" not in their_symbols:  # most programs know no isotopes
+        symbols = ["H" if s == "D" else s for s in symbols]
     if Counter(symbols) != Counter(their_symbols):
         return f"{dict(Counter(symbols))}, not {dict(Counter(their_symbols))}"
     metric, theirs = lattice @ lattice.T, their_lattice @ their_lattice.T
