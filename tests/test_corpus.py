@@ -94,9 +94,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "verdict"), [
-    ("right.cif", "right"), ("half.cif", "refused"), ("asks.xdi", "asked"),
-    ("bare.xdi", "refused"), ("two.dat", "right"), ("open.dat", "asked"), ("kspace.dat", "refused"), ("right.dyn1", "right"),
-    ("phonopy_params.yaml", "right")])
+    ("right.cif", "right"), ("half.cif", "refused"), ("asks.xdi", "asked"), ("bare.xdi", "refused"),
+    ("two.dat", "right"), ("open.dat", "asked"), ("kspace.dat", "refused"),
+    ("right.dyn1", "right"), ("phonopy_params.yaml", "right")])
 def test_verdicts(rows: dict[str, dict[str, str]], name: str, verdict: str) -> None:
     assert rows[name]["verdict"] == verdict, rows[name]["why"]
 

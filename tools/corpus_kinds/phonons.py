@@ -7,6 +7,7 @@ import contextlib
 import io
 import re
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,10 @@ def format_of(path: Path) -> str:
 
 
 def asked_for(message: str, options: dict[str, str], path: Path) -> dict[str, str]:
-    """Return what a refusal asks for: a .dyn file or a POSCAR beside the file as the crystal, or the
-    direction in which modes of matdyn.x go on from Γ.
+    """Return what a refusal asks for.
+
+    As the crystal a .dyn file or a POSCAR beside the file; the direction in which modes of matdyn.x
+    go on from Γ.
     """
     if "direction" in message and "direction" not in options:
         return _direction(path)
@@ -170,7 +173,7 @@ def _direction(path: Path) -> dict[str, Any]:
          for words in re.findall(r"^\s*q\s*=\s*\(?([^)\n]*)", text(path), re.M)]
     matrix = next((p for p in sorted(path.parent.iterdir()) if p.is_file()
                    and format_of(p).startswith(".dyn")), None)
-    after = next((b for a, b in zip(q, q[1:], strict=False) if not a.any() and b.any()), None)
+    after = next((b for a, b in pairwise(q) if not a.any() and b.any()), None)
     if matrix is None or after is None:
         return {}
     lattice = read_phonons(matrix)[0].crystal.lattice_A

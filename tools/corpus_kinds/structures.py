@@ -88,6 +88,7 @@ def by_qe_tools(path: Path) -> Structure:
     content = text(path)
     default = "bohr" if re.search(r"calculation\s*=\s*['\"](vc-)?cp", content) else "alat"
     content = re.sub(r"(?im)^(\s*ATOMIC_POSITIONS)\s*$", rf"\1 {default}", content)
+    content = re.sub(r"(?m)^ATOMIC_VELOCITIES.*\n( +[A-Z].*\n)*", "", content)
     if "K_POINTS" not in content.upper():
         content += "\nK_POINTS gamma\n"
     with contextlib.redirect_stdout(io.StringIO()):
@@ -114,7 +115,8 @@ def by_pw_output(path: Path, last: bool = True) -> Structure:
     content = text(path)
     if last and re.search(r"^ *Program PWSCF", content, re.M):
         content = content[[m.start() for m in re.finditer("Program PWSCF", content)][-1]:]
-    alat = float(re.search(r"lattice parameter \((?:alat|a_0)\)\s*=\s*([\d.]+)", content)[1]) * BOHR_A
+    alat = BOHR_A * float(
+        re.search(r"lattice parameter \((?:alat|a_0)\)\s*=\s*([\d.]+)", content)[1])
     axes = np.array([_FLOAT.findall(row.split("=")[1])[:3] for row in re.findall(
         r"a\([123]\) = \(.*", content)[:3]], dtype=float) * alat
     start = content.index("site n.     atom")
@@ -138,7 +140,10 @@ def by_pw_output(path: Path, last: bool = True) -> Structure:
 
 def by_output_beside(path: Path) -> Structure:
     """Read what pw.x printed for an input: the structure at the start of the output beside it."""
-    return by_pw_output(path.with_suffix(".out"), last=False)
+    beside = path.with_suffix(".out")
+    if "Program PWSCF" not in head_of(beside):
+        raise ValueError("the output beside it is not of pw.x")
+    return by_pw_output(beside, last=False)
 
 
 def by_lines_xyz(path: Path) -> Structure:
