@@ -88,11 +88,13 @@ def by_qe_tools(path: Path) -> Structure:
     content = text(path)
     default = "bohr" if re.search(r"calculation\s*=\s*['\"](vc-)?cp", content) else "alat"
     content = re.sub(r"(?im)^(\s*ATOMIC_POSITIONS)\s*$", rf"\1 {default}", content)
-    content = re.sub(r"(?m)^ATOMIC_VELOCITIES.*\n( +[A-Z].*\n)*", "", content)
     if "K_POINTS" not in content.upper():
         content += "\nK_POINTS gamma\n"
     with contextlib.redirect_stdout(io.StringIO()):
         found = PwInputFile(content, validate_species_names=False)
+    count = re.search(r"(?i)\bnat\s*=\s*(\d+)", content)
+    if count and int(count[1]) != len(found.structure["atom_names"]):
+        raise ValueError("it did not read all atoms")
     lattice = np.array(found.structure["cell"])
     labels = dict(zip(found.structure["species"]["names"], found.structure["species"][
         "pseudo_file_names"], strict=True))
@@ -141,7 +143,7 @@ def by_pw_output(path: Path, last: bool = True) -> Structure:
 def by_output_beside(path: Path) -> Structure:
     """Read what pw.x printed for an input: the structure at the start of the output beside it."""
     beside = path.with_suffix(".out")
-    if "Program PWSCF" not in head_of(beside):
+    if "Program PWSCF" not in head_of(beside) or "&energy_current" in head_of(path):
         raise ValueError("the output beside it is not of pw.x")
     return by_pw_output(beside, last=False)
 
@@ -197,6 +199,7 @@ def facts(path: Path) -> set[str]:
         found |= {"disordered"} if any(abs(o - 1) > 1e-6 for o in occupied) else set()
         found |= {"disordered"} if any(v not in "?." for b in blocks for v in b.find_values(
             "_atom_site_disorder_group")) else set()
+        found |= set() if re.search("^ *_(symmetry|space_group)_", content, re.M) else {"no group"}
         found |= {"macromolecule"} if "_atom_site.Cartn_x" in content else set()
     if path.suffix.lower() in (".xyz", ".extxyz"):
         counts = re.findall(r"^\s*(\d+)\s*$", content, re.M)
@@ -280,6 +283,7 @@ NEEDFUL = (
     (r"overlap|apart", "overlap", "two atoms in one place"),
     (r"declares .* but its atoms", "other formula", "its atoms are not the formula it declares"),
     (r"", "macromolecule", "a macromolecule"),
+    (r"no space group", "no group", "a CIF that says no space group"),
     (r"symbol|element", "no symbols", "a POSCAR that names no elements"),
     (r"", "failed", "the run stopped with an error"),
     (r"converge|unfinished|not finished|stopped|last|final|complete", "unfinished",
