@@ -153,7 +153,7 @@ def format_of(path: Path) -> str:
 def asked_for(message: str, options: dict[str, str], path: Path) -> dict[str, str]:
     """Return what a refusal asks for.
 
-    As the crystal a .dyn file or a POSCAR beside the file; the direction in which modes of matdyn.x
+    As the crystal a .dyn file, a phonopy.yaml or a POSCAR beside the file; the direction in which modes of matdyn.x
     go on from Γ.
     """
     if "direction" in message and "direction" not in options:
@@ -162,7 +162,8 @@ def asked_for(message: str, options: dict[str, str], path: Path) -> dict[str, st
         return {}
     files = [p for p in sorted(path.parent.iterdir()) if p.is_file() and p != path]
     named = [p for p in files if p.name.upper().startswith("POSCAR") or p.suffix == ".vasp"]
-    beside = [p for p in files if format_of(p) == ".dyn"] or named
+    beside = [p for form in (".dyn", "phonopy parameters") for p in files
+              if format_of(p) == form] or named
     return {"crystal": str(beside[0])} if beside else {}
 
 

@@ -145,6 +145,8 @@ def by_output_beside(path: Path) -> Structure:
     beside = path.with_suffix(".out")
     if "Program PWSCF" not in head_of(beside) or "&energy_current" in head_of(path):
         raise ValueError("the output beside it is not of pw.x")
+    if "read from directory" in text(beside):
+        raise ValueError("that run took its structure from another")
     return by_pw_output(beside, last=False)
 
 
