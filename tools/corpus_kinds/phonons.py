@@ -153,8 +153,8 @@ def format_of(path: Path) -> str:
 def asked_for(message: str, options: dict[str, str], path: Path) -> dict[str, str]:
     """Return what a refusal asks for.
 
-    As the crystal a .dyn file, a phonopy.yaml or a POSCAR beside the file; the direction in which modes of matdyn.x
-    go on from Γ.
+    As the crystal a .dyn file, a phonopy.yaml or a POSCAR beside the file; the direction in which
+    modes of matdyn.x go on from Γ.
     """
     if "direction" in message and "direction" not in options:
         return _direction(path)
