@@ -4,7 +4,9 @@ A table is its names and columns; a scan is energies in eV and the spectrum.
 """
 
 import contextlib
+import gzip
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,29 @@ def expected_signal(table: dict[str, Any], asked: str | None,
         return table["columns"][named[0]]
     left = [i for i, n in enumerate(names) if i and not _NO_SIGNAL.fullmatch(n)]
     return table["columns"][left[0]] if len(left) == 1 else None
+
+
+def by_lines_project(path: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Parse an Athena project: label, x and y of every group of spectra (not chi, not pixels)."""
+    raw = path.read_bytes()
+    content = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8", "replace")
+    groups: list[tuple[dict[str, Any], Any, Any]] = []
+    if "____header" in content[:500]:
+        groups = [(g.get("args", {}), g["x"], g["y"]) for g in json.loads(content).values()
+                  if isinstance(g, dict) and "x" in g and "y" in g]
+        groups = [(a if isinstance(a, dict) else dict(zip(a[::2], a[1::2], strict=False)), x, y)
+                  for a, x, y in groups]
+    else:
+        for record in content.split("[record]"):
+            found = {name: re.findall(r"'((?:[^'\\]|\\.)*)'|([-+.\deE]+)", body) for name, body in
+                     re.findall(r"^[@%$](\w+) = \((.*?)\);\s*$", record, re.M | re.S)}
+            flat = {name: [a or b for a, b in words] for name, words in found.items()}
+            if {"args", "x", "y"} <= flat.keys():
+                args = dict(zip(flat["args"][::2], flat["args"][1::2], strict=False))
+                groups.append((args, flat["x"], flat["y"]))
+    # k and pixels begin near 0, energies do not.
+    return [(str(args.get("label")), np.array(x, dtype=float), np.array(y, dtype=float))
+            for args, x, y in groups if len(x) and float(x[0]) > 10]
 
 
 def by_larch_project(path: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
@@ -260,7 +285,7 @@ def _differ_table(ours: dict[str, Any], table: dict[str, Any]) -> str:
 
 FORMATS = {
     "XDI": {"a parse": plain_table, "larch": by_larch_table},
-    "Athena project": {"larch": by_larch_project},
+    "Athena project": {"a parse": by_lines_project, "larch": by_larch_project},
     "column file": {"a parse": plain_table, "larch": by_larch_table}, "HDF5": {"h5py": by_h5py}}
 NEEDFUL = (
     (r"several", "several", "several scans in one file"),
@@ -290,6 +315,8 @@ def asked_for(message: str, options: dict[str, str], path: Path) -> dict[str, st
         return {}
     if signal and "signal" not in options:  # where the message leaves it open: the second column
         return {"signal": "2" if signal[1].startswith("NAME") else signal[1]}
+    if "--energy NAME" in message and "energy" not in options:
+        return {"energy": "1"}
     if "unit" in message and "energy_unit" not in options:
         if format_of(path) == "HDF5":  # by_h5py has read what the long name says
             return {"energy_unit": "keV" if b"(keV)" in path.read_bytes() else "eV"}

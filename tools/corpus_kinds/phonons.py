@@ -36,14 +36,18 @@ def by_phonopy(path: Path) -> Points:
 
     document = yaml.load(text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     beside = {name: str(path.parent / file) for name, file in (
-        ("force_sets_filename", "FORCE_SETS"), ("force_constants_filename", "FORCE_CONSTANTS"))
+        ("force_sets_filename", "FORCE_SETS"), ("force_constants_filename", "FORCE_CONSTANTS"),
+        ("force_constants_filename", "force_constants.hdf5"))
         if (path.parent / file).is_file()}
-    if "primitive_matrix" not in document and len(document["unit_cell"]["points"]) == len(
-            document.get("primitive_cell", document["unit_cell"])["points"]):
+    unit, primitive = (document.get(f"{name}_cell") for name in ("unit", "primitive"))
+    if "primitive_matrix" not in document and unit and primitive and (
+            len(unit["points"]) == len(primitive["points"])):
         beside["primitive_matrix"] = "P"  # else phonopy looks for a smaller one than the file's
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        loaded = phonopy.load(path, is_nac=False, log_level=0, **beside)
+        # phonopy does not take the capital letter of its own older versions.
+        own = io.StringIO(text(path).replace("Angstrom", "angstrom"))
+        loaded = phonopy.load(own, is_nac=False, log_level=0, **beside)
         loaded.run_qpoints([[0, 0, 0]], with_eigenvectors=True)
     meV = loaded.qpoints.frequencies[0] * MEV_PER_THZ
     vectors = loaded.qpoints.eigenvectors[0].T.reshape(len(meV), -1, 3)
