@@ -81,6 +81,12 @@ def by_printed(path: Path) -> Points:
         for part in parts]
 
 
+def by_xml(path: Path) -> Points:
+    """Return the energies that ph.x printed into a .dyn.xml."""
+    found = re.findall(r"<OMEGA\.\d+[^>]*>\s*(\S+)", text(path))
+    return [(np.sort(np.array(found, dtype=float)) * MEV_PER_THZ, None)]
+
+
 def facts(path: Path) -> set[str]:
     """Return what stands against a file of phonons: no Γ, no eigenvectors, no forces, no cell."""
     import yaml
@@ -128,7 +134,8 @@ def differ(ours: dict[str, Any], other: list[Any]) -> str:
 
 FORMATS: dict[str, dict[str, Any]] = {
     "phonopy parameters": {"phonopy": by_phonopy}, "phonopy table": {"a parse": by_yaml},
-    ".dyn": {"ph.x": by_printed}, "modes of QE": {"matdyn.x, dynmat.x": by_printed}, ".dyn.xml": {}}
+    ".dyn": {"ph.x": by_printed}, "modes of QE": {"matdyn.x, dynmat.x": by_printed},
+    ".dyn.xml": {"ph.x": by_xml}}
 NEEDFUL = (
     (r"eigenvector", "no eigenvectors", "no eigenvectors"),
     (r"force constants|FORCE_SETS|forces", "no forces", "no forces in it or beside it"),
