@@ -77,10 +77,16 @@ def is_table(path: Path) -> bool:
     return bool(rows > 9 and len(table["columns"]) > 1 and table["blocks"] < 2 + rows / 10)
 
 
+def energy_column(table: dict[str, Any]) -> int:
+    """Return the column that is an energy by its name, or the first."""
+    return next((i for i, n in enumerate(table["names"])
+                 if re.match(r"e$|e\(|mono_?e|\w*energy", n.lower())), 0)
+
+
 def expected_energy(table: dict[str, Any], unit: str | None) -> np.ndarray | None:
     """Return the energies of a table in eV, where its header or the unit asked for says so."""
     names = [n.lower() for n in table["names"]]
-    column = next((i for i, n in enumerate(names) if re.match(r"e$|energy|e\(|mono_?e", n)), 0)
+    column = energy_column(table)
     values = table["columns"][column]
     said = (table["units"][column] if names else "").lower()
     if said.startswith("deg") or (names and names[column] in ("angle", "theta")):
@@ -231,8 +237,8 @@ def facts(path: Path) -> set[str]:
     found |= {"several"} if table["blocks"] > 1 or len(re.findall(r"^#S ", content, re.M)) > 1 \
         else set()
     found |= {"not finite"} if re.search(r"^[^#]*\bnan\b", content, re.M | re.I) else set()
-    for column in table["columns"][:3]:
-        found |= {"twice"} if (np.diff(np.sort(column)) <= 0).any() else set()
+    energies = np.sort(table["columns"][energy_column(table)])
+    found |= {"twice"} if (np.diff(energies) <= 0).any() else set()
     said = any(u for u in table["units"])
     found |= set() if said else {"no unit"}
     found |= {"no spectrum"} if re.search(r"feff|pot.*absorber|path", content[:3000], re.I) \
@@ -263,24 +269,28 @@ def differ(ours: dict[str, Any], other: Any) -> str:
 
 
 def _differ_table(ours: dict[str, Any], table: dict[str, Any]) -> str:
-    names, columns, _ = ours["tables"][0]
+    names = ours["tables"][0][0]
+    # The scans of a SPEC file are tables that follow each other.
+    columns = np.concatenate([t[1] for t in ours["tables"]], axis=1)
     if columns.shape != table["columns"].shape:
         return f"columns {columns.shape}, not {table['columns'].shape}"
     if not np.allclose(columns, table["columns"], 1e-9, 0):
         return "other numbers in the columns"
-    energy = expected_energy(table, ours["options"].get("energy_unit"))
-    signal = expected_signal(table, ours["options"].get("signal"), names)
-    if energy is None or signal is None:
+    energies = expected_energy(table, ours["options"].get("energy_unit"))
+    signals = expected_signal(table, ours["options"].get("signal"), names)
+    if energies is None or signals is None:
         return "a signal or energy taken that the header does not single out"
-    order = np.argsort(energy, kind="stable")
-    if len(ours["scans"]) != 1:
-        return f"{len(ours['scans'])} scans in one table"
-    _, got, intensity = ours["scans"][0]
-    if got.shape != energy.shape or not np.allclose(energy[order], got, 1e-6):
-        return f"energies from {got[0]:g}, not {energy[order][0]:g} eV"
-    return "" if np.allclose(signal[order], intensity, 1e-7, 1e-12) else "another column is taken"
-
-
+    ends = np.cumsum([t[1].shape[1] for t in ours["tables"]])[:-1]
+    if len(ours["scans"]) != len(ends) + 1:
+        return f"{len(ours['scans'])} scans in {len(ends) + 1} tables"
+    for (_, got, intensity), energy, signal in zip(
+            ours["scans"], np.split(energies, ends), np.split(signals, ends), strict=True):
+        order = np.argsort(energy, kind="stable")
+        if got.shape != energy.shape or not np.allclose(energy[order], got, 1e-6):
+            return f"energies from {got[0]:g}, not {energy[order][0]:g} eV"
+        if not np.allclose(signal[order], intensity, 1e-7, 1e-12):
+            return "another column is taken"
+    return ""
 
 
 FORMATS = {
@@ -320,6 +330,7 @@ def asked_for(message: str, options: dict[str, str], path: Path) -> dict[str, st
     if "unit" in message and "energy_unit" not in options:
         if format_of(path) == "HDF5":  # by_h5py has read what the long name says
             return {"energy_unit": "keV" if b"(keV)" in path.read_bytes() else "eV"}
-        size = np.median(plain_table(path)["columns"][0])
+        table = plain_table(path)
+        size = np.median(table["columns"][energy_column(table)])
         return {"energy_unit": "keV" if 0 < size < 150 else "eV"}
     return {}
