@@ -238,6 +238,8 @@ def facts(path: Path) -> set[str]:
         else set()
     found |= {"not finite"} if re.search(r"^[^#]*\bnan\b", content, re.M | re.I) else set()
     energies = np.sort(table["columns"][energy_column(table)])
+    back = -np.diff(table["columns"][energy_column(table)]).min()
+    found |= {"again"} if 0.1 < back / (np.ptp(energies) or 1) < 1 else set()
     found |= {"twice"} if (np.diff(energies) <= 0).any() else set()
     said = any(u for u in table["units"])
     found |= set() if said else {"no unit"}
@@ -301,6 +303,7 @@ NEEDFUL = (
     (r"several", "several", "several scans in one file"),
     (r"", "bad XDI", "not XDI by its specification"),
     (r"NaN|finite|infinity", "not finite", "NaN in it"),
+    (r"go back", "again", "energies that begin again"),
     (r"stands twice|doubl", "twice", "an energy stands twice"),
     (r"unit", "no unit", "no unit in it"),
     (r"signal|column", "open", "several columns could be the signal"),
