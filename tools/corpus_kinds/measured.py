@@ -238,6 +238,7 @@ def facts(path: Path) -> set[str]:
         else set()
     found |= {"not finite"} if re.search(r"^[^#]*\bnan\b", content, re.M | re.I) else set()
     energies = np.sort(table["columns"][energy_column(table)])
+    found |= {"zero"} if (table["columns"] <= 0).any() else set()
     back = -np.diff(table["columns"][energy_column(table)]).min()
     found |= {"again"} if 0.1 < back / (np.ptp(energies) or 1) < 1 else set()
     found |= {"twice"} if (np.diff(energies) <= 0).any() else set()
@@ -305,9 +306,10 @@ NEEDFUL = (
     (r"NaN|finite|infinity", "not finite", "NaN in it"),
     (r"go back", "again", "energies that begin again"),
     (r"stands twice|doubl", "twice", "an energy stands twice"),
+    (r"signal|column|unit|spectrum|number", "no spectrum", "chi(k), chi(r) or a FEFF path"),
+    (r"not finite where", "zero", "counts of zero where ln(I0/I) was asked for"),
     (r"unit", "no unit", "no unit in it"),
-    (r"signal|column", "open", "several columns could be the signal"),
-    (r"signal|column|unit|k\b|feff|spectrum|number", "no spectrum", "chi(k) or a FEFF path"))
+    (r"signal|column", "open", "several columns could be the signal"))
 
 
 def format_of(path: Path) -> str:
