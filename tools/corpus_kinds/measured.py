@@ -240,12 +240,12 @@ def facts(path: Path) -> set[str]:
     energies = np.sort(table["columns"][energy_column(table)])
     found |= {"zero"} if (table["columns"] <= 0).any() else set()
     back = -np.diff(table["columns"][energy_column(table)]).min()
-    found |= {"again"} if 0.1 < back / (np.ptp(energies) or 1) < 1 else set()
+    found |= {"again"} if back > 0.1 * np.ptp(energies) else set()
     found |= {"twice"} if (np.diff(energies) <= 0).any() else set()
     said = any(u for u in table["units"])
     found |= set() if said else {"no unit"}
-    found |= {"no spectrum"} if re.search(r"feff|pot.*absorber|path", content[:3000], re.I) \
-        or "k" in names[:1] or names[:1] == ["r"] else set()
+    found |= {"no spectrum"} if "mag[feff]" in content or names[:1] in (["k"], ["r"], ["q"]) \
+        or energies[0] < 0.1 else set()
     found |= {"open"} if expected_signal(table, None, table["names"]) is None else set()
     found |= set() if all(names) and names else {"no names"}
     found |= {"angle"} if names and not any(n.startswith("e") for n in names) else set()
