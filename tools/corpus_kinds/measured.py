@@ -238,11 +238,14 @@ def facts(path: Path) -> set[str]:
         else set()
     found |= {"not finite"} if re.search(r"^[^#]*\bnan\b", content, re.M | re.I) else set()
     energies = np.sort(table["columns"][energy_column(table)])
+    found |= {"zero"} if (table["columns"] <= 0).any() else set()
+    back = -np.diff(table["columns"][energy_column(table)]).min()
+    found |= {"again"} if back > 0.1 * np.ptp(energies) else set()
     found |= {"twice"} if (np.diff(energies) <= 0).any() else set()
     said = any(u for u in table["units"])
     found |= set() if said else {"no unit"}
-    found |= {"no spectrum"} if re.search(r"feff|pot.*absorber|path", content[:3000], re.I) \
-        or "k" in names[:1] or names[:1] == ["r"] else set()
+    found |= {"no spectrum"} if "mag[feff]" in content or names[:1] in (["k"], ["r"], ["q"]) \
+        or energies[0] < 0.1 else set()
     found |= {"open"} if expected_signal(table, None, table["names"]) is None else set()
     found |= set() if all(names) and names else {"no names"}
     found |= {"angle"} if names and not any(n.startswith("e") for n in names) else set()
@@ -301,10 +304,12 @@ NEEDFUL = (
     (r"several", "several", "several scans in one file"),
     (r"", "bad XDI", "not XDI by its specification"),
     (r"NaN|finite|infinity", "not finite", "NaN in it"),
+    (r"go back", "again", "energies that begin again"),
     (r"stands twice|doubl", "twice", "an energy stands twice"),
+    (r"signal|column|unit|spectrum|number", "no spectrum", "chi(k), chi(r) or a FEFF path"),
+    (r"not finite where", "zero", "counts of zero where ln(I0/I) was asked for"),
     (r"unit", "no unit", "no unit in it"),
-    (r"signal|column", "open", "several columns could be the signal"),
-    (r"signal|column|unit|k\b|feff|spectrum|number", "no spectrum", "chi(k) or a FEFF path"))
+    (r"signal|column", "open", "several columns could be the signal"))
 
 
 def format_of(path: Path) -> str:
