@@ -4,6 +4,7 @@ Nothing here wraps, re-orders or re-standardises atoms: a frozen phonon would no
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -141,6 +142,21 @@ def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
     isotopes = None if isotopes is None else np.tile(isotopes, len(cells))
     return Crystal(crystal.lattice_A * n[:, None], crystal.species * len(cells), positions,
                    crystal.name, parents, isotopes)
+
+
+def isotopes_amu(species: Sequence[str], masses_amu: ArrayLike) -> Array | None:
+    """Return those masses (n,) that are an isotope's, NaN elsewhere; None where none is.
+
+    Masses within 1 % of the standard one are that. Masses 15 % off, but those of D and T, are taken
+    for placeholders: programs that do not need masses are often given 1.
+    """
+    from ase.data import atomic_masses, atomic_numbers
+
+    given = np.asarray(masses_amu, dtype=np.float64)
+    apart = np.abs(given / [atomic_masses[atomic_numbers[s]] for s in species] - 1)
+    heavy = np.abs(np.subtract.outer(given, list(ISOTOPES.values()))).min(axis=1) < 0.02
+    isotope = (apart > 0.01) & ((apart < 0.15) | (heavy & (np.array(species) == "H")))
+    return np.where(isotope, given, np.nan) if isotope.any() else None
 
 
 def _frozen(values: ArrayLike) -> Array:

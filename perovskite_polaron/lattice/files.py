@@ -9,7 +9,9 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from importlib import resources
+from io import StringIO
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ from numpy.typing import ArrayLike
 from perovskite_polaron.arrays import Array, floats
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text, write_atomically
-from perovskite_polaron.lattice.crystal import ISOTOPES, Crystal
+from perovskite_polaron.lattice.crystal import ISOTOPES, Crystal, isotopes_amu
+from perovskite_polaron.lattice.pw_files import read_pw_input, read_pw_output
 from perovskite_polaron.lattice.symmetry import find_symmetry
 
 #: Names of the built-in crystals.
@@ -56,22 +59,19 @@ def read_crystal(source: str | Path) -> Crystal:
     """
     if str(source) in CRYSTALS:
         file = resources.files("perovskite_polaron") / "data" / "crystals" / f"{source}.cif"
-        with resources.as_file(file) as path:
-            return _read_cif(path, str(source))
+        return replace(_read_cif(Path(f"{source}.cif"), file.read_text("utf-8")), name=str(source))
     path = Path(source)
-    kind = _kind(path)
-    if kind != "cif" or not path.is_file() or not path.stat().st_size:
-        read_text(path, "structure file (CIF, POSCAR, extxyz, XSF, pw.x input or output) or a"
-                        " built-in name like cspbbr3-pbnm")
+    kind, text = _kind(path), _decoded(path)
     require(kind, f"{path} has an unknown extension: name it .cif, .vasp, .extxyz, .xsf, .in (pw.x"
             " input) or .out (pw.x output)")
+    own = {"cif": _read_cif, "espresso-in": read_pw_input, "espresso-out": read_pw_output}
     try:
-        return _read_cif(path, path.name) if kind == "cif" else _read_other(path, kind)
+        return own[kind](path, text) if kind in own else _read_other(path, text, kind)
     except InputError:
         raise
     except Exception as error:  # parsers raise anything at all on a damaged file
-        text = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as {kind} ({type(error).__name__}: {text}): check"
+        why = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read as {kind} ({type(error).__name__}: {why}): check"
                          " the file and its extension") from None
 
 
@@ -110,22 +110,44 @@ def _kind(path: Path) -> str:
                         "vasp" if path.name.upper().startswith(("POSCAR", "CONTCAR")) else "")
 
 
-def _read_other(path: Path, kind: str) -> Crystal:
+def _decoded(path: Path) -> str:
+    """The text of a structure file in UTF-8 or UTF-16; other characters are lost with a warning."""
+    data = path.read_bytes() if path.is_file() else b""
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    text = data.decode("utf-16" if wide else "utf-8-sig", "replace")
+    if not text.strip():
+        read_text(path, "structure file (CIF, POSCAR, extxyz, XSF, pw.x input or output) or a"
+                        " built-in name like cspbbr3-pbnm")
+    if "\ufffd" in text:
+        warnings.warn(f"{path} is not UTF-8, other characters are ignored: check the file",
+                      stacklevel=3)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _read_other(path: Path, text: str, kind: str) -> Crystal:
     from ase.io import read as ase_read
 
+    lines = text.splitlines()
+    if kind == "vasp" and re.match(r"\s*\d", lines[5]):  # VASP 4 has symbols in the title, or none
+        names = re.sub(r"\d", "", lines[0]).split()
+        require(len(names) == len(lines[5].split()), f"{path} names no elements: write their"
+                " symbols on a line above the numbers of atoms")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ASE warns of harmless gaps; what matters is checked here
-        atoms: Any = ase_read(path, format=kind)
+        frames = slice(None if kind == "vasp" else -2, None)
+        *before, atoms = ase_read(StringIO(text), format=kind, index=frames)
+    if before:
+        warnings.warn(f"{path} holds several structures: the last is taken", stacklevel=3)
     require(len(atoms) > 0, f"{path} has no atoms: give a structure file with atomic positions")
     require(atoms.cell.rank == 3, f"{path} has a cell of zero volume or none: a crystal needs three"
             " independent lattice vectors")
-    parents = atoms.arrays.get(_PARENT)
-    return Crystal(atoms.cell.array, tuple(atoms.get_chemical_symbols()),
-                   atoms.get_scaled_positions(wrap=False), path.name,
-                   None if parents is None else tuple(map(str, parents)))
+    parents, species = atoms.arrays.get(_PARENT), tuple(atoms.get_chemical_symbols())
+    return Crystal(atoms.cell.array, species, atoms.get_scaled_positions(wrap=False), path.name,
+                   None if parents is None else tuple(map(str, parents)),
+                   isotopes_amu(species, atoms.get_masses()))
 
 
-def _read_cif(path: Path, name: str) -> Crystal:
+def _read_cif(path: Path, text: str) -> Crystal:
     """Read a CIF; what it declares and its atoms do not have is refused or a warning.
 
     Symmetry comes from the operations, else from the Hall symbol, the Hermann-Mauguin symbol or the
@@ -135,7 +157,6 @@ def _read_cif(path: Path, name: str) -> Crystal:
     from ase.formula import Formula
 
     columns = ("_atom_site_fract_x", "_atom_site_cartn_x")
-    text = path.read_bytes().decode("utf-8-sig", "replace")
     blocks = [b for b in gemmi.cif.read_string(text) if any(b.find_values(c) for c in columns)]
     require(blocks, f"{path} has no atoms: give a structure file with atomic positions")
     require(len(blocks) == 1,
@@ -175,11 +196,10 @@ def _read_cif(path: Path, name: str) -> Crystal:
                          " formula, the space group or the atoms")
     parents = tuple(blocks[0].find_values(f"_atom_site_{_PARENT}"))
     masses = [ISOTOPES.get(sites[k], np.nan) for k in kinds] if {*sites} & {*ISOTOPES} else None
-    crystal = Crystal(lattice_A, tuple(species), positions, name,
+    crystal = Crystal(lattice_A, tuple(species), positions, path.name,
                       tuple(parents[k] for k in kinds if parents) or None, masses)
     found = find_symmetry(crystal).number if numbers - {1} else 1
     for wrong, what in (
-            ("\ufffd" in text, "is not UTF-8, other characters are ignored"),
             (setting != settings[0][0],
              f"has another formula with {settings[0][0]}, {setting} is taken"),
             (not setting, "gives no space group, its atoms are taken as the whole cell, P 1"),
