@@ -101,7 +101,8 @@ def _draw_pairs(axes: Any, best: ScenarioFit) -> None:
 def _power_of_ten(largest: float) -> tuple[float, str]:
     """Return a factor that brings the values near one, and how the label says it."""
     power = int(np.floor(np.log10(largest))) if largest > 0 else 0
-    return (1.0, "") if -2 <= power <= 2 else (10.0**-power, f"\n(10$^{{{power}}}$)")
+    raised = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return (1.0, "") if -2 <= power <= 2 else (10.0**-power, f"\n(10{raised})")
 
 
 # series -> its horizontal axis, marker, colour and what fills the marker

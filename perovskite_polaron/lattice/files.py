@@ -125,13 +125,14 @@ def _decoded(path: Path) -> str:
 
 
 def _read_other(path: Path, text: str, kind: str) -> Crystal:
+    from ase.data import atomic_numbers
     from ase.io import read as ase_read
 
     lines = text.splitlines()
     if kind == "vasp" and re.match(r"\s*\d", lines[5]):  # VASP 4 has symbols in the title, or none
-        names = re.sub(r"\d", "", lines[0]).split()
-        require(len(names) == len(lines[5].split()), f"{path} names no elements: write their"
-                " symbols on a line above the numbers of atoms")
+        names = lines[0].split()
+        require(len(names) == len(lines[5].split()) and {*names} <= {*atomic_numbers},
+                f"{path} names no elements: write their symbols above the numbers of atoms")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ASE warns of harmless gaps; what matters is checked here
         frames = slice(None if kind == "vasp" else -2, None)
