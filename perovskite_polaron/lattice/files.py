@@ -152,17 +152,19 @@ def _read_cif(path: Path, text: str) -> Crystal:
     """Read a CIF; what it declares and its atoms do not have is refused or a warning.
 
     Symmetry comes from the operations, else from the Hall symbol, the Hermann-Mauguin symbol or the
-    number. Where the atoms then contradict the declared formula, the other origin is tried.
+    number; P 1 only where it is stated, or formula and Z are those of the atoms. Where the atoms
+    contradict the declared formula, the other origin is tried.
     """
     import gemmi
     from ase.formula import Formula
 
-    columns = ("_atom_site_fract_x", "_atom_site_cartn_x")
-    blocks = [b for b in gemmi.cif.read_string(text) if any(b.find_values(c) for c in columns)]
-    require(blocks, f"{path} has no atoms: give a structure file with atomic positions")
+    blocks = [b for b in gemmi.cif.read_string(text) if b.find_values("_atom_site_fract_x")]
+    require(blocks, f"{path} has no atoms: give a structure file with fractional positions")
     require(len(blocks) == 1,
             f"{path} holds {len(blocks)} structures: keep one data block in the file")
     cif = gemmi.make_small_structure_from_block(blocks[0])
+    require(cif.cell.is_crystal() and not re.search("_cell_modulation_dim|_ssg_", text),
+            f"{path} has no cell, or a modulated structure: give one with a cell that repeats")
     for site in cif.sites:
         require(abs(site.occ - 1) < 1e-6, f"{path} has partial occupancy ({site.label}:"
                 f" {site.occ:g}): give an ordered structure")
@@ -199,17 +201,19 @@ def _read_cif(path: Path, text: str) -> Crystal:
     masses = [ISOTOPES.get(sites[k], np.nan) for k in kinds] if {*sites} & {*ISOTOPES} else None
     crystal = Crystal(lattice_A, tuple(species), positions, path.name,
                       tuple(parents[k] for k in kinds if parents) or None, masses)
-    found = find_symmetry(crystal).number if numbers - {1} else 1
+    whole = z.isdigit() and units in (int(z), int(z) * each)  # some mean that of the reduced formula
+    require(setting or (wanted and whole), f"{path} gives no space group, nor a formula and a Z that"
+            " its atoms have: state P 1 if they are the whole cell")
+    found, loose = (gemmi.find_spacegroup_by_number(find_symmetry(crystal, symprec_A).number)
+                    for symprec_A in (1e-3, 1e-2))
     for wrong, what in (
             (setting != settings[0][0],
              f"has another formula with {settings[0][0]}, {setting} is taken"),
-            (not setting, "gives no space group, its atoms are taken as the whole cell, P 1"),
             (setting[-2:] in (":1", ":2") and ":" not in symbol, f"gives no origin: {setting}"),
-            # Some writers mean by Z that of the reduced formula.
-            (z.isdigit() and units not in (int(z), int(z) * each),
-             f"declares Z = {z}, its atoms are {units} {crystal.formula}"),
-            (numbers - {1, found}, f"declares the space group {symbol or numbers}, its atoms have"
-             f" {gemmi.find_spacegroup_by_number(found).hm} at 0.001 Å")):
+            (z.isdigit() and not whole, f"declares Z = {z}, its atoms are {units}"
+             f" {crystal.formula}"),
+            (numbers - {1, found.number}, f"declares the space group {symbol or numbers}, its atoms"
+             f" have {found.hm} at 0.001 Å, {loose.hm} at 0.01 Å")):
         if wrong:
             warnings.warn(f"{path} {what}: check the file", stacklevel=3)
     return crystal
