@@ -160,6 +160,8 @@ LAST, FIRST = 2 * 2.760656387**3, 2 * (7.255773 * 0.707107 * BOHR_ANGSTROM)**3
 
 
 def outputs():
+    # What a run has read from another one has its alat, but celldm is still that of the input.
+    moved = HEAD.replace("(alat)  =       7.2558", "(alat)  =       8.0000")
     last = STEP.format(unit="angstrom", edge="2.760656387")
     before = STEP.format(unit="angstrom", edge="2.700000000")
     alat = STEP.format(unit="alat=  7.25577300", edge="0.700000000")
@@ -170,6 +172,7 @@ def outputs():
         "not converged": (HEAD + BFGS + before + last + DONE, LAST, unfinished),
         "cut": (HEAD + BFGS + before + last[:-90], 2 * 2.7**3, unfinished),
         "alat": (HEAD + BFGS + CONVERGED + alat + DONE, FIRST * (0.7 / 0.707107)**3, None),
+        "from another run": (moved + DONE, FIRST * (8 / 7.255773)**3, None),
         "again": (HEAD + BFGS + CONVERGED + before + DONE + HEAD + DONE, FIRST, None)}
 
 

@@ -167,6 +167,7 @@ def _frozen(values: ArrayLike) -> Array:
 
 def _check(crystal: Crystal) -> None:
     from ase.data import atomic_numbers
+    from ase.neighborlist import primitive_neighbor_list
 
     who, n = crystal.label, len(crystal.species)
     require(n > 0, f"{who} has no atoms: give a structure with at least one atom")
@@ -183,12 +184,10 @@ def _check(crystal: Crystal) -> None:
             f"{who} contains NaN or infinity: correct its lattice and positions")
     require(crystal.volume_A3 >= OVERLAP_A**3,
             f"{who} has a cell of zero volume: give three independent lattice vectors in Å")
-    x = crystal.positions
-    for i in range(n - 1):
-        distance = crystal.distances_A(x[i + 1 :] - x[i])
-        near = int(distance.argmin())
-        require(distance[near] >= OVERLAP_A, f"{who} has overlapping atoms: {crystal.species[i]}"
-                f" {i + 1} and {crystal.species[i + 1 + near]} {i + 2 + near} are"
-                f" {distance[near]:.3f} Å apart; remove one of them")
-
-
+    wrapped = (crystal.positions - np.floor(crystal.positions)) @ crystal.lattice_A
+    first, second, distance = primitive_neighbor_list("ijd", (True,) * 3, crystal.lattice_A, wrapped,
+                                                      OVERLAP_A)
+    if len(first):
+        i, j, d = min(zip(first, second, distance, strict=True))
+        raise InputError(f"{who} has overlapping atoms: {crystal.species[i]} {i + 1} and"
+                         f" {crystal.species[j]} {j + 1} are {d:.3f} Å apart; remove one of them")

@@ -261,15 +261,17 @@ def _bonds_A(crystal: Crystal, centres: NDArray[np.int64], ligands: NDArray[np.i
 
 
 def _in_molecules(crystal: Crystal) -> NDArray[np.bool_]:
-    """Which atoms (n,) are bound as in molecules: to H, C, N, ..., or to another of their kind."""
+    """Which non-metals (n,) are bound as in molecules: to H, C, N, ..., or to their own kind."""
     from ase import Atoms
     from ase.data import covalent_radii
     from ase.neighborlist import neighbor_list
 
     atoms = Atoms(crystal.species, crystal.cartesian_A, cell=crystal.lattice_A, pbc=True)
     i, j = neighbor_list("ij", atoms, _COVALENT * covalent_radii[atoms.numbers])
-    found, species = np.zeros(len(crystal), dtype=bool), np.array(crystal.species)
-    found[i[np.isin(species[j], _MOLECULAR) | (species[i] == species[j])]] = True
+    species, found = np.array(crystal.species), np.zeros(len(crystal), dtype=bool)
+    molecular, anion = (np.isin(species, kind) for kind in (_MOLECULAR, ANIONS))
+    either = molecular[i] | molecular[j] | (species[i] == species[j])
+    found[i[either & (molecular | anion)[i] & (molecular | anion)[j]]] = True
     return found
 
 

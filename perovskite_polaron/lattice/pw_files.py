@@ -12,8 +12,9 @@ from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import ISOTOPES, Crystal, isotopes_amu
 from perovskite_polaron.units import BOHR_ANGSTROM
 
-_CARD = re.compile(r"^[ \t]*(ATOMIC_\w+|CELL_PARAMETERS|\w*K_POINTS|CONSTRAINTS|OCCUPATIONS"
-                   r"|SOLVENTS|HUBBARD|BEGIN_\w+|END_\w+)\b(?!\s*=)(.*)", re.MULTILINE | re.IGNORECASE)
+_CARD = re.compile(
+    r"^[ \t]*(ATOMIC_\w+|CELL_PARAMETERS|\w*K_POINTS|CONSTRAINTS|OCCUPATIONS|SOLVENTS|HUBBARD"
+    r"|\w+_POSITIONS|END_ENGINE\w+)\b(?!\s*=)(.*)", re.MULTILINE | re.IGNORECASE)
 # Twice the lattice vectors, in those of the conventional cell.
 _BODY, _BASE = ((1, 1, 1), (-1, 1, 1), (-1, -1, 1)), ((1, 1, 0), (-1, 1, 0), (0, 0, 2))
 _CENTRINGS = {
@@ -106,7 +107,7 @@ def read_pw_input(path: Path, text: str) -> Crystal:
     parser.global_start_index = 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # it would drop values that it cannot place
-        system = parser.reads(head).get("system", {})
+        system = parser.reads(re.sub("/ *&end", "/", head)).get("system", {})
     require({"ATOMIC_SPECIES", "ATOMIC_POSITIONS"} <= {*cards} and {"nat", "ntyp"} <= {*system},
             f"{path} is no input of pw.x with a structure: &SYSTEM or ATOMIC_POSITIONS is missing")
     require(not system.get("space_group"),
@@ -137,16 +138,20 @@ def read_pw_input(path: Path, text: str) -> Crystal:
 def read_pw_output(path: Path, text: str) -> Crystal:
     """Return the last structure in an output of pw.x; a run that did not end well is a warning."""
     run = text.rpartition("Program PWSCF")[2]
-    count, alat = (re.search(pattern, run) for pattern in (
-        r"number of atoms/cell +=\s*(\d+)", r"celldm\(1\)= *([\d.]+)"))
+    count, alat, exact = (re.search(pattern, run) for pattern in (
+        r"number of atoms/cell += *(\d+)", r"lattice parameter \(\w+\) += *([\d.]+)",
+        r"celldm\(1\)= *([\d.]+)"))
     kinds = {label: (element(label, float(mass), pseudo), float(mass)) for label, mass, pseudo in
              re.findall(r"^ +(\S+) +[\d.]+ +([\d.]+) +(\w*) *\( *[\d.]+\)", run, re.MULTILINE)}
     axes = re.findall(r"a\(\d\) = \((.*)\)", run)[:3]
     atoms = re.findall(r"^ +\d+ +(\S+) +tau\( *\d+\) = \((.*)\)", run, re.MULTILINE)
-    if not (count and alat and len(axes) == 3 and len(atoms) >= int(count[1])):
+    if not (count and alat and exact and len(axes) == 3 and len(atoms) >= int(count[1])):
         raise InputError(f"{path} holds no structure: it is no output of pw.x, or the run stopped"
                          " at once; give its input")
     n, alat_A = int(count[1]), float(alat[1]) * BOHR_ANGSTROM
+    # A cell from another run, which the program read itself, is not that of celldm.
+    if abs(float(exact[1]) - float(alat[1])) < 1e-4:
+        alat_A = float(exact[1]) * BOHR_ANGSTROM
     lattice_A = _numbers([axis.split() for axis in axes]) * alat_A
     unit, rows = "ALAT", [[label, *x.split()] for label, x in atoms[:n]]
     steps = re.findall(r"^(?:CELL_PARAMETERS +\((.*)\)\n((?:.+\n){3})\n*)?"
