@@ -107,7 +107,10 @@ class Crystal:
         return _frozen(np.where(np.isfinite(given), given, standard))
 
     def distances_A(self, apart: Array) -> Array:
-        """Return the lengths (...) in Å of fractional vectors (..., 3), to the nearest image."""
+        """Return the lengths (...) in Å of fractional vectors (..., 3), to the image nearest to 0.
+
+        In an oblique cell another image may be nearer to vectors longer than half its least height.
+        """
         return np.asarray(np.linalg.norm((apart - np.rint(apart)) @ self.lattice_A, axis=-1))
 
     def require(self, element: str) -> None:
