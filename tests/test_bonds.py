@@ -308,7 +308,7 @@ def test_anions_of_several_atoms_are_no_x():
     for atoms in (nitrate, triiodide):
         crystal = Crystal(lattice, ("K", *(s for s, _ in atoms)),
                           np.array([[0, 0, 0], *(x for _, x in atoms)]) / 8)
-        with pytest.raises(InputError, match="outside of molecules.*: name X"):
+        with pytest.raises(InputError, match=r"outside of molecules.*: name X"):
             find_framework(crystal)
     sebr6 = [("Br", [2.54 * s if k == i else 0 for k in range(3)]) for i in range(3)
              for s in (1, -1)]
@@ -329,7 +329,7 @@ def test_ruddlesden_popper_layers_keep_the_bridge_within_a_double_layer(layers):
     cs += [[a / 2, a / 2, height * (2 * k - layers + 2)] for k in range(layers - 1)]
     one = [*([0, 0, z] for z in b), *x, *cs]
     species = layers * ["Pb"] + len(x) * ["I"] + len(cs) * ["Cs"]
-    positions = np.vstack([one, np.array(one) + [a / 2, a / 2, c / 2]]) / [a, a, c]
+    positions = np.vstack([one, np.add(one, (a / 2, a / 2, c / 2))]) / [a, a, c]
     report = bond_report(Crystal(np.diag([a, a, c]), tuple(2 * species), positions))
     assert len(report.framework.centres) == 2 * layers
     assert (report.axial_A, report.equatorial_A) == pytest.approx((height, a / 2))

@@ -1,6 +1,7 @@
 """One crystal however it is written down: the same answer of structure, bonds and distort."""
 
 import json
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -8,8 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.neighborlist import neighbor_list
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from scipy.spatial.transform import Rotation
 from test_distortion import LO
 
@@ -118,11 +118,11 @@ def test_format_encoding_and_line_ends_change_no_answer(tmp_path, recwarn, one, 
 def test_a_mode_moves_the_same_atoms_of_every_description(one):
     _, crystal = one
     expected = distort(read_crystal("cspbbr3-pbnm"), LO, [0.1], "max_A")[0]
-    try:
-        point = distort(crystal, LO, [0.1], "max_A")[0]
-    except InputError as error:  # masses of isotopes, or axes in which no supercell is found
-        assert "mass" in str(error) or "lattice" in str(error)
+    if crystal.isotopes_amu is not None:
+        with suppress(InputError):  # masses that are not the mode's may be refused
+            distort(crystal, LO, [0.1], "max_A")
         return
+    point = distort(crystal, LO, [0.1], "max_A")[0]
     assert point.symmetry.number == 33
     np.testing.assert_allclose(point.amplitude_sqrt_amu_A, expected.amplitude_sqrt_amu_A, rtol=1e-6)
     before, after = (bond_report(c.crystal).octahedra.offcentring_A for c in (expected, point))
@@ -138,8 +138,9 @@ def cif(tmp_path, cell, said, rows):
     names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
     path = tmp_path / "x.cif"
     path.write_text("data_x\n" + "".join(
-        f"_cell_{n} {v}\n" for n, v in zip(names, cell, strict=True)) + said + "\nloop_\n" + "".join(
-            f"_atom_site_{c}\n" for c in ("label", "type_symbol", "fract_x", "fract_y", "fract_z"))
+        f"_cell_{n} {v}\n" for n, v in zip(names, cell, strict=True)) + said + "\nloop_\n"
+        + "".join(f"_atom_site_{c}\n" for c in ("label", "type_symbol", "fract_x", "fract_y",
+                                                "fract_z"))
         + "".join(f"{s}{i} {s} {x:.6f} {y:.6f} {z:.6f}\n" for i, (s, (x, y, z)) in enumerate(rows)))
     return path
 

@@ -188,9 +188,8 @@ def _check(crystal: Crystal) -> None:
     require(crystal.volume_A3 >= OVERLAP_A**3,
             f"{who} has a cell of zero volume: give three independent lattice vectors in Å")
     wrapped = (crystal.positions - np.floor(crystal.positions)) @ crystal.lattice_A
-    first, second, distance = primitive_neighbor_list("ijd", (True,) * 3, crystal.lattice_A, wrapped,
-                                                      OVERLAP_A)
-    if len(first):
-        i, j, d = min(zip(first, second, distance, strict=True))
+    near = primitive_neighbor_list("ijd", (True,) * 3, crystal.lattice_A, wrapped, OVERLAP_A)
+    if len(near[0]):
+        i, j, d = min(zip(*near, strict=True))
         raise InputError(f"{who} has overlapping atoms: {crystal.species[i]} {i + 1} and"
                          f" {crystal.species[j]} {j + 1} are {d:.3f} Å apart; remove one of them")

@@ -82,7 +82,7 @@ def write_crystal(crystal: Crystal, path: str | Path,
     Parameters
     ----------
     crystal : Crystal
-        CIF and extended XYZ also keep its parent sites.
+        CIF and extended XYZ also keep its parent sites, extended XYZ all isotopes, CIF D and T.
     path : str or path
         Its name says the format: .cif, .vasp, POSCAR, CONTCAR, .xyz, .extxyz or .xsf.
     displacement_A : (n, 3), optional
@@ -96,8 +96,10 @@ def write_crystal(crystal: Crystal, path: str | Path,
     path = Path(path)
     require(_kind(path) in _WRITERS,
             f"{path} has no extension this program writes: use .cif, .vasp, .extxyz or .xsf")
-    if crystal.isotopes_amu is not None and _kind(path) != "cif":
-        warnings.warn(f"{path} cannot hold isotopes: go on from a .cif", stacklevel=2)
+    if crystal.isotopes_amu is not None and _kind(path) != "extxyz":
+        said = [s in ISOTOPES and _kind(path) == "cif" for s in _symbols(crystal)]
+        if (np.isfinite(crystal.isotopes_amu) & ~np.array(said)).any():
+            warnings.warn(f"{path} cannot hold isotopes: go on from an .extxyz", stacklevel=2)
     arrows = None
     if displacement_A is not None:
         arrows = floats(displacement_A, "displacement_A", (len(crystal), 3))
@@ -145,7 +147,7 @@ def _read_other(path: Path, text: str, kind: str) -> Crystal:
     parents, species = atoms.arrays.get(_PARENT), tuple(atoms.get_chemical_symbols())
     return Crystal(atoms.cell.array, species, atoms.get_scaled_positions(wrap=False), path.name,
                    None if parents is None else tuple(map(str, parents)),
-                   isotopes_amu(species, atoms.get_masses()))
+                   isotopes_amu(species, atoms.arrays.get("mass", atoms.get_masses())))
 
 
 def _read_cif(path: Path, text: str) -> Crystal:
@@ -201,9 +203,10 @@ def _read_cif(path: Path, text: str) -> Crystal:
     masses = [ISOTOPES.get(sites[k], np.nan) for k in kinds] if {*sites} & {*ISOTOPES} else None
     crystal = Crystal(lattice_A, tuple(species), positions, path.name,
                       tuple(parents[k] for k in kinds if parents) or None, masses)
-    whole = z.isdigit() and units in (int(z), int(z) * each)  # some mean that of the reduced formula
-    require(setting or (wanted and whole), f"{path} gives no space group, nor a formula and a Z that"
-            " its atoms have: state P 1 if they are the whole cell")
+    # Some writers mean by Z that of the reduced formula.
+    whole = z.isdigit() and units in (int(z), int(z) * each)
+    require(setting or (wanted and whole), f"{path} gives no space group, nor a formula and a Z"
+            " that its atoms have: state P 1 if they are the whole cell")
     found, loose = (gemmi.find_spacegroup_by_number(find_symmetry(crystal, symprec_A).number)
                     for symprec_A in (1e-3, 1e-2))
     for wrong, what in (
@@ -260,6 +263,13 @@ def _numbers(rows: Array) -> list[str]:
     return [" ".join(f"{v:18.12f}" for v in row) for row in rows]
 
 
+def _symbols(crystal: Crystal) -> list[str]:
+    """Symbols as a CIF has them: D and T are some, other isotopes have none."""
+    heavy = {round(mass): s for s, mass in ISOTOPES.items()}
+    return [heavy.get(round(mass), s) if s == "H" else s
+            for s, mass in zip(crystal.species, crystal.masses_amu, strict=True)]
+
+
 def _title(crystal: Crystal) -> str:
     return " ".join(crystal.name.split()) or "crystal"
 
@@ -274,9 +284,7 @@ def _cif(crystal: Crystal, arrows: Array | None) -> list[str]:
     parents = crystal.parent_sites
     if parents is not None:
         columns.append(_PARENT)
-    symbol = {mass: s for s, mass in ISOTOPES.items()}
-    atoms = enumerate(zip(map(symbol.get, crystal.masses_amu, crystal.species),
-                          _numbers(crystal.positions), strict=True), 1)
+    atoms = enumerate(zip(_symbols(crystal), _numbers(crystal.positions), strict=True), 1)
     rows = [f"{s}{i} {s} {x} 1.0" + ("" if parents is None else f" {parents[i - 1]}")
             for i, (s, x) in atoms]
     return [f"data_{block}", *[f"_cell_{n} {v:.12f}" for n, v in zip(names, cell, strict=True)],
@@ -302,6 +310,9 @@ def _extxyz(crystal: Crystal, arrows: Array | None) -> list[str]:
     if arrows is not None:
         columns.append(_numbers(arrows))
         properties += ":displacement:R:3"
+    if crystal.isotopes_amu is not None:
+        columns.append([f"{mass:.8f}" for mass in crystal.masses_amu])
+        properties += ":mass:R:1"
     rows = [" ".join(row) for row in zip(*columns, strict=True)]
     return [str(len(crystal)), f'Lattice="{lattice}" Properties={properties} pbc="T T T"', *rows]
 

@@ -278,8 +278,8 @@ def _in_molecules(crystal: Crystal) -> NDArray[np.bool_]:
 def _anions(crystal: Crystal, species: list[str]) -> list[str]:
     """Return the commonest anion among some atoms; with the other halogens, if it is one."""
     found = [s for s in ANIONS if s in species]
-    require(found, f"{crystal.label} holds no anion of a B-X framework ({', '.join(ANIONS)}, outside"
-            " of molecules): name X")
+    require(found, f"{crystal.label} holds no anion of a B-X framework ({', '.join(ANIONS)},"
+            " outside of molecules): name X")
     common = max(found, key=species.count)
     return [s for s in found if s == common or {s, common} <= set(ANIONS[:4])]
 
