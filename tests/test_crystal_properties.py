@@ -20,6 +20,8 @@ from perovskite_polaron.lattice.files import read_crystal, write_crystal
 from perovskite_polaron.lattice.octahedra import bond_report
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
 from perovskite_polaron.phonons.distortion import distort
+from perovskite_polaron.phonons.forces import ase_forces
+from perovskite_polaron.phonons.readers import from_forces
 
 FAULTS = Path(__file__).parent / "data/faults"
 SOURCES = ("cspbbr3-pbnm", "cspbbr3-p4mbm", "cspbbr3-pm3m", str(FAULTS / "dp0.cif"),
@@ -202,3 +204,14 @@ def test_the_commands_say_the_same_of_two_descriptions(capsys, tmp_path):
                       *(round(bonds[k], 6) for k in ("axial_A", "equatorial_A", "axial_angle_deg",
                                                      "equatorial_angle_deg"))])
     assert found[0] == found[1]
+
+
+def test_forces_are_those_of_the_crystal_wherever_its_atoms_are_written():
+    from ase.calculators.lj import LennardJones
+
+    forces = ase_forces(LennardJones(sigma=1.8, epsilon=0.1, rc=5, smooth=True))
+    cubic = read_crystal("cspbbr3-pm3m")
+    shifts = np.arange(15).reshape(5, 3) % 3 - 1
+    energies = [from_forces(cubic.with_positions(cubic.positions + k * shifts),
+                            forces).modes.energies_meV for k in (0, 1, -2)]
+    np.testing.assert_allclose(energies[1:], [energies[0]] * 2, atol=1e-6)

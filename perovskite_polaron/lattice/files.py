@@ -207,16 +207,18 @@ def _read_cif(path: Path, text: str) -> Crystal:
     whole = z.isdigit() and units in (int(z), int(z) * each)
     require(setting or (wanted and whole), f"{path} gives no space group, nor a formula and a Z"
             " that its atoms have: state P 1 if they are the whole cell")
-    found, loose = (gemmi.find_spacegroup_by_number(find_symmetry(crystal, symprec_A).number)
-                    for symprec_A in (1e-3, 1e-2))
+    found = find_symmetry(crystal).number if numbers - {1} else 1
+    groups = [] if not numbers - {1, found} else [
+        f"{gemmi.find_spacegroup_by_number(find_symmetry(crystal, symprec_A).number).hm} at"
+        f" {symprec_A:g} Å" for symprec_A in (1e-3, 1e-2)]
     for wrong, what in (
             (setting != settings[0][0],
              f"has another formula with {settings[0][0]}, {setting} is taken"),
             (setting[-2:] in (":1", ":2") and ":" not in symbol, f"gives no origin: {setting}"),
             (z.isdigit() and not whole, f"declares Z = {z}, its atoms are {units}"
              f" {crystal.formula}"),
-            (numbers - {1, found.number}, f"declares the space group {symbol or numbers}, its atoms"
-             f" have {found.hm} at 0.001 Å, {loose.hm} at 0.01 Å")):
+            (groups, f"declares the space group {symbol or numbers}, its atoms have"
+             f" {', '.join(groups)}")):
         if wrong:
             warnings.warn(f"{path} {what}: check the file", stacklevel=3)
     return crystal
