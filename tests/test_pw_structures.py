@@ -121,6 +121,21 @@ def test_inputs_that_do_not_say_one_cell_are_refused(tmp_path, system, cards, me
     assert "\n" not in str(error.value)
 
 
+def test_namelists_of_older_programs_and_engines(tmp_path, capsys):
+    cell = "&system ibrav=1 nat=1 ntyp=1 A=5"
+    for text in (f"{cell} /&end\n{ONE}", f"{cell}\n/\n&electrons\n /&end\n{ONE}",
+                 f" {cell.upper()} /\n{ONE}", f"BEGIN\nBEGIN_PIMD_INPUT\n&dynamics\n/\n"
+                 f"END_PIMD_INPUT\nBEGIN_ENGINE_INPUT\n&control\n/\n{cell}\n/\n"
+                 f"{ONE}END_POSITIONS\nK_POINTS gamma\nEND_ENGINE_INPUT\n"):
+        (tmp_path / "x.in").write_text(text)
+        assert read_crystal(tmp_path / "x.in").volume_A3 == pytest.approx(125)
+    # A library prints where it cannot go on; nothing of that may reach the output.
+    (tmp_path / "x.in").write_text("&system\n x='" + 99 * '"' + "\n" + ONE)
+    with pytest.raises(InputError, match="cannot be read as espresso-in"):
+        read_crystal(tmp_path / "x.in")
+    assert capsys.readouterr().out == ""
+
+
 HEAD = """
      Program PWSCF v.6.7MaX starts on  1Jan2026 at  0: 0: 0
      bravais-lattice index     =            0

@@ -3,7 +3,10 @@
 import re
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +18,8 @@ from perovskite_polaron.units import BOHR_ANGSTROM
 _CARD = re.compile(
     r"^[ \t]*(ATOMIC_\w+|CELL_PARAMETERS|\w*K_POINTS|CONSTRAINTS|OCCUPATIONS|SOLVENTS|HUBBARD"
     r"|\w+_POSITIONS|END_ENGINE\w+)\b(?!\s*=)(.*)", re.MULTILINE | re.IGNORECASE)
+_SYSTEM = re.compile(r"^[ \t]*&system\b.*?(?=^[ \t]*&|/[ \t]*&end|\Z)",
+                     re.MULTILINE | re.IGNORECASE | re.DOTALL)
 # Twice the lattice vectors, in those of the conventional cell.
 _BODY, _BASE = ((1, 1, 1), (-1, 1, 1), (-1, -1, 1)), ((1, 1, 0), (-1, 1, 0), (0, 0, 2))
 _CENTRINGS = {
@@ -103,11 +108,12 @@ def read_pw_input(path: Path, text: str) -> Crystal:
         require(name.upper() not in cards, f"{path} has {name} twice: keep one structure in it")
         rows = [line.split() for line in re.sub("[!#].*", "", body).splitlines()]
         cards[name.upper()] = re.sub("[!#].*|[^A-Z_]", "", unit.upper()), [r for r in rows if r]
-    parser = f90nml.Parser()
+    parser, group = f90nml.Parser(), _SYSTEM.search(head)
     parser.global_start_index = 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # it would drop values that it cannot place
-        system = parser.reads(re.sub("/ *&end", "/", head)).get("system", {})
+    # It would drop values that it cannot place, and prints where it cannot go on.
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("error")
+        system: Any = parser.reads(group[0] + "\n/").get("system", {}) if group else {}
     require({"ATOMIC_SPECIES", "ATOMIC_POSITIONS"} <= {*cards} and {"nat", "ntyp"} <= {*system},
             f"{path} is no input of pw.x with a structure: &SYSTEM or ATOMIC_POSITIONS is missing")
     require(not system.get("space_group"),
@@ -142,7 +148,7 @@ def read_pw_output(path: Path, text: str) -> Crystal:
         r"number of atoms/cell += *(\d+)", r"lattice parameter \(\w+\) += *([\d.]+)",
         r"celldm\(1\)= *([\d.]+)"))
     kinds = {label: (element(label, float(mass), pseudo), float(mass)) for label, mass, pseudo in
-             re.findall(r"^ +(\S+) +[\d.]+ +([\d.]+) +(\w*) *\( *[\d.]+\)", run, re.MULTILINE)}
+             re.findall(r"^ +(\S+) +[\d.]+ +([\d.]+) +(?:(\w+) *)?\( *[\d.]+\)", run, re.MULTILINE)}
     axes = re.findall(r"a\(\d\) = \((.*)\)", run)[:3]
     atoms = re.findall(r"^ +\d+ +(\S+) +tau\( *\d+\) = \((.*)\)", run, re.MULTILINE)
     if not (count and alat and exact and len(axes) == 3 and len(atoms) >= int(count[1])):
