@@ -166,7 +166,7 @@ def _read_cif(path: Path, text: str) -> Crystal:
             f"{path} holds {len(blocks)} structures: keep one data block in the file")
     cif = gemmi.make_small_structure_from_block(blocks[0])
     require(cif.cell.is_crystal() and not re.search("_cell_modulation_dim|_ssg_", text),
-            f"{path} lacks a length or angle of its cell, or is modulated: give a cell that repeats")
+            f"{path} lacks a length or angle of its cell, or is modulated: give a whole cell")
     for site in cif.sites:
         require(abs(site.occ - 1) < 1e-6, f"{path} has partial occupancy ({site.label}:"
                 f" {site.occ:g}): give an ordered structure")
