@@ -377,11 +377,11 @@ def check_masses(crystal: Crystal, masses_amu: Array, who: str,
     # From He-3 to Ca-48; hydrogen to tritium.
     heaviest = np.where(np.array(crystal.species) == "H", 3.02, 1.25)
     isotope = ~known & (ratio > 0.74) & (ratio < heaviest)
-    wrong = np.where(isotope, 0.0, np.abs(ratio - 1))
+    wrong = np.where(isotope, 0.0, np.abs(expected / masses_amu - 1))
     k = int(wrong.argmax())
-    require(wrong[k] <= MASS_TOLERANCE, f"{who} has a mass of {masses_amu[k]:.3f} amu for"
-            f" {crystal.species[k]} {k + 1}, {crystal.label} has {expected[k]:.3f}: give the masses"
-            " of the calculation")
+    require(wrong[k] <= MASS_TOLERANCE, f"{who} has other masses than {crystal.label}: a mass of"
+            f" {masses_amu[k]:.3f} amu for {crystal.species[k]} {k + 1}, not {expected[k]:.3f}: give"
+            " the masses of the calculation")
 
 
 def _pattern(entry: dict[str, Any]) -> NDArray[np.complex128]:
