@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " v·b + w·c; the table of a, b and c says which the rule for modes itself would take")
     add("--born", type=Path, metavar="FILE", help="Born charges and ε∞ in a BORN file of phonopy")
     add("--crystal", metavar="FILE", help="crystal of a file of modes that holds none: best the"
-        " .dyn file (default: one beside it)")
+        " .dyn file (default: one beside it) or phonopy.yaml of the calculation")
     add("--frequency-unit", choices=FREQUENCY_UNITS, default="THz", metavar="UNIT",
         help="of band.yaml, mesh.yaml and qpoints.yaml, which do not say it (default %(default)s):"
         f" {', '.join(FREQUENCY_UNITS)}")
@@ -146,8 +146,8 @@ def _direction(words: list[str] | None) -> Direction | None:
     try:
         return [float(w) for w in words]
     except ValueError:
-        raise InputError(f"--direction {' '.join(words)!r} is not understood: give a, b or c, or"
-                         " three numbers such as 0 0 1") from None
+        raise InputError(f"--direction {' '.join(words)!r} is not understood: give a, b, c, a*,"
+                         " b* or c*, or three numbers such as 0 0 1") from None
 
 
 def _mode_set(calculation: Calculation, rows: list[ModeRow], index: int | None) -> Modes:

@@ -7,6 +7,7 @@ e_k exp(2πi q·τ_k) / √m_k in this project's convention, with τ_k the fract
 import contextlib
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,22 @@ def modes_from_table(path: Path, document: dict[str, Any], crystal: Crystal | No
                          " write it again") from None
     except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise InputError(f"{path} is damaged ({error}): write it again") from None
+
+
+def cell_of(path: Path) -> tuple[Crystal, Array]:
+    """Return the primitive cell that a phonopy.yaml describes, with its masses (n,) in amu."""
+    document = load_yaml(path)
+    try:
+        cell = document.get("primitive_cell") or document["unit_cell"]
+        masses = np.array([float(p["mass"]) for p in cell["points"]])
+        length = (document.get("physical_unit") or {}).get("length", "angstrom").lower()
+        require(length in ("angstrom", "au"), f"{path} counts lengths in {length!r}, which is not"
+                " known here: give the structure in another format")
+        crystal = _cell(cell, path.name, None)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"{path} holds no cell of phonopy ({error}): give its phonopy.yaml") from None
+    to_A = BOHR_ANGSTROM if length == "au" else 1.0
+    return replace(crystal, lattice_A=crystal.lattice_A * to_A), masses
 
 
 def read_parameters(path: Path) -> tuple[Modes, Array, Array | None, Array | None]:

@@ -7,6 +7,7 @@ and built-in modes. Imaginary frequencies come out as negative energies.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,8 @@ from perovskite_polaron.phonons.matdyn_files import (
     TITLE, XML_ROOT, read_dynamical_matrices, read_matdyn_modes)
 from perovskite_polaron.phonons.modes import (
     BUILTIN, Modes, canonical_modes, check_masses, read_mode_file)
-from perovskite_polaron.phonons.phonopy_files import load_yaml, modes_from_table, read_parameters
+from perovskite_polaron.phonons.phonopy_files import (
+    cell_of, load_yaml, modes_from_table, read_parameters)
 from perovskite_polaron.phonons.response import (
     Response, crystal_direction, neutral_response, phonon_modes, read_born, unit_vector)
 from perovskite_polaron.units import MEV_PER_THZ, UNITS
@@ -266,8 +268,8 @@ def read_phonons(path: str | Path, crystal: Crystal | str | Path | None = None,
         The file; of phonopy's parameters the modes at Γ.
     crystal : Crystal, str or path, optional
         Needed for qpoints.yaml and for modes of matdyn.x or dynmat.x, in the axes and the order of
-        atoms of the calculation: a Crystal, a structure file, or best a .dyn file of the
-        calculation, which also has the masses and alat. Without one, modes of matdyn.x and dynmat.x
+        atoms of the calculation: a Crystal, a structure file, or best the phonopy.yaml or a .dyn
+        file of the calculation, which also has the masses and alat. Without one, modes of matdyn.x and dynmat.x
         take the .dyn files in their folder, if these are of one crystal. Files that hold their
         crystal are checked against it (it may be another setting).
     direction : str or (3,), optional
@@ -299,7 +301,7 @@ def _sets(path: Path, kind: str, document: dict[str, Any], crystal: Crystal | st
           direction: Direction | None, unit: str = "THz") -> tuple[Modes, ...]:
     cell = None if crystal is None else _cell_of(crystal)
     if kind == "modes":
-        cell = cell or _of_matrix(_dynamical_matrix_beside(path))
+        cell = cell or _cell_beside(path)
         along = None if direction is None else crystal_direction(cell.crystal, direction)
         return read_matdyn_modes(path, *cell, along)
     if kind == "dyn":
@@ -347,6 +349,8 @@ def _cell_of(crystal: Crystal | str | Path) -> _Cell:
     if isinstance(crystal, str | Path):
         if Path(crystal).is_file() and _is_dynamical_matrix(_head(Path(crystal))):
             return _of_matrix(Path(crystal))
+        if Path(crystal).suffix.lower() in (".yaml", ".yml"):
+            return _Cell(*cell_of(Path(crystal)))
         crystal = read_crystal(crystal)
     return _Cell(crystal, crystal.masses_amu)
 
@@ -356,12 +360,15 @@ def _of_matrix(path: Path) -> _Cell:
     return _Cell(matrix.crystal, matrix.masses_amu, matrix.alat_A)
 
 
-def _dynamical_matrix_beside(path: Path) -> Path:
-    """Return a .dyn file in the folder of a file of modes; refuse none, or several crystals."""
+def _cell_beside(path: Path) -> _Cell:
+    """Return the cell of the .dyn files beside a file of modes; refuse none, or several crystals."""
     files = [p for p in sorted(path.parent.iterdir()) if p != path and p.is_file()]
-    found = [p for p in files if _is_dynamical_matrix(_head(p))]
-    crystals = [_of_matrix(p).crystal for p in found]
-    if not found or any(_differ(crystals[0], other) for other in crystals[1:]):
+    found = []
+    for beside in files:
+        with suppress(InputError):  # the force constants of q2r.x, say
+            if _is_dynamical_matrix(_head(beside)):
+                found.append(_of_matrix(beside))
+    if not found or any(_differ(found[0].crystal, other.crystal) for other in found[1:]):
         there = "none is" if not found else f"the {len(found)} of several crystals are"
         raise InputError(f"{path} holds no crystal: give the .dyn file of the calculation (best;"
                          f" {there} beside it), or its structure file")
