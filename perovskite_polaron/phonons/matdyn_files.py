@@ -242,7 +242,9 @@ def _read_xml(path: Path, text: str) -> tuple[DynamicalMatrix, ...]:
 
     def values(parent: Any, name: str, *shape: int) -> Array:
         numbers = str(parent.find(name).text).replace(",", " ").split()
-        return np.array([float(word) for word in numbers]).reshape(shape)
+        found = np.array([float(word) for word in numbers]).reshape(shape)
+        require(np.isfinite(found).all(), f"{name} is not finite", ValueError)
+        return found
 
     try:
         require("<!DOCTYPE" not in text, f"{path} declares a DOCTYPE, which ph.x does not write")

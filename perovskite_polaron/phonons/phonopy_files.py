@@ -7,6 +7,7 @@ e_k exp(2πi q·τ_k) / √m_k in this project's convention, with τ_k the fract
 import contextlib
 import io
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,7 @@ def _load(path: Path, document: dict[str, Any]) -> Any:
         beside.pop("force_constants_filename", None)
     if "force_constants_filename" in beside or "force_constants" in document:
         beside.pop("force_sets_filename", None)
+    limit = sys.getrecursionlimit()
     try:
         matrix = np.array(document.get("primitive_matrix", np.eye(3)), dtype=np.float64)
         if abs(abs(np.linalg.det(matrix)) - 1) < 1e-6:
@@ -215,6 +217,8 @@ def _load(path: Path, document: dict[str, Any]) -> Any:
         text = " ".join(str(error).split())
         raise InputError(f"phonopy cannot read {path} ({type(error).__name__}: {text}): write the"
                          " files again") from None
+    finally:
+        sys.setrecursionlimit(limit)  # symfc, which phonopy imports, raises it beyond the stack
     if constants is None:
         raise InputError(f"{path} gives phonopy no force constants: put FORCE_SETS or"
                          " FORCE_CONSTANTS beside it")
