@@ -93,8 +93,12 @@ def require_symmetry(modes: Modes, path: str | Path) -> None:
     seen = any(abs(along @ o.rotation @ along) < 1 - 1e-6 for o in group) and len(possible)
     require(not seen or np.abs(broken).max() > _DIGITS * scale, f"{path} has the whole symmetry of"
             f" {crystal.label}: q did not go to 0 along a direction; leave --direction out")
-    pairs = [np.outer(f, g) + np.outer(g, f) for i, f in enumerate(possible) for g in possible[i:]]
-    columns = np.array([(p - _mean(p, group)).ravel() for p in pairs]).reshape(len(pairs), -1).T
+    if np.abs(broken).max() <= _DIGITS * scale:
+        return
+    first, second = np.triu_indices(len(possible))
+    pairs = possible[first, :, None] * possible[second, None, :]
+    pairs = pairs + pairs.swapaxes(1, 2)
+    columns = (pairs - _mean(pairs, group)).reshape(len(pairs), -1).T
     rest = broken.ravel() - columns @ np.linalg.lstsq(columns, broken.real.ravel())[0]
     if np.abs(rest).max() > _BROKEN * scale:
         raise InputError(f"{path} does not have the symmetry of {crystal.label} for this direction:"
@@ -115,11 +119,15 @@ def _fields(modes: Modes, along: Array, group: list[Operation]) -> Array:
     return np.asarray(u.T[sizes > 1e-8 * max(float(sizes.max()), 1e-8)])
 
 
-def _mean(matrix: NDArray[Any], group: list[Operation]) -> NDArray[Any]:
-    """Mean of the images of a matrix (3n, 3n) under the operations."""
-    n = len(matrix) // 3
-    blocks, total = matrix.reshape(n, 3, n, 3), np.zeros((n, 3, n, 3), dtype=matrix.dtype)
+def _mean(matrices: NDArray[Any], group: list[Operation]) -> NDArray[Any]:
+    """Mean of the images of matrices (..., 3n, 3n) under the operations."""
+    n = matrices.shape[-1] // 3
+    blocks = matrices.reshape(-1, n, 3, n, 3)
+    total = np.zeros_like(blocks)
     for o in group:
-        total[np.ix_(o.place, range(3), o.place, range(3))] += np.einsum(
-            "ab,ibjc,dc->iajd", o.rotation, blocks, o.rotation, optimize=True)
-    return total.reshape(matrix.shape) / len(group)
+        origin = np.argsort(o.place)
+        moved = blocks[:, origin][:, :, :, origin]
+        # From (p, i, a, j, b) to (p, i, j, b, a) and (p, i, j, a, b).
+        moved = np.tensordot(np.tensordot(moved, o.rotation, (2, 1)), o.rotation, (3, 1))
+        total += moved.swapaxes(2, 3)
+    return total.reshape(matrices.shape) / len(group)
