@@ -51,7 +51,7 @@ def test_charges_of_other_atoms_are_refused_though_they_are_neutral(tmp_path: Pa
     head = "\n".join(BORN.read_text().splitlines()[:2])
     body = "\n".join(" ".join(map(str, row)) for row in rows)
     (tmp_path / "BORN").write_text(f"{head}\n{body}\n")
-    with pytest.raises(ComputationError, match=r"break the symmetry of phonopy_params\.yaml by 1\.9 e"):
+    with pytest.raises(ComputationError, match=r"symmetry of phonopy_params\.yaml by 1\.9 e"):
         from_file(PARAMETERS, "c", tmp_path / "BORN")
     right = from_file(PARAMETERS, "c", BORN)
     assert right.modes.energies_meV[-1] == pytest.approx(38.04, abs=0.01)
@@ -62,7 +62,7 @@ def test_charges_of_other_atoms_are_refused_though_they_are_neutral(tmp_path: Pa
         from_file(tmp_path / "phonopy_params.yaml", "c")
     assert right.response is not None
     crystal = right.modes.crystal
-    with pytest.raises(ComputationError, match="dielectric tensor of .* breaks the symmetry"):
+    with pytest.raises(ComputationError, match=r"dielectric tensor of .* breaks the symmetry"):
         neutral_response(crystal, np.diag([2.0, 3.0, 4.0]), right.response.born_e)
 
 
@@ -115,7 +115,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
                          "factor": 14.399652}
         ph.run_qpoints([[0, 0, 0]], nac_q_direction=[0, 1, 1], with_eigenvectors=True)
         ph.qpoints.write_yaml(folder / "field.yaml")
-    in_cm = re.sub(r"frequency: +([-\d.]+)", lambda m: f"frequency: {float(m[1]) * 33.35640952:.9f}",
+    in_cm = re.sub(r"frequency: +([-\d.]+)", lambda m: f"frequency: {float(m[1]) * 33.3564095:.9f}",
                    (folder / "band.yaml").read_text())
     (folder / "band_cm.yaml").write_text(in_cm)
     return folder
@@ -149,7 +149,7 @@ def test_a_table_with_a_field_is_read_along_its_direction_and_no_other(tables: P
     for wrong in ("c", "a", [1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, -1.0]):
         with pytest.raises(InputError, match="another one; give that"):
             from_file(tables / "field.yaml", wrong, crystal=PARAMETERS)
-    with pytest.raises(InputError, match="whole symmetry.*leave --direction out"):
+    with pytest.raises(InputError, match=r"whole symmetry.*leave --direction out"):
         from_file(tables / "plain.yaml", "c", crystal=PARAMETERS)
     assert from_file(tables / "plain.yaml", crystal=PARAMETERS).transverse is not None
 
@@ -198,7 +198,8 @@ def test_extended_symbols_and_isotopes_of_phonopy(tmp_path: Path) -> None:
 
 def test_masses_that_a_crystal_states_must_be_those_of_the_modes(tmp_path: Path) -> None:
     modes = read_modes("lo-c")
-    stated = Crystal(modes.crystal.lattice_A, modes.crystal.species, modes.crystal.positions, "79Br",
+    first = modes.crystal
+    stated = Crystal(first.lattice_A, first.species, first.positions, "79Br",
                      isotopes_amu=[78.918 if s == "Br" else np.nan for s in modes.crystal.species])
     assert distort(stated, modes, [0.1])[0].crystal.isotopes_amu is not None
     heavy = Modes(modes.crystal, [84.0 if s == "Br" else m for s, m in
@@ -268,7 +269,8 @@ def as_xml(matrix: DynamicalMatrix) -> str:
             f"<DYNAMICAL_MAT_.1>\n{tag('Q_POINT', q)}{blocks}</DYNAMICAL_MAT_.1>\n</Root>\n")
 
 
-@pytest.mark.parametrize("name", ["alas-333.dyn1", "alas-333.dyn2", "alas-gamma.dyn", "alas-wz.dyn"])
+@pytest.mark.parametrize("name", ["alas-333.dyn1", "alas-333.dyn2", "alas-gamma.dyn",
+                                  "alas-wz.dyn"])
 def test_the_xml_of_ph_says_the_same_as_its_text(tmp_path: Path, name: str) -> None:
     text = read_dynamical_matrices(DATA / name)[0]
     path = tmp_path / f"{name}.xml"
@@ -397,7 +399,7 @@ def test_a_mode_file_cannot_hold_what_no_vibration_is(tmp_path: Path) -> None:
     for energy in (1e9, 600.0, float("nan")):
         record["modes"][0]["energy_meV"] = energy
         (tmp_path / "bad.json").write_text(json.dumps(record))
-        with pytest.raises(InputError, match="no vibration has more|finite"):
+        with pytest.raises(InputError, match=r"no vibration has more|finite"):
             read_modes(tmp_path / "bad.json")
 
 
@@ -406,8 +408,8 @@ def test_a_mode_file_cannot_hold_what_no_vibration_is(tmp_path: Path) -> None:
     ("--amplitude", "1e300A*sqrt(amu)"), ("--amplitude", "-500A*sqrt(amu)")])
 def test_displacements_that_no_vibration_makes_are_refused(tmp_path: Path, option: str,
                                                            amount: str) -> None:
-    done = polaron("distort", "cspbbr3-pbnm", "--mode", "lo-c", f"{option}={amount}", "--out", "out",
-                   cwd=tmp_path)
+    done = polaron("distort", "cspbbr3-pbnm", "--mode", "lo-c", f"{option}={amount}", "--out",
+                   "out", cwd=tmp_path)
     assert done.returncode == 2
     assert "is no vibration" in done.stderr
     assert not (tmp_path / "out").exists()

@@ -167,16 +167,13 @@ def _directions(calculation: Calculation, mass: float | None) -> dict[str, Any]:
     table = direction_table(transverse, response, mass)
     if not table:
         return {}
-    best = max(table, key=lambda row: row.weight)
-    alike = [row.direction for row in table if row.weight > 0.98 * best.weight]
-    weights = ", ".join(f"{row.direction} {row.weight / best.weight:.2f}" for row in table)
-    rule = (f"; of a, b and c the same rule takes {' or '.join(alike)} (relative α: {weights}): the"
-            " direction is an input, --direction")
+    alike = " or ".join(row["direction"] for row in table if row["relative_alpha"] > 0.98)
+    weights = ", ".join(f"{row['direction']} {row['relative_alpha']:.2f}" for row in table)
     return {
-        "directions": [pick(row, "direction", "energy_meV", "alpha", "ratio",
-                            alpha_all_modes="alpha_all", froehlich_meV_per_A="froehlich_meV_A")
-                       for row in table],
-        "rule_direction": best.direction, "rule": rule,
+        "directions": table,
+        "rule_direction": max(table, key=lambda row: row["relative_alpha"])["direction"],
+        "rule": f"; of a, b and c the same rule takes {alike} (relative α: {weights}): the"
+                " direction is an input, --direction",
         "alpha_spherical_mean": (None if mass is None
                                  else spherical_alpha(transverse, response, mass))}
 
@@ -259,10 +256,10 @@ def _direction_lines(record: dict[str, Any]) -> Iterator[str]:
                "all modes": ">11s", "ax:eq": ">8s", "ax:B": ">8s"}
     rows = []
     for row in record["directions"]:
-        ratio = row["ratio"] or {}
-        numbers = (row["froehlich_meV_per_A"], row["alpha"], row["alpha_all_modes"],
-                   ratio.get("axial_to_equatorial"), ratio.get("axial_to_B"))
-        rows.append((row["direction"], row["energy_meV"], *map(_short, numbers)))
+        numbers = {**row, **(row["ratio"] or {})}
+        names = ("froehlich_meV_per_A", "alpha", "alpha_all_modes", "axial_to_equatorial",
+                 "axial_to_B")
+        rows.append((row["direction"], row["energy_meV"], *(_short(numbers.get(n)) for n in names)))
     yield from table(columns, rows)
     if record["alpha_spherical_mean"] is not None:
         yield (f"alpha of all modes, mean over the directions of q:"

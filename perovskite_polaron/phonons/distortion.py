@@ -83,7 +83,7 @@ def distort(crystal: Crystal, modes: Modes | Sequence[Modes], amplitudes: ArrayL
     q = _coefficients(patterns, zero_point, amplitudes, unit)
     with np.errstate(over="ignore", invalid="ignore"):
         furthest = np.linalg.norm(np.einsum("sm,mna->sna", q, patterns), axis=2).max()
-    require(furthest <= FURTHEST_A, f"an atom of {crystal.label} would move by {furthest:.3g} Å, and"
+    require(furthest <= FURTHEST_A, f"an atom of {crystal.label} would move by {furthest:.3g} Å;"
             f" more than {FURTHEST_A:g} Å is no vibration: give smaller amplitudes")
     positions_A = displace(crystal.cartesian_A, patterns, q)
     return tuple(_point(named, parent, moved - crystal.cartesian_A, row, row / zero_point)

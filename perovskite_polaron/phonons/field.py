@@ -1,4 +1,4 @@
-"""The macroscopic field in modes at Γ: put in, taken out, and looked for in modes of other programs.
+"""The macroscopic field in modes at Γ: put in, taken out, and looked for in other programs' modes.
 
 A file of eigenvectors rarely says whether the field of a wave with q → 0 was in it, or along which
 direction. The symmetry of the crystal shows it: without a field the dynamical matrix has all of it.

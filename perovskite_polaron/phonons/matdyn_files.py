@@ -1,11 +1,12 @@
 """Phonons as Quantum ESPRESSO writes them: ``.dyn`` files, and modes of matdyn.x and dynmat.x.
 
-A ``.dyn`` file, or ``.dyn.xml``, holds second derivatives of the energy in Ry/bohr² (without masses), the cell, and
-masses in units of twice the electron's (in amu in the XML). The mode files hold frequencies and, in six decimals,
-either displacements (``flvec``, ``filout``) or eigenvectors of the dynamical matrix (``fleig``,
-``fileig``), each scaled to Σ|u|² = 1 without masses, in the same layout: which of the two it is
-shows in which of them is orthogonal. Both programs use the phase exp(2πi q·R) of the cell, as this
-project does, and give q and positions in units of 2π/alat and alat.
+A ``.dyn`` file, or ``.dyn.xml``, holds second derivatives of the energy in Ry/bohr² (without
+masses), the cell, and masses in units of twice the electron's (in the XML in amu). The mode files
+hold frequencies and, in six decimals, either displacements (``flvec``, ``filout``) or eigenvectors
+of the dynamical matrix (``fleig``, ``fileig``), each scaled to Σ|u|² = 1 without masses, in the
+same layout: which of the two it is shows in which of them is orthogonal. Both programs use the
+phase exp(2πi q·R) of the cell, as this project does, and give q and positions in units of 2π/alat
+and alat.
 """
 
 import re
@@ -168,9 +169,9 @@ def _blocks(lines: LineReader, n: int) -> list[tuple[Array, Array, NDArray[np.co
             while "****" in title and mode == 0:
                 title = lines.next("mode 1")
             # "omega" until version 5.
-            lines.require("freq" in title or "omega" in title, f"mode {mode + 1} does not begin here: the file has"
-                          f" another number of atoms than the {n} of the crystal, or it is damaged;"
-                          " give the crystal of the calculation")
+            lines.require("freq" in title or "omega" in title, f"mode {mode + 1} does not begin"
+                          f" here: the file has another number of atoms than the {n} of the"
+                          " crystal, or it is damaged; give the crystal of the calculation")
             energies.append(_after_equals(lines, title, 1)[0] * MEV_PER_THZ)
             vectors.append([_vector(lines, f"the {n} atoms of mode {mode + 1}") for _ in range(n)])
         rest = lines.next("the line of asterisks that ends a wave vector")
@@ -274,8 +275,8 @@ def _read_xml(path: Path, text: str) -> tuple[DynamicalMatrix, ...]:
             phi = phi.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n) * RYDBERG_EV / BOHR_ANGSTROM**2
             found.append(DynamicalMatrix(crystal, masses, alat_A, q, phi, epsilon, charges))
     except (ElementTree.ParseError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no dynamical matrix of ph.x in XML, or damaged ({error}): write"
-                         " it again") from None
+        raise InputError(f"{path} is no dynamical matrix of ph.x in XML, or damaged ({error}):"
+                         " write it again") from None
     require(found, f"{path} holds no dynamical matrix: give the .dyn.xml of ph.x, not the force"
             " constants of q2r.x")
     return tuple(found)

@@ -380,8 +380,8 @@ def check_masses(crystal: Crystal, masses_amu: Array, who: str,
     wrong = np.where(isotope, 0.0, np.abs(expected / masses_amu - 1))
     k = int(wrong.argmax())
     require(wrong[k] <= MASS_TOLERANCE, f"{who} has other masses than {crystal.label}: a mass of"
-            f" {masses_amu[k]:.3f} amu for {crystal.species[k]} {k + 1}, not {expected[k]:.3f}: give"
-            " the masses of the calculation")
+            f" {masses_amu[k]:.3f} amu for {crystal.species[k]} {k + 1}, not {expected[k]:.3f}:"
+            " give the masses of the calculation")
 
 
 def _pattern(entry: dict[str, Any]) -> NDArray[np.complex128]:

@@ -8,7 +8,6 @@ import contextlib
 import io
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,16 +117,13 @@ def cell_of(path: Path) -> tuple[Crystal, Array]:
     """Return the primitive cell that a phonopy.yaml describes, with its masses (n,) in amu."""
     document = load_yaml(path)
     try:
+        unit = document.get("physical_unit", {}).get("length", "angstrom")
+        require(unit.lower() == "angstrom", f"{path} counts lengths in {unit!r}: give the structure"
+                " in another format")
         cell = document.get("primitive_cell") or document["unit_cell"]
-        masses = np.array([float(p["mass"]) for p in cell["points"]])
-        length = (document.get("physical_unit") or {}).get("length", "angstrom").lower()
-        require(length in ("angstrom", "au"), f"{path} counts lengths in {length!r}, which is not"
-                " known here: give the structure in another format")
-        crystal = _cell(cell, path.name, None)
+        return _cell(cell, path.name, None), np.array([float(p["mass"]) for p in cell["points"]])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(f"{path} holds no cell of phonopy ({error}): give its phonopy.yaml") from None
-    to_A = BOHR_ANGSTROM if length == "au" else 1.0
-    return replace(crystal, lattice_A=crystal.lattice_A * to_A), masses
+        raise InputError(f"{path} holds no cell ({error}): give a phonopy.yaml") from None
 
 
 def read_parameters(path: Path) -> tuple[Modes, Array, Array | None, Array | None]:

@@ -34,8 +34,8 @@ from perovskite_polaron.units import MEV_PER_THZ, UNITS
 
 Direction = str | Sequence[float]
 FREQUENCY_UNITS = ("THz", "cm-1", "meV", "eV", "Ry", "Ha")
-_FORMATS = ("phonopy_params.yaml, band.yaml, mesh.yaml, qpoints.yaml, a .dyn or .dyn.xml file, modes"
-            " of matdyn.x or dynmat.x, or a mode file of this project")
+_FORMATS = ("phonopy_params.yaml, band.yaml, mesh.yaml, qpoints.yaml, a .dyn or .dyn.xml file,"
+            " modes of matdyn.x or dynmat.x, or a mode file of this project")
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,8 +216,8 @@ def _as_computed(path: Path, kind: str, document: dict[str, Any], direction: Dir
 def _own(source: str, direction: Direction | None, born: str | Path | None) -> Calculation:
     """The modes in a file of this project, for another direction where charges and modes allow."""
     modes, charges = read_mode_file(source)
-    require(modes.at_gamma, f"{source} holds modes at another wave vector than 0 0 0: give a file of"
-            " modes at Γ")
+    require(modes.at_gamma, f"{source} holds modes at another wave vector than 0 0 0: give a file"
+            " of modes at Γ")
     response = None
     if born is not None:
         response = read_born(born, modes.crystal)
@@ -239,8 +239,8 @@ def _own(source: str, direction: Direction | None, born: str | Path | None) -> C
     same = (along is None) == (modes.direction is None) and (
         along is None or modes.direction is None or abs(along @ modes.direction) > 1 - 1e-9)
     if not same:
-        require(transverse is not None and (along is None or response is not None), f"{source} holds"
-                f" {len(modes)} modes of {3 * n}{'' if response else ' and no charges'}: it cannot"
+        require(transverse is not None and (along is None or response is not None), f"{source}"
+                f" holds {len(modes)} modes of {3 * n}{'' if response else ' and no charges'}: it cannot"
                 " be given another direction than it has; leave --direction as it was computed")
         assert transverse is not None
         modes = transverse
@@ -269,9 +269,9 @@ def read_phonons(path: str | Path, crystal: Crystal | str | Path | None = None,
     crystal : Crystal, str or path, optional
         Needed for qpoints.yaml and for modes of matdyn.x or dynmat.x, in the axes and the order of
         atoms of the calculation: a Crystal, a structure file, or best the phonopy.yaml or a .dyn
-        file of the calculation, which also has the masses and alat. Without one, modes of matdyn.x and dynmat.x
-        take the .dyn files in their folder, if these are of one crystal. Files that hold their
-        crystal are checked against it (it may be another setting).
+        file of the calculation, which also has the masses and alat. Without one, modes of matdyn.x
+        and dynmat.x take the .dyn files in their folder, if these are of one crystal. Files that
+        hold their crystal are checked against it (it may be another setting).
     direction : str or (3,), optional
         Along which q went to 0 when modes of matdyn.x or dynmat.x were computed, in the lattice
         vectors of the crystal.
@@ -310,7 +310,8 @@ def _sets(path: Path, kind: str, document: dict[str, Any], crystal: Crystal | st
         require(unit in FREQUENCY_UNITS, f"{unit!r} is not a unit of frequencies: use one of"
                 f" {', '.join(FREQUENCY_UNITS)}")
         unit_meV = MEV_PER_THZ if unit == "THz" else UNITS["energy"][unit] * 1e3
-        found = modes_from_table(path, document, *(cell[:2] if cell else (None, None)), unit_meV)
+        own, masses = cell[:2] if cell else (None, None)
+        found = modes_from_table(path, document, own, masses, unit_meV)
     else:
         found = (read_parameters(path)[0],)
     if cell is not None and (kind != "table" or document.get("points")):
@@ -361,7 +362,7 @@ def _of_matrix(path: Path) -> _Cell:
 
 
 def _cell_beside(path: Path) -> _Cell:
-    """Return the cell of the .dyn files beside a file of modes; refuse none, or several crystals."""
+    """Return the cell of the .dyn files beside a file of modes; refuse none, or several cells."""
     files = [p for p in sorted(path.parent.iterdir()) if p != path and p.is_file()]
     found = []
     for beside in files:

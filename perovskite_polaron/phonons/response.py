@@ -125,8 +125,8 @@ def neutral_response(crystal: Crystal, epsilon_inf: ArrayLike, born_e: ArrayLike
     k = int(broken.argmax())
     if broken[k] > SYMMETRY_E:
         raise ComputationError(f"the Born charges of {who} break the symmetry of {crystal.label} by"
-                               f" {broken[k]:.1f} e ({crystal.species[k]} {k + 1}): give them in the"
-                               " axes and the order of its atoms")
+                               f" {broken[k]:.1f} e ({crystal.species[k]} {k + 1}): give them in"
+                               " the axes and the order of its atoms")
     if (off := np.abs(mean - epsilon).max() / np.trace(mean) * 3) > SYMMETRY_E:
         raise ComputationError(f"the dielectric tensor of {who} breaks the symmetry of"
                                f" {crystal.label} by {off:.0%}: give it in the axes of the crystal")

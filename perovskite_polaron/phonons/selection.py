@@ -10,6 +10,7 @@ long wave.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -215,49 +216,32 @@ def held_by_field(modes: Modes, transverse: Modes | None) -> set[int]:
     """
     if transverse is None or modes.direction is None:
         return set()
-    return {int(i) for i in np.flatnonzero(modes.optical)
+    return {i for i in np.flatnonzero(modes.optical).tolist()
             if transverse.unstable[transverse_partner(modes, i, transverse)[0]]}
 
 
-@dataclass(frozen=True)
-class DirectionRow:
-    """The mode that the rule chooses for one direction.
-
-    Attributes
-    ----------
-    direction : str
-        "a", "b" or "c" of the crystal as given.
-    energy_meV, froehlich_meV_A, alpha, ratio : float, float, float or None, dict or None
-        Of that mode, as in ModeRow.
-    alpha_all : float or None
-        Sum of α over all modes.
-    weight : float
-        |q·g|²/ω^(3/2) of the mode, to which α is proportional.
-    """
-
-    direction: str
-    energy_meV: float
-    froehlich_meV_A: float
-    alpha: float | None
-    ratio: dict[str, float | None] | None
-    alpha_all: float | None
-    weight: float
-
-
 def direction_table(transverse: Modes, response: Response,
-                    mass: float | None = None) -> list[DirectionRow]:
-    """Return what the rule chooses for q → 0 along a, b and c, where a mode couples at all."""
+                    mass: float | None = None) -> list[dict[str, Any]]:
+    """Return what the rule chooses for q → 0 along a, b and c, where a mode couples at all.
+
+    The keys are those of the command: direction, energy_meV, froehlich_meV_per_A, alpha and ratio
+    of the mode, alpha_all_modes, and relative_alpha, which is 1 for the direction that the rule
+    would take.
+    """
     found = []
     for direction in ("a", "b", "c"):
         modes = with_field(transverse, response, crystal_direction(transverse.crystal, direction))
         rows = mode_table(modes, response, mass)
         index = select(rows, held_by_field(modes, transverse))[0]
-        if index is not None and (g := rows[index].froehlich_meV_A) is not None:
-            row = rows[index]
-            total = None if mass is None else sum(r.alpha or 0.0 for r in rows)
-            found.append(DirectionRow(direction, row.energy_meV, g, row.alpha, row.ratio, total,
-                                      g**2 / row.energy_meV**1.5))
-    return found
+        if index is not None:
+            row, g = rows[index], rows[index].froehlich_meV_A or 0.0
+            found.append({
+                "direction": direction, "energy_meV": row.energy_meV, "froehlich_meV_per_A": g,
+                "alpha": row.alpha, "ratio": row.ratio,
+                "alpha_all_modes": None if mass is None else sum(r.alpha or 0.0 for r in rows),
+                "relative_alpha": g**2 / row.energy_meV**1.5})
+    largest = max((row["relative_alpha"] for row in found), default=1.0)
+    return [{**row, "relative_alpha": row["relative_alpha"] / largest} for row in found]
 
 
 def spherical_alpha(transverse: Modes, response: Response, mass: float) -> float | None:
