@@ -4,6 +4,7 @@ refused in one line."""
 import json
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from perovskite_polaron.phonons.modes import Modes, read_modes, write_modes
 from perovskite_polaron.phonons.phonopy_files import load_yaml
 from perovskite_polaron.phonons.readers import from_file, read_phonons
 from perovskite_polaron.phonons.response import crystal_direction, neutral_response, read_born
-from perovskite_polaron.phonons.selection import mode_table
+from perovskite_polaron.phonons.selection import (
+    direction_table, held_by_field, mode_table, select, spherical_alpha)
 from perovskite_polaron.units import MEV_PER_THZ
 
 pytest.importorskip("phonopy")
@@ -92,6 +94,26 @@ def test_charges_inside_phonopys_file_are_found_in_old_and_new_places(tmp_path: 
     path = tmp_path / "params.yaml"
     path.write_text(PARAMETERS.read_text() + text)
     assert from_file(path, "c").modes.energies_meV[-1] == pytest.approx(38.040, abs=0.001)
+
+
+def test_the_stiffer_mode_of_a_stronger_field_is_not_chosen() -> None:
+    """α ∝ g²/ω^(3/2): here the softer mode has the smaller field and the larger α. A mode that only
+    the field keeps from being unstable has the largest, which means nothing."""
+    found = from_file(PARAMETERS, "c", BORN)
+    rows = mode_table(found.modes, found.response)
+    soft = held_by_field(found.modes, found.transverse)
+    assert soft == {8}
+    assert rows[8].energy_meV == pytest.approx(1.073, abs=0.001)
+    assert select(rows, soft)[0] == 14
+    assert select(rows)[0] == 8
+    strong = replace(rows[14], energy_meV=90.0, froehlich_meV_A=80.0)
+    weak = replace(rows[11], energy_meV=20.0, froehlich_meV_A=50.0)
+    assert select([strong, weak])[0] == 1
+    assert found.transverse is not None
+    assert found.response is not None
+    assert spherical_alpha(found.transverse, found.response, 0.17) is None  # unstable modes
+    table = direction_table(found.transverse, found.response)
+    assert [row["relative_alpha"] for row in table] == pytest.approx([1, 1, 1])
 
 
 # --- phonopy ---

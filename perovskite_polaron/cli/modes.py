@@ -17,14 +17,13 @@ from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import CRYSTALS, STRUCTURE_SUFFIXES, read_crystal
 from perovskite_polaron.phonons.forces import MLIP_NAME, RELAX, ase_forces, mlip_calculator, relax
 from perovskite_polaron.phonons.modes import BUILTIN, Modes, write_modes
-from perovskite_polaron.phonons.readers import (
-    FREQUENCY_UNITS, Calculation, Direction, from_file, from_forces)
+from perovskite_polaron.phonons.readers import Calculation, Direction, from_file, from_forces
 from perovskite_polaron.phonons.response import Response, assumed_response, read_born
 from perovskite_polaron.phonons.selection import (
     ModeRow, direction_table, heat_capacity, held_by_field, mode_table, select, spherical_alpha,
     static_dielectric, thermal_displacements_A2, transverse_partner)
 from perovskite_polaron.published_cspbbr3 import FORMULA, HOLE_MASS, MODE, SOURCE
-from perovskite_polaron.units import MEV_PER_INVERSE_CM, MEV_PER_THZ
+from perovskite_polaron.units import MEV_PER_INVERSE_CM, MEV_PER_THZ, UNITS
 from perovskite_polaron.workflow.forces import ForceSettings, espresso_modes, read_force_settings
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import RunSettings
@@ -56,9 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--born", type=Path, metavar="FILE", help="Born charges and ε∞ in a BORN file of phonopy")
     add("--crystal", metavar="FILE", help="crystal of a file of modes that holds none: best the"
         " .dyn file (default: one beside it) or phonopy.yaml of the calculation")
-    add("--frequency-unit", choices=FREQUENCY_UNITS, default="THz", metavar="UNIT",
-        help="of band.yaml, mesh.yaml and qpoints.yaml, which do not say it (default %(default)s):"
-        f" {', '.join(FREQUENCY_UNITS)}")
+    add("--frequency-unit", choices=UNITS["energy"], default="THz", metavar="UNIT",
+        help="of band.yaml, mesh.yaml and qpoints.yaml, which do not say it: THz (default), cm-1,"
+        " meV, Ha ...")
     add("--mass", type=float, metavar="M",
         help="effective mass for alpha, electron masses (CsPbBr3: 0.17, a bare hole)")
     add("--out", type=Path, metavar="FILE.json", help="write the mode file, the chosen mode first")

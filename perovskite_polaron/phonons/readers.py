@@ -30,10 +30,9 @@ from perovskite_polaron.phonons.phonopy_files import (
     cell_of, load_yaml, modes_from_table, read_parameters)
 from perovskite_polaron.phonons.response import (
     Response, crystal_direction, neutral_response, phonon_modes, read_born, unit_vector)
-from perovskite_polaron.units import MEV_PER_THZ, UNITS
+from perovskite_polaron.units import UNITS
 
 Direction = str | Sequence[float]
-FREQUENCY_UNITS = ("THz", "cm-1", "meV", "eV", "Ry", "Ha")
 _FORMATS = ("phonopy_params.yaml, band.yaml, mesh.yaml, qpoints.yaml, a .dyn or .dyn.xml file,"
             " modes of matdyn.x or dynmat.x, or a mode file of this project")
 
@@ -131,7 +130,7 @@ def from_file(path: str | Path, direction: Direction | None = None, born: str | 
     crystal : str or path, optional
         For files without one, as in read_phonons.
     frequency_unit : str
-        One of FREQUENCY_UNITS: of the tables of phonopy, which do not say it.
+        A unit of energy in units.UNITS: of the tables of phonopy, which do not say it.
 
     Raises
     ------
@@ -240,8 +239,8 @@ def _own(source: str, direction: Direction | None, born: str | Path | None) -> C
         along is None or modes.direction is None or abs(along @ modes.direction) > 1 - 1e-9)
     if not same:
         require(transverse is not None and (along is None or response is not None), f"{source}"
-                f" holds {len(modes)} modes of {3 * n}{'' if response else ' and no charges'}: it cannot"
-                " be given another direction than it has; leave --direction as it was computed")
+                f" holds {len(modes)} modes of {3 * n}{'' if response else ' and no charges'}: it"
+                " has no other direction than that it was computed with; give that, or none")
         assert transverse is not None
         modes = transverse
         if along is not None and response is not None:
@@ -307,11 +306,10 @@ def _sets(path: Path, kind: str, document: dict[str, Any], crystal: Crystal | st
     if kind == "dyn":
         found = tuple(matrix.modes(path.name) for matrix in read_dynamical_matrices(path))
     elif kind == "table":
-        require(unit in FREQUENCY_UNITS, f"{unit!r} is not a unit of frequencies: use one of"
-                f" {', '.join(FREQUENCY_UNITS)}")
-        unit_meV = MEV_PER_THZ if unit == "THz" else UNITS["energy"][unit] * 1e3
+        require(unit in UNITS["energy"], f"{unit!r} is not a unit of frequencies: use one of"
+                f" {', '.join(UNITS['energy'])}")
         own, masses = cell[:2] if cell else (None, None)
-        found = modes_from_table(path, document, own, masses, unit_meV)
+        found = modes_from_table(path, document, own, masses, UNITS["energy"][unit] * 1e3)
     else:
         found = (read_parameters(path)[0],)
     if cell is not None and (kind != "table" or document.get("points")):
