@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -239,8 +240,6 @@ def _crystal(lattice: Array, atoms: list[tuple[str, float]], positions_A: Array,
 
 def _read_xml(path: Path, text: str) -> tuple[DynamicalMatrix, ...]:
     """As read_dynamical_matrices, from the XML of ph.x: arrays there have Fortran's order."""
-    from xml.etree import ElementTree
-
     def values(parent: Any, name: str, *shape: int) -> Array:
         numbers = str(parent.find(name).text).replace(",", " ").split()
         found = np.array([float(word) for word in numbers]).reshape(shape)
@@ -283,7 +282,7 @@ def _read_xml(path: Path, text: str) -> tuple[DynamicalMatrix, ...]:
 
 
 def _after_equals(lines: LineReader, line: str, count: int) -> Array:
-    return np.array(lines.numbers(line.split("=")[1], count))
+    return np.array(lines.numbers(line.partition("=")[2], count))
 
 
 def _vector(lines: LineReader, expected: str) -> NDArray[np.complex128]:

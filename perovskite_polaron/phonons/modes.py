@@ -324,7 +324,8 @@ def read_mode_file(source: str | Path) -> tuple[Modes, dict[str, Any]]:
     except KeyError as error:
         raise InputError(f"{source} lacks the key {error}: complete the mode file") from None
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(f"{source} is a damaged mode file ({error}): write it again") from None
+        raise InputError(f"{source} is a damaged mode file ({str(error)[:200]}): write it"
+                         " again") from None
 
 
 def write_modes(modes: Modes, path: str | Path,

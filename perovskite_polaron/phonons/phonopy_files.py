@@ -53,7 +53,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         problem = getattr(error, "problem", error)
         raise InputError(f"{path}{line}: this is not YAML ({problem}): write it again") from None
     except ValueError as error:  # a date or a number of 5000 digits
-        raise InputError(f"{path} is damaged ({error}): write it again") from None
+        raise InputError(f"{path} is damaged ({str(error)[:200]}): write it again") from None
     require(isinstance(document, dict),
             f"{path}:1: this is no phonopy file: a mapping of keys belongs here")
     return document
@@ -110,7 +110,7 @@ def modes_from_table(path: Path, document: dict[str, Any], crystal: Crystal | No
         raise InputError(f"{path} lacks the key {error}: it is truncated or no table of phonopy;"
                          " write it again") from None
     except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise InputError(f"{path} is damaged ({error}): write it again") from None
+        raise InputError(f"{path} is damaged ({str(error)[:200]}): write it again") from None
 
 
 def cell_of(path: Path) -> tuple[Crystal, Array]:

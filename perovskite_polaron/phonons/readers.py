@@ -227,7 +227,8 @@ def _own(source: str, direction: Direction | None, born: str | Path | None) -> C
                                  str(charges.get("source", source))),
                 residual=float(charges.get("residual_e", 0.0)))
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{source} is a damaged mode file ({error}): write it again") from None
+            raise InputError(f"{source} is a damaged mode file ({str(error)[:200]}): write it"
+                             " again") from None
     along = None if direction is None else crystal_direction(modes.crystal, direction)
     n, transverse = len(modes.crystal), None
     if len(modes) == 3 * n - 3:
