@@ -132,19 +132,19 @@ def test_slurm_gives_the_chains_of_the_local_run(slurm: Path, tiny_study: Path,
 
     # Interrupted: the allocation ends with the runner, and no program outlives it.
     runner = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    until(lambda: list(jobs.glob("*/pw.out")), 600)
+    until(lambda: list(jobs.glob("*/pw.out")), 120)
     runner.send_signal(signal.SIGTERM)
-    _, errors = runner.communicate(timeout=300)
+    _, errors = runner.communicate(timeout=90)
     assert runner.returncode == 130, errors
     assert "Traceback" not in errors
-    until(lambda: not slurm_says("squeue", "-h"), 300)
-    until(lambda: not processes_in(jobs), 300)
+    until(lambda: not slurm_says("squeue", "-h"), 60)
+    until(lambda: not processes_in(jobs), 30)
 
     # Robbed of its node in the middle: another allocation goes on.
     runner = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    until(lambda: len(list(jobs.glob("*/result.json"))) >= 2, 600)
+    until(lambda: len(list(jobs.glob("*/result.json"))) >= 2, 180)
     slurm_says("scancel", "-u", "root")
-    _, errors = runner.communicate(timeout=1200)
+    _, errors = runner.communicate(timeout=400)
     assert runner.returncode == 0, errors
     assert "[again]" in errors
 
