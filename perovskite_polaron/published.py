@@ -77,7 +77,8 @@ class Claim:
     topic
         The table of the report that it stands in: ``summary``, ``heating`` or ``shape``.
     statement
-        In words; ``{name}`` becomes the name of the structure that it is judged by.
+        In words; ``{name}`` becomes the name of the structure that it is judged by,
+        ``{assumed}`` what is assumed of the heat.
     source
         Where the article says it.
     rule

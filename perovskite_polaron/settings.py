@@ -136,9 +136,9 @@ def _problem(error: Mapping[str, Any], table: Mapping[str, Any], names: Mapping[
     if kind == "missing" and not inner:
         return f"{key} is missing"
     if kind == "value_error":
-        return f"{key} = {table[key]!r} {error['ctx']['error']}"
+        return f"{key} = {table[key]!r:.80} {error['ctx']['error']}"
     what = _TYPES.get(kind.split("_")[0])
     why = f"is not {what}" if what else f"is wrong: {error['msg']}"
     if inner and what:
-        why = f"holds {error['input']!r}, which is not {what}"
-    return f"{key} = {table[key]!r} {why}"
+        why = f"holds {error['input']!r:.80}, which is not {what}"
+    return f"{key} = {table[key]!r:.80} {why}"

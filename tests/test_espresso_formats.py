@@ -8,7 +8,7 @@ import pytest
 
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, read_pw_result
-from perovskite_polaron.espresso.upf import check_for_xspectra, read_upf, write_core_orbital
+from perovskite_polaron.espresso.upf import check_for_xspectra, core_orbital_text, read_upf
 from perovskite_polaron.espresso.xspectra import XspectraCalculation, XspectraSettings
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
@@ -136,7 +136,8 @@ def test_version_one_is_read_and_its_core_orbitals_written_for_xspectra(tmp_path
     assert (pseudo.version, pseudo.element, pseudo.z_valence) == (1, "C", 4.0)
     assert [w.cutoff_bohr for w in pseudo.partial_waves] == [1.5, 1.5]
     check_for_xspectra(pseudo)
-    lines = write_core_orbital(pseudo, tmp_path / "core.wfc").read_text().splitlines()
+    (tmp_path / "core.wfc").write_text(core_orbital_text(pseudo))
+    lines = core_orbital_text(pseudo).splitlines()
     assert lines[0].startswith("#")
     assert lines[5] == ""
     np.testing.assert_allclose(np.loadtxt(tmp_path / "core.wfc")[:, 1], range(1, 9))
@@ -154,6 +155,34 @@ def test_what_xspectra_lacks_is_named(tmp_path: Path, text: str, section: str) -
     with pytest.raises(InputError, match=rf"{section}\b") as error:
         check_for_xspectra(read_upf(upf(tmp_path, text)))
     assert error.value.exit_status == 2
+
+
+def paw_set(header: str) -> str:
+    """A PAW set with two p projectors, and the 1s orbital alone in its GIPAW section."""
+
+    def waves(tag: str, attributes: str) -> str:
+        return "".join(f'<PP_{tag}.{n} index="{n}" {attributes}>\n1.0 2.0 3.{n}\n</PP_{tag}.{n}>\n'
+                       for n in (1, 2))
+
+    radii = 'cutoff_radius="0.9" ultrasoft_cutoff_radius="1.45"'
+    return (f'<UPF version="2.0.1">\n<PP_HEADER element=" C" pseudo_type="PAW" z_valence="4.0"'
+            f' has_gipaw="T" {header}/>\n<PP_R>\n0.5 1.0 1.5\n</PP_R>\n'
+            + waves("BETA", f'label="2P" angular_momentum="1" {radii}')
+            + waves("AEWFC", 'label="2P" l="1"') + waves("PSWFC", 'label="2P" l="1"')
+            + '<PP_GIPAW gipaw_data_format="2">\n<PP_GIPAW_CORE_ORBITAL.1 label="1S" l="0.0">\n'
+            "1.0 2.0 3.0\n</PP_GIPAW_CORE_ORBITAL.1>\n</PP_GIPAW>\n</UPF>\n")
+
+
+@pytest.mark.parametrize("true", ["T", ".true.", "true", " t "])
+def test_a_paw_set_can_serve_without_gipaw_orbitals(tmp_path: Path, true: str) -> None:
+    pseudo = read_upf(upf(tmp_path, paw_set(f'paw_as_gipaw="{true}"')))
+    check_for_xspectra(pseudo)
+    waves = pseudo.partial_waves
+    assert [(w.label, w.l, w.cutoff_bohr, w.ultrasoft_bohr) for w in waves] == [
+        ("2P", 1, 0.9, 1.45)] * 2
+    assert waves[1].pseudo.tolist() == waves[1].all_electron.tolist() == [1.0, 2.0, 3.2]
+    with pytest.raises(InputError, match=r"0 projector.*paw_as_gipaw"):
+        check_for_xspectra(read_upf(upf(tmp_path, paw_set('paw_as_gipaw="F"'))))
 
 
 @pytest.mark.parametrize("text",

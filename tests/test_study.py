@@ -12,7 +12,7 @@ import pytest
 from conftest import write_tiny_study
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.files import csv_text
+from perovskite_polaron.files import csv_text, write_sealed
 from perovskite_polaron.phonons.modes import Modes, read_modes, write_modes
 from perovskite_polaron.workflow.results import read_results, write_results
 from perovskite_polaron.workflow.scenarios import BUILT_IN
@@ -136,7 +136,7 @@ def test_damaged_results_are_refused(tmp_path: Path, change: dict[str, object],
                                      message: str) -> None:
     write_results(read_results(BUILT_IN), tmp_path)
     path = tmp_path / "results.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    write_sealed(path, json.loads(path.read_text()) | change)
     with pytest.raises(InputError, match=message):
         read_results(tmp_path)
 
@@ -165,3 +165,20 @@ def test_other_cells_and_k_points_are_no_neighbours(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("max_displacement_A",
                                              "kpoints = [1, 1, 1]\nmax_displacement_A"))
     assert [near for _, near in neighbours(study_structures(read_study(path)))] == [None, None]
+
+
+@pytest.mark.parametrize(("element", "hwhm_eV"), [("Br", 1.26), ("Cl", 0.32), ("I", 5.3)])
+def test_the_width_of_the_core_level_is_that_of_the_element(tmp_path, element, hwhm_eV):
+    """Krause and Oliver 1979; once every element had that of bromine."""
+    text = f'element = "{element}"\nreference = "g"\n[structures.g]\ncrystal = "x.cif"\n'
+    (tmp_path / "study.toml").write_text(text)
+    assert read_study(tmp_path / "study.toml").spectra.core_hole_hwhm_eV == pytest.approx(hwhm_eV)
+    (tmp_path / "study.toml").write_text(text + "[spectra]\ncore_hole_hwhm_eV = 0.7\n")
+    assert read_study(tmp_path / "study.toml").spectra.core_hole_hwhm_eV == 0.7
+
+
+def test_an_element_without_a_tabulated_width_is_refused(tmp_path):
+    text = 'element = "Zz"\nreference = "g"\n[structures.g]\ncrystal = "x.cif"\n'
+    (tmp_path / "study.toml").write_text(text)
+    with pytest.raises(InputError, match="not tabulated: give core_hole_hwhm_eV"):
+        read_study(tmp_path / "study.toml")

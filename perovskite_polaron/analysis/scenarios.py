@@ -30,8 +30,8 @@ class Scenario:
         Changed minus unchanged spectrum of a fully excited sample, so that its strength in a fit is
         the excited fraction; float64, read-only.
     sweep : AmplitudeSpectra or None
-        The differences of an odd mode at its computed amplitudes, when it is one; difference is
-        then that of the largest.
+        The differences along a mode at its computed amplitudes, when it is one; difference is then
+        that of the largest.
     kind : str
         ``structure`` (computed; strength positive), ``shift`` (of the edge, per eV; either sign) or
         ``measured`` (on the experiment's own energies, so that no calculated axis is placed or
@@ -57,8 +57,13 @@ class Scenario:
 
     @property
     def amplitude_sqrt_amu_A(self) -> float | None:
-        """The largest computed amplitude Q (Å·√amu) of the odd mode, else None."""
+        """The largest computed amplitude Q (Å·√amu) of a mode, else None."""
         return None if self.sweep is None else float(self.sweep.amplitudes_sqrt_amu_A[-1])
+
+    @property
+    def power(self) -> int:
+        """The power of Q that the strength of a mode grows with: 2, or 1 where ±Q differ."""
+        return 2 if self.sweep is None else self.sweep.power
 
     @property
     def is_swept(self) -> bool:
@@ -74,11 +79,14 @@ class ScenarioSet:
     ----------
     energy_eV, steady_state : ndarray, shape (n,)
     scenarios : tuple of Scenario
+    normalisation : str
+        What all of them were divided by, of the steady state; "" where it is not said.
     """
 
     energy_eV: Array
     steady_state: Array
     scenarios: tuple[Scenario, ...]
+    normalisation: str = ""
 
     @property
     def first_maximum_eV(self) -> float:
@@ -94,7 +102,7 @@ class ScenarioSet:
 
 
 def polaron(name: str, sweep: AmplitudeSpectra) -> Scenario:
-    """Return the scenario of a displacement along an odd mode, up to its largest amplitude."""
+    """Return the scenario of a displacement along a mode, up to its largest amplitude."""
     return Scenario(name, sweep.energy_eV, sweep.differences[-1], sweep)
 
 
@@ -197,7 +205,7 @@ def read_scenarios(path: str | os.PathLike[str]) -> ScenarioSet:
                          "energy_eV, steady_state, scenarios") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    return ScenarioSet(energy, steady_state, scenarios)
+    return ScenarioSet(energy, steady_state, scenarios, str(content.get("normalisation", "")))
 
 
 def _scenario(row: dict[str, Any], energy: Array) -> Scenario:

@@ -36,10 +36,14 @@ SHARED: dict[str, dict[str, Any]] = {
     "--supercell": {"type": int, "nargs": 3, "metavar": "N", "default": (1, 1, 1),
                     "help": "repeat the cell"},
     "--signal": {"help": "column to read, by name or number; 'NAME*' for columns that are repeats;"
-                 " or 'ln(A/B)', 'A/B', 'A-B' of two columns (default: the only signal column)"},
-    "--group": {"metavar": "LABEL", "help": "groups of one sample in an Athena project or HDF5"
-                " file, by label, as 'foil*' (default: all)"},
+                 " '{delay_ps}' for columns whose names are numbers; or 'ln(A/B)', 'A/B', 'A-B' of"
+                 " two columns (default: the only signal column)"},
+    "--group": {"metavar": "LABEL", "help": "groups of one sample in an Athena project, HDF5 or"
+                " SPEC file, by label, as 'foil*' (default: all)"},
+    "--energy": {"metavar": "COLUMN", "help": "column of the energies, by name or number (default:"
+                 " by its name)"},
     "--energy-unit": {"choices": ("eV", "keV"), "help": "for files that do not say it"},
+    "--decimal-comma": {"action": "store_true", "help": "text files write 0,5 for 0.5"},
     "--name-pattern": {
         "metavar": "PATTERN",
         "help": "where file names keep delay and temperature, as 'br_{delay_ps}_*' or"
@@ -51,6 +55,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "--executor": {"type": Path, "metavar": "FILE.toml",
                    "help": "run through Parsl on the cluster that this file describes"}}
 RUN_OPTIONS = ("--ranks", "--jobs", "--executor")
+READING = ("--signal", "--energy", "--energy-unit", "--decimal-comma")
 AMPLITUDE_CONVENTION = "sum(m|u|^2) = Q^2 over the primitive cell"
 
 
@@ -181,9 +186,14 @@ def warn(scans: Iterable[Scan]) -> None:
         print(f"polaron: {mark}{sources[0]}{text}{more}", file=sys.stderr)
 
 
+def reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options READING of a command line, as read_scans takes them."""
+    return {name: getattr(args, name) for name in (o[2:].replace("-", "_") for o in READING)}
+
+
 def add_treatment_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare how scans are read, and what is done with them: in the order that stands here."""
-    share(parser, "--signal", "--group", "--energy-unit", "--name-pattern")
+    share(parser, *READING, "--group", "--name-pattern")
     add = parser.add_argument_group("treatment, in this order").add_argument
     add("--steps", type=Path,
         help="replay the treatment kept in a JSON file or in a treated XDI file")
@@ -193,7 +203,8 @@ def add_treatment_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shift", type=quantity("energy"), help="calibration: add to every energy, as 0.3eV")
     add("--crop", type=window, metavar="LOW:HIGH",
         help="keep this interval only, as 13.45keV:13.52keV")
-    add("--rebin", type=quantity("energy"), help="average in bins of this width, as 0.5eV")
+    add("--rebin", type=quantity("energy"), help="average in bins of this width, as 0.5eV, onto its"
+        " multiples: one grid for all scans")
     add("--pre-edge", type=window, metavar="LOW:HIGH",
         help="subtract the mean of this interval (thermal needs it)")
     add("--normalise", type=normalisation, choices=NORMALISATIONS, help="divide by this")
@@ -217,8 +228,9 @@ def read_measured(args: argparse.Namespace, combine: bool) -> Measured:
         Whether the scans of one condition are repeats, to be averaged (a recipe from a file says
         it itself).
     """
-    scans = read_scans(args.files, args.signal, args.energy_unit, args.name_pattern, args.group)
-    references = read_scans(args.reference, args.signal, args.energy_unit)
+    reading = reading_options(args)
+    scans = read_scans(args.files, name_pattern=args.name_pattern, group=args.group, **reading)
+    references = read_scans(args.reference, **reading)
     warn((*scans, *references))
     choices = {"shift_eV": args.shift, "crop_eV": args.crop, "rebin_eV": args.rebin,
                "pre_edge_eV": args.pre_edge, "normalise": args.normalise,

@@ -6,11 +6,9 @@ from pathlib import Path
 from perovskite_polaron.analysis.verdict import judge
 from perovskite_polaron.cli.compare import read_transient
 from perovskite_polaron.errors import require
-from perovskite_polaron.published_cspbbr3 import FIRST_MAXIMUM_EV
 from perovskite_polaron.report.page import sections, write_figure, write_report
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.scenarios import BUILT_IN
-from perovskite_polaron.workflow.spectra import load_results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,14 +36,13 @@ def run(args: argparse.Namespace) -> None:
             "--figure needs the file to write: add --out NAME.png, .svg or .pdf")
     source = args.source or BUILT_IN
     transient = None if args.transient is None else read_transient(args.transient)
-    results, settings, folder = load_results(source)
-    subject = Subject(results, settings, folder, folder if source.is_dir() else source.parent)
+    subject = Subject.read(source)
     if args.figure is not None:
         print(f"figure: {write_figure(subject, args.figure, args.out, transient)}")
         return
     verdicts: list[str] = []
     if transient is not None:
-        maximum_eV = FIRST_MAXIMUM_EV.get(results.study.element)
+        maximum_eV = None if subject.article is None else subject.article.white_line_eV
         verdicts += judge(transient, subject.scenarios, maximum_eV).words
     said = "the computed CsPbBr3 set of the package" if args.source is None else str(source)
     shown = sections(subject, transient, verdicts)

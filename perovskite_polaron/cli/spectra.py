@@ -7,8 +7,10 @@ from pathlib import Path
 from perovskite_polaron.cli.options import emit, make_folder, pick, quantity, share
 from perovskite_polaron.figures.spectra import draw_alignment, draw_difference, draw_sites
 from perovskite_polaron.figures.style import save
+from perovskite_polaron.workflow.results import write_results
 from perovskite_polaron.workflow.spectra import (
-    largest_percent, load_results, other_alignment, study_spectra, write_tables)
+    calculation_error_percent, largest_percent, load_results, other_alignment, study_spectra,
+    write_tables)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--edge", metavar="13472eV", type=quantity("energy"),
         help="photon energy of the calculated zero, for the figure's axis")
     add("--out", metavar="DIR", type=Path,
-        help="folder for tables and figures (default: spectra/ beside the results)")
+        help="folder for tables, figures and, of a study, results.json and chains.npz (default:"
+        " the name of STUDY or FOLDER + -spectra)")
     share(parser, "--json")
 
 
@@ -34,23 +37,30 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron spectra examples/cspbbr3.toml
     polaron spectra examples/cspbbr3.toml --alignment fermi --out fermi-aligned
-    polaron spectra examples/cspbbr3-results  # results.json and chains.npz, not the calculations
+    polaron spectra fermi-aligned --out again  # its results.json and chains.npz alone
     """
-    results, settings, folder = load_results(args.source)
+    results, settings, _ = load_results(args.source)
     if args.alignment:
         settings = replace(settings, alignment=args.alignment)
     if args.hwhm:
         settings = replace(settings, core_hole_hwhm_eV=args.hwhm)
     spectra, other = study_spectra(results, settings), other_alignment(results, settings)
-    out = make_folder(args.out or folder / "spectra")
+    source = args.source.absolute()
+    out = make_folder(args.out or source.with_name(f"{source.name.removesuffix('.toml')}-spectra"))
     written = write_tables(spectra, out)
+    if not source.is_dir():
+        written += write_results(results, out)
     figures = {"difference": draw_difference(spectra, args.edge)[0], "sites": draw_sites(spectra)}
     if spectra.differences:
         figures["alignment"] = draw_alignment(spectra, other, list(spectra.differences))
     written += [save(figure, out / f"{name}{suffix}") for suffix in (".png", ".svg")
                 for name, figure in figures.items()]
+    mine, theirs = (largest_percent(one, spectra) for one in (spectra, other))
+    errors = calculation_error_percent(spectra)
+    found = [{"name": name, "largest_percent": mine[name],
+              "calculation_error_percent": errors[name]} for name in mine]
     record = {"files": written, "alignment": settings.alignment, "reference": spectra.reference,
-              "shifts_eV": [
+              "differences": found, "shifts_eV": [
                   pick(s, "structure", "absorber", "shift_eV", "caveat") for s in spectra.shifts]}
     lines = [f"alignment: {settings.alignment}; shifts of each site, relative to the mean edge of"
              f" {spectra.reference}"]
@@ -58,8 +68,11 @@ def run(args: argparse.Namespace) -> None:
         lines.append(f"polarisation {spectra.part}: these are no powder averages")
     lines += [f"  {s.structure:20} {s.absorber:12} {s.shift_eV:+8.3f} eV   {s.caveat}"
               for s in spectra.shifts]
-    lines.append("largest difference, in % of the reference's maximum, with this alignment and with"
-                 " the other")
-    mine, theirs = (largest_percent(one, spectra) for one in (spectra, other))
-    lines += [f"  {name:20} {mine[name]:8.2f} {theirs[name]:8.2f}" for name in mine]
+    lines.append("largest difference, in % of the reference's maximum: with this alignment, what"
+                 " the settings may still change (1σ), with the other alignment")
+    said = {name: "not estimated" if e is None else f"±{e:.2f}" for name, e in errors.items()}
+    lines += [f"  {name:20} {mine[name]:8.2f} {said[name]:>14} {theirs[name]:8.2f}"
+              for name in mine]
+    if None in errors.values():
+        lines.append("polaron converge estimates what the settings may still change")
     emit(args, record, [*lines, f"tables and figures are in {out}"])

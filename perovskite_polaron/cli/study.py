@@ -144,7 +144,7 @@ def export(args: argparse.Namespace) -> None:
     spectra = study_spectra(results, study.spectra)
     written = [write_hdf5(results, spectra, job_records(jobs, store), args.out)]
     if args.archive is not None:
-        written.append(write_archive(study, jobs, store, args.archive))
+        written.append(write_archive(study, structures, store, args.archive))
     record = {"files": written, "jobs": len(jobs), "structures": len(structures)}
     emit(args, record, [f"{path}: {path.stat().st_size / 1e6:.2f} MB" for path in written])
 

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
         {"path": path, "label": one.scan.label, "delay_ps": one.scan.delay_ps,
          "temperature_C": one.scan.temperature_C, "scans": len(one.group),
          "points": len(one.scan.energy_eV), "has_errors": one.scan.variance is not None,
-         "errors_correlated": one.correlated}
+         "errors_correlated": one.correlated, "reading": one.group[0].reading}
         for path, one in zip(paths, done, strict=True)]
     steps = [step.as_dict() for step in measured.recipe.steps]
     flagged = [{"scan": scan, "energy_eV": energies} for scan, energies in flags.items()]

@@ -4,6 +4,7 @@ them.
 
 import ctypes
 import functools
+import math
 import os
 import re
 import select
@@ -33,6 +34,7 @@ _PR_SET_PDEATHSIG = 1
 _ENDED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
 # pw.x says so when max_seconds have passed; it has written a checkpoint then.
 OUT_OF_TIME = "Maximum CPU time exceeded"
+_KEY = re.compile(r"[A-Za-z]\w{0,62}(\(\d+(,\d+)*\))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Calculation(ABC):
         Whether it obeys ``Way.max_seconds``.
     leaves
         Files beside the output folder that go before it begins anew.
+    kept
+        The file that is part of the result, and the key of the record with its SHA-256.
     """
 
     program: ClassVar[str]
@@ -81,6 +85,7 @@ class Calculation(ABC):
     shares_kpoints: ClassVar[bool] = True
     stops_in_time: ClassVar[bool] = False
     leaves: ClassVar[tuple[str, ...]] = ()
+    kept: ClassVar[tuple[str, str]] = ("", "")
 
     @abstractmethod
     def deck(self, way: Way = PLAIN) -> str:
@@ -134,7 +139,15 @@ class Calculation(ABC):
 
 
 def namelist(name: str, values: Mapping[str, Any]) -> str:
-    """Return a Fortran namelist as text."""
+    """Return a Fortran namelist as text.
+
+    Raises
+    ------
+    InputError
+        For what is no key or value of a namelist.
+    """
+    for key in values:
+        require(_KEY.fullmatch(key), f"{key[:80]!r} is no key of a Fortran namelist: correct it")
     return "\n".join([f"&{name}", *(f"  {key} = {fortran(value)}" for key, value in values.items()),
                       "/"])
 
@@ -145,17 +158,17 @@ def fortran(value: object) -> str:
     Raises
     ------
     InputError
-        For text that would end its quotes, or what is no number, text or truth value.
+        For text that would end its quotes, or what is no finite number, text or truth value.
     """
     if isinstance(value, bool):
         return ".true." if value else ".false."
     if isinstance(value, str):
-        require("'" not in value and "\n" not in value, f"{value!r} cannot stand in a Fortran"
-                " namelist: remove the quote or line break")
+        require("'" not in value and value.isprintable(), f"{value[:80]!r} cannot stand in a"
+                " Fortran namelist: remove the quote or line break")
         return f"'{value}'"
-    if isinstance(value, float | int):
+    if isinstance(value, float | int) and math.isfinite(value):
         return f"{value:.12g}" if isinstance(value, float) else str(value)
-    raise InputError(f"{value!r} cannot stand in a Fortran namelist: give a number, a string or"
+    raise InputError(f"{value!r:.80} cannot stand in a Fortran namelist: give a number, a string or"
                      " true/false")
 
 

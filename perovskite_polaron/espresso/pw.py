@@ -19,6 +19,10 @@ from perovskite_polaron.settings import option
 from perovskite_polaron.units import BOHR_ANGSTROM, RYDBERG_EV
 
 DENSITY = Path(OUTDIR) / f"{PREFIX}.save" / "charge-density.dat"
+# Keys of namelists that are written from the settings, or for the way a cycle begins.
+_OWN = {"system": {"ibrav", "nat", "ntyp", "ecutwfc", "ecutrho", "tot_charge", "occupations",
+                   "degauss"},
+        "electrons": {"conv_thr", "mixing_beta", "startingpot", "startingwfc"}}
 _NO_SPIN = {"nspin": 1, "noncolin": False, "lspinorb": False}
 _HARTREE_EV = 2 * RYDBERG_EV
 # Coordinates carry so many decimals: fewer would shift a small frozen phonon.
@@ -76,8 +80,12 @@ class PwSettings:
         Raises
         ------
         InputError
-            For keys that count species, and for two that count bands.
+            For keys that count species, for two that count bands, and for what the package writes.
         """
+        for name, keys in _OWN.items():
+            twice = next((key for key in getattr(self, name) if key.lower() in keys), "")
+            require(not twice, f"pw.{name}.{twice} is written from the other settings of [pw] or"
+                    " by the runner: leave it out")
         given = {key.lower(): value for key, value in self.system.items()}
         by_species = next((key for key in self.system if "(" in key), "")
         require(not by_species, f"pw.system.{by_species} names a species by its number, which is"

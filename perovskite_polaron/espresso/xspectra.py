@@ -23,6 +23,8 @@ from perovskite_polaron.settings import option
 
 SAVE_FILE = "chain.sav"
 CORE_FILE = "core.wfc"
+# The spectrum that XSpectra prints; nothing here reads it.
+CURVE_FILE = "xanes.dat"
 # Cartesian unit vectors; a third of the trace over them is the powder spectrum for any site
 # symmetry.
 POLARISATIONS = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
@@ -100,7 +102,8 @@ class XspectraCalculation(Calculation):
 
     program = "xspectra.x"
     done = "END JOB XSpectra"
-    leaves = (SAVE_FILE, "xanes.dat")
+    leaves = (SAVE_FILE, CURVE_FILE)
+    kept = (SAVE_FILE, "chain_sha256")
 
     def deck(self, way: Way = PLAIN) -> str:
         """Return the input.
@@ -148,6 +151,8 @@ class XspectraCalculation(Calculation):
         path = folder / SAVE_FILE
         save = read_save(path)
         if np.any(save.norms == 0):
+            # XSpectra plotted the points it had, which is half of the intensity.
+            (folder / CURVE_FILE).unlink(missing_ok=True)
             complete_save(path, self.settings)
             save = read_save(path)
         why = self.mismatch(save, parent)

@@ -8,6 +8,7 @@ import numpy as np
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.figures.style import (
     BLUE, GREY, ORANGE, PALETTE, colours, legend, panels, shades, zero_line)
+from perovskite_polaron.spectra.budget import sigma
 from perovskite_polaron.spectra.projected import BandEdge
 from perovskite_polaron.workflow.converge import Movement
 from perovskite_polaron.workflow.spectra import StudySpectra
@@ -21,7 +22,8 @@ def draw_difference(spectra: StudySpectra, edge_eV: float | None = None, *, widt
     """Draw the averaged spectra above and their differences from the reference below.
 
     Each entry of the study has a panel of its own for its differences (they can differ in size by
-    an order of magnitude); the points of a sweep share one.
+    an order of magnitude); the points of a sweep share one. Bands are what the settings may still
+    change (1σ), where that was estimated.
 
     Parameters
     ----------
@@ -62,6 +64,10 @@ def draw_difference(spectra: StudySpectra, edge_eV: float | None = None, *, widt
             x = spectra.differences[name].energy_eV + (edge_eV or 0.0)
             ax.plot(x, percent(spectra, name), color=colour_of[name], lw=1.5,
                     label=f"{name} − {spectra.reference}")
+            if name in spectra.budget:
+                band = sigma(spectra.budget[name])
+                ax.fill_between(x, percent(spectra, name) - band, percent(spectra, name) + band,
+                                color=colour_of[name], alpha=0.25, lw=0)
         zero_line(ax)
         ax.set_ylabel("difference\n(% of maximum)")
         if len(names) == 1:

@@ -17,10 +17,12 @@ import numpy as np
 
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured import hdf5_child
-from perovskite_polaron.measured.text import Table, split_unit
+from perovskite_polaron.measured.text import Table, require_file, split_unit
 
 TIME_LIMIT_S = 20.0
 MEMORY_LIMIT_BYTES = 2 * 1024**3
+#: Of a file; detector images beside the columns may be many, and are not read.
+LARGEST_BYTES = 2**40
 
 
 def read_hdf5_tables(path: str | os.PathLike[str],
@@ -30,7 +32,7 @@ def read_hdf5_tables(path: str | os.PathLike[str],
     Raises InputError when there is none, when the file is damaged, and when the HDF5 library
     crashes on it, needs longer than time_limit_s or more than 2 GiB. Can be called from threads.
     """
-    require(Path(path).is_file(), f"{path} does not exist: give the path of an HDF5 file")
+    require_file(path, "HDF5 file", LARGEST_BYTES)
     head, _, data = _read_apart(path, time_limit_s).partition(b"\n")
     tables, at = [], 0
     for group in json.loads(head):
@@ -70,14 +72,17 @@ def _read_apart(path: str | os.PathLike[str], time_limit_s: float) -> bytes:
 def _table(group: dict[str, Any], columns: list[np.ndarray], path: str) -> Table:
     source = f"{path}{group['name'] if group['name'] != '/' else ''}"
     split = [split_unit(key) for key in group["names"]]
-    require(len({len(c) for c in columns}) == 1,
-            f"{source}: the datasets {', '.join(name for name, _ in split)} have "
-            "different lengths; keep one table per group")
-    rows = [(name, given or unit, column)
-            for (name, unit), given, column in zip(split, group["units"], columns, strict=True)]
+    rows = [(name, given or unit or split_unit(title)[1], column) for (name, unit), given, title,
+            column in zip(split, group["units"], group["titles"], columns, strict=True)]
     # The abscissa goes first, as everywhere else; HDF5 lists by name.
-    rows.sort(key=lambda row: row[0].lower() not in ("energy", "delay", "time"))
-    names, units, ordered = zip(*rows, strict=True)
+    abscissae = (group["metadata"].get("axes", "").lower(), "energy", "delay", "time")
+    rows.sort(key=lambda row: row[0].lower() not in abscissae)
+    lengths = [len(column) for _, _, column in rows]
+    n = lengths[0] if rows[0][0].lower() in abscissae else max(lengths, key=lengths.count)
+    # A counter that was interrupted is shorter than its scan.
+    odd = [f"{name} ({len(column)})" for name, _, column in rows if len(column) != n]
+    names, units, ordered = zip(*(row for row in rows if len(row[2]) == n), strict=True)
+    warnings = [f"{source}: left out, not as long as the others ({n}): {', '.join(odd[:20])}"]
     label = group["name"].strip("/").split("/")[-1] or Path(path).stem
     return Table(names, units, np.array(ordered), source, label, group["metadata"],
-                 sample=group["name"])
+                 tuple(warnings * bool(odd)), sample=group["sample"])

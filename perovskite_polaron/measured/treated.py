@@ -10,8 +10,9 @@ import numpy as np
 from perovskite_polaron import __version__
 from perovskite_polaron.arrays import Interval
 from perovskite_polaron.errors import InputError, require
+from perovskite_polaron.measured.edges import check_edge
 from perovskite_polaron.measured.recipe import COMBINE, FIELD, Recipe, conditions, format_steps
-from perovskite_polaron.measured.scan import Scan, Step
+from perovskite_polaron.measured.scan import DOF, Scan, Step
 from perovskite_polaron.measured.text import Table
 from perovskite_polaron.measured.treatment import outliers_among, pump_probe, thermal
 
@@ -173,22 +174,27 @@ def _record(scan: Scan, group: Sequence[Scan], references: Sequence[Scan],
             "is, and XDI must: give it, as --edge Br-K")
     fields = {} if header is None else dict(header.metadata)
     new = {} if edge is None else _element(edge)
+    said = {key.lower(): value for key, value in (fields | new).items()}
+    check_edge(scan.energy_eV, said.get("element.symbol", ""), said.get("element.edge", ""),
+               group[0].source)
     if scan.temperature_C is not None:
         new["Sample.temperature"] = f"{_plain(scan.temperature_C)} C"
     if scan.delay_ps is not None:
         new["Polaron.delay"] = f"{_plain(scan.delay_ps)} ps"
-    new |= {"Polaron.scans": str(len(group)), "Polaron.sources": _listed(group)}
+    new |= {"Polaron.scans": str(len(group)), "Polaron.sources": _listed(group),
+            "Polaron.reading": group[0].reading}
     if references:
         new["Polaron.reference"] = _listed(references)
     if earlier := header and header.get(FIELD):
         new["Polaron.source_treatment"] = earlier
     new[FIELD] = format_steps(scan.history)
-    replaced = {name.lower() for name in new}
-    kept = {k: v for k, v in fields.items()
-            if k.lower() not in replaced and not k.lower().startswith("polaron.")}
     columns = {"energy": scan.energy_eV, "signal": scan.intensity}
     if scan.error is not None and (scan.error > 0).all():
         columns["signal_error"] = scan.error
+        new |= {DOF: f"{scan.dof:g}"} if np.isfinite(scan.dof) else {}
+    replaced = {name.lower() for name in new}
+    kept = {k: v for k, v in fields.items()
+            if k.lower() not in replaced and not k.lower().startswith("polaron.")}
     others = () if header is None else header.applications
     programs = (*(a for a in others if not a.startswith(PROGRAM)), PROGRAM + __version__)
     return Table(tuple(columns), ("eV", *[""] * (len(columns) - 1)), np.array([*columns.values()]),

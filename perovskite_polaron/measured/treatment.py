@@ -98,14 +98,20 @@ def scale(scan: Scan, *, factor: float) -> Scan:
 
 @step
 def rebin(scan: Scan, *, step_eV: float) -> Scan:
-    """Average in bins of one width, centred on its multiples; the energy is the points' mean."""
+    """Average in bins of one width onto its multiples: a grid that is the same for every scan.
+
+    The mean of a bin lies at the mean energy of its points; lines between these means bring it to
+    the middle of the bin. A bin at an end whose points do not reach its middle is left out.
+    """
     e = scan.energy_eV
     require(step_eV > 0 and (e[-1] - e[0]) / step_eV <= 1e7,
             f"a bin of {step_eV:g} eV: give a positive width that suits the scan")
     bins = np.floor(e / step_eV + 0.5)
-    _, which, count = np.unique(bins, return_inverse=True, return_counts=True)
-    require(len(count) > 1, f"{scan.name}: bins of {step_eV:g} eV leave a single point; take a "
-            "smaller width")
+    filled, which, count = np.unique(bins, return_inverse=True, return_counts=True)
+    middle, at = filled * step_eV, np.bincount(which, e) / count
+    kept = (middle >= at[0] - 1e-9) & (middle <= at[-1] + 1e-9)
+    require(np.count_nonzero(kept) > 1, f"{scan.name}: bins of {step_eV:g} eV leave a single point;"
+            " take a smaller width")
 
     def mean(values: Array) -> Array:
         return np.asarray(np.bincount(which, values) / count)
@@ -116,7 +122,14 @@ def rebin(scan: Scan, *, step_eV: float) -> Scan:
         variance = mean(variance) / count
     elif variance is not None:
         variance = propagate(variance, (which == np.arange(len(count))[:, None]) / count[:, None])
-    return replace(scan, energy_eV=mean(e), intensity=mean(scan.intensity), variance=variance)
+    binned = replace(scan, energy_eV=at, intensity=mean(scan.intensity), variance=variance)
+    if np.abs(middle - at).max() > 1e-9:
+        if variance is not None:
+            _few(binned)
+            variance = propagate(variance, interpolation(middle[kept], at))
+        return replace(binned, energy_eV=middle[kept], variance=variance,
+                       intensity=np.interp(middle[kept], at, binned.intensity))
+    return replace(binned, energy_eV=middle)
 
 
 @step
@@ -140,8 +153,10 @@ def subtract(scan: Scan, *, reference: Scan) -> Scan:
     require(r[0] - 1e-9 <= e[0] and e[-1] <= r[-1] + 1e-9, f"{scan.name}: the reference "
             f"{reference.name} spans {r[0]:g} to {r[-1]:g} eV only; cut the scan to it")
     own, other = scan.covariance, propagate(reference.variance, interpolation(e, r))
+    # The sum is at least as well known as the worse of the two.
     return replace(scan, intensity=scan.intensity - np.interp(e, r, reference.intensity),
-                   variance=None if own is None or other is None else own + other)
+                   variance=None if own is None or other is None else own + other,
+                   dof=min(scan.dof, reference.dof))
 
 
 @step

@@ -22,11 +22,9 @@ from perovskite_polaron.espresso.density import (
 from perovskite_polaron.espresso.program import (
     CHECKPOINT, OUT_OF_TIME, OUTDIR, PLAIN, PREFIX, Way, mpi_command, program_version, run_program)
 from perovskite_polaron.espresso.pw import DENSITY, PwCalculation, started_from_density
-from perovskite_polaron.espresso.savefile import LanczosSave
-from perovskite_polaron.espresso.xspectra import SAVE_FILE, XspectraCalculation
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.workflow.jobs import Job
-from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.store import DENSITY_SEAL, Store, density_digest
 
 
 @dataclass(frozen=True)
@@ -130,6 +128,8 @@ def attempt(job: Job, descendants: Sequence[Job], store: Store, ranks: int,
         done = store.result(job) is not None
         if done and (store.has_density(job) or not _is_needed(job, descendants, store)):
             return Outcome("done")
+        if not done:
+            store.forget(job)
         run = _Run(job, store, ranks, descriptor, progress, max_seconds)
         record, seconds = None if done else run.record(), 0.0
         if record is None:
@@ -142,6 +142,8 @@ def attempt(job: Job, descendants: Sequence[Job], store: Store, ranks: int,
                                        f" {store.folder(job)}: see its output there")
             record |= {"started": begun, "finished": _now(), "wall_seconds": round(seconds, 1),
                        "ranks": ranks}
+        if store.has_density(job) and (descendants or job.parent is None):
+            record[DENSITY_SEAL] = density_digest(run.folder)
         store.complete(job, record)
         if job.parent is not None and not descendants:
             store.drop_density(job)
@@ -253,8 +255,12 @@ class _Run:
         """Put into the job's folder what its program begins with, and return how it does."""
         job = self.job
         if job.parent is not None:
-            _copy(self.store.folder(job.parent) / OUTDIR, self.folder / OUTDIR)
-            return job.calculation.stage(self.folder, self.store.result(job.parent) or {}, pools)
+            source, parent = self.store.folder(job.parent), self.store.result(job.parent) or {}
+            _copy(source / OUTDIR, self.folder / OUTDIR)
+            require(parent.get(DENSITY_SEAL) in (None, density_digest(self.folder)),
+                    f"{source / OUTDIR} was changed since {job.parent.label} wrote it: delete that"
+                    " folder and run again", ComputationError)
+            return job.calculation.stage(self.folder, parent, pools)
         if not self.stage_density():
             return PLAIN
         return Way(density=True, waves=job.initial[0].kpoints == job.kpoints
@@ -341,21 +347,3 @@ def _revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def check_chain(save: LanczosSave, job: Job, store: Store) -> None:
-    """Refuse chains that do not belong to a finished job, which keeps the digest of its save file.
-
-    Raises
-    ------
-    ComputationError
-        Saying why.
-    """
-    record, calculation = store.result(job) or {}, job.calculation
-    assert isinstance(calculation, XspectraCalculation)
-    parent = store.result(job.parent) if job.parent is not None else None
-    why = ("it is not the file that this job wrote"
-           if record.get("chain_sha256", save.sha256) != save.sha256
-           else calculation.mismatch(save, parent or {}))
-    require(not why, f"{store.folder(job) / SAVE_FILE} is not the save file of {job.label}: {why};"
-            " delete that job's folder and run again", ComputationError)

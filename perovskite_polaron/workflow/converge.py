@@ -93,13 +93,23 @@ def _with_sets(study: Study, value: str) -> Study:
     return replace(study, pseudopotentials={**study.pseudopotentials, **named})
 
 
+def _with_relative_error(study: Study, value: str) -> Study:
+    try:
+        error = float(value)
+    except ValueError:
+        error = 0.0
+    require(1e-8 <= error <= 0.5, f"--relative-error {value} is not a number from 1e-8 to 0.5")
+    return replace(study, xspectra=replace(study.xspectra, relative_error=error))
+
+
 # Setting -> the study with another value of it. Cut-offs have a unit of energy, and the density's
 # keeps the study's ratio; grids and repeats are written 2x2x1, and a supercell divides both grids;
-# sets are the absorber's pseudopotential files without and with the hole (such as sets with other
-# second p projectors, whose choice a spectrum must not show).
+# a chain ends at the relative error; sets are the absorber's pseudopotential files without and with
+# the hole (such as sets with other second p projectors, whose choice a spectrum must not show).
 SETTINGS: dict[str, Callable[[Study, str], Study]] = {
     "cutoff": _with_cutoff, "kpoints": _with_kpoints, "spectrum-kpoints": _with_spectrum_kpoints,
-    "supercell": _with_supercell, "absorber-sets": _with_sets}
+    "relative-error": _with_relative_error, "supercell": _with_supercell,
+    "absorber-sets": _with_sets}
 
 
 def variants(study: Study, setting: str, values: Sequence[str]) -> list[Study]:
@@ -113,7 +123,8 @@ def variants(study: Study, setting: str, values: Sequence[str]) -> list[Study]:
     require(len(values) > 1,
             f"--{setting} needs at least two values, from the coarsest to the best")
     own = [name for name, s in study.structures.items() if s.kpoints or s.kpoint_shift]
-    require(not own or setting in ("cutoff", "absorber-sets"), f"[structures.{', '.join(own)}] has"
+    of_cells = ("cutoff", "relative-error", "absorber-sets")
+    require(not own or setting in of_cells, f"[structures.{', '.join(own)}] has"
             f" k points of its own, so --{setting} would not reach it: remove them")
     return [SETTINGS[setting](study, value) for value in values]
 

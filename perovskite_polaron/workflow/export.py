@@ -2,10 +2,10 @@
 it again.
 """
 
-import io
 import json
 import tarfile
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,18 +14,20 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron import __version__
-from perovskite_polaron.errors import ComputationError, require
+from perovskite_polaron.errors import ComputationError, DamagedError, require
 from perovskite_polaron.espresso.savefile import LanczosSave
-from perovskite_polaron.files import replace_atomically
-from perovskite_polaron.workflow.jobs import INPUTS, Job, core_hole_state
+from perovskite_polaron.espresso.upf import read_sealed_upf
+from perovskite_polaron.files import replace_atomically, sha256_of, write_atomically
+from perovskite_polaron.workflow.jobs import Job, StructureJobs, core_hole_state, study_jobs
+from perovskite_polaron.workflow.prepare import write_structures
+from perovskite_polaron.workflow.records import INPUTS, recorded_inputs
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.spectra import StudySpectra
-from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.store import FILES, RESULT, Store
 from perovskite_polaron.workflow.study import Study, resolved_toml
 
 _CREATOR = f"perovskite_polaron {__version__}"
 _STRUCTURE_KEYS = ("name", "space_group", "amplitude_sqrt_amu_A", "max_displacement_A", "lattice_A")
-_ARCHIVED = ("job.toml", "result.json", "chain.sav", "*.in", "*.out")
 _HOW = """This archive holds one study of perovskite_polaron {version}.
 
 study.toml            the study with every default written out; it names the files below
@@ -166,20 +168,23 @@ def job_records(jobs: list[Job], store: Store) -> dict[str, Any]:
     return records
 
 
-def write_archive(study: Study, jobs: list[Job], store: Store, path: Path) -> Path:
+def write_archive(study: Study, planned: Sequence[StructureJobs], store: Store,
+                  path: Path) -> Path:
     """Write one ``.tar.gz`` that computes a study again: its files, inputs, outputs,
     pseudopotentials.
+
+    It holds plain files only, and of each what it was when it was written.
 
     Raises
     ------
     ComputationError
         When the store has no record of its inputs (``polaron run`` writes it).
+    DamagedError
+        When a file is not what a job wrote.
     """
-    try:
-        recorded = json.loads((store.root / INPUTS).read_text())["pseudopotentials"]
-    except (OSError, ValueError, KeyError):
-        raise ComputationError(f"{store.root / INPUTS} is not there: polaron run {study.path}"
-                               " writes it") from None
+    recorded = recorded_inputs(store.root).pseudopotentials
+    require(recorded, f"{store.root / INPUTS} is not there: polaron run {study.path} writes it",
+            ComputationError)
     files: dict[str, Path] = {}
 
     def packed(name: str) -> str:
@@ -202,18 +207,33 @@ def write_archive(study: Study, jobs: list[Job], store: Store, path: Path) -> Pa
                   run=replace(study.run, store="results"))
 
     def write(temporary: Path) -> None:
-        with tarfile.open(temporary, "w:gz") as tar:
+        # With dereference a link is packed as the file it leads to.
+        with (tarfile.open(temporary, "w:gz", dereference=True) as tar,
+              tempfile.TemporaryDirectory() as made):
             for name, text in (("README", _HOW.format(version=__version__)),
                                ("study.toml", resolved_toml(own))):
-                info = tarfile.TarInfo(name)
-                info.size = len(text.encode())
-                tar.addfile(info, io.BytesIO(text.encode()))
+                tar.add(write_atomically(Path(made) / name, text), name)
+            write_structures(planned, Path(made) / "structures")
+            tar.add(Path(made) / "structures", "results/structures")
             for name, source in sorted(files.items()):
                 tar.add(source, f"files/{name}")
-            for name in (INPUTS, "structures", "pseudo"):
-                tar.add(store.root / name, f"results/{name}")
-            for folder in sorted(store.folder(job) for job in jobs):
-                for file in (f for pattern in _ARCHIVED for f in sorted(folder.glob(pattern))):
-                    tar.add(file, f"results/jobs/{folder.name}/{file.name}")
+            tar.add(store.root / INPUTS, f"results/{INPUTS}")
+            for name in sorted(set(recorded.values())):
+                kept = read_sealed_upf(store.root / name, Path(name).stem.rpartition("-")[2])
+                tar.add(kept.path, f"results/{name}")
+            for job in study_jobs(planned):
+                for file in job_files(job, store):
+                    tar.add(file, f"results/jobs/{file.parent.name}/{file.name}")
 
     return replace_atomically(path, write)
+
+
+def job_files(job: Job, store: Store) -> list[Path]:
+    """Return the files of a finished job that travel, held to what its record says of them."""
+    folder, sums = store.folder(job), (store.result(job) or {}).get(FILES, {})
+    texts = store.texts(job)
+    for file in texts:
+        if sums.get(file.name) not in (None, sha256_of(file)):
+            raise DamagedError(f"{file} is not the file that this job wrote: delete it, and the"
+                               " archive goes without, or its folder, and it is computed again")
+    return [*(folder / name for name in (RESULT, job.runs.kept[0]) if name), *texts]

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,16 @@ from perovskite_polaron.espresso.program import Calculation, program_version
 from perovskite_polaron.espresso.projwfc import ProjwfcCalculation
 from perovskite_polaron.espresso.pseudo import HOLES, pseudo_for
 from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, absorber_label, labels_of
-from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_upf
+from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_sealed_upf
 from perovskite_polaron.espresso.xspectra import XspectraCalculation
 from perovskite_polaron.files import beside
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.symmetry import (
     Absorber, Symmetry, find_symmetry, irreducible_kpoints, operations_between)
+from perovskite_polaron.workflow.records import RecordedInputs, recorded_inputs
 from perovskite_polaron.workflow.structures import StudyStructure, neighbours, study_structures
 from perovskite_polaron.workflow.study import Study
 
-INPUTS = "inputs.json"
 # Kind of job -> what runs it. pw.x: the ground state, the same with the absorber's core hole, a
 # displaced cell for its forces, bands in the potential of a density; then spectra, the field
 # response, projections.
@@ -293,26 +293,28 @@ def study_inputs(study: Study, elements: Sequence[str], hole: str) -> StudyInput
     MissingProgramError
         When a program is neither here nor recorded; others as ``pseudo_for``.
     """
-    try:
-        recorded = json.loads((study.store_folder / INPUTS).read_text())
-    except (OSError, ValueError):
-        recorded = {"versions": {}, "pseudopotentials": {}}
+
+    @cache
+    def recorded() -> RecordedInputs:
+        return recorded_inputs(study.store_folder)
 
     def version(program: str) -> str:
         try:
             return program_version(program)
         except MissingProgramError:
-            if program not in recorded["versions"]:
+            if program not in recorded().versions:
                 raise
-            return str(recorded["versions"][program])
+            return recorded().versions[program]
 
     def pseudo(element: str, hole: str) -> Pseudopotential:
         try:
             return pseudo_for(element, study.pseudopotentials, study.file, hole)
         except MissingProgramError:
-            if f"{element}-{hole}" not in recorded["pseudopotentials"]:
+            name = recorded().pseudopotentials.get(f"{element}-{hole}")
+            if name is None:
                 raise
-            return read_upf(study.store_folder / recorded["pseudopotentials"][f"{element}-{hole}"])
+            path = study.store_folder / name
+            return read_sealed_upf(path, path.stem.rpartition("-")[2])
 
     return StudyInputs({program: version(program) for program in ("pw.x", "xspectra.x")},
                        {element: pseudo(element, "none") for element in elements},

@@ -3,22 +3,22 @@
 ``results.json`` says what, how and with which energies; ``chains.npz`` holds the Lanczos chains.
 """
 
-import hashlib
-import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.errors import ComputationError, InputError, require
+from perovskite_polaron.errors import ComputationError, DamagedError, InputError, require
 from perovskite_polaron.espresso.savefile import LanczosSave, read_chains, read_save, write_chains
 from perovskite_polaron.espresso.xspectra import SAVE_FILE
-from perovskite_polaron.files import read_text, write_atomically
+from perovskite_polaron.files import SEAL, read_sealed, sha256_of, write_sealed
 from perovskite_polaron.settings import fill, refuse
-from perovskite_polaron.workflow.attempt import check_chain
+from perovskite_polaron.spectra.budget import ErrorBudget, read_budget, write_budget
 from perovskite_polaron.workflow.jobs import StructureJobs
+from perovskite_polaron.workflow.records import lacking
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study, resolved, study_of
 
@@ -53,7 +53,18 @@ class SiteResult:
 
 @dataclass(frozen=True)
 class StructureResult:
-    """One structure; its amplitude is the norm over its modes, ground its ground-state result."""
+    """One structure.
+
+    Attributes
+    ----------
+    amplitude_sqrt_amu_A
+        Norm over its modes, with the sign that was asked for.
+    sign_equivalent
+        Whether +Q and −Q are images of each other (``structures.StudyStructure``); None where that
+        is not known, in results of earlier versions.
+    ground
+        Result of its ground state.
+    """
 
     name: str
     space_group: str
@@ -62,15 +73,25 @@ class StructureResult:
     lattice_A: tuple[tuple[float, ...], ...]
     ground: Mapping[str, Any]
     sites: tuple[SiteResult, ...]
+    sign_equivalent: bool | None = None
 
 
 @dataclass(frozen=True)
 class StudyResults:
-    """All results of a study, computed as ``study`` says. chains: name -> Lanczos chains."""
+    """All results of a study, computed as ``study`` says.
+
+    Attributes
+    ----------
+    chains
+        Name -> Lanczos chains.
+    budget
+        What the settings may still change; None where ``polaron converge`` has not estimated it.
+    """
 
     study: Study
     structures: tuple[StructureResult, ...]
     chains: Mapping[str, LanczosSave]
+    budget: ErrorBudget | None = None
 
 
 def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> StudyResults:
@@ -94,26 +115,32 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
             names = {axis: f"{structure.name}/{absorber.label}/{axis}" for axis in absorber.xas}
             for axis, job in absorber.xas.items():
                 chains[names[axis]] = read_save(store.folder(job) / SAVE_FILE)
-                check_chain(chains[names[axis]], job, store)
             a, hole = absorber.absorber, records[absorber.hole.digest] or {}
             sites.append(SiteResult(absorber.label, a.site, a.parent, a.multiplicity, hole, names))
         rows.append(StructureResult(structure.name, structure.space_group,
-                                    math.hypot(*point.amplitude_sqrt_amu_A) if point else None,
+                                    _signed_norm(point.amplitude_sqrt_amu_A) if point else None,
                                     point.max_displacement_A if point else None,
                                     tuple(map(tuple, structure.crystal.lattice_A.tolist())),
-                                    records[one.ground.digest] or {}, tuple(sites)))
-    return StudyResults(study, tuple(rows), chains)
+                                    records[one.ground.digest] or {}, tuple(sites),
+                                    structure.sign_equivalent))
+    return StudyResults(study, tuple(rows), chains, read_budget(store.root))
 
 
-def write_results(results: StudyResults, folder: str | Path) -> None:
-    """Write ``chains.npz``, and then ``results.json`` with its digest, into a folder."""
+def _signed_norm(amplitudes: Sequence[float]) -> float:
+    # The modes of one structure have amplitudes of one sign.
+    return math.copysign(math.hypot(*amplitudes), amplitudes[0])
+
+
+def write_results(results: StudyResults, folder: str | Path) -> list[Path]:
+    """Write ``chains.npz``, then ``results.json`` with its digest, and the error budget."""
     folder, study = Path(folder), results.study
-    write_chains(folder / "chains.npz", results.chains)
+    packed = write_chains(folder / "chains.npz", results.chains)
     record = {
         "format": FORMAT, "element": study.element, "reference": study.reference,
-        "core_hole": study.core_hole.kind, "chains_sha256": _sha256(folder / "chains.npz"),
+        "core_hole": study.core_hole.kind, "chains_sha256": sha256_of(packed),
         "structures": [asdict(s) for s in results.structures], "study": resolved(study)}
-    write_atomically(folder / "results.json", json.dumps(record, indent=1) + "\n")
+    kept = [] if results.budget is None else [write_budget(results.budget, folder)]
+    return [packed, write_sealed(folder / "results.json", record), *kept]
 
 
 def read_results(folder: str | Path) -> StudyResults:
@@ -125,25 +152,45 @@ def read_results(folder: str | Path) -> StudyResults:
         When a file is missing, damaged, or the two do not belong together.
     """
     folder, problems = Path(folder), list[str]()
-    path = folder / "results.json"
+    path, remedy = folder / "results.json", "compute or export it again"
     try:
-        record = json.loads(read_text(path, "results.json of a study"))
+        record = read_sealed(path, remedy)
         require(record["format"] in (FORMAT, _OLDER), f"{path} is of format {record['format']!r},"
-                f" this version reads {FORMAT!r}: compute or export it again")
+                f" this version reads {FORMAT!r}: {remedy}")
         rows = [fill(StructureResult, s, "structures", problems) for s in record["structures"]]
         digest, study = record["chains_sha256"], record["study"]
         table = tomllib.loads(study) if record["format"] == _OLDER else dict(study)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not the results of a study ({error}): compute or export it"
-                         " again") from None
+    except OSError:
+        raise InputError(f"{path} does not exist: give a folder with results.json and chains.npz,"
+                         " as polaron spectra STUDY.toml leaves them") from None
+    except (DamagedError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is not the results of a study ({error}): {remedy}") from None
     refuse(path, problems)
+    if SEAL not in record:
+        warnings.warn(f"{path} is of an earlier version, without a checksum: a number that was"
+                      " changed there would not be noticed", stacklevel=2)
     # How the programs were started is no part of a result, and its keys were others once.
     table.pop("run", None)
-    chains = read_chains(folder / "chains.npz")
-    require(_sha256(folder / "chains.npz") == digest, f"{folder / 'chains.npz'} does not belong to"
-            f" {path}: keep the two files of one study together")
-    return StudyResults(study_of(table, path), tuple(r for r in rows if r is not None), chains)
+    packed = folder / "chains.npz"
+    require(packed.is_file(), f"{packed} does not exist: keep it beside {path}")
+    require(sha256_of(packed) == digest, f"{packed} does not belong to {path}, or is damaged: keep"
+            " the two files of one study together")
+    found = StudyResults(study_of(table, path), tuple(r for r in rows if r is not None),
+                         read_chains(packed))
+    refuse(path, list(_gaps(found)))
+    return found
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _gaps(results: StudyResults) -> Iterator[str]:
+    """Yield what results lack that spectra are made from."""
+    names = [one.name for one in results.structures]
+    if results.study.reference not in names:
+        yield f"the reference {results.study.reference} is not among the structures"
+    for one in results.structures:
+        for kind, record in (("ground", one.ground), *(("hole", s.hole) for s in one.sites)):
+            if missing := lacking(record, kind):
+                yield f"{one.name}: {missing} of {kind} is not a number"
+        chains = [name for site in one.sites for name in site.chains.values()]
+        if not chains or not set(chains) <= set(results.chains):
+            yield f"{one.name}: its chains are not there"

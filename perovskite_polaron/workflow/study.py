@@ -6,7 +6,7 @@ It is read and validated whole.
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from perovskite_polaron.espresso.xspectra import XspectraSettings
 from perovskite_polaron.files import beside, read_toml
 from perovskite_polaron.settings import fill, option, refuse
 from perovskite_polaron.spectra.alignment import ALIGNMENTS
-from perovskite_polaron.spectra.broadening import MODELS
+from perovskite_polaron.spectra.broadening import MODELS, lifetime_hwhm_eV
 from perovskite_polaron.spectra.spectrum import NORMALISATIONS, POLARISATIONS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}\Z")
@@ -85,6 +85,9 @@ class SpectraSettings:
         where the occupations are fixed (with smearing it is at the Fermi energy). Anywhere in the
         gap gives the same difference; at the level itself it does not, because one level of a few k
         points then decides what is taken away.
+    core_hole_hwhm_eV
+        Half width of the final state by the lifetime of the core hole; 0 in a study file takes that
+        of the tables for its element (``broadening.lifetime_hwhm_eV``).
     taper
         Share of each chain that goes over smoothly into its terminator.
     """
@@ -92,7 +95,7 @@ class SpectraSettings:
     alignment: str = option("delta-scf", choices=ALIGNMENTS)
     normalisation: str = option("last-point", choices=NORMALISATIONS)
     width_model: str = option("constant", choices=tuple(MODELS))
-    core_hole_hwhm_eV: float = option(1.26, low=0.01, high=50)
+    core_hole_hwhm_eV: float = option(0.0, low=0, high=50)
     resolution_fwhm_eV: float = option(0.7, low=0, high=50)
     energy_min_eV: float = option(-10.0, low=-1000, high=5000)
     energy_max_eV: float = option(60.0, low=-1000, high=5000)
@@ -207,8 +210,13 @@ def study_of(table: Mapping[str, Any], path: Path) -> Study:
     structures = {name: fill(StructureSettings, one, f"[structures.{name}]", problems)
                   for name, one in (given if isinstance(given, dict) else {}).items()}
     refuse(path, [*problems, *_contradictions(table)])
-    keys = vars(top) | sections | {"structures": structures}
-    return Study(path, **keys)
+    keys: dict[str, Any] = vars(top) | sections | {"structures": structures}
+    study = Study(path, **keys)
+    if study.spectra.core_hole_hwhm_eV:
+        return study
+    # Settled here, so that the record of a study says what was computed.
+    width = lifetime_hwhm_eV(study.element)
+    return replace(study, spectra=replace(study.spectra, core_hole_hwhm_eV=width))
 
 
 def _contradictions(table: Mapping[str, Any]) -> Iterator[str]:
