@@ -233,14 +233,23 @@ def reference_blas(name: str) -> Path | None:
     return library if library is not None and library.parent.name == "blas" else None
 
 
+_KEEP_MEMORY = ":".join(f"glibc.malloc.{key}" for key in (
+    "hugetlb=1", "mmap_threshold=4000000000", "trim_threshold=8000000000"))
+
+
 def environment() -> dict[str, str]:
     """Return the environment of a program: one thread a rank, no core binding, root accepted.
 
     Without the binding policy two mpirun on one machine would share the first cores and leave the
     others idle. A program alone needs no daemon of Open MPI beside it, which would outlive it for a
     moment and hold its lock.
+
+    The programs allocate and free large arrays all the time; by default glibc gives each back to
+    the kernel, which then zeroes its pages again, a quarter of the CPU time of a small crystal
+    (docs/validation.md). Here memory that is freed is kept, in huge pages where the kernel allows
+    them. GLIBC_TUNABLES that are set already are left alone, other C libraries do not know it.
     """
-    return os.environ | {
+    return {"GLIBC_TUNABLES": _KEEP_MEMORY} | os.environ | {
         "OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
         "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_ess_singleton_isolated": "1"}
