@@ -3,7 +3,9 @@ set once.
 
 A set is generated from a recipe (data/pseudo/recipes.toml, or the user's own file of the same
 shape), checked, and kept in a cache under a name made of its input and the version of ld1.x, so the
-same set is never made twice. It is fit for use if the levels of the atom, and of the atom in a box,
+same set is never made twice. Those of CsPbBr3 come with the package (data/pseudo/sets.tar.xz): the
+last digits of ld1.x depend on the processor, and with them would the digest of every job. A set is
+fit for use if the levels of the atom, and of the atom in a box,
 are those of the all-electron atom, and so are the partial waves.
 """
 
@@ -12,13 +14,14 @@ import hashlib
 import os
 import re
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -155,7 +158,8 @@ def writable_cache() -> Path:
 
 def make_pseudo(element: str, hole: str = "none",
                 recipe_file: str | None = None) -> Pseudopotential:
-    """Return the pseudopotential of an element, generated on first use, then from the cache.
+    """Return the pseudopotential of an element, unpacked or generated on first use, then from the
+    cache.
 
     It has passed ``check_levels`` and, if it has GIPAW projectors, ``check_for_xspectra``. The
     cache holds its SHA-256 too, against which it is held each time; one of an earlier version,
@@ -188,8 +192,9 @@ def make_pseudo(element: str, hole: str = "none",
         # The folder of a failed attempt stays, for the messages point into it.
         folder = Path(tempfile.mkdtemp(prefix=f"{target.stem}-", dir=writable_cache()))
         write_atomically(folder / "ld1.in", deck)
-        run_program([str(find_program("ld1.x"))], folder / "ld1.in", folder / "ld1.out",
-                    done="End of pseudopotential test")
+        if not _unpack(target.stem, folder):
+            run_program([str(find_program("ld1.x"))], folder / "ld1.in", folder / "ld1.out",
+                        done="End of pseudopotential test")
         text = (folder / "ld1.out").read_text(errors="replace")
         check_levels(text, element)
         if recipe.gipaw:
@@ -202,6 +207,17 @@ def make_pseudo(element: str, hole: str = "none",
         write_atomically(digest, read_upf(folder / "set.UPF").digest)
         shutil.rmtree(folder)
     return read_sealed_upf(target, digest.read_text(errors="replace"))
+
+
+def _unpack(stem: str, folder: Path) -> bool:
+    """Write a set that comes with the package as ld1.x would; return whether there is one."""
+    packed = resources.files("perovskite_polaron") / "data" / "pseudo" / "sets.tar.xz"
+    with resources.as_file(packed) as path, tarfile.open(path) as sets:
+        if f"{stem}.UPF" not in sets.getnames():
+            return False
+        for member, name in ((f"{stem}.UPF", "set.UPF"), (f"{stem}.ld1.out", "ld1.out")):
+            (folder / name).write_bytes(cast(IO[bytes], sets.extractfile(member)).read())
+    return True
 
 
 def pseudo_for(element: str, named: Mapping[str, str], file: Callable[[str], str],
