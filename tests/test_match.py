@@ -171,7 +171,8 @@ def test_compare_takes_zero_stretch_and_widths(matched_file):
     clean = 0.1 * np.interp(energy - 13465.5 - 0.04, truth.energy_eV, truth.sweep.differences[2])
     noise = 1e-3 * np.abs(clean).max()
     rng = np.random.default_rng(1)
-    scan = Scan(energy, clean + noise * rng.normal(size=len(energy)), np.full(len(energy), noise**2))
+    scan = Scan(energy, clean + noise * rng.normal(size=len(energy)),
+                np.full(len(energy), noise**2))
     best = judge(scan, theory, shifted=False, matched=found).found.best
     assert best.name == truth.name
     assert best.width_fwhm_eV == pytest.approx(step_eV, rel=0.3)
@@ -209,7 +210,7 @@ def test_refusals(changed, said):
 
 def test_what_fits_only_upside_down_fails():
     _, measured, _ = pair("constant", 1)
-    with pytest.raises((InputError, ComputationError), match="upside down|no place"):
+    with pytest.raises((InputError, ComputationError), match=r"upside down|no place"):
         match(replace(measured, intensity=-measured.intensity), CALCULATED, ("made up", "-"),
               core_hole_hwhm_eV=1.0, edge_eV=8980.0, reach_eV=1.0)
 

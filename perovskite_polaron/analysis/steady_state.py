@@ -142,11 +142,12 @@ def _places(start: SteadyCurve, measured: Scan, order: int, edge_eV: float | Non
         if inside.sum() > order + 8 and np.ptp(e[inside]) >= needed:
             low, high = e[inside][[0, -1]]
             problem = _Problem(crop(measured, from_eV=low, to_eV=high), order)
-            flat = problem.data - problem.flat @ np.linalg.lstsq(problem.flat, problem.data)[0]
+            smooth = np.linalg.lstsq(problem.flat, problem.data)[0]
+            flat = problem.data - problem.flat @ smooth
             # Not as a share: where little varies anything explains most of it.
             explained[k] = flat @ flat - problem.chi2(start.moved({"e0_eV": float(zero)}))
-    require(np.isfinite(explained).any(), f"{measured.name}: from {bounds[0]:.0f} to {bounds[1]:.0f} eV"
-            " the calculation's zero has no place where the two overlap and rise together; give"
+    require(np.isfinite(explained).any(), f"{measured.name}: from {bounds[0]:.0f} to"
+            f" {bounds[1]:.0f} eV the calculation's zero has no place where the two overlap and rise together; give"
             " another --edge, or a --window")
     found: list[float] = []
     for k in np.argsort(-explained):
@@ -248,8 +249,8 @@ def _match(problem: _Problem, best: SteadyCurve, names: list[str], bounds: Mappi
     curve = best.at(part.energy_eV)
     linear, residuals, columns = problem.project(curve)
     if linear[0] <= 0:
-        raise ComputationError(f"{part.name}: the calculation fits only upside down; say with --edge"
-                               " where its zero is, and look at both files")
+        raise ComputationError(f"{part.name}: the calculation fits only upside down; say with"
+                               " --edge where its zero is, and look at both files")
     # A parameter on its bound is known to be there, as far as these errors go.
     stuck = tuple(n for n in names if min(abs(best.values[n] - end) for end in bounds[n]) < 1e-6)
     moving = [n for n in names if n not in stuck]
@@ -288,8 +289,8 @@ def _correlated_over(residuals: Array) -> float:
 def _words(found: Matched) -> tuple[str, ...]:
     """Return sentences on a match."""
     fit = found.fit
-    words = [f"Fitted from {fit.window_eV[0]:.2f} to {fit.window_eV[1]:.2f} eV, {fit.points} points:"
-             f" chi2_red {found.chi2_red:.3g}."]
+    words = [f"Fitted from {fit.window_eV[0]:.2f} to {fit.window_eV[1]:.2f} eV, {fit.points}"
+             f" points: chi2_red {found.chi2_red:.3g}."]
     if not fit.known_errors:
         words.append("The errors of the points are unknown: those of the parameters come from the"
                      " misfit.")

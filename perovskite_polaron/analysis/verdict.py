@@ -121,8 +121,8 @@ def matched_place(matched: Matched) -> Place:
     """Return the place of the calculated axis that a match found."""
     axis = matched.axis
     said = (f"Axis and widths are those of the match with {matched.fit.measured}: zero"
-            f" {axis.e0_eV:.2f} ± {matched.error('e0_eV'):.2g} eV, stretch {100 * axis.stretch:+.2f}"
-            f" ± {100 * matched.error('stretch'):.2g} %.")
+            f" {axis.e0_eV:.2f} ± {matched.error('e0_eV'):.2g} eV, stretch"
+            f" {100 * axis.stretch:+.2f} ± {100 * matched.error('stretch'):.2g} %.")
     return Place(axis.e0_eV, matched.pivot_err_eV, (said,))
 
 

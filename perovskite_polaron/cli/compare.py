@@ -17,7 +17,6 @@ from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.scenarios import BUILT_IN
 
-
 #: What a match says instead of the user.
 MATCHED = ("edge", "shift_sigma", "width_sigma", "stretch_sigma")
 
@@ -107,8 +106,8 @@ def _window(text: str) -> str | tuple[float, float]:
 
 
 def _theory(path: Path, match: Path | None) -> tuple[ScenarioSet, float | None, Matched | None]:
-    """The scenarios, the first maximum that was published of their compound, and the match, if there
-    are such.
+    """The scenarios; the first maximum that was published of their compound, and the match, if
+    there are such.
     """
     if path.suffix.lower() == ".json" and path.name != "results.json":
         require(match is None, f"{path}: curves in a scenario file have their widths already:"

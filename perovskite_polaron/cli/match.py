@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--calculated", type=Path, metavar="FILE", help="instead of a study: a spectrum of FEFF"
         " (xmu.dat), FDMNES, OCEAN or any two columns, to which widths are added")
     add("--calculated-signal", metavar="COLUMN", help="column of FILE, by name or number")
-    add("--calculated-unit", choices=("eV", "keV"), help="of FILE's energies, if it does not say it")
+    add("--calculated-unit", choices=("eV", "keV"), help="of FILE's energies")
     add("--zero", type=energy, help="where FILE's own axis has the edge (default: its zero; of FEFF"
         " the Fermi energy)")
     add("--law", choices=tuple(LAWS), default="constant",

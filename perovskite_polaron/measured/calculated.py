@@ -53,8 +53,8 @@ def read_calculated(path: str | os.PathLike[str], energy: str | None = None,
     require(len(scans) == 1, f"{path} holds {len(scans)} spectra: name the column of the calculated"
             " one")
     own, y = scans[0].energy_eV, scans[0].intensity
-    require(zero_eV is not None or own[0] < _PHOTON_EV, f"{path} has energies from {own[0]:g} eV on:"
-            " say with --zero where its edge is, from which widths and stretch count")
+    require(zero_eV is not None or own[0] < _PHOTON_EV, f"{path} has energies from {own[0]:g} eV"
+            " on: say with --zero where its edge is, from which widths and stretch count")
     require(np.ptp(y) > 0, f"{path}: the calculated spectrum is constant; choose another column")
     return Spectrum(own - (zero_eV or 0.0), y, scans[0].label)
 
