@@ -9,7 +9,8 @@ background, R the rate and s the share of the pulses with laser. The change itse
 Nuisance parameters are those that ``polaron compare`` fits, with its priors: place, stretch and
 width of the calculation, and the amplitude of a sweep, which is known to lie between zero and the
 largest. The half-normal prior of a width w enters by its square, whose mean is σ² and whose
-standard deviation √2 σ².
+standard deviation √2 σ². So does, beside the place itself, its square: at an extremum, where the
+best energies like to be, a shift acts by nothing else.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ from math import sqrt
 import numpy as np
 
 from perovskite_polaron.analysis.design import Design
-from perovskite_polaron.analysis.scenario_curves import Curves, Priors, Template
+from perovskite_polaron.analysis.scenario_curves import (
+    REACH_SHIFT, Curves, Priors, Template)
 from perovskite_polaron.analysis.scenarios import Scenario, ScenarioSet
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import require
@@ -98,13 +100,16 @@ class SpectrumPlan:
 
 def plan_spectrum(theory: ScenarioSet, scenario: Scenario, strength: float, counting: Counting,
                   offset_eV: float, priors: Priors, window: Interval, step_eV: float,
-                  amplitude_sqrt_amu_A: float | None = None) -> SpectrumPlan:
+                  amplitude_sqrt_amu_A: float | None = None,
+                  beside: Sequence[Scenario] = ()) -> SpectrumPlan:
     """Return the plan of a transient.
 
     Parameters
     ----------
     theory, scenario
         The calculation, and the one of its ``scenarios.computed`` that is expected.
+    beside
+        Further ones of them whose strengths are not known: those of a mixture, as the edge's shift.
     strength, amplitude_sqrt_amu_A
         Its expected strength, and Q where it is a sweep.
     counting
@@ -123,11 +128,11 @@ def plan_spectrum(theory: ScenarioSet, scenario: Scenario, strength: float, coun
     energy = np.arange(window[0], window[1] + step_eV / 2, step_eV)
     require(4 < len(energy) < 5001, f"the window has {len(energy)} points of {step_eV:g} eV: give 5"
             " to 5000")
-    template = Template([Curves(scenario, energy, offset_eV, priors)])
+    template = Template([Curves(one, energy, offset_eV, priors) for one in (scenario, *beside)])
     q = template.largest if amplitude_sqrt_amu_A is None else amplitude_sqrt_amu_A
     slopes, prior = _nuisances(template, priors, q)
-    slopes[1:] *= strength
-    free = [0, *(k for k in range(1, 5) if slopes[k].any())]
+    slopes[1:6] *= strength
+    free = [k for k, slope in enumerate(slopes) if slope.any()]
     own = np.interp(energy - offset_eV, theory.energy_eV, theory.steady_state)
     edge_step = norm(Spectrum(theory.energy_eV, theory.steady_state, "steady state"), "edge-step")
     deviation = edge_step * np.sqrt(counting.variance_s(own / edge_step))
@@ -140,22 +145,30 @@ def plan_spectrum(theory: ScenarioSet, scenario: Scenario, strength: float, coun
 
 
 def _nuisances(template: Template, priors: Priors, q: float) -> tuple[Array, Array]:
-    """Return derivatives (5, m) of a model of strength one by strength, shift, stretch, width and
-    amplitude, zero for what is held, and the information (5, 5) of their priors.
+    """Return derivatives (p, m) of a model of strength one, and the information (p, p) of priors.
+
+    By its strength, shift, stretch, width, amplitude and squared shift (zero for what is held), and
+    by the strengths of its further parts, of which nothing is expected.
     """
     (shift, stretch, part), width, largest = _STEPS, priors.width_sigma_eV, template.largest
 
-    def at(*point: float) -> Array:
-        axes = [np.array([x]) for x in point]
-        return template.columns(*axes)[0, :, 0]
+    def parts(*point: float) -> Array:
+        return template.columns(*(np.array([x]) for x in point))[0].T
 
-    here = at(0, 0, 0, q)
-    slopes, prior = np.zeros((5, len(here))), np.zeros((5, 5))
-    slopes[0] = here
+    def at(*point: float) -> Array:
+        return np.asarray(parts(*point)[0])
+
+    here, *others = parts(0, 0, 0, q)
+    slopes = np.array([here, *np.zeros((5, len(here))), *others])
+    prior = np.zeros((len(slopes), len(slopes)))
     if priors.shift_sigma_eV and template.reach_shift_eV:
         slopes[1] = (at(shift, 0, 0, q) - at(-shift, 0, 0, q)) / (2 * shift)
-        place = np.array([0, 1, priors.pivot_eV - template.middle_eV, 0, 0])
+        place = np.zeros(len(slopes))
+        place[1:3] = 1, priors.pivot_eV - template.middle_eV
         prior += np.outer(place, place) / priors.shift_sigma_eV**2
+        far = template.reach_shift_eV / REACH_SHIFT
+        slopes[5] = (at(far, 0, 0, q) - 2 * here + at(-far, 0, 0, q)) / (2 * far**2)
+        prior[5, 5] = 1 / (2 * far**4)
     if template.reach_stretch:
         slopes[2] = (at(0, stretch, 0, q) - at(0, -stretch, 0, q)) / (2 * stretch)
         prior[2, 2] += 1 / priors.stretch_sigma**2

@@ -22,8 +22,9 @@ from perovskite_polaron.errors import require
 
 #: The optimum is reached when no point would lower φ by this share more than the mean.
 _GAP = 1e-3
-#: Points with less than this share of the largest weight are left out.
-_LEAST = 0.02
+#: Points with less than this share of the time are left out before neighbours are joined, and with
+#: less than that of the largest afterwards; the variance may grow by so much.
+_TINY, _LEAST, _LOSS = 1e-3, 0.02, 1.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,15 +71,15 @@ class Design:
         """Return equal shares (m,) of all points."""
         return np.full(len(self.points), 1 / len(self.points))
 
-    def best(self, time: float, apart: float = 0.0) -> Array:
+    def best(self, time: float, neighbours: int = 2) -> Array:
         """Return the best shares (m,) of a time, zero for most points.
 
         Parameters
         ----------
         time
             In the unit of time of the slopes.
-        apart
-            Neighbours no further apart are one point, at the heavier of them.
+        neighbours
+            So many candidates to either side of a chosen one become one point with it.
 
         Raises
         ------
@@ -96,19 +97,22 @@ class Design:
                 break
             shares = shares * np.sqrt(gains)
             shares /= shares.sum()
-        return self._gathered(shares, time, apart)
+        return self._gathered(shares, time, neighbours)
 
-    def _gathered(self, shares: Array, time: float, apart: float) -> Array:
-        """Return the shares with small ones left out and neighbours joined, where that is no loss.
+    def _gathered(self, shares: Array, time: float, neighbours: int) -> Array:
+        """Return the shares with small ones left out and neighbours joined, as far as that is no
+        loss.
         """
-        joined = np.zeros_like(shares)
-        left = np.where(shares > _LEAST * shares.max() / 10, shares, 0.0)
-        while left.any():
-            k = int(np.argmax(left))
-            near = np.abs(self.points - self.points[k]) <= apart
-            joined[k] = left[near].sum()
-            left = np.where(near, 0.0, left)
-        joined[joined < _LEAST * joined.max()] = 0.0
-        joined /= joined.sum()
-        is_loss = self.variance(joined, time) > 1.02 * self.variance(shares, time)
-        return shares if is_loss else joined
+        most = _LOSS * self.variance(shares, time)
+        for reach in range(neighbours, -1, -1):
+            joined, left = np.zeros_like(shares), np.where(shares > _TINY, shares, 0.0)
+            while left.any():
+                k = int(np.argmax(left))
+                near = slice(max(k - reach, 0), k + reach + 1)
+                joined[k] = left[near].sum()
+                left[near] = 0.0
+            joined[joined < _LEAST * joined.max()] = 0.0
+            joined /= joined.sum()
+            if self.variance(joined, time) <= most:
+                return joined
+        return shares

@@ -126,7 +126,9 @@ def computed(found: ScenarioSet) -> tuple[Scenario, ...]:
 
 def _curves(scenario: Scenario) -> Array:
     """Return the differences (amplitudes or 1, n) of a scenario."""
-    return scenario.sweep.differences if scenario.is_swept else scenario.difference[None]
+    if scenario.sweep is None or not scenario.is_swept:
+        return scenario.difference[None]
+    return scenario.sweep.differences
 
 
 def rigid_shift(found: ScenarioSet) -> Scenario:

@@ -147,8 +147,8 @@ def _places(start: SteadyCurve, measured: Scan, order: int, edge_eV: float | Non
             # Not as a share: where little varies anything explains most of it.
             explained[k] = flat @ flat - problem.chi2(start.moved({"e0_eV": float(zero)}))
     require(np.isfinite(explained).any(), f"{measured.name}: from {bounds[0]:.0f} to"
-            f" {bounds[1]:.0f} eV the calculation's zero has no place where the two overlap and rise together; give"
-            " another --edge, or a --window")
+            f" {bounds[1]:.0f} eV the calculation's zero has no place where the two overlap and"
+            " rise together; give another --edge, or a --window")
     found: list[float] = []
     for k in np.argsort(-explained):
         if np.isfinite(explained[k]) and all(abs(tried[k] - zero) >= APART_EV for zero in found):
@@ -182,7 +182,7 @@ class _Problem:
     def project(self, curve: Array) -> tuple[Array, Array, Array]:
         """Return scale and background (k + 1,), the residuals (m,), and the white columns."""
         columns = np.column_stack([self.white(curve), self.flat])
-        linear = np.linalg.lstsq(columns, self.data)[0]
+        linear = np.asarray(np.linalg.lstsq(columns, self.data)[0], dtype=np.float64)
         return linear, columns @ linear - self.data, columns
 
     def chi2(self, model: SteadyCurve) -> float:

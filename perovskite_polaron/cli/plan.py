@@ -1,6 +1,7 @@
 """``polaron plan``: how many scans, at which energies or delays, see what is expected."""
 
 import argparse
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--study", type=Path, default=BUILT_IN,
         help="study (TOML), or folder of its results (default: the built-in CsPbBr3 set)")
     share(parser, "--match")
-    add("--edge", type=energy, help="photon energy of the calculated zero, without --match (default:"
-        " the first maximum is put on the published one)")
+    add("--edge", type=energy, help="photon energy of the calculated zero, without --match"
+        " (default: the first maximum is put on the published one)")
     add("--scenario", metavar="NAME", help="what is expected, by name or a part of it (default: the"
         " first with an amplitude)")
+    add("--no-edge-shift", action="store_true", help="leave out that the edge may shift, too, by"
+        " any amount")
     add("--amplitude", metavar="0.05A", help="expected displacement of the atom that moves most, or"
         " Q as 1A*sqrt(amu) (default: the largest computed)")
     add("--fraction", type=float, default=0.1, help="expected excited fraction (default: 0.1)")
@@ -92,7 +95,7 @@ def _spectra(args: argparse.Namespace) -> None:
     require(scan_s > 0, "--scan-time must be positive")
     if scans is None:
         scans = _enough(plan, scan_s, args.sigmas)
-    best = plan.design.best(scans * scan_s, apart=2 * args.step)
+    best = plan.design.best(scans * scan_s)
     even, energy = plan.design.even(), plan.design.points
     counts = sorted({*(n for n in _SCANS if n <= max(10 * scans, 10)), scans})
     unit = plan.per_strength
@@ -122,10 +125,15 @@ def _spectra(args: argparse.Namespace) -> None:
 def _enough(plan: SpectrumPlan, scan_s: float, sigmas: float) -> int:
     """Return how many scans make the strength so many standard errors."""
     require(sigmas > 0, "--sigmas must be positive")
-    for scans in np.unique(np.geomspace(1, 1e6, 61).astype(int)):
-        time = float(scans) * scan_s
-        if abs(plan.strength) >= sigmas * plan.error(plan.design.best(time), time):
-            return int(scans)
+    tried = np.unique(np.geomspace(1, 1e6, 121).astype(int)).tolist()
+
+    def reached(scans: int) -> bool:
+        time = scans * scan_s
+        return abs(plan.strength) >= sigmas * plan.error(plan.design.best(time), time)
+
+    k = bisect_left(tried, True, key=reached)
+    if k < len(tried):
+        return int(tried[k])
     raise InputError(f"a million scans of {scan_s:g} s do not make it {sigmas:g} standard errors:"
                      " what is not known of axis and widths is too much (give --match), or the"
                      " signal too small")
@@ -140,7 +148,9 @@ def _plan(args: argparse.Namespace) -> tuple[SpectrumPlan, Place]:
     else:
         place = _place(subject, args.edge)
         priors = Priors(place.sigma_eV, WIDTH_EV, 0.0, STRETCH)
-    scenario = _scenario(computed(theory), args.scenario)
+    known = computed(theory)
+    scenario = _scenario(known, args.scenario)
+    shifts = [] if args.no_edge_shift else [s for s in known if s.kind == "shift"]
     q = _amplitude(subject, scenario, args.amplitude)
     require(0 < args.fraction <= 1, f"--fraction {args.fraction:g}: give a share of 1")
     strength = args.fraction
@@ -153,7 +163,7 @@ def _plan(args: argparse.Namespace) -> tuple[SpectrumPlan, Place]:
     last = place.offset_eV + priors.last_eV(float(theory.energy_eV[-1]))
     asked: Interval = args.window or (np.ceil(first), np.floor(last))
     return plan_spectrum(theory, scenario, strength, counting, place.offset_eV, priors, asked,
-                         args.step, q), place
+                         args.step, q, [s for s in shifts if s is not scenario]), place
 
 
 def _place(subject: Subject, edge_eV: float | None) -> Place:
@@ -195,8 +205,8 @@ def _amplitude(subject: Subject, scenario: Scenario, text: str | None) -> float 
         require(near[1], f"{scenario.name}: its largest displacement is not known: give --amplitude"
                 " in A*sqrt(amu)")
         q = q * near[0] / float(near[1] or 1)
-    require(0.02 * largest < q <= largest, f"--amplitude {value:g} {unit} is {q:.3g} A*sqrt(amu): the"
-            f" study has computed up to {largest:.3g}")
+    require(0.02 * largest < q <= largest, f"--amplitude {value:g} {unit} is {q:.3g} A*sqrt(amu):"
+            f" the study has computed up to {largest:.3g}")
     return q
 
 
@@ -280,5 +290,5 @@ def _delay_lines(lifetimes: list[float], found: dict[str, list[float]], delays: 
     yield "\nBest delays:"
     yield from table({"delay (ps)": "14.1f", "points a scan": "16.1f"},
                      list(zip(delays, points, strict=True)))
-    yield ("They are the best for these lifetimes: add delays before time zero for the baseline, and"
-           " some between for lifetimes that are not expected.")
+    yield ("They are the best for these lifetimes: add delays before time zero for the baseline,"
+           " and some between for lifetimes that are not expected.")

@@ -38,7 +38,8 @@ def draw_spectrum_plan(plan: SpectrumPlan, best: Array, scans: Sequence[int],
     bottom.loglog(scans, relative[:, 0], "o-", color=BLUE, ms=4, label="best energies")
     bottom.loglog(scans, relative[:, 1], "s--", color=GREY, ms=4, label="equally spaced")
     bottom.axvline(chosen, color=INK, lw=0.8, ls=":")
-    bottom.text(chosen, 0.03, f" {chosen} scans", fontsize=9, transform=bottom.get_xaxis_transform())
+    bottom.text(chosen, 0.03, f" {chosen} scans", fontsize=9,
+                transform=bottom.get_xaxis_transform())
     what = "f·Q²" if plan.scenario.power == 2 else "f·Q"
     bottom.set(xlabel="scans", ylabel=f"error of {what if plan.scenario.sweep else 'the strength'}"
                " (%)")
