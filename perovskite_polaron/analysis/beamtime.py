@@ -20,8 +20,7 @@ from math import sqrt
 import numpy as np
 
 from perovskite_polaron.analysis.design import Design
-from perovskite_polaron.analysis.scenario_curves import (
-    REACH_SHIFT, Curves, Priors, Template)
+from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, Curves, Priors, Template
 from perovskite_polaron.analysis.scenarios import Scenario, ScenarioSet
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import require

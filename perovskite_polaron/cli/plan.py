@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.analysis.beamtime import (
-    Counting, SpectrumPlan, plan_delays, plan_spectrum)
+from perovskite_polaron.analysis.beamtime import Counting, SpectrumPlan, plan_delays, plan_spectrum
 from perovskite_polaron.analysis.scenario_curves import Priors
 from perovskite_polaron.analysis.scenarios import Scenario, computed
 from perovskite_polaron.analysis.verdict import (
