@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron.analysis.beamtime import Counting, SpectrumPlan, plan_delays, plan_spectrum
+from perovskite_polaron.analysis.design import Design
 from perovskite_polaron.analysis.scenario_curves import Priors
 from perovskite_polaron.analysis.scenarios import Scenario, computed
 from perovskite_polaron.analysis.verdict import (
@@ -198,8 +199,10 @@ def _amplitude(subject: Subject, scenario: Scenario, text: str | None) -> float 
     q = parse_quantity(text, "amplitude")
     require(unit != "zp", "--amplitude: give it in A or A*sqrt(amu)")
     if unit != "A*sqrt(amu)":
+        entry = scenario.name.removeprefix("polaron ").removesuffix(" (−Q)")
         known = [(abs(s.amplitude_sqrt_amu_A or 0), s.max_displacement_A)
-                 for s in subject.results.structures if s.max_displacement_A]
+                 for s in subject.results.structures
+                 if s.max_displacement_A and s.name.split("@")[0] == entry]
         near = min(known, key=lambda one: abs(one[0] - abs(largest)), default=(0.0, None))
         require(near[1], f"{scenario.name}: its largest displacement is not known: give --amplitude"
                 " in A*sqrt(amu)")
@@ -275,7 +278,7 @@ def _spread(delays: Array, first: float, last: float, points: int) -> Array:
     return shares
 
 
-def _lifetime_errors(design: Any, shares: Array, points: int, lifetimes: list[float]) -> Array:
+def _lifetime_errors(design: Design, shares: Array, points: int, lifetimes: list[float]) -> Array:
     covariance = design.covariance(shares, float(points))
     size = len(lifetimes)
     return np.asarray(np.sqrt(np.diag(covariance)[:size]) * lifetimes)
