@@ -4,7 +4,6 @@ import argparse
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
