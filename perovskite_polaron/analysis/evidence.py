@@ -106,7 +106,7 @@ def _ln_prior(grid: Grid) -> float:
     """Return ln of the integral of exp(−prior/2) over all that the priors allow."""
     priors, axes = grid.priors, grid.axes
     free = ((priors.shift_sigma_eV, REACH_SHIFT, 1.0), (priors.stretch_sigma, REACH_STRETCH, 1.0),
-            (priors.width_sigma_eV, REACH_WIDTH, 0.5))
+            (priors.width_sigma_eV, REACH_WIDTH, 1.0 if priors.has_match else 0.5))
     total = sum(log(sigma * sqrt(2 * pi) * half * erf(reach / sqrt(2)))
                 for (sigma, reach, half), axis in zip(free, axes, strict=False) if len(axis) > 1)
     whole = grid.template.axes()[3]

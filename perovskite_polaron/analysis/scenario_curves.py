@@ -43,12 +43,19 @@ class Priors:
         first order.
     stretch_sigma
         Relative stretch of the calculated energies about their zero, Gaussian about 0.
+    pivot_eV
+        Calculated energy whose place the shift's prior is of: a match knows it without the stretch.
+    has_match
+        Whether the widths are those of a match: its error then goes to either side, along what a
+        ``Scenario`` has ``per_width``.
     """
 
     shift_sigma_eV: float = 0.2
     width_sigma_eV: float = 0.3
     scale_sigma: float = 0.0
     stretch_sigma: float = 0.0
+    pivot_eV: float = 0.0
+    has_match: bool = False
 
     def __post_init__(self) -> None:
         for name, value, most in (("shift", self.shift_sigma_eV, 20.0),
@@ -60,7 +67,7 @@ class Priors:
 
     def last_eV(self, last_eV: float) -> float:
         """Return how far above its zero a calculation that ends at last_eV always reaches."""
-        return (last_eV * (1 - REACH_STRETCH * self.stretch_sigma)
+        return (last_eV - REACH_STRETCH * self.stretch_sigma * abs(last_eV - self.pivot_eV)
                 - REACH_SHIFT * self.shift_sigma_eV)
 
 
@@ -80,12 +87,14 @@ class Curves:
         self.middle_eV = middle(energy_eV, offset_eV, priors)
         self.reach_stretch = moves * REACH_STRETCH * priors.stretch_sigma
         self.reach_width_eV = moves * REACH_WIDTH * priors.width_sigma_eV
+        self.least_width_eV = -self.reach_width_eV if priors.has_match else 0.0
         self.reach_shift_eV = moves * REACH_SHIFT * hypot(
-            priors.shift_sigma_eV, priors.stretch_sigma * self.middle_eV)
+            priors.shift_sigma_eV, priors.stretch_sigma * (self.middle_eV - priors.pivot_eV))
         self.sweep = scenario.sweep if scenario.is_swept else None
         own, reach = scenario.energy_eV + self.zero_eV, moves * REACH_SHIFT * priors.shift_sigma_eV
         ends = np.array([energy_eV[0] - reach, energy_eV[-1] + reach]) - self.zero_eV
-        wide = ends[:, None] / (1 + self.reach_stretch * np.array([-1, 1]))
+        longer = self.reach_stretch * np.array([-1, 1])
+        wide = (ends[:, None] + longer * priors.pivot_eV) / (1 + longer)
         low, high = wide.min() + self.zero_eV, wide.max() + self.zero_eV
         require(own[0] - 1e-9 <= low and high <= own[-1] + 1e-9, f"the scenario {scenario.name!r} "
                 f"spans {own[0]:.1f} to {own[-1]:.1f} eV and not the transient with its shifts, "
@@ -96,9 +105,16 @@ class Curves:
         rows = np.array([np.interp(even, own, y) for y in curves])
         within = slice(max(np.searchsorted(even, low) - 2, 0), np.searchsorted(even, high) + 2)
         self.grid_eV = even[within]
+        if self.least_width_eV < 0 and scenario.per_width is not None:
+            self.power = 1
+            self.nodes = np.array([self.least_width_eV, self.reach_width_eV])
+            slopes = np.array([np.interp(self.grid_eV, own, y) for y in scenario.per_width])
+            self.table = np.array([rows[:, within] + width * slopes for width in self.nodes])
+            return
         # Broadening is smooth in the square of the width, so lines between squares are close.
-        self.squares = np.linspace(0, self.reach_width_eV**2, 9 if self.reach_width_eV else 1)
-        sigmas = np.sqrt(self.squares[1:]) / FWHM_PER_SIGMA
+        self.power = 2
+        self.nodes = np.linspace(0, self.reach_width_eV**2, 9 if self.reach_width_eV else 1)
+        sigmas = np.sqrt(self.nodes[1:]) / FWHM_PER_SIGMA
         wider = (broaden_gaussian(even, rows, self.grid_eV, sigma) for sigma in sigmas)
         self.table = np.array([rows[:, within], *wider])
 
@@ -116,8 +132,8 @@ class Curves:
         left = np.minimum(place.astype(np.intp), len(self.grid_eV) - 2)
         rest = place - left
         found = self.table[:, :, left] * (1 - rest) + self.table[:, :, left + 1] * rest
-        blend = np.array([np.interp(width_fwhm_eV**2, self.squares, row)
-                          for row in np.eye(len(self.squares))]).T
+        blend = np.array([np.interp(width_fwhm_eV**self.power, self.nodes, row)
+                          for row in np.eye(len(self.nodes))]).T
         if self.sweep is None:
             weights = np.ones((len(amplitude_sqrt_amu_A), 1))
         else:
@@ -157,12 +173,14 @@ class Template:
         self.reach_shift_eV = max(c.reach_shift_eV for c in curves)
         self.reach_stretch = max(c.reach_stretch for c in curves)
         self.reach_width_eV = max(c.reach_width_eV for c in curves)
+        self.least_width_eV = min(c.least_width_eV for c in curves)
 
     def axes(self) -> Axes:
         """Return axes of shift, stretch, width and amplitude: everything that is allowed."""
         smallest = SMALLEST_AMPLITUDE if self.sweep is not None else 1.0
         ends = ((-self.reach_shift_eV, self.reach_shift_eV),
-                (-self.reach_stretch, self.reach_stretch), (0.0, self.reach_width_eV),
+                (-self.reach_stretch, self.reach_stretch),
+                (self.least_width_eV, self.reach_width_eV),
                 (smallest * self.largest, self.largest))
         return tuple(np.linspace(low, high, points) if high > low else np.full(1, high)
                      for (low, high), points in zip(ends, COARSE, strict=True))
@@ -216,14 +234,14 @@ class Grid:
         # meaning.
         outer = size[:, :, None] * size[:, None, :]
         self.inverse = np.linalg.inv(self.normal / outer + 1e-12 * np.eye(size.shape[1])) / outer
-        terms = np.column_stack([self.shift_eV(self.points), self.points[:, 1:3]])
+        terms = np.column_stack([self.shift_eV(self.points, priors.pivot_eV), self.points[:, 1:3]])
         sigmas = np.array([priors.shift_sigma_eV, priors.stretch_sigma, priors.width_sigma_eV])
         relative = np.abs(terms) / np.where(sigmas > 0, sigmas, inf)
         self.prior = np.where(relative[:, 0] <= REACH_SHIFT + 1e-9, (relative**2).sum(axis=1), inf)
 
-    def shift_eV(self, points: Array) -> Array:
-        """Return the shift of the calculated zero at points (p, 4): theirs is of the middle."""
-        return np.asarray(points[:, 0] - points[:, 1] * self.template.middle_eV)
+    def shift_eV(self, points: Array, at_eV: float = 0.0) -> Array:
+        """Return the shift of a calculated energy at points (p, 4): theirs is of the middle."""
+        return np.asarray(points[:, 0] - points[:, 1] * (self.template.middle_eV - at_eV))
 
     def solve(self, data: Array) -> tuple[Array, Array]:
         """Return the best strengths (p, parts) and their χ² (p,) at every point, for white data."""

@@ -324,10 +324,11 @@ class Problem:
         strengths, chi2 = (values[0] for values in best.solve(data))
         intervals = np.array([found.intervals(i) for i in range(len(template.parts))])
         point, shift = best.points[0], float(best.shift_eV(best.points)[0])
+        placed = float(best.shift_eV(best.points, self.priors.pivot_eV)[0])
         amplitude, on_bound = separate(template, found, point, float(strengths[0]), self.fraction)
         reach = REACH_SHIFT * self.priors.shift_sigma_eV
         for value, most, what, unit in (
-                (shift, reach if template.reach_shift_eV else 0.0, "its shift", " eV"),
+                (placed, reach if template.reach_shift_eV else 0.0, "its shift", " eV"),
                 (100 * point[1], 100 * template.reach_stretch, "its stretch", " %"),
                 (point[2], template.reach_width_eV, "its broadening", " eV")):
             if most and abs(value) >= 0.98 * most:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +36,9 @@ class Scenario:
         ``structure`` (computed; strength positive), ``shift`` (of the edge, per eV; either sign) or
         ``measured`` (on the experiment's own energies, so that no calculated axis is placed or
         broadened).
+    per_width : ndarray or None
+        (amplitudes or 1, n): what the differences change per eV of width (FWHM), where a match
+        knows it.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Scenario:
     difference: Array
     sweep: AmplitudeSpectra | None = None
     kind: Kind = "structure"
+    per_width: Array | None = None
 
     def __post_init__(self) -> None:
         energy = floats(self.energy_eV, f"energy_eV of {self.name}", (None,))
@@ -81,12 +85,16 @@ class ScenarioSet:
     scenarios : tuple of Scenario
     normalisation : str
         What all of them were divided by, of the steady state; "" where it is not said.
+    wider : tuple or None
+        The same set with wider final states, and by how much (eV, FWHM): one standard error of the
+        match that its widths are from.
     """
 
     energy_eV: Array
     steady_state: Array
     scenarios: tuple[Scenario, ...]
     normalisation: str = ""
+    wider: "tuple[ScenarioSet, float] | None" = None
 
     @property
     def first_maximum_eV(self) -> float:
@@ -104,6 +112,23 @@ class ScenarioSet:
 def polaron(name: str, sweep: AmplitudeSpectra) -> Scenario:
     """Return the scenario of a displacement along a mode, up to its largest amplitude."""
     return Scenario(name, sweep.energy_eV, sweep.differences[-1], sweep)
+
+
+def computed(found: ScenarioSet) -> tuple[Scenario, ...]:
+    """Return the scenarios of a set and the rigid shift, with what a match says of their widths."""
+    own = (*found.scenarios, rigid_shift(found))
+    if found.wider is None:
+        return own
+    wider, step_eV = found.wider
+    return tuple(replace(s, per_width=(_curves(w) - _curves(s)) / step_eV)
+                 for s, w in zip(own, (*wider.scenarios, rigid_shift(wider)), strict=True))
+
+
+def _curves(scenario: Scenario) -> Array:
+    """Return the differences (amplitudes or 1, n) of a scenario."""
+    if scenario.sweep is None or not scenario.is_swept:
+        return scenario.difference[None]
+    return scenario.sweep.differences
 
 
 def rigid_shift(found: ScenarioSet) -> Scenario:

@@ -6,10 +6,11 @@ from math import exp, log
 
 import numpy as np
 
+from perovskite_polaron.analysis.matched import Matched
 from perovskite_polaron.analysis.scenario_curves import Priors
 from perovskite_polaron.analysis.scenario_fit import CLAIM_ODDS, Comparison, Problem, ScenarioFit
 from perovskite_polaron.analysis.scenarios import (
-    RIGID_SHIFT, ScenarioSet, heated_lattice, mixtures, rigid_shift)
+    RIGID_SHIFT, ScenarioSet, computed, heated_lattice, mixtures)
 from perovskite_polaron.arrays import Interval
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.recipe import FIELD, parse_steps
@@ -24,6 +25,8 @@ ABOVE_EDGE_EV = 8.0
 #: What is known of the scale of calculated energies: bands of PBE are too narrow, or too wide, by a
 #: few per cent.
 STRETCH = 0.02
+#: Broadening beyond the calculation's, FWHM, where no match says it.
+WIDTH_EV = 0.3
 
 @dataclass(frozen=True)
 class Place:
@@ -67,8 +70,9 @@ class Judgement:
 def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None, *,
           edge_eV: float | None = None, window: str | Interval = "all", heated: Sequence[Scan] = (),
           asked: Sequence[str] = (), shifted: bool = True, fraction: float | None = None,
-          shift_sigma_eV: float | None = None, width_sigma_eV: float = 0.3,
-          scale_sigma: float = 0.0, stretch_sigma: float = STRETCH) -> Judgement:
+          shift_sigma_eV: float | None = None, width_sigma_eV: float = WIDTH_EV,
+          scale_sigma: float = 0.0, stretch_sigma: float = STRETCH,
+          matched: Matched | None = None) -> Judgement:
     """Compare a transient with every scenario.
 
     Parameters
@@ -89,22 +93,45 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
         Excited fraction, if known.
     width_sigma_eV, scale_sigma, stretch_sigma
         Priors of broadening, normalisation and the scale of energies, as ``Priors``.
+    matched
+        Where the theory has the stretch and the widths of a match: its zero, and its errors and
+        their correlation in place of the priors but that of the normalisation.
 
     Raises
     ------
     InputError
         When the axes differ and no place of the edge is known, or the window has too few points.
     """
-    where = place(transient, theory, maximum_eV, edge_eV, shift_sigma_eV)
-    priors = Priors(where.sigma_eV, width_sigma_eV, scale_sigma, stretch_sigma)
+    if matched is None:
+        where = place(transient, theory, maximum_eV, edge_eV, shift_sigma_eV)
+        priors = Priors(where.sigma_eV, width_sigma_eV, scale_sigma, stretch_sigma)
+    else:
+        where, priors = matched_place(matched), matched_priors(matched, theory, scale_sigma)
     part = _cut(transient, window, theory, where.offset_eV, priors)
-    single = [*theory.scenarios, rigid_shift(theory), *(heated_lattice(heated) if heated else ())]
+    single = [*computed(theory), *(heated_lattice(heated) if heated else ())]
     problem = Problem(part, mixtures(single, asked, shifted), priors, where.offset_eV, fraction)
     found = problem.fit(part.intensity)
     best = found.best
     words = (*where.words, *statements(found), *_interpolation(best),
              _normalised(transient, theory.normalisation))
     return Judgement(part, found, where, words)
+
+
+def matched_place(matched: Matched) -> Place:
+    """Return the place of the calculated axis that a match found."""
+    axis = matched.axis
+    said = (f"Axis and widths are those of the match with {matched.fit.measured}: zero"
+            f" {axis.e0_eV:.2f} ± {matched.error('e0_eV'):.2g} eV, stretch"
+            f" {100 * axis.stretch:+.2f} ± {100 * matched.error('stretch'):.2g} %.")
+    return Place(axis.e0_eV, matched.pivot_err_eV, (said,))
+
+
+def matched_priors(matched: Matched, theory: ScenarioSet, scale_sigma: float = 0.0) -> Priors:
+    """Return what a match leaves open of a theory with its stretch and its widths."""
+    longer = 1 + matched.axis.stretch
+    width_eV = 0.0 if theory.wider is None else theory.wider[1]
+    return Priors(matched.pivot_err_eV, width_eV, scale_sigma, matched.error("stretch") / longer,
+                  matched.pivot_eV * longer, has_match=True)
 
 
 def place(transient: Scan, theory: ScenarioSet, maximum_eV: float | None,

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from perovskite_polaron.analysis.matched import Matched
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet, read_scenarios
-from perovskite_polaron.analysis.verdict import STRETCH, Judgement, judge
+from perovskite_polaron.analysis.verdict import STRETCH, WIDTH_EV, Judgement, judge
 from perovskite_polaron.cli.options import (
     READING, emit, pick, quantity, reading_options, share, table, warn, window)
 from perovskite_polaron.errors import require
@@ -16,6 +17,9 @@ from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.scenarios import BUILT_IN
 
+#: What a match says instead of the user.
+MATCHED = ("edge", "shift_sigma", "width_sigma", "stretch_sigma")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
@@ -23,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("transient", metavar="TRANSIENT", help="measured difference spectrum with an error column")
     add("--study", type=Path, default=BUILT_IN, help="study (TOML), folder of its results, or"
         " scenario file (.json) (default: the built-in CsPbBr3 set)")
+    share(parser, "--match")
     add("--heated", metavar="FILES", nargs="+", default=(),
         help="spectra at several temperatures: adds the heated lattice")
     add("--edge", type=energy, help="photon energy of the calculated zero (default: 0eV if the axes"
@@ -37,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out the mixtures with an edge shift that are not asked for")
     add("--shift-sigma", type=energy, help="prior of the calculated axis' place (default: 0.2eV;"
         " 0.5eV without --edge; 0eV: fixed)")
-    add("--width-sigma", type=energy, default="0.3eV",
+    add("--width-sigma", type=energy,
         help="prior of the broadening beyond the calculation's, FWHM (default: 0.3eV)")
-    add("--stretch-sigma", type=float, default=STRETCH, help="prior of a stretch of the calculated"
+    add("--stretch-sigma", type=float, help="prior of a stretch of the calculated"
         f" energies about their zero, relative (default: {STRETCH:g}; 0: none)")
     add("--scale-sigma", type=float, default=0.0,
         help="relative prior error of the normalisation (default: 0)")
@@ -57,19 +62,26 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron compare transient.csv  # against the computed CsPbBr3 set that comes with the package
     polaron compare transient.xdi --study cspbbr3.toml --window above-edge --figure compare.png
+    polaron compare transient.csv --match match.toml  # zero, stretch and widths from the match
     polaron compare transient.csv --mixture lo+cubic --fraction 0.1
     polaron compare transient.csv --heated br_25C.csv br_60C.csv br_140C.csv --mixture lo+heated
     """
+    given = [f"--{name.replace('_', '-')}" for name in MATCHED if getattr(args, name) is not None]
+    require(args.match is None or not given, "--match knows the axis and the widths: leave out"
+            f" {', '.join(given)}")
     reading = reading_options(args)
     transient = read_transient(args.transient, "choose one with --signal", **reading)
-    theory, maximum_eV = _theory(args.study)
+    theory, maximum_eV, matched = _theory(args.study, args.match)
     heated = read_scans(args.heated, **reading)
     warn(heated)
     found = judge(
         transient, theory, maximum_eV, edge_eV=args.edge, window=args.window, heated=heated,
         asked=args.mixture, shifted=not args.no_mixtures, fraction=args.fraction,
-        shift_sigma_eV=args.shift_sigma, width_sigma_eV=args.width_sigma,
-        scale_sigma=args.scale_sigma, stretch_sigma=args.stretch_sigma)
+        shift_sigma_eV=args.shift_sigma,
+        width_sigma_eV=WIDTH_EV if args.width_sigma is None else args.width_sigma,
+        scale_sigma=args.scale_sigma,
+        stretch_sigma=STRETCH if args.stretch_sigma is None else args.stretch_sigma,
+        matched=matched)
     if args.figure is not None:
         from perovskite_polaron.figures import measured, style
 
@@ -93,13 +105,17 @@ def _window(text: str) -> str | tuple[float, float]:
     return text if text in ("all", "above-edge") else window(text)
 
 
-def _theory(path: Path) -> tuple[ScenarioSet, float | None]:
-    """The scenarios, and the first maximum that was published of their compound, if there is one.
+def _theory(path: Path, match: Path | None) -> tuple[ScenarioSet, float | None, Matched | None]:
+    """The scenarios; the first maximum that was published of their compound, and the match, if
+    there are such.
     """
     if path.suffix.lower() == ".json" and path.name != "results.json":
-        return read_scenarios(path), None
-    subject = Subject.read(path)
-    return subject.scenarios, None if subject.article is None else subject.article.white_line_eV
+        require(match is None, f"{path}: curves in a scenario file have their widths already:"
+                " --match needs a study")
+        return read_scenarios(path), None, None
+    subject = Subject.read(path, match)
+    maximum_eV = None if subject.article is None else subject.article.white_line_eV
+    return subject.scenarios, maximum_eV, subject.matched
 
 
 def _criteria(found: Comparison) -> list[tuple[str, float, float, float, float]]:

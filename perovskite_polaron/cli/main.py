@@ -38,6 +38,8 @@ VERBS = {
     "report": "write everything about a study on one page, with its figures and their data",
     "lanczos": "evaluate one XSpectra save file on any grid and width",
     "treat": "average, treat and subtract measured scans, with every step on record",
+    "match": "fit zero, widths and scale of a calculated steady state to a measured one",
+    "plan": "say how many scans, at which energies or delays, see what is expected",
     "compare": "find which scenario a measured transient supports, and how strongly",
     "kinetics": "fit pump-probe traces with shared lifetimes",
     "cparam": "compute the comparison parameter of transients",

@@ -48,6 +48,8 @@ SHARED: dict[str, dict[str, Any]] = {
         "metavar": "PATTERN",
         "help": "where file names keep delay and temperature, as 'br_{delay_ps}_*' or"
         " '*_{temperature_C}' (default: from the header, or a number with its unit in the name)"},
+    "--match": {"type": Path, "metavar": "FILE.toml", "help": "zero, stretch and widths, as"
+                " polaron match found them with this study"},
     "--ranks": {"type": partial(count, option="--ranks"), "metavar": "N",
                 "help": "MPI processes of one job (default: the study's, else by its size)"},
     "--jobs": {"type": partial(count, option="--jobs"), "metavar": "N",

@@ -4,13 +4,16 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from perovskite_polaron.analysis.matched import read_matched
 from perovskite_polaron.cli.options import emit, make_folder, pick, quantity, share
+from perovskite_polaron.errors import require
 from perovskite_polaron.figures.spectra import draw_alignment, draw_difference, draw_sites
 from perovskite_polaron.figures.style import save
 from perovskite_polaron.workflow.results import write_results
 from perovskite_polaron.workflow.spectra import (
     calculation_error_percent, largest_percent, load_results, other_alignment, study_spectra,
     write_tables)
+from perovskite_polaron.workflow.steady_state import matched_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="energy axis of the sites (default: the study's)")
     add("--hwhm", metavar="1.26eV", type=quantity("energy"),
         help="core-hole half width (default: the study's)")
+    share(parser, "--match")
     add("--edge", metavar="13472eV", type=quantity("energy"),
         help="photon energy of the calculated zero, for the figure's axis")
     add("--out", metavar="DIR", type=Path,
@@ -37,20 +41,28 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron spectra examples/cspbbr3.toml
     polaron spectra examples/cspbbr3.toml --alignment fermi --out fermi-aligned
+    polaron spectra examples/cspbbr3.toml --match match.toml  # zero and widths of a measurement
     polaron spectra fermi-aligned --out again  # its results.json and chains.npz alone
     """
+    require(args.match is None or (args.hwhm is None and args.edge is None),
+            "--match knows the zero and the widths: leave out --edge and --hwhm")
     results, settings, _ = load_results(args.source)
     if args.alignment:
         settings = replace(settings, alignment=args.alignment)
     if args.hwhm:
         settings = replace(settings, core_hole_hwhm_eV=args.hwhm)
+    edge_eV = args.edge
+    if args.match is not None:
+        matched = read_matched(args.match)
+        settings = matched_settings(results, settings, matched, str(args.match))
+        edge_eV = matched.axis.e0_eV
     spectra, other = study_spectra(results, settings), other_alignment(results, settings)
     source = args.source.absolute()
     out = make_folder(args.out or source.with_name(f"{source.name.removesuffix('.toml')}-spectra"))
     written = write_tables(spectra, out)
     if not source.is_dir():
         written += write_results(results, out)
-    figures = {"difference": draw_difference(spectra, args.edge)[0], "sites": draw_sites(spectra)}
+    figures = {"difference": draw_difference(spectra, edge_eV)[0], "sites": draw_sites(spectra)}
     if spectra.differences:
         figures["alignment"] = draw_alignment(spectra, other, list(spectra.differences))
     written += [save(figure, out / f"{name}{suffix}") for suffix in (".png", ".svg")

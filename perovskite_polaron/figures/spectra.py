@@ -91,8 +91,8 @@ def percent(spectra: StudySpectra, name: str) -> Array:
 
 def _settings(spectra: StudySpectra) -> str:
     s = spectra.settings
-    return (f"{_alignment(spectra)}\ncore hole HWHM {s.core_hole_hwhm_eV:g} eV ({s.width_model}), "
-            f"resolution FWHM {s.resolution_fwhm_eV:g} eV")
+    return (f"{_alignment(spectra)}\ncore hole HWHM {s.core_hole_hwhm_eV:.3g} eV ({s.width_model}),"
+            f" resolution FWHM {s.resolution_fwhm_eV:.3g} eV")
 
 
 def _alignment(spectra: StudySpectra) -> str:

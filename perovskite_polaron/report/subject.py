@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from perovskite_polaron.analysis.heating import Exposure, Heating, Recombination, heating
+from perovskite_polaron.analysis.matched import Matched, read_matched
 from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError
@@ -26,6 +27,7 @@ from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.scenarios import study_scenarios
 from perovskite_polaron.workflow.spectra import (
     StudySpectra, load_results, other_alignment, powder_spectra, study_spectra)
+from perovskite_polaron.workflow.steady_state import matched_scenarios, matched_settings
 from perovskite_polaron.workflow.structures import StudyStructure, study_structures
 from perovskite_polaron.workflow.study import SpectraSettings, Study
 
@@ -47,18 +49,28 @@ class Subject:
         Where the results are.
     origin
         The folder that file names in the study start from.
+    matched
+        Where the axis and the widths are those of a match: what it found.
     """
 
     results: StudyResults
     settings: SpectraSettings
     folder: Path
     origin: Path
+    matched: Matched | None = None
 
     @classmethod
-    def read(cls, source: Path) -> "Subject":
-        """Return what ``workflow.spectra.load_results`` finds in a folder or a study file."""
+    def read(cls, source: Path, match: Path | None = None) -> "Subject":
+        """Return what ``workflow.spectra.load_results`` finds in a folder or a study file.
+
+        With the file of a match its axis and widths replace those of the study.
+        """
         results, settings, folder = load_results(source)
-        return cls(results, settings, folder, folder if source.is_dir() else source.parent)
+        matched = None if match is None else read_matched(match)
+        if matched is not None:
+            settings = matched_settings(results, settings, matched, str(match))
+        origin = folder if source.is_dir() else source.parent
+        return cls(results, settings, folder, origin, matched)
 
     @cached_property
     def study(self) -> Study:
@@ -99,7 +111,9 @@ class Subject:
     @cached_property
     def scenarios(self) -> ScenarioSet:
         """The study as scenarios; InputError when nothing differs from the reference."""
-        return study_scenarios(self.results, self.settings)
+        if self.matched is None:
+            return study_scenarios(self.results, self.settings)
+        return matched_scenarios(self.results, self.settings, self.matched)
 
     @property
     def reference(self) -> str:
@@ -204,7 +218,11 @@ class Subject:
 
     @cached_property
     def edge_eV(self) -> float | None:
-        """Photon energy of the calculated zero: the first maximum lies at the published one."""
+        """Photon energy of the calculated zero: as a match found it, or by the first maximum, which
+        lies at the published one.
+        """
+        if self.matched is not None:
+            return self.matched.axis.e0_eV
         if self.article is None:
             return None
         return self.article.white_line_eV - self.white_line_eV

@@ -121,13 +121,15 @@ def site_spectra(results: StudyResults, settings: SpectraSettings
     table = shifts(_site_energies(results), study.reference, settings.alignment)
     shift_of = {(s.structure, s.absorber): s.shift_eV for s in table}
     # Of the common axis: the same energy has the same width in whatever cell it was computed.
-    width = half_width(settings.width_model, grid, settings.core_hole_hwhm_eV, settings.width)
+    # A stretched axis is that of the measurement, but for its zero.
+    own = grid / (1 + settings.stretch)
+    width = half_width(settings.width_model, own, settings.core_hole_hwhm_eV, settings.width)
     records = []
     for structure, site in _sites(results):
         shift, cut_above = shift_of[structure.name, site.label], _cut_above_eV(site, settings)
         for axis, name in site.chains.items():
             curve = evaluate(
-                results.chains[name], grid - shift, width, cut_occupied=settings.cut_occupied,
+                results.chains[name], own - shift, width, cut_occupied=settings.cut_occupied,
                 cut_smooth_eV=settings.cut_smooth_eV, cut_above_eV=cut_above,
                 terminator=study.xspectra.check_every if settings.terminator else None,
                 taper=settings.taper if settings.terminator else 0.0).total
@@ -144,6 +146,9 @@ def budget_key(study: Study, settings: SpectraSettings, entries: Iterable[str]) 
     """
     table, grid = resolved(study), ("energy_min_eV", "energy_max_eV", "points", "normalisation")
     table["spectra"] = {k: v for k, v in asdict(settings).items() if k not in grid}
+    # A key that came later: without it the same spectra have the same name as before.
+    if not settings.stretch:
+        del table["spectra"]["stretch"]
     wanted = {study.reference, *entries}
     table["structures"] = {k: v for k, v in table["structures"].items() if k in wanted}
     del table["run"]

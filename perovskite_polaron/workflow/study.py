@@ -90,6 +90,9 @@ class SpectraSettings:
         of the tables for its element (``broadening.lifetime_hwhm_eV``).
     taper
         Share of each chain that goes over smoothly into its terminator.
+    stretch
+        Relative stretch of the calculated energies about their zero (``polaron match`` finds it).
+        Grid and resolution are those of the stretched axis, widths those at the calculated energy.
     """
 
     alignment: str = option("delta-scf", choices=ALIGNMENTS)
@@ -105,6 +108,7 @@ class SpectraSettings:
     cut_above_eV: float = option(0.3, low=0, high=10)
     terminator: bool = True
     taper: float = option(0.1, low=0, high=1)
+    stretch: float = option(0.0, low=-0.1, high=0.1)
     width: Mapping[str, Any] = field(default_factory=dict)
 
 
