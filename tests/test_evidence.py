@@ -259,7 +259,7 @@ def test_what_is_known_of_the_errors_goes_with_the_file(tmp_path, capsys):
     files = []
     for k, one in enumerate(repeats(3, bumps(*FIRST), rng)):
         path = tmp_path / f"br_100ps_{k}.csv"
-        np.savetxt(path, np.column_stack([E + 100, one.intensity]), delimiter=",",
+        np.savetxt(path, np.column_stack([E + 13440, one.intensity]), delimiter=",",
                    header="energy_eV,signal", comments="")
         files.append(str(path))
     assert main(["treat", *files, "--edge", "Br-K", "--out", str(tmp_path / "br.xdi")]) == 0

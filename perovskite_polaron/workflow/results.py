@@ -177,7 +177,7 @@ def read_results(folder: str | Path) -> StudyResults:
     require(sha256_of(packed) == digest, f"{packed} does not belong to {path}, or is damaged: keep"
             " the two files of one study together")
     found = StudyResults(study_of(table, path), tuple(r for r in rows if r is not None),
-                         read_chains(packed))
+                         read_chains(packed), read_budget(folder))
     refuse(path, list(_gaps(found)))
     return found
 
