@@ -134,9 +134,8 @@ class Posterior:
 
     Attributes
     ----------
-    strengths, calculation, spreads : ndarray, shape (p, parts)
-        At each point Student's distributions, of noise.dof + points − parts degrees of freedom; the
-        errors of the strengths by the settings of the calculation, and those by everything.
+    strengths, spreads : ndarray, shape (p, parts)
+        At each point Student's distributions, of noise.dof + points − parts degrees of freedom.
     ln_density : ndarray, shape (p,)
         Of the nuisance parameters.
     """
@@ -148,30 +147,25 @@ class Posterior:
         shrunk = self.freedom / (self.freedom + count) if self.freedom < inf else 1.0
         self.ln_density = -(noise.lost(chi2) * shrunk + grid.prior
                             - np.linalg.slogdet(grid.inverse)[1]) / 2
-        # What the curves of the calculation error do to the strengths, at strength one of each part
-        # and all together.
+        # What the curves of the calculation error do to the strengths, all together and those of
+        # each part at its strength one.
         weights = grid.weights
         lift = grid.inverse @ np.swapaxes(grid.columns, 1, 2)
-        all_of_it = ((lift @ (weights.errors @ weights.strengths).T) ** 2).sum(axis=2)
-        own = np.einsum("pcm,kmc->pkc", lift, weights.errors) ** 2
-        self.calculation = np.sqrt(all_of_it)
-        noisy = np.maximum(np.einsum("pcc->pc", grid.inverse) - all_of_it, 0)
-        self._statistical = np.sqrt(noisy) * noise.spread(chi2, count)[:, None]
-        others = np.maximum(all_of_it - own.sum(axis=1) * weights.strengths**2, 0)
-        self._fixed = np.sqrt(self._statistical**2 + others)
-        self._relative = np.hypot(np.sqrt(own.sum(axis=1)), grid.priors.scale_sigma)
+        every = ((lift @ (weights.errors @ weights.strengths).T) ** 2).sum(axis=2)
+        own = (np.einsum("pcm,kmc->pkc", lift, weights.errors) ** 2).sum(axis=1)
+        noisy = np.maximum(np.einsum("pcc->pc", grid.inverse) - every, 0)
+        others = np.maximum(every - own * weights.strengths**2, 0)
+        # To first order an uncertain scale adds its share to the variance of every strength.
+        self._fixed = np.sqrt(noisy * noise.spread(chi2, count)[:, None] ** 2 + others
+                              + (grid.priors.scale_sigma * self.strengths) ** 2)
+        self._relative = np.sqrt(own)
         self.spreads = np.hypot(self._fixed, self._relative * self.strengths)
 
-    def intervals(self, part: int, *, statistical: bool = False) -> list[Interval]:
-        """Return the central 68 % and 95 % intervals of the strength of one part.
-
-        statistical: as if the calculation were exact.
-        """
+    def intervals(self, part: int) -> list[Interval]:
+        """Return the central 68 % and 95 % intervals of the strength of one part."""
         weight = self.ln_density + _ln_cells(self.grid)
-        fixed, relative = ((self._statistical, np.full_like(self._relative,
-                                                            self.grid.priors.scale_sigma))
-                           if statistical else (self._fixed, self._relative))
-        return self._central(weight, self.strengths[:, part], fixed[:, part], relative[:, part])
+        return self._central(weight, self.strengths[:, part], self._fixed[:, part],
+                             self._relative[:, part])
 
     def along_amplitude(self) -> tuple[Array, Array, Array, Array, Array]:
         """Return Q (n,), and ln density, strength of the first part, its error that does not grow

@@ -12,7 +12,7 @@ from math import hypot, inf, log, sqrt
 import numpy as np
 
 from perovskite_polaron.analysis.scenarios import Scenario
-from perovskite_polaron.analysis.weights import Weights, white
+from perovskite_polaron.analysis.weights import Weights, white, with_shapes
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import require
 from perovskite_polaron.kernels.convolution import broaden_gaussian
@@ -178,7 +178,7 @@ class Template:
         return tuple(dict.fromkeys(name for c in self.curves for name in c.errors))
 
     def errors(self, point: Array) -> Array:
-        """Return (k, m, parts): what each setting may change of each part, at a point (4,).
+        """Return (k, m, parts): what the settings may change of each part, at a point (4,).
 
         At strength one, which for a sweep is that of its largest amplitude: the error grows with
         the amplitude as small differences do.
@@ -187,7 +187,7 @@ class Template:
         for i, curves in enumerate(self.curves):
             for name, row in curves.errors.items():
                 found[self.settings.index(name), :, i] = row.at(*point[:, None])[0, 0, 0, 0]
-        return found
+        return with_shapes(found, self.curves[0].energy_eV)
 
     def columns(self, *axes: Array) -> Array:
         """Return (p, m, parts) at the p combinations of the axes, the last running fastest."""

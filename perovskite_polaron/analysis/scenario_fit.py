@@ -141,9 +141,9 @@ class ScenarioFit:
         largest computed amplitude (f·Q/Qmax where +Q and −Q differ): the excited fraction if the
         amplitude is that one.
     errors, errors_calculation
-        Standard errors of the strengths: statistical (half of the 68 % interval that the noise and
-        the nuisance parameters leave alone), and by the settings of the calculation, None where
-        that was not estimated. Intervals have both.
+        Of the strengths: statistical, half of the 68 % interval as if the calculation were exact;
+        and what the settings of the calculation add to it in square, None where that was not
+        estimated. Intervals have both.
     shift_eV, stretch, width_fwhm_eV, q_sqrt_amu_A
         The nuisance parameters, and the amplitude of a sweep, else None.
     amplitude
@@ -336,9 +336,9 @@ class Problem:
         return found
 
     def _fit(self, name: str, intensity: Array) -> ScenarioFit:
-        grid = self.grids[name]
-        template = grid.template
-        grid, best, found = self._located(grid, intensity, name)
+        template = self.grids[name].template
+        grid, best, found = self._located(self.grids[name], intensity, name)
+        exact = Posterior(grid, _white_data(intensity, self.whiten), self.noise)
         for _ in range(ROUNDS if template.settings else 0):
             before = found.strengths[0]
             weights = weigh(self.whiten, template.errors(best.points[0]), before)
@@ -349,9 +349,11 @@ class Problem:
         data = _white_data(intensity, grid.weights.whiten)
         strengths, chi2 = (values[0] for values in best.solve(data))
         whole = Posterior(grid, data, self.noise)
-        count = range(len(template.parts))
-        intervals = np.array([whole.intervals(i) for i in count])
-        statistical = [whole.intervals(i, statistical=True)[0] for i in count]
+        intervals, statistical = (
+            np.array([one.intervals(i) for i in range(len(template.parts))])
+            for one in (whole, exact))
+        errors, total = (np.diff(ends[:, 0])[:, 0] / 2 for ends in (statistical, intervals))
+        calculation = np.sqrt(np.maximum(total**2 - errors**2, 0))
         point, shift = best.points[0], float(best.shift_eV(best.points)[0])
         amplitude, on_bound = separate(template, whole, point, float(strengths[0]), self.fraction)
         reach = REACH_SHIFT * self.priors.shift_sigma_eV
@@ -367,11 +369,11 @@ class Problem:
         sigmas = strength_sigmas(template, _white_data(intensity, self.whiten), self.whiten)
         return ScenarioFit(
             name, template.parts, strengths, intervals[:, 0], intervals[:, 1],
-            tuple((high - low) / 2 for low, high in statistical),
-            tuple(float(found.calculation[0, i]) if part.errors else None
-                  for i, part in enumerate(template.parts)), shift, float(point[1]),
-            float(point[2]), float(point[3]) if template.sweep else None, amplitude,
-            float(chi2 + best.prior[0]), grid.weights.ln_determinant,
+            tuple(map(float, errors)),
+            tuple(float(error) if part.errors else None
+                  for error, part in zip(calculation, template.parts, strict=True)),
+            shift, float(point[1]), float(point[2]), float(point[3]) if template.sweep else None,
+            amplitude, float(chi2 + best.prior[0]), grid.weights.ln_determinant,
             ln_evidence(grid, data, self.noise, sigmas), parameters, model,
             np.sqrt(((template.errors(point) @ strengths) ** 2).sum(axis=0)), on_bound)
 

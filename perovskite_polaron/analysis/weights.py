@@ -7,6 +7,11 @@ and noise of covariance N. At a given strength, integrated over the numbers a, t
 N + s² Σ R Rᵀ, so that marginalising the numbers and adding a covariance that grows with s² are the
 same. A covariance that did not grow would exclude strong changes for their own numerics.
 
+The last change of a setting says how large the next one may be, but less of its shape. With R alone
+a precise transient would fix every number a and then believe R to the noise. So there is as much
+again of an error of any shape, of one size at all energies: what R is at one of them is no measure
+of what another shape is there, and a fit would lean on the energies where R happens to be small.
+
 In a mixture one setting moves all parts together: R is then the sum over the parts, each with its
 strength. In the fit the strengths of this covariance are held, and found by iteration: a covariance
 that moves with a fitted parameter, or is scaled with the data, biases it to small values.
@@ -25,6 +30,8 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.scan import Scan
 
+#: Errors of any shape are correlated over so many eV, about half the distance of XANES features.
+SHAPE_EV = 5.0
 #: Errors that rest on fewer degrees of freedom say nothing of a spectrum.
 LEAST_DOF = 4.0
 
@@ -49,6 +56,17 @@ class Weights:
     errors: Array
     strengths: Array
     ln_determinant: float = 0.0
+
+
+def with_shapes(curves: Array, energy_eV: Array) -> Array:
+    """Return curves (k, m, parts) at energies (m,), and after them those of errors of any shape.
+
+    The latter are as large everywhere as the root mean square of all of a part's curves; those of
+    two energies are correlated with exp(−distance / SHAPE_EV).
+    """
+    size = np.sqrt((curves**2).sum(axis=0).mean(axis=0))
+    root = np.linalg.cholesky(np.exp(-np.abs(np.subtract.outer(energy_eV, energy_eV)) / SHAPE_EV))
+    return np.concatenate([curves, *(root.T[:, :, None] * one for one in np.diag(size))])
 
 
 def white(columns: Array, whiten: Array) -> Array:
