@@ -9,8 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from coverage_calculation import coverage
-from scipy.integrate import quad
-from scipy.stats import multivariate_normal
 
 from perovskite_polaron.analysis.scenario_curves import Priors
 from perovskite_polaron.analysis.scenario_fit import Problem
@@ -83,24 +81,18 @@ def test_errors_of_any_shape_are_as_large_as_the_curves():
         np.testing.assert_allclose(own[0, :30], expected * np.exp(-E[:30] / 5.0))
 
 
-def test_the_interval_is_that_of_the_whole_likelihood():
-    """Integrated over the strength with a covariance that grows with it, nothing held."""
-    y = 0.1 * at(SHAPE + 0.7 * CHANGES["cutoff"]) + NOISE * np.random.default_rng(1).normal(
-        size=len(E))
-    (fit,) = fitted(y, [ONE]).fits
+def test_intervals_cover_what_the_model_draws():
+    """Calculations that are wrong as the budget says, by curves and by shapes of their own."""
     rows = with_shapes(np.stack([at(row) for row in CHANGES.values()])[:, :, None], E)[:, :, 0]
-    each = rows.T @ rows
-
-    def density(s):
-        covariance = NOISE**2 * np.eye(len(E)) + s**2 * each
-        return np.exp(multivariate_normal(s * at(SHAPE), covariance).logpdf(y) - top)
-
-    top = 0.0
-    top = np.log(density(fit.strength))
-    whole = quad(density, 0.02, 0.3, points=[fit.strength], epsabs=0)[0]
-    low, high = fit.interval95
-    inside = quad(density, low, high, epsabs=0)[0] / whole
-    assert inside == pytest.approx(0.95, abs=0.012)
+    problem = Problem(scan(E), [ONE], FIXED)
+    inside = []
+    for seed in range(200):
+        rng = np.random.default_rng([seed, 5])
+        y = 0.1 * (at(SHAPE) + rng.normal(size=len(rows)) @ rows) + NOISE * rng.normal(size=len(E))
+        (fit,) = problem.fit(y).fits
+        inside.append([low <= 0.1 <= high for low, high in (fit.interval68, fit.interval95)])
+    within = np.mean(inside, axis=0)
+    assert within == pytest.approx([0.68, 0.95], abs=0.06)
 
 
 def test_it_scales_with_the_strength_and_adds_in_square():

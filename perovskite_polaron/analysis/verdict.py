@@ -243,14 +243,14 @@ def _amplitude(best: ScenarioFit) -> list[str]:
         both = _errors(best, 0, unit)
         if best.parts[0].power == 1:
             return [f"The data fix only excited fraction × Q: {middle:.3g} {both} Å·√amu (68 %: "
-                    f"{low:.3g} to {high:.3g}). The difference of a mode whose two signs differ begins "
-                    "linear in its amplitude, so a small fraction strongly distorted and a large "
-                    "one weakly distorted look the same. Give --fraction if it is known."]
-        return [f"The data fix only excited fraction × Q²: {middle:.3g} {both} Å²·amu (68 %: {low:.3g} "
-                f"to {high:.3g}). The averaged difference of an odd mode is even in its amplitude, so "
-                "a small fraction strongly distorted and a large one weakly distorted look the "
-                "same, and so do a static displacement and a hotter mode with the same mean "
-                "square. Give --fraction if it is known."]
+                    f"{low:.3g} to {high:.3g}). The difference of a mode whose two signs differ "
+                    "begins linear in its amplitude, so a small fraction strongly distorted and a "
+                    "large one weakly distorted look the same. Give --fraction if it is known."]
+        return [f"The data fix only excited fraction × Q²: {middle:.3g} {both} Å²·amu (68 %: "
+                f"{low:.3g} to {high:.3g}). The averaged difference of an odd mode is even in its "
+                "amplitude, so a small fraction strongly distorted and a large one weakly "
+                "distorted look the same, and so do a static displacement and a hotter mode with "
+                "the same mean square. Give --fraction if it is known."]
     q = f"Q = {found.q:.3g} Å√amu {_ranges(found.q68, found.q95)}"
     if not found.given_fraction:
         return [f"The change of shape with amplitude tells fraction and amplitude apart: {q}, "

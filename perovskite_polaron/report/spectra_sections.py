@@ -14,6 +14,7 @@ from perovskite_polaron.report.blocks import (
 from perovskite_polaron.report.claims import PLACE_EV, extremum_eV, feature_rows, findings
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, leading_regime
+from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.spectra import calculation_error_percent
 
 
@@ -21,6 +22,8 @@ def spectra_section(subject: Subject, transient: Scan | None, verdicts: Sequence
     """Return steady states and differences, the features judged, and a transient's verdict."""
     blocks: list[Block] = [meaning("spectra"), charts.difference_chart(subject, transient),
                            Text(_calculation_error(subject))]
+    blocks += [Text(f"Note: {line}.") for line in coarser(subject.study, {
+        s.name: s.lattice_A for s in subject.results.structures})]
     if subject.article is not None:
         maximum = f"{subject.article.white_line_eV:,.0f}".replace(",", " ")
         blocks += [
