@@ -98,7 +98,11 @@ def fill(cls: type[T], table: object, where: str, problems: list[str]) -> T | No
         said = (f"{where}: {_problem(e, table, model.model_fields)}" for e in error.errors())
         problems += dict.fromkeys(said)
         return None
-    return cls(**{name: getattr(found, name) for name in found.model_fields_set})
+    try:
+        return cls(**{name: getattr(found, name) for name in found.model_fields_set})
+    except InputError as error:
+        problems.append(f"{where}: {error}")
+        return None
 
 
 def _model(cls: type) -> Any:

@@ -26,7 +26,8 @@ from scipy.optimize import brentq
 from scipy.special import erf, log_ndtr, logsumexp, ndtr, owens_t
 
 from perovskite_polaron.analysis.scenario_curves import (
-    REACH_SHIFT, REACH_STRETCH, REACH_WIDTH, Grid, white)
+    REACH_SHIFT, REACH_STRETCH, REACH_WIDTH, Grid, Template)
+from perovskite_polaron.analysis.weights import white
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import require
 
@@ -56,13 +57,23 @@ class Noise:
         return np.sqrt((self.dof + chi2) / (self.dof + self.points - parameters))
 
 
-def ln_evidence(grid: Grid, data: Array, noise: Noise) -> float:
-    """Return ln of the evidence over the likelihood of a perfect fit, for white data (m,)."""
-    template = grid.template
+def strength_sigmas(template: Template, data: Array, whiten: Array) -> Array:
+    """Return the widths (parts,) of the priors of the strengths, for white data (m,).
+
+    By the noise alone: what the calculation may be wrong by makes no change more probable.
+    """
     unmoved = template.columns(*np.zeros((3, 1)), np.full(1, template.largest))
-    size = np.linalg.norm(white(unmoved, grid.whiten)[0], axis=0)
+    size = np.linalg.norm(white(unmoved, whiten)[0], axis=0)
     # The transient is at least as large as its noise.
-    sigma = np.sqrt(max(float(data @ data), float(noise.points))) / size
+    return np.asarray(np.sqrt(max(float(data @ data), float(len(data)))) / size)
+
+
+def ln_evidence(grid: Grid, data: Array, noise: Noise, sigma: Array) -> float:
+    """Return ln of the evidence over the likelihood of a perfect fit to noise.
+
+    data: white (m,), by the weights of the grid; sigma: as ``strength_sigmas``.
+    """
+    template = grid.template
     count = len(sigma)
     precision = grid.normal * np.outer(sigma, sigma) + np.eye(count)
     along = np.einsum("pmc,m->pc", grid.columns, data) * sigma
@@ -76,7 +87,8 @@ def ln_evidence(grid: Grid, data: Array, noise: Noise) -> float:
     together = covariance / (error[:, :, None] * error[:, None, :])
     found += len(positive) * log(2) + _ln_positive(
         over_error[:, positive], together[:, positive][:, :, positive])
-    return float(logsumexp(found + _ln_cells(grid)) - _ln_prior(grid))
+    return float(logsumexp(found + _ln_cells(grid)) - _ln_prior(grid)
+                 - grid.weights.ln_determinant / 2)
 
 
 def _ln_positive(z: Array, correlation: Array) -> Array:
@@ -116,6 +128,10 @@ def _ln_prior(grid: Grid) -> float:
 class Posterior:
     """Strengths and amplitude on a grid that resolves them, for strengths flat and of any sign.
 
+    An error that multiplies a strength is that of the strength itself, not of the best one (Fieller
+    [J. R. Stat. Soc. B 16, 175 (1954)]): intervals reach further up than down, and have no end
+    where it is as large as half of the strength.
+
     Attributes
     ----------
     strengths, spreads : ndarray, shape (p, parts)
@@ -131,17 +147,29 @@ class Posterior:
         shrunk = self.freedom / (self.freedom + count) if self.freedom < inf else 1.0
         self.ln_density = -(noise.lost(chi2) * shrunk + grid.prior
                             - np.linalg.slogdet(grid.inverse)[1]) / 2
+        # What the curves of the calculation error do to the strengths, all together and those of
+        # each part at its strength one.
+        weights = grid.weights
+        lift = grid.inverse @ np.swapaxes(grid.columns, 1, 2)
+        every = ((lift @ (weights.errors @ weights.strengths).T) ** 2).sum(axis=2)
+        own = (np.einsum("pcm,kmc->pkc", lift, weights.errors) ** 2).sum(axis=1)
+        noisy = np.maximum(np.einsum("pcc->pc", grid.inverse) - every, 0)
+        others = np.maximum(every - own * weights.strengths**2, 0)
         # To first order an uncertain scale adds its share to the variance of every strength.
-        variance = np.einsum("pcc->pc", grid.inverse) * noise.spread(chi2, count)[:, None] ** 2
-        self.spreads = np.sqrt(variance + (grid.priors.scale_sigma * self.strengths) ** 2)
+        self._fixed = np.sqrt(noisy * noise.spread(chi2, count)[:, None] ** 2 + others
+                              + (grid.priors.scale_sigma * self.strengths) ** 2)
+        self._relative = np.sqrt(own)
+        self.spreads = np.hypot(self._fixed, self._relative * self.strengths)
 
     def intervals(self, part: int) -> list[Interval]:
         """Return the central 68 % and 95 % intervals of the strength of one part."""
         weight = self.ln_density + _ln_cells(self.grid)
-        return self._central(weight, self.strengths[:, part], self.spreads[:, part])
+        return self._central(weight, self.strengths[:, part], self._fixed[:, part],
+                             self._relative[:, part])
 
-    def along_amplitude(self) -> tuple[Array, Array, Array, Array]:
-        """Return Q (n,), and ln density, strength and spread of the first part, shape (k, n).
+    def along_amplitude(self) -> tuple[Array, Array, Array, Array, Array]:
+        """Return Q (n,), and ln density, strength of the first part, its error that does not grow
+        with it, and that which does over it, shape (k, n).
 
         At the shifts, stretches and widths that matter, interpolated in Q: from point to point a
         fraction may move by more than its error.
@@ -151,26 +179,34 @@ class Posterior:
         # Infinite where shift and stretch do not go together, whatever Q is.
         weight = (self.ln_density + _ln_cells(self.grid, slice(3))).reshape(-1, len(axis))
         kept = weight.max(axis=1) > weight.max() + log(_SMALL)
-        rows = (weight, self.strengths[:, 0].reshape(weight.shape),
-                np.log(self.spreads[:, 0]).reshape(weight.shape))
-        ln_density, strength, spread = (CubicSpline(axis, row[kept], axis=1)(fine) for row in rows)
-        return fine, ln_density, strength, np.exp(spread)
+        rows = (weight, *(values[:, 0].reshape(weight.shape) for values in (
+            self.strengths, np.log(self._fixed), self._relative)))
+        ln_density, strength, fixed, relative = (CubicSpline(axis, row[kept], axis=1)(fine)
+                                                 for row in rows)
+        return fine, ln_density, strength, np.exp(fixed), relative
 
-    def _central(self, ln_weight: Array, middle: Array, spread: Array) -> list[Interval]:
-        """Return the central intervals of a mixture of Student's distributions."""
+    def _central(self, ln_weight: Array, middle: Array, fixed: Array,
+                 relative: Array) -> list[Interval]:
+        """Return the central intervals of a mixture of Student's distributions.
+
+        The error of a value is fixed and relative × the value; infinite ends where it has no end.
+        """
         kept = ln_weight > ln_weight.max() + log(_SMALL)
         share = np.exp(ln_weight[kept] - logsumexp(ln_weight[kept]))
-        middle, spread = middle[kept], spread[kept]
+        middle, fixed, relative = middle[kept], fixed[kept], relative[kept]
+        spread = np.hypot(fixed, relative * middle)
 
         def below(value: float) -> float:
             # Student's distribution as a normal one: Abramowitz and Stegun, 26.7.8.
-            z = (value - middle) / spread
+            z = (value - middle) / np.hypot(fixed, relative * value)
             z *= (1 - 0.25 / self.freedom) / np.sqrt(1 + z**2 / (2 * self.freedom))
             return float(share @ ndtr(z))
 
         low, high = float((middle - 50 * spread).min()), float((middle + 50 * spread).max())
 
         def quantile(wanted: float) -> float:
+            if not below(low) < wanted < below(high):
+                return inf if wanted > 0.5 else -inf
             return float(brentq(lambda value: below(value) - wanted, low, high,
                                 xtol=1e-5 * float(spread.min())))
 
@@ -178,10 +214,10 @@ class Posterior:
 
     def fractions(self, largest: float, power: int) -> tuple[list[Interval], list[Interval]]:
         """Return the central intervals of Q and of the fraction, strength · (Qmax/Q)^power."""
-        fine, ln_density, strength, spread = self.along_amplitude()
+        fine, ln_density, strength, fixed, relative = self.along_amplitude()
         factor = (largest / fine) ** power
         f = self._central(ln_density.ravel(), (strength * factor).ravel(),
-                          (spread * factor).ravel())
+                          (fixed * factor).ravel(), relative.ravel())
         return central(fine, logsumexp(ln_density, axis=0)), f
 
 

@@ -6,12 +6,13 @@ until it resolves the posterior.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import hypot, inf, log, sqrt
 
 import numpy as np
 
 from perovskite_polaron.analysis.scenarios import Scenario
+from perovskite_polaron.analysis.weights import Weights, white, with_shapes
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import require
 from perovskite_polaron.kernels.convolution import broaden_gaussian
@@ -117,6 +118,10 @@ class Curves:
         sigmas = np.sqrt(self.nodes[1:]) / FWHM_PER_SIGMA
         wider = (broaden_gaussian(even, rows, self.grid_eV, sigma) for sigma in sigmas)
         self.table = np.array([rows[:, within], *wider])
+        # What its settings may still change moves and broadens with the curve.
+        self.errors = {setting: Curves(replace(scenario, difference=row, sweep=None, errors={}),
+                                       energy_eV, offset_eV, priors)
+                       for setting, row in scenario.errors.items()}
 
     def at(self, shift_eV: Array, stretch: Array, width_fwhm_eV: Array,
            amplitude_sqrt_amu_A: Array) -> Array:
@@ -185,6 +190,23 @@ class Template:
         return tuple(np.linspace(low, high, points) if high > low else np.full(1, high)
                      for (low, high), points in zip(ends, COARSE, strict=True))
 
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Settings of the calculation that may still change a part."""
+        return tuple(dict.fromkeys(name for c in self.curves for name in c.errors))
+
+    def errors(self, point: Array) -> Array:
+        """Return (k, m, parts): what the settings may change of each part, at a point (4,).
+
+        At strength one, which for a sweep is that of its largest amplitude: the error grows with
+        the amplitude as small differences do.
+        """
+        found = np.zeros((len(self.settings), len(self.curves[0].energy_eV), len(self.curves)))
+        for i, curves in enumerate(self.curves):
+            for name, row in curves.errors.items():
+                found[self.settings.index(name), :, i] = row.at(*point[:, None])[0, 0, 0, 0]
+        return with_shapes(found, self.curves[0].energy_eV)
+
     def columns(self, *axes: Array) -> Array:
         """Return (p, m, parts) at the p combinations of the axes, the last running fastest."""
         m = len(self.curves[0].energy_eV)
@@ -193,14 +215,6 @@ class Template:
         columns = [np.broadcast_to(c.at(axes[0], axes[1], axes[2], q), shape)
                    for c, q in zip(self.curves, [axes[3], *own], strict=True)]
         return np.stack([c.reshape(-1, m) for c in columns], axis=-1)
-
-
-def white(columns: Array, whiten: Array) -> Array:
-    """Return columns (p, m, c) in units of independent errors.
-
-    whiten: (m,) inverse errors or a whitening matrix (m, m).
-    """
-    return columns * whiten[:, None] if whiten.ndim == 1 else np.asarray(whiten @ columns)
 
 
 class Grid:
@@ -220,12 +234,12 @@ class Grid:
         The priors' terms of χ²; infinite where the zero moves further than is allowed.
     """
 
-    def __init__(self, template: Template, whiten: Array, priors: Priors,
+    def __init__(self, template: Template, weights: Weights, priors: Priors,
                  axes: Axes | None = None) -> None:
-        self.template, self.whiten, self.priors = template, whiten, priors
+        self.template, self.weights, self.priors = template, weights, priors
         self.axes = axes = template.axes() if axes is None else axes
         self.points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 4)
-        self.columns = white(template.columns(*axes), whiten)
+        self.columns = white(template.columns(*axes), weights.whiten)
         self.normal = np.swapaxes(self.columns, 1, 2) @ self.columns
         size = np.sqrt(np.einsum("pcc->pc", self.normal))
         require((size > 0).all(), f"the scenario {template.parts[0].name!r} is zero over the "
@@ -272,4 +286,4 @@ class Grid:
                 continue
             axes[k] = np.linspace(max(start, low), min(end, high), points)
         is_same = all(a is b for a, b in zip(axes, self.axes, strict=True))
-        return None if is_same else Grid(self.template, self.whiten, self.priors, tuple(axes))
+        return None if is_same else Grid(self.template, self.weights, self.priors, tuple(axes))

@@ -5,7 +5,8 @@ nuisance parameters of ``scenario_curves.Priors``; the odd mode of a sweep also 
 Strengths are linear and solved for; the nuisance parameters and Q are integrated on a grid that is
 narrowed until it resolves the posterior (``evidence``). Intervals are central ones of the
 posterior. What the shape of a sweep, or a given fraction, tells beyond the product f·Q² is in
-``separate``.
+``separate``. What the settings of the calculation may still change, where a scenario has an error
+budget, is part of the covariance (``weights``), and so of χ², evidence and intervals.
 
 Hypotheses are compared by their evidence; no change at all competes as a model without parameters.
 A scenario is claimed only when it is a hundred times as probable as no change, and a mixture only
@@ -22,10 +23,11 @@ from math import log
 import numpy as np
 from scipy.special import logsumexp
 
-from perovskite_polaron.analysis.evidence import Noise, Posterior, central, ln_evidence
-from perovskite_polaron.analysis.scenario_curves import (
-    REACH_SHIFT, Curves, Grid, Priors, Template, white)
+from perovskite_polaron.analysis.evidence import (
+    Noise, Posterior, central, ln_evidence, strength_sigmas)
+from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, Curves, Grid, Priors, Template
 from perovskite_polaron.analysis.scenarios import Scenario
+from perovskite_polaron.analysis.weights import noise_whitening, weigh, white
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.measured.scan import Scan
@@ -36,8 +38,8 @@ CONTRADICTION = 9.0
 #: The density of Q at the end of its 95 % interval, in −2 ln: what is higher at the ends is open.
 OPEN = 3.841
 LARGER = "compute larger ones"
-#: Errors that rest on fewer degrees of freedom say nothing of a spectrum.
-LEAST_DOF = 4.0
+#: The strengths in the weights are those of the fit to this part of their errors, or so often done.
+CLOSE, ROUNDS = 0.1, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +107,10 @@ def _given(template: Template, found: Posterior, strength: float,
                      for ends in found.intervals(0)]
         return largest * float((strength / fraction) ** (1 / power)), intervals, ""
     # In a sweep: the density of Q with the strength that each Q asks for.
-    fine, ln_density, strengths, spreads = found.along_amplitude()
-    miss = ((fraction * (fine / largest) ** power - strengths) / spreads) ** 2
+    fine, ln_density, strengths, spreads, relative = found.along_amplitude()
+    asked = fraction * (fine / largest) ** power
+    spreads = np.hypot(spreads, relative * asked)
+    miss = ((asked - strengths) / spreads) ** 2
     density = logsumexp(ln_density - miss / 2 - np.log(spreads), axis=0)
     least = float((2 * (ln_density.max() - ln_density) + miss).min())
     q, why = float(fine[int(np.argmax(density))]), ""
@@ -136,18 +140,24 @@ class ScenarioFit:
         Shapes (parts,) and (parts, 2). The strength of an odd mode is f·Q²/Qmax², with Qmax its
         largest computed amplitude (f·Q/Qmax where +Q and −Q differ): the excited fraction if the
         amplitude is that one.
+    errors, errors_calculation
+        Of the strengths: statistical, half of the 68 % interval as if the calculation were exact;
+        and what the settings of the calculation add to it in square, None where that was not
+        estimated. Intervals have both.
     shift_eV, stretch, width_fwhm_eV, q_sqrt_amu_A
         The nuisance parameters, and the amplitude of a sweep, else None.
     amplitude
         None where f and Q cannot be told apart.
     chi2
         The lowest, with the priors' terms.
+    ln_determinant
+        Of the covariance, over that of the noise.
     ln_evidence
         As ``evidence.ln_evidence``.
     parameters
         How many there are.
-    model
-        Shape (m,), at the transient's energies.
+    model, model_error
+        Shape (m,), at the transient's energies, and its calculation error (1σ).
     on_bound
         What is wrong with the fit, or "".
     """
@@ -157,15 +167,19 @@ class ScenarioFit:
     strengths: Array
     intervals68: Array
     intervals95: Array
+    errors: tuple[float, ...]
+    errors_calculation: tuple[float | None, ...]
     shift_eV: float
     stretch: float
     width_fwhm_eV: float
     q_sqrt_amu_A: float | None
     amplitude: Amplitude | None
     chi2: float
+    ln_determinant: float
     ln_evidence: float
     parameters: int
     model: Array
+    model_error: Array
     on_bound: str
 
     @property
@@ -185,13 +199,18 @@ class ScenarioFit:
 
     @property
     def strength_err(self) -> float:
-        """Half of the 68 % interval."""
-        return (self.interval68[1] - self.interval68[0]) / 2
+        """Statistical error of the first part's strength."""
+        return self.errors[0]
+
+    @property
+    def strength_err_calculation(self) -> float | None:
+        """Its error by the settings of the calculation; None where that was not estimated."""
+        return self.errors_calculation[0]
 
     @property
     def aic(self) -> float:
-        """χ² + 2 × parameters."""
-        return self.chi2 + 2 * self.parameters
+        """−2 ln of the likelihood, over that of a perfect fit to noise, + 2 × parameters."""
+        return self.chi2 + self.ln_determinant + 2 * self.parameters
 
     @property
     def per_strength(self) -> float | None:
@@ -289,13 +308,15 @@ class Problem:
             raise InputError(f"the excited fraction, {fraction:g}, must lie above 0 and not above "
                              "1")
         self.priors, self.fraction = priors or Priors(), fraction
-        self.whiten = _whitening(transient)
+        self.whiten = noise_whitening(transient)
         self.noise = Noise(len(transient.energy_eV), transient.dof)
         curves = {id(s): Curves(s, transient.energy_eV, offset_eV, self.priors)
                   for h in parts for s in h}
         templates = [Template([curves[id(s)] for s in h]) for h in parts]
-        self.grids = {name: Grid(template, self.whiten, self.priors)
-                      for name, template in zip(names, templates, strict=True)}
+        none = (0, self.noise.points)
+        self.grids = {name: Grid(template, weigh(self.whiten, np.zeros((*none, len(h))),
+                                                 np.zeros(len(h))), self.priors)
+                      for name, template, h in zip(names, templates, parts, strict=True)}
 
     def fit(self, intensity: Array) -> Comparison:
         """Fit every hypothesis to intensities (m,) at the transient's energies.
@@ -303,8 +324,9 @@ class Problem:
         Raises ComputationError when the claimed fit sits on the bound of a parameter or does not
         converge.
         """
-        data = self.white(intensity)
-        fits = sorted((self._fit(name, data) for name in self.grids), key=lambda f: -f.ln_evidence)
+        fits = sorted((self._fit(name, np.asarray(intensity, dtype=np.float64))
+                       for name in self.grids), key=lambda f: -f.ln_evidence)
+        data = _white_data(intensity, self.whiten)
         null = data @ data
         found = Comparison(tuple(fits), float(null), -float(self.noise.lost(null)) / 2,
                            self.noise.points)
@@ -313,19 +335,28 @@ class Problem:
             raise ComputationError(f"{found.best.name!r} fits best, but {found.best.on_bound}")
         return found
 
-    def white(self, intensity: Array) -> Array:
-        """Return intensities (m,) in units of independent errors."""
-        return white(np.asarray(intensity, dtype=np.float64)[None, :, None], self.whiten)[0, :, 0]
-
-    def _fit(self, name: str, data: Array) -> ScenarioFit:
+    def _fit(self, name: str, intensity: Array) -> ScenarioFit:
         template = self.grids[name].template
-        grid, lost = self._resolved(name, data)
-        found, best = Posterior(grid, data, self.noise), self._most_probable(grid, lost, data)
+        grid, best, found = self._located(self.grids[name], intensity, name)
+        exact = Posterior(grid, _white_data(intensity, self.whiten), self.noise)
+        for _ in range(ROUNDS if template.settings else 0):
+            before = found.strengths[0]
+            weights = weigh(self.whiten, template.errors(best.points[0]), before)
+            grid, best, found = self._located(Grid(template, weights, self.priors), intensity, name)
+            moved = np.abs(found.strengths[0] - before)
+            if (moved <= CLOSE * found.spreads[0]).all():
+                break
+        data = _white_data(intensity, grid.weights.whiten)
         strengths, chi2 = (values[0] for values in best.solve(data))
-        intervals = np.array([found.intervals(i) for i in range(len(template.parts))])
+        whole = Posterior(grid, data, self.noise)
+        intervals, statistical = (
+            np.array([one.intervals(i) for i in range(len(template.parts))])
+            for one in (whole, exact))
+        errors, total = (np.diff(ends[:, 0])[:, 0] / 2 for ends in (statistical, intervals))
+        calculation = np.sqrt(np.maximum(total**2 - errors**2, 0))
         point, shift = best.points[0], float(best.shift_eV(best.points)[0])
         placed = float(best.shift_eV(best.points, self.priors.pivot_eV)[0])
-        amplitude, on_bound = separate(template, found, point, float(strengths[0]), self.fraction)
+        amplitude, on_bound = separate(template, whole, point, float(strengths[0]), self.fraction)
         reach = REACH_SHIFT * self.priors.shift_sigma_eV
         for value, most, what, unit in (
                 (placed, reach if template.reach_shift_eV else 0.0, "its shift", " eV"),
@@ -336,15 +367,26 @@ class Problem:
                             "or widen the prior")
         parameters = len(template.parts) + sum(len(a) > 1 for a in grid.axes)
         model = template.columns(*best.axes)[0] @ strengths
-        return ScenarioFit(name, template.parts, strengths, intervals[:, 0], intervals[:, 1], shift,
-                           float(point[1]), float(point[2]),
-                           float(point[3]) if template.sweep else None, amplitude,
-                           float(chi2 + best.prior[0]), ln_evidence(grid, data, self.noise),
-                           parameters, model, on_bound)
+        sigmas = strength_sigmas(template, _white_data(intensity, self.whiten), self.whiten)
+        return ScenarioFit(
+            name, template.parts, strengths, intervals[:, 0], intervals[:, 1],
+            tuple(map(float, errors)),
+            tuple(float(error) if part.errors else None
+                  for error, part in zip(calculation, template.parts, strict=True)),
+            shift, float(point[1]), float(point[2]), float(point[3]) if template.sweep else None,
+            amplitude, float(chi2 + best.prior[0]), grid.weights.ln_determinant,
+            ln_evidence(grid, data, self.noise, sigmas), parameters, model,
+            np.sqrt(((template.errors(point) @ strengths) ** 2).sum(axis=0)), on_bound)
 
-    def _resolved(self, name: str, data: Array) -> tuple[Grid, Array]:
+    def _located(self, grid: Grid, intensity: Array, name: str) -> tuple[Grid, Grid, Posterior]:
+        """Return the grid on which a hypothesis is integrated, and its most probable point."""
+        data = _white_data(intensity, grid.weights.whiten)
+        grid, lost = self._resolved(grid, data, name)
+        best = self._most_probable(grid, lost, data)
+        return grid, best, Posterior(best, data, self.noise)
+
+    def _resolved(self, grid: Grid, data: Array, name: str) -> tuple[Grid, Array]:
         """Return the grid on which a hypothesis is integrated, and −2 ln p of its points."""
-        grid = self.grids[name]
         bounds = [(float(a[0]), float(a[-1])) for a in grid.axes]
         for _ in range(60):
             lost = self._lost(grid, data)
@@ -366,28 +408,11 @@ class Problem:
         for k in range(6):
             axes = [np.clip(x + step / 2**k * np.linspace(-1, 1, 5) if step else np.zeros(1), *ends)
                     for x, step, ends in zip(best, steps, bounds, strict=True)]
-            zoom = Grid(grid.template, self.whiten, self.priors, tuple(axes))
+            zoom = Grid(grid.template, grid.weights, self.priors, tuple(axes))
             best = zoom.points[int(np.argmin(self._lost(zoom, data)))]
-        return Grid(grid.template, self.whiten, self.priors, tuple(best[:, None]))
+        return Grid(grid.template, grid.weights, self.priors, tuple(best[:, None]))
 
 
-def _whitening(transient: Scan) -> Array:
-    variance = transient.variance
-    if variance is None:
-        raise InputError(f"{transient.name}: the errors of the points are unknown; give an error "
-                         "column or repeated scans")
-    dof = transient.dof
-    require(dof > LEAST_DOF, f"{transient.name}: its errors rest on {dof:g} degrees of freedom, "
-            "too few to say anything; treat the repeats again (polaron treat), or measure more")
-    # Weights that are themselves uncertain make errors larger than they say.
-    variance = variance if np.isinf(dof) else variance * (dof - 2) / (dof - 4)
-    if variance.ndim == 1:
-        require((variance > 0).all(),
-                f"{transient.name}: an error is zero; give every point its error")
-        return np.asarray(1 / np.sqrt(variance))
-    try:
-        return np.asarray(np.linalg.inv(np.linalg.cholesky(variance)))
-    except np.linalg.LinAlgError:
-        raise InputError(f"{transient.name}: the covariance of its points is singular (averaging "
-                         "and normalising make it so); fit the transient before averaging, or "
-                         "rebin it") from None
+def _white_data(intensity: Array, whiten: Array) -> Array:
+    """Return intensities (m,) in units of independent errors."""
+    return white(np.asarray(intensity, dtype=np.float64)[None, :, None], whiten)[0, :, 0]

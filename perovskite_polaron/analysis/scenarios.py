@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -39,6 +39,9 @@ class Scenario:
     per_width : ndarray or None
         (amplitudes or 1, n): what the differences change per eV of width (FWHM), where a match
         knows it.
+    errors : mapping of str to ndarray, shape (n,)
+        What each setting of the calculation may still change of difference, 1σ with its sign over
+        energy (``spectra.budget``); empty where that was not estimated.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Scenario:
     sweep: AmplitudeSpectra | None = None
     kind: Kind = "structure"
     per_width: Array | None = None
+    errors: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         energy = floats(self.energy_eV, f"energy_eV of {self.name}", (None,))
@@ -57,7 +61,10 @@ class Scenario:
                 "nothing; leave it out")
         require(self.sweep is None or np.array_equal(self.sweep.differences[-1], difference),
                 f"the scenario {self.name!r} must have the difference of its largest amplitude")
+        rows = {name: floats(row, f"error of {self.name}", energy.shape)
+                for name, row in self.errors.items()}
         freeze(self, energy_eV=energy, difference=difference)
+        object.__setattr__(self, "errors", {n: row for n, row in rows.items() if row.any()})
 
     @property
     def amplitude_sqrt_amu_A(self) -> float | None:
@@ -109,9 +116,13 @@ class ScenarioSet:
         return float(self.energy_eV[1 + int(np.argmax(peak))])
 
 
-def polaron(name: str, sweep: AmplitudeSpectra) -> Scenario:
-    """Return the scenario of a displacement along a mode, up to its largest amplitude."""
-    return Scenario(name, sweep.energy_eV, sweep.differences[-1], sweep)
+def polaron(name: str, sweep: AmplitudeSpectra,
+            errors: Mapping[str, Array] | None = None) -> Scenario:
+    """Return the scenario of a displacement along a mode, up to its largest amplitude.
+
+    errors: of the difference of that amplitude, as ``Scenario`` has them.
+    """
+    return Scenario(name, sweep.energy_eV, sweep.differences[-1], sweep, errors=errors or {})
 
 
 def computed(found: ScenarioSet) -> tuple[Scenario, ...]:

@@ -214,6 +214,9 @@ def statements(found: Comparison) -> list[str]:
               if f not in contained]
     words += [f"{f.name} is {_times(near[f])} probable: less than the {CLAIM_ODDS:g} times that a "
               "mixture must reach to be claimed." for f in contained if near[f] < 0]
+    if not np.isfinite(best.intervals95).all():
+        words.append("The calculation error leaves the strength without a limit: make the settings "
+                     "better (polaron converge).")
     words.append("Probability among the hypotheses given, all alike before: "
                  f"{100 * found.odds()[best.name]:.3g} %.")
     if best.chi2 > found.points + 4 * np.sqrt(2 * found.points):
@@ -231,19 +234,30 @@ def _times(ln_odds: float) -> str:
     return f"{exp(abs(ln_odds)):.3g} times {'less' if ln_odds >= 0 else 'more'}"
 
 
-def _ranges(i68: Interval, i95: Interval) -> str:
+def _ranges(i68: Sequence[float], i95: Sequence[float]) -> str:
     return f"(68 %: {i68[0]:.3g} to {i68[1]:.3g}, 95 %: {i95[0]:.3g} to {i95[1]:.3g})"
 
 
 def _strengths(best: ScenarioFit) -> str:
-    texts = [f"{part.name} {strength:.3g}{' eV' if part.kind == 'shift' else ''} {_ranges(*ends)}"
-             for part, strength, *ends in zip(best.parts, best.strengths, best.intervals68,
-                                              best.intervals95, strict=True)]
+    texts = [f"{part.name} {best.strengths[i]:.3g} {_errors(best, i)}"
+             f"{' eV' if part.kind == 'shift' else ''} "
+             f"{_ranges(best.intervals68[i], best.intervals95[i])}"
+             for i, part in enumerate(best.parts)]
     longer = f" and stretched by {100 * best.stretch:+.1f} %" if best.stretch else ""
     texts.append(f"calculated energies moved by {best.shift_eV:+.2f} eV{longer}")
     wider = (f", broadened further by {best.width_fwhm_eV:.2f} eV FWHM"
              if best.width_fwhm_eV > 0 else "")
     return f"Best: {best.name}. Strength of {'; '.join(texts[:-1])}; {texts[-1]}{wider}."
+
+
+def _errors(best: ScenarioFit, part: int, unit: float = 1.0) -> str:
+    """Return the errors of one strength, times a unit, each with its name."""
+    statistical, known = unit * best.errors[part], best.errors_calculation[part]
+    if known is not None:
+        return f"± {statistical:.2g} (statistical) ± {unit * known:.2g} (calculation)"
+    computed = best.parts[part].kind == "structure"
+    missing = "; calculation error not estimated" if computed else ""
+    return f"± {statistical:.2g} (statistical{missing})"
 
 
 def _amplitude(best: ScenarioFit) -> list[str]:
@@ -253,16 +267,17 @@ def _amplitude(best: ScenarioFit) -> list[str]:
     if found is None:
         low, middle, high = (unit * s for s in (best.interval68[0], best.strength,
                                                 best.interval68[1]))
+        both = _errors(best, 0, unit)
         if best.parts[0].power == 1:
-            return [f"The data fix only excited fraction × Q: {middle:.3g} Å·√amu (68 %: {low:.3g} "
-                    f"to {high:.3g}). The difference of a mode whose two signs differ begins "
-                    "linear in its amplitude, so a small fraction strongly distorted and a large "
-                    "one weakly distorted look the same. Give --fraction if it is known."]
-        return [f"The data fix only excited fraction × Q²: {middle:.3g} Å²·amu (68 %: {low:.3g} to "
-                f"{high:.3g}). The averaged difference of an odd mode is even in its amplitude, so "
-                "a small fraction strongly distorted and a large one weakly distorted look the "
-                "same, and so do a static displacement and a hotter mode with the same mean "
-                "square. Give --fraction if it is known."]
+            return [f"The data fix only excited fraction × Q: {middle:.3g} {both} Å·√amu (68 %: "
+                    f"{low:.3g} to {high:.3g}). The difference of a mode whose two signs differ "
+                    "begins linear in its amplitude, so a small fraction strongly distorted and a "
+                    "large one weakly distorted look the same. Give --fraction if it is known."]
+        return [f"The data fix only excited fraction × Q²: {middle:.3g} {both} Å²·amu (68 %: "
+                f"{low:.3g} to {high:.3g}). The averaged difference of an odd mode is even in its "
+                "amplitude, so a small fraction strongly distorted and a large one weakly "
+                "distorted look the same, and so do a static displacement and a hotter mode with "
+                "the same mean square. Give --fraction if it is known."]
     q = f"Q = {found.q:.3g} Å√amu {_ranges(found.q68, found.q95)}"
     if not found.given_fraction:
         return [f"The change of shape with amplitude tells fraction and amplitude apart: {q}, "

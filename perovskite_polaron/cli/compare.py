@@ -1,7 +1,8 @@
 """``polaron compare``: which scenario a measured transient supports, and how strongly."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +131,12 @@ def _lines(judged: Judgement) -> Iterator[str]:
     found = judged.found
     wide = max(28, *(len(f.name) + 2 for f in found.fits))
     columns = {"scenario": f"{wide}s", "chi2": ">10s", "ln odds": ">9s", "probability": "13.2g",
-               "strength": "12.4g", "error": "10.2g", "shift (eV)": "+12.2f",
+               "strength": "12.4g", "± stat.": "10.2g", "± calc.": ">15s", "shift (eV)": "+12.2f",
                "stretch (%)": "+13.1f", "width (eV)": "12.2f"}
-    values = [(f.strength, f.strength_err, f.shift_eV, 100 * f.stretch, f.width_fwhm_eV)
-              for f in found.fits]
+    values = [(f.strength, f.strength_err, _estimated(f), f.shift_eV, 100 * f.stretch,
+               f.width_fwhm_eV) for f in found.fits]
     rows = [(name, _short(chi2), _short(ln), odds, *fitted) for (name, chi2, _, ln, odds), fitted
-            in zip(_criteria(found), [*values, ("",) * 5], strict=True)]
+            in zip(_criteria(found), [*values, ("",) * 6], strict=True)]
     yield from table(columns, rows)
     yield f"{found.points} points\n"
     yield from judged.words
@@ -144,6 +145,12 @@ def _lines(judged: Judgement) -> Iterator[str]:
 def _short(value: float) -> str:
     """A χ² or its difference in eight characters: a hopeless scenario's may have any size."""
     return f"{value:.1f}" if abs(value) < 1e5 else f"{value:.2g}"
+
+
+def _estimated(fit: ScenarioFit) -> str:
+    """The calculation error of the strength, where there is an error budget."""
+    known = fit.strength_err_calculation
+    return "not estimated" if known is None else f"{known:.2g}"
 
 
 def _record(judged: Judgement) -> dict[str, Any]:
@@ -160,22 +167,39 @@ def _record(judged: Judgement) -> dict[str, Any]:
 
 
 def _row(fit: ScenarioFit) -> dict[str, Any]:
-    a, unit, even = fit.amplitude, fit.per_strength, fit.parts[0].power == 2
-    product68 = None if unit is None else [end * unit for end in fit.interval68]
+    a, known = fit.amplitude, fit.strength_err_calculation
     parts = zip(fit.parts, fit.strengths, fit.intervals68, fit.intervals95, strict=True)
     return {
-        **pick(fit, "name", "chi2", "strength", "strength_err", "shift_eV", "stretch",
-               "width_fwhm_eV"),
-        "strength_interval68": fit.interval68, "strength_interval95": fit.interval95,
+        **pick(fit, "name", "chi2", "strength", "strength_err", "strength_err_calculation",
+               "shift_eV", "stretch", "width_fwhm_eV"),
+        "calculation_error": "not estimated" if known is None else "estimated",
+        "strength_interval68": _closed(fit.interval68),
+        "strength_interval95": _closed(fit.interval95),
         "parts": [
-            {"name": p.name, "strength": s, "interval68": i68, "interval95": i95,
+            {"name": p.name, "strength": s, "interval68": _closed(i68), "interval95": _closed(i95),
              "per_eV": p.kind == "shift"}
             for p, s, i68, i95 in parts],
-        "f_q2_A2_amu": fit.product if even else None,
-        "f_q2_interval68_A2_amu": product68 if even else None,
-        "f_q_A_sqrt_amu": None if even else fit.product,
-        "f_q_interval68_A_sqrt_amu": None if even else product68,
-        "amplitude_sqrt_amu_A":
-            None if a is None else {"value": a.q, "interval68": a.q68, "interval95": a.q95},
-        "fraction": None if a is None else {"value": a.f, "interval68": a.f68, "interval95": a.f95,
-                                            "given": a.given_fraction}}
+        **_product(fit, "f_q2", "A2_amu", 2), **_product(fit, "f_q", "A_sqrt_amu", 1),
+        "amplitude_sqrt_amu_A": None if a is None else {
+            "value": a.q, "interval68": _closed(a.q68), "interval95": _closed(a.q95)},
+        "fraction": None if a is None else {
+            "value": a.f, "interval68": _closed(a.f68), "interval95": _closed(a.f95),
+            "given": a.given_fraction}}
+
+
+def _product(fit: ScenarioFit, name: str, unit: str, power: int) -> dict[str, Any]:
+    """Excited fraction × a power of Q with its errors; nulls for a mode of the other power."""
+    factor = fit.per_strength if fit.parts[0].power == power else None
+
+    def of(value: float | None) -> float | None:
+        return None if factor is None or value is None else factor * value
+
+    interval68 = None if factor is None else [of(end) for end in _closed(fit.interval68)]
+    return {f"{name}_{unit}": of(fit.strength), f"{name}_err": of(fit.strength_err),
+            f"{name}_err_calculation": of(fit.strength_err_calculation),
+            f"{name}_interval68_{unit}": interval68}
+
+
+def _closed(ends: Iterable[float]) -> list[float | None]:
+    """An interval as JSON has it: null where the calculation error leaves it open."""
+    return [float(end) if isfinite(end) else None for end in ends]

@@ -26,8 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("study", metavar="STUDY.toml", type=Path,
         help="study file with a reference and a distorted one")
     add("--cutoff", metavar="25Ry,30Ry,...", help="cut-offs of the wave functions, best last")
-    add("--kpoints", metavar="1x1x1,2x2x2,...", help="k grids of the density")
-    add("--spectrum-kpoints", metavar="1x1x1,2x2x2,...", help="k grids of the spectrum")
+    add("--kpoints", metavar="1x1x1,2x2x2,...",
+        help="k grids of the density, or spacings of k points as 0.4/A")
+    add("--spectrum-kpoints", metavar="1x1x1,2x2x2,...", help="the same of the spectrum")
     add("--relative-error", metavar="0.05,0.01,...", help="at which the chains end")
     add("--supercell", metavar="1x1x1,2x1x1,...", help="repeats of the cell; k grids are divided")
     add("--absorber-sets", metavar="A.UPF:A-hole.UPF,...", help="pseudopotentials of the absorber,"

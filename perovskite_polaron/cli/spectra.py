@@ -9,6 +9,7 @@ from perovskite_polaron.cli.options import emit, make_folder, pick, quantity, sh
 from perovskite_polaron.errors import require
 from perovskite_polaron.figures.spectra import draw_alignment, draw_difference, draw_sites
 from perovskite_polaron.figures.style import save
+from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.results import write_results
 from perovskite_polaron.workflow.spectra import (
     calculation_error_percent, largest_percent, load_results, other_alignment, study_spectra,
@@ -71,8 +72,9 @@ def run(args: argparse.Namespace) -> None:
     errors = calculation_error_percent(spectra)
     found = [{"name": name, "largest_percent": mine[name],
               "calculation_error_percent": errors[name]} for name in mine]
+    coarse = coarser(results.study, {s.name: s.lattice_A for s in results.structures})
     record = {"files": written, "alignment": settings.alignment, "reference": spectra.reference,
-              "differences": found, "shifts_eV": [
+              "differences": found, "warnings": coarse, "shifts_eV": [
                   pick(s, "structure", "absorber", "shift_eV", "caveat") for s in spectra.shifts]}
     lines = [f"alignment: {settings.alignment}; shifts of each site, relative to the mean edge of"
              f" {spectra.reference}"]
@@ -87,4 +89,5 @@ def run(args: argparse.Namespace) -> None:
               for name in mine]
     if None in errors.values():
         lines.append("polaron converge estimates what the settings may still change")
+    lines += [f"note: {line}" for line in coarse]
     emit(args, record, [*lines, f"tables and figures are in {out}"])

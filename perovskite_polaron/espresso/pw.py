@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.espresso.density import Atoms
+from perovskite_polaron.espresso.kpoints import DENSITY_SPACING_1_A, KPoints
 from perovskite_polaron.espresso.program import (
     CHECKPOINT, OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist)
 from perovskite_polaron.lattice.crystal import Crystal
@@ -37,11 +38,13 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class PwSettings:
+class PwSettings(KPoints):
     """Numerical settings of a self-consistent calculation; what they mean is in the manual of pw.x.
 
     Attributes
     ----------
+    kpoints, kpoint_spacing_1_A
+        The grid, or the largest distance of k points, of which each cell makes its own grid.
     occupations
         ``auto`` takes fixed occupations for a whole, even number of electrons and Gaussian smearing
         otherwise.
@@ -58,7 +61,8 @@ class PwSettings:
 
     ecutwfc_Ry: float = option(35.0, low=5, high=500)
     ecutrho_Ry: float = option(280.0, low=20, high=5000)
-    kpoints: tuple[int, int, int] = option((2, 2, 1), low=1, high=99)
+    kpoints: tuple[int, int, int] | None = option(None, low=1, high=99)
+    kpoint_spacing_1_A: float | None = option(None, low=0.01, high=5)
     kpoint_shift: tuple[int, int, int] = option((1, 1, 1), low=0, high=1)
     conv_thr_Ry: float = option(1e-7, low=1e-14, high=1e-3)
     mixing_beta: float = option(0.4, low=0.01, high=1)
@@ -68,7 +72,10 @@ class PwSettings:
     system: Mapping[str, Any] = field(default_factory=dict)
     electrons: Mapping[str, Any] = field(default_factory=dict)
 
+    default_spacing_1_A = DENSITY_SPACING_1_A
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         # What was left out is settled here, so that a study's record says what was computed.
         if self.empty_bands is None:
             counted = "nbnd" in map(str.lower, self.system)
@@ -191,7 +198,7 @@ class PwCalculation(Calculation):
             "CELL_PARAMETERS angstrom", *map(_row, crystal.lattice_A), "ATOMIC_POSITIONS crystal",
             *(f"{label} {_row(row)}" for label, row in zip(labels, crystal.positions, strict=True)),
             "K_POINTS automatic",
-            " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift)))]
+            " ".join(map(str, (*settings.grid(crystal.lattice_A), *settings.kpoint_shift)))]
         return "\n".join(blocks) + "\n"
 
     def _system(self) -> dict[str, Any]:

@@ -24,7 +24,8 @@ def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
                    offset_eV: float) -> Any:
     """Draw steady state, transient with its scenarios, and residuals below each other.
 
-    The thick line is what is claimed; the thin ones are the best single scenarios. Where the best
+    The thick line is what is claimed, its band what the settings of the calculation may still
+    change (1σ); the thin ones are the best single scenarios. Where the best
     scenario is an odd mode whose f and Q the data do not separate, a last panel shows the pairs
     that fit alike.
 
@@ -60,6 +61,9 @@ def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
         middle.plot(transient.energy_eV, scale * fit.model, color=colour, lw=2.2 if chosen else 1.1,
                     ls="-" if chosen else "--", label=f"{fit.name} ({100 * odds[fit.name]:.2g} %)",
                     zorder=3 if chosen else 2)
+        if chosen and fit.model_error.any():
+            low, high = (scale * (fit.model + side * fit.model_error) for side in (-1, 1))
+            middle.fill_between(transient.energy_eV, low, high, color=colour, alpha=0.25, lw=0)
         if error is not None and (chosen or (best is None and fit is shown[0])):
             residual = (transient.intensity - fit.model) / error
             bottom.plot(transient.energy_eV, residual, "o-", ms=2.5, lw=0.7, color=colour)
@@ -98,7 +102,9 @@ def _draw_pairs(axes: Any, best: ScenarioFit) -> None:
               transform=axes.get_xaxis_transform())
     axes.set(xlim=(q[0], q[-1]), ylim=(0, None), xlabel="amplitude Q (Å√amu)", ylabel="fraction f")
     what, unit = ("f·Q²", "Å²·amu") if power == 2 else ("f·Q", "Å·√amu")
-    said = f"these pairs fit alike:\n{what} = {middle:.3g} ± {(high - low) / 2:.2g} {unit}"
+    errors = (best.strength_err, best.strength_err_calculation)
+    both = " ± ".join(f"{e * largest**power:.2g}" for e in errors if e is not None)
+    said = f"these pairs fit alike:\n{what} = {middle:.3g} ± {both} {unit}"
     axes.text(0.98, 0.55, said, fontsize=9, ha="right", transform=axes.transAxes,
               bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})
 

@@ -14,11 +14,16 @@ from perovskite_polaron.report.blocks import (
 from perovskite_polaron.report.claims import PLACE_EV, extremum_eV, feature_rows, findings
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, leading_regime
+from perovskite_polaron.workflow.needed import coarser
+from perovskite_polaron.workflow.spectra import calculation_error_percent
 
 
 def spectra_section(subject: Subject, transient: Scan | None, verdicts: Sequence[str]) -> Section:
     """Return steady states and differences, the features judged, and a transient's verdict."""
-    blocks: list[Block] = [meaning("spectra"), charts.difference_chart(subject, transient)]
+    blocks: list[Block] = [meaning("spectra"), charts.difference_chart(subject, transient),
+                           Text(_calculation_error(subject))]
+    blocks += [Text(f"Note: {line}.") for line in coarser(subject.study, {
+        s.name: s.lattice_A for s in subject.results.structures})]
     if subject.article is not None:
         maximum = f"{subject.article.white_line_eV:,.0f}".replace(",", " ")
         blocks += [
@@ -28,6 +33,17 @@ def spectra_section(subject: Subject, transient: Scan | None, verdicts: Sequence
         blocks += [Text(f"Measured transient {transient.name}, as polaron compare judges it:"),
                    *map(Text, verdicts)]
     return Section("spectra", "Spectra and differences", blocks)
+
+
+def _calculation_error(subject: Subject) -> str:
+    """Return what the settings may still change in each difference, in a sentence."""
+    errors = calculation_error_percent(subject.spectra)
+    known = [f"{name} ±{e:.2f} %" for name, e in errors.items() if e is not None]
+    open_ = [name for name, e in errors.items() if e is None]
+    said = f"Bands are what the settings may still change (1σ), at most: {listed(known)}. "
+    return (said if known else "") + (
+        f"The calculation error of {listed(open_)} is not estimated (polaron converge does that)."
+        if open_ else "")
 
 
 def _features(subject: Subject) -> Rows:

@@ -26,6 +26,7 @@ from perovskite_polaron.published import PumpProbe
 from perovskite_polaron.report.claims import shape_ratio_range
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, Regime
+from perovskite_polaron.spectra.budget import sigma
 from perovskite_polaron.spectra.resolved import Part
 
 Columns = dict[str, Column]
@@ -68,7 +69,9 @@ def _columns(subject: Subject) -> Columns:
         columns["photon_energy_eV"] = subject.axis_eV
     columns |= {f"{name} (reference maximum = 1)": s.average.intensity / subject.maximum
                 for name, s in subject.spectra.structures.items()}
-    return columns | {_difference(subject, name): subject.percent(name) for name in subject.names}
+    columns |= {_difference(subject, name): subject.percent(name) for name in subject.names}
+    return columns | {f"calculation error of {name} (% of maximum)": sigma(rows)
+                      for name, rows in subject.spectra.budget.items()}
 
 
 def _difference(subject: Subject, name: str) -> str:

@@ -74,27 +74,31 @@ class ErrorBudget:
         changes = floats(self.changes_percent, "changes_percent", (len(self.sources), len(energy)))
         freeze(self, energy_eV=energy, changes_percent=changes)
 
-    def of(self, structure: str, amplitude_sqrt_amu_A: float | None, power: int) -> Array:
-        """Return the rows (k, n) that a difference has; k is 0 where none was estimated.
+    def of(self, structure: str, amplitude_sqrt_amu_A: float | None,
+           power: int) -> dict[str, Array]:
+        """Return setting -> row (n,) of a difference; empty where none was estimated.
 
         An amplitude of a sweep without rows of its own takes those of the nearest one, scaled as
         small differences are, with that power of Q.
         """
-        own = [k for k, source in enumerate(self.sources) if source.structure == structure]
+        own = {source.setting: row for source, row
+               in zip(self.sources, self.changes_percent, strict=True)
+               if source.structure == structure}
         if own or not amplitude_sqrt_amu_A:
-            return np.asarray(self.changes_percent[own])
+            return own
         entry = structure.split("@")[0]
         near = {s.amplitude_sqrt_amu_A: s.structure for s in self.sources
                 if s.amplitude_sqrt_amu_A and s.structure.split("@")[0] == entry}
         if not near:
-            return np.asarray(self.changes_percent[:0])
+            return {}
         q = min(near, key=lambda known: abs(known - amplitude_sqrt_amu_A))
-        return self.of(near[q], None, power) * (amplitude_sqrt_amu_A / q) ** power
+        factor = (amplitude_sqrt_amu_A / q) ** power
+        return {name: row * factor for name, row in self.of(near[q], None, power).items()}
 
 
-def sigma(rows: Array) -> Array:
-    """Return the standard deviation (n,) that rows (k, n) amount to."""
-    return np.asarray(np.sqrt((rows**2).sum(axis=0)))
+def sigma(rows: Mapping[str, Array]) -> Array:
+    """Return the standard deviation (n,) that the rows (n,) of the settings amount to."""
+    return np.asarray(np.sqrt(sum(row**2 for row in rows.values())))
 
 
 def write_budget(budget: ErrorBudget, folder: str | Path) -> Path:

@@ -22,6 +22,7 @@ from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.analysis.verdict import ABOVE_EDGE_EV
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import require
+from perovskite_polaron.lattice.symmetry import grid_for, spacings_1_A
 from perovskite_polaron.spectra.alignment import Shift
 from perovskite_polaron.spectra.budget import ErrorBudget, Source
 from perovskite_polaron.spectra.spectrum import SiteSpectrum
@@ -130,9 +131,10 @@ class Escalation:
 
 def value_of(study: Study, setting: str) -> str:
     """Return the value of a setting as ``SETTINGS`` reads it."""
-    grids = {"kpoints": study.pw.kpoints, "spectrum-kpoints": study.xspectra.kpoints}
-    if setting in grids:
-        return "x".join(map(str, grids[setting]))
+    if setting in ("kpoints", "spectrum-kpoints"):
+        dense = study.pw if setting == "kpoints" else study.xspectra
+        return ("x".join(map(str, dense.kpoints)) if dense.kpoints is not None
+                else f"{dense.kpoint_spacing_1_A:g}/A")
     return (f"{study.pw.ecutwfc_Ry:g}Ry" if setting == "cutoff"
             else f"{study.xspectra.relative_error:g}")
 
@@ -140,16 +142,22 @@ def value_of(study: Study, setting: str) -> str:
 def next_value(study: Study, setting: str) -> str:
     """Return the next better value of a setting of ``ESCALATED``.
 
-    Grids become finer by half, the cut-off higher by a quarter, and chains end at a third of the
-    change.
+    Grids and spacings become finer by half, the cut-off higher by a quarter, and chains end at a
+    third of the change.
     """
     if setting == "cutoff":
         return f"{5 * math.ceil(study.pw.ecutwfc_Ry / 4 - 1e-9):g}Ry"
     if setting == "relative-error":
         return f"{study.xspectra.relative_error / 3:.2g}"
     crystal = next(s.crystal for s in study_structures(study) if s.name == study.reference)
-    lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(crystal.lattice_A), axis=0)
-    grid = study.pw.kpoints if setting == "kpoints" else study.xspectra.kpoints
+    dense = study.pw if setting == "kpoints" else study.xspectra
+    grid, per_A = dense.grid(crystal.lattice_A), dense.kpoint_spacing_1_A
+    if per_A is not None:
+        # A spacing that gives the reference the same grid would change nothing, and settle it.
+        while grid_for(crystal.lattice_A, per_A) == grid:
+            per_A = round(per_A / _FINER, 4)
+        return f"{per_A:g}/A"
+    lengths = spacings_1_A(crystal.lattice_A, (1, 1, 1))
     spacing = max(lengths / grid) / _FINER
     finer = [max(n, math.ceil(length / spacing - 1e-9))
              for n, length in zip(grid, lengths, strict=True)]

@@ -4,11 +4,12 @@ result.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomli_w
 
@@ -19,7 +20,7 @@ from perovskite_polaron.espresso.projwfc import ProjwfcCalculation
 from perovskite_polaron.espresso.pseudo import HOLES, pseudo_for
 from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, absorber_label, labels_of
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_sealed_upf
-from perovskite_polaron.espresso.xspectra import XspectraCalculation
+from perovskite_polaron.espresso.xspectra import XspectraCalculation, XspectraSettings
 from perovskite_polaron.files import beside
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.symmetry import (
@@ -38,6 +39,7 @@ KINDS: Mapping[str, type[Calculation]] = {
 _STATES = {"full": ("full", 1.0), "half": ("half", 0.5), "excited-electron": ("full", 0.0),
            "none": ("none", 0.0)}
 
+_Gridded = TypeVar("_Gridded", PwSettings, XspectraSettings)
 # A symmetry operation in fractional coordinates: rows of the rotation, and the translation.
 Operation = tuple[tuple[tuple[int, ...], ...], tuple[float, ...]]
 
@@ -323,25 +325,27 @@ def study_inputs(study: Study, elements: Sequence[str], hole: str) -> StudyInput
 
 def own_pw(study: Study, structure: StudyStructure) -> PwSettings:
     """Return the settings of a structure's density, with the k points that it names itself."""
-    return replace(study.pw, **_own_grid(structure))
+    return on_own_grid(study.pw, structure)
 
 
-def _own_grid(structure: StudyStructure) -> dict[str, Any]:
-    grid = {name: getattr(structure.settings, name) for name in ("kpoints", "kpoint_shift")}
-    return {name: value for name, value in grid.items() if value is not None}
+def on_own_grid(settings: _Gridded, structure: StudyStructure) -> _Gridded:
+    """Return settings with the grid of a structure: its own, else that of the study in its cell."""
+    own = structure.settings
+    found = settings.on_grid(own.kpoints or settings.grid(structure.crystal.lattice_A))
+    return found if own.kpoint_shift is None else replace(found, kpoint_shift=own.kpoint_shift)
 
 
 def _structure_jobs(study: Study, structure: StudyStructure, inputs: StudyInputs,
                     near: StructureJobs | None) -> StructureJobs:
     sets, with_hole, crystal = inputs.sets, inputs.with_hole, structure.crystal
-    pw, xspectra = own_pw(study, structure), replace(study.xspectra, **_own_grid(structure))
+    pw, xspectra = own_pw(study, structure), on_own_grid(study.xspectra, structure)
     species = {label: sets[label] for label in dict.fromkeys(crystal.species)}
     known: dict[str, Any] = {"symmetry": structure.symmetry, "version": inputs.versions["pw.x"]}
     ground = pw_job("ground", structure.name, crystal, species, pw, **known)
     if near is not None:
         ground = _begun_from(ground, near.ground)
     cutoff = max(w.cutoff_bohr for w in with_hole.partial_waves if w.l == 1)
-    points = xspectra.kpoints[0] * xspectra.kpoints[1] * xspectra.kpoints[2]
+    points = math.prod(xspectra.points)
     result = []
     for absorber in structure.absorbers:
         label = absorber_label(absorber.element)
@@ -419,8 +423,8 @@ def pw_job(kind: str, label: str, crystal: Crystal, pseudos: Mapping[str, Pseudo
         crystal, tuple(pseudos), settings, electrons, charge=charge, forces=kind == "force",
         from_density=kind == "force" and parent is not None, **more)
     # pw.x is left with so many k points: more pools than that would idle.
-    kpoints = irreducible_kpoints(crystal, symmetry or find_symmetry(crystal), settings.kpoints,
-                                  settings.kpoint_shift, absorber)
+    kpoints = irreducible_kpoints(crystal, symmetry or find_symmetry(crystal),
+                                  settings.grid(crystal.lattice_A), settings.kpoint_shift, absorber)
     # Plane waves times bands to the power 3/2, per k point; the constant is that of a 20-atom cell.
     cost = 4e-7 * crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * kpoints
     if bands is not None:

@@ -37,7 +37,7 @@ class PdosSettings(CrystalSettings):
     Attributes
     ----------
     own_grid
-        Whether the file names kpoints; else they follow from the size of the cell.
+        Whether the file names kpoints or their spacing; else they follow from the size of the cell.
     """
 
     own_grid: bool = False
@@ -52,7 +52,8 @@ def read_pdos_settings(path: str | Path) -> PdosSettings:
         With every problem at once.
     """
     settings, given = read_tables(path, {"pw": PwSettings, "pseudopotentials": dict})
-    return PdosSettings(**settings, own_grid="kpoints" in given["pw"], folder=Path(path).parent)
+    own_grid = not {"kpoints", "kpoint_spacing_1_A"}.isdisjoint(given["pw"])
+    return PdosSettings(**settings, own_grid=own_grid, folder=Path(path).parent)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def subject_of_crystal(source: str, settings: PdosSettings) -> Subject:
     crystal = read_crystal(source)
     symmetry = find_symmetry(crystal)
     name = re.sub(r"[^A-Za-z0-9_.+-]", "-", Path(source).stem).lstrip(".-")[:40] or "crystal"
-    pw = settings.pw if settings.own_grid else replace(settings.pw, kpoints=grid_for(crystal))
+    lattice = crystal.lattice_A
+    pw = settings.pw.on_grid(settings.pw.grid(lattice) if settings.own_grid else grid_for(lattice))
     ground = pw_job("ground", name, crystal, settings.pseudos(crystal), pw, symmetry=symmetry)
     return _insulating(Subject(name, crystal, symmetry, pw, ground))
 
@@ -166,10 +168,10 @@ def plan_pdos(subject: Subject, kpoints: tuple[int, int, int] | None = None,
     if empty_bands is not None and empty_bands < 1:
         raise InputError(f"{empty_bands} empty bands show no conduction band: give 1 or more")
     count = filled + (empty_bands or max(6, -(-filled // 4)))
-    a, b, c = subject.pw.kpoints
+    a, b, c = subject.pw.grid(subject.crystal.lattice_A)
     grid = kpoints or (2 * a, 2 * b, 2 * c)
     bands = pw_job("bands", subject.name, subject.crystal, subject.sets,
-                   replace(subject.pw, kpoints=grid, kpoint_shift=(0, 0, 0)), parent=subject.ground,
+                   replace(subject.pw.on_grid(grid), kpoint_shift=(0, 0, 0)), parent=subject.ground,
                    symmetry=subject.symmetry, version=subject.ground.version, bands=count)
     pdos = Job.of("pdos", subject.name, ProjwfcCalculation(), 0.1 * bands.cost, bands.kpoints,
                   parent=bands)
@@ -199,11 +201,11 @@ def collect_pdos(subject: Subject, jobs: PdosJobs,
         raise ComputationError(f"the projections in {path} leave out {states.spilling():.4f} of"
                                f" the electrons, projwfc.x printed {raw.printed_spilling:.4f}:"
                                " delete that job's folder and run again")
-    pw = subject.pw
+    pw, grid = subject.pw, subject.pw.grid(subject.crystal.lattice_A)
     return states, {
         "name": subject.name, "crystal": subject.crystal.name,
         "space_group": f"{subject.symmetry.symbol} ({subject.symmetry.number})",
-        "settings": f"{pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, density on {_times(pw.kpoints)} k"
+        "settings": f"{pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, density on {_times(grid)} k"
                     f" points, {jobs.count} bands on {_times(jobs.kpoints)} from Γ",
         "pw": asdict(pw), "bands_kpoints": list(jobs.kpoints), "bands": jobs.count,
         "printed_spilling": raw.printed_spilling, "total_energy_eV": ground["total_energy_eV"],

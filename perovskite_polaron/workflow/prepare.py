@@ -13,6 +13,7 @@ from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.files import write_atomically, write_sealed
 from perovskite_polaron.lattice.files import write_crystal
 from perovskite_polaron.workflow.jobs import StructureJobs, core_hole_state, study_jobs
+from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.records import INPUTS, recorded_inputs
 from perovskite_polaron.workflow.status import read_plan, write_plan
 from perovskite_polaron.workflow.store import Store, make_folder
@@ -34,7 +35,8 @@ def warnings(study: Study, structures: Sequence[StructureJobs]) -> list[str]:
             lines.append(f"structure {one.structure.name} is the image of the opposite amplitude"
                          " under an operation of its parent: its spectra are those of the positive"
                          " one, which is computed")
-    return lines
+    lattices = {one.structure.name: one.structure.crystal.lattice_A for one in structures}
+    return [*lines, *coarser(study, lattices)]
 
 
 def record_study(study: Study, structures: Sequence[StructureJobs], store: Store) -> None:

@@ -25,7 +25,8 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings) -> Scenari
     polaron together (``polaron NAME``). Where +Q and −Q of a sweep differ, each sign is one of its
     own (``polaron NAME`` and ``polaron NAME (−Q)``), whose difference begins linear in Q. Where a
     study of an earlier version does not say whether they do, its points stand alone. Steady state
-    and differences share the study's normalisation.
+    and differences share the study's normalisation, and so does what the settings may still change,
+    of a sweep for its largest amplitude.
 
     Raises
     ------
@@ -35,6 +36,9 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings) -> Scenari
     spectra = powder_spectra(results, settings)
     steady = spectra.structures[spectra.reference].average
     base = steady * (1 / norm(steady, settings.normalisation))
+    percent = float(base.intensity.max()) / 100
+    errors = {name: {setting: percent * row for setting, row in rows.items()}
+              for name, rows in spectra.budget.items()}
     entries: dict[str, list[StructureResult]] = {}
     for one in results.structures:
         if one.name in spectra.differences and spectra.differences[one.name].intensity.any():
@@ -42,30 +46,34 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings) -> Scenari
     scenarios: list[Scenario] = []
     for entry, points in entries.items():
         if all(p.amplitude_sqrt_amu_A and p.sign_equivalent is not None for p in points):
-            scenarios += _polarons(entry, points, spectra.differences)
+            scenarios += _polarons(entry, points, spectra.differences, errors)
         else:
             found = [(p.name, spectra.differences[p.name]) for p in points]
-            scenarios += [Scenario(name, d.energy_eV, d.intensity) for name, d in found]
+            scenarios += [Scenario(name, d.energy_eV, d.intensity, errors=errors.get(name, {}))
+                          for name, d in found]
     require(scenarios, "the study has no structure beside its reference: add a distortion or"
             " another phase to compare")
     return ScenarioSet(base.energy_eV, base.intensity, tuple(scenarios), settings.normalisation)
 
 
 def _polarons(entry: str, points: Sequence[StructureResult],
-              differences: Mapping[str, Spectrum]) -> Iterator[Scenario]:
+              differences: Mapping[str, Spectrum],
+              errors: Mapping[str, Mapping[str, Array]]) -> Iterator[Scenario]:
     """Yield the polaron of one entry, or of each sign of it."""
     even = bool(points[0].sign_equivalent)
-    by_amplitude: dict[float, list[Array]] = {}
+    by_amplitude: dict[float, list[str]] = {}
     for point in points:
         signed = point.amplitude_sqrt_amu_A or 0.0
         q = abs(signed) if even else signed
         # The two signs of one amplitude agree to the rounding of their displacement; a computed +Q
         # and its image −Q differ by the convergence of two calculations.
         key = next((k for k in by_amplitude if abs(k - q) < 1e-6 * abs(k)), q)
-        by_amplitude.setdefault(key, []).append(differences[point.name].intensity)
+        by_amplitude.setdefault(key, []).append(point.name)
     energy = differences[points[0].name].energy_eV
     for sign, name in ((1, f"polaron {entry}"), (-1, f"polaron {entry} (−Q)")):
         nodes = sorted(by_amplitude, key=lambda q: sign * q)
         if sign * nodes[-1] > 0:
-            curves = np.array([np.mean(by_amplitude[q], axis=0) for q in nodes])
-            yield polaron(name, AmplitudeSpectra(energy, sign * np.array(nodes), curves, even))
+            curves = np.array([np.mean([differences[n].intensity for n in by_amplitude[q]], axis=0)
+                               for q in nodes])
+            sweep = AmplitudeSpectra(energy, sign * np.array(nodes), curves, even)
+            yield polaron(name, sweep, errors.get(by_amplitude[nodes[-1]][0]))

@@ -41,8 +41,8 @@ class StudySpectra:
     records
         Every polarisation of every site, not averaged.
     budget
-        Of each difference what the settings may still change, rows (k, n) in % of the reference's
-        maximum (``spectra.budget``); a difference for which that was not estimated is missing.
+        Of each difference what each setting may still change, (n,) in % of the reference's maximum
+        (``spectra.budget``); a difference for which that was not estimated is missing.
     """
 
     settings: SpectraSettings
@@ -51,7 +51,7 @@ class StudySpectra:
     differences: Mapping[str, Spectrum]
     shifts: tuple[Shift, ...]
     records: tuple[SiteSpectrum, ...]
-    budget: Mapping[str, Array] = field(default_factory=dict)
+    budget: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
     @property
     def part(self) -> str:
@@ -155,7 +155,8 @@ def budget_key(study: Study, settings: SpectraSettings, entries: Iterable[str]) 
     return dict(json.loads(json.dumps(table)))
 
 
-def _budget_rows(results: StudyResults, settings: SpectraSettings, grid: Array) -> dict[str, Array]:
+def _budget_rows(results: StudyResults, settings: SpectraSettings,
+                 grid: Array) -> dict[str, dict[str, Array]]:
     """Return the rows of each difference on this grid; none of a budget made for something else."""
     budget = results.budget
     if budget is None or not (budget.energy_eV[0] <= grid[0] and grid[-1] <= budget.energy_eV[-1]):
@@ -166,8 +167,9 @@ def _budget_rows(results: StudyResults, settings: SpectraSettings, grid: Array) 
     found = {}
     for one in results.structures:
         rows = budget.of(one.name, one.amplitude_sqrt_amu_A, 2 if one.sign_equivalent else 1)
-        if len(rows):
-            found[one.name] = np.array([np.interp(grid, budget.energy_eV, row) for row in rows])
+        if rows:
+            found[one.name] = {setting: np.interp(grid, budget.energy_eV, row)
+                               for setting, row in rows.items()}
     return found
 
 

@@ -257,8 +257,10 @@ def resolved(study: Study) -> dict[str, Any]:
     table = asdict(study)
     del table["path"]
     # A key without a value cannot be written in TOML; absent it means the same.
-    table["structures"] = {name: {key: value for key, value in one.items() if value is not None}
-                           for name, one in table["structures"].items()}
+    tables = [*table["structures"].values(), table["pw"], table["xspectra"]]
+    for one in tables:
+        for key in [key for key, value in one.items() if value is None]:
+            del one[key]
     return table
 
 
