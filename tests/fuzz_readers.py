@@ -21,7 +21,8 @@ import numpy as np
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.hdf5 import read_hdf5_tables
-from perovskite_polaron.measured.readers import read_scans, read_tables, read_traces
+from perovskite_polaron.measured.readers import read_scans, read_tables
+from perovskite_polaron.measured.traces import read_traces
 
 XDI_SEED = (b"# XDI/1.0 GSE/1.0\n# Column.1: energy eV\n# Column.2: i0\n# Element.edge: K\n"
             b"# Element.symbol: Br\n"
