@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.cli.profile import add_profile
+from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.measured.raw import Raw
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.recipe import normalisation, read_steps
@@ -265,14 +265,15 @@ def read_measured(args: argparse.Namespace, combine: bool) -> Measured:
     references = read_scans(args.reference, raw=raw, **reading)
     warn((*scans, *references))
     choices = {"align_eV": args.align, "shift_eV": args.shift,
-               "deglitch_eV": args.deglitch or None, "robust": args.robust, "crop_eV": args.crop, "rebin_eV": args.rebin,
+               "deglitch_eV": args.deglitch or None, "robust": args.robust, "crop_eV": args.crop,
+               "rebin_eV": args.rebin,
                "pre_edge_eV": args.pre_edge, "normalise": args.normalise,
                "interval_eV": args.interval, "adjacent": args.adjacent, "factor": args.factor,
                "preset": args.preset}
     if args.steps is None:
         name = references[0].name if references else None
-        given = {key: value for key, value in choices.items() if value is not None}
-        return gather(scans, references, build_recipe(combine=combine, reference=name, **given))
+        said = {key: value for key, value in choices.items() if value is not None}
+        return gather(scans, references, build_recipe(combine=combine, reference=name, **said))
     given = [k.removesuffix("_eV").replace("_", "-") for k, v in choices.items() if v is not None]
     require(not given, f"--steps says the whole treatment: leave out --{', --'.join(given)}")
     return gather(scans, references, read_steps(args.steps))

@@ -38,7 +38,7 @@ class _Profile(argparse.Action):
     """Set the options that a TOML file gives, unless they were given already."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
-                 values: Any, option_string: str | None = None) -> None:
+                 values: Any, _option: str | None = None) -> None:
         _set(parser, namespace, read_toml(values, "profile (TOML)"), values)
         setattr(namespace, self.dest, values)
 
@@ -47,7 +47,7 @@ class _Replay(argparse.Action):
     """Set the options that a treated XDI file keeps, and its steps."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
-                 values: Any, option_string: str | None = None) -> None:
+                 values: Any, _option: str | None = None) -> None:
         text = read_text(values, "treated spectrum (XDI)")
         kept = parse_xdi(text, values).get(OPTIONS) if text.startswith("# XDI/") else ""
         require(kept, f"{values} does not say how it was made: its header has no field {OPTIONS}; "

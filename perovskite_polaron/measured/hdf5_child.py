@@ -39,7 +39,8 @@ def groups(path: str, matrix: str = "") -> tuple[list[dict[str, Any]], list[Any]
     def is_column(item: Any) -> bool:
         # What other files hold, by a virtual dataset or external storage, is not followed.
         return (isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf"
-                and (item.ndim == 1 or (item.ndim == 2 and item.name == matrix)) and 0 < item.size <= LARGEST and not item.is_virtual and not item.external)
+                and (item.ndim == 1 or (item.ndim == 2 and item.name == matrix))
+                and 0 < item.size <= LARGEST and not item.is_virtual and not item.external)
 
     def said(group: Any, path: str) -> str:
         """Return a text that NeXus keeps in a dataset near a group, or ""."""

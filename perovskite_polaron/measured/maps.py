@@ -6,6 +6,7 @@ their delays (``100ps``). Text has the delays and energies in its first row and 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from perovskite_polaron.measured.raw import Raw
 from perovskite_polaron.measured.text import Table, number
 from perovskite_polaron.units import UNITS
 
-_CORNER = re.compile(r"\s*#?\s*energy\s*\((k?ev)\)\s*/\s*(?:time|delay)\s*\((\w+)\)\s*",
+_CORNER = re.compile(r"\s*#?\s*energy\s*\((k?ev)\)\s*[/ ]\s*(?:time|delay)\s*\(?(\w+)\)?\s*",
                      re.IGNORECASE)
 
 
@@ -47,8 +48,8 @@ def text_map(table: Table, raw: Raw, corner: str = "") -> Table:
     return _as_table(table, energies, unit, delays, said[2] if said else raw.delay_unit, values)
 
 
-def array_map(table: Table, energy: Table, delay: Table, raw: Raw) -> Table:
-    """Return the table of a map of an HDF5 file, from its matrix and its two axes.
+def array_map(parts: Sequence[Table], raw: Raw) -> Table:
+    """Return the table of a map of an HDF5 file, from its matrix, its energies and its delays.
 
     Raises
     ------
@@ -56,6 +57,7 @@ def array_map(table: Table, energy: Table, delay: Table, raw: Raw) -> Table:
         When the matrix is not as long and wide as the axes, or as long as wide and nothing says
         where the energies run.
     """
+    table, energy, delay = parts
     energies, delays, values = energy.columns[0], delay.columns[0], table.columns
     shape, wanted = values.shape, (len(delays), len(energies))
     require(wanted[0] != wanted[1] or raw.map, f"{table.source}: the map has as many delays as "

@@ -21,6 +21,8 @@ _Keyed = list[tuple[tuple[str, ...], Scan]]
 
 def pair(scans: Sequence[Scan], raw: Raw) -> tuple[Scan, ...]:
     """Return the differences, or the scans with their companions, that raw asks for."""
+    if not scans:
+        return ()
     if raw.on is not None and raw.off is not None and raw.of_scans(raw.on):
         require(not raw.of_scans(raw.align_by), "--align-by scans: and --on scans: cannot stand "
                 "together: the scans without laser are the reference")
@@ -32,7 +34,8 @@ def pair(scans: Sequence[Scan], raw: Raw) -> tuple[Scan, ...]:
         return tuple(_difference(*two) for two in _matched(pumped, unpumped, raw.on, raw.off))
     if raw.align_by is not None and raw.of_scans(raw.align_by):
         references = _keyed(scans, raw.align_by)
-        main = [((s.label.strip(),), s) for s in scans if not any(s is t for _, t in references)]
+        main: _Keyed = [((s.label.strip(),), s) for s in scans
+                        if not any(s is t for _, t in references)]
         two = _matched(main, references, "the others", raw.align_by)
         return tuple(replace(a, companion=b, reading=f"{a.reading}; reference: {b.label.strip()}")
                      for a, b in two)

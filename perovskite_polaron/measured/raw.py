@@ -98,7 +98,7 @@ def counted(table: Table, raw: Raw) -> tuple[Table, str]:
     columns, errors, largest = table.columns.copy(), list[Array](), 0.0
     dead = _dead_share(table, raw)
     for i in at:
-        n = columns[i]
+        n = table.columns[i]
         require(not (n < 0).any(), f"{table.source}: {table.names[i]} is negative in places, so it "
                 "is no count: leave it out of --counts")
         live = 1 - n * dead
@@ -112,7 +112,7 @@ def counted(table: Table, raw: Raw) -> tuple[Table, str]:
     names = tuple(f"{table.names[i]}_error" for i in at)
     said = f"; counts with errors of counting: {', '.join(table.names[i] for i in at)}"
     if raw.dead_time_ps is not None:
-        said += f"; dead time corrected, up to {100 * largest:.2g} %"
+        said += f"; dead time corrected: up to {100 * largest:.2g} % of the time"
     return replace(table, names=table.names + names, units=table.units + ("",) * len(at),
                    columns=np.vstack([columns, *errors])), said
 

@@ -123,7 +123,7 @@ def _tables(path: str | os.PathLike[str], signal: str | None, energy: str | None
     if READERS.get(Path(path).suffix.lower()) is not read_hdf5_tables or "/" not in (energy or ""):
         return read_tables(path, decimal_comma, raw)
     tables = read_hdf5_paths(path, energy or "", signal, raw.delay)
-    return tables if raw.delay is None else (array_map(*tables, raw),)
+    return tables if raw.delay is None else (array_map(tables, raw),)
 
 
 def _spectra(tables: Sequence[Table], energy: str | None) -> list[Table]:
@@ -187,7 +187,8 @@ def _scans(table: Table, done: str, signal: str | None, energy_unit: str | None,
     return scans
 
 
-def _averaged(energy: Array, one: Signal, rows: NDArray[np.intp]) -> tuple[Array, Array, Array | None]:
+def _averaged(energy: Array, one: Signal,
+              rows: NDArray[np.intp]) -> tuple[Array, Array, Array | None]:
     """Return energies, values and variances of a scan; rows of one energy become their mean."""
     at, which, count = np.unique(energy, return_inverse=True, return_counts=True)
     variance = None if one.error is None else np.bincount(

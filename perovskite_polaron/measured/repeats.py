@@ -1,5 +1,6 @@
 """The mean of repeated scans, with the error of their scatter; points that miss the others."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.measured.scatter import pool
-from perovskite_polaron.measured.treatment import outliers
+from perovskite_polaron.measured.treatment import keep, outliers
 
 
 def outliers_among(scans: Sequence[Scan], *,
@@ -53,6 +54,17 @@ def _on_one_grid(scans: Sequence[Scan]) -> tuple[Array, Array]:
                            for s, i, w in zip(scans, at, parts, strict=True)])
 
 
+def _bins_of_all(scans: Sequence[Scan]) -> Sequence[Scan]:
+    """Return binned scans without the bins that some of them lack, as drifting ones do at the ends;
+    others as they are.
+    """
+    if not all(any(step.name == "rebin" for step in s.history) for s in scans):
+        return scans
+    common = functools.reduce(np.intersect1d, [s.energy_eV for s in scans])
+    enough = len(common) >= 0.8 * max(len(s.energy_eV) for s in scans)
+    return [keep(s, np.isin(s.energy_eV, common)) for s in scans] if enough else scans
+
+
 def combine(scans: Sequence[Scan], label: str = "", robust_sigmas: float | None = None) -> Scan:
     """Return the mean of repeated scans on one grid, with the standard error from their scatter.
 
@@ -60,7 +72,7 @@ def combine(scans: Sequence[Scan], label: str = "", robust_sigmas: float | None 
     counting errors leave out. It is pooled over the points, by the law that ``scatter.pool`` finds:
     a few scans know the scatter of a single point badly. A single scan keeps its own errors.
     Energies may differ by a quarter of a step, as encoders read them: lines between the points
-    bring the scans to the mean energies.
+    bring the scans to the mean energies. Of binned scans those bins count that all of them have.
 
     Parameters
     ----------
@@ -93,6 +105,7 @@ def combine(scans: Sequence[Scan], label: str = "", robust_sigmas: float | None 
                 "LABEL")
     if len(scans) == 1:
         return first
+    scans = _bins_of_all(scans)
     energy, stack = _on_one_grid(scans)
     kept = np.ones(stack.shape, dtype=bool)
     if robust_sigmas is not None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from perovskite_polaron.errors import require
-from perovskite_polaron.measured.columns import candidates, choose, signal_at, signal_columns
+from perovskite_polaron.measured.columns import (
+    candidates, choose, signal_at, signal_columns, whole_name)
+from perovskite_polaron.measured.maps import is_map
 from perovskite_polaron.measured.readers import read_tables, unit_factor
 from perovskite_polaron.measured.scan import Trace
 from perovskite_polaron.measured.text import Table
@@ -36,6 +38,9 @@ def read_traces(paths: Sequence[str | os.PathLike[str]], signal: str | None = No
     """
     traces = []
     for table in (table for path in paths for table in read_tables(path, decimal_comma)):
+        require(not is_map(whole_name(table, 0)), f"{table.source}: a map with its energies down "
+                "the first column: take the spectra of its delays with polaron treat, or export "
+                "traces")
         require(matrix or not _looks_like_matrix(table), f"{table.source}: the first row may be "
                 "energies or wavelengths: say so with --matrix, or name the columns in a header")
         table = _matrix(table) if matrix else table

@@ -10,8 +10,8 @@ import numpy as np
 from perovskite_polaron import __version__
 from perovskite_polaron.arrays import Interval
 from perovskite_polaron.errors import InputError, require
-from perovskite_polaron.measured.edges import check_edge
 from perovskite_polaron.measured.drift import align
+from perovskite_polaron.measured.edges import check_edge
 from perovskite_polaron.measured.recipe import (
     ALIGN, COMBINE, FIELD, Recipe, conditions, format_steps)
 from perovskite_polaron.measured.repeats import outliers_among
@@ -27,8 +27,8 @@ OPTIONS = "Polaron.options"
 def build_recipe(*, align_eV: Interval | None = None, shift_eV: float | None = None,
                  deglitch_eV: Sequence[Interval] = (), crop_eV: Interval | None = None,
                  rebin_eV: float | None = None, combine: bool = False,
-                 robust: float | None = None, preset: str | None = None, pre_edge_eV: Interval | None = None,
-                 normalise: str | None = None,
+                 robust: float | None = None, preset: str | None = None,
+                 pre_edge_eV: Interval | None = None, normalise: str | None = None,
                  interval_eV: Interval | None = None, reference: str | None = None,
                  adjacent: int | None = None, factor: float | None = None) -> Recipe:
     """Return the recipe that a few choices spell; its steps are in the order of the parameters.
@@ -78,7 +78,8 @@ def build_recipe(*, align_eV: Interval | None = None, shift_eV: float | None = N
                    *_asked(shift_eV, "calibrate", shift_eV=shift_eV),
                    *(Step("deglitch", _ends(one)) for one in deglitch_eV),
                    *_asked(crop_eV, "crop", **_ends(crop_eV)),
-                   *_asked(rebin_eV, "rebin", step_eV=rebin_eV), *_asked(combine or None, COMBINE, **mean),
+                   *_asked(rebin_eV, "rebin", step_eV=rebin_eV),
+                   *_asked(combine or None, COMBINE, **mean),
                    *_asked(pre_edge_eV, "baseline", **_ends(pre_edge_eV), order=0),
                    *_asked(normalise, "normalise", by=normalise, **ends),
                    *_asked(reference, "subtract", reference=reference), *published,
@@ -174,7 +175,8 @@ def treat(measured: Measured, edge: str | None = None,
     # A recipe that combines makes one of a group, any other one of each scan.
     made = [(scan, group if recipe.combines else (own,)) for group in measured.groups
             for scan, own in zip(recipe.apply(group, references), group, strict=False)]
-    return tuple(Treated(scan, of, _record(scan, of, references, edge, options)) for scan, of in made)
+    return tuple(Treated(scan, of, _record(scan, of, references, edge, options))
+                 for scan, of in made)
 
 
 def flag_outliers(measured: Measured, threshold: float) -> dict[str, list[float]]:

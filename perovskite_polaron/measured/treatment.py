@@ -170,13 +170,13 @@ def deglitch(scan: Scan, *, from_eV: float, to_eV: float) -> Scan:
     require(from_eV <= to_eV and np.count_nonzero(outside) > 1, f"{scan.name}: deglitch from "
             f"{from_eV:g} to {to_eV:g} eV leaves no spectrum: give a narrow interval, low end "
             "first")
-    return _kept(scan, outside)
+    return keep(scan, outside)
 
 
 @step
 def crop(scan: Scan, *, from_eV: float, to_eV: float) -> Scan:
     """Keep the points of an interval, both ends included."""
-    return _kept(scan, _inside(scan, from_eV, to_eV, 2, "crop"))
+    return keep(scan, _inside(scan, from_eV, to_eV, 2, "crop"))
 
 
 def outliers(scan: Scan, *, threshold: float = 5.0) -> NDArray[np.bool_]:
@@ -257,7 +257,7 @@ def _inside(scan: Scan, low: float, high: float, at_least: int, what: str) -> ND
     return inside
 
 
-def _kept(scan: Scan, rows: NDArray[np.bool_]) -> Scan:
+def keep(scan: Scan, rows: NDArray[np.bool_]) -> Scan:
     """Return a scan without some of its points."""
     variance = scan.variance
     if variance is not None:
