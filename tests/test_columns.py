@@ -6,9 +6,10 @@ import pytest
 
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.measured.readers import read_scans, read_tables, read_traces
-from perovskite_polaron.measured.scan import combine
+from perovskite_polaron.measured.readers import read_scans, read_tables
+from perovskite_polaron.measured.repeats import combine
 from perovskite_polaron.measured.text import Table
+from perovskite_polaron.measured.traces import read_traces
 
 XDI = ("# XDI/1.0\n# Column.1: energy eV\n{columns}# Element.symbol: {element}\n# Element.edge: K\n"
        "# Mono.d_spacing: 3.1355\n#---\n{rows}")

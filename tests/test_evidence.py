@@ -15,7 +15,8 @@ from perovskite_polaron.analysis.scenarios import Scenario, mixtures
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.readers import read_scans
-from perovskite_polaron.measured.scan import DOF, Scan, combine
+from perovskite_polaron.measured.repeats import combine
+from perovskite_polaron.measured.scan import DOF, Scan
 from perovskite_polaron.measured.scatter import pool
 
 E = np.arange(0.0, 40.0, 0.5)

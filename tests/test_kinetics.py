@@ -16,8 +16,8 @@ from perovskite_polaron.analysis.kinetics import KineticModel, f_test, fit_kinet
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.kernels.convolution import exponential_gaussian
-from perovskite_polaron.measured.readers import read_traces
 from perovskite_polaron.measured.scan import Trace
+from perovskite_polaron.measured.traces import read_traces
 
 
 def test_exact_data_give_the_truth():

@@ -12,7 +12,8 @@ from fuzz_readers import PRJ_JSON_SEED, PRJ_SEED, fuzz
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured import hdf5
 from perovskite_polaron.measured.hdf5 import read_hdf5_tables
-from perovskite_polaron.measured.readers import read_scans, read_tables, read_traces
+from perovskite_polaron.measured.readers import read_scans, read_tables
+from perovskite_polaron.measured.traces import read_traces
 
 
 def written(tmp_path, text, name="scan.csv"):

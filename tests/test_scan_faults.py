@@ -14,7 +14,8 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured import text as text_module
 from perovskite_polaron.measured.edges import check_edge
 from perovskite_polaron.measured.readers import read_scans, read_tables
-from perovskite_polaron.measured.scan import Scan, combine
+from perovskite_polaron.measured.repeats import combine
+from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.text import split_unit
 from perovskite_polaron.measured.treatment import rebin
 from perovskite_polaron.units import HC_EV_A

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.readers import read_scans
-from perovskite_polaron.measured.scan import combine
+from perovskite_polaron.measured.repeats import combine
 from perovskite_polaron.units import HC_EV_A
 
 E = 13440.0 + 3 * np.arange(12)

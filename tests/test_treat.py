@@ -10,8 +10,9 @@ from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.readers import read_scans, read_tables
 from perovskite_polaron.measured.recipe import Recipe, conditions, format_steps, parse_steps
-from perovskite_polaron.measured.scan import Scan, Step, combine
-from perovskite_polaron.measured.treatment import normalise, outliers_among, pump_probe, thermal
+from perovskite_polaron.measured.repeats import combine, outliers_among
+from perovskite_polaron.measured.scan import Scan, Step
+from perovskite_polaron.measured.treatment import normalise, pump_probe, thermal
 
 BR = EDGES["Br-K"]
 E = np.arange(13440.0, 13520.01, 1.0)

@@ -14,7 +14,7 @@ from perovskite_polaron.analysis.kinetic_model import KineticModel
 from perovskite_polaron.analysis.kinetics import FTest, KineticFit, f_test, fit_kinetics
 from perovskite_polaron.cli.options import count, emit, pick, quantity, share
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.measured.readers import read_traces
+from perovskite_polaron.measured.traces import read_traces
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

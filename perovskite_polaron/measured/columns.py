@@ -3,7 +3,8 @@
 Columns are not repeats. Counters, times, and what Athena writes beside a spectrum are known by
 their names and are no signals; of what remains nothing is guessed. The user chooses by name or
 number, by a wildcard (repeats, because the user says so), by a pattern of names that hold delay or
-temperature, or by a formula of two columns: ``ln(A/B)``, ``A/B``, ``A-B``.
+temperature, or by a formula of two columns: ``ln(A/B)``, ``A/B``, ``A-B``, where each may be the
+sum of several detectors, ``sum(det*)``.
 """
 
 import re
@@ -179,8 +180,17 @@ def candidates(table: Table, x: int) -> list[int]:
             and (not among_counters or _SPECTRUM.match(lower[i]))]
 
 
-def choose(table: Table, x: int, asked: str | None) -> list[Signal]:
+def choose(table: Table, x: int, asked: str | None, counted: bool = False) -> list[Signal]:
     """Return the spectra of a table: what is asked for, or the only one there can be.
+
+    Parameters
+    ----------
+    table, x
+        The table, and its column of energies or delays.
+    asked
+        As the module says.
+    counted
+        Whether the errors are those of counting: what is not counted then adds none in a formula.
 
     Raises
     ------
@@ -194,6 +204,8 @@ def choose(table: Table, x: int, asked: str | None) -> list[Signal]:
         chosen = _unasked(table, possible)
     elif (found := table.find(asked)) is not None:
         chosen = [found]
+    elif "sum(" in asked.lower():
+        return [_formula(table, asked, errors, counted)]
     elif "{" in asked:
         chosen = [i for i in range(len(table.names))
                   if i != x and fields_of(whole_name(table, i), asked)]
@@ -201,7 +213,7 @@ def choose(table: Table, x: int, asked: str | None) -> list[Signal]:
         chosen = [i for i in errors if i in possible or not _ROLES.match(table.names[i].lower())]
         chosen = [i for i in chosen if fnmatchcase(table.names[i].lower(), asked.lower())]
     else:
-        return [_formula(table, asked, errors)]
+        return [_formula(table, asked, errors, counted)]
     require(chosen, f"{table.source}: no signal column fits {asked!r}: it has "
             f"{', '.join(table.names)}")
     return [signal_at(table, i, errors.get(i)) for i in chosen]
@@ -215,25 +227,46 @@ def signal_at(table: Table, i: int, error: int | None) -> Signal:
     return Signal(table.names[i], table.columns[i], errors, (i,))
 
 
-def _formula(table: Table, asked: str, errors: Mapping[int, int | None]) -> Signal:
-    """Return ln(A/B), A/B or A-B, with the error that independent errors of A and B give."""
+def _formula(table: Table, asked: str, errors: Mapping[int, int | None], counted: bool) -> Signal:
+    """Return ln(A/B), A/B, A-B or a sum, with the error that independent errors of A and B give."""
     logarithm = re.fullmatch(r"\s*(?i:ln)\s*\((.*)\)\s*", asked)
     text = logarithm[1] if logarithm else asked
+    if not logarithm and (whole := _term(table, text, errors)):
+        return whole
     for sign in re.finditer("/" if logarithm else "[-/]", text):
-        i, j = (table.find(t.strip()) for t in (text[:sign.start()], text[sign.end():]))
-        if i is None or j is None:
+        one, two = (_term(table, t, errors) for t in (text[:sign.start()], text[sign.end():]))
+        if one is None or two is None:
             continue
-        (_, a, da, _), (_, b, db, _) = (signal_at(table, k, errors.get(k)) for k in (i, j))
+        (_, a, da, i), (_, b, db, j) = one, two
         with np.errstate(all="ignore"):
             value, by_a, by_b = ((np.log(a / b), 1 / a, 1 / b) if logarithm
                                  else (a / b, 1 / b, a / b**2) if sign[0] == "/" else (a - b, 1, 1))
-        given = np.isfinite(table.columns[i] + table.columns[j])
-        require(np.isfinite(value[given]).all(), f"{table.source}: {asked} is not finite where a "
-                "column is zero or signs differ: remove those rows, or choose other columns")
+        require(np.isfinite(value[np.isfinite(a + b)]).all(), f"{table.source}: {asked} is not "
+                "finite where a column is zero or signs differ: remove those rows, or choose other "
+                "columns")
+        if counted and (da is None) != (db is None):
+            da, db = (np.zeros(len(a)) if d is None else d for d in (da, db))
         error = None if da is None or db is None else np.hypot(da * by_a, db * by_b)
-        return Signal(asked, value, error, (i, j))
+        return Signal(asked, value, error, i + j)
     raise InputError(f"{table.source} has no column {asked!r}: it has {', '.join(table.names)}; "
-                     "give a name, a number from 1, a wildcard, ln(A/B), A/B or A-B")
+                     "give a name, a number from 1, a wildcard, ln(A/B), A/B, A-B or sum(det*)")
+
+
+def _term(table: Table, text: str, errors: Mapping[int, int | None]) -> Signal | None:
+    """Return a column, or the sum of those that fit a wildcard; None where there is none."""
+    name = text.strip()
+    if match := re.fullmatch(r"(?i:sum)\s*\((.*)\)", name):
+        at = [i for i in errors if fnmatchcase(table.names[i].lower(), match[1].strip().lower())]
+    else:
+        found = table.find(name)
+        at = [] if found is None else [found]
+    if not at:
+        return None
+    parts = [signal_at(table, i, errors.get(i)) for i in at]
+    known = [p.error for p in parts if p.error is not None]
+    error = np.sqrt(np.sum(np.square(known), axis=0)) if len(known) == len(parts) else None
+    return Signal(name, np.sum([p.values for p in parts], axis=0), error, tuple(at))
+
 
 def _unasked(table: Table, possible: list[int]) -> list[int]:
     """Return the columns to read where the user says nothing; InputError where that is open."""

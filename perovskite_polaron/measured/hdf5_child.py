@@ -29,14 +29,17 @@ def limit(seconds: int, memory_bytes: int) -> None:
             resource.setrlimit(getattr(resource, name), (most, most))
 
 
-def groups(path: str) -> tuple[list[dict[str, Any]], list[Any]]:
-    """Return the groups that hold one-dimensional numeric datasets, and the columns of them all."""
+def groups(path: str, matrix: str = "") -> tuple[list[dict[str, Any]], list[Any]]:
+    """Return the groups that hold one-dimensional numeric datasets, and the columns of them all;
+    the dataset called matrix may have two dimensions.
+    """
     import h5py
     import numpy as np
 
     def is_column(item: Any) -> bool:
         # What other files hold, by a virtual dataset or external storage, is not followed.
-        return (isinstance(item, h5py.Dataset) and item.ndim == 1 and item.dtype.kind in "iuf"
+        return (isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf"
+                and (item.ndim == 1 or (item.ndim == 2 and item.name == matrix))
                 and 0 < item.size <= LARGEST and not item.is_virtual and not item.external)
 
     def said(group: Any, path: str) -> str:
@@ -83,7 +86,8 @@ def groups(path: str) -> tuple[list[dict[str, Any]], list[Any]]:
                           "sample": sample,
                           "units": [text(i.attrs.get("units", "")) for i in items.values()],
                           "titles": [text(i.attrs.get("long_name", "")) for i in items.values()],
-                          "lengths": [i.size for i in items.values()]})
+                          "lengths": [i.size for i in items.values()],
+                          "shapes": [i.shape for i in items.values()]})
     return found, columns
 
 
@@ -92,11 +96,11 @@ def text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def main(path: str, seconds: str, memory_bytes: str) -> int:
+def main(path: str, seconds: str, memory_bytes: str, matrix: str = "") -> int:
     """Write one JSON line and the columns; if that fails, one line of reason on stderr."""
     limit(int(seconds), int(memory_bytes))
     try:
-        found, columns = groups(path)
+        found, columns = groups(path, matrix)
         head = json.dumps(found, ensure_ascii=True).encode()
     # For a damaged file h5py raises OSError, KeyError, RuntimeError, ValueError, MemoryError.
     except Exception as error:

@@ -1,4 +1,4 @@
-"""From files to scans and traces: one call for every format.
+"""From files to scans: one call for every format.
 
 Units are said by the file or by the user, never guessed.
 """
@@ -18,11 +18,14 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.athena import read_athena_tables
 from perovskite_polaron.measured.columns import (
-    Signal, candidates, choose, energy_column, fields_of, signal_at, signal_columns, written,
-    written_of)
+    Signal, energy_column, fields_of, written, written_of)
 from perovskite_polaron.measured.edges import check_edge
-from perovskite_polaron.measured.hdf5 import read_hdf5_tables
-from perovskite_polaron.measured.scan import DOF, Scan, Trace
+from perovskite_polaron.measured.hdf5 import read_hdf5_paths, read_hdf5_tables
+from perovskite_polaron.measured.maps import array_map, is_map, text_map
+from perovskite_polaron.measured.mda import is_mda, parse_mda
+from perovskite_polaron.measured.pairs import pair
+from perovskite_polaron.measured.raw import Raw, chosen, counted
+from perovskite_polaron.measured.scan import DOF, Scan
 from perovskite_polaron.measured.spec import is_spec, parse_spec
 from perovskite_polaron.measured.text import Table, number, parse_text_table, read_measured_text
 from perovskite_polaron.measured.xdi import parse_xdi
@@ -33,15 +36,12 @@ BACKWARDS = 0.02
 #: Suffix -> reader of binary files and projects; any other file is XDI, SPEC, or text and CSV.
 READERS = {".prj": read_athena_tables,
            **dict.fromkeys((".h5", ".hdf5", ".hdf", ".nxs"), read_hdf5_tables)}
-# The largest and smallest integers of 32 bits, in any decimal unit: what no measurement gives.
-_PLACEHOLDER = {round(whole * 10.0**-power, 9) for whole in (2**31 - 1, 2**31)
-                for power in range(10)}
-_DELAY_NAMES = ("delay", "time", "t")
 
 
-def read_tables(path: str | os.PathLike[str], decimal_comma: bool = False) -> tuple[Table, ...]:
-    """Read every table of a file: XDI (known by its first line), SPEC, Athena, HDF5, or text and
-    CSV, where the decimal mark may be a comma.
+def read_tables(path: str | os.PathLike[str], decimal_comma: bool = False,
+                raw: Raw | None = None) -> tuple[Table, ...]:
+    """Read every table of a file: XDI (known by its first line), SPEC, mda2ascii, Athena, HDF5, or
+    text and CSV, where the decimal mark may be a comma; maps where raw or the text says so.
     """
     suffix = Path(path).suffix.lower()
     if suffix in READERS:
@@ -52,15 +52,19 @@ def read_tables(path: str | os.PathLike[str], decimal_comma: bool = False) -> tu
         tables = (parse_xdi(content, str(path)),)
     elif is_spec(content):
         tables = parse_spec(content, str(path))
+    elif is_mda(content):
+        tables = (parse_mda(content, str(path)),)
     else:
         tables = (parse_text_table(content, str(path), decimal_comma),)
+        if raw is not None and (raw.map is not None or is_map(content)):
+            tables = (text_map(tables[0], raw, content.splitlines()[0]),)
     return tuple(replace(table, warnings=(*warnings, *table.warnings)) for table in tables)
 
 
 def read_scans(paths: Sequence[str | os.PathLike[str]], signal: str | None = None,
                energy_unit: str | None = None, name_pattern: str | None = None,
                group: str | None = None, *, energy: str | None = None,
-               decimal_comma: bool = False) -> tuple[Scan, ...]:
+               decimal_comma: bool = False, raw: Raw | None = None) -> tuple[Scan, ...]:
     """Read every scan of the files: one of each table, unless its columns say or are asked more.
 
     Of a file with several tables, those that are no spectra in energy (chi(k), detector pixels,
@@ -76,7 +80,8 @@ def read_scans(paths: Sequence[str | os.PathLike[str]], signal: str | None = Non
         Without it a table must have one column that can be the signal, or columns named by
         different delays or temperatures.
     energy_unit : str, optional
-        ``eV`` or ``keV``, for files that do not say it.
+        ``eV`` or ``keV``, for files that do not say it; ``degrees`` or ``radians`` for Bragg
+        angles, with raw's d spacing.
     name_pattern : str, optional
         Where the names of the files keep delay and temperature, as in
         ``br_{delay_ps}_{temperature_C}*``; it overrules their headers. Without it a number with its
@@ -88,6 +93,8 @@ def read_scans(paths: Sequence[str | os.PathLike[str]], signal: str | None = Non
         The column of the energies, by name or number, where its name does not say it.
     decimal_comma : bool
         Whether the decimal mark of text files is a comma.
+    raw : Raw, optional
+        What is said of raw data: pairs with and without laser, counts, angles, maps.
 
     Raises
     ------
@@ -96,17 +103,27 @@ def read_scans(paths: Sequence[str | os.PathLike[str]], signal: str | None = Non
         signal says which column is the signal.
     """
     scans: list[Scan] = []
+    raw = raw or Raw()
     for path in paths:
         said = {} if name_pattern is None else _from_name(Path(path).stem, name_pattern)
-        tables = read_tables(path, decimal_comma)
+        tables = _tables(path, signal, energy, decimal_comma, raw)
         if group is not None:
             labels = ", ".join(table.label for table in tables[:20])
             tables = tuple(replace(t, sample="") for t in tables if fnmatchcase(t.label, group)
                            or fnmatchcase(t.sample.strip("/"), group.strip("/")))
             require(tables, f"{path} has no group {group!r}: it has {labels}")
-        for table in _spectra(tables, energy):
-            scans += _scans(table, signal, energy_unit, energy, said)
-    return tuple(scans)
+        for table in _spectra(tables, None if raw.delay is not None else energy):
+            scans += _scans(*counted(table, raw), signal, energy_unit, energy, said, raw)
+    return pair(scans, raw)
+
+
+def _tables(path: str | os.PathLike[str], signal: str | None, energy: str | None,
+            decimal_comma: bool, raw: Raw) -> tuple[Table, ...]:
+    """Return the tables of a file; of an HDF5 file those at the paths that are given."""
+    if READERS.get(Path(path).suffix.lower()) is not read_hdf5_tables or "/" not in (energy or ""):
+        return read_tables(path, decimal_comma, raw)
+    tables = read_hdf5_paths(path, energy or "", signal, raw.delay)
+    return tables if raw.delay is None else (array_map(tables, raw),)
 
 
 def _spectra(tables: Sequence[Table], energy: str | None) -> list[Table]:
@@ -128,91 +145,26 @@ def _spectra(tables: Sequence[Table], energy: str | None) -> list[Table]:
     return [replace(kept[0], warnings=warnings), *kept[1:]]
 
 
-def read_traces(paths: Sequence[str | os.PathLike[str]], signal: str | None = None,
-                delay_unit: str | None = None, decimal_comma: bool = False, matrix: bool = False,
-                repeats: int = 1) -> tuple[Trace, ...]:
-    """Read every kinetic trace of the files: each signal column, with its error column if any.
-
-    Parameters
-    ----------
-    paths, signal, decimal_comma
-        As in read_scans; a wildcard names repeats, of which the mean is taken.
-    delay_unit : str, optional
-        For files that do not say it.
-    matrix : bool
-        Whether the first row holds the energies or wavelengths of the columns.
-    repeats : int
-        How many repeats the error columns are the scatter of; 1 for errors that are known.
-    """
-    traces = []
-    for table in (table for path in paths for table in read_tables(path, decimal_comma)):
-        require(matrix or not _looks_like_matrix(table), f"{table.source}: the first row may be "
-                "energies or wavelengths: say so with --matrix, or name the columns in a header")
-        table = _matrix(table) if matrix else table
-        x = _delays(table)
-        units = ("ps", "fs", "ns", "us", "µs", "ms", "s")
-        delay = table.columns[x] * _factor(table, x, "time", units, delay_unit)
-        errors = signal_columns(table, x)
-        usual = candidates(table, x) or list(errors)
-        require(usual, f"{table.source} has no signal column beside {table.names[x]!r}; its "
-                f"columns are {', '.join(table.names)}")
-        found = (choose(table, x, signal) if signal is not None
-                 else [signal_at(table, y, errors[y]) for y in usual])
-        for one in found:
-            bad = _PLACEHOLDER & set(np.round(np.abs(one.values), 9))
-            require(not bad, f"{table.source}: {one.name} holds {min(bad, default=0)}, what an "
-                    "instrument writes for no value: remove those rows, or choose other columns "
-                    "with --signal")
-        if signal is not None and set("*?") & set(signal) and len(found) > 1:
-            stack = np.array([one.values for one in found])
-            scatter = stack.std(axis=0, ddof=1) / np.sqrt(len(stack))
-            require((scatter > 0).all(), f"{table.source}: the repeats {signal} are equal at some "
-                    "delay: name each column of a trace alone, or leave out what is no repeat")
-            traces.append(Trace(delay, stack.mean(axis=0), scatter, table.label, len(stack)))
-            continue
-        alone = signal is None and len(usual) == 1
-        traces += [Trace(delay, one.values, one.error, table.label if alone else
-                         f"{table.label}:{one.name}", 1 if one.error is None else repeats)
-                   for one in found]
-    return tuple(traces)
-
-
-def _looks_like_matrix(table: Table) -> bool:
-    """Whether a table without a header begins with a row that is even, above delays that are not.
-    """
-    first, delay = table.columns[1:, 0], table.columns[0]
-    steps, alike = np.sign(np.diff(first)), np.sign(np.diff(delay))
-    even = len(steps) > 1 and abs(steps.sum()) == len(steps)
-    corner = len(alike) > 1 and alike[0] != alike[1]
-    return table.names[0] == "column1" and bool(even and (corner or len(first) >= 8))
-
-
-def _matrix(table: Table) -> Table:
-    """Return the table with its first row for the names of the columns but the first."""
-    require(table.columns.shape[1] > 1, f"{table.source} has one row: a matrix has more below its "
-            "energies")
-    names = (table.names[0], *(f"{value:.10g}" for value in table.columns[1:, 0]))
-    return replace(table, names=names, columns=table.columns[:, 1:])
-
-
-def _scans(table: Table, signal: str | None, energy_unit: str | None, energy_name: str | None,
-           said: Mapping[str, float]) -> list[Scan]:
+def _scans(table: Table, done: str, signal: str | None, energy_unit: str | None,
+           energy_name: str | None, said: Mapping[str, float], raw: Raw) -> list[Scan]:
     """Return the scans of a table; what a column's name says of delay and temperature goes first,
     then what the file's name says (said).
     """
-    x = energy_column(table, energy_name)
-    energy, unit = _energies(table, x, energy_unit)
-    signals = choose(table, x, signal)
-    at = [str(i + 1) for one in signals for i in one.columns]
+    # A map of an HDF5 file is a table made for it, without the paths that were asked for.
+    x = 0 if raw.delay is not None else energy_column(table, energy_name)
+    energy, unit = _energies(table, x, energy_unit, raw)
+    signals = chosen(table, x, None if raw.delay is not None else signal, raw)
+    at = [str(i + 1) for one in signals for i in one.signal.columns]
     reading = (f"energy: column {x + 1}, {unit}; signal: "
-               f"{', '.join(one.name for one in signals[:20])} of column{'s' * (len(at) > 1)} "
-               f"{', '.join(at[:40])}; {len(signals)} scan{'s' * (len(signals) > 1)}")
+               f"{', '.join(one.signal.name for one in signals[:20])} of "
+               f"column{'s' * (len(at) > 1)} {', '.join(at[:40])}; "
+               f"{len(signals)} scan{'s' * (len(signals) > 1)}{done}")
     conditions, warnings = _conditions(table)
     identity, scans = table.identity, []
-    for one in signals:
-        rows, lost = _rows(table, energy, one)
+    for one, named, companion in ((c.signal, c.named, c.companion) for c in signals):
+        rows, lost = _rows(table, energy, one, raw.average_doubles)
         delay, temperature = [
-            own if (own := written_of(table, one.columns, quantity, signal)) is not None
+            own if (own := written_of(table, named, quantity, signal or raw.on)) is not None
             else said[key] if key in said else conditions[quantity]
             for key, quantity in (("delay_ps", "delay"), ("temperature_C", "temperature"))]
         try:
@@ -221,29 +173,55 @@ def _scans(table: Table, signal: str | None, energy_unit: str | None, energy_nam
             # Athena guesses the edge; only what a person writes is held against the energies.
             require(table.get("bkg_z"), str(error))
             lost = [*lost, str(error)]
+        at_energy, values, variance = _averaged(energy[rows], one, rows)
+        label = f"{table.label}:{one.name}" if len(signals) > 1 else table.label
+        beside = None
+        if companion is not None:
+            require(np.isfinite(companion.values[rows]).all(), f"{table.source}: "
+                    f"{companion.name} is not a finite number somewhere in the scan")
+            beside = Scan(*_averaged(energy[rows], companion, rows), label)
         scans.append(Scan(
-            energy[rows], one.values[rows], None if one.error is None else one.error[rows] ** 2,
-            f"{table.label}:{one.name}" if len(signals) > 1 else table.label, delay, temperature,
-            table.source, table=replace(table, warnings=(*table.warnings, *warnings, *lost)),
-            reading=reading, dof=_dof(table)))
+            at_energy, values, variance, label, delay, temperature, table.source,
+            table=replace(table, warnings=(*table.warnings, *warnings, *lost)), reading=reading,
+            dof=_dof(table), companion=beside))
     return scans
 
 
-def _energies(table: Table, x: int, energy_unit: str | None) -> tuple[Array, str]:
+def _averaged(energy: Array, one: Signal,
+              rows: NDArray[np.intp]) -> tuple[Array, Array, Array | None]:
+    """Return energies, values and variances of a scan; rows of one energy become their mean."""
+    at, which, count = np.unique(energy, return_inverse=True, return_counts=True)
+    variance = None if one.error is None else np.bincount(
+        which, one.error[rows] ** 2) / count**2
+    return at, np.bincount(which, one.values[rows]) / count, variance
+
+
+def _energies(table: Table, x: int, energy_unit: str | None, raw: Raw) -> tuple[Array, str]:
     """Return the energies (eV) in the order of the rows, and what they were read from."""
     values, unit = table.columns[x], table.units[x].lower()
-    if table.is_xdi and table.names[x].lower() == "angle" and unit in ("degrees", "radians"):
+    unit = {"deg": "degrees", "degree": "degrees", "rad": "radians"}.get(unit, unit)
+    is_angle = (table.is_xdi and table.names[x].lower() == "angle") or raw.d_spacing_A is not None
+    if is_angle and (unit or energy_unit) in ("degrees", "radians"):
+        unit = unit or energy_unit or ""
         spacing = (table.get("Mono.d_spacing").split() or ["0"])[0]
+        if raw.d_spacing_A is not None:
+            spacing = f"{raw.d_spacing_A!r}"
         theta = np.radians(values) if unit == "degrees" else values
         require(not ((theta <= 0) | (theta >= np.pi / 2)).any() and float(spacing) > 0,
                 f"{table.source}: angles of a monochromator are between 0 and 90 degrees, its d "
                 "spacing is positive: correct them")
         return HC_EV_A / (2 * float(spacing) * np.sin(theta)), f"eV, from angle and d = {spacing} Å"
-    factor = _factor(table, x, "energy", ("eV", "keV"), energy_unit)
+    require(raw.d_spacing_A is None, f"{table.source}: --d-spacing is for Bragg angles, but the "
+            f"column {table.names[x]!r} is in {unit or energy_unit or 'an unknown unit'}: give "
+            "--energy-unit degrees, or leave it out")
+    require(unit or energy_unit not in ("degrees", "radians"), f"{table.source}: an angle becomes "
+            "an energy by the spacing of the monochromator's planes: give --d-spacing, as 3.1356A")
+    factor = unit_factor(table, x, "energy", ("eV", "keV"), energy_unit)
     return values * factor, table.units[x] or energy_unit or ""
 
 
-def _rows(table: Table, energy: Array, one: Signal) -> tuple[NDArray[np.intp], list[str]]:
+def _rows(table: Table, energy: Array, one: Signal,
+          average_doubles: bool) -> tuple[NDArray[np.intp], list[str]]:
     """Return the rows of a scan, rising in energy, and a warning of rows that have no number.
 
     These may be at the ends, as where a scan was stopped. InputError for others, for an energy that
@@ -270,8 +248,12 @@ def _rows(table: Table, energy: Array, one: Signal) -> tuple[NDArray[np.intp], l
             "several scans in one table; split it, or sort its rows")
     order = np.argsort(e, kind="stable")
     twice = e[order][:-1][np.diff(e[order]) <= 0]
-    require(not len(twice), f"{table.source}: the energy {twice[:1].sum():g} eV stands twice; "
-            "combine or remove the rows")
+    require(average_doubles or not len(twice), f"{table.source}: the energy "
+            f"{twice[:1].sum():g} eV stands twice; average such rows with --average-doubles, or "
+            "remove them")
+    if len(twice):
+        warnings = [*warnings, f"{table.source}: {len(twice)} rows of an energy that stands twice "
+                    "were averaged"]
     return rows[order], warnings
 
 
@@ -301,7 +283,7 @@ def _conditions(table: Table) -> tuple[dict[str, float | None], list[str]]:
     warnings = []
     for quantity in ("delay", "temperature"):
         for key, value in table.metadata.items():
-            word = key.split(".")[-1]
+            word = re.sub(r"\A%?temp\Z", "temperature", key.split(".")[-1], flags=re.IGNORECASE)
             if not word.lower().startswith(quantity) or quantity in found:
                 continue
             unit = word[len(quantity):].strip("_ ()[]")
@@ -317,13 +299,7 @@ def _conditions(table: Table) -> tuple[dict[str, float | None], list[str]]:
     return found, warnings
 
 
-def _delays(table: Table) -> int:
-    require(len(table.names) > 1,
-            f"{table.source} has one column: an abscissa and a signal are needed")
-    return next((i for i, name in enumerate(table.names) if name.lower() in _DELAY_NAMES), 0)
-
-
-def _factor(table: Table, column: int, kind: str, allowed: Sequence[str],
+def unit_factor(table: Table, column: int, kind: str, allowed: Sequence[str],
             given: str | None) -> float:
     """Return what brings a column to the internal unit of its kind."""
     known = {u.lower(): u for u in allowed}

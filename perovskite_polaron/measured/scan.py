@@ -1,6 +1,6 @@
-"""A measured spectrum with the covariance of its points, a time trace, the mean of repeats."""
+"""A measured spectrum with the covariance of its points, and a time trace."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from types import MappingProxyType
@@ -10,7 +10,6 @@ import numpy as np
 
 from perovskite_polaron.arrays import Array, freeze
 from perovskite_polaron.errors import require
-from perovskite_polaron.measured.scatter import pool
 from perovskite_polaron.measured.text import Table
 
 #: The XDI field that keeps how well the errors of a spectrum are known.
@@ -56,6 +55,11 @@ class Scan:
         What was taken for energy and signal.
     dof : float
         Degrees of freedom behind the variance; infinite where the errors are known.
+    companion : Scan or None
+        What was measured with it on the same energies and tells their drift: the spectrum without
+        laser, or that of a reference.
+    drift_eV : float or None
+        What was added to its energies to align them with those of the other scans.
     """
 
     energy_eV: Array
@@ -69,6 +73,8 @@ class Scan:
     table: Table | None = None
     reading: str = ""
     dof: float = inf
+    companion: "Scan | None" = None
+    drift_eV: float | None = None
 
     def __post_init__(self) -> None:
         energy, intensity = _finite(self, "energy_eV", "intensity")
@@ -154,53 +160,3 @@ def _finite(record: Scan | Trace, *names: str) -> list[Array]:
                 f"{record.name}: {name} contains NaN or infinity; remove those points")
     freeze(record, **arrays)
     return list(arrays.values())
-
-
-def _on_one_grid(scans: Sequence[Scan]) -> tuple[Array, Array]:
-    """Return the energies, shape (n,), of repeats and their intensities there, (n_scans, n)."""
-    grids = [scan.energy_eV for scan in scans]
-    mean = np.mean(grids, axis=0) if len({len(e) for e in grids}) == 1 else grids[0]
-    steps = np.diff(mean)
-    nearest = np.minimum(np.r_[steps[:1], steps], np.r_[steps, steps[-1:]])
-    require(all(e.shape == mean.shape and (np.abs(e - mean) <= 0.125 * nearest).all()
-                for e in grids), "the scans to combine have different energies: bring them to one "
-            "grid with --rebin WIDTH, wider than their steps and their shifts, or cut them with "
-            "--crop")
-    if np.ptp(grids, axis=0).max() <= 1e-6:
-        return grids[0], np.array([scan.intensity for scan in scans])
-    at = [np.clip(np.searchsorted(e, mean) - 1, 0, len(e) - 2) for e in grids]
-    parts = [(mean - e[i]) / (e[i + 1] - e[i]) for e, i in zip(grids, at, strict=True)]
-    return mean, np.array([(1 - w) * s.intensity[i] + w * s.intensity[i + 1]
-                           for s, i, w in zip(scans, at, parts, strict=True)])
-
-
-def combine(scans: Sequence[Scan], label: str = "") -> Scan:
-    """Return the mean of repeated scans on one grid, with the standard error from their scatter.
-
-    With two or more scans the scatter about the mean gives the variance, which includes what the
-    counting errors leave out. It is pooled over the points, by the law that ``scatter.pool`` finds:
-    a few scans know the scatter of a single point badly. A single scan keeps its own errors.
-    Energies may differ by a quarter of a step, as encoders read them: lines between the points
-    bring the scans to the mean energies. Raises InputError when they differ more (rebin first), and
-    when the files name different samples, edges or energy shifts.
-    """
-    require(scans, "no scan to combine: give at least one")
-    first = scans[0]
-    for what in ("element", "edge", "sample", "energy shift"):
-        said = sorted({s.table.identity[what] for s in scans if s.table is not None} - {""})
-        require(len(said) < 2, f"{first.name}: the scans to average are of different {what}s "
-                f"({', '.join(said[:20])}): give each alone, or choose those of one with --group "
-                "LABEL")
-    if len(scans) == 1:
-        return first
-    energy, stack = _on_one_grid(scans)
-    errors = [s.error for s in scans]
-    mean = stack.mean(axis=0)
-    # Counting: the variance follows the intensity, or the square of the errors that the files give.
-    known = [e for e in errors if e is not None]
-    shapes = [mean, *([np.mean(known, axis=0)] if len(known) == len(scans) else [])]
-    variance, dof = pool(stack.var(axis=0, ddof=1), len(scans) - 1,
-                         [shape for shape in shapes if (shape > 0).all()])
-    return Scan(energy, mean, variance / len(scans), label or first.label, first.delay_ps,
-                first.temperature_C, ", ".join(dict.fromkeys(s.source for s in scans)),
-                (*first.history, Step("combine", {"scans": len(scans)})), first.table, dof=dof)
