@@ -252,3 +252,19 @@ def test_different_elements_and_edges_are_not_averaged(tmp_path):
     for other, what in ((b, "elements"), (c, "elements|edges")):
         with pytest.raises(InputError, match=f"different {what}"):
             combine(read_scans([a, other]))
+
+
+@pytest.mark.parametrize(("read", "options", "table"), [
+    (read_scans, {"energy_unit": "eV"}, "energy,mu\n13460,1\n13461,2\n"),
+    (read_traces, {"delay_unit": "ps"}, "delay,signal\n1,1\n2,2\n")])
+def test_a_missing_unit_names_the_option_that_gives_it(tmp_path, read, options, table):
+    (tmp_path / "a.csv").write_text(table)
+    option = "--" + next(iter(options)).replace("_", "-")
+    with pytest.raises(InputError, match=f"or give {option}$"):
+        read([tmp_path / "a.csv"])
+    read([tmp_path / "a.csv"], **options)
+    other = "ps" if "energy" in table else "eV"
+    (tmp_path / "b.csv").write_text(table.replace(",", f"_{other},", 1))
+    with pytest.raises(InputError, match=f"has the unit .{other}.") as refusal:
+        read([tmp_path / "b.csv"], **options)
+    assert option not in str(refusal.value)

@@ -307,7 +307,8 @@ def unit_factor(table: Table, column: int, kind: str, allowed: Sequence[str],
     if word.lower() not in known:
         why = f"has the unit {word!r}" if word else "does not say its unit"
         example = f"{(table.names[column].split() or [kind])[0]}_{allowed[0]}"
+        # An option does not override what the file says.
+        option = "" if word else f", or give --{'delay' if kind == 'time' else kind}-unit"
         raise InputError(f"{table.source}: the column {table.names[column]!r} {why}; name it with "
-                         f"one of {', '.join(allowed)} in the file, as in {example}, or give the "
-                         "unit as an option")
+                         f"one of {', '.join(allowed)} in the file, as in {example}{option}")
     return UNITS[kind][known[word.lower()]]
