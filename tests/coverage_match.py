@@ -2,7 +2,7 @@
 
 A step with five features is the calculation, broadened by the compiled kernel. Zero, stretch (1 %),
 resolution, background, scale and the widths are drawn for each pair; the start is up to 10 eV off,
-the noise 0.4 % of the edge. Then transients on the axis of such a match, of ten times that noise:
+the noise 0.4 % of the edge. Then transients on the axis of such a match, of three times that noise:
 how often the strength of ``compare`` holds the truth, with the errors of the match propagated and
 with axis and widths taken for known. Usage: python tests/coverage_match.py [PAIRS]
 """
@@ -85,7 +85,7 @@ def strength_held(seed: int) -> tuple[bool, bool]:
     """Return whether the 68 % interval of a strength holds the truth: propagated, and not."""
     truth, measured, off_eV = pair("constant", seed)
     rng = np.random.default_rng([seed, 99])
-    error = 10 * measured.error
+    error = 3 * measured.error
     measured = replace(measured, intensity=measured.intensity + error * rng.normal(size=len(E)),
                        variance=measured.variance + error**2)
     found = fitted("constant", measured, truth["e0_eV"] + off_eV).found

@@ -22,9 +22,9 @@ from perovskite_polaron.errors import require
 
 #: The optimum is reached when no point would lower φ by this share more than the mean.
 _GAP = 1e-3
-#: Points with less than this share of the time are left out before neighbours are joined, and with
-#: less than that of the largest afterwards; the variance may grow by so much.
-_TINY, _LEAST, _LOSS = 1e-3, 0.02, 1.03
+#: Points with less than this share of the time, or of that of the largest, are left out; the
+#: variance may grow by so much.
+_TINY, _LEAST, _LOSS = 1e-3, 2e-3, 1.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,30 +89,33 @@ class Design:
         shares = self.even()
         require(np.isfinite(self.variance(shares, time)), "the points that can be measured leave a"
                 " parameter open: widen the window, or hold a parameter")
-        for _ in range(5000):
+        shares = self._settled(shares, time)
+        most = _LOSS * self.variance(shares, time)
+        for reach in range(neighbours, -1, -1):
+            fewer = self._settled(self._joined(shares, reach), time)
+            if self.variance(fewer, time) <= most:
+                return fewer
+        return shares
+
+    def _settled(self, shares: Array, time: float) -> Array:
+        """Return the best shares of the points that have one."""
+        for _ in range(3000):
             covariance = self.covariance(shares, time)
             gains = ((self.slopes @ (covariance @ self.wanted.T)) ** 2).sum(axis=1)
-            mean = shares @ gains
-            if gains.max() <= (1 + _GAP) * mean:
+            gains[shares == 0] = 0.0
+            if not np.isfinite(gains).all() or gains.max() <= (1 + _GAP) * (shares @ gains):
                 break
             shares = shares * np.sqrt(gains)
             shares /= shares.sum()
-        return self._gathered(shares, time, neighbours)
-
-    def _gathered(self, shares: Array, time: float, neighbours: int) -> Array:
-        """Return the shares with small ones left out and neighbours joined, as far as that is no
-        loss.
-        """
-        most = _LOSS * self.variance(shares, time)
-        for reach in range(neighbours, -1, -1):
-            joined, left = np.zeros_like(shares), np.where(shares > _TINY, shares, 0.0)
-            while left.any():
-                k = int(np.argmax(left))
-                near = slice(max(k - reach, 0), k + reach + 1)
-                joined[k] = left[near].sum()
-                left[near] = 0.0
-            joined[joined < _LEAST * joined.max()] = 0.0
-            joined /= joined.sum()
-            if self.variance(joined, time) <= most:
-                return joined
         return shares
+
+    def _joined(self, shares: Array, reach: int) -> Array:
+        """Return the shares without small ones, neighbours so many candidates apart joined."""
+        joined, left = np.zeros_like(shares), np.where(shares > _TINY, shares, 0.0)
+        while left.any():
+            k = int(np.argmax(left))
+            near = slice(max(k - reach, 0), k + reach + 1)
+            joined[k] = left[near].sum()
+            left[near] = 0.0
+        joined[joined < _LEAST * joined.max()] = 0.0
+        return joined / joined.sum()
