@@ -338,7 +338,7 @@ class Problem:
     def _fit(self, name: str, intensity: Array) -> ScenarioFit:
         template = self.grids[name].template
         grid, best, found = self._located(self.grids[name], intensity, name)
-        exact = Posterior(grid, _white_data(intensity, self.whiten), self.noise)
+        exact = whole = Posterior(grid, _white_data(intensity, self.whiten), self.noise)
         for _ in range(ROUNDS if template.settings else 0):
             before = found.strengths[0]
             weights = weigh(self.whiten, template.errors(best.points[0]), before)
@@ -348,10 +348,10 @@ class Problem:
                 break
         data = _white_data(intensity, grid.weights.whiten)
         strengths, chi2 = (values[0] for values in best.solve(data))
-        whole = Posterior(grid, data, self.noise)
-        intervals, statistical = (
-            np.array([one.intervals(i) for i in range(len(template.parts))])
-            for one in (whole, exact))
+        intervals = statistical = _intervals(exact)
+        if template.settings:
+            whole = Posterior(grid, data, self.noise)
+            intervals = _intervals(whole)
         errors, total = (np.diff(ends[:, 0])[:, 0] / 2 for ends in (statistical, intervals))
         calculation = np.sqrt(np.maximum(total**2 - errors**2, 0))
         point, shift = best.points[0], float(best.shift_eV(best.points)[0])
@@ -411,6 +411,11 @@ class Problem:
             zoom = Grid(grid.template, grid.weights, self.priors, tuple(axes))
             best = zoom.points[int(np.argmin(self._lost(zoom, data)))]
         return Grid(grid.template, grid.weights, self.priors, tuple(best[:, None]))
+
+
+def _intervals(found: Posterior) -> Array:
+    """Return the 68 % and 95 % intervals (parts, 2, 2) of all strengths."""
+    return np.array([found.intervals(part) for part in range(found.strengths.shape[1])])
 
 
 def _white_data(intensity: Array, whiten: Array) -> Array:

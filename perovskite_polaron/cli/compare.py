@@ -167,12 +167,13 @@ def _record(judged: Judgement) -> dict[str, Any]:
 
 
 def _row(fit: ScenarioFit) -> dict[str, Any]:
-    a, known = fit.amplitude, fit.strength_err_calculation
+    a, estimated = fit.amplitude, fit.strength_err_calculation is not None
     parts = zip(fit.parts, fit.strengths, fit.intervals68, fit.intervals95, strict=True)
     return {
-        **pick(fit, "name", "chi2", "strength", "strength_err", "strength_err_calculation",
-               "shift_eV", "stretch", "width_fwhm_eV"),
-        "calculation_error": "not estimated" if known is None else "estimated",
+        **pick(fit, "name", "chi2", "strength", "strength_err", "shift_eV", "stretch",
+               "width_fwhm_eV"),
+        "strength_err_calculation": _finite(fit.strength_err_calculation),
+        "calculation_error": "estimated" if estimated else "not estimated",
         "strength_interval68": _closed(fit.interval68),
         "strength_interval95": _closed(fit.interval95),
         "parts": [
@@ -192,7 +193,7 @@ def _product(fit: ScenarioFit, name: str, unit: str, power: int) -> dict[str, An
     factor = fit.per_strength if fit.parts[0].power == power else None
 
     def of(value: float | None) -> float | None:
-        return None if factor is None or value is None else factor * value
+        return None if factor is None or value is None else _finite(factor * value)
 
     interval68 = None if factor is None else [of(end) for end in _closed(fit.interval68)]
     return {f"{name}_{unit}": of(fit.strength), f"{name}_err": of(fit.strength_err),
@@ -201,5 +202,10 @@ def _product(fit: ScenarioFit, name: str, unit: str, power: int) -> dict[str, An
 
 
 def _closed(ends: Iterable[float]) -> list[float | None]:
-    """An interval as JSON has it: null where the calculation error leaves it open."""
-    return [float(end) if isfinite(end) else None for end in ends]
+    """An interval as JSON has it."""
+    return [_finite(end) for end in ends]
+
+
+def _finite(value: float | None) -> float | None:
+    """A number as JSON has it: null where the calculation error leaves no limit."""
+    return float(value) if value is not None and isfinite(value) else None

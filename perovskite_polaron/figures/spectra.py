@@ -70,6 +70,9 @@ def draw_difference(spectra: StudySpectra, edge_eV: float | None = None, *, widt
                                 color=colour_of[name], alpha=0.25, lw=0)
         zero_line(ax)
         ax.set_ylabel("difference\n(% of maximum)")
+        known = any(name in spectra.budget for name in names)
+        ax.set_title("band: calculation error (1σ)" if known else "calculation error not estimated",
+                     fontsize=8, loc="right", color="0.35")
         if len(names) == 1:
             legend(ax)
         else:

@@ -39,11 +39,15 @@ def _calculation_error(subject: Subject) -> str:
     """Return what the settings may still change in each difference, in a sentence."""
     errors = calculation_error_percent(subject.spectra)
     known = [f"{name} ±{e:.2f} %" for name, e in errors.items() if e is not None]
-    open_ = [name for name, e in errors.items() if e is None]
-    said = f"Bands are what the settings may still change (1σ), at most: {listed(known)}. "
-    return (said if known else "") + (
-        f"The calculation error of {listed(open_)} is not estimated (polaron converge does that)."
-        if open_ else "")
+    unknown = [name for name, e in errors.items() if e is None]
+    words = []
+    if known:
+        words.append("Bands are what the settings may still change (1σ), in % of the maximum at "
+                     f"most: {listed(known)}.")
+    if unknown:
+        words.append(f"The calculation error of {listed(unknown)} is not estimated (polaron "
+                     "converge does that).")
+    return " ".join(words)
 
 
 def _features(subject: Subject) -> Rows:
