@@ -123,7 +123,7 @@ def laws(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Curv
 def test_the_difference_grows_with_the_square_of_the_amplitude(
         laws: tuple[Path, dict[str, Curves]]) -> None:
     _, found = laws
-    small, large = (found[name]["mean"] - found["ground"]["mean"] for name in ("lo@0.02", "lo@0.05"))
+    small, large = (found[f"lo@{a}"]["mean"] - found["ground"]["mean"] for a in (0.02, 0.05))
     assert np.abs(small).max() > 1e-4 * found["ground"]["mean"].max()
     grown = (large @ small) / (small @ small)
     assert grown == pytest.approx(6.25, rel=0.02)

@@ -200,8 +200,8 @@ def write_archive(study: Study, planned: Sequence[StructureJobs], store: Store,
         When a file is not what a job wrote.
     """
     recorded = recorded_inputs(store.root).pseudopotentials
-    require(recorded or study.engine.kind == "feff", f"{store.root / INPUTS} is not there: polaron run {study.path} writes it",
-            ComputationError)
+    require(recorded or study.engine.kind == "feff", f"{store.root / INPUTS} is not there: polaron"
+            f" run {study.path} writes it", ComputationError)
     files: dict[str, Path] = {}
 
     def packed(name: str) -> str:
