@@ -45,16 +45,24 @@ def energies(inside: float) -> np.ndarray:
 def test_a_cluster_is_whole_shells_with_nothing_between_it_and_its_radius() -> None:
     crystal = read_crystal("cspbbr3-pm3m")
     lead = crystal.species.index("Pb")
-    found = cluster_around(crystal, lead, 3.0, 4.0)
+    found = cluster_around(crystal, lead, 5.9, 1.5)
     assert found.species[:7] == ("Pb", *["Br"] * 6)
-    assert found.inner == 7
+    # Eight Cs at a √3/2, then six Pb at a; beyond, twenty-four Br at a √5/2.
+    assert found.inner == 1 + 6 + 8 + 6
     distances = np.linalg.norm(found.positions_A, axis=1)
     assert (np.diff(distances) > -1e-3).all()
-    assert distances[6] < found.radius_A < distances[7]
-    assert distances[6] == pytest.approx(5.871 / 2)
-    # Eight Cs at a √3/2, twelve Br at a/√2 · √(5/2), six Pb at a, twelve further Pb beyond.
-    assert found.species.count("Cs") == 8
-    assert distances.max() <= 7.0
+    assert distances[1:7] == pytest.approx(np.full(6, 5.871 / 2))
+    assert distances[7:15] == pytest.approx(np.full(8, 5.871 * np.sqrt(3) / 2))
+    assert distances[15:21] == pytest.approx(np.full(6, 5.871))
+    assert distances[21:45] == pytest.approx(np.full(24, 5.871 * np.sqrt(5) / 2))
+    assert found.radius_A == pytest.approx(5.871 * (1 + np.sqrt(5) / 2) / 2)
+    assert distances.max() <= 7.4
+
+
+def test_a_radius_that_leaves_out_an_element_is_refused_with_the_one_that_does_not() -> None:
+    crystal = read_crystal("cspbbr3-pm3m")
+    with pytest.raises(InputError, match=r"\(Cs, Pb\): set \[feff\] cluster_radius_A to 5\.9 or"):
+        cluster_around(crystal, crystal.species.index("Pb"), 5.0, 3.2)
 
 
 def test_other_descriptions_of_a_crystal_have_the_same_cluster() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import require
+from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.matching import Match
 
@@ -48,7 +48,7 @@ def cluster_around(crystal: Crystal, site: int, radius_A: float, rim_A: float) -
     Raises
     ------
     InputError
-        When no other atom is within the radius.
+        When an element of the neighbourhood has no atom within the radius.
     """
     most = radius_A + rim_A
     heights = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice_A), axis=0)
@@ -64,11 +64,17 @@ def cluster_around(crystal: Crystal, site: int, radius_A: float, rim_A: float) -
     inner = int(np.count_nonzero(far <= radius_A))
     while inner < len(far) and far[inner] - far[inner - 1] < _SHELL_A:
         inner += 1
-    require(1 < inner < len(far), f"no atom of {crystal.label} is within {radius_A:g} Å of atom"
-            f" {site + 1}, or none beyond: raise [feff] cluster_radius_A")
-    return Cluster(atom.astype(np.int64), steps[cell], apart[cell, atom],
-                   tuple(crystal.species[k] for k in atom), inner,
-                   float(far[inner - 1] + far[inner]) / 2)
+    species = tuple(crystal.species[k] for k in atom)
+    # FEFF reads beyond its arrays where a potential has no atom that scatters.
+    missing = set(species[1:]) - set(species[1:inner])
+    if missing or inner == 1:
+        needed = max((far[1:][np.array(species[1:]) == name].min() for name in missing),
+                     default=most)
+        raise InputError(f"not every element of {crystal.label} has an atom within {radius_A:g} Å"
+                         f" of atom {site + 1} ({', '.join(sorted(missing)) or 'none'}): set [feff]"
+                         f" cluster_radius_A to {np.ceil(10 * needed) / 10:.1f} or more")
+    return Cluster(atom.astype(np.int64), steps[cell], apart[cell, atom], species, inner,
+                   float(far[inner - 1] + far[inner]) / 2 if inner < len(far) else most)
 
 
 def carried_positions_A(cluster: Cluster, found: Match, crystal: Crystal, site: int) -> Array:

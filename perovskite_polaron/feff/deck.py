@@ -127,7 +127,7 @@ def geometry(cluster: Cluster, positions_A: Array) -> str:
     """Return ``geom.dat`` of the atoms that scatter, with more digits than FEFF's own has."""
     numbers = _numbers(cluster)[: cluster.inner]
     kinds = len(_ipots(cluster)) + 1
-    first = [numbers.index(k) + 1 if k in numbers else 0 for k in range(kinds)]
+    first = [numbers.index(k) + 1 for k in range(kinds)]
     rows = [f"{k:4d} {x:.9f} {y:.9f} {z:.9f} {ipot:3d}   1" for k, ((x, y, z), ipot)
             in enumerate(zip(positions_A[: cluster.inner], numbers, strict=True), 1)]
     return "\n".join([f"nat, nph = {cluster.inner:5d}{kinds - 1:5d}",
