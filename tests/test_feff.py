@@ -26,6 +26,7 @@ from perovskite_polaron.workflow.feff_jobs import POWDER, feff_jobs
 from perovskite_polaron.workflow.job import StructureJobs
 from perovskite_polaron.workflow.jobs import study_jobs
 from perovskite_polaron.workflow.results import collect, read_results, write_results
+from perovskite_polaron.workflow.scenarios import BUILT_IN
 from perovskite_polaron.workflow.spectra import load_results, study_spectra
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.structures import StudyStructure, study_structures
@@ -194,6 +195,19 @@ def test_what_is_stored_gives_any_width_axis_and_alignment(
         assert one.read_bytes() == (path.parent / "wide" / one.name).read_bytes()
 
 
+def test_both_engines_agree_beyond_the_edge(laws: tuple[Path, dict[str, Curves]]) -> None:
+    path, _ = laws
+    done = polaron("spectra", path.name, "--engines", str(BUILT_IN), "--out", "both", "--json",
+                   cwd=path.parent)
+    assert done.returncode == 0, done.stderr
+    assert (path.parent / "both" / "engines.png").stat().st_size > 0
+    found = {one["name"]: one for one in json.loads(done.stdout)["engines"]}
+    assert set(found) == {"lo@0.02", "lo@0.05", "lo@0.1"}
+    for one in found.values():
+        assert one["correlation"] > 0.6
+        assert one["same_sign_percent"] > 80
+
+
 def test_the_other_verbs_take_a_study_with_feff(laws: tuple[Path, dict[str, Curves]]) -> None:
     path, _ = laws
     status = json.loads(polaron("status", path.name, "--json", cwd=path.parent).stdout)
@@ -206,8 +220,8 @@ def test_the_other_verbs_take_a_study_with_feff(laws: tuple[Path, dict[str, Curv
     assert polaron("spectra", path.name, cwd=path.parent).returncode == 0
     energy, _, change = np.loadtxt(table, delimiter=",", skiprows=1, usecols=(0, 1, 2)).T
     transient = np.array([energy + 13480, 0.2 * change, np.full(len(energy), 1e-5)]).T
-    np.savetxt(path.parent / "t.csv", transient[(energy > -4) & (energy < 40)][::8], delimiter=",", header="energy_eV,signal,error",
-               comments="")
+    np.savetxt(path.parent / "t.csv", transient[(energy > -4) & (energy < 40)][::8],
+               delimiter=",", header="energy_eV,signal,error", comments="")
     done = polaron("compare", "t.csv", "--study", path.name, "--edge", "13480eV", "--json",
                    cwd=path.parent)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """FEFF without FEFF: clusters, inputs, the width added to a curve, and what a study may say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.matching import match
 from perovskite_polaron.spectra.broadening import lifetime_hwhm_eV
+from perovskite_polaron.workflow.engines import agreements
+from perovskite_polaron.workflow.scenarios import BUILT_IN
+from perovskite_polaron.workflow.spectra import load_results
 from perovskite_polaron.workflow.study import read_study, resolved
 
 STUDY = """
@@ -160,6 +164,19 @@ def test_an_l_edge_is_for_feff_and_its_table_is_its_own(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"L3"', '"K"') + "[feff]\nl_max = 2\n")
     with pytest.raises(InputError, match=r"\[feff\] is of the engine feff"):
         read_study(path)
+
+
+def test_a_study_agrees_with_itself_and_with_no_other_edge() -> None:
+    results, *_ = load_results(BUILT_IN)
+    found = agreements(results, results)
+    assert [one.name for one in found if one.name.startswith("lo")]
+    for one in found:
+        assert one.correlation == pytest.approx(1)
+        assert one.ratio == pytest.approx(1)
+        assert one.same_sign_percent == 100
+    other = replace(results, study=replace(results.study, edge="L3"))
+    with pytest.raises(InputError, match="the one study is of Br K, the other of Br L3"):
+        agreements(results, other)
 
 
 def test_the_record_of_a_study_holds_the_tables_of_its_engine(tmp_path: Path) -> None:
