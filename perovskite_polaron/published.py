@@ -106,8 +106,8 @@ class Article:
     ----------
     source
         The reference, as the report prints it.
-    formula, element
-        The compound, as ``Crystal.formula`` writes it, and its absorbing element.
+    formula, element, edge
+        The compound, as ``Crystal.formula`` writes it, its absorbing element, and which edge.
     white_line_eV
         Photon energy of the first maximum of the ground state.
     features, claims
@@ -123,3 +123,4 @@ class Article:
     features: tuple[Feature, ...]
     claims: tuple[Claim, ...]
     pump_probe: PumpProbe | None = None
+    edge: str = "K"

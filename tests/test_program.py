@@ -10,7 +10,8 @@ import pytest
 from conftest import polaron, write_tiny_study
 
 from perovskite_polaron.errors import ComputationError, InterruptedRunError
-from perovskite_polaron.espresso.program import environment, program_version, run_program
+from perovskite_polaron.espresso.program import program_version
+from perovskite_polaron.programs import environment, run_program
 from perovskite_polaron.workflow.attempt import attempt
 from perovskite_polaron.workflow.jobs import plan
 from perovskite_polaron.workflow.store import Store

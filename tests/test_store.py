@@ -18,9 +18,10 @@ from conftest import polaron, write_tiny_study
 
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError, DamagedError, InputError
-from perovskite_polaron.espresso.program import PLAIN, program_version
+from perovskite_polaron.espresso.program import program_version
 from perovskite_polaron.espresso.pseudo import cache_folder, make_pseudo
 from perovskite_polaron.files import SEAL, read_sealed, write_sealed
+from perovskite_polaron.programs import PLAIN
 from perovskite_polaron.workflow.attempt import attempt
 from perovskite_polaron.workflow.execute import run_jobs
 from perovskite_polaron.workflow.jobs import Job, plan, study_jobs

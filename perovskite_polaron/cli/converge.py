@@ -17,7 +17,7 @@ from perovskite_polaron.workflow.converge import SETTINGS, converge
 from perovskite_polaron.workflow.escalate import ESCALATED, Step, escalate, value_of
 from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import Store
-from perovskite_polaron.workflow.study import Study, read_study
+from perovskite_polaron.workflow.study import Study, need_xspectra, read_study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
     polaron converge study.toml --lanczos 40,80,120  # from the chains there are; computes nothing
     """
     study = read_study(args.study)
+    need_xspectra(study, "polaron converge")
     asked = {s: v.split(",") for s in SETTINGS if (v := getattr(args, s.replace("-", "_")))}
     store = Store(study.store_folder)
 

@@ -22,6 +22,7 @@ _OPTIONAL = {
     "phonopy": ("phonons", "polaron modes"),
     "sevenn": ("mlip", "polaron modes --forces mlip"),
     "parsl": ("cluster", "--executor"),
+    "feff10-rs": ("feff", '[engine] kind = "feff"'),
     "hypothesis": ("test", "make test"),
     "pytest-benchmark": ("test", "make bench")}
 _KERNELS = ("displacement", "geometry", "convolution", "heating", "lanczos")

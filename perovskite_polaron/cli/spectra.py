@@ -7,8 +7,10 @@ from pathlib import Path
 from perovskite_polaron.analysis.matched import read_matched
 from perovskite_polaron.cli.options import emit, make_folder, pick, quantity, share
 from perovskite_polaron.errors import require
-from perovskite_polaron.figures.spectra import draw_alignment, draw_difference, draw_sites
+from perovskite_polaron.figures.spectra import (
+    draw_alignment, draw_difference, draw_engines, draw_sites)
 from perovskite_polaron.figures.style import save
+from perovskite_polaron.workflow.engines import agreements
 from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.results import write_results
 from perovskite_polaron.workflow.spectra import (
@@ -29,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     share(parser, "--match")
     add("--edge", metavar="13472eV", type=quantity("energy"),
         help="photon energy of the calculated zero, for the figure's axis")
+    add("--engines", metavar="OTHER", type=Path,
+        help="study file or folder of the same structures from another engine: also say how far"
+        " the differences disagree")
     add("--out", metavar="DIR", type=Path,
         help="folder for tables, figures and, of a study, results.json and chains.npz (default:"
         " the name of STUDY or FOLDER + -spectra)")
@@ -44,6 +49,7 @@ def run(args: argparse.Namespace) -> None:
     polaron spectra examples/cspbbr3.toml --alignment fermi --out fermi-aligned
     polaron spectra examples/cspbbr3.toml --match match.toml  # zero and widths of a measurement
     polaron spectra fermi-aligned --out again  # its results.json and chains.npz alone
+    polaron spectra feff.toml --engines perovskite_polaron/data/cspbbr3
     """
     require(args.match is None or (args.hwhm is None and args.edge is None),
             "--match knows the zero and the widths: leave out --edge and --hwhm")
@@ -66,6 +72,12 @@ def run(args: argparse.Namespace) -> None:
     figures = {"difference": draw_difference(spectra, edge_eV)[0], "sites": draw_sites(spectra)}
     if spectra.differences:
         figures["alignment"] = draw_alignment(spectra, other, list(spectra.differences))
+    agreed = []
+    if args.engines:
+        other_results, *_ = load_results(args.engines)
+        agreed = agreements(results, other_results)
+        figures["engines"] = draw_engines(agreed, results.study.engine.kind,
+                                          other_results.study.engine.kind)
     written += [save(figure, out / f"{name}{suffix}") for suffix in (".png", ".svg")
                 for name, figure in figures.items()]
     mine, theirs = (largest_percent(one, spectra) for one in (spectra, other))
@@ -76,6 +88,9 @@ def run(args: argparse.Namespace) -> None:
     record = {"files": written, "alignment": settings.alignment, "reference": spectra.reference,
               "differences": found, "warnings": coarse, "shifts_eV": [
                   pick(s, "structure", "absorber", "shift_eV", "caveat") for s in spectra.shifts]}
+    if args.engines:
+        record["engines"] = [pick(a, "name", "correlation", "same_sign_percent", "ratio", "from_eV",
+                                  "to_eV") for a in agreed]
     lines = [f"alignment: {settings.alignment}; shifts of each site, relative to the mean edge of"
              f" {spectra.reference}"]
     if spectra.part:
@@ -87,7 +102,13 @@ def run(args: argparse.Namespace) -> None:
     said = {name: "not estimated" if e is None else f"±{e:.2f}" for name, e in errors.items()}
     lines += [f"  {name:20} {mine[name]:8.2f} {said[name]:>14} {theirs[name]:8.2f}"
               for name in mine]
-    if None in errors.values():
+    if None in errors.values() and results.study.engine.kind == "xspectra":
         lines.append("polaron converge estimates what the settings may still change")
     lines += [f"note: {line}" for line in coarse]
+    if agreed:
+        lines.append(f"beside {args.engines}, from {agreed[0].from_eV:g} to {agreed[0].to_eV:.0f}"
+                     " eV above the first maximum: correlation, energies of one sign, ratio of"
+                     " sizes")
+        lines += [f"  {a.name:20} {a.correlation:8.2f} {a.same_sign_percent:6.0f} % {a.ratio:8.2f}"
+                  for a in agreed]
     emit(args, record, [*lines, f"tables and figures are in {out}"])

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.espresso.program import OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist
+from perovskite_polaron.espresso.program import EspressoCalculation, namelist
 from perovskite_polaron.espresso.pw import child
 from perovskite_polaron.files import open_npz, sha256_of, write_npz
+from perovskite_polaron.programs import OUTDIR, PLAIN, PREFIX, Way
 from perovskite_polaron.units import RYDBERG_EV
 
 PROJECTIONS = "projections.npz"
@@ -34,7 +35,7 @@ _ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
-class ProjwfcCalculation(Calculation):
+class ProjwfcCalculation(EspressoCalculation):
     """The projections of the states in the output folder; there is nothing to choose."""
 
     program = "projwfc.x"

@@ -27,13 +27,13 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from perovskite_polaron.errors import ComputationError, InputError, require
-from perovskite_polaron.espresso.program import (
-    OUTDIR, find_program, namelist, program_version, run_program)
+from perovskite_polaron.espresso.program import find_program, namelist, program_version
 from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, read_levels_eV
 from perovskite_polaron.espresso.upf import (
     Pseudopotential, check_for_xspectra, read_sealed_upf, read_upf)
 from perovskite_polaron.files import read_toml, write_atomically
 from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.programs import OUTDIR, run_program
 from perovskite_polaron.units import RYDBERG_EV
 
 _BUILT_IN = resources.files("perovskite_polaron") / "data" / "pseudo" / "recipes.toml"

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.espresso.density import Atoms
 from perovskite_polaron.espresso.kpoints import DENSITY_SPACING_1_A, KPoints
-from perovskite_polaron.espresso.program import (
-    CHECKPOINT, OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist)
+from perovskite_polaron.espresso.program import EspressoCalculation, namelist
 from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.programs import CHECKPOINT, OUTDIR, PLAIN, PREFIX, Way
 from perovskite_polaron.settings import option
 from perovskite_polaron.units import BOHR_ANGSTROM, RYDBERG_EV
 
@@ -125,7 +125,7 @@ def labels_of(crystal: Crystal, absorber: int | None) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class PwCalculation(Calculation):
+class PwCalculation(EspressoCalculation):
     """One self-consistent calculation, or the bands of one.
 
     Attributes

@@ -17,9 +17,10 @@ import numpy as np
 
 from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.espresso.kpoints import SPECTRUM_SPACING_1_A, KPoints
-from perovskite_polaron.espresso.program import OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist
+from perovskite_polaron.espresso.program import EspressoCalculation, namelist
 from perovskite_polaron.espresso.savefile import LanczosSave, read_save
 from perovskite_polaron.files import read_text, write_atomically
+from perovskite_polaron.programs import OUTDIR, PLAIN, PREFIX, Way
 from perovskite_polaron.settings import option
 
 SAVE_FILE = "chain.sav"
@@ -86,7 +87,7 @@ class XspectraSettings(KPoints):
 
 
 @dataclass(frozen=True)
-class XspectraCalculation(Calculation):
+class XspectraCalculation(EspressoCalculation):
     """A dipole K-edge run of one absorber and polarisation.
 
     Attributes

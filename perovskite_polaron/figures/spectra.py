@@ -11,6 +11,7 @@ from perovskite_polaron.figures.style import (
 from perovskite_polaron.spectra.budget import sigma
 from perovskite_polaron.spectra.projected import BandEdge
 from perovskite_polaron.workflow.converge import Movement
+from perovskite_polaron.workflow.engines import Agreement
 from perovskite_polaron.workflow.spectra import StudySpectra
 
 ENERGY_LABEL = "energy above the reference edge (eV)"
@@ -102,6 +103,30 @@ def _alignment(spectra: StudySpectra) -> str:
     aligned = spectra.settings.alignment == "delta-scf"
     words = "aligned by ΔSCF" if aligned else "each at its own Fermi energy"
     return f"{words}, {spectra.part}" if spectra.part else words
+
+
+def draw_engines(agreed: Sequence[Agreement], mine: str, other: str) -> Any:
+    """Draw each difference from both engines, from the first maximum of each reference.
+
+    Parameters
+    ----------
+    agreed
+        What to draw.
+    mine, other
+        Names of the engines.
+    """
+    figure, axes = panels(len(agreed), 1, (7.0, 1.0 + 2.0 * len(agreed)), sharex=True)
+    for ax, one in zip(axes, agreed, strict=True):
+        ax.axvspan(one.from_eV, one.to_eV, color="0.94", zorder=-1)
+        for curve, name, colour in ((one.mine, mine, BLUE), (one.other, other, ORANGE)):
+            ax.plot(one.energy_eV, curve, color=colour, lw=1.5, label=name)
+        zero_line(ax)
+        ax.set_title(f"{one.name}: correlation {one.correlation:.2f} in grey", fontsize=9,
+                     loc="left")
+        ax.set_ylabel("difference\n(% of maximum)")
+    legend(axes[0])
+    axes[-1].set_xlabel("energy above the first maximum (eV)")
+    return figure
 
 
 def draw_sites(spectra: StudySpectra) -> Any:

@@ -59,14 +59,9 @@ def method_section(subject: Subject) -> Section:
     """Return programs, settings, convergence, alignment, and the variations of the answer."""
     shifts = [(s.structure, s.absorber, f"{s.shift_eV:+.3f}", s.caveat or "–")
               for s in subject.spectra.shifts]
+    engine = _feff if subject.study.engine.kind == "feff" else _xspectra
     blocks: list[Block] = [
-        meaning("calculation"), Table("Settings", ("", "value"), list(_settings(subject))),
-        _cell_words(subject), Table("Self-consistent calculations", *_scf(subject)),
-        meaning("convergence", steps=subject.study.xspectra.check_every),
-        Table("Lanczos chains", *_chains(subject)),
-        Table("Pseudopotentials (SHA-256 of each file)", ("species", "hash"),
-              _pseudopotentials(subject)),
-        meaning("alignment"),
+        *engine(subject), meaning("alignment"),
         Table("Alignment", ("structure", "absorber", "shift (eV)", "caveat"), shifts)]
     if subject.names:
         varied = _variations(subject)
@@ -75,6 +70,31 @@ def method_section(subject: Subject) -> Section:
                    Table("What would change the answer", *_variation_rows(subject, varied)),
                    Text(_turned(varied)), plain("not-varied")]
     return Section("method", "How it was calculated, and what would change the answer", blocks)
+
+
+def _xspectra(subject: Subject) -> list[Block]:
+    """What there is to say of a calculation with XSpectra."""
+    return [
+        meaning("calculation"), Table("Settings", ("", "value"), list(_settings(subject))),
+        _cell_words(subject), Table("Self-consistent calculations", *_scf(subject)),
+        meaning("convergence", steps=subject.study.xspectra.check_every),
+        Table("Lanczos chains", *_chains(subject)),
+        Table("Pseudopotentials (SHA-256 of each file)", ("species", "hash"),
+              _pseudopotentials(subject))]
+
+
+def _feff(subject: Subject) -> list[Block]:
+    """What there is to say of one with FEFF."""
+    study, curves = subject.study, subject.results.curves
+    version = recorded_inputs(subject.folder).versions.get("feff", "version not in these results")
+    rows = [("FEFF10", version), ("edge", f"{study.element} {study.edge}"),
+            ("core hole", study.core_hole.kind),
+            *((key, _value(value)) for key, value in asdict(study.feff).items())]
+    sites = [(name, f"{curve.edge_eV:.3f}", f"{curve.inside_hwhm_eV:.3f}")
+             for name, curve in sorted(curves.items())]
+    return [meaning("feff"), Table("Settings", ("", "value"), rows),
+            Table("Curves of FEFF", ("site", "photon energy of the Fermi level (eV)",
+                                     "half width inside (eV)"), sites)]
 
 
 def _records(subject: Subject) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -221,13 +241,15 @@ def _varied(subject: Subject) -> Iterator[tuple[str, StudySpectra, float]]:
 
     yield "as reported", subject.spectra, 0.0
     yield f"alignment {subject.unaligned.settings.alignment}", subject.unaligned, 0.0
+    inside = max((c.inside_hwhm_eV for c in subject.results.curves.values()), default=0.0)
     for factor in (0.8, 1.25):
         width = s.core_hole_hwhm_eV * factor
-        if s.width_model != "table":
+        if s.width_model != "table" and width >= inside:
             yield f"core-hole half width {width:.2f} eV", changed(core_hole_hwhm_eV=width), 0.0
     resolution = s.resolution_fwhm_eV + 1.0
     yield f"resolution {resolution:.1f} eV", changed(resolution_fwhm_eV=resolution), 0.0
-    steps = subject.study.xspectra.check_every
-    yield f"chains without their last {steps} steps", subject.shortened, 0.0
+    if subject.results.chains:
+        steps = subject.study.xspectra.check_every
+        yield f"chains without their last {steps} steps", subject.shortened, 0.0
     for moved in (-1.0, 1.0):
         yield f"edge moved by {moved:+g} eV", subject.spectra, moved

@@ -181,10 +181,11 @@ class Subject:
 
     @cached_property
     def article(self) -> Article | None:
-        """The article that is about this compound and element, if there is one."""
+        """The article that is about this compound, element and edge, if there is one.
+        """
         found = self.structures.get(self.reference)
-        case = None if found is None else (found.crystal.formula, self.study.element)
-        return next((a for a in ARTICLES if (a.formula, a.element) == case), None)
+        case = found and (found.crystal.formula, self.study.element, self.study.edge)
+        return next((a for a in ARTICLES if (a.formula, a.element, a.edge) == case), None)
 
     @property
     def features(self) -> tuple[Feature, ...]:

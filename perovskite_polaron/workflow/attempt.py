@@ -19,10 +19,10 @@ from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError, require
 from perovskite_polaron.espresso.density import (
     Atoms, add_difference, move_density, move_hole, transform_density)
-from perovskite_polaron.espresso.program import (
-    CHECKPOINT, OUT_OF_TIME, OUTDIR, PLAIN, PREFIX, Way, mpi_command, program_version, run_program)
 from perovskite_polaron.espresso.pw import DENSITY, PwCalculation, started_from_density
 from perovskite_polaron.files import write_atomically
+from perovskite_polaron.programs import (
+    CHECKPOINT, OUT_OF_TIME, OUTDIR, PLAIN, PREFIX, Way, run_program)
 from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import DENSITY_SEAL, Store, density_digest
 
@@ -208,10 +208,10 @@ class _Run:
     def start(self) -> float:
         """Run the program, from where it stopped if it can go on; return its wall time (s)."""
         job, store, runs = self.job, self.store, self.job.runs
-        if job.version and program_version(runs.program) != job.version:
-            raise ComputationError(f"{runs.program} is version {program_version(runs.program)} on"
+        if job.version and runs.version() != job.version:
+            raise ComputationError(f"{runs.program} is version {runs.version()} on"
                                    f" {platform.node()}, the study was planned for {job.version}:"
-                                   " give all machines the same, or set POLARON_ESPRESSO_BIN")
+                                   " give all machines the same")
         folder = store.prepare(job)
         most = min(self.ranks, job.kpoints) if runs.shares_kpoints else 1
         pools = next(n for n in range(most, 0, -1) if self.ranks % n == 0)
@@ -229,7 +229,7 @@ class _Run:
         if text != job.deck:
             # What is run differs from what names the job in the way to the result alone.
             deck = write_atomically(deck.with_suffix(".run.in"), text, durable=False)
-        command = mpi_command(runs.program, self.ranks, pools)
+        command = job.calculation.command(self.ranks, pools)
         try:
             return run_program(command, deck, self.output, done=runs.done,
                                keep_open=(self.descriptor,), on_poll=self.say)
@@ -312,7 +312,7 @@ class _Run:
         record: dict[str, Any] = {
             "kind": job.kind, "label": job.label, "digest": job.digest,
             "parent": job.parent.digest if job.parent else None,
-            "program": job.runs.program, "program_version": program_version(job.runs.program),
+            "program": job.runs.program, "program_version": job.runs.version(),
             "polaron_version": __version__, "polaron_revision": _revision(),
             "machine": platform.node(), "system": platform.platform(),
             "pseudopotentials": {name: p.digest for name, p in job.pseudos}}

@@ -39,6 +39,8 @@ def ranks_for(job: Job, most: int) -> int:
     most
         The largest number.
     """
+    if job.runs.one_process:
+        return 1
     worth = max(1, min(most, int(job.cost / _COST_PER_RANK)))
     if worth <= job.kpoints:
         return math.ceil(job.kpoints / math.ceil(job.kpoints / worth))

@@ -27,6 +27,8 @@ def coarser(study: Study, lattices_A: Mapping[str, ArrayLike]) -> list[str]:
     list of str
         One line, or none.
     """
+    if study.engine.kind != "xspectra":
+        return []
     found = read_toml(_TABLE, "table of needed settings")
     needed = found["spectrum_kpoint_spacing_1_A"]
     spacing = {}

@@ -22,7 +22,7 @@ from perovskite_polaron.settings import read_tables
 from perovskite_polaron.spectra.projected import ProjectedStates, Shell
 from perovskite_polaron.workflow.jobs import CrystalSettings, Job, own_pw, plan, pw_job
 from perovskite_polaron.workflow.store import Store
-from perovskite_polaron.workflow.study import Study
+from perovskite_polaron.workflow.study import Study, need_xspectra
 
 _SPILLING_MATCH = 1e-3
 _JOB_KEYS = ("kind", "digest", "program", "program_version", "polaron_version", "polaron_revision",
@@ -104,9 +104,10 @@ def subject_of_study(study: Study, name: str | None) -> Subject:
         When the study has no such structure, or it is no insulator without spin; others as
         ``plan``.
     """
+    need_xspectra(study, "polaron pdos")
     structures = {one.structure.name: one for one in plan(study)}
     chosen = structures.get(name or study.reference)
-    if chosen is None:
+    if chosen is None or chosen.ground is None:
         raise InputError(f"{study.path} has no structure {name!r}: it has {', '.join(structures)}")
     one = chosen.structure
     return _insulating(Subject(one.name, one.crystal, one.symmetry, own_pw(study, one),

@@ -12,6 +12,7 @@ from perovskite_polaron.espresso.pw import absorber_label
 from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.files import write_atomically, write_sealed
 from perovskite_polaron.lattice.files import write_crystal
+from perovskite_polaron.workflow.feff_jobs import own_potentials
 from perovskite_polaron.workflow.jobs import StructureJobs, core_hole_state, study_jobs
 from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.records import INPUTS, recorded_inputs
@@ -24,10 +25,15 @@ from perovskite_polaron.workflow.study import Study, resolved_toml
 def warnings(study: Study, structures: Sequence[StructureJobs]) -> list[str]:
     """Return what a careful person would want to know before the run, one line each."""
     lines = []
+    if study.engine.kind == "feff" and study.feff.potentials == "frozen":
+        others = own_potentials(study, [one.structure for one in structures])
+        lines += [f"structure {name} has FEFF potentials of its own crystal, not those of"
+                  f" {study.reference}: {why}" for name, why in others.items()]
     limit = study.core_hole.min_image_distance_A
     for one in structures:
         distance = image_distance_A(one.structure.crystal)
-        if study.core_hole.kind != "none" and distance < limit:
+        periodic = study.engine.kind == "xspectra" and study.core_hole.kind != "none"
+        if periodic and distance < limit:
             lines.append(f"in structure {one.structure.name} a core hole is {distance:.2f} Å from"
                          f" its own image (below {limit:g} Å): images interact; use a supercell to"
                          " judge how much it matters")

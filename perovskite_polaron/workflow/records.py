@@ -18,7 +18,8 @@ _ENERGIES = ("total_energy_eV", "fermi_eV", "highest_occupied_eV")
 # Kind of job -> what its record must hold as finite numbers, and what as such if it is there; those
 # that are tables have so many dimensions.
 _NUMBERS = {"ground": _ENERGIES, "hole": _ENERGIES, "force": ("total_energy_eV", "forces_eV_A"),
-            "response": ("epsilon_inf", "born_e")}
+            "response": ("epsilon_inf", "born_e"), "potentials": ("fermi_eV",),
+            "absorption": ("edge_eV",)}
 # Of a core hole it must be there, and is null where no empty band was computed.
 _EMPTY = "lowest_empty_eV"
 _OPTIONAL = (_EMPTY, "wall_seconds", "ranks")

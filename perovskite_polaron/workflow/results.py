@@ -1,19 +1,22 @@
 """The results of a study in two small files that travel.
 
-``results.json`` says what, how and with which energies; ``chains.npz`` holds the Lanczos chains.
+``results.json`` says what, how and with which energies; ``chains.npz`` holds the Lanczos chains,
+``absorption.npz`` the curves of FEFF.
 """
 
 import math
 import tomllib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from perovskite_polaron.errors import ComputationError, DamagedError, InputError, require
 from perovskite_polaron.espresso.savefile import LanczosSave, read_chains, read_save, write_chains
 from perovskite_polaron.espresso.xspectra import SAVE_FILE
+from perovskite_polaron.feff.stages import XMU
+from perovskite_polaron.feff.xmu import Absorption, read_absorption, read_xmu, write_absorption
 from perovskite_polaron.files import SEAL, read_sealed, sha256_of, write_sealed
 from perovskite_polaron.settings import fill, refuse
 from perovskite_polaron.spectra.budget import ErrorBudget, read_budget, write_budget
@@ -23,6 +26,8 @@ from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study, resolved, study_of
 
 FORMAT = "perovskite_polaron results 2"
+# Engine -> file of what its spectra are made from.
+_PACKED = {"xspectra": "chains.npz", "feff": "absorption.npz"}
 # The same, but with the study as TOML text.
 _OLDER = "perovskite_polaron results 1"
 
@@ -38,9 +43,9 @@ class SiteResult:
     multiplicity
         Number of equivalent absorbers.
     hole
-        Result of the calculation with the core hole.
+        Result of the calculation with the core hole, or of FEFF's potentials.
     chains
-        Polarisation -> name of its Lanczos chains.
+        Polarisation, or ``powder``, -> name of its Lanczos chains, or its curve.
     """
 
     label: str
@@ -63,7 +68,7 @@ class StructureResult:
         Whether +Q and −Q are images of each other (``structures.StudyStructure``); None where that
         is not known, in results of earlier versions.
     ground
-        Result of its ground state.
+        Result of its ground state; empty with FEFF.
     """
 
     name: str
@@ -82,16 +87,17 @@ class StudyResults:
 
     Attributes
     ----------
-    chains
-        Name -> Lanczos chains.
+    chains, curves
+        Name -> Lanczos chains; name -> curve of FEFF.
     budget
         What the settings may still change; None where ``polaron converge`` has not estimated it.
     """
 
     study: Study
     structures: tuple[StructureResult, ...]
-    chains: Mapping[str, LanczosSave]
+    chains: Mapping[str, LanczosSave] = field(default_factory=dict)
     budget: ErrorBudget | None = None
+    curves: Mapping[str, Absorption] = field(default_factory=dict)
 
 
 def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> StudyResults:
@@ -108,22 +114,27 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
     if missing:
         raise ComputationError(f"{len(missing)} of {len(jobs)} jobs have no result yet (first:"
                                f" {missing[0]}): polaron run {study.path} computes them")
-    chains, rows = {}, []
+    chains: dict[str, LanczosSave] = {}
+    curves: dict[str, Absorption] = {}
+    rows = []
     for one in structures:
         structure, point, sites = one.structure, one.structure.distortion, []
         for absorber in one.absorbers:
             names = {axis: f"{structure.name}/{absorber.label}/{axis}" for axis in absorber.xas}
             for axis, job in absorber.xas.items():
-                chains[names[axis]] = read_save(store.folder(job) / SAVE_FILE)
+                if job.kind == "absorption":
+                    curves[names[axis]] = read_xmu(store.folder(job) / XMU)
+                else:
+                    chains[names[axis]] = read_save(store.folder(job) / SAVE_FILE)
             a, hole = absorber.absorber, records[absorber.hole.digest] or {}
             sites.append(SiteResult(absorber.label, a.site, a.parent, a.multiplicity, hole, names))
         rows.append(StructureResult(structure.name, structure.space_group,
                                     _signed_norm(point.amplitude_sqrt_amu_A) if point else None,
                                     point.max_displacement_A if point else None,
                                     tuple(map(tuple, structure.crystal.lattice_A.tolist())),
-                                    records[one.ground.digest] or {}, tuple(sites),
-                                    structure.sign_equivalent))
-    return StudyResults(study, tuple(rows), chains, read_budget(store.root))
+                                    (one.ground and records[one.ground.digest]) or {},
+                                    tuple(sites), structure.sign_equivalent))
+    return StudyResults(study, tuple(rows), chains, read_budget(store.root), curves)
 
 
 def _signed_norm(amplitudes: Sequence[float]) -> float:
@@ -132,9 +143,13 @@ def _signed_norm(amplitudes: Sequence[float]) -> float:
 
 
 def write_results(results: StudyResults, folder: str | Path) -> list[Path]:
-    """Write ``chains.npz``, then ``results.json`` with its digest, and the error budget."""
+    """Write chains or curves, then ``results.json`` with their digest, and the error budget."""
     folder, study = Path(folder), results.study
-    packed = write_chains(folder / "chains.npz", results.chains)
+    packed = folder / _PACKED[study.engine.kind]
+    if study.engine.kind == "feff":
+        write_absorption(packed, results.curves)
+    else:
+        write_chains(packed, results.chains)
     record = {
         "format": FORMAT, "element": study.element, "reference": study.reference,
         "core_hole": study.core_hole.kind, "chains_sha256": sha256_of(packed),
@@ -172,12 +187,15 @@ def read_results(folder: str | Path) -> StudyResults:
                       " changed there would not be noticed", stacklevel=2)
     # How the programs were started is no part of a result, and its keys were others once.
     table.pop("run", None)
-    packed = folder / "chains.npz"
+    known = study_of(table, path)
+    packed = folder / _PACKED[known.engine.kind]
     require(packed.is_file(), f"{packed} does not exist: keep it beside {path}")
     require(sha256_of(packed) == digest, f"{packed} does not belong to {path}, or is damaged: keep"
             " the two files of one study together")
-    found = StudyResults(study_of(table, path), tuple(r for r in rows if r is not None),
-                         read_chains(packed), read_budget(folder))
+    whole, budget = tuple(r for r in rows if r is not None), read_budget(folder)
+    found = (StudyResults(known, whole, curves=read_absorption(packed), budget=budget)
+             if known.engine.kind == "feff"
+             else StudyResults(known, whole, read_chains(packed), budget=budget))
     refuse(path, list(_gaps(found)))
     return found
 
@@ -185,12 +203,14 @@ def read_results(folder: str | Path) -> StudyResults:
 def _gaps(results: StudyResults) -> Iterator[str]:
     """Yield what results lack that spectra are made from."""
     names = [one.name for one in results.structures]
+    feff = results.study.engine.kind == "feff"
     if results.study.reference not in names:
         yield f"the reference {results.study.reference} is not among the structures"
     for one in results.structures:
-        for kind, record in (("ground", one.ground), *(("hole", s.hole) for s in one.sites)):
+        holes = [("potentials" if feff else "hole", site.hole) for site in one.sites]
+        for kind, record in holes if feff else [("ground", one.ground), *holes]:
             if missing := lacking(record, kind):
                 yield f"{one.name}: {missing} of {kind} is not a number"
         chains = [name for site in one.sites for name in site.chains.values()]
-        if not chains or not set(chains) <= set(results.chains):
-            yield f"{one.name}: its chains are not there"
+        if not chains or not set(chains) <= {*results.chains, *results.curves}:
+            yield f"{one.name}: its {'curves' if feff else 'chains'} are not there"

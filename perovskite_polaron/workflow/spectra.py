@@ -1,4 +1,5 @@
-"""From the Lanczos chains of a study to aligned, averaged spectra and their differences."""
+"""From the chains of a study, or FEFF's curves, to aligned, averaged spectra and their differences.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from perovskite_polaron.spectra.broadening import half_width, resolve
 from perovskite_polaron.spectra.budget import sigma
 from perovskite_polaron.spectra.spectrum import (
     POLARISATIONS, SiteSpectrum, Spectrum, StructureSpectra, average_structures, differences, norm)
+from perovskite_polaron.workflow.feff_jobs import POWDER
 from perovskite_polaron.workflow.jobs import plan
 from perovskite_polaron.workflow.results import (
     SiteResult, StructureResult, StudyResults, collect, read_results)
@@ -56,7 +58,8 @@ class StudySpectra:
     @property
     def part(self) -> str:
         """Empty for powder averages; else the polarisations that alone are there: ``z only``."""
-        there = [axis for axis in POLARISATIONS if axis in {r.polarisation for r in self.records}]
+        found = {r.polarisation for r in self.records}
+        there = [axis for axis in POLARISATIONS if axis in found or POWDER in found]
         return "" if len(there) == len(POLARISATIONS) else f"{', '.join(there)} only"
 
 
@@ -98,7 +101,8 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
         When the grid is unusable.
     """
     study, (table, records) = results.study, site_spectra(results, settings)
-    averages = average_structures(records, study.polarisations)
+    feff = study.engine.kind == "feff"
+    averages = average_structures(records, (POWDER,) if feff else study.polarisations)
     found = differences(averages, study.reference, settings.normalisation)
     del found[study.reference]
     return StudySpectra(settings, study.reference, averages, found, table, records,
@@ -126,13 +130,17 @@ def site_spectra(results: StudyResults, settings: SpectraSettings
     width = half_width(settings.width_model, own, settings.core_hole_hwhm_eV, settings.width)
     records = []
     for structure, site in _sites(results):
-        shift, cut_above = shift_of[structure.name, site.label], _cut_above_eV(site, settings)
+        shift = shift_of[structure.name, site.label]
         for axis, name in site.chains.items():
-            curve = evaluate(
-                results.chains[name], own - shift, width, cut_occupied=settings.cut_occupied,
-                cut_smooth_eV=settings.cut_smooth_eV, cut_above_eV=cut_above,
-                terminator=study.xspectra.check_every if settings.terminator else None,
-                taper=settings.taper if settings.terminator else 0.0).total
+            if name in results.curves:
+                curve = results.curves[name].broadened(own - shift, width, name)
+            else:
+                curve = evaluate(
+                    results.chains[name], own - shift, width, cut_occupied=settings.cut_occupied,
+                    cut_smooth_eV=settings.cut_smooth_eV,
+                    cut_above_eV=_cut_above_eV(site, settings),
+                    terminator=study.xspectra.check_every if settings.terminator else None,
+                    taper=settings.taper if settings.terminator else 0.0).total
             seen = resolve(Spectrum(grid, curve, name), settings.resolution_fwhm_eV)
             records.append(
                 SiteSpectrum(structure.name, site.label, site.multiplicity, axis, seen, shift))
@@ -151,7 +159,9 @@ def budget_key(study: Study, settings: SpectraSettings, entries: Iterable[str]) 
         del table["spectra"]["stretch"]
     wanted = {study.reference, *entries}
     table["structures"] = {k: v for k, v in table["structures"].items() if k in wanted}
-    del table["run"]
+    # Only studies with XSpectra's K edges have a budget, and earlier ones do not name them.
+    for key in ("run", "engine", "edge"):
+        del table[key]
     return dict(json.loads(json.dumps(table)))
 
 
@@ -249,6 +259,10 @@ def _cut_above_eV(site: SiteResult, settings: SpectraSettings) -> float:
 
 
 def _site_energies(results: StudyResults) -> list[SiteEnergies]:
+    if results.study.engine.kind == "feff":
+        return [SiteEnergies(structure.name, site.label, site.multiplicity, "cluster", 0.0,
+                             results.curves[site.chains[POWDER]].edge_eV, 0.0, structure.lattice_A)
+                for structure, site in _sites(results)]
     # The level that holds an excited electron is the highest (partly) occupied one of that cell.
     return [SiteEnergies(
         structure.name, site.label, site.multiplicity, results.study.core_hole.kind,

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron import __version__
-from perovskite_polaron.errors import DamagedError, MissingProgramError
+from perovskite_polaron.errors import DamagedError, MissingExtraError, MissingProgramError
 from perovskite_polaron.espresso.program import find_program
+from perovskite_polaron.feff.calculations import FeffCalculation
 from perovskite_polaron.files import SEAL, read_sealed, write_sealed
-from perovskite_polaron.workflow.jobs import Job, JobName, plan, study_jobs
+from perovskite_polaron.workflow.job import Job, JobName
+from perovskite_polaron.workflow.jobs import plan, study_jobs
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study
 
@@ -48,7 +50,11 @@ def plan_key(study: Study) -> dict[str, Any]:
     for name in sorted(files):
         path = Path(name)
         digest.update(name.encode() + (path.read_bytes() if path.is_file() else b""))
-    programs = {}
+    programs: dict[str, Any] = {}
+    if study.engine.kind == "feff":
+        with contextlib.suppress(MissingExtraError):
+            programs[FeffCalculation.program] = FeffCalculation.version()
+        return {"files": digest.hexdigest(), "programs": programs}
     for name in ("pw.x", "xspectra.x", "ld1.x"):
         with contextlib.suppress(MissingProgramError):
             found = find_program(name).stat()

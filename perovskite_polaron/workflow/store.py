@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from perovskite_polaron.errors import ComputationError, DamagedError
-from perovskite_polaron.espresso.program import OUTDIR, PREFIX
 from perovskite_polaron.espresso.upf import Pseudopotential, core_orbital_text, read_sealed_upf
 from perovskite_polaron.espresso.xspectra import CORE_FILE, CURVE_FILE
 from perovskite_polaron.files import SEAL, read_sealed, sha256_of, write_atomically, write_sealed
-from perovskite_polaron.workflow.jobs import KINDS, Job, JobName, PseudoName
+from perovskite_polaron.programs import HANDED_ON, OUTDIR
+from perovskite_polaron.workflow.job import KINDS, Job, JobName, PseudoName
 from perovskite_polaron.workflow.records import lacking
 
 RESULT = "result.json"
@@ -278,7 +278,7 @@ class Store:
 def density_digest(folder: Path) -> str:
     """Return the SHA-256 over what others read of the output folder in a job's folder."""
     digest = hashlib.sha256()
-    saved = folder / OUTDIR / f"{PREFIX}.save"
+    saved = folder / HANDED_ON
     for path in sorted(saved.rglob("*")):
         if path.is_file():
             digest.update(f"{path.relative_to(saved)} {sha256_of(path)} ".encode())
@@ -286,7 +286,7 @@ def density_digest(folder: Path) -> str:
 
 
 @cache
-def _core_orbitals(kept: Path, mtime_ns: int, size_bytes: int) -> bytes:
+def _core_orbitals(kept: Path, _mtime_ns: int, _size_bytes: int) -> bytes:
     """Hold a pseudopotential to its name, and return its core orbitals as XSpectra reads them.
 
     What was verified is so until its time or size change.
