@@ -194,7 +194,8 @@ def read_results(folder: str | Path) -> StudyResults:
             " the two files of one study together")
     whole = tuple(r for r in rows if r is not None)
     found = (StudyResults(known, whole, curves=read_absorption(packed))
-             if known.engine.kind == "feff" else StudyResults(known, whole, read_chains(packed)))
+             if known.engine.kind == "feff"
+             else StudyResults(known, whole, read_chains(packed), read_budget(folder)))
     refuse(path, list(_gaps(found)))
     return found
 
