@@ -192,10 +192,10 @@ def read_results(folder: str | Path) -> StudyResults:
     require(packed.is_file(), f"{packed} does not exist: keep it beside {path}")
     require(sha256_of(packed) == digest, f"{packed} does not belong to {path}, or is damaged: keep"
             " the two files of one study together")
-    whole, budget = tuple(r for r in rows if r is not None), read_budget(folder)
-    found = (StudyResults(known, whole, curves=read_absorption(packed), budget=budget)
+    whole = tuple(r for r in rows if r is not None)
+    found = (StudyResults(known, whole, curves=read_absorption(packed))
              if known.engine.kind == "feff"
-             else StudyResults(known, whole, read_chains(packed), budget=budget))
+             else StudyResults(known, whole, read_chains(packed), read_budget(folder)))
     refuse(path, list(_gaps(found)))
     return found
 
