@@ -116,6 +116,9 @@ def test_detectors_are_summed_and_counts_have_their_errors(tmp_path):
     np.testing.assert_allclose(slow.intensity, 500)
     np.testing.assert_allclose(slow.error, 20 / 0.8**2)
     assert "dead time corrected: up to 25 % of" in slow.reading
+    # The energies are no counts, whatever the pattern.
+    (every,) = read_scans([path], "det1", raw=Raw(counts="*", dead_time_ps=1e9, count_time="2s"))
+    np.testing.assert_array_equal(every.energy_eV, E)
     (same,) = read_scans([path], "det1", raw=Raw(counts="det*", dead_time_ps=1e9, count_time="2s"))
     np.testing.assert_array_equal(same.intensity, slow.intensity)
     for raw, message in ((Raw(counts="det*", dead_time_ps=4e9, count_time="2s"), "is dead for"),

@@ -75,8 +75,10 @@ class Raw:
         return said is not None and said.startswith(SCANS)
 
 
-def counted(table: Table, raw: Raw) -> tuple[Table, str]:
+def counted(table: Table, x: int, raw: Raw) -> tuple[Table, str]:
     """Return a table with errors of counting, and the counts that a detector was too slow to see.
+
+    The column x, of the energies, is none of counts.
 
     An error is the square root of a count n, and 1 for none. The dead time τ is that of a detector
     which it does not extend [G. F. Knoll, Radiation Detection and Measurement, chapter 4: the
@@ -92,7 +94,8 @@ def counted(table: Table, raw: Raw) -> tuple[Table, str]:
     if raw.counts is None:
         return table, ""
     wanted = raw.counts.lower()
-    at = [i for i, name in enumerate(table.names) if fnmatchcase(name.lower(), wanted)]
+    at = [i for i, name in enumerate(table.names)
+          if i != x and fnmatchcase(name.lower(), wanted)]
     require(at, f"{table.source}: no column fits --counts {raw.counts!r}: it has "
             f"{', '.join(table.names)}")
     columns, errors, largest = table.columns.copy(), list[Array](), 0.0

@@ -113,7 +113,7 @@ def read_scans(paths: Sequence[str | os.PathLike[str]], signal: str | None = Non
                            or fnmatchcase(t.sample.strip("/"), group.strip("/")))
             require(tables, f"{path} has no group {group!r}: it has {labels}")
         for table in _spectra(tables, None if raw.delay is not None else energy):
-            scans += _scans(*counted(table, raw), signal, energy_unit, energy, said, raw)
+            scans += _scans(table, signal, energy_unit, energy, said, raw)
     return pair(scans, raw)
 
 
@@ -145,14 +145,15 @@ def _spectra(tables: Sequence[Table], energy: str | None) -> list[Table]:
     return [replace(kept[0], warnings=warnings), *kept[1:]]
 
 
-def _scans(table: Table, done: str, signal: str | None, energy_unit: str | None,
-           energy_name: str | None, said: Mapping[str, float], raw: Raw) -> list[Scan]:
+def _scans(table: Table, signal: str | None, energy_unit: str | None, energy_name: str | None,
+           said: Mapping[str, float], raw: Raw) -> list[Scan]:
     """Return the scans of a table; what a column's name says of delay and temperature goes first,
     then what the file's name says (said).
     """
     # A map of an HDF5 file is a table made for it, without the paths that were asked for.
     x = 0 if raw.delay is not None else energy_column(table, energy_name)
     energy, unit = _energies(table, x, energy_unit, raw)
+    table, done = counted(table, x, raw)
     signals = chosen(table, x, None if raw.delay is not None else signal, raw)
     at = [str(i + 1) for one in signals for i in one.signal.columns]
     reading = (f"energy: column {x + 1}, {unit}; signal: "

@@ -155,7 +155,7 @@ def _step(row: dict[str, Any], place: str) -> Step:
     """Return a step, checked by its name and the names and types of its parameters."""
     name = row["step"]
     parameters = {key: value for key, value in row.items() if key != "step"}
-    functions: dict[str, Callable[..., Any]] = {ALIGN: align, COMBINE: combine} | STEPS
+    functions: dict[str, Callable[..., Any]] = {ALIGN: align, COMBINE: combine, **STEPS}
     require(name in functions, f"{place}: {name!r} is no step of a treatment; these are: "
             f"{', '.join(functions)}")
     known = dict(list(inspect.signature(functions[name]).parameters.items())[1:])
