@@ -321,8 +321,8 @@ def resolved(study: Study) -> dict[str, Any]:
         for name in sections if kind != study.engine.kind else ():
             del table[name]
     # A key without a value cannot be written in TOML; absent it means the same.
-    tables = [*table["structures"].values(), table["pw"], table["xspectra"]]
-    for one in tables:
+    tables = [*table["structures"].values(), table.get("pw"), table.get("xspectra")]
+    for one in filter(None, tables):
         for key in [key for key, value in one.items() if value is None]:
             del one[key]
     return table
