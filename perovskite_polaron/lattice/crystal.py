@@ -187,6 +187,9 @@ def _check(crystal: Crystal) -> None:
             f"{who} contains NaN or infinity: correct its lattice and positions")
     require(crystal.volume_A3 >= OVERLAP_A**3,
             f"{who} has a cell of zero volume: give three independent lattice vectors in Å")
+    # Diamond has 0.18; far denser ones would also take all memory in the search for neighbours.
+    require(n <= max(1, 2 * crystal.volume_A3), f"{who} has overlapping atoms: {n} of them in"
+            f" {crystal.volume_A3:.4g} Å³; correct its lattice or positions")
     wrapped = (crystal.positions - np.floor(crystal.positions)) @ crystal.lattice_A
     near = primitive_neighbor_list("ijd", (True,) * 3, crystal.lattice_A, wrapped, OVERLAP_A)
     if len(near[0]):
