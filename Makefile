@@ -50,7 +50,7 @@ LIVE := examples/demo-results
 demo-qe: $(STAMP) espresso
 	$(BIN)/polaron doctor
 	$(BIN)/polaron run examples/demo.toml
-	$(BIN)/polaron spectra examples/demo.toml
+	$(BIN)/polaron spectra examples/demo.toml --out $(LIVE)/spectra
 	cd $(LIVE) && $(CURDIR)/$(BIN)/polaron bonds structures/polar.cif structures/cubic.cif \
 	    --figure bonds.png --overwrite
 	@echo "difference spectrum: $(LIVE)/spectra/difference.png   bond report: $(LIVE)/bonds.png"

@@ -32,6 +32,10 @@ class OutOfTimeError(InterruptedRunError):
     """A program stopped by itself before its allocation ended, and left a checkpoint to go on."""
 
 
+class DamagedError(ComputationError):
+    """A file that this package wrote is not what it wrote."""
+
+
 class MissingProgramError(ComputationError):
     """A program this step needs is not installed (exit status 1)."""
 

@@ -1,10 +1,15 @@
 """Writing files so that nobody ever sees half of one, and reading those that users name."""
 
 import csv
+import hashlib
 import io
+import json
+import lzma
 import math
 import os
 import re
+import stat
+import struct
 import tempfile
 import tomllib
 import zipfile
@@ -17,7 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.errors import ComputationError, InputError, PolaronError, require
+from perovskite_polaron.errors import (
+    ComputationError, DamagedError, InputError, PolaronError, require)
+
+# Key of a record under which the SHA-256 of all the rest stands.
+SEAL = "record_sha256"
+# No text that is read here is longer: what is, is no input but a mistake.
+_MOST_CHARACTERS = 10**9
+_DEEPEST = 30
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes, *,
@@ -31,7 +43,9 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes, *,
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as handle:
-            handle.write(content.encode() if isinstance(content, str) else content)
+            # A name of a file that is not UTF-8 may be part of a text.
+            handle.write(content.encode(errors="backslashreplace") if isinstance(content, str)
+                         else content)
             if durable:
                 handle.flush()
                 os.fsync(handle.fileno())
@@ -78,6 +92,50 @@ def replace_atomically(path: str | os.PathLike[str], write: Callable[[Path], obj
     return path
 
 
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a record's content, whatever its blanks and the order of its keys."""
+    content = {key: value for key, value in record.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def write_sealed(path: str | os.PathLike[str], record: Mapping[str, Any]) -> Path:
+    """Write a record as JSON that holds the SHA-256 of its content; errors as replace_atomically.
+    """
+    return write_atomically(path, json.dumps({**record, SEAL: _seal(record)}, indent=1) + "\n")
+
+
+def read_sealed(path: str | os.PathLike[str], remedy: str) -> dict[str, Any]:
+    """Return a record that ``write_sealed`` wrote, or an older one, which has no key SEAL.
+
+    Raises
+    ------
+    DamagedError
+        When it is not what was written, with what to do about it; FileNotFoundError and
+        NotADirectoryError if it is not there.
+    ComputationError
+        When the disk refuses.
+    """
+    try:
+        record = json.loads(Path(path).read_bytes())
+        require(isinstance(record, dict), "it holds no record", ValueError)
+        require(record.get(SEAL) in (None, _seal(record)), "its content is not what its SHA-256"
+                " says", ValueError)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise ComputationError(f"{path} cannot be read: {error.strerror}; correct its rights or the"
+                               " disk") from None
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} is damaged ({error}): {remedy}") from None
+    return dict(record)
+
+
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Path:
     """Write arrays to a small .npz through a temporary file; equal input gives equal bytes."""
     buffer = io.BytesIO()
@@ -94,12 +152,18 @@ def open_npz(path: str | os.PathLike[str], what: str, remedy: str = "write it ag
     error that says what the file should hold.
     """
     try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
-            yield dict(file)
+        with open(path, "rb") as handle:
+            # What is damaged must not be unpacked: a wrong shape would ask for all the memory.
+            with zipfile.ZipFile(handle) as archive:
+                require(archive.testzip() is None, "a checksum is wrong", zipfile.BadZipFile)
+            handle.seek(0)
+            with np.load(handle, allow_pickle=False) as file:
+                yield dict(file)
     except FileNotFoundError:
         raise error(f"{path} does not exist: give {what} (.npz)") from None
-    except (InputError, OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError,
-            zipfile.BadZipFile, zlib.error) as why:
+    except (InputError, OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError,
+            MemoryError, OverflowError, struct.error, zipfile.BadZipFile, zlib.error,
+            lzma.LZMAError) as why:
         raise error(f"{path} does not hold {what} ({why}): {remedy}") from None
 
 
@@ -140,19 +204,25 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
     Raises
     ------
     InputError
-        When it is missing, a folder, unreadable, empty or not text.
+        When it is missing, a folder, a device, unreadable, too long, empty or not text.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as handle:
+            require(not stat.S_ISCHR(os.fstat(handle.fileno()).st_mode), f"{path} is a device,"
+                    f" which need not end: give the path of a {what}")
+            text = handle.read(_MOST_CHARACTERS + 1)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: give the path of a {what}") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder: give the path of a {what}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not text: give a {what}") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; check the path and its"
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{str(path)[:200]!r} cannot be read: {why}; check the path and its"
                          " permissions") from None
+    require(len(text) <= _MOST_CHARACTERS, f"{path} has more than {_MOST_CHARACTERS:.0e}"
+            f" characters: give a {what}")
     require(text.strip(), f"{path} is empty: give a {what}")
     return text
 
@@ -270,9 +340,22 @@ class LineReader:
 def read_toml(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
     """Return the table of a TOML file; errors as read_text, and InputError when it is not TOML."""
     try:
-        return tomllib.loads(read_text(path, what))
-    except tomllib.TOMLDecodeError as error:
+        table = tomllib.loads(read_text(path, what))
+        _check_values(table)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid TOML: {error}; correct that line") from None
+    return table
+
+
+def _check_values(value: object, depth: int = 0) -> None:
+    """Refuse, in a table, what TOML allows and no setting needs: it would fail much later."""
+    require(depth <= _DEEPEST, "its tables are nested too deeply", ValueError)
+    require(not isinstance(value, int) or abs(value) < 2**63,
+            "a whole number has more than 64 bits", ValueError)
+    require(not isinstance(value, str) or "\0" not in value, "a text holds a NUL", ValueError)
+    if isinstance(value, dict | list):
+        for one in value if isinstance(value, list) else (*value, *value.values()):
+            _check_values(one, depth + 1)
 
 
 def beside(folder: Path, name: str) -> str:

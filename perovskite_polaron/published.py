@@ -77,7 +77,8 @@ class Claim:
     topic
         The table of the report that it stands in: ``summary``, ``heating`` or ``shape``.
     statement
-        In words; ``{name}`` becomes the name of the structure that it is judged by.
+        In words; ``{name}`` becomes the name of the structure that it is judged by,
+        ``{assumed}`` what is assumed of the heat.
     source
         Where the article says it.
     rule
@@ -105,8 +106,8 @@ class Article:
     ----------
     source
         The reference, as the report prints it.
-    formula, element
-        The compound, as ``Crystal.formula`` writes it, and its absorbing element.
+    formula, element, edge
+        The compound, as ``Crystal.formula`` writes it, its absorbing element, and which edge.
     white_line_eV
         Photon energy of the first maximum of the ground state.
     features, claims
@@ -122,3 +123,4 @@ class Article:
     features: tuple[Feature, ...]
     claims: tuple[Claim, ...]
     pump_probe: PumpProbe | None = None
+    edge: str = "K"

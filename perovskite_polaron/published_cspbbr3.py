@@ -1,7 +1,7 @@
 """What was published on CsPbBr3, as numbers, signs and claims to compare with.
 
 Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021), unless a constant says otherwise. The measured
-curves themselves are not public.
+curves are in the Materials Cloud Archive, 2021.167, doi 10.24435/materialscloud:2p-e8.
 """
 
 from perovskite_polaron.published import Article, Claim, Feature, PumpProbe
@@ -12,8 +12,6 @@ FORMULA = "CsPbBr3"
 SOURCE = "Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021)"
 #: The absorber of the transient with all features; first maximum of its ground state.
 ELEMENT, WHITE_LINE_EV = "Br", 13472.0
-#: Absorbing element -> photon energy of the first maximum of its K edge.
-FIRST_MAXIMUM_EV = {ELEMENT: WHITE_LINE_EV}
 
 #: Their longitudinal optical mode along c; Cs takes a marginal part.
 MODE = {"energy_meV": 18.0, "axial_to_equatorial": 6.0, "axial_to_B": 2.5}
@@ -32,12 +30,8 @@ SHAPE_WINDOWS_EV = {
 
 #: Of the nanocrystals; what a photon of the pump has above it becomes heat at once.
 GAP_EV = 2.4
-#: Intervals (°C) in which the orthorhombic crystal becomes tetragonal, and that cubic.
-TETRAGONAL_C, CUBIC_C = (50.0, 59.0), (108.0, 117.0)
-#: Standard atomic weights.
-MOLAR_MASS_G_MOL = 132.905 + 207.2 + 3 * 79.904
-#: Of the orthorhombic cell at 300 K: Stoumpos et al., Cryst. Growth Des. 13, 2722 (2013).
-FORMULA_VOLUME_A3 = 793.13 / 4
+#: What the orthorhombic crystal becomes on heating, and between which temperatures (°C).
+TRANSITIONS_C = (("tetragonal", 50.0, 59.0), ("cubic", 108.0, 117.0))
 
 # Photon energy, sign, extremum of the steady state, whether displaced atoms alone make it.
 _FEATURES = (
@@ -66,6 +60,9 @@ CLAIMS = (
           "13.497, 13.508 keV", "figure 4", "signs"),
     Claim("summary", "{name}: this phase mismatches the transient between 13.492 and 13.505 keV, "
           "where it gains at 13.497", "figure 4", "mismatch", (13492.0, 13505.0)),
+    # A place is read off a figure, and PBE stretches energies above the edge by some per cent.
+    Claim("summary", "the steady state has a {extremum} (within 2 eV)", "figure 2", "steady",
+          (2.0,)),
     # Bond lengths within half a unit of the last published digit, ratios within a fifth.
     Claim("summary", "Pb–Br axial 2.958 Å in the equilibrium structure", "", "within",
           (2.958, 0.0005), "axial_A", "{:.4f} Å"),
@@ -75,9 +72,10 @@ CLAIMS = (
           "within", (6.0, 1.2), "axial_to_equatorial", "{:.2f} times"),
     Claim("summary", "axial Br moves 2.5 times as far as Pb (within a fifth)", "", "within",
           (2.5, 0.5), "axial_to_B", "{:.2f} times"),
-    Claim("heating", "upper limit of the temperature rise ≈ 120 K", "", "heating", (120.0,)),
-    Claim("heating", "≈ 40 °C at 600 ps with 300 ps of Newton's cooling", "", "within",
-          (40.0, 5.0), "cooled_C", "{:.0f} °C"),
+    Claim("heating", "upper limit of the temperature rise ≈ 120 K ({assumed})", "", "heating",
+          (120.0,)),
+    Claim("heating", "≈ 40 °C at 600 ps with 300 ps of Newton's cooling ({assumed})", "", "cooled",
+          (40.0, 5.0)),
     Claim("shape", "C of the transient does not change as it decays (within a fifth)", "figure 3",
           "constant C", (0.2,)),
     Claim("shape", "C of the heated sample is positive above 60 °C ({name})", "figure 3",

@@ -98,7 +98,11 @@ def fill(cls: type[T], table: object, where: str, problems: list[str]) -> T | No
         said = (f"{where}: {_problem(e, table, model.model_fields)}" for e in error.errors())
         problems += dict.fromkeys(said)
         return None
-    return cls(**{name: getattr(found, name) for name in found.model_fields_set})
+    try:
+        return cls(**{name: getattr(found, name) for name in found.model_fields_set})
+    except InputError as error:
+        problems.append(f"{where}: {error}")
+        return None
 
 
 def _model(cls: type) -> Any:
@@ -136,9 +140,9 @@ def _problem(error: Mapping[str, Any], table: Mapping[str, Any], names: Mapping[
     if kind == "missing" and not inner:
         return f"{key} is missing"
     if kind == "value_error":
-        return f"{key} = {table[key]!r} {error['ctx']['error']}"
+        return f"{key} = {table[key]!r:.80} {error['ctx']['error']}"
     what = _TYPES.get(kind.split("_")[0])
     why = f"is not {what}" if what else f"is wrong: {error['msg']}"
     if inner and what:
-        why = f"holds {error['input']!r}, which is not {what}"
-    return f"{key} = {table[key]!r} {why}"
+        why = f"holds {error['input']!r:.80}, which is not {what}"
+    return f"{key} = {table[key]!r:.80} {why}"

@@ -5,7 +5,8 @@ so no part of the suite.
 The noise of the article is not known here, so it is a choice and not the paper's value: transients
 every 0.5 eV, independent errors that follow counting (the square root of the absorption), and 20 or
 10 as the ratio of the largest change to the mean error. Truth and fit share one calculation: this
-tests the statistics, not the calculation.
+tests the statistics, not the calculation. Errors are known here; ``coverage_repeats.py`` takes them
+from repeats, through files.
 """
 
 import sys
@@ -26,12 +27,13 @@ def main(count: int) -> None:
     results, settings, _ = load_results(BUILT_IN)
     theory = study_scenarios(results, settings)
     offset = 13472 - theory.first_maximum_eV
-    truth, priors = theory.scenarios[0], Priors(0.2, 0.3)
+    truth, priors = theory.scenarios[0], Priors(0.2, 0.3, 0.0, 0.02)
+    half = np.full(1, truth.amplitude_sqrt_amu_A / 2)
     hypotheses = mixtures([*theory.scenarios, rigid_shift(theory)])
     for window, first in (("all", 13464.0), ("above the edge", 13480.0)):
-        energy = np.arange(first, 13515, 0.5)
+        energy = np.arange(first, 13512, 0.5)
         curves = Curves(truth, energy, offset, priors)
-        clean = FRACTION * curves.at(np.zeros(1), np.zeros(1), np.ones(1))[0, 0, 0]
+        clean = FRACTION * curves.at(*np.zeros((3, 1)), half)[0, 0, 0, 0]
         counting = np.sqrt(np.interp(energy - offset, theory.energy_eV, theory.steady_state))
         for ratio in (20, 10):
             error = np.abs(clean).max() / ratio * counting / counting.mean()
@@ -41,8 +43,10 @@ def main(count: int) -> None:
             for seed in range(count):
                 rng = np.random.default_rng([seed, 11])
                 shift, width = 0.2 * rng.normal(size=1), np.abs(0.3 * rng.normal(size=1))
-                moved = FRACTION * curves.at(np.clip(shift, -1, 1), np.minimum(width, 1.2),
-                                             np.ones(1))[0, 0, 0]
+                stretch = np.clip(0.02 * rng.normal(size=1), -0.06, 0.06)
+                middle = np.clip(shift, -1, 1) + stretch * curves.middle_eV
+                moved = FRACTION * curves.at(middle, stretch, np.minimum(width, 1.2),
+                                             half)[0, 0, 0, 0]
                 found = problem.fit(moved + error * rng.normal(size=len(energy)))
                 own = next(f for f in found.fits if f.parts == (truth,))
                 inside["68"] += own.interval68[0] <= FRACTION <= own.interval68[1]

@@ -7,6 +7,7 @@ a failure, whose bytes are printed.
 """
 
 import collections
+import functools
 import gzip
 import io
 import json
@@ -21,7 +22,9 @@ import numpy as np
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.hdf5 import read_hdf5_tables
-from perovskite_polaron.measured.readers import read_scans, read_tables, read_traces
+from perovskite_polaron.measured.raw import Raw
+from perovskite_polaron.measured.readers import read_scans, read_tables
+from perovskite_polaron.measured.traces import read_traces
 
 XDI_SEED = (b"# XDI/1.0 GSE/1.0\n# Column.1: energy eV\n# Column.2: i0\n# Element.edge: K\n"
             b"# Element.symbol: Br\n"
@@ -68,6 +71,25 @@ PRJ_JSON_SEED = json.dumps({"_____header1": "# Athena project file -- Demeter ve
                                       "y": [0.1, 0.2, 3e-1]}}).encode()
 
 
+MDA_SEED = (b"## mda2ascii 1.2 generated output\n\n# MDA File Version = 1.3\n"
+            b'# Extra PV 1: 7idb:t.VAL, temperature, "25", C\n\n# 1-D Scan\n'
+            b"#  Column Descriptions:\n#    1  [     Index      ]\n"
+            b"#    2  [1-D Positioner 1]  7id:E.VAL, Energy, TABLE, keV, 7id:E.RBV, Energy, keV\n"
+            b"#    3  [1-D Detector   1]  7idb:c12.VAL, BoxcarON (3s), \n"
+            b"#    4  [1-D Detector   2]  7idb:c13.VAL, BoxcarOFF (3s), \n\n# 1-D Scan Values\n"
+            b"1 13.470 105 95\n2 13.4705 110 99\n3 13.471 120 101\n")
+MAP_SEED = b"Energy(keV)/Time(s),-1e-07,0.0,2.5e-7\n13.47,0,1,2\n13.471,1,2,.3\n13.472,5,6,7\n"
+SPEC_SEED = (b"#F f\n#S 3  exafs_scan 1 2\n#N 4\n#L Energy  Seconds  on  off\n7100 1 10 9\n"
+             b"7101 1 12 10\n7102 1 15 12\n\n#S 4  exafs_scan 1 2\n#L Energy  Seconds  on  off\n"
+             b"7100 1 10 9\n7101 1 12 10\n7102 1 15 12\n")
+# What the files of a suffix are read with besides nothing.
+RAW = {".asc": Raw(on="*BoxcarON*", off="*BoxcarOFF*", counts="*boxcar*", dead_time_ps=1e6,
+                   count_time="1s"),
+       ".map": Raw(map="down", delay_unit="s"),
+       ".spec": Raw(on="on", off="off", counts="o*", dead_time_ps=1e9, count_time="Seconds:s",
+                    average_doubles=True)}
+
+
 def seeds():
     """Return the sound files to damage, as (suffix, bytes)."""
     memory = io.BytesIO()
@@ -79,6 +101,7 @@ def seeds():
     return [
         (".xdi", XDI_SEED), (".csv", CSV_SEED), (".dat", TEXT_SEED), (".h5", memory.getvalue()),
         (".prj", PRJ_SEED), (".prj", PRJ_JSON_SEED), (".prj", gzip.compress(PRJ_SEED)),
+        (".asc", MDA_SEED), (".map", MAP_SEED), (".spec", SPEC_SEED),
     ]  # fmt: skip
 
 
@@ -109,13 +132,19 @@ def read(path):
         tables = read_hdf5_tables(path, 5.0)
     else:
         tables = read_tables(path)
-        for reader in (read_scans, read_traces):
+        raw = functools.partial(read_scans, energy_unit="eV", raw=RAW.get(path.suffix))
+        for reader in (read_scans, read_traces, raw):
             try:
-                reader([path])
+                found = reader([path])
             except InputError:
                 continue
+            # A table may lack numbers; what is made of it may not.
+            for one in found:
+                y = one.signal if reader is read_traces else one.intensity
+                assert np.isfinite(y).all()
+                assert one.error is None or np.isfinite(one.error).all()
     for table in tables:
-        assert np.isfinite(table.columns).all()
+        assert not np.isinf(table.columns).any()
     return len(tables)
 
 

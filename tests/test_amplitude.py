@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
+from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, leading_regime
 
 ENERGY = np.linspace(0, 10, 50)
 
@@ -68,5 +68,53 @@ def test_what_is_left_out_is_what_is_missed():
 def test_refusals():
     with pytest.raises(InputError, match="beyond the largest computed"):
         sweep(0.2, 0.4).at(0.41)
-    with pytest.raises(InputError, match="must be positive and rise"):
+    with pytest.raises(InputError, match="must rise and be positive"):
         AmplitudeSpectra(ENERGY, [0.4, 0.2], [ENERGY, ENERGY])
+
+
+def one_sided(q):
+    """A mode without an equivalent opposite: the change begins linear in Q."""
+    return np.exp(-((ENERGY - 5 - q) ** 2)) - np.exp(-((ENERGY - 5) ** 2))
+
+
+def uneven(*amplitudes):
+    curves = np.array([one_sided(q) for q in amplitudes])
+    return AmplitudeSpectra(ENERGY, np.array(amplitudes), curves, even=False)
+
+
+@pytest.mark.parametrize("nodes", [(0.3,), (0.2, 0.4), (-0.4, -0.2, 0.2, 0.4), (-0.2, 0.4)])
+def test_a_mode_whose_signs_differ_is_linear_at_first(nodes):
+    found = uneven(*nodes)
+    for q in nodes:
+        np.testing.assert_allclose(found.at(q), one_sided(q), rtol=0, atol=1e-14)
+    assert not found.at(0.0).any()
+    small = 1e-3 * nodes[-1]
+    np.testing.assert_allclose(found.at(2 * small), 2 * found.at(small), rtol=0,
+                               atol=1e-2 * np.abs(found.at(2 * small)).max())
+
+
+def test_interpolation_of_a_linear_difference_is_close_where_the_square_law_is_not():
+    """Between 0.05 and 0.10 a linear change doubles; the Q² law would have it four times smaller
+    at half of the amplitude."""
+    truth_at = one_sided(0.05)
+    size = np.abs(truth_at).max()
+    linear = uneven(0.1).at(0.05)
+    square = AmplitudeSpectra(ENERGY, [0.1], [one_sided(0.1)]).at(0.05)
+    assert np.abs(linear - truth_at).max() < 0.06 * size
+    assert np.abs(square - truth_at).max() > 0.45 * size
+    both = uneven(-0.1, 0.1).at(0.05)
+    assert np.abs(both - truth_at).max() < 0.01 * size
+
+
+def test_a_sign_that_was_not_computed_is_refused():
+    with pytest.raises(InputError, match="beyond the largest computed amplitude, 0"):
+        uneven(0.2, 0.4).at(-0.1)
+    with pytest.raises(InputError, match="but for a mode whose two signs differ"):
+        AmplitudeSpectra(ENERGY, [-0.2, 0.4], [one_sided(-0.2), one_sided(0.4)])
+
+
+def test_the_linear_coefficient_of_an_uneven_sweep():
+    slope = 2 * (ENERGY - 5) * np.exp(-((ENERGY - 5) ** 2))
+    found = leading_regime(uneven(-0.1, -0.05, 0.05, 0.1))
+    np.testing.assert_allclose(found.law, slope, rtol=0, atol=2e-4)
+    assert found.fails_at_sqrt_amu_A == pytest.approx(0.05, abs=0.03)

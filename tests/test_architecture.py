@@ -17,7 +17,8 @@ PACKAGE = "perovskite_polaron"
 REPOSITORY = Path(__file__).parent.parent
 ROOT = REPOSITORY / PACKAGE
 # A module of the root may import those before it.
-ROOT_ORDER = ("errors", "files", "arrays", "units", "settings", "published", "published_cspbbr3")
+ROOT_ORDER = ("errors", "files", "arrays", "units", "settings", "programs", "published",
+              "published_cspbbr3")
 # A room may import itself, the rooms named here, which stand before it, and the modules of the
 # root.
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -25,10 +26,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "lattice": ("kernels",),
     "phonons": ("kernels", "lattice"),
     "espresso": ("kernels", "lattice"),
+    "feff": ("kernels", "lattice"),
     "spectra": ("kernels", "lattice"),
     "measured": ("kernels", "lattice", "spectra"),
     "analysis": ("kernels", "lattice", "phonons", "spectra", "measured"),
-    "workflow": ("kernels", "lattice", "phonons", "espresso", "spectra", "measured", "analysis"),
+    "workflow": ("kernels", "lattice", "phonons", "espresso", "feff", "spectra", "measured",
+                 "analysis"),
     "figures": ("kernels", "lattice", "phonons", "spectra", "measured", "analysis", "workflow"),
     "report": ("kernels", "lattice", "phonons", "espresso", "spectra", "measured", "analysis",
                "workflow", "figures"),

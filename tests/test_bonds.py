@@ -1,4 +1,5 @@
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -255,6 +256,85 @@ def test_the_yellow_phase_is_refused_in_one_line(capsys):
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert "not corner-sharing (edges shared around Sn)" in err
+
+
+def test_octahedra_beside_a_vacancy_are_set_aside_and_counted(capsys, tmp_path):
+    big = supercell(read_crystal("cspbbr3-pm3m"), (2, 2, 2))
+    lost = big.species.index("Br")
+    keep = [i for i in range(len(big)) if i != lost]
+    path = saved(tmp_path, big.lattice_A, [big.species[i] for i in keep], big.positions[keep])
+    found = bonds_json(capsys, path)
+    near = [f"Pb{i + 1}" for i, atom in enumerate(keep) if big.species[atom] == "Pb" and
+            big.distances_A(big.positions[atom] - big.positions[lost]) < 3]
+    assert found["set_aside"] == near
+    assert (len(near), len(found["octahedra"]), len(found["bonds"])) == (2, 6, 36)
+    assert [found[k] for k in PARTS] == pytest.approx([2.9355, 2.9355, 180, 180])
+    main(["bonds", str(path)])
+    assert re.search(r"Pb without an octahedron, set aside +2\n", capsys.readouterr().out)
+    moved = big.with_positions(big.positions + 0.02 * (np.arange(len(big)) == lost + 1)[:, None])
+    other = saved(tmp_path / "..", big.lattice_A, [big.species[i] for i in keep],
+                  moved.positions[keep])
+    assert bonds_json(capsys, other, path)["displacement_A"]["A"] < 0.01  # Pb set aside is no A
+    few = [i for i in range(len(big)) if big.species[i] != "Br" or i % 2]
+    with pytest.raises(InputError, match="is not in an octahedron of Br"):
+        find_framework(Crystal(big.lattice_A, [big.species[i] for i in few], big.positions[few]))
+
+
+def ammonium(*tails):
+    """CsPbBr3 with a molecule in place of Cs: its atoms, and where they are in Å."""
+    center = np.array([2.9355] * 3)
+    parts = [("C", [0, 0, 0]), ("N", [1.48, 0, 0]), *tails]
+    species = ["Pb", "Br", "Br", "Br", *(s for s, _ in parts)]
+    positions = [*np.array([[0, 0, 0], *CUBE[2:]]) * 5.871, *(center + d for _, d in parts)]
+    return Crystal(5.871 * np.eye(3), tuple(species), np.array(positions) / 5.871)
+
+
+@pytest.mark.parametrize("tails", [
+    [("H", [2.0, 0.8, 0]), ("H", [2.0, -0.8, 0])],
+    [("N", [-0.7, 1.2, 0]), ("N", [-0.7, -1.2, 0]), ("N", [0, 0, 1.4]), ("N", [0, 0, -1.4])],
+    [("F", [-1.35, 0, 0])], [("O", [-0.7, 1.1, 0]), ("O", [-0.7, -1.1, 0]), ("O", [0, 0, 1.3]),
+                             ("O", [0, 0, -1.3])]])
+def test_atoms_of_molecules_are_no_x(tails):
+    framework = find_framework(ammonium(*tails))
+    assert (framework.b, framework.x) == ("Pb", "Br")
+    assert bond_report(framework.crystal, framework).axial_A == pytest.approx(2.9355)
+
+
+def test_anions_of_several_atoms_are_no_x():
+    # A framework of nitrate or perchlorate has no X, nor has one of triiodide; SeBr6 has.
+    lattice = 8 * np.eye(3)
+    nitrate = [("N", [4, 4, 4]), ("O", [5.25, 4, 4]), ("O", [3.4, 5.1, 4]), ("O", [3.4, 2.9, 4])]
+    triiodide = [("I", [4, 4, 4]), ("I", [6.9, 4, 4]), ("I", [1.1, 4, 4])]
+    for atoms in (nitrate, triiodide):
+        crystal = Crystal(lattice, ("K", *(s for s, _ in atoms)),
+                          np.array([[0, 0, 0], *(x for _, x in atoms)]) / 8)
+        with pytest.raises(InputError, match=r"outside of molecules.*: name X"):
+            find_framework(crystal)
+    sebr6 = [("Br", [2.54 * s if k == i else 0 for k in range(3)]) for i in range(3)
+             for s in (1, -1)]
+    crystal = Crystal(lattice, ("Se", *(s for s, _ in sebr6)),
+                      np.array([[0, 0, 0], *(x for _, x in sebr6)]) / 8)
+    assert bond_report(crystal).axial_A == pytest.approx(2.54)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_ruddlesden_popper_layers_keep_the_bridge_within_a_double_layer(layers):
+    # (n = 1) A2BX4 and (n = 2) A3B2X7 in their conventional tetragonal cells.
+    a, height = 5.8, 2.9
+    c = 2 * (2 * height * layers + 3.5)
+    b = [height * (2 * k - layers + 1) for k in range(layers)]
+    x = [[0, 0, height * (2 * k - layers)] for k in range(layers + 1)]
+    x += [[u * a, v * a, z] for z in b for u, v in ((0.5, 0), (0, 0.5))]
+    cs = [[a / 2, a / 2, s * (height * layers + 0.4)] for s in (1, -1)]
+    cs += [[a / 2, a / 2, height * (2 * k - layers + 2)] for k in range(layers - 1)]
+    one = [*([0, 0, z] for z in b), *x, *cs]
+    species = layers * ["Pb"] + len(x) * ["I"] + len(cs) * ["Cs"]
+    positions = np.vstack([one, np.add(one, (a / 2, a / 2, c / 2))]) / [a, a, c]
+    report = bond_report(Crystal(np.diag([a, a, c]), tuple(2 * species), positions))
+    assert len(report.framework.centres) == 2 * layers
+    assert (report.axial_A, report.equatorial_A) == pytest.approx((height, a / 2))
+    assert report.equatorial_angle_deg == pytest.approx(180)
+    assert report.axial_angle_deg == (None if layers == 1 else pytest.approx(180))
 
 
 def test_axes_that_are_equally_near_to_c_are_told_apart_whatever_the_cell():

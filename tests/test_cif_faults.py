@@ -13,6 +13,7 @@ from perovskite_polaron.lattice.symmetry import find_symmetry
 
 PBNM = "Pb1 Pb 0 0 0\nCs1 Cs .00702 .531 .25\nBr1 Br .9545 .9963 .25\nBr2 Br .20607 .29347 .02389\n"
 CUBIC = "Pb1 Pb 0 0 0\nCs1 Cs .5 .5 .5\nBr1 Br .5 0 0\n"
+P1_CUBIC = CUBIC + "Br2 Br 0 .5 0\nBr3 Br 0 0 .5\n"
 HEXAGONAL = "Cs1 Cs {0} {1} .75\nNi1 Ni 0 0 0\nBr1 Br .158 .316 .25\n"
 P21N = ("La1 La .509 .535 .25\nMg1 Mg .5 0 0\nTi1 Ti 0 .5 0\nO1 O .221 .205 .961\n"
         "O2 O .295 .718 .960\nO3 O .421 .984 .256\n")
@@ -126,7 +127,7 @@ def test_isotopes_keep_their_mass(tmp_path, isotope, mass):
     back = read_crystal(write_crystal(double, tmp_path / "back.cif"))
     assert back.species == double.species
     np.testing.assert_array_equal(back.masses_amu, double.masses_amu)
-    with pytest.warns(UserWarning, match="cannot hold isotopes: go on from a .cif"):
+    with pytest.warns(UserWarning, match=r"cannot hold isotopes: go on from an \.extxyz"):
         write_crystal(double, tmp_path / "POSCAR")
 
 
@@ -143,11 +144,12 @@ def test_other_encodings_are_read_with_a_warning_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(("said", "atoms", "message"), [
-    ("", CUBIC, "gives no space group, its atoms are taken as the whole cell, P 1"),
     (PM3M + "_chemical_formula_sum 'Cs Pb Br3'\n_cell_formula_units_Z 4\n", CUBIC,
      "declares Z = 4, its atoms are 1 CsPbBr3"),
     ("_symmetry_space_group_name_H-M 'P 4/m m m'\n", CUBIC + "Br2 Br 0 0 .5\n",
-     "declares the space group P 4/m m m, its atoms have P m -3 m at 0.001 Å"),
+     "declares the space group P 4/m m m, its atoms have P m -3 m at 0.001 Å, P m -3 m at 0.01"),
+    ("_symmetry_Int_Tables_number 221\nloop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\n",
+     P1_CUBIC.replace(".5 0 0\n", ".5 .0004 0\n"), "at 0.001 Å, P m -3 m at 0.01 Å"),
     (PM3M + "_symmetry_Int_Tables_number 225\n", CUBIC, "declares the space group P m -3 m")])
 def test_what_is_declared_and_not_found_is_said(tmp_path, said, atoms, message):
     with pytest.warns(UserWarning, match=message):
@@ -156,10 +158,25 @@ def test_what_is_declared_and_not_found_is_said(tmp_path, said, atoms, message):
 
 @pytest.mark.parametrize(("said", "message"), [
     (PM3M + "_chemical_formula_sum 'Cs2 Pb Br6'\n", "declares Cs2 Pb Br6 but its atoms are"),
-    ("_symmetry_space_group_name_H-M 'Q m'\n", "'Q m', which is not known: list its operations")])
+    ("_symmetry_space_group_name_H-M 'Q m'\n", "'Q m', which is not known: list its operations"),
+    ("", "gives no space group, nor a formula and a Z .* state P 1 if"),
+    ("_chemical_formula_sum 'Cs Pb Br'\n_cell_formula_units_Z 4\n", "gives no space group"),
+    ("_cell_modulation_dimension 1\n" + PM3M, "is modulated")])
 def test_what_contradicts_the_atoms_is_refused(tmp_path, said, message):
     with pytest.raises(InputError, match=message):
         read_crystal(cif(tmp_path, CUBE, said, CUBIC))
+
+
+def test_a_cell_without_a_space_group_is_whole_where_formula_and_z_say_so(tmp_path):
+    said = "_chemical_formula_sum 'Cs Pb Br3'\n_cell_formula_units_Z 1\n"
+    assert len(read_crystal(cif(tmp_path, CUBE, said, P1_CUBIC))) == 5
+
+
+def test_a_cif_without_a_cell_is_refused(tmp_path):
+    path = cif(tmp_path, CUBE, PM3M, CUBIC)
+    path.write_text(path.read_text().replace("_cell_length", "_length"))
+    with pytest.raises(InputError, match="lacks a length or angle of its cell"):
+        read_crystal(path)
 
 
 @pytest.mark.parametrize("said", ["_chemical_formula_sum 'Br3 Cs Pb'\n_cell_formula_units_Z 1\n",

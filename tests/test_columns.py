@@ -6,9 +6,10 @@ import pytest
 
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.measured.readers import read_scans, read_tables, read_traces
-from perovskite_polaron.measured.scan import combine
+from perovskite_polaron.measured.readers import read_scans, read_tables
+from perovskite_polaron.measured.repeats import combine
 from perovskite_polaron.measured.text import Table
+from perovskite_polaron.measured.traces import read_traces
 
 XDI = ("# XDI/1.0\n# Column.1: energy eV\n{columns}# Element.symbol: {element}\n# Element.edge: K\n"
        "# Mono.d_spacing: 3.1355\n#---\n{rows}")
@@ -98,7 +99,7 @@ def test_traces_with_numbers_for_names_are_in_order(tmp_path):
 
 
 def test_on_and_off_are_no_repeats_and_a_wildcard_names_repeats(tmp_path, capsys):
-    path = written(tmp_path, "energy_eV,laser_on,laser_off\n1,1.5,1\n2,2.5,1\n")
+    path = written(tmp_path, "energy_eV,laser_on,laser_off\n13471,1.5,1\n13472,2.5,1\n")
     out = ["--edge", "Br-K", "--out", str(tmp_path / "o.xdi")]
     assert main(["treat", str(path), *out]) == 2
     said = capsys.readouterr().err
@@ -161,13 +162,27 @@ def test_unit_before_the_name_of_a_process_variable(tmp_path):
     assert read_scans([written(tmp_path, text, "a.xdi")])[0].energy_eV[0] == 11634.89
 
 
-def test_several_scans_of_spec_are_not_one(tmp_path):
-    scan = "#S 1 ascan E\n#L  Energy  mu\n1 2\n2 3\n"
-    with pytest.raises(InputError, match="several scans of SPEC"):
-        read_scans([written(tmp_path, scan + scan.replace("#S 1", "#S 2"), "two.dat")],
-                   energy_unit="eV")
-    (one,) = read_scans([written(tmp_path, scan, "one.dat")], energy_unit="eV")
-    assert one.intensity[0] == 2
+def test_scans_of_spec_have_the_names_of_their_columns(tmp_path):
+    scan = ("#F x\n#S 1 ascan E\n#D now\n#N 3\n#L Energy  Ring mA  my mu\n#C remark\n"
+            "1 300 2\n@A 7 8\\\n 9\n 2 300 3\n")
+    second = scan.replace("#S 1", "#S 2").replace("\n1 ", "\n1.7 ")
+    path = written(tmp_path, scan + second + "#S 3 ascan th\n#L th  my mu\n1 2\n2 3\n"
+                   "#S 4 ascan E\n", "two.dat")
+    scans = read_scans([path], "my mu", energy_unit="keV")
+    assert [(s.label, len(s.energy_eV), s.energy_eV[0], s.intensity.tolist()) for s in scans] == [
+        ("1", 2, 1000, [2, 3]), ("2", 2, 1700, [2, 3])]
+    assert "#S 3: no column is an energy by its name" in scans[0].warnings[-1]
+    with pytest.raises(InputError, match=r"2 columns can be the signal \(Ring mA, my mu\)"):
+        read_scans([path], energy_unit="eV")
+    (one,) = read_scans([path], "my mu", "keV", group="2")
+    assert one.energy_eV[0] == 1700
+    other = written(tmp_path, scan + second.replace("ascan E", "ascan E 9"), "other.dat")
+    with pytest.raises(InputError, match="different samples"):
+        combine(read_scans([other], "my mu", "eV"))
+    with pytest.raises(InputError, match=r"x.dat#S 1:4: '1x' is not a finite number"):
+        read_tables(written(tmp_path, "#F\n\n#S 1 a\n#L E  mu\n1 2\n1x 3\n", "x.dat"))
+    with pytest.raises(InputError, match="no scan of SPEC has points"):
+        read_tables(written(tmp_path, "#S 4 ascan E\n", "none.dat"))
 
 
 def project(*labels, more=""):
@@ -184,7 +199,8 @@ def test_auxiliary_array_of_another_length_is_dropped(tmp_path):
 
 
 @pytest.mark.parametrize(("labels", "same"), [
-    (("Br foil 1", "Br foil 12"), True), (("foil.001", "foil.002"), True), (("a", "a"), True),
+    (("Br foil scan 1", "Br foil, scan 12"), True), (("foil run.001", "foil run.002"), True),
+    (("Br foil 1", "Br foil 12"), False), (("foil.001", "foil.002"), False), (("a", "a"), True),
     (("scan1", "scan2"), True), (("FeO", "Fe2O3"), False), (("Fe2O3", "Fe2O4"), False),
     (("sample 1", "sample 2"), False), (("br_a", "br_b"), False)])
 def test_groups_of_different_samples_are_not_averaged(tmp_path, labels, same):
@@ -202,7 +218,8 @@ def test_groups_of_different_samples_are_not_averaged(tmp_path, labels, same):
 
 @pytest.mark.parametrize(("names", "same"), [
     (("entry1/data", "entry2/data"), True), (("1.1/measurement", "2.1/measurement"), True),
-    (("FeO/data", "Fe2O3/data"), False), (("100ps_01", "100ps_02"), True)])
+    (("FeO/data", "Fe2O3/data"), False), (("100ps_01", "100ps_02"), False),
+    (("100ps_rep01", "100ps_rep02"), True), (("1/fluo0", "1/fluo1"), False)])
 def test_paths_of_groups_are_names_of_samples(tmp_path, names, same):
     with h5py.File(tmp_path / "n.h5", "w") as file:
         for name in names:
@@ -219,15 +236,35 @@ def test_paths_of_groups_are_names_of_samples(tmp_path, names, same):
 
 
 def test_counters_of_long_names_take_no_time():
-    for name, left in (("1)" * 50_000, ""), ("_" * 10**5, "_" * 200), ("sample  2", "sample  2")):
+    for name, left in (("1)" * 50_000, "1)" * 100), ("_" * 10**5, "_" * 200),
+                       ("scan " * 9999, ("scan " * 40).strip()), ("a" + " " * 10**5, "a"),
+                       ("sample  2", "sample  2"), ("Br, run  2", "br")):
         identity = Table(("energy",), ("eV",), np.ones((1, 1)), sample=name).identity["sample"]
         assert identity == left
 
 
 def test_different_elements_and_edges_are_not_averaged(tmp_path):
+    # Both between the L3 edges of Po and Rn, and on the K edge of As.
+    rows = "11800 4 2 1\n14500 9 3 1\n"
     a, b, c = (written(tmp_path, text, f"{n}.xdi") for n, text in (
-        ("a", xdi("mu i0 i1")), ("b", xdi("mu i0 i1", element="Se")),
-        ("c", xdi("mu i0 i1").replace("edge: K", "edge: L3"))))
-    for other, what in ((b, "elements"), (c, "edges")):
+        ("a", xdi("mu i0 i1", rows)), ("b", xdi("mu i0 i1", rows, "Se")),
+        ("c", xdi("mu i0 i1", rows, "Rn").replace("edge: K", "edge: L3"))))
+    for other, what in ((b, "elements"), (c, "elements|edges")):
         with pytest.raises(InputError, match=f"different {what}"):
             combine(read_scans([a, other]))
+
+
+@pytest.mark.parametrize(("read", "options", "table"), [
+    (read_scans, {"energy_unit": "eV"}, "energy,mu\n13460,1\n13461,2\n"),
+    (read_traces, {"delay_unit": "ps"}, "delay,signal\n1,1\n2,2\n")])
+def test_a_missing_unit_names_the_option_that_gives_it(tmp_path, read, options, table):
+    (tmp_path / "a.csv").write_text(table)
+    option = "--" + next(iter(options)).replace("_", "-")
+    with pytest.raises(InputError, match=f"or give {option}$"):
+        read([tmp_path / "a.csv"])
+    read([tmp_path / "a.csv"], **options)
+    other = "ps" if "energy" in table else "eV"
+    (tmp_path / "b.csv").write_text(table.replace(",", f"_{other},", 1))
+    with pytest.raises(InputError, match=f"has the unit .{other}.") as refusal:
+        read([tmp_path / "b.csv"], **options)
+    assert option not in str(refusal.value)

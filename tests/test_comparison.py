@@ -1,15 +1,17 @@
 """The comparison parameter: hand-calculated cases, error bars against Monte Carlo, constancy."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from perovskite_polaron.analysis.shape_ratio import (
-    EDGES, Windows, bootstrap_error, comparison_parameter, constancy)
+    EDGES, Windows, compare_repeats, comparison_parameter, constancy, window_weights)
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.measured.scan import Scan
+from perovskite_polaron.measured.recipe import Recipe
+from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.measured.treatment import average_adjacent
 
 BR = EDGES["Br-K"]
@@ -54,15 +56,6 @@ def test_error_bar_against_monte_carlo(smooth):
     assert quoted == pytest.approx(np.std(values), rel=0.03)
 
 
-def test_bootstrap_agrees_with_propagation():
-    rng = np.random.default_rng(2)
-    scans = [Scan(E, transient() + 0.1 * rng.normal(size=len(E))) for _ in range(60)]
-    mean = Scan(E, transient(), np.full(len(E), 0.01 / 60))
-    assert bootstrap_error(scans, BR) == pytest.approx(comparison_parameter(mean, BR).err, rel=0.25)
-    with pytest.raises(InputError, match="at least four"):
-        bootstrap_error(scans[:3], BR)
-
-
 def test_decay_is_constant_and_sign_change_is_not():
     rng = np.random.default_rng(3)
 
@@ -75,6 +68,79 @@ def test_decay_is_constant_and_sign_change_is_not():
     series = points(heated)
     assert series[0].value > 0 > series[-1].value
     assert not constancy(series).constant
+
+
+SUBTRACT = Recipe((Step("subtract", {"reference": "dark"}),))
+DRIFT = 0.12
+
+
+def _thermal(noise):
+    """Four points of one reference, C drifting by 12 % from the first to the last."""
+    steady = 1 / (1 + np.exp(-(E - 13470) / 1.5)) + 0.3
+    errors = noise**2 * steady
+    up = [0.1 * (1 + 0.3 * (E - 13470)) + 0.1 * DRIFT * k / 3 * 4.35 / 3 * ((E > 13470.9)
+          & (E < 13472.1)) for k in range(4)]
+    dark = Scan(E, steady, errors, "dark")
+    found = compare_repeats([[Scan(E, steady + one, errors)] for one in up], BR, SUBTRACT, [dark])
+    return found, np.array([window_weights(E, w) for w in (BR.numerator_eV, BR.denominator_eV)]
+                           ), errors
+
+
+def test_points_of_one_reference_have_its_covariance():
+    found, (above, below), errors = _thermal(0.004)
+    c = np.array([p.value for p in found.points])
+    np.testing.assert_allclose(c, 4.35 / 1.65 * (1 + DRIFT * np.arange(4) / 3), rtol=1e-9)
+    slopes = (above - c[:, None] * below) / 0.165
+    shared = slopes * errors @ slopes.T
+    np.testing.assert_allclose(found.covariance, shared + np.diag(np.diag(shared)), rtol=1e-5)
+
+
+def test_the_test_of_constancy_has_its_size_and_finds_a_drift():
+    """Errors taken as independent hide a drift of 12 % behind the noise of the reference."""
+    found, *_ = _thermal(0.004)
+    values, rng = np.array([p.value for p in found.points]), np.random.default_rng(0)
+    draws = rng.multivariate_normal(0 * values, found.covariance, size=2000)
+
+    def called(of, covariance):
+        return np.mean([not constancy([replace(p, value=v) for p, v in zip(
+            found.points, of + noise, strict=True)], covariance).constant for noise in draws])
+
+    # 0.27 by the noncentral chi-square; three standard deviations of 2000 draws are 0.03.
+    assert called(values, found.covariance) == pytest.approx(0.267, abs=0.03)
+    assert called(values, None) < 0.05
+    assert called(values.mean(), found.covariance) == pytest.approx(0.01, abs=0.007)
+
+
+def test_errors_from_four_repeats_do_not_make_c_change():
+    """As exact errors they called a constant C not constant in 23 % at the nominal 1 %."""
+    rng = np.random.default_rng(1)
+    point = comparison_parameter(Scan(E, transient(), np.full(len(E), 0.01)), BR)
+
+    def called(dof):
+        wrong = 0
+        for _ in range(2000):
+            errors = np.sqrt(rng.chisquare(3, size=6) / 3)
+            points = [replace(point, value=v, err=e, dof=dof)
+                      for v, e in zip(rng.normal(size=6), errors, strict=True)]
+            wrong += not constancy(points).constant
+        return wrong / 2000
+
+    assert called(np.inf) > 0.15
+    assert called(3) < 0.025
+
+
+def test_a_tilt_that_each_scan_has_of_its_own_is_in_the_error():
+    """It moves the points of a window together, so that their scatter shows only a part of it."""
+    rng = np.random.default_rng(2)
+    recipe, tilts = Recipe((Step("combine"),)), 0.03 * rng.normal(size=8)
+    scans = [Scan(E, transient() + t * (E - 13470) + 0.003 * rng.normal(size=len(E)))
+             for t in tilts]
+    (point,) = compare_repeats([scans], BR, recipe).points
+    slope = 4.5 * (1 + point.value) / (1.65 - 4.5 * tilts.mean())
+    assert (point.err_from, point.dof) == ("scans", 7)
+    assert point.err == pytest.approx(slope * np.std(tilts, ddof=1) / np.sqrt(8), rel=0.1)
+    quiet = [Scan(E, transient() + 0.05 * rng.normal(size=len(E))) for _ in range(6)]
+    assert compare_repeats([quiet], BR, recipe).points[0].err_from == "points"
 
 
 def test_refusals():

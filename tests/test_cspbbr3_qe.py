@@ -3,19 +3,21 @@ show and do not show.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import polaron
 
-from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.matching import displacement
 from perovskite_polaron.lattice.symmetry import find_symmetry
 from perovskite_polaron.phonons.forces import displaced_cells
 from perovskite_polaron.phonons.modes import read_modes
-from perovskite_polaron.phonons.readers import Calculation, from_forces
+from perovskite_polaron.phonons.readers import Calculation, from_file, from_forces
 from perovskite_polaron.phonons.response import Response, neutral_response
 from perovskite_polaron.phonons.selection import mode_table, select
 
@@ -133,6 +135,50 @@ def test_the_built_in_set_is_this_calculation(found: Calculation) -> None:
     overlap = np.abs(np.sqrt(lo.masses_amu)[:, None] * lo.patterns[0]
                      * found.modes.weighted[-1].reshape(20, 3).conj()).sum()
     assert overlap == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize(("direction", "energy_meV", "alpha"),
+                         [("a", 19.08, 1.714), ("b", 19.13, 1.705), ("c", 22.25, 1.263)])
+def test_the_built_in_set_takes_every_direction(response: Response, direction: str,
+                                                energy_meV: float, alpha: float) -> None:
+    """The field along c is taken out of it and another put in, with the charges that it keeps."""
+    built_in = from_file("cspbbr3", direction)
+    forces = list(np.array(DATA["forces_eV_A"]))
+    directly = from_forces(CRYSTAL, lambda _: forces, direction, response)
+    np.testing.assert_allclose(built_in.modes.energies_meV[3:], directly.modes.energies_meV[3:],
+                               atol=2e-5)
+    rows = mode_table(built_in.modes, built_in.response, 0.17)
+    index, _ = select(rows)
+    assert index is not None
+    assert (rows[index].kind, rows[index].energy_meV) == ("LO", pytest.approx(energy_meV, abs=0.01))
+    assert rows[index].alpha == pytest.approx(alpha, abs=0.001)
+    assert built_in.response is not None
+    assert built_in.response.residual == pytest.approx(1.79, abs=0.01)
+
+
+def test_the_built_in_set_prints_like_any_other_source(tmp_path: Path) -> None:
+    done = polaron("modes", "cspbbr3", "--direction", "c", "--out", "c.json", "--json",
+                   cwd=tmp_path)
+    assert done.stderr == "polaron: read cspbbr3: modes of this project, Γ\n"
+    record = json.loads(done.stdout)
+    assert record["selected"] == 59
+    assert [row["direction"] for row in record["directions"]] == ["a", "b", "c"]
+    energies = [row["energy_meV"] for row in record["directions"]]
+    np.testing.assert_allclose(energies, [19.08, 19.13, 22.25], atol=0.01)
+    assert energies[2] == pytest.approx(record["modes"][59]["energy_meV"], rel=1e-12)
+    assert record["rule_direction"] == "a"
+    assert "same rule takes a or b" in record["chosen_because"]
+    assert record["why"] in record["chosen_because"]
+    assert record["alpha_spherical_mean"] == pytest.approx(1.941, abs=0.001)
+    # What was written has the charges and the direction, and takes another one in its turn.
+    again = from_file(tmp_path / "c.json", "a").modes.energies_meV
+    np.testing.assert_allclose(again, from_file("cspbbr3", "a").modes.energies_meV, atol=1e-6)
+    text = polaron("modes", "cspbbr3", cwd=tmp_path).stdout
+    assert re.search(r"(?m)^c +22\.251 .* 1\.263 +1\.549 +7\.848 +2\.454$", text)
+    assert "mean over the directions of q: 1.941" in text
+    with pytest.raises(InputError, match="holds 1 modes of 60"):
+        from_file("lo-c", "a")
+    assert from_file("lo-c", "c").modes.energies_meV[0] == pytest.approx(22.25, abs=0.01)
 
 
 def test_denser_k_points_relax_to_another_structure() -> None:

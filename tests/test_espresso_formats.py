@@ -1,5 +1,6 @@
 """Inputs of the neighbour program, and what its output files hold."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import f90nml
@@ -8,7 +9,7 @@ import pytest
 
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, read_pw_result
-from perovskite_polaron.espresso.upf import check_for_xspectra, read_upf, write_core_orbital
+from perovskite_polaron.espresso.upf import check_for_xspectra, core_orbital_text, read_upf
 from perovskite_polaron.espresso.xspectra import XspectraCalculation, XspectraSettings
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
@@ -34,7 +35,7 @@ def test_the_absorber_is_a_species_of_its_own_and_xiabs_points_at_it() -> None:
     assert [row.split()[0] for row in rows].count("Brh") == 1
     assert rows[9].split()[0] == "Brh"
     assert [line.split()[0] for line in species_block(deck)] == names
-    x = xspectra_deck(XspectraSettings(), "y", 4)
+    x = xspectra_deck(XspectraSettings(kpoints=(2, 2, 2)), "y", 4)
     parsed = f90nml.reads(x.rsplit("/", 1)[0] + "/")
     assert parsed["input_xspectra"]["xiabs"] == 4
     assert parsed["input_xspectra"]["xepsilon"] == [0.0, 1.0, 0.0]
@@ -136,7 +137,8 @@ def test_version_one_is_read_and_its_core_orbitals_written_for_xspectra(tmp_path
     assert (pseudo.version, pseudo.element, pseudo.z_valence) == (1, "C", 4.0)
     assert [w.cutoff_bohr for w in pseudo.partial_waves] == [1.5, 1.5]
     check_for_xspectra(pseudo)
-    lines = write_core_orbital(pseudo, tmp_path / "core.wfc").read_text().splitlines()
+    (tmp_path / "core.wfc").write_text(core_orbital_text(pseudo))
+    lines = core_orbital_text(pseudo).splitlines()
     assert lines[0].startswith("#")
     assert lines[5] == ""
     np.testing.assert_allclose(np.loadtxt(tmp_path / "core.wfc")[:, 1], range(1, 9))
@@ -154,6 +156,34 @@ def test_what_xspectra_lacks_is_named(tmp_path: Path, text: str, section: str) -
     with pytest.raises(InputError, match=rf"{section}\b") as error:
         check_for_xspectra(read_upf(upf(tmp_path, text)))
     assert error.value.exit_status == 2
+
+
+def paw_set(header: str) -> str:
+    """A PAW set with two p projectors, and the 1s orbital alone in its GIPAW section."""
+
+    def waves(tag: str, attributes: str) -> str:
+        return "".join(f'<PP_{tag}.{n} index="{n}" {attributes}>\n1.0 2.0 3.{n}\n</PP_{tag}.{n}>\n'
+                       for n in (1, 2))
+
+    radii = 'cutoff_radius="0.9" ultrasoft_cutoff_radius="1.45"'
+    return (f'<UPF version="2.0.1">\n<PP_HEADER element=" C" pseudo_type="PAW" z_valence="4.0"'
+            f' has_gipaw="T" {header}/>\n<PP_R>\n0.5 1.0 1.5\n</PP_R>\n'
+            + waves("BETA", f'label="2P" angular_momentum="1" {radii}')
+            + waves("AEWFC", 'label="2P" l="1"') + waves("PSWFC", 'label="2P" l="1"')
+            + '<PP_GIPAW gipaw_data_format="2">\n<PP_GIPAW_CORE_ORBITAL.1 label="1S" l="0.0">\n'
+            "1.0 2.0 3.0\n</PP_GIPAW_CORE_ORBITAL.1>\n</PP_GIPAW>\n</UPF>\n")
+
+
+@pytest.mark.parametrize("true", ["T", ".true.", "true", " t "])
+def test_a_paw_set_can_serve_without_gipaw_orbitals(tmp_path: Path, true: str) -> None:
+    pseudo = read_upf(upf(tmp_path, paw_set(f'paw_as_gipaw="{true}"')))
+    check_for_xspectra(pseudo)
+    waves = pseudo.partial_waves
+    assert [(w.label, w.l, w.cutoff_bohr, w.ultrasoft_bohr) for w in waves] == [
+        ("2P", 1, 0.9, 1.45)] * 2
+    assert waves[1].pseudo.tolist() == waves[1].all_electron.tolist() == [1.0, 2.0, 3.2]
+    with pytest.raises(InputError, match=r"0 projector.*paw_as_gipaw"):
+        check_for_xspectra(read_upf(upf(tmp_path, paw_set('paw_as_gipaw="F"'))))
 
 
 @pytest.mark.parametrize("text",
@@ -193,7 +223,7 @@ def test_a_key_that_counts_species_is_refused(key: str) -> None:
 
 
 def test_the_spheres_of_xspectra_follow_the_study() -> None:
-    for settings, radius in ((XspectraSettings(), 2.85),
-                             (XspectraSettings(r_paw_over_rc=1.0), 1.9)):
-        deck = xspectra_deck(settings)
+    settings = XspectraSettings(kpoints=(2, 2, 2))
+    for one, radius in ((settings, 2.85), (replace(settings, r_paw_over_rc=1.0), 1.9)):
+        deck = xspectra_deck(one)
         assert f90nml.reads(deck.rsplit("/", 1)[0] + "/")["pseudos"]["r_paw"] == [radius]

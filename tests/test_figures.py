@@ -56,6 +56,22 @@ def test_every_number_of_lines_has_colours() -> None:
         assert len({to_rgb(c) for c in style.colours(count)}) == count
 
 
+def test_dollars_in_names_are_letters_and_logarithms_stay_powers(tmp_path: Path) -> None:
+    figure, (axes,) = style.panels(1, 1, (3.0, 3.0))
+    axes.loglog([1, 100], [1, 1e4], label="a$^{b$")
+    axes.set(title="cost $5 and $x_{$", xlabel="x$_$")
+    style.legend(axes)
+    for name in ("a.png", "a.svg", "b.svg"):
+        style.save(figure, tmp_path / name)
+    import matplotlib as mpl
+
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        text = style.save(figure, tmp_path / "c.svg").read_text()
+    for name in ("cost $5 and $x_{$", "x$_$", "a$^{b$"):
+        assert name in text
+    assert not re.search("mathdefault[^<>]*</text>", text)
+
+
 def made() -> style.Chart:
     figure, (axes,) = style.panels(1, 1, (2.0, 2.0))
     axes.plot([0, 1], [0, 1])

@@ -170,12 +170,12 @@ def test_names_of_k_points_follow_the_cell_and_its_symmetry() -> None:
 
 
 def test_a_grid_follows_the_cell() -> None:
-    assert grid_for(CUBIC) == (2, 2, 2)
-    assert grid_for(read_crystal("cspbbr3-pbnm")) == (2, 2, 1)
+    assert grid_for(CUBIC.lattice_A) == (2, 2, 2)
+    assert grid_for(read_crystal("cspbbr3-pbnm").lattice_A) == (2, 2, 1)
     # The same points in a cell of another shape: half as many along a doubled axis.
-    assert grid_for(supercell(CUBIC, (1, 2, 4))) == (2, 1, 1)
+    assert grid_for(supercell(CUBIC, (1, 2, 4)).lattice_A) == (2, 1, 1)
     fcc = Crystal([[0, 3, 3], [3, 0, 3], [3, 3, 0]], ("Pb",), [[0, 0, 0]], "fcc")
-    assert len(set(grid_for(fcc))) == 1
+    assert len(set(grid_for(fcc.lattice_A))) == 1
 
 
 def synthetic(seed: int = 0) -> ProjectedStates:

@@ -3,13 +3,15 @@
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import polaron, write_tiny_study
 
 from perovskite_polaron.errors import ComputationError, InterruptedRunError
-from perovskite_polaron.espresso.program import program_version, run_program
+from perovskite_polaron.espresso.program import program_version
+from perovskite_polaron.programs import environment, run_program
 from perovskite_polaron.workflow.attempt import attempt
 from perovskite_polaron.workflow.jobs import plan
 from perovskite_polaron.workflow.store import Store
@@ -45,6 +47,30 @@ def test_what_ends_a_program_from_outside_is_tried_again(
     with pytest.raises(kind) as raised:
         run_program([str(program)], deck, tmp_path / "pw.out")
     assert type(raised.value) is kind
+
+
+def test_programs_keep_their_memory_unless_the_user_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Arrays of 48 MB: without the setting each is mapped, zeroed and unmapped again.
+    program, faults = tmp_path / "arrays", {}
+    (tmp_path / "arrays.c").write_text(
+        "#include <stdlib.h>\n#include <string.h>\n#include <stdio.h>\n"
+        "#include <sys/resource.h>\n"
+        "int main(void) { struct rusage u; volatile char *p;\n"
+        "for (int k = 0; k < 20; k++) { p = malloc(48 << 20); memset((char *)p, k, 48 << 20);"
+        " free((char *)p); }\n"
+        'getrusage(RUSAGE_SELF, &u); printf("%ld\\n", u.ru_minflt); return 0; }\n')
+    subprocess.run(["cc", "-O0", "-o", str(program), str(tmp_path / "arrays.c")], check=True)
+    for given in (None, "glibc.malloc.hugetlb=0"):
+        if given is None:
+            monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+        else:
+            monkeypatch.setenv("GLIBC_TUNABLES", given)
+            assert environment()["GLIBC_TUNABLES"] == given
+        done = subprocess.run([str(program)], env=environment(), capture_output=True, text=True,
+                              check=True)
+        faults[given] = int(done.stdout)
+    assert faults[None] < faults["glibc.malloc.hugetlb=0"] / 5
 
 
 def test_a_program_ended_while_asked_for_its_version_is_tried_again(

@@ -104,7 +104,7 @@ def test_waves_in_a_supercell(q: tuple[float, float, float], repeats: tuple[int,
     rng = np.random.default_rng(5)
     phi = rng.normal(size=(3 * n, 3 * n)) + (1j * rng.normal(size=(3 * n, 3 * n)) if 0.5 not in q
                                              else 0)
-    modes = diagonalise(GROUND, GROUND.masses_amu, phi @ phi.conj().T, q)
+    modes = diagonalise(GROUND, GROUND.masses_amu, phi @ phi.conj().T / 2, q)
     big = supercell(GROUND, repeats)
     (point,) = distort(big, modes[4], [0.9], phases_rad=0.4 if 0.5 not in q else 0.0)
     found = project(displacement(point.crystal, big), big, modes)

@@ -2,6 +2,7 @@
 all-electron atom.
 """
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.espresso.program import program_version
 from perovskite_polaron.espresso.pseudo import (
     HOLES, BoxLevel, Level, check_levels_in_box, check_partial_waves, ld1_deck, load_recipe,
     make_pseudo, read_levels)
@@ -54,6 +56,23 @@ def test_two_projectors_follow_the_all_electron_waves(element: str, hole: str) -
         off = np.abs(wave.pseudo
                      - wave.all_electron)[outside].max() / np.abs(wave.all_electron)[outside].max()
         assert off < 0.08, wave.label
+
+
+@pytest.mark.espresso
+@pytest.mark.parametrize(("element", "hole"), [
+    ("Br", "none"), ("Br", "full"), ("Cs", "none"), ("Pb", "none")])
+def test_a_set_that_comes_with_the_package_is_what_ld1_makes(
+        element: str, hole: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if program_version("ld1.x") != "6.7MaX":
+        pytest.skip("the sets were made by ld1.x 6.7")
+    monkeypatch.setenv("POLARON_CACHE", str(tmp_path / "unpacked"))
+    kept = make_pseudo(element, hole).path.read_text()
+    monkeypatch.setenv("POLARON_CACHE", str(tmp_path / "made"))
+    monkeypatch.setattr("perovskite_polaron.espresso.pseudo._unpack", lambda stem, folder: False)
+    made = make_pseudo(element, hole).path.read_text()
+    numbers = [np.array(re.findall(r"-?\d\.\d+E[+-]\d+", text), float) for text in (kept, made)]
+    assert len(numbers[0]) > 10_000
+    np.testing.assert_allclose(*numbers, rtol=1e-6, atol=1e-6)
 
 
 @pytest.fixture(scope="module")

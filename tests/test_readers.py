@@ -12,7 +12,8 @@ from fuzz_readers import PRJ_JSON_SEED, PRJ_SEED, fuzz
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured import hdf5
 from perovskite_polaron.measured.hdf5 import read_hdf5_tables
-from perovskite_polaron.measured.readers import read_scans, read_tables, read_traces
+from perovskite_polaron.measured.readers import read_scans, read_tables
+from perovskite_polaron.measured.traces import read_traces
 
 
 def written(tmp_path, text, name="scan.csv"):
@@ -57,7 +58,7 @@ def test_traces_with_several_signals(tmp_path):
     ("text", "message"),
     [
         ("energy_eV,mu\n1,2\n2\n", r"scan.csv:3: 1 numbers where"),
-        ("energy_eV,mu\n1,nan\n", r"scan.csv:2: 'nan' is not a finite number"),
+        ("energy_eV,mu\n1,nan\n", "none of its columns"),
         ("energy_eV,mu,x\n1,2\n", "the header names 3 columns but the rows have 2"),
         ("energy_eV,mu\n1,2\n1,3\n", "the energy 1 eV stands twice"),
         ("energy_eV,mu,error\n1,2,0\n2,2,1\n", "not positive"),
@@ -132,7 +133,7 @@ def test_athena_dialects(tmp_path, dialect, packed):
     assert table.units[0] == "eV"
     if dialect is PRJ_SEED:
         assert table.label == "It's \u00e4"
-        assert table.names == ("energy", "mu", "stddev")
+        assert table.names == ("energy", "mu", "scatter")
         np.testing.assert_array_equal(table.columns,
                                       [[13470, 13471.5, 13473], [0.1, 0.2, -3], [1, 2, 3]])
         assert "energy shift of 0.5 eV is not applied" in table.warnings[0]
@@ -166,8 +167,13 @@ def test_damaged_athena_projects_are_refused(tmp_path, old, new, message):
 def test_athena_chi_groups_are_not_taken_for_spectra(tmp_path):
     (tmp_path / "p.prj").write_bytes(PRJ_SEED.replace(b"'is_chi', undef", b"'is_chi', '1'"))
     assert read_tables(tmp_path / "p.prj")[0].names[:2] == ("k", "chi")
-    with pytest.raises(InputError, match="has the unit '1/A'"):
+    with pytest.raises(InputError, match="no column is an energy by its name of k, chi"):
         read_scans([tmp_path / "p.prj"])
+    both = PRJ_SEED.replace(b"'is_chi', undef", b"'is_chi', '1'") + PRJ_SEED.split(b"\n", 2)[2]
+    (tmp_path / "p.prj").write_bytes(both)
+    (scan,) = read_scans([tmp_path / "p.prj"])
+    assert scan.energy_eV[0] == 13470
+    assert any("(left out)" in w for w in scan.warnings)
 
 
 def test_counts_beside_a_spectrum_are_no_signals(tmp_path):

@@ -16,6 +16,7 @@ import pytest
 from conftest import polaron, two_at_a_time
 
 from perovskite_polaron.analysis.scenarios import Scenario
+from perovskite_polaron.files import write_sealed
 from perovskite_polaron.report import claims, method_sections, subject as report_subject
 from perovskite_polaron.report.blocks import WORDS
 from perovskite_polaron.report.page import inline
@@ -34,7 +35,7 @@ def without_crystals(folder: Path, _: Subject) -> Reported:
         shutil.copy(BUILT_IN / name, folder)
     record = json.loads((folder / "results.json").read_text())
     record["study"] = record["study"].replace('crystal = "cspbbr3-pbnm"', 'crystal = "gone.cif"')
-    (folder / "results.json").write_text(json.dumps(record))
+    write_sealed(folder / "results.json", record)
     assert read_results(folder)
     return polaron("report", str(folder), "--out", "r", cwd=folder)
 

@@ -17,7 +17,7 @@ from perovskite_polaron.phonons.modes import read_modes
 from perovskite_polaron.report import spectra_sections
 from perovskite_polaron.report.blocks import Text
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, quadratic_regime
+from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, leading_regime
 from perovskite_polaron.spectra.resolved import Orbits, atom_spectra, parts
 
 MODE = Path(__file__).parent.parent / "examples" / "modes" / "cubic_polar.json"
@@ -85,16 +85,16 @@ def test_the_law_and_its_end_are_found() -> None:
     q, energy = np.array([0.5, 1.0, 1.5, 2.0]), np.linspace(0, 10, 40)
     shape, beta = np.sin(energy), 0.02
     sweep = AmplitudeSpectra(energy, q, np.outer(q**2 + beta * q**4, shape))
-    found = quadratic_regime(sweep)
+    found = leading_regime(sweep)
     np.testing.assert_allclose(found.law, shape, atol=1e-10)
     # Deviation βQ²/(1 + βQ²) = 5 %.
     assert found.fails_at_sqrt_amu_A == pytest.approx(np.sqrt(0.05 / 0.95 / beta), abs=0.01)
     np.testing.assert_allclose(found.computed, beta * q**2 / (1 + beta * q**2), atol=1e-10)
-    pure = quadratic_regime(AmplitudeSpectra(energy, q, np.outer(q**2, shape)))
+    pure = leading_regime(AmplitudeSpectra(energy, q, np.outer(q**2, shape)))
     assert pure.fails_at_sqrt_amu_A is None
     assert pure.deviation.max() < 1e-10
     with pytest.raises(InputError, match="one amplitude says nothing"):
-        quadratic_regime(AmplitudeSpectra(energy, q[:1], shape[None]))
+        leading_regime(AmplitudeSpectra(energy, q[:1], shape[None]))
 
 
 def test_a_single_amplitude_shows_no_law(subject: Subject) -> None:

@@ -6,11 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from perovskite_polaron.analysis.scenario_curves import Priors
+from perovskite_polaron.analysis.scenario_fit import Problem
+from perovskite_polaron.analysis.verdict import statements
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.lattice.files import read_crystal, write_crystal
+from perovskite_polaron.measured.scan import Scan
+from perovskite_polaron.phonons.distortion import distort
+from perovskite_polaron.phonons.modes import read_modes
 from perovskite_polaron.workflow import scenarios, spectra as spectra_room
 from perovskite_polaron.workflow.scenarios import BUILT_IN, study_scenarios
 from perovskite_polaron.workflow.spectra import load_results, study_spectra, write_tables
+from perovskite_polaron.workflow.structures import study_structures
+from perovskite_polaron.workflow.study import read_study
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +54,15 @@ def test_the_first_maximum_is_the_published_feature(theory):
     assert theory.first_maximum_eV == pytest.approx(6.55, abs=0.01)
 
 
-def _with_points(results, settings, monkeypatch, factors):
+def _with_points(results, settings, monkeypatch, factors, sign_equivalent=True):
     """The study's LO entry replaced by a sweep whose differences are the LO one times
     factors[amplitude].
     """
     real = study_spectra(results, settings)
     own = next(s for s in results.structures if s.name == "lo@0.2")
-    points = {f"lo@{q:g}": (abs(q), real.differences["lo@0.2"] * f) for q, f in factors.items()}
-    structures = tuple(replace(own, name=n, amplitude_sqrt_amu_A=q) for n, (q, _) in points.items())
+    points = {f"lo@{q:g}": (q, real.differences["lo@0.2"] * f) for q, f in factors.items()}
+    structures = tuple(replace(own, name=n, amplitude_sqrt_amu_A=q, sign_equivalent=sign_equivalent)
+                       for n, (q, _) in points.items())
     monkeypatch.setattr(scenarios, "powder_spectra",
                         lambda *_: replace(real,
                                            differences={n: d for n, (_, d) in points.items()}))
@@ -67,10 +77,41 @@ def test_a_sweep_is_one_polaron(built_in, monkeypatch):
     np.testing.assert_allclose(one.sweep.at(0.7), 0.49 * one.difference, atol=1e-12)
 
 
-def test_a_mode_that_is_not_odd_gives_no_sweep(built_in, monkeypatch):
-    found = _with_points(*built_in, monkeypatch, {0.5: 0.5, -0.5: -0.4}).scenarios
-    assert [s.name for s in found] == ["lo@0.5", "lo@-0.5"]
+def test_signs_that_differ_are_two_polarons_whose_change_begins_linear(built_in, monkeypatch):
+    """Half of the amplitude gives half of the change, not a quarter; where both signs were
+    computed, the even part is known too.
+    """
+    plus, minus = _with_points(*built_in, monkeypatch, {0.5: 0.5, -0.5: -0.4}, False).scenarios
+    assert [plus.name, minus.name] == ["polaron lo", "polaron lo (−Q)"]
+    unit = plus.difference / 0.5
+    for q in (0.1, 0.25, 0.4):
+        np.testing.assert_allclose(plus.sweep.at(q), (0.9 * q + 0.2 * q**2) * unit, atol=1e-12)
+        np.testing.assert_allclose(minus.sweep.at(q), (-0.9 * q + 0.2 * q**2) * unit, atol=1e-12)
+    (alone,) = _with_points(*built_in, monkeypatch, {0.5: 0.5}, False).scenarios
+    np.testing.assert_allclose(alone.sweep.at(0.05), 0.1 * alone.difference, atol=1e-12)
+
+
+def test_points_whose_sign_symmetry_is_not_known_stand_alone(built_in, monkeypatch):
+    found = _with_points(*built_in, monkeypatch, {0.5: 0.5, 1.0: 1.0}, None).scenarios
+    assert [s.name for s in found] == ["lo@0.5", "lo@1"]
     assert all(s.sweep is None for s in found)
+
+
+def test_a_known_fraction_gives_the_amplitude_of_a_linear_mode(built_in, monkeypatch):
+    """The change of half the amplitude in a tenth of the sample is a twentieth; the Q² law made
+    1.43 of this 1.
+    """
+    (one,) = _with_points(*built_in, monkeypatch, {2.0: 1.0}, False).scenarios
+    energy = np.linspace(8.0, 50.0, 120)
+    change = 0.1 * 0.5 * np.interp(energy, one.energy_eV, one.difference)
+    error = np.full(len(energy), 0.01 * np.abs(change).max())
+    fit = Problem(Scan(energy, change, error**2, label="linear"), [one],
+                  Priors(0.0, 0.0), fraction=0.1).fit(change).best
+    assert fit.amplitude.q == pytest.approx(1.0, rel=1e-3)
+    assert fit.product == pytest.approx(0.1, rel=1e-3)
+    free = Problem(Scan(energy, change, error**2, label="linear"), [one],
+                   Priors(0.0, 0.0)).fit(change)
+    assert any("excited fraction × Q: 0.1 ±" in words for words in statements(free))
 
 
 def test_a_study_of_the_reference_alone_is_refused(built_in):
@@ -207,3 +248,26 @@ def test_a_cut_beyond_the_gap_is_refused_and_with_smearing_it_is_at_the_fermi_en
                              replace(settings, cut_above_eV=0.0)).differences["lo@0.02"].intensity
     # The shifts of the alignment count from the chains' own Fermi energy, which is what it was.
     np.testing.assert_array_equal(smeared, at_fermi)
+
+
+def test_a_study_knows_whether_the_signs_of_its_sweep_are_equivalent(tmp_path):
+    """By symmetry, before anything is computed: the LO mode of CsPbBr3 is odd, and no pattern of a
+    polar crystal along its axis is.
+    """
+    crystal = read_crystal("cspbbr3-pbnm")
+    polar = distort(crystal, read_modes("lo-c"), [0.2], "max_A")[0].crystal
+    write_crystal(polar, tmp_path / "polar.cif")
+    text = """element = "Br"
+reference = "ground"
+[structures.ground]
+crystal = "{0}"
+[structures.lo]
+crystal = "{0}"
+modes = ["lo-c"]
+max_displacement_A = [0.1, -0.1]
+"""
+    for name, expected in (("cspbbr3-pbnm", True), ("polar.cif", False)):
+        (tmp_path / "study.toml").write_text(text.format(name))
+        found = study_structures(read_study(tmp_path / "study.toml"))
+        assert [s.sign_equivalent for s in found] == [None, expected, expected]
+        assert [s.opposite_sign for s in found] == [False, False, expected]

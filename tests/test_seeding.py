@@ -173,7 +173,7 @@ import sys, threading, time
 from pathlib import Path
 import numpy as np
 from perovskite_polaron.espresso.density import Atoms, move_density, transform_density
-from perovskite_polaron.espresso.program import run_program
+from perovskite_polaron.programs import run_program
 file, density = Path(sys.argv[1]), Path(sys.argv[2])
 old, new = (Atoms(6 * np.eye(3), np.array([[x, 0.0, 0.0]]), (file,)) for x in (0.0, 0.02))
 end = time.monotonic() + 5

@@ -2,6 +2,7 @@
 never leave the store.
 """
 
+import itertools
 import json
 import tomllib
 from dataclasses import replace
@@ -12,8 +13,13 @@ import pytest
 from conftest import write_tiny_study
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.files import csv_text
+from perovskite_polaron.files import csv_text, write_sealed
+from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.phonons.modes import Modes, read_modes, write_modes
+from perovskite_polaron.workflow.converge import SETTINGS
+from perovskite_polaron.workflow.escalate import next_value, value_of
+from perovskite_polaron.workflow.jobs import on_own_grid
+from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.results import read_results, write_results
 from perovskite_polaron.workflow.scenarios import BUILT_IN
 from perovskite_polaron.workflow.structures import neighbours, study_structures
@@ -136,7 +142,7 @@ def test_damaged_results_are_refused(tmp_path: Path, change: dict[str, object],
                                      message: str) -> None:
     write_results(read_results(BUILT_IN), tmp_path)
     path = tmp_path / "results.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    write_sealed(path, json.loads(path.read_text()) | change)
     with pytest.raises(InputError, match=message):
         read_results(tmp_path)
 
@@ -160,8 +166,73 @@ def test_a_sweep_is_a_chain_from_rest_to_the_largest_amplitude(tmp_path: Path) -
                for k, near in neighbours(structures))
 
 
+def test_every_cell_has_an_equally_dense_grid(tmp_path: Path) -> None:
+    """Half of the length wants twice the points; a grid stays what it is, for the whole study or
+    for one structure.
+    """
+    dense = "[pw]\nkpoint_spacing_1_A = 0.5\n[xspectra]\nkpoint_spacing_1_A = 0.25\n"
+    cells = GOOD + '[structures.cell]\ncrystal = "cspbbr3-pm3m"\nsupercell = [1, 1, 2]\n'
+
+    def grids(text: str) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+        study = read_study(write(tmp_path, text))
+        return {one.name: tuple(on_own_grid(settings, one).kpoints for settings in
+                                (study.pw, study.xspectra)) for one in study_structures(study)}
+
+    assert grids(cells + dense)["cell"] == ((3, 3, 2), (5, 5, 3))
+    # Of the 20-atom cell, by default: 0.77, 0.76 and 0.54 1/Å over 0.4 and 0.2.
+    assert grids(cells)["ground"] == ((2, 2, 2), (4, 4, 3))
+    assert grids(cells)["cell"] == ((3, 3, 2), (6, 6, 3))
+    own = grids(cells + "kpoints = [1, 2, 3]\n" + "[pw]\nkpoints = [2, 2, 1]\n")
+    assert own["cell"] == ((1, 2, 3), (1, 2, 3))
+    assert own["ground"] == ((2, 2, 1), (4, 4, 3))
+    with pytest.raises(InputError, match=r"\[pw\]: kpoints and kpoint_spacing_1_A both say"):
+        read_study(write(tmp_path, cells + dense.replace("[xsp", "kpoints = [1, 1, 1]\n[xsp")))
+
+
+def test_a_spacing_is_recorded_and_made_finer_until_the_grid_changes(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path, GOOD))
+    again = read_study(write(tmp_path, resolved_toml(study)))
+    assert (again.pw, again.xspectra) == (study.pw, study.xspectra)
+    assert value_of(study, "spectrum-kpoints") == "0.2/A"
+    seen = [(2, 2, 2)]
+    lattice = read_crystal("cspbbr3-pbnm").lattice_A
+    for _ in range(4):
+        study = SETTINGS["kpoints"](study, next_value(study, "kpoints"))
+        seen.append(study.pw.grid(lattice))
+    assert all(a != b and all(np.less_equal(a, b)) for a, b in itertools.pairwise(seen))
+    with pytest.raises(InputError, match="no spacing of k points"):
+        SETTINGS["kpoints"](study, "much/A")
+
+
+def test_k_points_further_apart_than_was_needed_are_said_once(tmp_path: Path) -> None:
+    lattice = read_crystal("cspbbr3-pbnm").lattice_A
+    found = {}
+    for grid in ("[2, 2, 1]", "[4, 4, 2]", "[6, 6, 4]"):
+        study = read_study(write(tmp_path, f"{GOOD}[xspectra]\nkpoints = {grid}\n"))
+        found[grid] = coarser(study, {"ground": lattice, "lo@0.1": lattice})
+    assert [len(lines) for lines in found.values()] == [1, 1, 0]
+    assert "0.54 1/Å apart (ground); 0.135 was found necessary" in found["[2, 2, 1]"][0]
+
+
 def test_other_cells_and_k_points_are_no_neighbours(tmp_path: Path) -> None:
     path = sweep(tmp_path, "[0.05]")
     path.write_text(path.read_text().replace("max_displacement_A",
                                              "kpoints = [1, 1, 1]\nmax_displacement_A"))
     assert [near for _, near in neighbours(study_structures(read_study(path)))] == [None, None]
+
+
+@pytest.mark.parametrize(("element", "hwhm_eV"), [("Br", 1.26), ("Cl", 0.32), ("I", 5.3)])
+def test_the_width_of_the_core_level_is_that_of_the_element(tmp_path, element, hwhm_eV):
+    """Krause and Oliver 1979; once every element had that of bromine."""
+    text = f'element = "{element}"\nreference = "g"\n[structures.g]\ncrystal = "x.cif"\n'
+    (tmp_path / "study.toml").write_text(text)
+    assert read_study(tmp_path / "study.toml").spectra.core_hole_hwhm_eV == pytest.approx(hwhm_eV)
+    (tmp_path / "study.toml").write_text(text + "[spectra]\ncore_hole_hwhm_eV = 0.7\n")
+    assert read_study(tmp_path / "study.toml").spectra.core_hole_hwhm_eV == 0.7
+
+
+def test_an_element_without_a_tabulated_width_is_refused(tmp_path):
+    text = 'element = "Zz"\nreference = "g"\n[structures.g]\ncrystal = "x.cif"\n'
+    (tmp_path / "study.toml").write_text(text)
+    with pytest.raises(InputError, match="not tabulated: give core_hole_hwhm_eV"):
+        read_study(tmp_path / "study.toml")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.measured.scan import Scan, Step, combine
+from perovskite_polaron.measured.repeats import combine
+from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.measured.treatment import (  # fmt: skip
     average_adjacent, baseline, calibrate, crop, normalise, outliers, pump_probe, rebin, replay,
     subtract, thermal)

@@ -59,7 +59,9 @@ def test_treat_averages_subtracts_and_keeps_the_header_of_the_first_file() -> No
     assert (len(found.group), found.record.get("GSE.EXTRA"), found.record.comments) == (
         2, "kept", ("mine",))
     assert found.record.get("Polaron.reference") == "dark.xdi"
-    assert treat(measured, edge="Pb-L3")[0].record.get("Element.edge") == "L3"
+    assert treat(measured, edge="Bi-L3")[0].record.get("Element.edge") == "L3"
+    with pytest.raises(InputError, match="not energies of the Pb-L3 edge"):
+        treat(measured, edge="Pb-L3")
     with pytest.raises(InputError, match="does not say which edge"):
         treat(gather(scans[1:], scans[2:], recipe))
 

@@ -2,7 +2,7 @@
 
     python tools/cell_effect.py SMALL LARGE --out FIGURE.png --data TABLE.csv
 
-SMALL and LARGE are folders with ``results.json``, as `polaron spectra STUDY` leaves them. Both are
+SMALL and LARGE are folders with ``results.json``, as `polaron spectra` leaves them. Both are
 evaluated with the [spectra] settings of LARGE. `polaron converge --supercell` does the same for one
 study when both cells are still to be computed; this is for sets that are there already, and it
 names the published features.

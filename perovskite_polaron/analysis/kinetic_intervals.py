@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perovskite_polaron.analysis.kinetics import KineticFit, search
+from perovskite_polaron.analysis.kinetic_model import search
+from perovskite_polaron.analysis.kinetics import KineticFit
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import ComputationError, require
 
@@ -21,6 +22,9 @@ LEVELS = (0.6827, 0.95)
 #: Beyond, where a slow decay and the offset cancel, the interval is open: only the bounds of the
 #: lifetimes would close it.
 REACH = 10.0
+#: Of more traces than these each fixes its fractions alone, the lifetimes being known from all: the
+#: standard errors do, and profiles would take minutes.
+FEW = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +56,7 @@ class Profile:
         """
         from scipy.stats import chi2, f
 
-        dof, scaled = self.fit.dof, self.fit.scaled_errors
+        dof, scaled = self.fit.freedom, self.fit.scaled_errors
         return float(f.ppf(level, 1, dof) if scaled else chi2.ppf(level, 1))
 
     def interval(self, level: float = LEVELS[0]) -> Interval:
@@ -119,13 +123,14 @@ def searched_profile(fit: KineticFit, index: int) -> Profile:
 
 def fraction_profile(fit: KineticFit, trace: int, part: int) -> Profile:
     """Return the profile of the fraction of one decay, or the last part, the offset, of a trace."""
-    width = fit.model.width
+    width = fit.fractions.shape[1]
     require(width > 1, "the only amplitude of a trace is all of it: its fraction has no interval")
     lower, upper = fit.model.bounds(fit.traces)
 
     def refit(value: float, start: Array) -> tuple[float, Array] | None:
         # The amplitudes across this direction are those with the fraction wanted.
-        across = np.eye(width)[part] - value
+        across = np.zeros(fit.model.width)
+        across[:width] = np.eye(width)[part] - value
         allowed = np.linalg.svd(across[None])[2][1:].T
         return search(fit.traces, fit.model, start, lower, upper, {trace: allowed})
 
@@ -146,7 +151,8 @@ class Intervals:
     sigma_ps, t0_ps : tuple or None
         None where they are fixed.
     fractions : tuple
-        For each trace one for each amplitude, the offset last; None where it has a single one.
+        For each trace one for each decay, and the offset last; None where there is a single one,
+        where amplitudes have different signs, and for more traces than FEW.
     """
 
     lifetimes_ps: tuple[tuple[Interval, ...], ...]
@@ -157,7 +163,7 @@ class Intervals:
 
 def profile_intervals(fit: KineticFit) -> Intervals:
     """Return the intervals of every parameter; ComputationError when a profile betters the fit."""
-    model, k = fit.model, fit.model.components
+    model, k, parts = fit.model, fit.model.components, fit.fractions.shape[1]
 
     def at_levels(profile: Profile) -> tuple[Interval, ...]:
         return tuple(profile.interval(level) for level in LEVELS)
@@ -169,5 +175,5 @@ def profile_intervals(fit: KineticFit) -> Intervals:
     return Intervals(
         tuple(positive(i) for i in range(k)), positive(k) if model.sigma_free else None,
         at_levels(searched_profile(fit, len(fit.theta) - 1)) if model.t0_free else None,
-        tuple(tuple(at_levels(fraction_profile(fit, i, j)) if model.width > 1 else None
-                    for j in range(model.width)) for i in range(len(fit.traces))))
+        tuple(tuple(at_levels(fraction_profile(fit, i, j)) if told else None for j in range(parts))
+              for i, told in enumerate(~fit.mixed & (parts > 1) & (len(fit.traces) <= FEW))))

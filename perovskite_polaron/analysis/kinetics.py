@@ -1,201 +1,52 @@
 """Global fit of pump-probe traces: shared lifetimes, an amplitude for each trace, a response.
 
-Model of each trace: Σ_k a_k exp(−t/τ_k) + offset, begun at t0 and convolved with a Gaussian of
-standard deviation σ. The amplitudes enter linearly and are eliminated, so only τ, σ and t0 are
-searched for, in logarithms where they are positive. Use it for parallel decays; it tells nothing
-about the reaction scheme behind them. It fails when two lifetimes are nearly equal or lie outside
-the delays measured: then a ComputationError says so.
-
-References
-----------
-G. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973): elimination of the amplitudes, with both
-terms of its Jacobian.
+Use it for parallel decays (the model is in kinetic_model); it tells nothing about the reaction
+scheme behind them. It fails when two lifetimes are nearly equal or lie outside the delays measured:
+then a ComputationError says so.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from perovskite_polaron.analysis.kinetic_model import (
+    KineticModel, Projection, grouped, project, search, span_ps)
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError, require
-from perovskite_polaron.kernels.convolution import exponential_gaussian
 from perovskite_polaron.measured.scan import Trace
 
 FEWER = "fit fewer components"
-
-
-@dataclass(frozen=True, eq=False)
-class KineticModel:
-    """What is fitted.
-
-    The searched vector theta holds the logarithms of the lifetimes, then that of σ and t0 where
-    they are free (all in ps).
-
-    Attributes
-    ----------
-    components : int
-        Number of decays, 1 to 6.
-    sigma_ps, t0_ps : float
-        Standard deviation of the response, and time zero; start values where they are free.
-    offset : bool
-        Whether there is a flat offset.
-    sigma_free, t0_free : bool
-        Whether they are fitted.
-    """
-
-    components: int
-    sigma_ps: float
-    offset: bool = True
-    sigma_free: bool = False
-    t0_ps: float = 0.0
-    t0_free: bool = False
-
-    def __post_init__(self) -> None:
-        require(1 <= self.components <= 6, f"{self.components} components: give from 1 to 6")
-        require(0 < self.sigma_ps < np.inf and np.isfinite(self.t0_ps),
-                f"the instrument response's sigma, {self.sigma_ps:g} ps, must be positive")
-
-    @property
-    def searched(self) -> int:
-        """How many parameters are searched for."""
-        return self.components + self.sigma_free + self.t0_free
-
-    @property
-    def width(self) -> int:
-        """How many amplitudes each trace has."""
-        return self.components + self.offset
-
-    def unpack(self, theta: Array) -> tuple[Array, float, float]:
-        """Return lifetimes (ps), σ (ps) and t0 (ps) of the searched vector."""
-        k = self.components
-        sigma = float(np.exp(theta[k])) if self.sigma_free else self.sigma_ps
-        return np.exp(theta[:k]), sigma, float(theta[-1]) if self.t0_free else self.t0_ps
-
-    def bounds(self, traces: Sequence[Trace]) -> tuple[Array, Array]:
-        """Return the bounds of the searched vector, each (searched,).
-
-        A lifetime shorter than a hundredth of σ, or flat over a hundred spans of the delays, is
-        beyond what the data can say; σ stays within a factor e⁴, time zero within the delays.
-        """
-        k, delays = self.components, np.concatenate([t.delay_ps for t in traces])
-        lower = np.full(self.searched, np.log(self.sigma_ps / 100))
-        upper = np.full(self.searched, np.log(100 * _span(traces)))
-        if self.sigma_free:
-            lower[k], upper[k] = np.log(self.sigma_ps) - 4, np.log(self.sigma_ps) + 4
-        if self.t0_free:
-            lower[-1] = min(self.t0_ps, float(delays.min()))
-            upper[-1] = max(self.t0_ps, float(delays.max()))
-        return lower, upper
-
-    def columns_and_slopes(self, theta: Array, delay_ps: Array) -> tuple[Array, Array]:
-        """Return the columns, and their derivative by each searched parameter.
-
-        Shapes are (m, width) and (searched, m, width).
-        """
-        k, (lifetimes, sigma, t0) = self.components, self.unpack(theta)
-        # The offset is a decay that never ends.
-        constants = np.append(lifetimes, np.inf) if self.offset else lifetimes
-        columns, by_lifetime, by_sigma, by_t0 = exponential_gaussian(
-            delay_ps, constants, sigma, t0, gradient=True)
-        slopes = np.zeros((self.searched, *columns.shape))
-        slopes[range(k), :, range(k)] = (by_lifetime[:, :k] * lifetimes).T
-        if self.sigma_free:
-            slopes[k] = by_sigma * sigma
-        if self.t0_free:
-            slopes[-1] = by_t0
-        return np.asarray(columns), slopes
-
-
-def _span(traces: Sequence[Trace]) -> float:
-    return max(float(np.ptp(t.delay_ps)) for t in traces)
-
-
-def search(traces: Sequence[Trace], model: KineticModel, theta: Array, lower: Array, upper: Array,
-           allowed: Mapping[int, Array] | None = None) -> tuple[float, Array] | None:
-    """Minimise χ² over the searched vector, the amplitudes eliminated.
-
-    Parameters
-    ----------
-    theta : ndarray, shape (searched,)
-        Where to start.
-    lower, upper : ndarray, shape (searched,)
-        Bounds; a parameter whose bounds agree is held there.
-    allowed : mapping, optional
-        For some traces a matrix (amplitudes, fewer) whose columns span the amplitudes they may
-        have.
-
-    Returns
-    -------
-    (float, ndarray) or None
-        χ² and theta at the minimum, or None when the search does not converge.
-    """
-    from scipy.optimize import least_squares
-
-    theta, free, held = theta.copy(), lower < upper, allowed or {}
-    last = np.empty(0)
-
-    def residual(x: Array) -> Array:
-        nonlocal last
-        theta[free] = x
-        parts = [_project(t, model, theta, held.get(i)) for i, t in enumerate(traces)]
-        last = np.concatenate([jacobian for _, jacobian in parts])[:, free]
-        return np.concatenate([found for found, _ in parts])
-
-    def jacobian_there(_: Array) -> Array:
-        # It is asked for only where the residual was asked for last.
-        return last
-
-    if not free.any():
-        return float(np.sum(residual(theta[free]) ** 2)), theta
-    try:
-        end = least_squares(residual, theta[free], jacobian_there, (lower[free], upper[free]),
-                            "dogbox", ftol=1e-13, xtol=1e-9, gtol=None, x_scale="jac", max_nfev=200)
-    except ValueError:
-        # At the start nothing is finite.
-        return None
-    theta[free] = end.x
-    return (2 * float(end.cost), theta) if end.success else None
-
-
-def _project(trace: Trace, model: KineticModel, theta: Array,
-             allowed: Array | None) -> tuple[Array, Array]:
-    """Return the residual of one trace with its best amplitudes, and its Jacobian."""
-    # Where every column vanishes the amplitudes overflow: the search then turns back.
-    with np.errstate(all="ignore"):
-        columns, slopes = model.columns_and_slopes(theta, trace.delay_ps)
-        if allowed is None:
-            allowed = np.eye(model.width)
-        q, r = np.linalg.qr(trace.weight[:, None] * columns @ allowed)
-        signal = trace.signal * trace.weight
-        inside = q.T @ signal
-        residual = signal - q @ inside
-        inverse = np.linalg.pinv(r, rcond=1e-12)
-        change = ((slopes @ (allowed @ (inverse @ inside))) * trace.weight).T
-        # How the amplitudes follow: without this term the search creeps where residuals are large
-        # and columns alike.
-        follow = allowed.T @ ((residual * trace.weight) @ slopes).T
-        return residual, -(change - q @ (q.T @ change)) - q @ (inverse.T @ follow)
+#: The delays must end so many σ before the next pump pulse.
+PULSES_APART_SIGMA = 8.0
+#: Variances of few repeats are averaged over so many neighbours that they have this many degrees of
+#: freedom.
+ENOUGH_FREEDOM = 30
+#: Unequal scatter of traces without errors is believed below this probability.
+UNEQUAL_P = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class KineticFit:
     """The best fit; arrays are float64.
 
-    Errors are standard errors from the covariance, scaled by √χ²_red without given errors.
+    Errors are standard errors from the covariance, scaled by √χ²_red without given errors, and
+    with those of few repeats.
 
     Attributes
     ----------
     model : KineticModel
     traces : tuple of Trace
+        With the errors that were used.
     lifetimes_ps, lifetimes_err_ps : ndarray, shape (k,)
         Rising.
     sigma_ps, sigma_err_ps, t0_ps, t0_err_ps : float
         Error 0 where it is fixed.
-    amplitudes : ndarray, shape (traces, width)
-        The offset last.
-    fractions, fractions_err : ndarray, shape (traces, width)
-        Each trace's amplitudes over their sum.
+    amplitudes, amplitudes_err : ndarray, shape (traces, width)
+        The offset after the decays, the baseline last.
+    fractions, fractions_err : ndarray, shape (traces, decays and offset)
+        Each trace's amplitudes over their sum; see ``mixed``.
     chi2, dof
         χ² and the degrees of freedom.
     residuals : tuple of ndarray
@@ -215,6 +66,7 @@ class KineticFit:
     t0_ps: float
     t0_err_ps: float
     amplitudes: Array
+    amplitudes_err: Array
     fractions: Array
     fractions_err: Array
     chi2: float
@@ -231,10 +83,61 @@ class KineticFit:
 
     @property
     def chi2_p(self) -> float | None:
-        """The chance of a larger χ² if model and errors are right; None without errors."""
-        from scipy.stats import chi2
+        """The chance of a larger χ² if model and errors are right; None without errors.
 
-        return None if self.scaled_errors else float(chi2.sf(self.chi2, self.dof))
+        With those of repeats it is F's: their variances, pooled, are estimates too.
+        """
+        from scipy.stats import chi2, f
+
+        if not self.scaled_errors:
+            return float(chi2.sf(self.chi2, self.dof))
+        scatter = sum((t.repeats - 1) * len(t.signal) for t in self.traces)
+        return float(f.sf(self.chi2_red, self.dof, scatter)) if scatter else None
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the errors' scale: of the fit, or fewer where the variances of few
+        repeats differ from delay to delay.
+        """
+        differ = any(t.repeats > 1 and np.ptp(t.weight) > 0 for t in self.traces)
+        return min(self.dof, ENOUGH_FREEDOM) if differ else self.dof
+
+    @property
+    def runs_p(self) -> float:
+        """The chance of so few runs of one sign if the residuals do not know of each other.
+
+        Wald and Wolfowitz, in the order of the delays, all traces together; normal approximation.
+        """
+        from scipy.stats import norm
+
+        more, variance = 0.0, 0.0
+        for trace, residual in zip(self.traces, self.residuals, strict=True):
+            above = residual[np.argsort(trace.delay_ps, kind="stable")] > 0
+            n, up = len(above), int(above.sum())
+            expected = 1 + 2 * up * (n - up) / n
+            more += 1 + np.count_nonzero(np.diff(above)) - expected
+            variance += (expected - 1) * (expected - 2) / (n - 1)
+        return float(norm.cdf((more + 0.5) / np.sqrt(variance))) if variance > 0 else 1.0
+
+    @property
+    def mixed(self) -> NDArray[np.bool_]:
+        """Of which traces (traces,) the amplitudes have different signs, by more than two errors.
+
+        A rise beside a decay: they may cancel, and fractions of their sum say nothing.
+        """
+        n = self.fractions.shape[1]
+        sure = np.abs(self.amplitudes[:, :n]) > 2 * self.amplitudes_err[:, :n]
+        signs = np.sign(self.amplitudes[:, :n]) * sure
+        return np.asarray((signs > 0).any(axis=1) & (signs < 0).any(axis=1))
+
+    @property
+    def error_scale(self) -> Array | None:
+        """Standard deviation (traces,) of the points of each trace that the scatter about the fit
+        gives, in the unit of the signal; None where given errors were used.
+        """
+        if not self.scaled_errors:
+            return None
+        return np.sqrt([self.chi2_red * np.mean(t.weight**-2.0) for t in self.traces])
 
     def curve(self, trace: int, delay_ps: Array) -> Array:
         """Return the fitted curve of one trace at any delays."""
@@ -249,7 +152,8 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
     Parameters
     ----------
     traces : sequence of Trace
-        All with errors, or none.
+        All with errors, or none. Those of repeats are pooled, and serve as weights; the
+        scale is then, as without errors, that of the scatter about the fit.
     model : KineticModel
     start_ps : sequence of float, optional
         Lifetimes to start from; without them several sets are tried and the best end is kept.
@@ -262,9 +166,9 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
         When no start converges, or the best fit has a lifetime at the edge of what the delays can
         show, two that cannot be told apart, or parameters that the data do not fix.
     """
-    traces = tuple(traces)
+    traces = tuple(map(_pooled, traces))
     _check(traces, model)
-    span = _span(traces)
+    span = span_ps(traces)
     require(span >= model.sigma_ps / 10, f"the delays span {span:g} ps, far less than the "
             f"response's sigma of {model.sigma_ps:g} ps: nothing can be resolved; check the units")
     lower, upper = model.bounds(traces)
@@ -281,7 +185,48 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
     _, theta = min(found, key=lambda end: end[0])
     theta[:k] = np.sort(theta[:k])
     _refuse_bounds(model, theta, lower, upper)
-    return _result(traces, model, theta)
+    fit = _result(traces, model, theta)
+    if len(traces) == 1 or traces[0].error is not None or not _unequal(fit.residuals):
+        return fit
+    # Each trace has a scatter of its own: fit and scatter follow each other until neither moves.
+    for _ in range(5):
+        scale = [np.sqrt(r @ r / (len(r) - model.width)) / t.weight[0]
+                 for t, r in zip(fit.traces, fit.residuals, strict=True)]
+        traces = tuple(replace(t, error=np.full(len(t.signal), s))
+                       for t, s in zip(traces, scale, strict=True))
+        end = search(traces, model, fit.theta, lower, upper)
+        fit = _result(traces, model, fit.theta if end is None else end[1], scaled=True)
+    return fit
+
+
+def _pooled(trace: Trace) -> Trace:
+    """Return the trace with errors of few repeats that say more: three repeats alone leave the
+    error of a point uncertain by half.
+
+    Variances are averaged over neighbouring delays, which are measured alike, and over all where
+    these averages differ by no more than chance makes them: as many degrees of freedom as each has
+    spread the logarithm of a variance by ψ'(half of them).
+    """
+    from scipy.ndimage import uniform_filter1d
+    from scipy.special import polygamma
+
+    if trace.error is None or trace.repeats < 2:
+        return trace
+    own = trace.repeats - 1
+    together = 2 * int(np.ceil((ENOUGH_FREEDOM / own - 1) / 2)) + 1
+    order = np.argsort(trace.delay_ps, kind="stable")
+    variance = np.empty(len(order))
+    variance[order] = uniform_filter1d(trace.error[order]**2, together)
+    if np.log(variance).var(ddof=1) < polygamma(1, together * own / 2):
+        variance[:] = np.mean(trace.error**2)
+    return replace(trace, error=np.sqrt(variance))
+
+
+def _unequal(residuals: Sequence[Array]) -> bool:
+    """Whether traces without errors scatter differently (Bartlett's test)."""
+    from scipy.stats import bartlett
+
+    return all(r.any() for r in residuals) and bool(bartlett(*residuals).pvalue < UNEQUAL_P)
 
 
 def _refuse_bounds(model: KineticModel, theta: Array, lower: Array, upper: Array) -> None:
@@ -305,7 +250,12 @@ def _check(traces: tuple[Trace, ...], model: KineticModel) -> None:
     require(traces, "no trace to fit: give at least one")
     require(len({t.error is None for t in traces}) == 1, "some traces have errors and some have "
             "none: give them for all, or for none")
+    period = model.period_ps
     for trace in traces:
+        after = trace.delay_ps - model.t0_ps
+        require(period is None or np.abs(after).max() < period - PULSES_APART_SIGMA
+                * model.sigma_ps, f"{trace.name}: its delays reach into the next pump pulse, after "
+                f"{period or 0:g} ps; leave them out, or correct the period")
         require(len(trace.delay_ps) > model.width and np.ptp(trace.delay_ps) > 0, f"{trace.name}: "
                 f"{len(trace.delay_ps)} points cannot fix {model.width} amplitudes; {FEWER}")
     require(sum(len(t.delay_ps) for t in traces) > model.width * len(traces) + model.searched,
@@ -323,56 +273,69 @@ def _starts(model: KineticModel, span: float) -> list[Array]:
     return [np.exp(low + (high - low) * np.linspace(a, b, model.components)) for a, b in sets]
 
 
-def _result(traces: tuple[Trace, ...], model: KineticModel, theta: Array) -> KineticFit:
-    """Return the fit with its errors, from the Jacobian over all parameters, amplitudes too."""
-    from scipy.linalg import block_diag
+def _result(traces: tuple[Trace, ...], model: KineticModel, theta: Array,
+            scaled: bool = False) -> KineticFit:
+    """Return the fit with its errors: the inverse of JᵀJ over all parameters, amplitudes too.
 
-    k, n, width = model.components, len(theta), model.width
-    parts = [slice(n + i * width, n + (i + 1) * width) for i in range(len(traces))]
-    searched, linear, amplitudes, residuals = [], [], [], []
-    for trace in traces:
-        columns, slopes = model.columns_and_slopes(theta, trace.delay_ps)
-        columns, signal = columns * trace.weight[:, None], trace.signal * trace.weight
-        amplitude = np.linalg.lstsq(columns, signal, rcond=1e-12)[0]
-        searched.append(((slopes @ amplitude) * trace.weight).T)
-        linear.append(columns)
-        amplitudes.append(amplitude)
-        residuals.append(signal - columns @ amplitude)
-    full = np.hstack([np.concatenate(searched), block_diag(*linear)])
-    chi2, dof = float(sum(r @ r for r in residuals)), full.shape[0] - full.shape[1]
-    scaled = traces[0].error is None
-    covariance = _covariance(full) * (chi2 / dof if scaled else 1.0)
+    JᵀJ has a block for each trace; eliminating the amplitudes leaves the searched parameters'.
+    """
+    groups = grouped(traces, model, {})
+    parts = [project(group, model, theta) for group in groups]
+    across = [p.change - p.q @ (p.q.transpose(0, 2, 1) @ p.change) for p in parts]
+    searched, size = (np.concatenate([a.reshape(-1, len(theta)) for a in arrays])
+                      for arrays in (across, [p.change for p in parts]))
+    _refuse_unfixed(parts, searched, np.linalg.norm(size, axis=0))
+    shape = len(traces), model.width
+    amplitudes, linear = np.empty(shape), np.empty((*shape, model.width))
+    residuals = [np.empty(0)] * len(traces)
+    covariance = np.linalg.inv(searched.T @ searched)
+    for group, p in zip(groups, parts, strict=True):
+        amplitudes[group.members] = p.amplitudes
+        follow = p.inverse @ (p.q.transpose(0, 2, 1) @ p.change)
+        linear[group.members] = (p.inverse @ p.inverse.transpose(0, 2, 1)
+                                 + follow @ covariance @ follow.transpose(0, 2, 1))
+        for i, residual in zip(group.members, p.residual, strict=True):
+            residuals[i] = residual
+    chi2 = float(sum(r @ r for r in residuals))
+    dof = len(searched) - len(theta) - amplitudes.size
+    scaled = scaled or traces[0].error is None or any(t.repeats > 1 for t in traces)
+    factor = chi2 / dof if scaled else 1.0
     lifetimes, sigma, t0 = model.unpack(theta)
-    error = np.sqrt(np.diag(covariance))
-    for value, relative in zip(lifetimes, error[:k], strict=True):
+    error = np.sqrt(factor * np.diag(covariance))
+    for value, relative in zip(lifetimes, error, strict=False):
         if relative > 2:
             raise ComputationError(f"the data do not fix the lifetime of {value:.3g} ps (its error "
                                    f"is {relative:.2g} times itself); {FEWER}")
-    fractions, fraction_errors = [], []
-    for amplitude, part in zip(amplitudes, parts, strict=True):
-        total = amplitude.sum()
-        fractions.append(amplitude / total)
-        gradient = (np.eye(width) - np.outer(amplitude / total, np.ones(width))) / total
-        fraction_errors.append(np.sqrt(np.diag(gradient @ covariance[part, part] @ gradient.T)))
-    return KineticFit(model, traces, lifetimes, lifetimes * error[:k], sigma,
-                      sigma * float(error[k]) if model.sigma_free else 0.0, t0,
-                      float(error[n - 1]) if model.t0_free else 0.0, np.array(amplitudes),
-                      np.array(fractions), np.array(fraction_errors), chi2, dof, tuple(residuals),
-                      theta, error[:n], scaled)
+    k, n = model.components, model.width - model.baseline
+    total = amplitudes[:, :n].sum(axis=1)[:, None]
+    fractions = amplitudes[:, :n] / total
+    gradient = (np.eye(n) - fractions[:, :, None]) / total[:, :, None]
+    errors = gradient @ linear[:, :n, :n] @ gradient.transpose(0, 2, 1)
+    return KineticFit(
+        model, traces, lifetimes, lifetimes * error[:k], sigma,
+        sigma * float(error[k]) if model.sigma_free else 0.0, t0,
+        float(error[-1]) if model.t0_free else 0.0, amplitudes,
+        np.sqrt(factor * np.einsum("tii->ti", linear)), fractions,
+        np.sqrt(factor * np.einsum("tii->ti", errors)), chi2, dof, tuple(residuals), theta, error,
+        scaled)
 
 
-def _covariance(full: Array) -> Array:
-    """Return the inverse of JᵀJ; ComputationError where parameters are not fixed."""
-    norms = np.linalg.norm(full, axis=0)
-    if (norms == 0).any():
+def _refuse_unfixed(parts: Sequence[Projection], searched: Array, size: Array) -> None:
+    """Raise ComputationError where parameters are not fixed.
+
+    The searched parameters change the curves by ``searched`` (rows, s) once the amplitudes have
+    followed, and by ``size`` (s,) before.
+    """
+    if (size == 0).any() or any((p.norms == 0).any() for p in parts):
         raise ComputationError("the data do not fix all parameters: some move nothing; see that "
                                "the traces hold a signal, and delays after time zero")
-    unit = full / norms
-    singular = np.linalg.svd(unit, compute_uv=False)
-    if singular[-1] < 1e-7 * singular[0]:
+    # Columns of length one: 1/R is then as large as they are alike.
+    alike = max(float(np.linalg.norm(p.inverse * p.norms[:, :, None], 2, (1, 2)).max())
+                for p in parts)
+    left = np.linalg.svd(searched / size, compute_uv=False)[-1]
+    if not (alike < 1e7 and left > 1e-7):
         raise ComputationError("the data do not fix all parameters: two lifetimes cannot be told "
                                f"apart; {FEWER}")
-    return np.asarray(np.linalg.inv(unit.T @ unit) / np.outer(norms, norms))
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,45 @@
 """Which scenario a transient supports, and how strongly.
 
-Model: a sum of strengths times difference spectra, each moved and broadened by the nuisance
-parameters of ``scenario_curves.Priors``; the odd mode of a sweep also has its amplitude Q.
-Strengths are linear and solved for; the nuisance parameters and Q are searched for on a grid that
-is narrowed until it resolves the posterior. Intervals are profiles: where χ² (with the priors'
-terms, all else refitted) rises by 1 or 3.84. What the shape of a sweep, or a given fraction, tells
-beyond the product f·Q² is in ``separate``.
+Model: a sum of strengths times difference spectra, each moved, stretched and broadened by the
+nuisance parameters of ``scenario_curves.Priors``; the odd mode of a sweep also has its amplitude Q.
+Strengths are linear and solved for; the nuisance parameters and Q are integrated on a grid that is
+narrowed until it resolves the posterior (``evidence``). Intervals are central ones of the
+posterior. What the shape of a sweep, or a given fraction, tells beyond the product f·Q² is in
+``separate``. What the settings of the calculation may still change, where a scenario has an error
+budget, is part of the covariance (``weights``), and so of χ², evidence and intervals.
 
-AIC and BIC count strengths, free nuisance parameters and Q; no change at all competes as a model
-without parameters. A scenario is claimed only when it beats no change by 10 in AIC, and a mixture
-only when it beats each of its parts by as much: noise alone then claims none, and a true scenario
-is not lost to a mixture that fits its noise. Use it when the scenarios' shapes differ over the
-window; it cannot tell apart scenarios whose shapes agree, nor say that none of the given ones is
-right (look at χ²).
+Hypotheses are compared by their evidence; no change at all competes as a model without parameters.
+A scenario is claimed only when it is a hundred times as probable as no change, and a mixture only
+when it is that much more probable than each of its parts: noise alone then claims none, and a true
+scenario is not lost to a mixture that fits its noise. Use it when the scenarios' shapes differ over
+the window; it cannot tell apart scenarios whose shapes agree, nor say that none of the given ones
+is right (look at χ²).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
+from scipy.special import logsumexp
 
-from perovskite_polaron.analysis.scenario_curves import (
-    SMALLEST_AMPLITUDE, Curves, Found, Grid, Priors, Template, white)
+from perovskite_polaron.analysis.evidence import (
+    Noise, Posterior, central, ln_evidence, strength_sigmas)
+from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, Curves, Grid, Priors, Template
 from perovskite_polaron.analysis.scenarios import Scenario
+from perovskite_polaron.analysis.weights import noise_whitening, weigh, white
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.measured.scan import Scan
 
-RISES = (1.0, 3.841)
-CLAIM_AIC = 10.0
+CLAIM_ODDS = 100.0
 #: So much does a given fraction cost in χ² when it does not go with the shape.
 CONTRADICTION = 9.0
+#: The density of Q at the end of its 95 % interval, in −2 ln: what is higher at the ends is open.
+OPEN = 3.841
 LARGER = "compute larger ones"
+#: The strengths in the weights are those of the fit to this part of their errors, or so often done.
+CLOSE, ROUNDS = 0.1, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,57 +65,55 @@ class Amplitude:
     given_fraction: bool
 
 
-def separate(template: Template, found: Found,
+def separate(template: Template, found: Posterior, best: Array, strength: float,
              fraction: float | None) -> tuple[Amplitude | None, str]:
     """Return f and Q where they can be told apart, and what is wrong with Q, if anything is.
 
-    Without a given fraction the profile of χ² over Q must rise by 3.84 (95 %) towards both small
-    and large Q.
+    best: the most probable point (4,), strength: its first part's. Without a given fraction the
+    density of Q must fall by 3.84 in −2 ln (95 %) towards both small and large Q.
     """
-    largest, strengths = template.largest, found.strengths
-    if template.parts[0].sweep is None or strengths[found.best, 0] <= 0:
+    largest = template.largest
+    if template.parts[0].sweep is None or strength <= 0:
         return None, ""
     if fraction is not None:
-        q, (q68, q95), why = _given(template, found, fraction)
+        q, (q68, q95), why = _given(template, found, strength, fraction)
         same = (fraction, fraction)
         return Amplitude(q, q68, q95, fraction, same, same, given_fraction=True), why
     if template.sweep is None:
         return None, ""
-    q_all, rise = found.grid.points[:, 2], found.rise
-    low_open = bool((rise[q_all <= SMALLEST_AMPLITUDE * largest * (1 + 1e-9)] <= RISES[1]).any())
-    high_open = bool((rise[q_all >= largest * (1 - 1e-9)] <= RISES[1]).any())
-    if not low_open and q_all[found.best] >= largest * (1 - 1e-6):
+    q = float(best[3])
+    fine, ln_density, *_ = found.along_amplitude()
+    density = logsumexp(ln_density, axis=0)
+    lost, whole = 2 * (density.max() - density), template.axes()[3]
+    low_open, high_open = (abs(fine[end] - whole[end]) < 1e-9 and lost[end] <= OPEN
+                           for end in (0, -1))
+    if not low_open and q >= largest * (1 - 1e-6):
         return None, f"its amplitude sits on the largest computed, {largest:.3g} Å√amu; {LARGER}"
     if low_open or high_open:
         return None, ""
-    # The strength is that at the largest amplitude: f follows with (Qmax/Q)².
-    factor = (largest / q_all[:, None]) ** 2
-    f, variance = strengths[:, :1] * factor, found.variance[:, :1] * factor**2
-    f68, f95 = (_pair(found.interval(f, variance, limit)[0]) for limit in RISES)
-    q68, q95 = (_pair(np.sort(q_all[rise <= limit])[[0, -1]]) for limit in RISES)
-    best_q, best_f = float(q_all[found.best]), float(f[found.best, 0])
-    return Amplitude(best_q, q68, q95, best_f, f68, f95, given_fraction=False), ""
+    power = template.parts[0].power
+    (q68, q95), (f68, f95) = found.fractions(largest, power)
+    # The strength is that at the largest amplitude: f follows with (Qmax/Q)², or Qmax/Q.
+    f = strength * (largest / q) ** power
+    return Amplitude(q, q68, q95, f, f68, f95, given_fraction=False), ""
 
 
-def _given(template: Template, found: Found, fraction: float) -> tuple[float, list[Interval], str]:
+def _given(template: Template, found: Posterior, strength: float,
+           fraction: float) -> tuple[float, list[Interval], str]:
     """Return Q from the product and the fraction, its intervals, and what is wrong with it."""
-    strengths, variance, largest = found.strengths[:, 0], found.variance[:, 0], template.largest
+    largest, power = template.largest, template.parts[0].power
     if template.sweep is None:
-        ends = [found.interval(strengths[:, None], variance[:, None], rise)[0] for rise in RISES]
-        intervals = [_pair(largest * np.sqrt(np.maximum(e, 0) / fraction)) for e in ends]
-        return largest * float(np.sqrt(strengths[found.best] / fraction)), intervals, ""
-    # In a sweep: the profile of χ² with the strength that each Q asks for.
-    axis = found.grid.axes[2]
-    fine = np.linspace(axis[0], axis[-1], 4001)
-
-    def along_q(values: Array) -> Array:
-        """Values (p,) at every shift and width, interpolated in Q: (shifts × widths, fine)."""
-        return np.array([np.interp(fine, axis, row) for row in values.reshape(-1, len(axis))])
-
-    wanted = fraction * (fine / largest) ** 2
-    miss = (wanted - along_q(strengths)) ** 2 / along_q(variance)
-    profile = (along_q(found.rise) + miss).min(axis=0)
-    q, least, why = float(fine[int(np.argmin(profile))]), float(profile.min()), ""
+        intervals = [_pair(largest * (np.maximum(ends, 0) / fraction) ** (1 / power))
+                     for ends in found.intervals(0)]
+        return largest * float((strength / fraction) ** (1 / power)), intervals, ""
+    # In a sweep: the density of Q with the strength that each Q asks for.
+    fine, ln_density, strengths, spreads, relative = found.along_amplitude()
+    asked = fraction * (fine / largest) ** power
+    spreads = np.hypot(spreads, relative * asked)
+    miss = ((asked - strengths) / spreads) ** 2
+    density = logsumexp(ln_density - miss / 2 - np.log(spreads), axis=0)
+    least = float((2 * (ln_density.max() - ln_density) + miss).min())
+    q, why = float(fine[int(np.argmax(density))]), ""
     if least > CONTRADICTION:
         why = (f"the fraction {fraction:g} contradicts the shape of the change (chi2 rises by "
                f"{least:.0f}); check the fraction and the normalisation, or compute larger "
@@ -115,7 +121,7 @@ def _given(template: Template, found: Found, fraction: float) -> tuple[float, li
     elif q >= largest * (1 - 1e-6):
         why = (f"with the fraction {fraction:g} its amplitude sits on the largest computed, "
                f"{largest:.3g} Å√amu; {LARGER}")
-    return q, [_pair(fine[profile <= least + rise][[0, -1]]) for rise in RISES], why
+    return q, central(fine, density), why
 
 
 def _pair(ends: Array) -> Interval:
@@ -132,17 +138,26 @@ class ScenarioFit:
         The hypothesis and its scenarios.
     strengths, intervals68, intervals95
         Shapes (parts,) and (parts, 2). The strength of an odd mode is f·Q²/Qmax², with Qmax its
-        largest computed amplitude: the excited fraction if the amplitude is that one.
-    shift_eV, width_fwhm_eV, q_sqrt_amu_A
+        largest computed amplitude (f·Q/Qmax where +Q and −Q differ): the excited fraction if the
+        amplitude is that one.
+    errors, errors_calculation
+        Of the strengths: statistical, half of the 68 % interval as if the calculation were exact;
+        and what the settings of the calculation add to it in square, None where that was not
+        estimated. Intervals have both.
+    shift_eV, stretch, width_fwhm_eV, q_sqrt_amu_A
         The nuisance parameters, and the amplitude of a sweep, else None.
     amplitude
         None where f and Q cannot be told apart.
     chi2
-        With the priors' terms.
-    parameters, points
-        How many of each.
-    model
-        Shape (m,), at the transient's energies.
+        The lowest, with the priors' terms.
+    ln_determinant
+        Of the covariance, over that of the noise.
+    ln_evidence
+        As ``evidence.ln_evidence``.
+    parameters
+        How many there are.
+    model, model_error
+        Shape (m,), at the transient's energies, and its calculation error (1σ).
     on_bound
         What is wrong with the fit, or "".
     """
@@ -152,14 +167,19 @@ class ScenarioFit:
     strengths: Array
     intervals68: Array
     intervals95: Array
+    errors: tuple[float, ...]
+    errors_calculation: tuple[float | None, ...]
     shift_eV: float
+    stretch: float
     width_fwhm_eV: float
     q_sqrt_amu_A: float | None
     amplitude: Amplitude | None
     chi2: float
+    ln_determinant: float
+    ln_evidence: float
     parameters: int
-    points: int
     model: Array
+    model_error: Array
     on_bound: str
 
     @property
@@ -169,34 +189,41 @@ class ScenarioFit:
 
     @property
     def interval68(self) -> Interval:
-        """68 % profile interval of the first part's strength."""
+        """68 % interval of the first part's strength."""
         return _pair(self.intervals68[0])
 
     @property
     def interval95(self) -> Interval:
-        """95 % profile interval of the first part's strength."""
+        """95 % interval of the first part's strength."""
         return _pair(self.intervals95[0])
 
     @property
     def strength_err(self) -> float:
-        """Half of the 68 % interval."""
-        return (self.interval68[1] - self.interval68[0]) / 2
+        """Statistical error of the first part's strength."""
+        return self.errors[0]
+
+    @property
+    def strength_err_calculation(self) -> float | None:
+        """Its error by the settings of the calculation; None where that was not estimated."""
+        return self.errors_calculation[0]
 
     @property
     def aic(self) -> float:
-        """χ² + 2 × parameters."""
-        return self.chi2 + 2 * self.parameters
+        """−2 ln of the likelihood, over that of a perfect fit to noise, + 2 × parameters."""
+        return self.chi2 + self.ln_determinant + 2 * self.parameters
 
     @property
-    def bic(self) -> float:
-        """χ² + ln(points) × parameters."""
-        return self.chi2 + float(np.log(self.points)) * self.parameters
-
-    @property
-    def f_q2(self) -> float | None:
-        """Excited fraction × Q² (Å²·amu) for an odd mode, else None."""
+    def per_strength(self) -> float | None:
+        """Excited fraction × Q² (Å²·amu) of a strength of one for an odd mode, fraction × Q
+        (Å·√amu) for a mode whose signs differ, else None.
+        """
         largest = self.parts[0].amplitude_sqrt_amu_A
-        return None if largest is None else self.strength * largest**2
+        return None if largest is None else largest ** self.parts[0].power
+
+    @property
+    def product(self) -> float | None:
+        """Excited fraction × Q² (Å²·amu), or × Q (Å·√amu), as ``per_strength``."""
+        return None if self.per_strength is None else self.strength * self.per_strength
 
     @property
     def possible(self) -> bool:
@@ -212,40 +239,39 @@ class Comparison:
     Attributes
     ----------
     fits
-        Lowest AIC first.
-    chi2_null
-        χ², AIC and BIC of no change.
+        Most probable first.
+    chi2_null, ln_evidence_null
+        χ² (and AIC) and ln evidence of no change.
     points
         How many were fitted.
     """
 
     fits: tuple[ScenarioFit, ...]
     chi2_null: float
+    ln_evidence_null: float
     points: int
 
     @property
     def best(self) -> ScenarioFit | None:
         """The fit that is claimed, or None; see the module for the rule."""
         claimed: ScenarioFit | None = None
-        for fit in sorted(self.fits, key=lambda f: (len(f.parts), f.aic)):
-            if not fit.possible or self.chi2_null - fit.aic <= CLAIM_AIC:
+        for fit in sorted(self.fits, key=lambda f: (len(f.parts), -f.ln_evidence)):
+            if not fit.possible or self.to_null(fit) <= log(CLAIM_ODDS):
                 continue
             more = claimed is not None and len(fit.parts) > len(claimed.parts)
-            if claimed is None or fit.aic < claimed.aic - CLAIM_AIC * more:
+            if claimed is None or (fit.ln_evidence - claimed.ln_evidence) > log(CLAIM_ODDS) * more:
                 claimed = fit
         return claimed
 
-    def odds(self) -> dict[str, float]:
-        """Return the posterior probability of each hypothesis and of ``no change``.
+    def to_null(self, fit: ScenarioFit) -> float:
+        """Return ln of the odds of a hypothesis to no change."""
+        return fit.ln_evidence - self.ln_evidence_null
 
-        From equal prior ones, ∝ exp(−BIC/2) [G. Schwarz, Ann. Stat. 6, 461 (1978)]; 0 for a
-        hypothesis that is not possible.
-        """
-        bic = {f.name: f.bic if f.possible else np.inf for f in self.fits}
-        bic["no change"] = self.chi2_null
-        low = min(bic.values())
-        weight = {name: float(np.exp(-(value - low) / 2)) for name, value in bic.items()}
-        return {name: value / sum(weight.values()) for name, value in weight.items()}
+    def odds(self) -> dict[str, float]:
+        """Return the probability of each hypothesis and of ``no change``, from equal prior ones."""
+        ln = {f.name: f.ln_evidence for f in self.fits} | {"no change": self.ln_evidence_null}
+        total = logsumexp([*ln.values()])
+        return {name: float(np.exp(value - total)) for name, value in ln.items()}
 
 
 class Problem:
@@ -267,8 +293,8 @@ class Problem:
     Raises
     ------
     InputError
-        When errors are missing, names repeat, or a scenario does not span the transient, shifts
-        included.
+        When errors are missing or known too badly, names repeat, or a scenario does not span the
+        transient, shifts included.
     """
 
     def __init__(self, transient: Scan, hypotheses: Sequence[Scenario | tuple[Scenario, ...]],
@@ -282,12 +308,15 @@ class Problem:
             raise InputError(f"the excited fraction, {fraction:g}, must lie above 0 and not above "
                              "1")
         self.priors, self.fraction = priors or Priors(), fraction
-        self.whiten, self.points = _whitening(transient), len(transient.energy_eV)
+        self.whiten = noise_whitening(transient)
+        self.noise = Noise(len(transient.energy_eV), transient.dof)
         curves = {id(s): Curves(s, transient.energy_eV, offset_eV, self.priors)
                   for h in parts for s in h}
         templates = [Template([curves[id(s)] for s in h]) for h in parts]
-        self.grids = {name: Grid(template, self.whiten, self.priors)
-                      for name, template in zip(names, templates, strict=True)}
+        none = (0, self.noise.points)
+        self.grids = {name: Grid(template, weigh(self.whiten, np.zeros((*none, len(h))),
+                                                 np.zeros(len(h))), self.priors)
+                      for name, template, h in zip(names, templates, parts, strict=True)}
 
     def fit(self, intensity: Array) -> Comparison:
         """Fit every hypothesis to intensities (m,) at the transient's energies.
@@ -295,51 +324,100 @@ class Problem:
         Raises ComputationError when the claimed fit sits on the bound of a parameter or does not
         converge.
         """
-        data = self.white(intensity)
-        fits = [self._fit(name, data) for name in self.grids]
-        found = Comparison(tuple(sorted(fits, key=lambda f: f.aic)), float(data @ data),
-                           self.points)
+        fits = sorted((self._fit(name, np.asarray(intensity, dtype=np.float64))
+                       for name in self.grids), key=lambda f: -f.ln_evidence)
+        data = _white_data(intensity, self.whiten)
+        null = data @ data
+        found = Comparison(tuple(fits), float(null), -float(self.noise.lost(null)) / 2,
+                           self.noise.points)
         # A wrong scenario may well run to the end of its range; the one that is claimed must not.
         if found.best is not None and found.best.on_bound:
             raise ComputationError(f"{found.best.name!r} fits best, but {found.best.on_bound}")
         return found
 
-    def white(self, intensity: Array) -> Array:
-        """Return intensities (m,) in units of independent errors."""
-        return white(np.asarray(intensity, dtype=np.float64)[None, :, None], self.whiten)[0, :, 0]
-
-    def _fit(self, name: str, data: Array) -> ScenarioFit:
+    def _fit(self, name: str, intensity: Array) -> ScenarioFit:
         template = self.grids[name].template
-        found = self.grids[name].minimise(name, data)
-        i68, i95 = (found.interval(found.strengths, found.variance, rise) for rise in RISES)
-        amplitude, on_bound = separate(template, found, self.fraction)
-        shift, width, q = (float(v) for v in found.grid.points[found.best])
-        for value, (low, high), what in ((shift, found.bounds[0], "its shift"),
-                                         (width, found.bounds[1], "its broadening")):
-            # The width's lower bound, no broadening at all, is a place like any other.
-            if high > low and (value >= high - 1e-9 or (low < 0 and value <= low + 1e-9)):
-                on_bound = (f"{what} sits on its bound, {value:+.2f} eV; check the calibration or "
-                            "widen the prior")
-        strengths = found.strengths[found.best]
-        parameters = len(template.parts) + sum(len(a) > 1 for a in found.grid.axes)
-        columns = template.columns(np.array([shift]), np.array([width]), np.array([q]))
-        return ScenarioFit(name, template.parts, strengths, i68, i95, shift, width,
-                           q if template.sweep else None, amplitude, found.chi2, parameters,
-                           self.points, columns[0] @ strengths, on_bound)
+        grid, best, found = self._located(self.grids[name], intensity, name)
+        exact = whole = Posterior(grid, _white_data(intensity, self.whiten), self.noise)
+        for _ in range(ROUNDS if template.settings else 0):
+            before = found.strengths[0]
+            weights = weigh(self.whiten, template.errors(best.points[0]), before)
+            grid, best, found = self._located(Grid(template, weights, self.priors), intensity, name)
+            moved = np.abs(found.strengths[0] - before)
+            if (moved <= CLOSE * found.spreads[0]).all():
+                break
+        data = _white_data(intensity, grid.weights.whiten)
+        strengths, chi2 = (values[0] for values in best.solve(data))
+        intervals = statistical = _intervals(exact)
+        if template.settings:
+            whole = Posterior(grid, data, self.noise)
+            intervals = _intervals(whole)
+        errors, total = (np.diff(ends[:, 0])[:, 0] / 2 for ends in (statistical, intervals))
+        calculation = np.sqrt(np.maximum(total**2 - errors**2, 0))
+        point, shift = best.points[0], float(best.shift_eV(best.points)[0])
+        placed = float(best.shift_eV(best.points, self.priors.pivot_eV)[0])
+        amplitude, on_bound = separate(template, whole, point, float(strengths[0]), self.fraction)
+        reach = REACH_SHIFT * self.priors.shift_sigma_eV
+        for value, most, what, unit in (
+                (placed, reach if template.reach_shift_eV else 0.0, "its shift", " eV"),
+                (100 * point[1], 100 * template.reach_stretch, "its stretch", " %"),
+                (point[2], template.reach_width_eV, "its broadening", " eV")):
+            if most and abs(value) >= 0.98 * most:
+                on_bound = (f"{what} sits on its bound, {value:+.2f}{unit}; check the calibration "
+                            "or widen the prior")
+        parameters = len(template.parts) + sum(len(a) > 1 for a in grid.axes)
+        model = template.columns(*best.axes)[0] @ strengths
+        sigmas = strength_sigmas(template, _white_data(intensity, self.whiten), self.whiten)
+        return ScenarioFit(
+            name, template.parts, strengths, intervals[:, 0], intervals[:, 1],
+            tuple(map(float, errors)),
+            tuple(float(error) if part.errors else None
+                  for error, part in zip(calculation, template.parts, strict=True)),
+            shift, float(point[1]), float(point[2]), float(point[3]) if template.sweep else None,
+            amplitude, float(chi2 + best.prior[0]), grid.weights.ln_determinant,
+            ln_evidence(grid, data, self.noise, sigmas), parameters, model,
+            np.sqrt(((template.errors(point) @ strengths) ** 2).sum(axis=0)), on_bound)
+
+    def _located(self, grid: Grid, intensity: Array, name: str) -> tuple[Grid, Grid, Posterior]:
+        """Return the grid on which a hypothesis is integrated, and its most probable point."""
+        data = _white_data(intensity, grid.weights.whiten)
+        grid, lost = self._resolved(grid, data, name)
+        best = self._most_probable(grid, lost, data)
+        return grid, best, Posterior(best, data, self.noise)
+
+    def _resolved(self, grid: Grid, data: Array, name: str) -> tuple[Grid, Array]:
+        """Return the grid on which a hypothesis is integrated, and −2 ln p of its points."""
+        bounds = [(float(a[0]), float(a[-1])) for a in grid.axes]
+        for _ in range(60):
+            lost = self._lost(grid, data)
+            finer = grid.finer(lost, bounds)
+            if finer is None:
+                return grid, lost
+            grid = finer
+        raise ComputationError(f"the fit of {name!r} did not converge; give the edge, or narrower "
+                               "priors")
+
+    def _lost(self, grid: Grid, data: Array) -> Array:
+        return self.noise.lost(grid.solve(data)[1]) + grid.prior
+
+    def _most_probable(self, grid: Grid, lost: Array, data: Array) -> Grid:
+        """Return the grid of one point to which ever finer grids of five points an axis lead."""
+        steps = [axis[1] - axis[0] if len(axis) > 1 else 0.0 for axis in grid.axes]
+        bounds = [(axis[0], axis[-1]) for axis in grid.axes]
+        best = grid.points[int(np.argmin(lost))]
+        for k in range(6):
+            axes = [np.clip(x + step / 2**k * np.linspace(-1, 1, 5) if step else np.zeros(1), *ends)
+                    for x, step, ends in zip(best, steps, bounds, strict=True)]
+            zoom = Grid(grid.template, grid.weights, self.priors, tuple(axes))
+            best = zoom.points[int(np.argmin(self._lost(zoom, data)))]
+        return Grid(grid.template, grid.weights, self.priors, tuple(best[:, None]))
 
 
-def _whitening(transient: Scan) -> Array:
-    variance = transient.variance
-    if variance is None:
-        raise InputError(f"{transient.name}: the errors of the points are unknown; give an error "
-                         "column or repeated scans")
-    if variance.ndim == 1:
-        require((variance > 0).all(),
-                f"{transient.name}: an error is zero; give every point its error")
-        return np.asarray(1 / np.sqrt(variance))
-    try:
-        return np.asarray(np.linalg.inv(np.linalg.cholesky(variance)))
-    except np.linalg.LinAlgError:
-        raise InputError(f"{transient.name}: the covariance of its points is singular (averaging "
-                         "and normalising make it so); fit the transient before averaging, or "
-                         "rebin it") from None
+def _intervals(found: Posterior) -> Array:
+    """Return the 68 % and 95 % intervals (parts, 2, 2) of all strengths."""
+    return np.array([found.intervals(part) for part in range(found.strengths.shape[1])])
+
+
+def _white_data(intensity: Array, whiten: Array) -> Array:
+    """Return intensities (m,) in units of independent errors."""
+    return white(np.asarray(intensity, dtype=np.float64)[None, :, None], whiten)[0, :, 0]

@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,12 +30,18 @@ class Scenario:
         Changed minus unchanged spectrum of a fully excited sample, so that its strength in a fit is
         the excited fraction; float64, read-only.
     sweep : AmplitudeSpectra or None
-        The differences of an odd mode at its computed amplitudes, when it is one; difference is
-        then that of the largest.
+        The differences along a mode at its computed amplitudes, when it is one; difference is then
+        that of the largest.
     kind : str
         ``structure`` (computed; strength positive), ``shift`` (of the edge, per eV; either sign) or
         ``measured`` (on the experiment's own energies, so that no calculated axis is placed or
         broadened).
+    per_width : ndarray or None
+        (amplitudes or 1, n): what the differences change per eV of width (FWHM), where a match
+        knows it.
+    errors : mapping of str to ndarray, shape (n,)
+        What each setting of the calculation may still change of difference, 1σ with its sign over
+        energy (``spectra.budget``); empty where that was not estimated.
     """
 
     name: str
@@ -43,6 +49,8 @@ class Scenario:
     difference: Array
     sweep: AmplitudeSpectra | None = None
     kind: Kind = "structure"
+    per_width: Array | None = None
+    errors: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         energy = floats(self.energy_eV, f"energy_eV of {self.name}", (None,))
@@ -53,12 +61,20 @@ class Scenario:
                 "nothing; leave it out")
         require(self.sweep is None or np.array_equal(self.sweep.differences[-1], difference),
                 f"the scenario {self.name!r} must have the difference of its largest amplitude")
+        rows = {name: floats(row, f"error of {self.name}", energy.shape)
+                for name, row in self.errors.items()}
         freeze(self, energy_eV=energy, difference=difference)
+        object.__setattr__(self, "errors", {n: row for n, row in rows.items() if row.any()})
 
     @property
     def amplitude_sqrt_amu_A(self) -> float | None:
-        """The largest computed amplitude Q (Å·√amu) of the odd mode, else None."""
+        """The largest computed amplitude Q (Å·√amu) of a mode, else None."""
         return None if self.sweep is None else float(self.sweep.amplitudes_sqrt_amu_A[-1])
+
+    @property
+    def power(self) -> int:
+        """The power of Q that the strength of a mode grows with: 2, or 1 where ±Q differ."""
+        return 2 if self.sweep is None else self.sweep.power
 
     @property
     def is_swept(self) -> bool:
@@ -74,11 +90,18 @@ class ScenarioSet:
     ----------
     energy_eV, steady_state : ndarray, shape (n,)
     scenarios : tuple of Scenario
+    normalisation : str
+        What all of them were divided by, of the steady state; "" where it is not said.
+    wider : tuple or None
+        The same set with wider final states, and by how much (eV, FWHM): one standard error of the
+        match that its widths are from.
     """
 
     energy_eV: Array
     steady_state: Array
     scenarios: tuple[Scenario, ...]
+    normalisation: str = ""
+    wider: "tuple[ScenarioSet, float] | None" = None
 
     @property
     def first_maximum_eV(self) -> float:
@@ -93,9 +116,30 @@ class ScenarioSet:
         return float(self.energy_eV[1 + int(np.argmax(peak))])
 
 
-def polaron(name: str, sweep: AmplitudeSpectra) -> Scenario:
-    """Return the scenario of a displacement along an odd mode, up to its largest amplitude."""
-    return Scenario(name, sweep.energy_eV, sweep.differences[-1], sweep)
+def polaron(name: str, sweep: AmplitudeSpectra,
+            errors: Mapping[str, Array] | None = None) -> Scenario:
+    """Return the scenario of a displacement along a mode, up to its largest amplitude.
+
+    errors: of the difference of that amplitude, as ``Scenario`` has them.
+    """
+    return Scenario(name, sweep.energy_eV, sweep.differences[-1], sweep, errors=errors or {})
+
+
+def computed(found: ScenarioSet) -> tuple[Scenario, ...]:
+    """Return the scenarios of a set and the rigid shift, with what a match says of their widths."""
+    own = (*found.scenarios, rigid_shift(found))
+    if found.wider is None:
+        return own
+    wider, step_eV = found.wider
+    return tuple(replace(s, per_width=(_curves(w) - _curves(s)) / step_eV)
+                 for s, w in zip(own, (*wider.scenarios, rigid_shift(wider)), strict=True))
+
+
+def _curves(scenario: Scenario) -> Array:
+    """Return the differences (amplitudes or 1, n) of a scenario."""
+    if scenario.sweep is None or not scenario.is_swept:
+        return scenario.difference[None]
+    return scenario.sweep.differences
 
 
 def rigid_shift(found: ScenarioSet) -> Scenario:
@@ -197,7 +241,7 @@ def read_scenarios(path: str | os.PathLike[str]) -> ScenarioSet:
                          "energy_eV, steady_state, scenarios") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    return ScenarioSet(energy, steady_state, scenarios)
+    return ScenarioSet(energy, steady_state, scenarios, str(content.get("normalisation", "")))
 
 
 def _scenario(row: dict[str, Any], energy: Array) -> Scenario:

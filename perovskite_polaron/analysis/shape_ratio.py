@@ -4,6 +4,9 @@ C = Σ I(E_i) / Σ I(E_j), E_i in one window and E_j in another, equally spaced,
 It does not change when a transient decays with its shape kept; it does when the shape changes, as
 it does on heating.
 
+Points of one series that were measured against one reference share its noise: their covariance is
+part of the test of constancy.
+
 References
 ----------
 Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021)
@@ -11,13 +14,14 @@ Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021)
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured.recipe import COMBINE, Recipe
-from perovskite_polaron.measured.scan import Scan, Step
+from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treatment import interpolation, propagate
 from perovskite_polaron.published_cspbbr3 import SHAPE_WINDOWS_EV
 
@@ -42,7 +46,6 @@ class Windows:
             require(low < high, f"the window {low:g} to {high:g} eV is empty: give its lower end "
                     "first")
 
-AVERAGE = Recipe((Step(COMBINE),))
 EDGES = {edge: Windows(*windows) for edge, windows in SHAPE_WINDOWS_EV.items()}
 
 
@@ -59,7 +62,11 @@ class ShapeRatio:
     scans : int
         How many repeats it is the mean of.
     err_from : str
-        ``points`` (propagated) or ``bootstrap``.
+        ``points`` (propagated) or ``scans``: the repeats scatter more than their points do.
+    dof : float
+        Degrees of freedom behind the error; infinite where the errors of the points are known.
+    reference : str
+        The spectrum that the file says was subtracted, whose noise other points may share.
     """
 
     label: str
@@ -69,6 +76,8 @@ class ShapeRatio:
     temperature_C: float | None = None
     scans: int = 1
     err_from: str = "points"
+    dof: float = inf
+    reference: str = ""
 
     @property
     def series(self) -> str:
@@ -87,7 +96,8 @@ class Constancy:
     mean, mean_err : float
         Weighted.
     chi2, dof, p
-        χ² of the values against their mean, and the chance of a larger one if C were constant.
+        χ² of the values against their mean, and the chance of a larger one if C were constant
+        (Welch's F where errors have few degrees of freedom).
     """
 
     mean: float
@@ -144,65 +154,141 @@ def comparison_parameter(scan: Scan, windows: Windows, step_eV: float | None = N
             "C has no meaning; take another window or average more scans")
     gradient = np.array([1, -numerator / denominator]) / denominator
     error = None if covariance is None else float(np.sqrt(gradient @ covariance @ gradient))
-    return ShapeRatio(scan.name, numerator / denominator, error, scan.delay_ps, scan.temperature_C)
+    said = "" if scan.table is None else scan.table.get("Polaron.reference")
+    return ShapeRatio(scan.name, numerator / denominator, error, scan.delay_ps, scan.temperature_C,
+                      dof=scan.dof, reference=said)
 
 
-def bootstrap_error(scans: Sequence[Scan], windows: Windows, draws: int = 1000, seed: int = 0,
-                    step_eV: float | None = None, recipe: Recipe = AVERAGE,
-                    references: Sequence[Scan] = ()) -> float:
-    """Return the standard error of C of repeated scans, by drawing scans with replacement.
+@dataclass(frozen=True, eq=False)
+class Series:
+    """C of several transients.
 
-    Each draw goes through the whole recipe, so what the treatment does to the noise is in the
-    error; the repeats of a reference are drawn too. With n repeats the bootstrap variance is
-    (n - 1)/n of the true one, which is put right here. Draw k is the same whatever the number of
-    draws. Raises InputError for fewer than four repeats of either.
+    Attributes
+    ----------
+    points : tuple of ShapeRatio
+    covariance : ndarray, shape (n, n)
+        NaN where an error is unknown.
     """
-    groups = [[replace(s, variance=None) for s in group] for group in (scans, references) if group]
-    fewest = min(map(len, groups))
-    require(fewest >= 4, f"a bootstrap needs at least four repeated scans, not {fewest}")
-    values = np.empty(draws)
-    for k in range(draws):
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(k,)))
-        drawn = [[group[i] for i in rng.integers(len(group), size=len(group))] for group in groups]
-        mean = replace(recipe.apply(*drawn)[0], variance=None)
-        values[k] = comparison_parameter(mean, windows, step_eV).value
-    return float(np.std(values, ddof=1) * np.sqrt(fewest / (fewest - 1)))
+
+    points: tuple[ShapeRatio, ...]
+    covariance: Array
+
+    def only(self, kind: str) -> "Series":
+        """Return the points of one series: ``pump-probe``, ``thermal`` or ``other``."""
+        at = [i for i, point in enumerate(self.points) if point.series == kind]
+        return Series(tuple(self.points[i] for i in at), self.covariance[np.ix_(at, at)])
 
 
-def compare_repeats(scans: Sequence[Scan], windows: Windows, recipe: Recipe,
-                    references: Sequence[Scan] = (),
-                    step_eV: float | None = None) -> tuple[ShapeRatio, ...]:
-    """Treat the scans of one condition and return C: of their mean, or of each.
+def compare_repeats(groups: Sequence[Sequence[Scan]], windows: Windows, recipe: Recipe,
+                    references: Sequence[Scan] = (), step_eV: float | None = None) -> Series:
+    """Treat the scans of each condition and return C: of their mean, or of each.
 
-    That is as the recipe combines them or not. The error is the bootstrap's where there are four or
-    more repeats to draw from (and of the reference, if any), else it is propagated from the points.
-    Propagation is asked first in any case: it refuses a denominator lost in noise.
+    That is as the recipe combines them or not. Errors are propagated from the points. Where repeats
+    are combined, leaving each out in turn (jackknife) shows noise that the points of a scan share;
+    its error is taken where it is larger than chance (1 %) allows. A reference that all share
+    correlates the points.
     """
-    found = [comparison_parameter(s, windows, step_eV) for s in recipe.apply(scans, references)]
-    if not recipe.combines:
-        return tuple(found)
-    point = replace(found[0], scans=len(scans))
-    if len(scans) >= 4 and (not references or len(references) >= 4):
-        error = bootstrap_error(scans, windows, step_eV=step_eV, recipe=recipe,
-                                references=references)
-        point = replace(point, err=error, err_from="bootstrap")
-    return (point,)
+    points: list[ShapeRatio] = []
+    for group in groups:
+        points += [comparison_parameter(s, windows, step_eV)
+                   for s in recipe.apply(group, references)]
+    covariance = _shared(groups, windows, recipe, references, step_eV)
+    if recipe.combines:
+        points = [_of_repeats(replace(point, scans=len(group)), group, windows, recipe, references,
+                              step_eV) for point, group in zip(points, groups, strict=True)]
+    errors = np.array([np.nan if p.err is None else p.err for p in points])
+    np.fill_diagonal(covariance, errors**2)
+    return Series(tuple(points), covariance)
 
 
-def constancy(points: Sequence[ShapeRatio]) -> Constancy:
-    """Test whether C is the same at all points, with their errors taken as independent.
+def _of_repeats(point: ShapeRatio, scans: Sequence[Scan], windows: Windows, recipe: Recipe,
+                references: Sequence[Scan], step_eV: float | None) -> ShapeRatio:
+    """Return the point, with the error of the jackknife where that is significantly larger."""
+    if point.err is None or len(scans) < 2:
+        return point
+    from scipy.stats import f
 
-    A shared reference makes the errors positively correlated and the test lenient; errors from few
-    repeats (n) are known to 1/sqrt(2 (n - 1)) only, which makes it reject more often than it says.
+    cut = recipe.names.index(COMBINE)
+    before, after = Recipe(recipe.steps[:cut]), Recipe(recipe.steps[cut + 1 :])
+    treated = before.apply(scans, references if before.reference is not None else ())
+    others = before.apply(references) if after.reference is not None else ()
+
+    def value(some: Sequence[Scan], reference: Sequence[Scan]) -> float:
+        (scan,) = after.apply((_mean(some),), (_mean(reference),) if reference else ())
+        return comparison_parameter(scan, windows, step_eV).value
+
+    left_out = [[value(rest, others) for rest in _without_one(treated)]]
+    if len(others) > 1:
+        left_out.append([value(treated, rest) for rest in _without_one(others)])
+    variance = sum(float(np.var(v)) * (len(v) - 1) for v in left_out)
+    dof = min(map(len, left_out)) - 1
+    if f.sf(variance / point.err**2, dof, point.dof) > 0.01:
+        return point
+    return replace(point, err=float(np.sqrt(variance)), err_from="scans", dof=dof)
+
+
+def _mean(scans: Sequence[Scan]) -> Scan:
+    """Return the mean without errors, which ``combine`` would take longest to find."""
+    mean = np.mean([scan.intensity for scan in scans], axis=0)
+    return replace(scans[0], intensity=mean, variance=None)
+
+
+def _without_one(scans: Sequence[Scan]) -> list[list[Scan]]:
+    return [[*scans[:i], *scans[i + 1 :]] for i in range(len(scans))]
+
+
+def _shared(groups: Sequence[Sequence[Scan]], windows: Windows, recipe: Recipe,
+            references: Sequence[Scan], step_eV: float | None) -> Array:
+    """Return the covariance (n, n) of C that a common reference brings, to first order."""
+    start = recipe.names.index("subtract") if recipe.reference is not None else len(recipe.steps)
+    before, after = Recipe(recipe.steps[:start]), Recipe(recipe.steps[start:])
+    scans = [[replace(scan, variance=None) for scan in before.apply(group)] for group in groups]
+    reference = before.apply(references)[0] if references else None
+
+    def values(subtracted: Scan | None) -> Array:
+        treated = [scan for group in scans for scan in after.apply(
+            group, () if subtracted is None else (subtracted,))]
+        return np.array([comparison_parameter(replace(scan, variance=None), windows, step_eV).value
+                         for scan in treated])
+
+    count = len(values(reference))
+    if reference is None or reference.covariance is None:
+        return np.zeros((count, count))
+    y = reference.intensity
+    step = 1e-5 * float(np.abs(y).max())
+    moved = [[values(replace(reference, intensity=y + sign * step * unit, variance=None))
+              for sign in (-1, 1)] for unit in np.eye(len(y))]
+    slopes = np.array([(high - low) / (2 * step) for low, high in moved])
+    return np.asarray(slopes.T @ reference.covariance @ slopes)
+
+
+def constancy(points: Sequence[ShapeRatio], covariance: Array | None = None) -> Constancy:
+    """Test whether C is the same at all points; their errors are independent without a covariance.
+
+    Errors from few repeats make χ² larger than it should be, which Welch's test allows for. Raises
     InputError for fewer than two points or unknown errors.
+
+    References
+    ----------
+    B. L. Welch, Biometrika 38, 330 (1951)
     """
     require(len(points) > 1, "constancy needs at least two points")
     errors = np.array([p.err or np.nan for p in points])
     require(not np.isnan(errors).any(), "constancy needs the error of every point; give files with "
             "an error column or repeated scans")
-    from scipy.stats import chi2
+    from scipy.stats import chi2, f
 
-    values, weights, dof = np.array([p.value for p in points]), errors**-2, len(points) - 1
+    values, dof = np.array([p.value for p in points]), len(points) - 1
+    inverse = np.linalg.inv(np.diag(errors**2) if covariance is None else covariance)
+    weights = inverse.sum(axis=0)
     mean = float(weights @ values / weights.sum())
-    total = float(weights @ (values - mean) ** 2)
-    return Constancy(mean, float(weights.sum() ** -0.5), total, dof, float(chi2.sf(total, dof)))
+    total = float((values - mean) @ inverse @ (values - mean))
+    uncertain = sum((1 - w) ** 2 / p.dof for w, p in
+                    zip(weights / weights.sum(), points, strict=True))
+    if uncertain == 0:
+        chance = chi2.sf(total, dof)
+    else:
+        squares = len(points) ** 2 - 1
+        too_large = 1 + 2 * (dof - 1) / squares * uncertain
+        chance = f.sf(total / dof / too_large, dof, squares / (3 * uncertain))
+    return Constancy(mean, float(weights.sum() ** -0.5), total, dof, float(chance))

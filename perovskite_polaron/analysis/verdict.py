@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, log
 
 import numpy as np
 
-from perovskite_polaron.analysis.posterior import Samples, sample
-from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, Priors
-from perovskite_polaron.analysis.scenario_fit import CLAIM_AIC, Comparison, Problem, ScenarioFit
+from perovskite_polaron.analysis.matched import Matched
+from perovskite_polaron.analysis.scenario_curves import Priors
+from perovskite_polaron.analysis.scenario_fit import CLAIM_ODDS, Comparison, Problem, ScenarioFit
 from perovskite_polaron.analysis.scenarios import (
-    RIGID_SHIFT, ScenarioSet, heated_lattice, mixtures, rigid_shift)
+    RIGID_SHIFT, ScenarioSet, computed, heated_lattice, mixtures)
 from perovskite_polaron.arrays import Interval
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.measured.recipe import FIELD, parse_steps
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treatment import crop
 
@@ -20,9 +22,11 @@ from perovskite_polaron.measured.treatment import crop
 #: The first published feature beyond the edge is at +13 eV, and the electronic change that is not
 #: computed lies within 5 eV.
 ABOVE_EDGE_EV = 8.0
-NORMALISED = ("A strength is an excited fraction only when transient and calculation are "
-              "normalised in the same way.")
-
+#: What is known of the scale of calculated energies: bands of PBE are too narrow, or too wide, by a
+#: few per cent.
+STRETCH = 0.02
+#: Broadening beyond the calculation's, FWHM, where no match says it.
+WIDTH_EV = 0.3
 
 @dataclass(frozen=True)
 class Place:
@@ -55,22 +59,20 @@ class Judgement:
         Where the calculated axis was put.
     words
         Sentences: what is claimed, and what stays undetermined.
-    samples
-        Posterior of the best scenario, when asked for.
     """
 
     transient: Scan
     found: Comparison
     place: Place
     words: tuple[str, ...]
-    samples: Samples | None = None
 
 
 def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None, *,
           edge_eV: float | None = None, window: str | Interval = "all", heated: Sequence[Scan] = (),
           asked: Sequence[str] = (), shifted: bool = True, fraction: float | None = None,
-          shift_sigma_eV: float | None = None, width_sigma_eV: float = 0.3,
-          scale_sigma: float = 0.0, sampled: bool = False) -> Judgement:
+          shift_sigma_eV: float | None = None, width_sigma_eV: float = WIDTH_EV,
+          scale_sigma: float = 0.0, stretch_sigma: float = STRETCH,
+          matched: Matched | None = None) -> Judgement:
     """Compare a transient with every scenario.
 
     Parameters
@@ -89,26 +91,47 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
         Pairs of scenarios as ``mixtures`` has them, and whether each is also joined with a shift.
     fraction
         Excited fraction, if known.
-    width_sigma_eV, scale_sigma
-        Priors of broadening and normalisation, as ``Priors``.
-    sampled
-        Whether the posterior of the best scenario is sampled (extra emcee).
+    width_sigma_eV, scale_sigma, stretch_sigma
+        Priors of broadening, normalisation and the scale of energies, as ``Priors``.
+    matched
+        Where the theory has the stretch and the widths of a match: its zero, and its errors and
+        their correlation in place of the priors but that of the normalisation.
 
     Raises
     ------
     InputError
         When the axes differ and no place of the edge is known, or the window has too few points.
     """
-    where = place(transient, theory, maximum_eV, edge_eV, shift_sigma_eV)
-    priors = Priors(where.sigma_eV, width_sigma_eV, scale_sigma)
+    if matched is None:
+        where = place(transient, theory, maximum_eV, edge_eV, shift_sigma_eV)
+        priors = Priors(where.sigma_eV, width_sigma_eV, scale_sigma, stretch_sigma)
+    else:
+        where, priors = matched_place(matched), matched_priors(matched, theory, scale_sigma)
     part = _cut(transient, window, theory, where.offset_eV, priors)
-    single = [*theory.scenarios, rigid_shift(theory), *(heated_lattice(heated) if heated else ())]
+    single = [*computed(theory), *(heated_lattice(heated) if heated else ())]
     problem = Problem(part, mixtures(single, asked, shifted), priors, where.offset_eV, fraction)
     found = problem.fit(part.intensity)
     best = found.best
-    samples = sample(problem, best, part.intensity) if sampled and best is not None else None
-    words = (*where.words, *statements(found), *_interpolation(best), NORMALISED)
-    return Judgement(part, found, where, words, samples)
+    words = (*where.words, *statements(found), *_interpolation(best),
+             _normalised(transient, theory.normalisation))
+    return Judgement(part, found, where, words)
+
+
+def matched_place(matched: Matched) -> Place:
+    """Return the place of the calculated axis that a match found."""
+    axis = matched.axis
+    said = (f"Axis and widths are those of the match with {matched.fit.measured}: zero"
+            f" {axis.e0_eV:.2f} ± {matched.error('e0_eV'):.2g} eV, stretch"
+            f" {100 * axis.stretch:+.2f} ± {100 * matched.error('stretch'):.2g} %.")
+    return Place(axis.e0_eV, matched.pivot_err_eV, (said,))
+
+
+def matched_priors(matched: Matched, theory: ScenarioSet, scale_sigma: float = 0.0) -> Priors:
+    """Return what a match leaves open of a theory with its stretch and its widths."""
+    longer = 1 + matched.axis.stretch
+    width_eV = 0.0 if theory.wider is None else theory.wider[1]
+    return Priors(matched.pivot_err_eV, width_eV, scale_sigma, matched.error("stretch") / longer,
+                  matched.pivot_eV * longer, has_match=True)
 
 
 def place(transient: Scan, theory: ScenarioSet, maximum_eV: float | None,
@@ -136,12 +159,33 @@ def _cut(transient: Scan, window: str | Interval, theory: ScenarioSet, offset_eV
     if window == "all":
         return transient
     if window == "above-edge":
-        last = offset_eV + float(theory.energy_eV[-1]) - REACH_SHIFT * priors.shift_sigma_eV
         low = offset_eV + theory.first_maximum_eV + ABOVE_EDGE_EV
-        high = min(float(transient.energy_eV[-1]), last)
+        high = min(float(transient.energy_eV[-1]),
+                   offset_eV + priors.last_eV(float(theory.energy_eV[-1])))
     else:
         low, high = float(window[0]), float(window[1])
     return crop(transient, from_eV=low, to_eV=high)
+
+
+def _normalised(transient: Scan, calculated: str) -> str:
+    """Return whether a strength is an excited fraction: whether both were divided by the same."""
+    text = "" if transient.table is None else transient.table.get(FIELD)
+    steps = parse_steps(text, transient.name).steps if text else ()
+    of_spectrum = True
+    for step in steps:
+        of_spectrum &= step.name != "subtract"
+        by = step.parameters.get("by")
+        if step.name == "normalise" and not of_spectrum:
+            return (f"The difference was divided by its own {by}: strengths compare shapes and are "
+                    "no excited fractions.")
+        if step.name == "normalise" and calculated and by != calculated:
+            return (f"The measured spectrum was divided by its {by} and the calculated one by its "
+                    f"{calculated}: strengths are no excited fractions; choose the same.")
+        if step.name == "normalise" and calculated:
+            return (f"Both steady states were divided by their {by}: a strength is an excited "
+                    "fraction, as far as the measured energies span what the calculated ones do.")
+    of = f"the {calculated} of its steady state" if calculated else "the same as the calculation"
+    return f"A strength is an excited fraction only when the transient was divided by {of}."
 
 
 def _interpolation(best: ScenarioFit | None) -> list[str]:
@@ -149,29 +193,32 @@ def _interpolation(best: ScenarioFit | None) -> list[str]:
     if best is None or not best.parts[0].is_swept or best.parts[0].sweep is None:
         return []
     sweep = best.parts[0].sweep
-    count, missed = len(sweep.amplitudes_sqrt_amu_A), 100 * sweep.left_out().max()
-    return [f"Interpolation between {count} computed amplitudes: left out, one is missed by up to "
-            f"{missed:.2f} % of its largest change."]
+    missed = 100 * sweep.left_out()
+    return [f"Interpolation between {len(sweep.amplitudes_sqrt_amu_A)} computed amplitudes: left "
+            f"out, one is missed by up to {missed.max():.2f} % of its largest change."
+            ] if len(missed) else []
 
 
 def statements(found: Comparison) -> list[str]:
     """Return sentences: what is claimed, how firmly, against which others, what stays open."""
     best = found.best
     if best is None:
-        return ["No scenario is supported: none describes the data better than no change at all by "
-                "10 in AIC."]
+        return [f"No scenario is supported: none is {CLAIM_ODDS:g} times as probable as no change "
+                "at all."]
     words = [_strengths(best)]
-    near = [f for f in found.fits if f is not best and f.possible and f.aic - best.aic < CLAIM_AIC]
+    near = {f: best.ln_evidence - f.ln_evidence for f in found.fits if f is not best
+            and f.possible and best.ln_evidence - f.ln_evidence < log(CLAIM_ODDS)}
     # A mixture that contains the claimed scenario is no rival to it: it says the same and more.
     contained = [f for f in near if set(best.parts) < set(f.parts)]
-    for rival in (f for f in near if f not in contained):
-        more = rival.aic - best.aic
-        words.append(f"{rival.name} is not excluded: it is "
-                     f"{'worse by only' if more >= 0 else 'better by'} {abs(more):.1f} in AIC.")
-    words += [f"{f.name} fits better by {best.aic - f.aic:.1f} in AIC, less than the 10 that a "
-              "mixture must gain to be claimed." for f in contained if f.aic < best.aic]
-    words.append("Posterior probability among the hypotheses given: "
-                 f"{100 * found.odds()[best.name]:.3g} % (from BIC).")
+    words += [f"{f.name} is not excluded: it is {_times(ln)} probable." for f, ln in near.items()
+              if f not in contained]
+    words += [f"{f.name} is {_times(near[f])} probable: less than the {CLAIM_ODDS:g} times that a "
+              "mixture must reach to be claimed." for f in contained if near[f] < 0]
+    if not np.isfinite(best.intervals95).all():
+        words.append("The calculation error leaves the strength without a limit: make the settings "
+                     "better (polaron converge).")
+    words.append("Probability among the hypotheses given, all alike before: "
+                 f"{100 * found.odds()[best.name]:.3g} %.")
     if best.chi2 > found.points + 4 * np.sqrt(2 * found.points):
         words.append(f"Even the best does not describe the data: chi2 is {best.chi2:.0f} for "
                      f"{found.points} points.")
@@ -182,27 +229,51 @@ def statements(found: Comparison) -> list[str]:
     return words
 
 
-def _ranges(i68: Interval, i95: Interval) -> str:
+def _times(ln_odds: float) -> str:
+    """Return how much less probable something is, or more where ln_odds is negative."""
+    return f"{exp(abs(ln_odds)):.3g} times {'less' if ln_odds >= 0 else 'more'}"
+
+
+def _ranges(i68: Sequence[float], i95: Sequence[float]) -> str:
     return f"(68 %: {i68[0]:.3g} to {i68[1]:.3g}, 95 %: {i95[0]:.3g} to {i95[1]:.3g})"
 
 
 def _strengths(best: ScenarioFit) -> str:
-    texts = [f"{part.name} {strength:.3g}{' eV' if part.kind == 'shift' else ''} {_ranges(*ends)}"
-             for part, strength, *ends in zip(best.parts, best.strengths, best.intervals68,
-                                              best.intervals95, strict=True)]
-    texts.append(f"calculated energies moved by {best.shift_eV:+.2f} eV")
+    texts = [f"{part.name} {best.strengths[i]:.3g} {_errors(best, i)}"
+             f"{' eV' if part.kind == 'shift' else ''} "
+             f"{_ranges(best.intervals68[i], best.intervals95[i])}"
+             for i, part in enumerate(best.parts)]
+    longer = f" and stretched by {100 * best.stretch:+.1f} %" if best.stretch else ""
+    texts.append(f"calculated energies moved by {best.shift_eV:+.2f} eV{longer}")
     wider = (f", broadened further by {best.width_fwhm_eV:.2f} eV FWHM"
              if best.width_fwhm_eV > 0 else "")
     return f"Best: {best.name}. Strength of {'; '.join(texts[:-1])}; {texts[-1]}{wider}."
 
 
+def _errors(best: ScenarioFit, part: int, unit: float = 1.0) -> str:
+    """Return the errors of one strength, times a unit, each with its name."""
+    statistical, known = unit * best.errors[part], best.errors_calculation[part]
+    if known is not None:
+        return f"± {statistical:.2g} (statistical) ± {unit * known:.2g} (calculation)"
+    computed = best.parts[part].kind == "structure"
+    missing = "; calculation error not estimated" if computed else ""
+    return f"± {statistical:.2g} (statistical{missing})"
+
+
 def _amplitude(best: ScenarioFit) -> list[str]:
-    largest, found = best.parts[0].amplitude_sqrt_amu_A, best.amplitude
-    if largest is None or best.f_q2 is None:
+    largest, found, unit = best.parts[0].amplitude_sqrt_amu_A, best.amplitude, best.per_strength
+    if largest is None or unit is None:
         return []
     if found is None:
-        low, high = (end * largest**2 for end in best.interval68)
-        return [f"The data fix only excited fraction × Q²: {best.f_q2:.3g} Å²·amu (68 %: "
+        low, middle, high = (unit * s for s in (best.interval68[0], best.strength,
+                                                best.interval68[1]))
+        both = _errors(best, 0, unit)
+        if best.parts[0].power == 1:
+            return [f"The data fix only excited fraction × Q: {middle:.3g} {both} Å·√amu (68 %: "
+                    f"{low:.3g} to {high:.3g}). The difference of a mode whose two signs differ "
+                    "begins linear in its amplitude, so a small fraction strongly distorted and a "
+                    "large one weakly distorted look the same. Give --fraction if it is known."]
+        return [f"The data fix only excited fraction × Q²: {middle:.3g} {both} Å²·amu (68 %: "
                 f"{low:.3g} to {high:.3g}). The averaged difference of an odd mode is even in its "
                 "amplitude, so a small fraction strongly distorted and a large one weakly "
                 "distorted look the same, and so do a static displacement and a hotter mode with "
@@ -212,7 +283,8 @@ def _amplitude(best: ScenarioFit) -> list[str]:
         return [f"The change of shape with amplitude tells fraction and amplitude apart: {q}, "
                 f"excited fraction {found.f:.3g} {_ranges(found.f68, found.f95)}."]
     words = [f"With the excited fraction {found.f:g} that was given, {q}."]
-    if found.q > largest and not best.parts[0].is_swept:
+    sweep = best.parts[0].sweep
+    if found.q > largest and sweep is not None and not best.parts[0].is_swept:
         words.append(f"That is beyond the one computed amplitude, {largest:.3g} Å√amu: it rests on "
-                     "the Q² law; compute a larger one.")
+                     f"the {sweep.law}; compute a larger one.")
     return words

@@ -64,7 +64,7 @@ def summary(report: BondReport, comparison: Displacements | None = None) -> dict
             {"b": names[centre], "x": names[atom], "class": "axial" if slot >= 4 else "equatorial",
              "length_A": o.lengths_A[0, i, slot]}
             for i, centre in enumerate(f.centres) for slot, atom in enumerate(f.ligands[i])],
-        "offcentring_A": o.offcentring_A.mean(),
+        "set_aside": [names[atom] for atom in f.set_aside], "offcentring_A": o.offcentring_A.mean(),
         "octahedra": [
             {"b": names[centre], "offcentring_A": o.offcentring_A[0, i],
              "length_variance_A2": o.length_variance_A2[0, i],
@@ -97,6 +97,9 @@ def _lines(report: BondReport, reference: BondReport | None,
              for title, name in means.items()}
     shown = [" ".join(f"{t:.2f}" for t in one) for one in tilts]
     rows["tilts (two equatorial, axial), deg"] = shown
+    if f.set_aside.size:
+        rows[f"{f.b} without an octahedron, set aside"] = [str(r.framework.set_aside.size)
+                                                           for r in reports]
     for title, cells in rows.items():
         yield f"{title:34s}" + "".join(f"{cell:>22s}" for cell in cells)
     if comparison is not None:

@@ -1,20 +1,25 @@
 """``polaron compare``: which scenario a measured transient supports, and how strongly."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from perovskite_polaron.analysis.matched import Matched
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet, read_scenarios
-from perovskite_polaron.analysis.verdict import Judgement, judge
-from perovskite_polaron.cli.options import emit, pick, quantity, share, table, warn, window
+from perovskite_polaron.analysis.verdict import STRETCH, WIDTH_EV, Judgement, judge
+from perovskite_polaron.cli.options import (
+    READING, emit, pick, quantity, reading_options, share, table, warn, window)
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.scan import Scan
-from perovskite_polaron.published_cspbbr3 import FIRST_MAXIMUM_EV
-from perovskite_polaron.workflow.scenarios import BUILT_IN, study_scenarios
-from perovskite_polaron.workflow.spectra import load_results
+from perovskite_polaron.report.subject import Subject
+from perovskite_polaron.workflow.scenarios import BUILT_IN
+
+#: What a match says instead of the user.
+MATCHED = ("edge", "shift_sigma", "width_sigma", "stretch_sigma")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("transient", metavar="TRANSIENT", help="measured difference spectrum with an error column")
     add("--study", type=Path, default=BUILT_IN, help="study (TOML), folder of its results, or"
         " scenario file (.json) (default: the built-in CsPbBr3 set)")
+    share(parser, "--match")
     add("--heated", metavar="FILES", nargs="+", default=(),
         help="spectra at several temperatures: adds the heated lattice")
     add("--edge", type=energy, help="photon energy of the calculated zero (default: 0eV if the axes"
@@ -37,14 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out the mixtures with an edge shift that are not asked for")
     add("--shift-sigma", type=energy, help="prior of the calculated axis' place (default: 0.2eV;"
         " 0.5eV without --edge; 0eV: fixed)")
-    add("--width-sigma", type=energy, default="0.3eV",
+    add("--width-sigma", type=energy,
         help="prior of the broadening beyond the calculation's, FWHM (default: 0.3eV)")
+    add("--stretch-sigma", type=float, help="prior of a stretch of the calculated"
+        f" energies about their zero, relative (default: {STRETCH:g}; 0: none)")
     add("--scale-sigma", type=float, default=0.0,
         help="relative prior error of the normalisation (default: 0)")
-    add("--sample", action="store_true",
-        help="also sample the posterior of the best scenario (extra emcee)")
     share(parser, "--signal", help="column to read, by name or number")
-    share(parser, "--energy-unit")
+    share(parser, *READING[1:])
     add("--figure", type=Path,
         help="draw steady state, transient, fits and residuals (.png or .svg)")
     share(parser, "--json")
@@ -57,19 +63,26 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron compare transient.csv  # against the computed CsPbBr3 set that comes with the package
     polaron compare transient.xdi --study cspbbr3.toml --window above-edge --figure compare.png
+    polaron compare transient.csv --match match.toml  # zero, stretch and widths from the match
     polaron compare transient.csv --mixture lo+cubic --fraction 0.1
     polaron compare transient.csv --heated br_25C.csv br_60C.csv br_140C.csv --mixture lo+heated
     """
-    transient = read_transient(args.transient, args.signal, args.energy_unit, "choose one with"
-        " --signal")
-    theory, maximum_eV = _theory(args.study)
-    heated = read_scans(args.heated, args.signal, args.energy_unit)
+    given = [f"--{name.replace('_', '-')}" for name in MATCHED if getattr(args, name) is not None]
+    require(args.match is None or not given, "--match knows the axis and the widths: leave out"
+            f" {', '.join(given)}")
+    reading = reading_options(args)
+    transient = read_transient(args.transient, "choose one with --signal", **reading)
+    theory, maximum_eV, matched = _theory(args.study, args.match)
+    heated = read_scans(args.heated, **reading)
     warn(heated)
     found = judge(
         transient, theory, maximum_eV, edge_eV=args.edge, window=args.window, heated=heated,
         asked=args.mixture, shifted=not args.no_mixtures, fraction=args.fraction,
-        shift_sigma_eV=args.shift_sigma, width_sigma_eV=args.width_sigma,
-        scale_sigma=args.scale_sigma, sampled=args.sample)
+        shift_sigma_eV=args.shift_sigma,
+        width_sigma_eV=WIDTH_EV if args.width_sigma is None else args.width_sigma,
+        scale_sigma=args.scale_sigma,
+        stretch_sigma=STRETCH if args.stretch_sigma is None else args.stretch_sigma,
+        matched=matched)
     if args.figure is not None:
         from perovskite_polaron.figures import measured, style
 
@@ -79,10 +92,11 @@ def run(args: argparse.Namespace) -> None:
     emit(args, _record(found), _lines(found))
 
 
-def read_transient(path: str, signal: str | None = None, energy_unit: str | None = None,
-                   remedy: str = "give a file with one") -> Scan:
-    """Return the one spectrum of a file, and say what its reader objects to; refuse several."""
-    scans = read_scans([path], signal, energy_unit)
+def read_transient(path: str, remedy: str = "give a file with one", **reading: Any) -> Scan:
+    """Return the one spectrum of a file, read with the options of read_scans, and say what its
+    reader objects to; refuse several.
+    """
+    scans = read_scans([path], **reading)
     warn(scans)
     require(len(scans) == 1, f"{path} holds {len(scans)} spectra: {remedy}")
     return scans[0]
@@ -92,37 +106,40 @@ def _window(text: str) -> str | tuple[float, float]:
     return text if text in ("all", "above-edge") else window(text)
 
 
-def _theory(path: Path) -> tuple[ScenarioSet, float | None]:
-    """The scenarios, and the published first maximum where the absorbing element is known."""
+def _theory(path: Path, match: Path | None) -> tuple[ScenarioSet, float | None, Matched | None]:
+    """The scenarios; the first maximum that was published of their compound, and the match, if
+    there are such.
+    """
     if path.suffix.lower() == ".json" and path.name != "results.json":
-        return read_scenarios(path), None
-    results, settings, _ = load_results(path)
-    return study_scenarios(results, settings), FIRST_MAXIMUM_EV.get(results.study.element)
+        require(match is None, f"{path}: curves in a scenario file have their widths already:"
+                " --match needs a study")
+        return read_scenarios(path), None, None
+    subject = Subject.read(path, match)
+    maximum_eV = None if subject.article is None else subject.article.white_line_eV
+    return subject.scenarios, maximum_eV, subject.matched
 
 
 def _criteria(found: Comparison) -> list[tuple[str, float, float, float, float]]:
-    """Name, χ², ΔAIC, ΔBIC and odds of each scenario, and of no change at all."""
-    odds, null, low = found.odds(), found.chi2_null, found.fits[0].aic
-    least = min([*(f.bic for f in found.fits), null])
-    return [*((f.name, f.chi2, f.aic - low, f.bic - least, odds[f.name]) for f in found.fits),
-            ("no change", null, null - low, null - least, odds["no change"])]
+    """Name, χ², ΔAIC, ln odds to no change, and probability of each scenario and of no change."""
+    odds, null = found.odds(), found.chi2_null
+    low = min(f.aic for f in found.fits)
+    return [*((f.name, f.chi2, f.aic - low, found.to_null(f), odds[f.name]) for f in found.fits),
+            ("no change", null, null - low, 0.0, odds["no change"])]
 
 
 def _lines(judged: Judgement) -> Iterator[str]:
     found = judged.found
     wide = max(28, *(len(f.name) + 2 for f in found.fits))
-    columns = {"scenario": f"{wide}s", "chi2": ">10s", "dAIC": ">9s", "dBIC": ">9s", "odds": "9.2g",
-               "strength": "12.4g", "error": "10.2g", "shift (eV)": "+12.2f", "width (eV)": "12.2f"}
-    values = [(f.strength, f.strength_err, f.shift_eV, f.width_fwhm_eV) for f in found.fits]
-    rows = [(name, *map(_short, numbers), odds, *fitted) for (name, *numbers, odds), fitted
-            in zip(_criteria(found), [*values, ("",) * 4], strict=True)]
+    columns = {"scenario": f"{wide}s", "chi2": ">10s", "ln odds": ">9s", "probability": "13.2g",
+               "strength": "12.4g", "± stat.": "10.2g", "± calc.": ">15s", "shift (eV)": "+12.2f",
+               "stretch (%)": "+13.1f", "width (eV)": "12.2f"}
+    values = [(f.strength, f.strength_err, _estimated(f), f.shift_eV, 100 * f.stretch,
+               f.width_fwhm_eV) for f in found.fits]
+    rows = [(name, _short(chi2), _short(ln), odds, *fitted) for (name, chi2, _, ln, odds), fitted
+            in zip(_criteria(found), [*values, ("",) * 6], strict=True)]
     yield from table(columns, rows)
     yield f"{found.points} points\n"
     yield from judged.words
-    if judged.samples is not None:
-        for name in judged.samples.names:
-            (a, b), (c, d) = (judged.samples.interval(name, level) for level in (0.6827, 0.95))
-            yield f"sampled {name}: 68 % from {a:.4g} to {b:.4g}, 95 % from {c:.4g} to {d:.4g}"
 
 
 def _short(value: float) -> str:
@@ -130,36 +147,65 @@ def _short(value: float) -> str:
     return f"{value:.1f}" if abs(value) < 1e5 else f"{value:.2g}"
 
 
+def _estimated(fit: ScenarioFit) -> str:
+    """The calculation error of the strength, where there is an error budget."""
+    known = fit.strength_err_calculation
+    return "not estimated" if known is None else f"{known:.2g}"
+
+
 def _record(judged: Judgement) -> dict[str, Any]:
-    found, samples = judged.found, judged.samples
+    found = judged.found
     *criteria, (_, _, null_aic, _, null_odds) = _criteria(found)
     return {
         "best": None if found.best is None else found.best.name,
         "scenarios": [
-            {**_row(fit), "delta_aic": aic, "delta_bic": bic, "posterior": odds}
-            for fit, (_, _, aic, bic, odds) in zip(found.fits, criteria, strict=True)],
+            {**_row(fit), "delta_aic": aic, "ln_odds_to_no_change": ln, "posterior": odds}
+            for fit, (_, _, aic, ln, odds) in zip(found.fits, criteria, strict=True)],
         "chi2_no_change": found.chi2_null, "delta_aic_no_change": null_aic,
         "posterior_no_change": null_odds, "points": found.points, "edge_eV": judged.place.offset_eV,
-        "sampled": None if samples is None else {
-            name: {"interval68": samples.interval(name), "interval95": samples.interval(name, 0.95)}
-            for name in samples.names},
         "statements": judged.words}
 
 
 def _row(fit: ScenarioFit) -> dict[str, Any]:
-    a, largest = fit.amplitude, fit.parts[0].amplitude_sqrt_amu_A
+    a, estimated = fit.amplitude, fit.strength_err_calculation is not None
     parts = zip(fit.parts, fit.strengths, fit.intervals68, fit.intervals95, strict=True)
     return {
-        **pick(fit, "name", "chi2", "strength", "strength_err", "shift_eV", "width_fwhm_eV"),
-        "strength_interval68": fit.interval68, "strength_interval95": fit.interval95,
+        **pick(fit, "name", "chi2", "strength", "strength_err", "shift_eV", "stretch",
+               "width_fwhm_eV"),
+        "strength_err_calculation": _finite(fit.strength_err_calculation),
+        "calculation_error": "estimated" if estimated else "not estimated",
+        "strength_interval68": _closed(fit.interval68),
+        "strength_interval95": _closed(fit.interval95),
         "parts": [
-            {"name": p.name, "strength": s, "interval68": i68, "interval95": i95,
+            {"name": p.name, "strength": s, "interval68": _closed(i68), "interval95": _closed(i95),
              "per_eV": p.kind == "shift"}
             for p, s, i68, i95 in parts],
-        "f_q2_A2_amu": fit.f_q2,
-        "f_q2_interval68_A2_amu":
-            None if largest is None else [e * largest**2 for e in fit.interval68],
-        "amplitude_sqrt_amu_A":
-            None if a is None else {"value": a.q, "interval68": a.q68, "interval95": a.q95},
-        "fraction": None if a is None else {"value": a.f, "interval68": a.f68, "interval95": a.f95,
-                                            "given": a.given_fraction}}
+        **_product(fit, "f_q2", "A2_amu", 2), **_product(fit, "f_q", "A_sqrt_amu", 1),
+        "amplitude_sqrt_amu_A": None if a is None else {
+            "value": a.q, "interval68": _closed(a.q68), "interval95": _closed(a.q95)},
+        "fraction": None if a is None else {
+            "value": a.f, "interval68": _closed(a.f68), "interval95": _closed(a.f95),
+            "given": a.given_fraction}}
+
+
+def _product(fit: ScenarioFit, name: str, unit: str, power: int) -> dict[str, Any]:
+    """Excited fraction × a power of Q with its errors; nulls for a mode of the other power."""
+    factor = fit.per_strength if fit.parts[0].power == power else None
+
+    def of(value: float | None) -> float | None:
+        return None if factor is None or value is None else _finite(factor * value)
+
+    interval68 = None if factor is None else [of(end) for end in _closed(fit.interval68)]
+    return {f"{name}_{unit}": of(fit.strength), f"{name}_err": of(fit.strength_err),
+            f"{name}_err_calculation": of(fit.strength_err_calculation),
+            f"{name}_interval68_{unit}": interval68}
+
+
+def _closed(ends: Iterable[float]) -> list[float | None]:
+    """An interval as JSON has it."""
+    return [_finite(end) for end in ends]
+
+
+def _finite(value: float | None) -> float | None:
+    """A number as JSON has it: null where the calculation error leaves no limit."""
+    return float(value) if value is not None and isfinite(value) else None

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from perovskite_polaron.cli.launch import launch
@@ -11,9 +12,12 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.spectra import draw_converge
 from perovskite_polaron.figures.style import save
 from perovskite_polaron.files import write_csv
+from perovskite_polaron.spectra.budget import merged, read_budget, write_budget
 from perovskite_polaron.workflow.converge import SETTINGS, converge
+from perovskite_polaron.workflow.escalate import ESCALATED, Step, escalate, value_of
+from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import Store
-from perovskite_polaron.workflow.study import read_study
+from perovskite_polaron.workflow.study import Study, need_xspectra, read_study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("study", metavar="STUDY.toml", type=Path,
         help="study file with a reference and a distorted one")
     add("--cutoff", metavar="25Ry,30Ry,...", help="cut-offs of the wave functions, best last")
-    add("--kpoints", metavar="1x1x1,2x2x2,...", help="k grids of the density")
-    add("--spectrum-kpoints", metavar="1x1x1,2x2x2,...", help="k grids of the spectrum")
+    add("--kpoints", metavar="1x1x1,2x2x2,...",
+        help="k grids of the density, or spacings of k points as 0.4/A")
+    add("--spectrum-kpoints", metavar="1x1x1,2x2x2,...", help="the same of the spectrum")
+    add("--relative-error", metavar="0.05,0.01,...", help="at which the chains end")
     add("--supercell", metavar="1x1x1,2x1x1,...", help="repeats of the cell; k grids are divided")
     add("--absorber-sets", metavar="A.UPF:A-hole.UPF,...", help="pseudopotentials of the absorber,"
         " without and with the hole (such as with other second p projectors)")
@@ -31,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Lanczos steps, cut from the chains of the study itself")
     add("--tolerance", type=float, default=2.0, metavar="PERCENT",
         help="allowed change of the difference (default: 2)")
+    add("--share", type=float, default=0.6, metavar="FRACTION", help="without a setting named: the"
+        " sites and polarisations that are computed miss no more than the rest to one of the"
+        " difference (default: 0.6)")
     add("--out", metavar="DIR", type=Path,
         help="folder of table and figure (default: in the results)")
     share(parser, "--json", *RUN_OPTIONS)
@@ -39,16 +48,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Compute what is missing, compare, and write convergence.csv and convergence.png.
 
+    Without a setting it makes each setting better, the cheapest first, until the difference above
+    the edge keeps the tolerance, and writes steps.csv and the error budget.
+
     Examples
     --------
+    polaron converge study.toml  # which settings the study needs, and what they may still change
     polaron converge study.toml --cutoff 25Ry,30Ry,35Ry --kpoints 1x1x1,2x2x1,3x3x2
     polaron converge study.toml --lanczos 40,80,120  # from the chains there are; computes nothing
     """
     study = read_study(args.study)
+    need_xspectra(study, "polaron converge")
     asked = {s: v.split(",") for s in SETTINGS if (v := getattr(args, s.replace("-", "_")))}
     store = Store(study.store_folder)
-    moved = converge(study, asked, args.lanczos, store,
-                     lambda jobs: launch(args, study.run, jobs, store))
+
+    def execute(jobs: Sequence[Job]) -> None:
+        launch(args, study.run, jobs, store)
+
+    if not asked and not args.lanczos:
+        _escalate(args, study, store, execute)
+        return
+    moved = converge(study, asked, args.lanczos, store, execute)
     out = make_folder(args.out or store.root / "convergence")
     files = [write_csv(out / "convergence.csv", moved.table())]
     figure = draw_converge(moved.found, args.tolerance)
@@ -60,6 +80,30 @@ def run(args: argparse.Namespace) -> None:
     record = {"rows": rows, "recommendation": advice, "files": files}
     emit(args, record, [*table(columns, [tuple(row.values()) for row in rows]), *advice])
     print(f"table and figure are in {out}", file=sys.stderr)
+
+
+def _escalate(args: argparse.Namespace, study: Study, store: Store,
+              execute: Callable[[Sequence[Job]], None]) -> None:
+    """Make the settings better until the difference is stable; write the error budget."""
+    found = escalate(study, store, execute, tolerance_percent=args.tolerance, share=args.share,
+                     announce=lambda words: print(words, file=sys.stderr, flush=True))
+    out = make_folder(args.out or store.root / "convergence")
+    columns = [field.name for field in fields(Step)]
+    files = [write_csv(out / "steps.csv", {c: [getattr(s, c) for s in found.steps]
+                                           for c in columns})]
+    files.append(write_budget(merged(read_budget(store.root), found.budget), store.root))
+    needed = {setting: value_of(found.study, setting) for setting in ESCALATED}
+    changed = {s: v for s, v in needed.items() if v != value_of(study, s)}
+    record = {"steps": found.steps, "converged": not changed, "needed": needed,
+              "part": found.part.words(), "files": files}
+    widths = {"setting": "18s", "from": ">10s", "to": ">10s", "above edge (%)": "16.2f",
+              "all (%)": "10.2f", "spectrum (%)": "14.2f", "core-hours": "12.3f"}
+    rows = [(s.setting, s.value, s.better, s.change_difference_percent, s.change_edge_percent,
+             s.change_spectrum_percent, s.core_hours) for s in found.steps]
+    advice = ("the study's settings keep the tolerance" if not changed else "needed: "
+              + ", ".join(f"{s} {v}" for s, v in changed.items())
+              + "; set them in the study and run it")
+    emit(args, record, [*table(widths, rows), advice])
 
 
 def _steps(text: str) -> list[int]:

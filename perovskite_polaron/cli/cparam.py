@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from perovskite_polaron.analysis.shape_ratio import (
-    EDGES, Constancy, ShapeRatio, Windows, compare_repeats, constancy)
+    EDGES, Constancy, Series, ShapeRatio, Windows, compare_repeats, constancy)
 from perovskite_polaron.cli.options import (
     add_treatment_arguments, emit, quantity, read_measured, share, table, window)
 from perovskite_polaron.errors import InputError, require
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--step", type=quantity("energy"),
         help="spacing of the summed points, as 0.25eV (default: as measured)")
     add("--combine", action="store_true", help="scans of one delay and temperature are repeats:"
-        " average them; with four or more the error of C is a bootstrap's")
+        " average them; errors are those of their scatter")
     add_treatment_arguments(parser)
     add("--figure", type=Path, help="draw C against delay and temperature (.png or .svg)")
     share(parser, "--json")
@@ -46,23 +46,24 @@ def run(args: argparse.Namespace) -> None:
     windows = EDGES[args.edge] if args.edge else Windows(*by_hand)
     measured = read_measured(args, args.combine)
     recipe, references = measured.recipe, measured.references
-    points = [point for group in measured.groups
-              for point in compare_repeats(group, windows, recipe, references, args.step)]
-    tests = {name: _test([p for p in points if p.series == name])
-             for name in ("pump-probe", "thermal", "other")}
+    found = compare_repeats(measured.groups, windows, recipe, references, args.step)
+    points = found.points
+    tests = {name: _test(found.only(name)) for name in ("pump-probe", "thermal", "other")}
     if args.figure is not None:
         from perovskite_polaron.figures import measured as figures, style
 
-        style.save(figures.draw_shape_ratios(points, windows), args.figure)
+        style.save(figures.draw_shape_ratios(points, windows, tests["pump-probe"]), args.figure)
     series = {name: _said(test) for name, test in tests.items() if test is not None}
-    record = {"points": points, **_said(_test(points)), "series": series,
+    record = {"points": points, **_said(_test(found)), "series": series,
               "shown_times": windows.shown_times,
               "treatment": [step.as_dict() for step in recipe.steps]}
     emit(args, record, _lines(points, windows, tests))
 
 
-def _test(points: Sequence[ShapeRatio]) -> Constancy | None:
-    return constancy(points) if len(points) > 1 and all(p.err for p in points) else None
+def _test(found: Series) -> Constancy | None:
+    points = found.points
+    known = len(points) > 1 and all(p.err for p in points)
+    return constancy(points, found.covariance) if known else None
 
 
 def _said(test: Constancy | None) -> dict[str, Any]:
@@ -88,3 +89,8 @@ def _lines(points: Sequence[ShapeRatio], windows: Windows,
             verdict = "is constant within error" if test.constant else "is NOT constant"
             yield (f"{subject} {verdict}: chi2 = {test.chi2:.2f} for {test.dof} degrees of freedom,"
                    f" p = {test.p:.3g}; mean {test.mean:.4f} ± {test.mean_err:.4f}")
+    named = [p.reference for p in points if p.reference]
+    if len(named) > len(set(named)):
+        yield ("The files say that a reference was subtracted from several of them: its noise is"
+               " common to their points and not in this test; hand over the raw scans with"
+               " --combine and --reference.")

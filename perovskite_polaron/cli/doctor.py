@@ -11,8 +11,9 @@ from perovskite_polaron.cli.options import emit, share
 from perovskite_polaron.errors import MissingProgramError, PolaronError
 from perovskite_polaron.espresso.program import (
     INSTALL_HINT, PROGRAMS, find_program, program_version, reference_blas)
-from perovskite_polaron.espresso.pseudo import cache_folder
+from perovskite_polaron.espresso.pseudo import writable_cache
 from perovskite_polaron.kernels import load
+from perovskite_polaron.workflow.store import try_locks
 
 _PACKAGES = ("numpy", "scipy", "spglib", "ase", "gemmi", "h5py", "matplotlib", "pydantic",
              "tomli-w")
@@ -20,8 +21,8 @@ _PACKAGES = ("numpy", "scipy", "spglib", "ase", "gemmi", "h5py", "matplotlib", "
 _OPTIONAL = {
     "phonopy": ("phonons", "polaron modes"),
     "sevenn": ("mlip", "polaron modes --forces mlip"),
-    "emcee": ("emcee", "polaron compare --sample"),
     "parsl": ("cluster", "--executor"),
+    "feff10-rs": ("feff", '[engine] kind = "feff"'),
     "hypothesis": ("test", "make test"),
     "pytest-benchmark": ("test", "make bench")}
 _KERNELS = ("displacement", "geometry", "convolution", "heating", "lanczos")
@@ -76,7 +77,12 @@ def _components() -> Iterator[tuple[str, str, str, bool]]:
     for package, (extra, purpose) in _OPTIONAL.items():
         hint = f"for {purpose}: pip install 'perovskite-polaron[{extra}]'"
         yield f"{package} (optional)", *_package(package, hint), True
-    yield "pseudopotential cache", "", str(cache_folder()), True
+    for name, tried in (("pseudopotential cache", writable_cache),
+                        ("locks in this folder", try_locks)):
+        try:
+            yield name, "", str(tried()), True
+        except PolaronError as error:
+            yield name, "", str(error), False
 
 
 def _package(name: str, hint: str) -> tuple[str, str]:

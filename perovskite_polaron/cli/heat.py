@@ -1,21 +1,27 @@
-"""``polaron heat``: how hot a pump pulse can make the nanocrystals, and what that rests on."""
+"""``polaron heat``: how hot a pump pulse makes the nanocrystals, and what that rests on."""
 
 import argparse
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from perovskite_polaron.analysis.heated_crystal import (
+    HeatCapacity, Material, Transition, constant_heat_capacity, material, read_heat_capacity)
 from perovskite_polaron.analysis.heating import (
-    DULONG_PETIT, RELATIVE_SIGMA, Exposure, HeatCapacity, Heating, constant_heat_capacity, heating,
-    read_heat_capacity)
+    RELATIVE_SIGMA, Exposure, Heating, Place, Recombination, heating)
 from perovskite_polaron.cli.options import emit, pick, quantity, share
 from perovskite_polaron.errors import InputError, require
+from perovskite_polaron.files import read_text
+from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.units import (
     HC_EV_A, UNITS, parse_quantity, parse_temperature_celsius, split_quantity)
 
 _TIMES_PS = np.array([0.0, 100, 200, 300, 400, 500, 600, 800, 1000, 1500, 2000])
+_LN_10 = float(np.log(10))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,22 +35,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
          "mass of crystal per volume of the jet, as 5.8mg/mL"),
         ("jet", quantity("length"), "thickness of the jet, as 200um")):
         add(f"--{name}", type=kind, required=True, help=words)
-    add("--gap", type=quantity("energy"), default="2.4eV", help="band gap (default: 2.4eV)")
+    add("--crystal", default="cspbbr3-pbnm", help="built-in name or structure file: it gives molar"
+        " mass and density (default: cspbbr3-pbnm)")
+    add("--gap", type=quantity("energy"), help="band gap (default: 2.4eV for CsPbBr3)")
     add("--start", type=parse_temperature_celsius, default="25C",
         help="temperature before the pulse (default: 25C)")
-    add("--absorption", type=quantity("inverse length"),
-        help="absorption coefficient of the jet, as 50cm-1 (default: everything is absorbed)")
+    add("--absorption", type=quantity("inverse length"), help="natural absorption coefficient µ of"
+        " the jet, of exp(-µd), as 50cm-1: 2.303 times the absorbance per length that spectrometers"
+        " print (default: everything is absorbed)")
     add("--saturation", type=quantity("fluence"), help="fluence at which absorption has fallen to"
         " half, as 5mJ/cm2 (default: it does not saturate)")
-    add("--heat-capacity", type=_heat_capacity, default=DULONG_PETIT, metavar="VALUE|FILE",
-        help="per mole of CsPbBr3, as 120J/mol/K; or a table of temperature and heat capacity; or a"
-        " mode file or cspbbr3, taken as harmonic (default: Dulong-Petit, 124.7J/mol/K)")
-    add("--latent-tetragonal", type=quantity("molar energy"), default="0J/mol",
-        help="latent heat of the transition at 50-59 C (default: none)")
-    add("--latent-cubic", type=quantity("molar energy"), default="0J/mol",
-        help="latent heat of the transition at 108-117 C (default: none)")
+    add("--heat-capacity", metavar="VALUE|FILE", help="per mole of formula units, as 120J/mol/K; or"
+        " a table of temperature and heat capacity; or a mode file or cspbbr3, taken as harmonic"
+        " (default: Dulong-Petit; below 200 K the modes of CsPbBr3)")
+    add("--transition", type=_transition, action="append", default=[],
+        metavar="PHASE=LOW:HIGH[:LATENT]", help="a phase that the crystal becomes on heating, as"
+        " cubic=108C:117C:400J/mol (default: those of CsPbBr3 at 50-59 and 108-117 C, no latent"
+        " heat)")
     add("--all-heat", action="store_true",
-        help="count the whole photon as heat (after recombination)")
+        help="count the whole photon as heat at once, as if all pairs had recombined without light")
+    add("--recombination", action="append", default=[], metavar="FRACTION:LIFETIME[:YIELD]|FILE",
+        help="pairs that recombine later, as 60%%:120ps, or 21%%:900ps:0.5 where half of them give"
+        " light; or the decays in a file of polaron kinetics --json (FILE:LABEL for one of several"
+        " traces), taken without light")
     add("--cooling", type=quantity("time"), default="300ps",
         help="time constant of Newton's cooling (default: 300ps)")
     known = ", ".join(f"{k} ({v:g})" for k, v in RELATIVE_SIGMA.items())
@@ -62,11 +75,41 @@ def _photon_eV(text: str) -> float:
     return HC_EV_A / value if length else value
 
 
-def _heat_capacity(text: str) -> HeatCapacity:
+def _heat_capacity(text: str | None, of: Material) -> HeatCapacity | None:
     """Return what ``--heat-capacity`` names: a file if there is such a one, else a quantity."""
+    if text is None:
+        return None
     if Path(text).exists() or text[:1] not in tuple("0123456789.+-"):
-        return read_heat_capacity(text)
+        return read_heat_capacity(text, of)
     return constant_heat_capacity(parse_quantity(text, "heat capacity"))
+
+
+def _transition(text: str) -> Transition:
+    phase, _, rest = text.partition("=")
+    low, high, latent = (*rest.split(":"), "0J/mol")[:3] if ":" in rest else ("", "", "")
+    require(phase and low, f"--transition {text}: write it as cubic=108C:117C:400J/mol")
+    return Transition(phase, parse_temperature_celsius(low), parse_temperature_celsius(high),
+                      parse_quantity(latent, "molar energy"))
+
+
+def _recombination(text: str) -> tuple[Recombination, ...]:
+    """Return what ``--recombination`` says, or the decays of the fit that it names."""
+    try:
+        if text[:1].isdigit() and not Path(text).exists():
+            fraction, lifetime, light = (*text.split(":"), "0")[:3]
+            part = float(fraction.removesuffix("%")) / (100 if fraction.endswith("%") else 1)
+            return (Recombination(part, parse_quantity(lifetime, "time"), float(light)),)
+        path, _, label = (text, "", "") if Path(text).exists() else text.rpartition(":")
+        fit = json.loads(read_text(path or text, "file made by polaron kinetics --json"))
+        traces = [t for t in fit["fractions"] if label in ("", t["label"])]
+        require(len(traces) == 1 and traces[0]["value"], f"--recombination {text}: the fit has the "
+                f"traces {', '.join(t['label'] for t in fit['fractions'])}: name one that has "
+                "fractions, as FILE:LABEL")
+        pairs = zip(traces[0]["value"], fit["lifetimes_ps"], strict=True)
+        return tuple(Recombination(f, t) for f, t in pairs)
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"--recombination {text}: write it as 60%:120ps or 21%:900ps:0.5, or name "
+                         "a file made by polaron kinetics --json") from None
 
 
 def _sigma(text: str) -> tuple[str, float]:
@@ -84,63 +127,117 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron heat --fluence 8.8mJ/cm2 --pump 355nm --size 10nm --concentration 5.8mg/mL --jet 200um
     """
-    exposure = Exposure(args.fluence, args.pump, args.size, args.concentration, args.jet, args.gap,
-                        args.start, args.absorption, args.heat_capacity, args.latent_tetragonal,
-                        args.latent_cubic, 1.0 if args.all_heat else None, args.saturation)
+    of = material(read_crystal(args.crystal), args.gap, args.transition)
+    exposure = Exposure(
+        args.fluence, args.pump, args.size, args.concentration, args.jet, of, args.start,
+        args.absorption, _heat_capacity(args.heat_capacity, of), 1.0 if args.all_heat else None,
+        args.saturation,
+        tuple(channel for text in args.recombination for channel in _recombination(text)))
     result = heating(exposure, RELATIVE_SIGMA | dict(args.sigma))
     if args.figure is not None:
         from perovskite_polaron.figures import measured, style
 
-        style.save(measured.draw_heating(result, args.cooling), args.figure)
-    curve = result.temperature_C(_TIMES_PS, args.cooling)
-    emit(args, _record(result, curve), _lines(result, curve, args.cooling))
+        figures = {"as given": result}
+        if exposure.recombination:
+            figures["no pair recombines"] = heating(replace(exposure, recombination=()))
+        style.save(measured.draw_heating(figures, args.cooling)[0], args.figure)
+    places: dict[str, Place | None] = {"mean": None}
+    if result.front is not None:
+        places |= {"front": result.front, "back": result.back}
+    curves = {name: result.course(_TIMES_PS, args.cooling, place).temperature_C
+              for name, place in places.items()}
+    emit(args, _record(result, curves), _lines(result, curves, args.cooling))
 
 
 def _statements(result: Heating) -> Iterator[str]:
     """What the number means, in words."""
-    yield ("This is an upper limit: all heat stays in the crystal that absorbed the light, until"
-           " Newton's cooling sets in.")
-    yield ("Several input choices give the published 120 K, so agreement with it identifies none of"
-           f" them: {'; '.join(result.equivalent)}.")
+    e = result.exposure
+    yield ("The rise is the mean over the jet right after the pulse: in front, where the light"
+           " enters, it is larger, at the back smaller.")
+    if e.absorption_per_cm is None:
+        yield ("Assumed: the jet absorbs the whole pulse. How much hotter its front is, is then not"
+               " known: give --absorption.")
+    if e.recombination:
+        yield ("Recombination is counted as given; pairs that it leaves out live on and heat"
+               " nothing.")
+    elif e.heating_part < 1:
+        yield ("Heat of pairs that recombine while one measures is not counted, so this is no upper"
+               " limit of the temperature: give --recombination.")
+    photons, density = result.photons_per_nc, result.photons_per_nc / e.size_A**3 * 1e24
+    if photons > 1:
+        yield (f"{photons:.0f} ± {np.sqrt(photons):.0f} pairs in one crystal are {density:.1e} per"
+               f" cm3, {result.pairs_per_formula:.2g} for each formula unit: as a rule all but the"
+               " last few recombine through each other (Auger), as heat.")
+        if e.saturation_mJ_cm2 is None:
+            yield ("Assumed: so many pairs do not bleach the absorption (--saturation), so the"
+                   " photons are an upper limit.")
+    else:
+        yield (f"{photons:.2g} photons for a crystal are a mean: one photon warms the crystal that"
+               f" absorbs it by {result.delta_T_K / photons:.1f} K, the others not at all.")
+    if result.equivalent:
+        yield ("Several input choices give the published 120 K, so agreement with it identifies"
+               f" none of them: {'; '.join(result.equivalent)}.")
     if result.tornado:
         yield f"The range is dominated by: {result.tornado[0][0].replace('_', ' ')}."
-    if result.exposure.absorption_per_cm is None:
-        yield "Assumed: the jet absorbs the whole pulse (give --absorption to use Lambert-Beer)."
 
 
-def _record(result: Heating, curve: np.ndarray) -> dict[str, Any]:
-    capacity = result.exposure.heat_capacity
+def _record(result: Heating, curves: dict[str, np.ndarray]) -> dict[str, Any]:
+    e = result.exposure
     bars = ("input", "delta_T_low_input_K", "delta_T_high_input_K")
-    times = zip(_TIMES_PS, curve, strict=True)
+
+    def listed(curve: np.ndarray) -> list[dict[str, float]]:
+        return [{"time_ps": t, "value": v} for t, v in zip(_TIMES_PS, curve, strict=True)]
+
     return {
-        **pick(result, "delta_T_K", "delta_T_low_K", "delta_T_high_K", "photons_per_nc",
-               "absorbed_fraction", "front_face_delta_T_K", "phase"),
+        **pick(result, "delta_T_K", "delta_T_low_K", "delta_T_high_K", "delta_T_all_K",
+               "photons_per_nc", "pairs_per_formula", "absorbed_fraction", "phase"),
+        "front_face_delta_T_K": result.front and result.front.delta_T_K,
+        "back_face_delta_T_K": result.back and result.back.delta_T_K,
         "interval": "16th to 84th percentile", "absorbed_energy_per_nc_eV": result.total_energy_eV,
-        "heat_per_nc_eV": result.heat_eV, "heat_capacity": capacity.words,
-        "heat_capacity_at_start_J_mol_K": capacity.at_J_mol_K(result.exposure.start_C),
-        "final_temperature_C": result.final_C,
-        "temperature_C": [{"time_ps": t, "value": v} for t, v in times],
+        "heat_per_nc_eV": result.heat_eV, "heat_capacity": e.capacity.words,
+        "heat_capacity_at_start_J_mol_K": e.capacity.at_J_mol_K(e.start_C),
+        "crystal": pick(e.material, "formula", "molar_mass_g_mol", "density_g_cm3", "gap_eV"),
+        "absorption_per_cm": e.absorption_per_cm,
+        "absorption_decadic_per_cm": e.absorption_per_cm and e.absorption_per_cm / _LN_10,
+        "recombination": e.recombination, "final_temperature_C": result.final_C,
+        **{f"{name}_temperature_C".removeprefix("mean_"): listed(curve)
+           for name, curve in curves.items()},
         "tornado": [dict(zip(bars, bar, strict=True)) for bar in result.tornado],
         "statements": list(_statements(result))}
 
 
-def _lines(result: Heating, curve: np.ndarray, cooling_ps: float) -> Iterator[str]:
-    capacity = result.exposure.heat_capacity
-    yield (f"temperature rise, upper limit    {result.delta_T_K:8.1f} K   (68 % range"
-           f" {result.delta_T_low_K:.0f} to {result.delta_T_high_K:.0f} K)")
-    yield f"final temperature                {result.final_C:8.1f} C   {result.phase}"
+def _lines(result: Heating, curves: dict[str, np.ndarray], cooling_ps: float) -> Iterator[str]:
+    e, front, back = result.exposure, result.front, result.back
+    of = e.material
+    yield (f"temperature rise after the pulse {result.delta_T_K:8.1f} K   (68 % range"
+           f" {result.delta_T_low_K:.0f} to {result.delta_T_high_K:.0f} K), mean over the jet")
+    yield ("at the jet's front and back           "
+           + (f"{front.delta_T_K:.1f} and {back.delta_T_K:.1f} K" if front and back else
+              "not known without an absorption coefficient"))
+    yield (f"upper limit at any time          {result.delta_T_all_K:8.1f} K   (mean; all pairs"
+           " recombined without light, nothing cooled)")
+    yield f"temperature right after          {result.final_C:8.1f} C   {result.phase}"
     yield f"absorbed by the jet              {100 * result.absorbed_fraction:8.1f} % of the pulse"
+    if e.absorption_per_cm is not None:
+        yield (f"absorption coefficient           {e.absorption_per_cm:8.4g} /cm natural,"
+               f" {e.absorption_per_cm / _LN_10:.4g} /cm decadic")
     yield f"photons absorbed per nanocrystal {result.photons_per_nc:8.0f}"
     yield (f"their energy                     {result.total_energy_eV:8.0f} eV, of which"
-           f" {result.heat_eV:.0f} eV become heat")
-    at_start = capacity.at_J_mol_K(result.exposure.start_C)
-    yield f"heat capacity at the start       {at_start:8.1f} J/mol/K   ({capacity.words})"
-    if result.front_face_delta_T_K is not None:
-        yield f"at the jet's front face          {result.front_face_delta_T_K:8.1f} K"
+           f" {result.heat_eV:.0f} eV become heat at once")
+    for r in e.recombination:
+        later = (result.total_energy_eV - result.heat_eV) * r.fraction * (1 - r.quantum_yield)
+        yield (f"heat of recombination            {later:8.0f} eV in {r.lifetime_ps:g} ps"
+               f"   ({100 * r.fraction:.3g} % of the pairs, quantum yield {r.quantum_yield:g})")
+    yield (f"crystal                          {of.formula:>8s}   {of.molar_mass_g_mol:.2f} g/mol,"
+           f" {of.density_g_cm3:.3f} g/cm3, gap {of.gap_eV:g} eV")
+    yield (f"heat capacity at the start       {e.capacity.at_J_mol_K(e.start_C):8.1f} J/mol/K  "
+           f" ({e.capacity.words})")
     yield "\none standard deviation of an input moves the rise to (K)"
     for name, low, high in result.tornado:
         yield f"  {name.replace('_', ' '):16s}{low:8.1f} {high:8.1f}"
-    yield f"\ncooling with {cooling_ps:g} ps:   time (ps)   temperature (C)"
-    yield from (f"{t:32.0f}{v:18.1f}" for t, v in zip(_TIMES_PS, curve, strict=True))
+    yield (f"\ncooling with {cooling_ps:g} ps:   time (ps)   temperature (C)"
+           f"{'' if len(curves) == 1 else ': mean, front, back'}")
+    yield from (f"{t:32.0f}{''.join(f'{v:18.1f}' for v in values)}"
+                for t, *values in zip(_TIMES_PS, *curves.values(), strict=True))
     yield ""
     yield from _statements(result)

@@ -6,13 +6,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from perovskite_polaron.analysis.kinetic_intervals import (
-    LEVELS, Interval, Intervals, profile_intervals)
-from perovskite_polaron.analysis.kinetics import (
-    FTest, KineticFit, KineticModel, f_test, fit_kinetics)
-from perovskite_polaron.cli.options import emit, pick, quantity, share
+    FEW, LEVELS, Interval, Intervals, profile_intervals)
+from perovskite_polaron.analysis.kinetic_model import KineticModel
+from perovskite_polaron.analysis.kinetics import FTest, KineticFit, f_test, fit_kinetics
+from perovskite_polaron.cli.options import count, emit, pick, quantity, share
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.measured.readers import read_traces
+from perovskite_polaron.measured.traces import read_traces
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--start", type=quantity("time"), nargs="+", metavar="LIFETIME",
         help="lifetimes to start from, as 100ps 1ns (default: several sets are tried)")
     add("--no-offset", action="store_true", help="leave the flat offset out")
+    add("--baseline", action=argparse.BooleanOptionalAction,
+        help="fit a constant before time zero (default: if three delays or more are before it)")
+    add("--period", type=quantity("time"), help="time between pump pulses, as 767ns: what earlier"
+        " ones left is then part of the decays (default: nothing is left)")
     add("--t0", type=quantity("time"), default="0ps", help="time zero (default: 0ps)")
     add("--fit-t0", action="store_true", help="fit time zero, starting from the value given")
-    share(parser, "--signal")
+    share(parser, "--signal", "--decimal-comma")
+    add("--matrix", action="store_true", help="the first row holds the energies or wavelengths of"
+        " the columns")
+    add("--repeats", type=lambda text: count(text, "--repeats"), default=1, metavar="N",
+        help="the error column is the scatter of so many repeats (default: errors are known)")
     add("--delay-unit", choices=("fs", "ps", "ns", "us"), help="for files that do not say it")
     add("--figure", type=Path, help="draw traces, fit and residuals (.png or .svg)")
     share(parser, "--json")
@@ -42,19 +52,24 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron kinetics br.csv pb.csv --irf-sigma 45ps --components 2 --figure kinetics.png
     """
+    traces = read_traces(args.files, args.signal, args.delay_unit, args.decimal_comma, args.matrix,
+                         args.repeats)
+    before = args.t0 - 3 * args.irf_sigma
+    baseline = (all((t.delay_ps < before).sum() >= 3 for t in traces) if args.baseline is None
+                else args.baseline)
 
     def model(components: int) -> KineticModel:
         return KineticModel(components, args.irf_sigma, not args.no_offset, args.fit_sigma, args.t0,
-                            args.fit_t0)
+                            args.fit_t0, baseline, args.period)
 
-    asked = model(args.components)
-    traces = read_traces(args.files, args.signal, args.delay_unit)
-    fit = fit_kinetics(traces, asked, args.start)
+    fit = fit_kinetics(traces, model(args.components), args.start)
     test = None
     if args.components > 1:
+        # The scatter that each fit finds would not compare; that of repeats is the same for both.
+        same = traces if any(t.repeats > 1 for t in traces) else fit.traces
         # A smaller model that cannot be fitted is no reason to withhold the larger one.
         with suppress(ComputationError):
-            test = f_test(fit_kinetics(traces, model(args.components - 1)), fit)
+            test = f_test(fit_kinetics(same, model(args.components - 1)), fit)
     intervals = profile_intervals(fit)
     if args.figure is not None:
         from perovskite_polaron.figures import measured, style
@@ -64,22 +79,26 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _record(fit: KineticFit, test: FTest | None, intervals: Intervals) -> dict[str, Any]:
-    """The fit as one object for JSON. An open end of an interval is null."""
-    k, offset = fit.model.components, fit.model.offset
-    rows = zip(fit.traces, fit.fractions, fit.fractions_err, fit.amplitudes, intervals.fractions,
-               strict=True)
+    """The fit as one object for JSON; null for an open end, and for what is no fraction."""
+    k, offset, baseline = fit.model.components, fit.model.offset, fit.model.baseline
+    nothing = np.where(fit.mixed, np.nan, 1.0)[:, None]
+    fractions, errors = fit.fractions * nothing, fit.fractions_err * nothing
+    rows = zip(fit.traces, fit.mixed, fractions, errors, fit.amplitudes, fit.amplitudes_err,
+               intervals.fractions, strict=True)
     return {
-        **pick(fit, "lifetimes_ps", "lifetimes_err_ps", "chi2_red", "chi2_p", "t0_ps", "t0_err_ps",
-               irf_sigma_ps="sigma_ps", irf_sigma_err_ps="sigma_err_ps",
-               errors_scaled_by_scatter="scaled_errors"),
+        **pick(fit, "lifetimes_ps", "lifetimes_err_ps", "chi2_red", "chi2_p", "runs_p", "t0_ps",
+               "t0_err_ps", "error_scale", irf_sigma_ps="sigma_ps",
+               irf_sigma_err_ps="sigma_err_ps", errors_scaled_by_scatter="scaled_errors"),
         "lifetimes_interval_ps": [_closed(i) for i in intervals.lifetimes_ps],
         "fractions": [
-            {"label": t.label, "value": f[:k], "err": e[:k], "amplitudes": a,
-             "interval": [_closed(i) for i in held[:k]]}
-            for t, f, e, a, held in rows],
-        "offset": fit.fractions[:, k] if offset else None,
-        "offset_err": fit.fractions_err[:, k] if offset else None,
+            {"label": t.label, "value": None if mixed else f[:k], "err": None if mixed else e[:k],
+             "amplitudes": a, "amplitudes_err": da, "interval": [_closed(i) for i in held[:k]]}
+            for t, mixed, f, e, a, da, held in rows],
+        "offset": fractions[:, k] if offset else None,
+        "offset_err": errors[:, k] if offset else None,
         "offset_interval": [_closed(held[k]) for held in intervals.fractions] if offset else None,
+        "baseline": fit.amplitudes[:, -1] if baseline else None,
+        "baseline_err": fit.amplitudes_err[:, -1] if baseline else None,
         "irf_sigma_interval_ps": _closed(intervals.sigma_ps),
         "t0_interval_ps": _closed(intervals.t0_ps), "f_test_p": None if test is None else test.p}
 
@@ -99,14 +118,45 @@ def _lines(fit: KineticFit, test: FTest | None, intervals: Intervals) -> Iterato
         yield _row(f"lifetime {i + 1} (ps)", value, error, ends)
     yield _row("irf sigma (ps)", fit.sigma_ps, fit.sigma_err_ps, intervals.sigma_ps)
     yield _row("time zero (ps)", fit.t0_ps, fit.t0_err_ps, intervals.t0_ps)
-    names = [*(f"decay {i + 1}" for i in range(k)), "offset"]
-    traces = zip(fit.traces, fit.fractions, fit.fractions_err, intervals.fractions, strict=True)
-    for trace, values, errors, held in traces:
-        yield f"\n{trace.label[:29]}: fractions (%)"
-        for name, value, error, share_ in zip(names, values, errors, held, strict=False):
-            percent = share_ and tuple((100 * low, 100 * high) for low, high in share_)
-            yield _row(f"  {name}", 100 * value, 100 * error, percent)
-    kind = "residual variance" if fit.scaled_errors else "reduced chi2"
+    names = [*(f"decay {i + 1}" for i in range(k)), "offset"][: fit.fractions.shape[1]]
+    names += ["baseline"] * fit.model.baseline
+    if len(fit.traces) > FEW:
+        yield from _amplitude_table(fit, names)
+    else:
+        yield from _trace_lines(fit, intervals, names)
+    yield from _verdicts(fit, test)
+
+
+def _amplitude_table(fit: KineticFit, names: list[str]) -> Iterator[str]:
+    """One line for each of many traces: the spectra of the decays."""
+    yield f"\n{'amplitudes':20s}" + "".join(f"{name:>24s}" for name in names)
+    for trace, values, errors in zip(fit.traces, fit.amplitudes, fit.amplitudes_err, strict=True):
+        cells = (f"{value:.4g} ± {error:.2g}" for value, error in zip(values, errors, strict=True))
+        yield f"{trace.label[-19:]:20s}" + "".join(f"{cell:>24s}" for cell in cells)
+
+
+def _trace_lines(fit: KineticFit, intervals: Intervals, names: list[str]) -> Iterator[str]:
+    """Fractions of each trace, or amplitudes where there are none, and its baseline."""
+    for i, (trace, mixed) in enumerate(zip(fit.traces, fit.mixed, strict=True)):
+        what = ("amplitudes (of different signs, which have no fractions)" if mixed
+                else "fractions (%)")
+        yield f"\n{trace.label[:29]}: {what}"
+        amplitudes = zip(names, fit.amplitudes[i], fit.amplitudes_err[i], strict=True)
+        shares = zip(fit.fractions[i], fit.fractions_err[i], intervals.fractions[i], strict=True)
+        for name, value, error in amplitudes:
+            share_, share_error, held = next(shares, (0.0, 0.0, None))
+            if mixed or name == "baseline":
+                unit = "" if mixed else " (signal)"
+                yield f"  {name + unit:28s}{value:10.4g}{error:10.2g}"
+                continue
+            percent = held and tuple((100 * low, 100 * high) for low, high in held)
+            yield _row(f"  {name}", 100 * share_, 100 * share_error, percent)
+
+
+def _verdicts(fit: KineticFit, test: FTest | None) -> Iterator[str]:
+    """Whether the model describes the data, and what the errors are."""
+    k = fit.model.components
+    kind = "residual variance" if fit.chi2_p is None else "reduced chi2"
     yield f"\n{kind} {fit.chi2_red:.4g} for {fit.dof} degrees of freedom"
     yield ("Errors are the covariance's, to first order; intervals are where chi2, all else"
            " refitted, has risen: quote these.")
@@ -114,9 +164,18 @@ def _lines(fit: KineticFit, test: FTest | None, intervals: Intervals) -> Iterato
         yield (f"The fit does not describe the data within their errors (p = {fit.chi2_p:.2g}): the"
                " model lacks something, or the errors are too small, and so are those above. Look"
                " at the residuals (--figure).")
-    if fit.scaled_errors:
-        yield ("No error column: the errors above come from the scatter about the fit, and no test"
-               " of the fit itself is possible.")
+    if fit.runs_p < 1e-2:
+        yield ("The residuals keep their sign for longer than chance would have it (runs test,"
+               f" p = {fit.runs_p:.2g}): the model lacks something, such as another decay, a"
+               " baseline (--baseline) or earlier pulses (--period); lifetimes and errors above"
+               " are then not to be trusted.")
+    if fit.error_scale is not None:
+        low, high = fit.error_scale.min(), fit.error_scale.max()
+        scale = f"{low:.3g}" + (f" to {high:.3g}, by trace" if high > 1.001 * low else "")
+        yield (f"The errors come from the scatter about the fit: a standard deviation of {scale}"
+               " (in the unit of the signal) that is right only if the model is.")
+    if fit.model.period_ps is not None and fit.model.offset:
+        yield "What lives longer than the pump period is in offset and baseline."
     if test is not None:
         verdict = "the data ask for it" if test.p < 0.05 else "the data do not ask for it"
         yield (f"F test of {k} against {k - 1} components: F = {test.f:.3g}, p = {test.p:.3g}:"
@@ -128,6 +187,6 @@ def _lines(fit: KineticFit, test: FTest | None, intervals: Intervals) -> Iterato
 
 def _row(name: str, value: float, error: float, ends: tuple[Interval, ...] | None) -> str:
     if ends is None:
-        return f"{name:30s}{value:10.4g}{'fixed':>10s}"
+        return f"{name:30s}{value:10.4g}" + (f"{error:10.2g}" if error else f"{'fixed':>10s}")
     intervals = [f"{low:.4g} to {high:.4g}" for low, high in ends]
     return f"{name:30s}{value:10.4g}{error:10.2g}" + "".join(f"{text:>24s}" for text in intervals)

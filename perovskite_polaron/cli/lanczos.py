@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> None:
     polaron lanczos br.sav --emin -10eV --emax 60eV --points 600 --hwhm 1.5eV --cut-occupied
         --terminator 20 --out br.dat
     """
-    require(args.points >= 2, f"--points is {args.points}: give at least 2")
+    require(2 <= args.points <= 1_000_000, f"--points is {args.points}: give at least 2,"
+            " at most 1000000")
     require(args.emin < args.emax,
             f"--emin {args.emin:g}eV is not below --emax {args.emax:g}eV: swap them")
     for option, given in (("--cut-smooth", args.cut_smooth), ("--cut-above", args.cut_above)):

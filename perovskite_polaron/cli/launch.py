@@ -42,7 +42,7 @@ def launch(args: argparse.Namespace, run: RunSettings, jobs: Sequence[Job], stor
     most = max(1, cores // (given or 1))
 
     def ranks(job: Job) -> int:
-        return fixed or ranks_for(job, most)
+        return (not job.runs.one_process and fixed) or ranks_for(job, most)
 
     with contextlib.ExitStack() as stack:
         pool: Executor | None = None

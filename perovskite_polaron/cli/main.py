@@ -2,12 +2,14 @@
 
 import argparse
 import importlib
+import io
 import os
 import re
 import sys
 import textwrap
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from perovskite_polaron.errors import PolaronError
@@ -36,6 +38,8 @@ VERBS = {
     "report": "write everything about a study on one page, with its figures and their data",
     "lanczos": "evaluate one XSpectra save file on any grid and width",
     "treat": "average, treat and subtract measured scans, with every step on record",
+    "match": "fit zero, widths and scale of a calculated steady state to a measured one",
+    "plan": "say how many scans, at which energies or delays, see what is expected",
     "compare": "find which scenario a measured transient supports, and how strongly",
     "kinetics": "fit pump-probe traces with shared lifetimes",
     "cparam": "compute the comparison parameter of transients",
@@ -79,37 +83,90 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's own); return 0, 1 (failed) or 2 (bad input)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    verb = next((a for a in arguments if a in VERBS), None)
     warnings.formatwarning = lambda message, *_, **__: f"polaron: warning: {message}\n"
+    _ready_streams()
     try:
-        parser = build_parser(verb)
-        args = parser.parse_args(arguments)
-        if args.version:
-            from perovskite_polaron import __version__
-
-            print(f"polaron {__version__}")
-            return 0
-        if args.verb is None:
-            parser.print_help()
-            return 0
-        if args.threads:
-            os.environ["POLARON_THREADS"] = args.threads
-        status: int = args.run(args) or 0
-        sys.stdout.flush()
-        return status
+        try:
+            return _command(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()  # after --help too, which leaves with SystemExit
     except PolaronError as error:
-        print(f"polaron: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_status
+        return _ended(str(error), error.exit_status)
     except KeyboardInterrupt:
-        print("polaron: interrupted; finished work is kept, run the same command again to go on",
-              file=sys.stderr)
-        return 130
+        return _ended("interrupted; finished work is kept, run the same command again to go on",
+                      130)
     except BrokenPipeError:
-        # The reader of our output (head, less) left, which is no error, but Python would complain
-        # when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output (head, less) left, which is no error.
+        _drop_stdout()
         return 0
+    except MemoryError:
+        return _ended("the memory does not suffice: ask for fewer points, or a smaller cell", 1)
+    except OSError as error:
+        if error.filename is None:
+            _drop_stdout()
+        where = "standard output" if error.filename is None else str(error.filename)[:200]
+        return _ended(f"{where}: {error.strerror or error}; correct the path or its rights, or free"
+                      " the disk", 1)
+
+
+def _command(arguments: list[str]) -> int:
+    verb = next((a for a in arguments if a in VERBS), None)
+    parser = build_parser(verb)
+    args = parser.parse_args(arguments)
+    if args.version:
+        from perovskite_polaron import __version__
+
+        print(f"polaron {__version__}")
+        return 0
+    if args.verb is None:
+        parser.print_help()
+        return 0
+    if args.threads:
+        os.environ["POLARON_THREADS"] = args.threads
+    return args.run(args) or 0
+
+
+def _ended(words: str, status: int) -> int:
+    """Print the one line of an error, and return the exit status."""
+    print(f"polaron: {' '.join(words.split())}", file=sys.stderr)
+    return status
+
+
+class _Stderr(io.TextIOWrapper):
+    """Standard error: where it cannot be written, the work goes on without it."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
+def _ready_streams() -> None:
+    """Open standard streams that are closed, and let them take any character and any end."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # A file opened later must not become a standard stream. What is printed to a closed
+            # one is an error, as on a full disk, not lost.
+            os.open(os.devnull, os.O_RDONLY if number < 2 else os.O_WRONLY)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _Stderr(sys.stderr.buffer if sys.stderr else os.fdopen(2, "wb"),
+                             errors="backslashreplace", line_buffering=True)
+
+
+def _drop_stdout() -> None:
+    """Let what is still to be written go nowhere; Python would complain when it closes stdout."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

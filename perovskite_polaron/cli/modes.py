@@ -16,14 +16,14 @@ from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import CRYSTALS, STRUCTURE_SUFFIXES, read_crystal
 from perovskite_polaron.phonons.forces import MLIP_NAME, RELAX, ase_forces, mlip_calculator, relax
-from perovskite_polaron.phonons.modes import Modes, write_modes
+from perovskite_polaron.phonons.modes import BUILTIN, Modes, write_modes
 from perovskite_polaron.phonons.readers import Calculation, Direction, from_file, from_forces
 from perovskite_polaron.phonons.response import Response, assumed_response, read_born
 from perovskite_polaron.phonons.selection import (
-    ModeRow, heat_capacity, mode_table, select, static_dielectric, thermal_displacements_A2,
-    transverse_partner)
+    ModeRow, direction_table, heat_capacity, held_by_field, mode_table, select, spherical_alpha,
+    static_dielectric, thermal_displacements_A2, transverse_partner)
 from perovskite_polaron.published_cspbbr3 import FORMULA, HOLE_MASS, MODE, SOURCE
-from perovskite_polaron.units import MEV_PER_INVERSE_CM, MEV_PER_THZ
+from perovskite_polaron.units import MEV_PER_INVERSE_CM, MEV_PER_THZ, UNITS
 from perovskite_polaron.workflow.forces import ForceSettings, espresso_modes, read_force_settings
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import RunSettings
@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     add = parser.add_argument
     add("source", metavar="SOURCE", help="with --forces a structure file or built-in name; else a"
-        " file of phonopy or Quantum ESPRESSO")
+        " file of phonopy or Quantum ESPRESSO, a mode file, or built-in modes"
+        f" ({', '.join(BUILTIN)})")
     add("--forces", choices=("mlip", "qe"), help="compute the modes, with the forces of: mlip,"
         f" {MLIP_NAME}; qe, pw.x of Quantum ESPRESSO, with the charges of ph.x, as jobs that"
         " resume")
@@ -49,10 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--distance", default="0.01A", type=quantity("length"),
         help="displacement of the atoms (default %(default)s)")
     add("--direction", nargs="+", metavar="D",
-        help="of q → 0 in the axes of SOURCE as given: a, b, c, or u v w meaning u·a + v·b + w·c")
+        help="of q → 0 in the axes of SOURCE as given: a, b, c, a*, b*, c*, or u v w meaning u·a +"
+        " v·b + w·c; the table of a, b and c says which the rule for modes itself would take")
     add("--born", type=Path, metavar="FILE", help="Born charges and ε∞ in a BORN file of phonopy")
     add("--crystal", metavar="FILE", help="crystal of a file of modes that holds none: best the"
-        " .dyn file (default: one beside it)")
+        " .dyn file (default: one beside it) or phonopy.yaml of the calculation")
+    add("--frequency-unit", choices=UNITS["energy"], default="THz", metavar="UNIT",
+        help="of band.yaml, mesh.yaml and qpoints.yaml, which do not say it: THz (default), cm-1,"
+        " meV, Ha ...")
     add("--mass", type=float, metavar="M",
         help="effective mass for alpha, electron masses (CsPbBr3: 0.17, a bare hole)")
     add("--out", type=Path, metavar="FILE.json", help="write the mode file, the chosen mode first")
@@ -78,20 +83,27 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             f"{args.source} is a structure and holds no modes: add --forces mlip to compute them")
     else:
-        calculation = from_file(args.source, direction, args.born, args.crystal)
+        calculation = from_file(args.source, direction, args.born, args.crystal,
+                                args.frequency_unit)
+        print(f"polaron: read {calculation.reading}", file=sys.stderr)
     modes = calculation.modes
     bare_hole = HOLE_MASS if modes.crystal.formula == FORMULA else None
     mass = bare_hole if args.mass is None else args.mass
     rows = mode_table(modes, calculation.response, mass)
-    index, why = select(rows)
+    index, why = select(rows, held_by_field(modes, calculation.transverse))
     require(args.figure is None or index is not None, f"--figure draws the chosen mode, and {why}")
     if args.out is not None:
-        write_modes(_mode_set(calculation, rows, index), args.out)
+        r = calculation.response
+        charges = None if r is None else {
+            "source": r.source, "residual_e": r.residual, "epsilon_inf": r.epsilon_inf,
+            "born_e": r.born_e}
+        write_modes(_mode_set(calculation, rows, index), args.out, charges)
     if args.figure is not None and index is not None:
         from perovskite_polaron.figures import lattice, style
 
         style.save(lattice.draw_modes(modes, rows, index), args.figure)
-    record = _record(calculation, rows, index, why)
+    record = {**_record(calculation, rows, index, why), **_directions(calculation, mass)}
+    record["chosen_because"] = why + record.pop("rule", "")
     emit(args, record, _lines(record, modes.crystal))
 
 
@@ -133,8 +145,8 @@ def _direction(words: list[str] | None) -> Direction | None:
     try:
         return [float(w) for w in words]
     except ValueError:
-        raise InputError(f"--direction {' '.join(words)!r} is not understood: give a, b or c, or"
-                         " three numbers such as 0 0 1") from None
+        raise InputError(f"--direction {' '.join(words)!r} is not understood: give a, b, c, a*,"
+                         " b* or c*, or three numbers such as 0 0 1") from None
 
 
 def _mode_set(calculation: Calculation, rows: list[ModeRow], index: int | None) -> Modes:
@@ -144,6 +156,25 @@ def _mode_set(calculation: Calculation, rows: list[ModeRow], index: int | None) 
     names = tuple(f"{rows[i].irrep} {rows[i].kind}" for i in order)
     source = "" if calculation.response is None else f"; charges: {calculation.response.source}"
     return replace(modes[order], names=names, provenance=modes.provenance + source)
+
+
+def _directions(calculation: Calculation, mass: float | None) -> dict[str, Any]:
+    """What the rule chooses along a, b and c, and which of these it would choose itself."""
+    transverse, response = calculation.transverse, calculation.response
+    if transverse is None or response is None:
+        return {}
+    table = direction_table(transverse, response, mass)
+    if not table:
+        return {}
+    alike = " or ".join(row["direction"] for row in table if row["relative_alpha"] > 0.98)
+    weights = ", ".join(f"{row['direction']} {row['relative_alpha']:.2f}" for row in table)
+    return {
+        "directions": table,
+        "rule_direction": max(table, key=lambda row: row["relative_alpha"])["direction"],
+        "rule": f"; of a, b and c the same rule takes {alike} (relative α: {weights}): the"
+                " direction is an input, --direction",
+        "alpha_spherical_mean": (None if mass is None
+                                 else spherical_alpha(transverse, response, mass))}
 
 
 def _record(calculation: Calculation, rows: list[ModeRow], index: int | None,
@@ -162,7 +193,7 @@ def _record(calculation: Calculation, rows: list[ModeRow], index: int | None,
         "unstable_modes": int(modes.unstable.sum()), "provenance": modes.provenance,
         "charges": None if response is None else response.source,
         "charge_residual_e": None if response is None else response.residual,
-        "residuals": calculation.residuals}
+        "residuals": calculation.residuals, "read": calculation.reading or None}
     if modes.optical.any() and len(rows) == 3 * len(crystal):
         record["heat_capacity_300K_J_per_mol_K"] = float(heat_capacity(modes, _ROOM_K)[0])
         u2 = np.trace(thermal_displacements_A2(modes, _ROOM_K), axis1=1, axis2=2) / 3
@@ -201,7 +232,9 @@ def _lines(record: dict[str, Any], crystal: Crystal) -> Iterator[str]:
            " g_ν|, the Fröhlich matrix element; ratios of rms displacements (axial, equatorial X;"
            " B; A)")
     yield ""
-    yield record["why"]
+    yield record["chosen_because"]
+    if "directions" in record:
+        yield from _direction_lines(record)
     if "transverse_partner" in record:
         p = record["transverse_partner"]
         yield (f"without the macroscopic field its nearest kin is the mode at {p['energy_meV']:.2f}"
@@ -215,6 +248,21 @@ def _lines(record: dict[str, Any], crystal: Crystal) -> Iterator[str]:
             yield f"axial : {title:26s}{_short(ratio.get(name)):>8s}{paper[name]:8.1f}"
         yield f"{'A : axial':34s}{_short(row['a_to_axial']):>8s}{'marginal':>9s}"
     yield from _notes(record)
+
+
+def _direction_lines(record: dict[str, Any]) -> Iterator[str]:
+    columns = {"LO along": "10s", "meV": "9.3f", "g, meV/Å": ">10s", "alpha": ">8s",
+               "all modes": ">11s", "ax:eq": ">8s", "ax:B": ">8s"}
+    rows = []
+    for row in record["directions"]:
+        numbers = {**row, **(row["ratio"] or {})}
+        names = ("froehlich_meV_per_A", "alpha", "alpha_all_modes", "axial_to_equatorial",
+                 "axial_to_B")
+        rows.append((row["direction"], row["energy_meV"], *(_short(numbers.get(n)) for n in names)))
+    yield from table(columns, rows)
+    if record["alpha_spherical_mean"] is not None:
+        yield (f"alpha of all modes, mean over the directions of q:"
+               f" {record['alpha_spherical_mean']:.3f}")
 
 
 def _notes(record: dict[str, Any]) -> Iterator[str]:

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from perovskite_polaron.cli.profile import add_profile
 from perovskite_polaron.errors import ComputationError, InputError, require
+from perovskite_polaron.measured.raw import Raw
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.recipe import normalisation, read_steps
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treated import Measured, build_recipe, gather
 from perovskite_polaron.spectra.spectrum import NORMALISATIONS
-from perovskite_polaron.units import parse_quantity
+from perovskite_polaron.units import UNITS, parse_quantity
 
 
 def count(text: str, option: str) -> int:
@@ -36,14 +38,21 @@ SHARED: dict[str, dict[str, Any]] = {
     "--supercell": {"type": int, "nargs": 3, "metavar": "N", "default": (1, 1, 1),
                     "help": "repeat the cell"},
     "--signal": {"help": "column to read, by name or number; 'NAME*' for columns that are repeats;"
-                 " or 'ln(A/B)', 'A/B', 'A-B' of two columns (default: the only signal column)"},
-    "--group": {"metavar": "LABEL", "help": "groups of one sample in an Athena project or HDF5"
-                " file, by label, as 'foil*' (default: all)"},
-    "--energy-unit": {"choices": ("eV", "keV"), "help": "for files that do not say it"},
+                 " '{delay_ps}' for columns whose names are numbers; or 'ln(A/B)', 'A/B', 'A-B' of"
+                 " two columns (default: the only signal column)"},
+    "--group": {"metavar": "LABEL", "help": "groups of one sample in an Athena project, HDF5 or"
+                " SPEC file, by label, as 'foil*' (default: all)"},
+    "--energy": {"metavar": "COLUMN", "help": "column of the energies, by name or number (default:"
+                 " by its name)"},
+    "--energy-unit": {"choices": ("eV", "keV", "degrees", "radians"), "help": "for files that do"
+                      " not say it"},
+    "--decimal-comma": {"action": "store_true", "help": "text files write 0,5 for 0.5"},
     "--name-pattern": {
         "metavar": "PATTERN",
         "help": "where file names keep delay and temperature, as 'br_{delay_ps}_*' or"
         " '*_{temperature_C}' (default: from the header, or a number with its unit in the name)"},
+    "--match": {"type": Path, "metavar": "FILE.toml", "help": "zero, stretch and widths, as"
+                " polaron match found them with this study"},
     "--ranks": {"type": partial(count, option="--ranks"), "metavar": "N",
                 "help": "MPI processes of one job (default: the study's, else by its size)"},
     "--jobs": {"type": partial(count, option="--jobs"), "metavar": "N",
@@ -51,6 +60,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "--executor": {"type": Path, "metavar": "FILE.toml",
                    "help": "run through Parsl on the cluster that this file describes"}}
 RUN_OPTIONS = ("--ranks", "--jobs", "--executor")
+READING = ("--signal", "--energy", "--energy-unit", "--decimal-comma")
 AMPLITUDE_CONVENTION = "sum(m|u|^2) = Q^2 over the primitive cell"
 
 
@@ -181,19 +191,52 @@ def warn(scans: Iterable[Scan]) -> None:
         print(f"polaron: {mark}{sources[0]}{text}{more}", file=sys.stderr)
 
 
+def reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options READING of a command line, as read_scans takes them."""
+    return {name: getattr(args, name) for name in (o[2:].replace("-", "_") for o in READING)}
+
+
 def add_treatment_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare how scans are read, and what is done with them: in the order that stands here."""
-    share(parser, "--signal", "--group", "--energy-unit", "--name-pattern")
+    add_profile(parser)
+    share(parser, *READING, "--group", "--name-pattern")
+    add = parser.add_argument_group("raw data").add_argument
+    add("--on", metavar="COLUMN", help="signal with laser: column or formula, or 'scans:*_on_*' for"
+        " whole scans by their labels (names of files, groups, SPEC numbers); the scan is on minus"
+        " off, pair by pair")
+    add("--off", metavar="COLUMN", help="signal without laser, said in the same way")
+    add("--align-by", metavar="COLUMN", help="for --align, the reference channel, said in the same"
+        " way (default: --off)")
+    add("--counts", metavar="PATTERN", help="columns that are counts: their errors are those of"
+        " counting")
+    add("--dead-time", type=quantity("time"), dest="dead_time_ps", help="of these detectors, as"
+        " 200ns; needs --count-time")
+    add("--count-time", metavar="TIME", help="counting time of a point, as 1s, or COLUMN:s")
+    add("--d-spacing", type=quantity("length"), dest="d_spacing_A", help="of the monochromator, as"
+        " 3.1356A, where the energies are Bragg angles (--energy-unit degrees)")
+    add("--average-doubles", action="store_true", help="average rows of one energy")
+    add("--map", choices=("down", "across"), help="a delay x energy matrix: the energies run down"
+        " the first column, or across the first row")
+    add("--delay", metavar="PATH", help="where an HDF5 file keeps the delays of a map, as /t_axis;"
+        " the matrix is --signal PATH, the energies --energy PATH")
+    add("--delay-unit", choices=tuple(UNITS["time"]), help="of the delays of a map")
     add = parser.add_argument_group("treatment, in this order").add_argument
     add("--steps", type=Path,
         help="replay the treatment kept in a JSON file or in a treated XDI file")
     add("--preset", choices=("pump-probe", "thermal"),
         help="published recipes: pump-probe (minus --reference if given, over absolute area);"
         " thermal (baseline, over area, minus --reference, 3-point average)")
+    add("--align", type=window, metavar="LOW:HIGH", help="undo the drift of the energies: bring all"
+        " spectra without laser (or --align-by) to the first in this interval of an edge")
     add("--shift", type=quantity("energy"), help="calibration: add to every energy, as 0.3eV")
+    add("--deglitch", type=window, nargs="+", default=(), metavar="LOW:HIGH", help="leave out the"
+        " points of these intervals, as where the monochromator glitches")
     add("--crop", type=window, metavar="LOW:HIGH",
         help="keep this interval only, as 13.45keV:13.52keV")
-    add("--rebin", type=quantity("energy"), help="average in bins of this width, as 0.5eV")
+    add("--rebin", type=quantity("energy"), help="average in bins of this width, as 0.5eV, onto its"
+        " multiples: one grid for all scans")
+    add("--robust", type=float, metavar="N", help="leave points out of the mean that miss the other"
+        " repeats by N robust standard deviations")
     add("--pre-edge", type=window, metavar="LOW:HIGH",
         help="subtract the mean of this interval (thermal needs it)")
     add("--normalise", type=normalisation, choices=NORMALISATIONS, help="divide by this")
@@ -217,16 +260,22 @@ def read_measured(args: argparse.Namespace, combine: bool) -> Measured:
         Whether the scans of one condition are repeats, to be averaged (a recipe from a file says
         it itself).
     """
-    scans = read_scans(args.files, args.signal, args.energy_unit, args.name_pattern, args.group)
-    references = read_scans(args.reference, args.signal, args.energy_unit)
+    reading = reading_options(args)
+    raw = Raw(**{f.name: getattr(args, f.name) for f in fields(Raw)})
+    scans = read_scans(args.files, name_pattern=args.name_pattern, group=args.group, raw=raw,
+                       **reading)
+    references = read_scans(args.reference, raw=raw, **reading)
     warn((*scans, *references))
-    choices = {"shift_eV": args.shift, "crop_eV": args.crop, "rebin_eV": args.rebin,
+    choices = {"align_eV": args.align, "shift_eV": args.shift,
+               "deglitch_eV": args.deglitch or None, "robust": args.robust, "crop_eV": args.crop,
+               "rebin_eV": args.rebin,
                "pre_edge_eV": args.pre_edge, "normalise": args.normalise,
                "interval_eV": args.interval, "adjacent": args.adjacent, "factor": args.factor,
                "preset": args.preset}
     if args.steps is None:
         name = references[0].name if references else None
-        return gather(scans, references, build_recipe(combine=combine, reference=name, **choices))
+        said = {key: value for key, value in choices.items() if value is not None}
+        return gather(scans, references, build_recipe(combine=combine, reference=name, **said))
     given = [k.removesuffix("_eV").replace("_", "-") for k, v in choices.items() if v is not None]
     require(not given, f"--steps says the whole treatment: leave out --{', --'.join(given)}")
     return gather(scans, references, read_steps(args.steps))

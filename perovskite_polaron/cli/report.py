@@ -5,12 +5,11 @@ from pathlib import Path
 
 from perovskite_polaron.analysis.verdict import judge
 from perovskite_polaron.cli.compare import read_transient
+from perovskite_polaron.cli.options import share
 from perovskite_polaron.errors import require
-from perovskite_polaron.published_cspbbr3 import FIRST_MAXIMUM_EV
 from perovskite_polaron.report.page import sections, write_figure, write_report
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.scenarios import BUILT_IN
-from perovskite_polaron.workflow.spectra import load_results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("source", metavar="STUDY.toml|FOLDER", nargs="?", type=Path, help="study file, or a folder"
         " with results.json and chains.npz (default: the built-in CsPbBr3 set)")
     add("--transient", help="measured difference spectrum with an error column, to draw and judge")
+    share(parser, "--match")
     add("--figure", metavar="NAME", help="write only this figure: figure-2, figure-3, figure-4,"
         " sites, bonds, amplitude, heating, alignment")
     add("--out", type=Path, help="folder of the report (default: polaron-report); with --figure the"
@@ -31,22 +31,21 @@ def run(args: argparse.Namespace) -> None:
     Examples
     --------
     polaron report  # of the computed CsPbBr3 set that comes with the package
-    polaron report cspbbr3.toml --transient br_100ps.xdi --out report
+    polaron report cspbbr3.toml --transient br_100ps.xdi --match match.toml --out report
     polaron report --figure figure-4 --out figure-4.pdf
     """
     require(args.figure is None or args.out is not None,
             "--figure needs the file to write: add --out NAME.png, .svg or .pdf")
     source = args.source or BUILT_IN
     transient = None if args.transient is None else read_transient(args.transient)
-    results, settings, folder = load_results(source)
-    subject = Subject(results, settings, folder, folder if source.is_dir() else source.parent)
+    subject = Subject.read(source, args.match)
     if args.figure is not None:
         print(f"figure: {write_figure(subject, args.figure, args.out, transient)}")
         return
     verdicts: list[str] = []
     if transient is not None:
-        maximum_eV = FIRST_MAXIMUM_EV.get(results.study.element)
-        verdicts += judge(transient, subject.scenarios, maximum_eV).words
+        maximum_eV = None if subject.article is None else subject.article.white_line_eV
+        verdicts += judge(transient, subject.scenarios, maximum_eV, matched=subject.matched).words
     said = "the computed CsPbBr3 set of the package" if args.source is None else str(source)
     shown = sections(subject, transient, verdicts)
     print(f"report: {write_report(subject, shown, said, args.out or Path('polaron-report'))[0]}")

@@ -4,11 +4,19 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from perovskite_polaron.analysis.matched import read_matched
 from perovskite_polaron.cli.options import emit, make_folder, pick, quantity, share
-from perovskite_polaron.figures.spectra import draw_alignment, draw_difference, draw_sites
+from perovskite_polaron.errors import require
+from perovskite_polaron.figures.spectra import (
+    draw_alignment, draw_difference, draw_engines, draw_sites)
 from perovskite_polaron.figures.style import save
+from perovskite_polaron.workflow.engines import agreements
+from perovskite_polaron.workflow.needed import coarser
+from perovskite_polaron.workflow.results import write_results
 from perovskite_polaron.workflow.spectra import (
-    largest_percent, load_results, other_alignment, study_spectra, write_tables)
+    calculation_error_percent, largest_percent, load_results, other_alignment, study_spectra,
+    write_tables)
+from perovskite_polaron.workflow.steady_state import matched_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="energy axis of the sites (default: the study's)")
     add("--hwhm", metavar="1.26eV", type=quantity("energy"),
         help="core-hole half width (default: the study's)")
+    share(parser, "--match")
     add("--edge", metavar="13472eV", type=quantity("energy"),
         help="photon energy of the calculated zero, for the figure's axis")
+    add("--engines", metavar="OTHER", type=Path,
+        help="study file or folder of the same structures from another engine: also say how far"
+        " the differences disagree")
     add("--out", metavar="DIR", type=Path,
-        help="folder for tables and figures (default: spectra/ beside the results)")
+        help="folder for tables, figures and, of a study, results.json and chains.npz (default:"
+        " the name of STUDY or FOLDER + -spectra)")
     share(parser, "--json")
 
 
@@ -34,32 +47,68 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron spectra examples/cspbbr3.toml
     polaron spectra examples/cspbbr3.toml --alignment fermi --out fermi-aligned
-    polaron spectra examples/cspbbr3-results  # results.json and chains.npz, not the calculations
+    polaron spectra examples/cspbbr3.toml --match match.toml  # zero and widths of a measurement
+    polaron spectra fermi-aligned --out again  # its results.json and chains.npz alone
+    polaron spectra feff.toml --engines perovskite_polaron/data/cspbbr3
     """
-    results, settings, folder = load_results(args.source)
+    require(args.match is None or (args.hwhm is None and args.edge is None),
+            "--match knows the zero and the widths: leave out --edge and --hwhm")
+    results, settings, _ = load_results(args.source)
     if args.alignment:
         settings = replace(settings, alignment=args.alignment)
     if args.hwhm:
         settings = replace(settings, core_hole_hwhm_eV=args.hwhm)
+    edge_eV = args.edge
+    if args.match is not None:
+        matched = read_matched(args.match)
+        settings = matched_settings(results, settings, matched, str(args.match))
+        edge_eV = matched.axis.e0_eV
     spectra, other = study_spectra(results, settings), other_alignment(results, settings)
-    out = make_folder(args.out or folder / "spectra")
+    source = args.source.absolute()
+    out = make_folder(args.out or source.with_name(f"{source.name.removesuffix('.toml')}-spectra"))
     written = write_tables(spectra, out)
-    figures = {"difference": draw_difference(spectra, args.edge)[0], "sites": draw_sites(spectra)}
+    if not source.is_dir():
+        written += write_results(results, out)
+    figures = {"difference": draw_difference(spectra, edge_eV)[0], "sites": draw_sites(spectra)}
     if spectra.differences:
         figures["alignment"] = draw_alignment(spectra, other, list(spectra.differences))
+    agreed = []
+    if args.engines:
+        other_results, *_ = load_results(args.engines)
+        agreed = agreements(results, other_results)
+        figures["engines"] = draw_engines(agreed, results.study.engine.kind,
+                                          other_results.study.engine.kind)
     written += [save(figure, out / f"{name}{suffix}") for suffix in (".png", ".svg")
                 for name, figure in figures.items()]
+    mine, theirs = (largest_percent(one, spectra) for one in (spectra, other))
+    errors = calculation_error_percent(spectra)
+    found = [{"name": name, "largest_percent": mine[name],
+              "calculation_error_percent": errors[name]} for name in mine]
+    coarse = coarser(results.study, {s.name: s.lattice_A for s in results.structures})
     record = {"files": written, "alignment": settings.alignment, "reference": spectra.reference,
-              "shifts_eV": [
+              "differences": found, "warnings": coarse, "shifts_eV": [
                   pick(s, "structure", "absorber", "shift_eV", "caveat") for s in spectra.shifts]}
+    if args.engines:
+        record["engines"] = [pick(a, "name", "correlation", "same_sign_percent", "ratio", "from_eV",
+                                  "to_eV") for a in agreed]
     lines = [f"alignment: {settings.alignment}; shifts of each site, relative to the mean edge of"
              f" {spectra.reference}"]
     if spectra.part:
         lines.append(f"polarisation {spectra.part}: these are no powder averages")
     lines += [f"  {s.structure:20} {s.absorber:12} {s.shift_eV:+8.3f} eV   {s.caveat}"
               for s in spectra.shifts]
-    lines.append("largest difference, in % of the reference's maximum, with this alignment and with"
-                 " the other")
-    mine, theirs = (largest_percent(one, spectra) for one in (spectra, other))
-    lines += [f"  {name:20} {mine[name]:8.2f} {theirs[name]:8.2f}" for name in mine]
+    lines.append("largest difference, in % of the reference's maximum: with this alignment, what"
+                 " the settings may still change (1σ), with the other alignment")
+    said = {name: "not estimated" if e is None else f"±{e:.2f}" for name, e in errors.items()}
+    lines += [f"  {name:20} {mine[name]:8.2f} {said[name]:>14} {theirs[name]:8.2f}"
+              for name in mine]
+    if None in errors.values() and results.study.engine.kind == "xspectra":
+        lines.append("polaron converge estimates what the settings may still change")
+    lines += [f"note: {line}" for line in coarse]
+    if agreed:
+        lines.append(f"beside {args.engines}, from {agreed[0].from_eV:g} to {agreed[0].to_eV:.0f}"
+                     " eV above the first maximum: correlation, energies of one sign, ratio of"
+                     " sizes")
+        lines += [f"  {a.name:20} {a.correlation:8.2f} {a.same_sign_percent:6.0f} % {a.ratio:8.2f}"
+                  for a in agreed]
     emit(args, record, [*lines, f"tables and figures are in {out}"])

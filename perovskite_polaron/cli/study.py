@@ -14,7 +14,7 @@ from perovskite_polaron.workflow.results import collect
 from perovskite_polaron.workflow.spectra import study_spectra
 from perovskite_polaron.workflow.status import study_status
 from perovskite_polaron.workflow.store import Store, find_garbage, remove
-from perovskite_polaron.workflow.study import read_study
+from perovskite_polaron.workflow.study import need_xspectra, read_study
 
 # Jobs that polaron status lists without --all.
 _LISTED = 40
@@ -42,6 +42,7 @@ def prepare(args: argparse.Namespace) -> None:
     polaron run examples/cspbbr3.toml          # takes in what was run
     """
     study = read_study(args.study)
+    need_xspectra(study, "polaron prepare")
     structures, store = plan(study), Store(study.store_folder)
     for line in warnings(study, structures):
         print(f"note: {line}", file=sys.stderr)
@@ -144,7 +145,7 @@ def export(args: argparse.Namespace) -> None:
     spectra = study_spectra(results, study.spectra)
     written = [write_hdf5(results, spectra, job_records(jobs, store), args.out)]
     if args.archive is not None:
-        written.append(write_archive(study, jobs, store, args.archive))
+        written.append(write_archive(study, structures, store, args.archive))
     record = {"files": written, "jobs": len(jobs), "structures": len(structures)}
     emit(args, record, [f"{path}: {path.stat().st_size / 1e6:.2f} MB" for path in written])
 

@@ -8,6 +8,7 @@ from typing import Any
 from perovskite_polaron.cli.options import (
     add_treatment_arguments, emit, read_measured, share, table)
 from perovskite_polaron.errors import require
+from perovskite_polaron.measured.recipe import COMBINE
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treated import flag_outliers, treat
 from perovskite_polaron.measured.xdi import write_xdi
@@ -38,10 +39,13 @@ def run(args: argparse.Namespace) -> None:
     polaron treat heated/*.xdi --preset thermal --pre-edge 13.44keV:13.46keV
         --reference heated/25C.xdi --out treated
     polaron treat run*_10ns.dat --steps br_100ps.xdi --edge Br-K --out br_10ns.xdi
+    polaron treat run_*.asc --profile 7id.toml --on '*BoxcarON*' --off '*BoxcarOFF*'
+        --align 13.46keV:13.485keV --out br_100ps.xdi
+    polaron treat next_*.asc --replay br_100ps.xdi --out br_1ns.xdi
     """
     require(args.outliers > 0, f"--outliers {args.outliers:g}: it must be positive")
     measured = read_measured(args, combine=True)
-    done = treat(measured, args.edge)
+    done = treat(measured, args.edge, args.read_by(args))
     flags = flag_outliers(measured, args.outliers)
     paths = _paths(args.out, [one.scan for one in done])
     for path, one in zip(paths, done, strict=True):
@@ -54,12 +58,20 @@ def run(args: argparse.Namespace) -> None:
         {"path": path, "label": one.scan.label, "delay_ps": one.scan.delay_ps,
          "temperature_C": one.scan.temperature_C, "scans": len(one.group),
          "points": len(one.scan.energy_eV), "has_errors": one.scan.variance is not None,
-         "errors_correlated": one.correlated}
+         "errors_correlated": one.correlated, "reading": one.group[0].reading,
+         "drifts_eV": [s.drift_eV for s in one.group if s.drift_eV is not None],
+         **_of_mean(one.scan)}
         for path, one in zip(paths, done, strict=True)]
     steps = [step.as_dict() for step in measured.recipe.steps]
     flagged = [{"scan": scan, "energy_eV": energies} for scan, energies in flags.items()]
     record = {"outputs": outputs, "treatment": steps, "flagged": flagged}
     emit(args, record, _lines(record))
+
+
+def _of_mean(scan: Scan) -> dict[str, Any]:
+    """Return what the mean of repeats says of their scatter, or null."""
+    said: dict[str, Any] = next((dict(s.parameters) for s in scan.history if s.name == COMBINE), {})
+    return {name: said.get(name) for name in ("scatter_over_stated", "left_out")}
 
 
 def _lines(record: dict[str, Any]) -> Iterator[str]:
@@ -69,6 +81,15 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
     names = ("scans", "points", "delay_ps", "temperature_C")
     yield from table(columns, [(str(r["path"])[-43:], *(r[n] for n in names)) for r in outputs])
     yield "steps: " + ("; ".join(map(_step_words, record["treatment"])) or "none")
+    for row in outputs:
+        if row["scatter_over_stated"] is not None:
+            yield (f"{row['label']}: repeats scatter {row['scatter_over_stated']:.2f} times as much"
+                   " as their own errors say; the errors written are those of the scatter")
+        if row["left_out"]:
+            yield f"{row['label']}: {row['left_out']} points left out of the mean"
+        if row["drifts_eV"]:
+            yield (f"{row['label']}: energies aligned by " + ", ".join(
+                f"{d:.3f}" for d in row["drifts_eV"][:12]) + " eV")
     for one in record["flagged"]:
         energies = one["energy_eV"]
         more = " ... eV" if len(energies) > 8 else " eV"

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError, require
-from perovskite_polaron.espresso.program import OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist
+from perovskite_polaron.espresso.program import EspressoCalculation, namelist
+from perovskite_polaron.programs import OUTDIR, PLAIN, PREFIX, Way
 from perovskite_polaron.settings import option
 
 _NUMBER = r"\s+(-?\d+\.\d+)"
@@ -43,7 +44,7 @@ class FieldResponse:
 
 
 @dataclass(frozen=True)
-class PhCalculation(Calculation):
+class PhCalculation(EspressoCalculation):
     """The electric-field response at Γ, no phonons. Half of its work is the same for all k points,
     so
     that pools would each do all of it; it goes on from a checkpoint of its own.

@@ -7,7 +7,6 @@ symmetrised, so a sum over equivalent atoms is meaningful, a single atom of them
 projection is onto is only in the printed output.
 """
 
-import hashlib
 import os
 import re
 import xml.etree.ElementTree as ET
@@ -20,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.espresso.program import OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist
+from perovskite_polaron.espresso.program import EspressoCalculation, namelist
 from perovskite_polaron.espresso.pw import child
-from perovskite_polaron.files import open_npz, write_npz
+from perovskite_polaron.files import open_npz, sha256_of, write_npz
+from perovskite_polaron.programs import OUTDIR, PLAIN, PREFIX, Way
 from perovskite_polaron.units import RYDBERG_EV
 
 PROJECTIONS = "projections.npz"
@@ -35,10 +35,12 @@ _ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
-class ProjwfcCalculation(Calculation):
+class ProjwfcCalculation(EspressoCalculation):
     """The projections of the states in the output folder; there is nothing to choose."""
 
     program = "projwfc.x"
+    leaves = (PROJECTIONS,)
+    kept = (PROJECTIONS, "projections_sha256")
 
     def deck(self, way: Way = PLAIN) -> str:
         """Return the input; its curves, which are not used, go away with the wave functions."""
@@ -49,7 +51,7 @@ class ProjwfcCalculation(Calculation):
         """Keep the projections in PROJECTIONS, and return their digest and the spilling."""
         projections = read_projections(folder, output)
         path = write_projections(folder / PROJECTIONS, projections)
-        return {"projections_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        return {"projections_sha256": sha256_of(path),
                 "spilling": projections.printed_spilling}
 
     @staticmethod

@@ -3,7 +3,9 @@ set once.
 
 A set is generated from a recipe (data/pseudo/recipes.toml, or the user's own file of the same
 shape), checked, and kept in a cache under a name made of its input and the version of ld1.x, so the
-same set is never made twice. It is fit for use if the levels of the atom, and of the atom in a box,
+same set is never made twice. Those of CsPbBr3 come with the package (data/pseudo/sets.tar.xz): the
+last digits of ld1.x depend on the processor, and with them would the digest of every job. A set is
+fit for use if the levels of the atom, and of the atom in a box,
 are those of the all-electron atom, and so are the partial waves.
 """
 
@@ -12,23 +14,26 @@ import hashlib
 import os
 import re
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from ase.data import atomic_numbers
 
 from perovskite_polaron.errors import ComputationError, InputError, require
-from perovskite_polaron.espresso.program import (
-    OUTDIR, find_program, namelist, program_version, run_program)
+from perovskite_polaron.espresso.program import find_program, namelist, program_version
 from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, read_levels_eV
-from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_upf
+from perovskite_polaron.espresso.upf import (
+    Pseudopotential, check_for_xspectra, read_sealed_upf, read_upf)
 from perovskite_polaron.files import read_toml, write_atomically
 from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.programs import OUTDIR, run_program
 from perovskite_polaron.units import RYDBERG_EV
 
 _BUILT_IN = resources.files("perovskite_polaron") / "data" / "pseudo" / "recipes.toml"
@@ -124,16 +129,41 @@ def _table(rows: tuple[tuple[Any, ...], ...]) -> list[str]:
 
 
 def cache_folder() -> Path:
-    """Return the folder of generated sets: POLARON_CACHE, else the user's cache directory."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("POLARON_CACHE") or Path(caches) / "polaron") / "pseudo"
+    """Return the folder of generated sets: POLARON_CACHE, else the user's cache directory.
+
+    Raises
+    ------
+    InputError
+        When the user has no home folder.
+    """
+    if own := os.environ.get("POLARON_CACHE"):
+        return Path(own) / "pseudo"
+    try:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        raise InputError("this user has no home folder, where pseudopotentials are cached:"
+                         " set POLARON_CACHE to a folder that may be written") from None
+    return caches / "polaron" / "pseudo"
+
+
+def writable_cache() -> Path:
+    """Return the folder of generated sets, made if need be; ComputationError if it is read-only."""
+    folder = cache_folder()
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    require(os.access(folder, os.W_OK), f"the cache {folder} cannot be written: set POLARON_CACHE"
+            " to a folder that may be", ComputationError)
+    return folder
 
 
 def make_pseudo(element: str, hole: str = "none",
                 recipe_file: str | None = None) -> Pseudopotential:
-    """Return the pseudopotential of an element, generated on first use, then from the cache.
+    """Return the pseudopotential of an element, unpacked or generated on first use, then from the
+    cache.
 
-    It has passed ``check_levels`` and, if it has GIPAW projectors, ``check_for_xspectra``.
+    It has passed ``check_levels`` and, if it has GIPAW projectors, ``check_for_xspectra``. The
+    cache holds its SHA-256 too, against which it is held each time; one of an earlier version,
+    which has none, is made again and compared.
 
     Parameters
     ----------
@@ -149,29 +179,45 @@ def make_pseudo(element: str, hole: str = "none",
     InputError
         When there is no recipe.
     MissingProgramError, ComputationError
-        When ld1.x is missing or fails, or a check does.
+        When ld1.x is missing or fails, or a check does, or the cache may not be written.
+    DamagedError
+        When the set in the cache is not the one that was made.
     """
     recipe = load_recipe(element, recipe_file)
     deck = ld1_deck(recipe, hole)
     name = hashlib.sha256((deck + program_version("ld1.x")).encode()).hexdigest()[:12]
     target = cache_folder() / f"{element}-{hole}-{name}.UPF"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
+    digest = target.with_suffix(".sha256")
+    if not (target.exists() and digest.exists()):
         # The folder of a failed attempt stays, for the messages point into it.
-        folder = Path(tempfile.mkdtemp(prefix=f"{target.stem}-", dir=target.parent))
+        folder = Path(tempfile.mkdtemp(prefix=f"{target.stem}-", dir=writable_cache()))
         write_atomically(folder / "ld1.in", deck)
-        run_program([str(find_program("ld1.x"))], folder / "ld1.in", folder / "ld1.out",
-                    done="End of pseudopotential test")
+        if not _unpack(target.stem, folder):
+            run_program([str(find_program("ld1.x"))], folder / "ld1.in", folder / "ld1.out",
+                        done="End of pseudopotential test")
         text = (folder / "ld1.out").read_text(errors="replace")
         check_levels(text, element)
         if recipe.gipaw:
             check_for_xspectra(read_upf(folder / "set.UPF"))
         write_atomically(target.with_suffix(".ld1.out"), text)
         write_atomically(target.with_suffix(".ld1.in"), deck)
-        # The UPF comes last: its presence means that the set is whole and has passed.
-        write_atomically(target, (folder / "set.UPF").read_bytes())
+        if not target.exists():
+            write_atomically(target, (folder / "set.UPF").read_bytes())
+        # The digest comes last: its presence means that the set is whole and has passed.
+        write_atomically(digest, read_upf(folder / "set.UPF").digest)
         shutil.rmtree(folder)
-    return read_upf(target)
+    return read_sealed_upf(target, digest.read_text(errors="replace"))
+
+
+def _unpack(stem: str, folder: Path) -> bool:
+    """Write a set that comes with the package as ld1.x would; return whether there is one."""
+    packed = resources.files("perovskite_polaron") / "data" / "pseudo" / "sets.tar.xz"
+    with resources.as_file(packed) as path, tarfile.open(path) as sets:
+        if f"{stem}.UPF" not in sets.getnames():
+            return False
+        for member, name in ((f"{stem}.UPF", "set.UPF"), (f"{stem}.ld1.out", "ld1.out")):
+            (folder / name).write_bytes(cast(IO[bytes], sets.extractfile(member)).read())
+    return True
 
 
 def pseudo_for(element: str, named: Mapping[str, str], file: Callable[[str], str],
@@ -271,13 +317,14 @@ def check_partial_waves(pseudo: Pseudopotential) -> tuple[PartialWaveCheck, ...]
     rows = []
     radius = pseudo.radius_bohr
     for wave in pseudo.partial_waves:
-        n = int(np.searchsorted(radius, wave.cutoff_bohr))
+        matched_bohr = max(wave.cutoff_bohr, wave.ultrasoft_bohr)
+        n = int(np.searchsorted(radius, matched_bohr))
         charge = np.trapezoid((wave.pseudo**2 - wave.all_electron**2)[: n + 1], radius[: n + 1])
         ratio = float(wave.pseudo[n] / wave.all_electron[n])
         rows.append(PartialWaveCheck(wave.label, ratio, float(charge)))
         require(wave.l != 1 or abs(ratio - 1) <= _PARTIAL_WAVE, f"the {wave.label} partial wave of"
                 f" {pseudo.path.name} is {ratio:.3f} of the all-electron one at"
-                f" {wave.cutoff_bohr:g} bohr (allowed 1 ± {_PARTIAL_WAVE:g}): change its reference"
+                f" {matched_bohr:g} bohr (allowed 1 ± {_PARTIAL_WAVE:g}): change its reference"
                 " energy or radius in the recipe", ComputationError)
     return tuple(rows)
 

@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.espresso.density import Atoms
-from perovskite_polaron.espresso.program import (
-    CHECKPOINT, OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist)
+from perovskite_polaron.espresso.kpoints import DENSITY_SPACING_1_A, KPoints
+from perovskite_polaron.espresso.program import EspressoCalculation, namelist
 from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.programs import CHECKPOINT, OUTDIR, PLAIN, PREFIX, Way
 from perovskite_polaron.settings import option
 from perovskite_polaron.units import BOHR_ANGSTROM, RYDBERG_EV
 
 DENSITY = Path(OUTDIR) / f"{PREFIX}.save" / "charge-density.dat"
+# Keys of namelists that are written from the settings, or for the way a cycle begins.
+_OWN = {"system": {"ibrav", "nat", "ntyp", "ecutwfc", "ecutrho", "tot_charge", "occupations",
+                   "degauss"},
+        "electrons": {"conv_thr", "mixing_beta", "startingpot", "startingwfc"}}
 _NO_SPIN = {"nspin": 1, "noncolin": False, "lspinorb": False}
 _HARTREE_EV = 2 * RYDBERG_EV
 # Coordinates carry so many decimals: fewer would shift a small frozen phonon.
@@ -33,11 +38,13 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class PwSettings:
+class PwSettings(KPoints):
     """Numerical settings of a self-consistent calculation; what they mean is in the manual of pw.x.
 
     Attributes
     ----------
+    kpoints, kpoint_spacing_1_A
+        The grid, or the largest distance of k points, of which each cell makes its own grid.
     occupations
         ``auto`` takes fixed occupations for a whole, even number of electrons and Gaussian smearing
         otherwise.
@@ -54,7 +61,8 @@ class PwSettings:
 
     ecutwfc_Ry: float = option(35.0, low=5, high=500)
     ecutrho_Ry: float = option(280.0, low=20, high=5000)
-    kpoints: tuple[int, int, int] = option((2, 2, 1), low=1, high=99)
+    kpoints: tuple[int, int, int] | None = option(None, low=1, high=99)
+    kpoint_spacing_1_A: float | None = option(None, low=0.01, high=5)
     kpoint_shift: tuple[int, int, int] = option((1, 1, 1), low=0, high=1)
     conv_thr_Ry: float = option(1e-7, low=1e-14, high=1e-3)
     mixing_beta: float = option(0.4, low=0.01, high=1)
@@ -64,7 +72,10 @@ class PwSettings:
     system: Mapping[str, Any] = field(default_factory=dict)
     electrons: Mapping[str, Any] = field(default_factory=dict)
 
+    default_spacing_1_A = DENSITY_SPACING_1_A
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         # What was left out is settled here, so that a study's record says what was computed.
         if self.empty_bands is None:
             counted = "nbnd" in map(str.lower, self.system)
@@ -76,8 +87,12 @@ class PwSettings:
         Raises
         ------
         InputError
-            For keys that count species, and for two that count bands.
+            For keys that count species, for two that count bands, and for what the package writes.
         """
+        for name, keys in _OWN.items():
+            twice = next((key for key in getattr(self, name) if key.lower() in keys), "")
+            require(not twice, f"pw.{name}.{twice} is written from the other settings of [pw] or"
+                    " by the runner: leave it out")
         given = {key.lower(): value for key, value in self.system.items()}
         by_species = next((key for key in self.system if "(" in key), "")
         require(not by_species, f"pw.system.{by_species} names a species by its number, which is"
@@ -110,7 +125,7 @@ def labels_of(crystal: Crystal, absorber: int | None) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class PwCalculation(Calculation):
+class PwCalculation(EspressoCalculation):
     """One self-consistent calculation, or the bands of one.
 
     Attributes
@@ -183,7 +198,7 @@ class PwCalculation(Calculation):
             "CELL_PARAMETERS angstrom", *map(_row, crystal.lattice_A), "ATOMIC_POSITIONS crystal",
             *(f"{label} {_row(row)}" for label, row in zip(labels, crystal.positions, strict=True)),
             "K_POINTS automatic",
-            " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift)))]
+            " ".join(map(str, (*settings.grid(crystal.lattice_A), *settings.kpoint_shift)))]
         return "\n".join(blocks) + "\n"
 
     def _system(self) -> dict[str, Any]:

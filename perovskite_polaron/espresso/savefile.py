@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def read_save(path: str | os.PathLike[str]) -> LanczosSave:
         _frozen(norms.reshape(spins, -1)), a, b, hashlib.sha256(text.encode()).hexdigest())
 
 
-def write_chains(path: str | os.PathLike[str], saves: Mapping[str, LanczosSave]) -> None:
+def write_chains(path: str | os.PathLike[str], saves: Mapping[str, LanczosSave]) -> Path:
     """Write named calculations to one small .npz, without loss; the same input gives the same
     bytes.
     """
@@ -149,7 +150,7 @@ def write_chains(path: str | os.PathLike[str], saves: Mapping[str, LanczosSave])
         arrays[f"vectors_{i}"] = np.array([save.k_vector, save.polarisation])
         arrays[f"norms_{i}"] = save.norms
         arrays[f"ab_{i}"] = np.array([np.concatenate(save.a), np.concatenate(save.b)])
-    write_npz(path, {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)} | arrays)
+    return write_npz(path, {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)} | arrays)
 
 
 def read_chains(path: str | os.PathLike[str]) -> dict[str, LanczosSave]:

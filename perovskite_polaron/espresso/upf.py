@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.errors import InputError, require
-from perovskite_polaron.files import read_text, write_atomically
+from perovskite_polaron.errors import DamagedError, InputError, require
+from perovskite_polaron.files import read_text
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,14 @@ class AtomicShell:
 
 @dataclass(frozen=True)
 class PartialWave:
-    """A GIPAW projector's radial functions, all-electron and pseudo, and their matching radius in
-    bohr.
+    """A GIPAW projector's radial functions, all-electron and pseudo.
+
+    Attributes
+    ----------
+    cutoff_bohr
+        Radius from which XSpectra takes its own sphere.
+    ultrasoft_bohr
+        Where the two meet, if that is beyond (PAW).
     """
 
     label: str
@@ -61,6 +67,7 @@ class PartialWave:
     all_electron: NDArray[np.float64]
     pseudo: NDArray[np.float64]
     cutoff_bohr: float
+    ultrasoft_bohr: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,24 @@ def read_upf(path: str | os.PathLike[str]) -> Pseudopotential:
             f"{path} is damaged: {error}; get the file again or make it anew") from None
 
 
+def read_sealed_upf(path: Path, digest: str) -> Pseudopotential:
+    """Read a UPF file that this package keeps under its digest, or the beginning of that.
+
+    Raises
+    ------
+    DamagedError
+        When it is another file now.
+    """
+    try:
+        pseudo = read_upf(path)
+        require(digest and pseudo.digest.startswith(digest), "its SHA-256 is not that of the set"
+                " kept there")
+    except InputError as error:
+        raise DamagedError(f"{path} was changed on the disk ({error}): delete it, and what was"
+                           " computed with it since, and run again") from None
+    return pseudo
+
+
 def _bodies(text: str, tag: str) -> list[str]:
     # UPF 2 embeds the generator's input with bare '&' signs, so it is not always XML; tags are
     # found as text.
@@ -159,9 +184,21 @@ def _read_v2(path: Path, text: str) -> Pseudopotential:
         at["label"].upper(), round(float(at["l"])), numbers(section(body, "PP_GIPAW_WFS_AE", path)),
         numbers(section(body, "PP_GIPAW_WFS_PS", path)), float(at["cutoff_radius"]))
         for at, body in _tagged(text, "PP_GIPAW_ORBITAL"))
+    if head.get("paw_as_gipaw", "").lower().strip(". ").startswith("t"):
+        waves = _paw_waves(text)
     return Pseudopotential(
         path, 2, head["element"], head["pseudo_type"], float(head["z_valence"]),
         numbers(section(text, "PP_R", path)), core, waves, bool(re.search(r"<PP_GIPAW[ >]", text)))
+
+
+def _paw_waves(text: str) -> tuple[PartialWave, ...]:
+    """Return the partial waves of a PAW set that XSpectra takes for GIPAW's (paw_as_gipaw)."""
+    parts = zip(*(_tagged(text, f"PP_{tag}") for tag in ("BETA", "AEWFC", "PSWFC")), strict=True)
+    return tuple(PartialWave(
+        (beta.get("label") or at["label"]).upper(), round(float(beta["angular_momentum"])),
+        numbers(all_electron), numbers(pseudo), float(beta["cutoff_radius"]),
+        float(beta["ultrasoft_cutoff_radius"]))
+        for (beta, _), (at, all_electron), (_, pseudo) in parts)
 
 
 def _read_v1(path: Path, text: str) -> Pseudopotential:
@@ -225,15 +262,16 @@ def check_for_xspectra(pseudo: Pseudopotential) -> None:
     elif not any(o.label == "1S" for o in pseudo.core_orbitals):
         why = "no 1S orbital in PP_GIPAW_CORE_ORBITALS"
     elif count < 2:
-        why = f"{count} projector(s) with l = 1 in PP_GIPAW_ORBITALS, XSpectra needs two"
+        why = (f"{count} projector(s) with l = 1 in PP_GIPAW_ORBITALS (or PP_BETA, with"
+               " paw_as_gipaw), XSpectra needs two")
     else:
         return
     raise InputError(f"{pseudo.path} has {why}: make a set with polaron pseudo, or generate yours"
                      " with lgipaw_reconstruction")
 
 
-def write_core_orbital(pseudo: Pseudopotential, path: str | os.PathLike[str]) -> Path:
-    """Write the core orbitals as XSpectra reads them (``filecore``): r (bohr) and u(r), 1s first.
+def core_orbital_text(pseudo: Pseudopotential) -> str:
+    """Return the core orbitals as XSpectra reads them (``filecore``): r (bohr) and u(r), 1s first.
 
     XSpectra reads by line position: a comment, then one orbital after the other, a blank line
     between.
@@ -241,4 +279,4 @@ def write_core_orbital(pseudo: Pseudopotential, path: str | os.PathLike[str]) ->
     columns = [zip(pseudo.radius_bohr, o.values, strict=True) for o in pseudo.core_orbitals]
     blocks = ["\n".join(f"{r:.12E} {u:.12E}" for r, u in rows) for rows in columns]
     head = f"#number of core states  {len(blocks)}\n"
-    return write_atomically(path, head + "\n\n".join(blocks) + "\n")
+    return head + "\n\n".join(blocks) + "\n"

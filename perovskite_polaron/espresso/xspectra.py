@@ -11,18 +11,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from perovskite_polaron.errors import ComputationError, require
-from perovskite_polaron.espresso.program import OUTDIR, PLAIN, PREFIX, Calculation, Way, namelist
+from perovskite_polaron.espresso.kpoints import SPECTRUM_SPACING_1_A, KPoints
+from perovskite_polaron.espresso.program import EspressoCalculation, namelist
 from perovskite_polaron.espresso.savefile import LanczosSave, read_save
 from perovskite_polaron.files import read_text, write_atomically
+from perovskite_polaron.programs import OUTDIR, PLAIN, PREFIX, Way
 from perovskite_polaron.settings import option
 
 SAVE_FILE = "chain.sav"
 CORE_FILE = "core.wfc"
+# The spectrum that XSpectra prints; nothing here reads it.
+CURVE_FILE = "xanes.dat"
 # Cartesian unit vectors; a third of the trace over them is the powder spectrum for any site
 # symmetry.
 POLARISATIONS = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
@@ -34,11 +38,14 @@ _UNFINISHED = "\n".join([
 
 
 @dataclass(frozen=True)
-class XspectraSettings:
+class XspectraSettings(KPoints):
     """Settings of the Lanczos run; the broadening is chosen later, when the chain is evaluated.
 
     Attributes
     ----------
+    kpoints, kpoint_spacing_1_A
+        The grid, or the largest distance of k points, of which each cell makes its own grid; only
+        settings with a grid can be run.
     relative_error
         The run stops when the area of the spectrum changes by less (``xerror``, a relative area).
     check_every
@@ -51,7 +58,8 @@ class XspectraSettings:
         (docs/conventions.md says what it changes).
     """
 
-    kpoints: tuple[int, int, int] = option((2, 2, 1), low=1, high=99)
+    kpoints: tuple[int, int, int] | None = option(None, low=1, high=99)
+    kpoint_spacing_1_A: float | None = option(None, low=0.01, high=5)
     kpoint_shift: tuple[int, int, int] = option((1, 1, 1), low=0, high=1)
     max_iterations: int = option(2000, low=10, high=100_000)
     check_every: int = option(20, low=2, high=1000)
@@ -60,18 +68,26 @@ class XspectraSettings:
     energy_range_eV: tuple[float, float] = option((-10.0, 60.0), low=-1000, high=5000)
     r_paw_over_rc: float = option(1.5, low=1, high=3)
 
+    default_spacing_1_A = SPECTRUM_SPACING_1_A
+
+    @property
+    def points(self) -> tuple[int, int, int]:
+        """The grid of a run, which does not know its cell."""
+        require(self.kpoints is not None, "a run of xspectra.x needs a grid of k points")
+        return cast(tuple[int, int, int], self.kpoints)
+
     def partners(self) -> list[int]:
         """Return for every k point of the grid the index of -k, which may be its own.
 
         XSpectra counts the third direction fastest.
         """
-        (n1, n2, n3), (s1, s2, s3) = self.kpoints, self.kpoint_shift
+        (n1, n2, n3), (s1, s2, s3) = self.points, self.kpoint_shift
         return [((-i - s1) % n1 * n2 + (-j - s2) % n2) * n3 + (-k - s3) % n3
                 for i in range(n1) for j in range(n2) for k in range(n3)]
 
 
 @dataclass(frozen=True)
-class XspectraCalculation(Calculation):
+class XspectraCalculation(EspressoCalculation):
     """A dipole K-edge run of one absorber and polarisation.
 
     Attributes
@@ -100,7 +116,8 @@ class XspectraCalculation(Calculation):
 
     program = "xspectra.x"
     done = "END JOB XSpectra"
-    leaves = (SAVE_FILE, "xanes.dat")
+    leaves = (SAVE_FILE, CURVE_FILE)
+    kept = (SAVE_FILE, "chain_sha256")
 
     def deck(self, way: Way = PLAIN) -> str:
         """Return the input.
@@ -127,7 +144,7 @@ class XspectraCalculation(Calculation):
             "pseudos": {"filecore": CORE_FILE,
                         "r_paw(1)": settings.r_paw_over_rc * self.cutoff_bohr},
             "cut_occ": {}}
-        grid = " ".join(map(str, (*settings.kpoints, *settings.kpoint_shift)))
+        grid = " ".join(map(str, (*settings.points, *settings.kpoint_shift)))
         return "\n".join([*(namelist(name, values) for name, values in lists.items()), grid]) + "\n"
 
     def stage(self, folder: Path, parent: Mapping[str, Any], pools: int) -> Way:
@@ -148,6 +165,8 @@ class XspectraCalculation(Calculation):
         path = folder / SAVE_FILE
         save = read_save(path)
         if np.any(save.norms == 0):
+            # XSpectra plotted the points it had, which is half of the intensity.
+            (folder / CURVE_FILE).unlink(missing_ok=True)
             complete_save(path, self.settings)
             save = read_save(path)
         why = self.mismatch(save, parent)

@@ -1,28 +1,31 @@
 """Figures of measured data: treated spectra, a transient's scenarios, C, kinetics, heating."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from perovskite_polaron.analysis.heating import Heating
+from perovskite_polaron.analysis.kinetic_intervals import FEW
 from perovskite_polaron.analysis.kinetics import KineticFit
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet
-from perovskite_polaron.analysis.shape_ratio import ShapeRatio, Windows, constancy
+from perovskite_polaron.analysis.shape_ratio import Constancy, ShapeRatio, Windows
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import require
 from perovskite_polaron.figures.style import (
     BLUE, GREY, INK, ORANGE, PALETTE, TINT, legend, panels, photon_energies, row_or_column, shades,
     zero_line)
 from perovskite_polaron.measured.scan import Scan
-from perovskite_polaron.published_cspbbr3 import CUBIC_C, TETRAGONAL_C
 
 
 def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
                    offset_eV: float) -> Any:
     """Draw steady state, transient with its scenarios, and residuals below each other.
 
-    The thick line is what is claimed; the thin ones are the best single scenarios. Where the best
+    The thick line is what is claimed, its band what the settings of the calculation may still
+    change (1σ); the thin ones are the best single scenarios. Where the best
     scenario is an odd mode whose f and Q the data do not separate, a last panel shows the pairs
     that fit alike.
 
@@ -36,7 +39,7 @@ def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
         Photon energy of the calculated zero, before the fitted shift.
     """
     best = found.best
-    pairs = best is not None and best.f_q2 is not None and best.amplitude is None
+    pairs = best is not None and best.product is not None and best.amplitude is None
     heights = (2.0, 3.0, 1.1, 1.7)[: 4 if pairs else 3]
     figure, (top, middle, bottom, *rest) = panels(
         len(heights), 1, (6.4, 8.8 if pairs else 7.0), height_ratios=heights)
@@ -51,14 +54,16 @@ def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
     middle.errorbar(transient.energy_eV, scale * transient.intensity,
                     None if error is None else scale * error, fmt="o", ms=2.5, lw=0.7, color=GREY,
                     label="transient", zorder=1)
+    odds = found.odds()
     shown = [f for f in found.fits if len(f.parts) == 1 or f is best][: len(PALETTE)]
     for colour, fit in zip(PALETTE, shown, strict=False):
         chosen = fit is best
-        above = fit.aic - found.fits[0].aic
-        words = f"{above:.1f}" if abs(above) < 1e5 else f"{above:.1e}"
         middle.plot(transient.energy_eV, scale * fit.model, color=colour, lw=2.2 if chosen else 1.1,
-                    ls="-" if chosen else "--", label=f"{fit.name} (ΔAIC {words})",
+                    ls="-" if chosen else "--", label=f"{fit.name} ({100 * odds[fit.name]:.2g} %)",
                     zorder=3 if chosen else 2)
+        if chosen and fit.model_error.any():
+            low, high = (scale * (fit.model + side * fit.model_error) for side in (-1, 1))
+            middle.fill_between(transient.energy_eV, low, high, color=colour, alpha=0.25, lw=0)
         if error is not None and (chosen or (best is None and fit is shown[0])):
             residual = (transient.intensity - fit.model) / error
             bottom.plot(transient.energy_eV, residual, "o-", ms=2.5, lw=0.7, color=colour)
@@ -80,20 +85,26 @@ def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
 
 
 def _draw_pairs(axes: Any, best: ScenarioFit) -> None:
-    """Draw the pairs of fraction and amplitude with the f·Q² that was found, which fit alike."""
-    largest = best.parts[0].amplitude_sqrt_amu_A or 1.0
-    low, middle, high = (max(s, 0.0) * largest**2
+    """Draw the pairs of fraction and amplitude with the product that was found, which fit alike.
+
+    The product is f·Q², or f·Q where the two signs of the mode differ.
+    """
+    largest, power = best.parts[0].amplitude_sqrt_amu_A or 1.0, best.parts[0].power
+    low, middle, high = (max(s, 0.0) * largest**power
                          for s in (best.interval68[0], best.strength, best.interval68[1]))
-    root = np.sqrt(middle)
+    root = middle ** (1 / power)
     q = np.linspace(max(root, 0.05 * largest), max(2.5 * root, 1.3 * largest), 300)
-    axes.fill_between(q, np.minimum(low / q**2, 1), np.minimum(high / q**2, 1), color=ORANGE,
-                      alpha=0.3, lw=0)
-    axes.plot(q, np.minimum(middle / q**2, 1), color=ORANGE, lw=1.6)
+    axes.fill_between(q, np.minimum(low / q**power, 1), np.minimum(high / q**power, 1),
+                      color=ORANGE, alpha=0.3, lw=0)
+    axes.plot(q, np.minimum(middle / q**power, 1), color=ORANGE, lw=1.6)
     axes.axvline(largest, color="0.5", lw=0.8, ls=":")
     axes.text(largest, 0.97, " largest computed", fontsize=8, color="0.35", va="top",
               transform=axes.get_xaxis_transform())
     axes.set(xlim=(q[0], q[-1]), ylim=(0, None), xlabel="amplitude Q (Å√amu)", ylabel="fraction f")
-    said = f"these pairs fit alike:\nf·Q² = {middle:.3g} ± {(high - low) / 2:.2g} Å²·amu"
+    what, unit = ("f·Q²", "Å²·amu") if power == 2 else ("f·Q", "Å·√amu")
+    errors = (best.strength_err, best.strength_err_calculation)
+    both = " ± ".join(f"{e * largest**power:.2g}" for e in errors if e is not None)
+    said = f"these pairs fit alike:\n{what} = {middle:.3g} ± {both} {unit}"
     axes.text(0.98, 0.55, said, fontsize=9, ha="right", transform=axes.transAxes,
               bbox={"facecolor": "white", "edgecolor": "none", "pad": 2})
 
@@ -101,7 +112,8 @@ def _draw_pairs(axes: Any, best: ScenarioFit) -> None:
 def _power_of_ten(largest: float) -> tuple[float, str]:
     """Return a factor that brings the values near one, and how the label says it."""
     power = int(np.floor(np.log10(largest))) if largest > 0 else 0
-    return (1.0, "") if -2 <= power <= 2 else (10.0**-power, f"\n(10$^{{{power}}}$)")
+    raised = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return (1.0, "") if -2 <= power <= 2 else (10.0**-power, f"\n(10{raised})")
 
 
 # series -> its horizontal axis, marker, colour and what fills the marker
@@ -110,11 +122,12 @@ _SERIES = {
     "thermal": ("temperature (°C)", "s", ORANGE, "white")}
 
 
-def draw_shape_ratios(points: Sequence[ShapeRatio], windows: Windows) -> Any:
+def draw_shape_ratios(points: Sequence[ShapeRatio], windows: Windows,
+                      mean: Constancy | None) -> Any:
     """Draw C against delay (below) and temperature (above), on one vertical axis.
 
-    A band shows the weighted mean of the pump-probe points and its standard error, where their
-    errors are known.
+    A band shows the weighted mean of the pump-probe points and its standard error, where it is
+    known.
 
     Raises
     ------
@@ -145,8 +158,7 @@ def draw_shape_ratios(points: Sequence[ShapeRatio], windows: Windows) -> Any:
         target.set_xlabel(words, color=colour)
         target.tick_params(axis="x", colors=colour)
         target.margins(x=0.08)
-        if name == "pump-probe" and len(rows) > 1 and all(p.err for p in rows):
-            mean = constancy(rows)
+        if name == "pump-probe" and mean is not None:
             low, high = (times * (mean.mean + s * mean.mean_err) for s in (-1, 1))
             handles.append(axes.axhspan(low, high, color=colour, alpha=0.15, lw=0,
                                         label="pump-probe mean ± standard error"))
@@ -158,24 +170,32 @@ def draw_shape_ratios(points: Sequence[ShapeRatio], windows: Windows) -> Any:
 def draw_kinetics(fit: KineticFit) -> Any:
     """Draw each trace over the sum of its amplitudes with the fit, and the residuals below.
 
-    The delay axis is linear up to ten times the width of the instrument, then logarithmic.
+    The delay axis is linear up to ten times the width of the instrument, then logarithmic. Of more
+    traces than FEW the amplitudes are drawn, against the energies that their columns are named by,
+    or in their order.
     """
+    if len(fit.traces) > FEW:
+        return _draw_amplitudes(fit)
     figure, (top, bottom) = panels(2, 1, (6.4, 5.2), sharex=True, height_ratios=(3, 1))
     linear = 10 * fit.sigma_ps
     low = min(t.delay_ps.min() for t in fit.traces)
     high = max(t.delay_ps.max() for t in fit.traces)
     delay = np.unique(np.r_[np.linspace(low, min(linear, high), 600),
                             np.geomspace(linear, max(high, linear), 400)])
+    parts = fit.fractions.shape[1]
     for i, trace in enumerate(fit.traces):
         # The first trace in blue: orange is for what is claimed or heated.
-        colour, scale = PALETTE[(i + 1) % len(PALETTE)], 1 / fit.amplitudes[i].sum()
+        colour = PALETTE[(i + 1) % len(PALETTE)]
+        size = fit.amplitudes[i, :parts]
+        scale = 1 / (np.abs(size).max() if fit.mixed[i] else size.sum())
         error = None if trace.error is None else trace.error * abs(scale)
         top.errorbar(trace.delay_ps, trace.signal * scale, error, fmt="o", ms=3.5, lw=0.8,
                      color=colour, label=trace.label or f"trace {i + 1}")
         top.plot(delay, fit.curve(i, delay) * scale, color=colour)
         bottom.plot(trace.delay_ps, fit.residuals[i], "o", ms=3, color=colour)
     zero_line(bottom)
-    top.set_ylabel("signal / sum of amplitudes")
+    words = "largest amplitude" if fit.mixed.all() else "sum of amplitudes"
+    top.set_ylabel(f"signal / {words}")
     bottom.set(xlabel="delay (ps)", xlim=(low - 20, high * 1.2),
                ylabel="residual" if fit.scaled_errors else "residual (σ)")
     if high > linear:
@@ -183,6 +203,26 @@ def draw_kinetics(fit: KineticFit) -> Any:
     lifetimes = zip(fit.lifetimes_ps, fit.lifetimes_err_ps, strict=True)
     text = "\n".join(f"τ{k} = {t:.0f} ± {e:.0f} ps" for k, (t, e) in enumerate(lifetimes, 1))
     legend(top, title=text, title_fontsize=9)
+    return figure
+
+
+def _draw_amplitudes(fit: KineticFit) -> Any:
+    figure, (axes,) = panels(1, 1, (6.4, 4.0))
+    names = [trace.label.rpartition(":")[2] for trace in fit.traces]
+    named = all(re.fullmatch(r"\d+(\.\d+)?", name) for name in names)
+    x = np.array(names, float) if named else np.arange(1.0, len(names) + 1)
+    words = [f"{t:.0f} ± {e:.0f} ps"
+             for t, e in zip(fit.lifetimes_ps, fit.lifetimes_err_ps, strict=True)]
+    words += ["offset"] * fit.model.offset + ["baseline"] * fit.model.baseline
+    for y, error, word, colour in zip(fit.amplitudes.T, fit.amplitudes_err.T, words, PALETTE,
+                                      strict=False):
+        axes.fill_between(x, y - error, y + error, color=colour, alpha=0.25, lw=0)
+        axes.plot(x, y, color=colour, lw=1.2, label=word)
+    zero_line(axes)
+    axes.set(xlabel="energy or wavelength of the column" if named else "trace",
+             ylabel="amplitude", xlim=(x.min(), x.max()))
+    axes.ticklabel_format(useOffset=False)
+    legend(axes)
     return figure
 
 
@@ -223,9 +263,14 @@ def _ordinate(scan: Scan) -> str:
     return f"{word}, divided by {by}{' (1/eV)' if 'area' in by else ''}"
 
 
-def draw_heating(result: Heating, cooling_ps: float, *, stacked: bool = False) -> Any:
-    """Draw what each input's uncertainty does to the rise, and the cooling curve."""
+def draw_heating(results: Mapping[str, Heating], cooling_ps: float, *,
+                 stacked: bool = False) -> tuple[Any, dict[str, Array]]:
+    """Draw what each input's uncertainty does to the first result's rise, and all temperatures.
+
+    Returns the figure and, as columns, the temperatures. The keys say what is assumed.
+    """
     figure, (left, right) = row_or_column(2, stacked, 4.2)
+    result, *_ = results.values()
     rows = list(reversed(result.tornado))
     for i, (_, low, high) in enumerate(rows):
         for end, colour in ((high, ORANGE), (low, BLUE)):
@@ -234,18 +279,28 @@ def draw_heating(result: Heating, cooling_ps: float, *, stacked: bool = False) -
         left.plot([], [], color=colour, lw=6, label=f"input one σ {word}")
     left.set_yticks(range(len(rows)), [name.replace("_", " ") for name, *_ in rows])
     left.axvline(result.delta_T_K, color="0.3", lw=0.8)
-    left.set_xlabel("upper limit of the rise (K)")
+    left.set_xlabel("rise right after the pulse (K)")
     legend(left, loc="lower right")
-    time = np.linspace(0, 5 * cooling_ps, 300)
-    right.plot(time, result.temperature_C(time, cooling_ps), color=INK)
-    mark_transitions(right, time[-1])
+    time = np.linspace(0, 5 * cooling_ps, 301)
+    columns = draw_cooling(right, results, time, cooling_ps)
     right.set(xlim=(0, time[-1]), xlabel="time after the pulse (ps)", ylabel="temperature (°C)")
-    return figure
+    return figure, {"time_ps": time} | columns
 
 
-def mark_transitions(axes: Any, end: float) -> None:
-    """Shade the temperatures of the two phase transitions; end: where their names end."""
-    for (low, high), phase in ((TETRAGONAL_C, "tetragonal"), (CUBIC_C, "cubic")):
-        axes.axhspan(low, high, color=TINT, lw=0, zorder=0)
-        axes.text(end, (low + high) / 2, f"transition to {phase} ", ha="right", va="center",
-                  fontsize=9)
+def draw_cooling(axes: Any, results: Mapping[str, Heating], time_ps: Array,
+                 cooling_ps: float) -> dict[str, Array]:
+    """Draw temperature against time (m,), before and after the pulse; return the columns drawn."""
+    columns = {}
+    for n, (words, result) in enumerate(results.items()):
+        after = result.temperature_C(np.maximum(time_ps, 0.0), cooling_ps)
+        curve = np.where(time_ps < 0, result.exposure.start_C, after)
+        axes.plot(time_ps, curve, color=(INK, ORANGE, BLUE)[n % 3], ls=("-", "--", ":")[n % 3],
+                  label=words.replace(", ", ",\n"))
+        columns["temperature_C" if n == 0 else f"temperature_{n}_C"] = curve
+    for change in result.exposure.material.transitions:
+        axes.axhspan(change.low_C, change.high_C, color=TINT, lw=0, zorder=0)
+        axes.text(time_ps[-1], (change.low_C + change.high_C) / 2, f"to {change.phase} ",
+                  ha="right", va="center", fontsize=9)
+    if len(results) > 1:
+        legend(axes, loc="upper right", fontsize=8)
+    return columns

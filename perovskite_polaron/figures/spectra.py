@@ -8,8 +8,10 @@ import numpy as np
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.figures.style import (
     BLUE, GREY, ORANGE, PALETTE, colours, legend, panels, shades, zero_line)
+from perovskite_polaron.spectra.budget import sigma
 from perovskite_polaron.spectra.projected import BandEdge
 from perovskite_polaron.workflow.converge import Movement
+from perovskite_polaron.workflow.engines import Agreement
 from perovskite_polaron.workflow.spectra import StudySpectra
 
 ENERGY_LABEL = "energy above the reference edge (eV)"
@@ -21,7 +23,8 @@ def draw_difference(spectra: StudySpectra, edge_eV: float | None = None, *, widt
     """Draw the averaged spectra above and their differences from the reference below.
 
     Each entry of the study has a panel of its own for its differences (they can differ in size by
-    an order of magnitude); the points of a sweep share one.
+    an order of magnitude); the points of a sweep share one. Bands are what the settings may still
+    change (1σ), where that was estimated.
 
     Parameters
     ----------
@@ -62,8 +65,15 @@ def draw_difference(spectra: StudySpectra, edge_eV: float | None = None, *, widt
             x = spectra.differences[name].energy_eV + (edge_eV or 0.0)
             ax.plot(x, percent(spectra, name), color=colour_of[name], lw=1.5,
                     label=f"{name} − {spectra.reference}")
+            if name in spectra.budget:
+                band = sigma(spectra.budget[name])
+                ax.fill_between(x, percent(spectra, name) - band, percent(spectra, name) + band,
+                                color=colour_of[name], alpha=0.25, lw=0)
         zero_line(ax)
         ax.set_ylabel("difference\n(% of maximum)")
+        known = any(name in spectra.budget for name in names)
+        ax.set_title("band: calculation error (1σ)" if known else "calculation error not estimated",
+                     fontsize=8, loc="right", color="0.35")
         if len(names) == 1:
             legend(ax)
         else:
@@ -85,14 +95,38 @@ def percent(spectra: StudySpectra, name: str) -> Array:
 
 def _settings(spectra: StudySpectra) -> str:
     s = spectra.settings
-    return (f"{_alignment(spectra)}\ncore hole HWHM {s.core_hole_hwhm_eV:g} eV ({s.width_model}), "
-            f"resolution FWHM {s.resolution_fwhm_eV:g} eV")
+    return (f"{_alignment(spectra)}\ncore hole HWHM {s.core_hole_hwhm_eV:.3g} eV ({s.width_model}),"
+            f" resolution FWHM {s.resolution_fwhm_eV:.3g} eV")
 
 
 def _alignment(spectra: StudySpectra) -> str:
     aligned = spectra.settings.alignment == "delta-scf"
     words = "aligned by ΔSCF" if aligned else "each at its own Fermi energy"
     return f"{words}, {spectra.part}" if spectra.part else words
+
+
+def draw_engines(agreed: Sequence[Agreement], mine: str, other: str) -> Any:
+    """Draw each difference from both engines, from the first maximum of each reference.
+
+    Parameters
+    ----------
+    agreed
+        What to draw.
+    mine, other
+        Names of the engines.
+    """
+    figure, axes = panels(len(agreed), 1, (7.0, 1.0 + 2.0 * len(agreed)), sharex=True)
+    for ax, one in zip(axes, agreed, strict=True):
+        ax.axvspan(one.from_eV, one.to_eV, color="0.94", zorder=-1)
+        for curve, name, colour in ((one.mine, mine, BLUE), (one.other, other, ORANGE)):
+            ax.plot(one.energy_eV, curve, color=colour, lw=1.5, label=name)
+        zero_line(ax)
+        ax.set_title(f"{one.name}: correlation {one.correlation:.2f} in grey", fontsize=9,
+                     loc="left")
+        ax.set_ylabel("difference\n(% of maximum)")
+    legend(axes[0])
+    axes[-1].set_xlabel("energy above the first maximum (eV)")
+    return figure
 
 
 def draw_sites(spectra: StudySpectra) -> Any:

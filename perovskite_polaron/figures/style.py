@@ -92,8 +92,13 @@ def save(figure: Any, path: Path) -> Path:
     InputError
         For another extension; else as ``files.replace_atomically``.
     """
+    from matplotlib.text import Text
+
     require(path.suffix.lower() in SUFFIXES,
             f"{path} is not a figure this program writes: name it .png, .svg or .pdf")
+    for text in figure.findobj(Text):
+        # Dollars in users' names are no formulae; those of logarithmic ticks are.
+        text.set_parse_math("\\mathdefault" in text.get_text() or not text.get_text())
     return replace_atomically(path, lambda temporary: figure.savefig(temporary, dpi=200))
 
 

@@ -51,6 +51,13 @@ class HeatTable:
         above = temperature_K - kelvin[k]
         return float(enthalpy[k] + (above * (first[k] + ramp[k] * above / 2) if above else 0.0))
 
+    def temperature_K(self, enthalpy_eV: float) -> float:
+        """Return the temperature at an enthalpy, the inverse of enthalpy_eV."""
+        kelvin, enthalpy, first, ramp = self.knots
+        k = max(0, int(np.searchsorted(enthalpy, enthalpy_eV, side="right")) - 1)
+        over = enthalpy_eV - enthalpy[k]
+        return float(kelvin[k] + 2 * over / (first[k] + np.sqrt(first[k]**2 + 2 * ramp[k] * over)))
+
     @cached_property
     def search(self) -> tuple[Array, NDArray[np.int64], float]:
         """The table as the kernel reads it: knots in rows, and a guide to them.

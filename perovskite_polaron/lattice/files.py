@@ -9,7 +9,9 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from importlib import resources
+from io import StringIO
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ from numpy.typing import ArrayLike
 from perovskite_polaron.arrays import Array, floats
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text, write_atomically
-from perovskite_polaron.lattice.crystal import ISOTOPES, Crystal
+from perovskite_polaron.lattice.crystal import ISOTOPES, Crystal, isotopes_amu
+from perovskite_polaron.lattice.pw_files import read_pw_input, read_pw_output
 from perovskite_polaron.lattice.symmetry import find_symmetry
 
 #: Names of the built-in crystals.
@@ -56,22 +59,19 @@ def read_crystal(source: str | Path) -> Crystal:
     """
     if str(source) in CRYSTALS:
         file = resources.files("perovskite_polaron") / "data" / "crystals" / f"{source}.cif"
-        with resources.as_file(file) as path:
-            return _read_cif(path, str(source))
+        return replace(_read_cif(Path(f"{source}.cif"), file.read_text("utf-8")), name=str(source))
     path = Path(source)
-    kind = _kind(path)
-    if kind != "cif" or not path.is_file() or not path.stat().st_size:
-        read_text(path, "structure file (CIF, POSCAR, extxyz, XSF, pw.x input or output) or a"
-                        " built-in name like cspbbr3-pbnm")
+    kind, text = _kind(path), _decoded(path)
     require(kind, f"{path} has an unknown extension: name it .cif, .vasp, .extxyz, .xsf, .in (pw.x"
             " input) or .out (pw.x output)")
+    own = {"cif": _read_cif, "espresso-in": read_pw_input, "espresso-out": read_pw_output}
     try:
-        return _read_cif(path, path.name) if kind == "cif" else _read_other(path, kind)
+        return own[kind](path, text) if kind in own else _read_other(path, text, kind)
     except InputError:
         raise
     except Exception as error:  # parsers raise anything at all on a damaged file
-        text = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as {kind} ({type(error).__name__}: {text}): check"
+        why = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read as {kind} ({type(error).__name__}: {why}): check"
                          " the file and its extension") from None
 
 
@@ -82,7 +82,7 @@ def write_crystal(crystal: Crystal, path: str | Path,
     Parameters
     ----------
     crystal : Crystal
-        CIF and extended XYZ also keep its parent sites.
+        CIF and extended XYZ also keep its parent sites, extended XYZ all isotopes, CIF D and T.
     path : str or path
         Its name says the format: .cif, .vasp, POSCAR, CONTCAR, .xyz, .extxyz or .xsf.
     displacement_A : (n, 3), optional
@@ -96,8 +96,10 @@ def write_crystal(crystal: Crystal, path: str | Path,
     path = Path(path)
     require(_kind(path) in _WRITERS,
             f"{path} has no extension this program writes: use .cif, .vasp, .extxyz or .xsf")
-    if crystal.isotopes_amu is not None and _kind(path) != "cif":
-        warnings.warn(f"{path} cannot hold isotopes: go on from a .cif", stacklevel=2)
+    if crystal.isotopes_amu is not None and _kind(path) != "extxyz":
+        said = [s in ISOTOPES and _kind(path) == "cif" for s in _symbols(crystal)]
+        if (np.isfinite(crystal.isotopes_amu) & ~np.array(said)).any():
+            warnings.warn(f"{path} cannot hold isotopes: go on from an .extxyz", stacklevel=2)
     arrows = None
     if displacement_A is not None:
         arrows = floats(displacement_A, "displacement_A", (len(crystal), 3))
@@ -110,37 +112,61 @@ def _kind(path: Path) -> str:
                         "vasp" if path.name.upper().startswith(("POSCAR", "CONTCAR")) else "")
 
 
-def _read_other(path: Path, kind: str) -> Crystal:
+def _decoded(path: Path) -> str:
+    """The text of a structure file in UTF-8 or UTF-16; other characters are lost with a warning."""
+    data = path.read_bytes() if path.is_file() else b""
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    text = data.decode("utf-16" if wide else "utf-8-sig", "replace")
+    if not text.strip():
+        read_text(path, "structure file (CIF, POSCAR, extxyz, XSF, pw.x input or output) or a"
+                        " built-in name like cspbbr3-pbnm")
+    if "\ufffd" in text:
+        warnings.warn(f"{path} is not UTF-8, other characters are ignored: check the file",
+                      stacklevel=3)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _read_other(path: Path, text: str, kind: str) -> Crystal:
+    from ase.data import atomic_numbers
     from ase.io import read as ase_read
 
+    lines = text.splitlines()
+    if kind == "vasp" and re.match(r"\s*\d", lines[5]):  # VASP 4 has symbols in the title, or none
+        names = lines[0].split()
+        require(len(names) == len(lines[5].split()) and {*names} <= {*atomic_numbers},
+                f"{path} names no elements: write their symbols above the numbers of atoms")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ASE warns of harmless gaps; what matters is checked here
-        atoms: Any = ase_read(path, format=kind)
+        frames = slice(None if kind == "vasp" else -2, None)
+        *before, atoms = ase_read(StringIO(text), format=kind, index=frames)
+    if before:
+        warnings.warn(f"{path} holds several structures: the last is taken", stacklevel=3)
     require(len(atoms) > 0, f"{path} has no atoms: give a structure file with atomic positions")
     require(atoms.cell.rank == 3, f"{path} has a cell of zero volume or none: a crystal needs three"
             " independent lattice vectors")
-    parents = atoms.arrays.get(_PARENT)
-    return Crystal(atoms.cell.array, tuple(atoms.get_chemical_symbols()),
-                   atoms.get_scaled_positions(wrap=False), path.name,
-                   None if parents is None else tuple(map(str, parents)))
+    parents, species = atoms.arrays.get(_PARENT), tuple(atoms.get_chemical_symbols())
+    return Crystal(atoms.cell.array, species, atoms.get_scaled_positions(wrap=False), path.name,
+                   None if parents is None else tuple(map(str, parents)),
+                   isotopes_amu(species, atoms.arrays.get("mass", atoms.get_masses())))
 
 
-def _read_cif(path: Path, name: str) -> Crystal:
+def _read_cif(path: Path, text: str) -> Crystal:
     """Read a CIF; what it declares and its atoms do not have is refused or a warning.
 
     Symmetry comes from the operations, else from the Hall symbol, the Hermann-Mauguin symbol or the
-    number. Where the atoms then contradict the declared formula, the other origin is tried.
+    number; P 1 only where it is stated, or formula and Z are those of the atoms. Where the atoms
+    contradict the declared formula, the other origin is tried.
     """
     import gemmi
     from ase.formula import Formula
 
-    columns = ("_atom_site_fract_x", "_atom_site_cartn_x")
-    text = path.read_bytes().decode("utf-8-sig", "replace")
-    blocks = [b for b in gemmi.cif.read_string(text) if any(b.find_values(c) for c in columns)]
-    require(blocks, f"{path} has no atoms: give a structure file with atomic positions")
+    blocks = [b for b in gemmi.cif.read_string(text) if b.find_values("_atom_site_fract_x")]
+    require(blocks, f"{path} has no atoms: give a structure file with fractional positions")
     require(len(blocks) == 1,
             f"{path} holds {len(blocks)} structures: keep one data block in the file")
     cif = gemmi.make_small_structure_from_block(blocks[0])
+    require(cif.cell.is_crystal() and not re.search("_cell_modulation_dim|_ssg_", text),
+            f"{path} lacks a length or angle of its cell, or is modulated: give a whole cell")
     for site in cif.sites:
         require(abs(site.occ - 1) < 1e-6, f"{path} has partial occupancy ({site.label}:"
                 f" {site.occ:g}): give an ordered structure")
@@ -175,20 +201,24 @@ def _read_cif(path: Path, name: str) -> Crystal:
                          " formula, the space group or the atoms")
     parents = tuple(blocks[0].find_values(f"_atom_site_{_PARENT}"))
     masses = [ISOTOPES.get(sites[k], np.nan) for k in kinds] if {*sites} & {*ISOTOPES} else None
-    crystal = Crystal(lattice_A, tuple(species), positions, name,
+    crystal = Crystal(lattice_A, tuple(species), positions, path.name,
                       tuple(parents[k] for k in kinds if parents) or None, masses)
+    # Some writers mean by Z that of the reduced formula.
+    whole = z.isdigit() and units in (int(z), int(z) * each)
+    require(setting or (wanted and whole), f"{path} gives no space group, nor a formula and a Z"
+            " that its atoms have: state P 1 if they are the whole cell")
     found = find_symmetry(crystal).number if numbers - {1} else 1
+    groups = [] if not numbers - {1, found} else [
+        f"{gemmi.find_spacegroup_by_number(find_symmetry(crystal, symprec_A).number).hm} at"
+        f" {symprec_A:g} Å" for symprec_A in (1e-3, 1e-2)]
     for wrong, what in (
-            ("\ufffd" in text, "is not UTF-8, other characters are ignored"),
             (setting != settings[0][0],
              f"has another formula with {settings[0][0]}, {setting} is taken"),
-            (not setting, "gives no space group, its atoms are taken as the whole cell, P 1"),
             (setting[-2:] in (":1", ":2") and ":" not in symbol, f"gives no origin: {setting}"),
-            # Some writers mean by Z that of the reduced formula.
-            (z.isdigit() and units not in (int(z), int(z) * each),
-             f"declares Z = {z}, its atoms are {units} {crystal.formula}"),
-            (numbers - {1, found}, f"declares the space group {symbol or numbers}, its atoms have"
-             f" {gemmi.find_spacegroup_by_number(found).hm} at 0.001 Å")):
+            (z.isdigit() and not whole, f"declares Z = {z}, its atoms are {units}"
+             f" {crystal.formula}"),
+            (groups, f"declares the space group {symbol or numbers}, its atoms have"
+             f" {', '.join(groups)}")):
         if wrong:
             warnings.warn(f"{path} {what}: check the file", stacklevel=3)
     return crystal
@@ -235,6 +265,13 @@ def _numbers(rows: Array) -> list[str]:
     return [" ".join(f"{v:18.12f}" for v in row) for row in rows]
 
 
+def _symbols(crystal: Crystal) -> list[str]:
+    """Symbols as a CIF has them: D and T are some, other isotopes have none."""
+    heavy = {round(mass): s for s, mass in ISOTOPES.items()}
+    return [heavy.get(round(mass), s) if s == "H" else s
+            for s, mass in zip(crystal.species, crystal.masses_amu, strict=True)]
+
+
 def _title(crystal: Crystal) -> str:
     return " ".join(crystal.name.split()) or "crystal"
 
@@ -249,9 +286,7 @@ def _cif(crystal: Crystal, arrows: Array | None) -> list[str]:
     parents = crystal.parent_sites
     if parents is not None:
         columns.append(_PARENT)
-    symbol = {mass: s for s, mass in ISOTOPES.items()}
-    atoms = enumerate(zip(map(symbol.get, crystal.masses_amu, crystal.species),
-                          _numbers(crystal.positions), strict=True), 1)
+    atoms = enumerate(zip(_symbols(crystal), _numbers(crystal.positions), strict=True), 1)
     rows = [f"{s}{i} {s} {x} 1.0" + ("" if parents is None else f" {parents[i - 1]}")
             for i, (s, x) in atoms]
     return [f"data_{block}", *[f"_cell_{n} {v:.12f}" for n, v in zip(names, cell, strict=True)],
@@ -277,6 +312,9 @@ def _extxyz(crystal: Crystal, arrows: Array | None) -> list[str]:
     if arrows is not None:
         columns.append(_numbers(arrows))
         properties += ":displacement:R:3"
+    if crystal.isotopes_amu is not None:
+        columns.append([f"{mass:.8f}" for mass in crystal.masses_amu])
+        properties += ":mass:R:1"
     rows = [" ".join(row) for row in zip(*columns, strict=True)]
     return [str(len(crystal)), f'Lattice="{lattice}" Properties={properties} pbc="T T T"', *rows]
 

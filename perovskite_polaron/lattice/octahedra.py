@@ -7,8 +7,10 @@ so it is the same before and after a distortion. The axial direction is the one 
 most from the other two (c in Pbnm, b in Pnma); in a cubic crystal, where none does, the one nearest
 to the lattice vector c. It can be given instead.
 
-Elements. X may be several elements (mixed halides), and so may B (double perovskites). Octahedra
-that share edges or faces are refused: axial bonds and tilts are those of corner-sharing ones.
+Elements. X may be several elements (mixed halides), and so may B (double perovskites). Atoms of
+molecules and of anions such as NO3 are no X. Octahedra that share edges or faces are refused: axial
+bonds and tilts are those of corner-sharing ones. B that lack an octahedron, beside a vacancy say,
+are set aside.
 """
 
 from collections import Counter
@@ -28,6 +30,8 @@ from perovskite_polaron.lattice.matching import displacement
 
 ANIONS = ("F", "Cl", "Br", "I", "O", "S", "Se", "N")  # the halogens first
 _SEVENTH = 1.15
+# Elements that bind X in molecules; no B of a framework. Bonds are up to 1.2 of the radii.
+_MOLECULAR, _COVALENT = ("H", "B", "C", "N", "P", "S"), 1.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,8 @@ class Framework:
         Unit vectors (rows), the last is axial.
     bridges : (k, 2) int64
         Pairs of bonds (6·octahedron + ligand) that end on one X.
+    set_aside : (k,) int64
+        Atoms of the elements B that are not in an octahedron.
     """
 
     crystal: Crystal
@@ -60,6 +66,7 @@ class Framework:
     images: NDArray[np.int64]
     axes: Array
     bridges: NDArray[np.int64]
+    set_aside: NDArray[np.int64]
 
     @property
     def bonds_A(self) -> Array:
@@ -125,28 +132,31 @@ def find_framework(crystal: Crystal, b: str | None = None, x: str | None = None,
     crystal : Crystal
         A framework of corner-sharing octahedra.
     b, x : str, optional
-        Elements, several with commas. By default X is the commonest anion (all halogens, if it is
-        one); B is the cation with the shortest six bonds to it, and every other atom in an
-        octahedron whose X are not yet bound to two B.
+        Elements, several with commas. By default X is the commonest anion outside of molecules
+        (all halogens, if it is one); B is the cation with the shortest six bonds to it, and every
+        other atom in an octahedron whose X are not yet bound to two B.
     axial : str, optional
         A lattice vector ("a", "b", "c") near a pseudo-cubic axis; default: see the module.
 
     Raises
     ------
     InputError
-        When there is no anion, an element is missing, B is not surrounded by six X in three axes,
-        or octahedra share more than corners.
+        When there is no anion, an element is missing, half of B are not surrounded by six X in
+        three axes, or octahedra share more than corners.
     """
     for element in [e for text in (b, x) if text for e in text.split(",")]:
         crystal.require(element)
     species = np.array(crystal.species)
-    anions = x.split(",") if x else _anions(crystal)
-    cations, atoms, images, distances = _neighbours(crystal, anions)
+    free = np.ones(len(species), dtype=bool) if x else ~_in_molecules(crystal)
+    anions = x.split(",") if x else _anions(crystal, species[free].tolist())
+    cations, atoms, images, distances = _neighbours(crystal, anions, free)
     vectors = _bonds_A(crystal, cations, atoms, images)
     kinds, fits = species[cations], _octahedral(vectors, distances)
-    near = min(dict.fromkeys(kinds), key=lambda s: float(distances[kinds == s, :6].mean()))
-    chosen = np.isin(kinds, b.split(",") if b else near)
-    require(chosen.any() and fits[chosen].all(), f"{b or near} is not in an octahedron of"
+    near = min(dict.fromkeys(kinds), key=lambda s: (
+        s in _MOLECULAR, float(distances[kinds == s, :6].mean())))
+    named = np.isin(kinds, b.split(",") if b else near)
+    chosen = named & fits
+    require(2 * chosen.sum() > named.sum(), f"{b or near} is not in an octahedron of"
             f" {','.join(anions)} in {crystal.label}: name B and X, such as Ag,Bi and Cl,Br")
     if b is None:  # a second B shares X with the first; an A cation binds X that join two B
         bound = np.bincount(atoms[chosen].ravel(), minlength=len(species))
@@ -161,7 +171,7 @@ def find_framework(crystal: Crystal, b: str | None = None, x: str | None = None,
     images = np.take_along_axis(images, order[:, :, None], 1)
     b, x = ("/".join(dict.fromkeys(species[i].tolist())) for i in (centres, np.unique(ligands)))
     return Framework(crystal, b, x, centres, ligands, images, axes,
-                     _bridges(crystal, centres, ligands, images))
+                     _bridges(crystal, centres, ligands, images), cations[named & ~fits])
 
 
 def bond_report(crystal: Crystal, framework: Framework | None = None) -> BondReport:
@@ -233,14 +243,14 @@ def class_ratios(classes: Mapping[str, float]) -> dict[str, float | None]:
 def rms_by_class(framework: Framework, squares: ArrayLike) -> dict[str, float]:
     """Return the root of the mean of squares over the atoms axial_X, equatorial_X, B and A.
 
-    A are the atoms that are neither B nor X; a class without atoms has 0.
+    A are the atoms that are neither B, set aside or not, nor X; a class without atoms has 0.
     """
     values = np.asarray(squares, dtype=np.float64)
     x = framework.x.split("/")
     members: dict[str, Any] = {
         "axial_X": framework.axial_x, "equatorial_X": framework.equatorial_x,
-        "B": framework.centres, "A": [i for i, s in enumerate(framework.crystal.species)
-                                      if i not in framework.centres and s not in x]}
+        "B": framework.centres, "A": [i for i, s in enumerate(framework.crystal.species) if i not in
+                                      (*framework.centres, *framework.set_aside) and s not in x]}
     return {k: float(np.sqrt(values[v].mean())) if len(v) else 0.0 for k, v in members.items()}
 
 
@@ -250,20 +260,37 @@ def _bonds_A(crystal: Crystal, centres: NDArray[np.int64], ligands: NDArray[np.i
     return (x[ligands] + images - x[centres][:, None]) @ crystal.lattice_A
 
 
-def _anions(crystal: Crystal) -> list[str]:
-    """Return the commonest anion; with the other halogens, if it is one."""
-    found = [s for s in ANIONS if s in crystal.species]
-    require(found,
-            f"{crystal.label} holds no anion of a B-X framework ({', '.join(ANIONS)}): name X")
-    common = max(found, key=crystal.species.count)
+def _in_molecules(crystal: Crystal) -> NDArray[np.bool_]:
+    """Which non-metals (n,) are bound as in molecules: to H, C, N, ..., or to their own kind."""
+    from ase import Atoms
+    from ase.data import covalent_radii
+    from ase.neighborlist import neighbor_list
+
+    atoms = Atoms(crystal.species, crystal.cartesian_A, cell=crystal.lattice_A, pbc=True)
+    i, j = neighbor_list("ij", atoms, _COVALENT * covalent_radii[atoms.numbers])
+    species, found = np.array(crystal.species), np.zeros(len(crystal), dtype=bool)
+    molecular, anion = (np.isin(species, kind) for kind in (_MOLECULAR, ANIONS))
+    either = molecular[i] | molecular[j] | (species[i] == species[j])
+    found[i[either & (molecular | anion)[i] & (molecular | anion)[j]]] = True
+    return found
+
+
+def _anions(crystal: Crystal, species: list[str]) -> list[str]:
+    """Return the commonest anion among some atoms; with the other halogens, if it is one."""
+    found = [s for s in ANIONS if s in species]
+    require(found, f"{crystal.label} holds no anion of a B-X framework ({', '.join(ANIONS)},"
+            " outside of molecules): name X")
+    common = max(found, key=species.count)
     return [s for s in found if s == common or {s, common} <= set(ANIONS[:4])]
 
 
-def _neighbours(crystal: Crystal, x: list[str]) -> tuple[
+def _neighbours(crystal: Crystal, x: list[str], free: NDArray[np.bool_]) -> tuple[
         NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Array]:
-    """Cations (b,) and their six nearest X: atoms, translations; distances of the nearest seven."""
+    """Cations (b,) and their six nearest X, of the free atoms: atoms, translations; distances of
+    the nearest seven.
+    """
     p, inside = crystal.positions, np.isin(crystal.species, x)
-    centres, anions = np.flatnonzero(~inside), np.flatnonzero(inside)
+    centres, anions = np.flatnonzero(~inside), np.flatnonzero(inside & free)
     require(len(centres), f"{crystal.label} holds {', '.join(x)} only: B is missing")
     heights = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice_A), axis=0)
     reach = np.ceil(5.0 / heights).astype(int)

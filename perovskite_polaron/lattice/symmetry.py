@@ -12,7 +12,7 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.lattice.crystal import Crystal
 
-#: Largest distance of k points that a grid chosen here has, 1/Å, 2π included.
+#: Largest distance of k points that a grid chosen for bands has, 1/Å, 2π included.
 SPACING_PER_A = 0.55
 # How near, in reciprocal vectors, a k point must be to one that has a name.
 _MATCH = 1e-4
@@ -219,14 +219,20 @@ def _hall_settings(number: int) -> tuple[tuple[int, str], ...]:
     return tuple(found)
 
 
-def grid_for(crystal: Crystal) -> tuple[int, int, int]:
-    """Return the smallest k grid with at most SPACING_PER_A along each reciprocal vector.
+def grid_for(lattice_A: ArrayLike, spacing_1_A: float = SPACING_PER_A) -> tuple[int, int, int]:
+    """Return the smallest k grid with at most this spacing along each reciprocal vector.
 
-    That is 2×2×2 for cubic CsPbBr3 and 2×2×1 for its 20-atom cell.
+    By default that is 2×2×2 for cubic CsPbBr3 and 2×2×1 for its 20-atom cell.
     """
-    lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(crystal.lattice_A), axis=0)
-    a, b, c = (int(n) for n in np.maximum(1, np.ceil(lengths / SPACING_PER_A - 1e-9)))
+    lengths = spacings_1_A(lattice_A, (1, 1, 1))
+    a, b, c = (int(n) for n in np.maximum(1, np.ceil(lengths / spacing_1_A - 1e-9)))
     return a, b, c
+
+
+def spacings_1_A(lattice_A: ArrayLike, grid: tuple[int, int, int]) -> Array:
+    """Return the distances (3,) of a grid's k points along the reciprocal vectors, 2π included."""
+    lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(np.asarray(lattice_A)), axis=0)
+    return np.asarray(lengths / grid)
 
 
 def kpoint_names(crystal: Crystal, symmetry: Symmetry, kpoints: ArrayLike) -> tuple[str, ...]:

@@ -12,19 +12,21 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from perovskite_polaron.errors import InputError, require
-from perovskite_polaron.measured.text import Table, number
+from perovskite_polaron.measured.text import Table, number, require_file
 
 #: Unpacked size above which a file is no project of spectra.
 LARGEST_BYTES = 256 * 1024 * 1024
 _TITLE = "Athena project file -- "
-# Arrays of a group -> columns of the table; stddev is the scatter of merged scans, no error.
-_ARRAYS = {"x": "energy", "y": "mu", "i0": "i0", "signal": "numerator", "stddev": "stddev"}
+# Arrays of a group -> columns of the table; stddev is the scatter of merged scans, no error of
+# their mean.
+_ARRAYS = {"x": "energy", "y": "mu", "i0": "i0", "signal": "numerator", "stddev": "scatter"}
 _ASSIGNMENT = re.compile(r"[$@%](\w+)\s*=\s*")
 _TOKEN = re.compile(
     r"""\s*(?:(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<open>[(\[{])|(?P<close>[)\]}])|"""
@@ -36,7 +38,7 @@ _Group = tuple[str, Mapping[str, Any]]
 def read_athena_tables(path: str | os.PathLike[str]) -> tuple[Table, ...]:
     """Read every group of a ``.prj`` file, in the file's order.
 
-    Columns are energy (eV) and mu, and i0, numerator, stddev where kept; of a chi(k) group k and
+    Columns are energy (eV) and mu, and i0, numerator, scatter where kept; of a chi(k) group k and
     chi, of a dispersive one a pixel axis. The energies are those the file keeps: where the group
     has an energy shift, a warning says that it is not applied. Raises InputError when the file is
     no Athena project, is damaged, or has an array that is not of finite numbers.
@@ -52,7 +54,7 @@ def read_athena_tables(path: str | os.PathLike[str]) -> tuple[Table, ...]:
 
 
 def _unpacked(path: Path) -> str:
-    require(path.is_file(), f"{path} does not exist: give the path of an Athena project")
+    require_file(path, "Athena project", LARGEST_BYTES)
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
@@ -75,6 +77,8 @@ def _json_groups(text: str, path: str) -> Iterator[_Group]:
                          "save it again in Athena") from None
     order = content.get("_____order")
     names = order if isinstance(order, list) else [k for k in content if not k.startswith("_____")]
+    require(len(names) <= len(content), f"{path}: the project's order names groups twice; save it "
+            "again in Athena")
     for name in names:
         group = content.get(name) if isinstance(name, str) else None
         if not isinstance(group, dict):
@@ -164,12 +168,12 @@ def _table(name: str, group: Mapping[str, Any], path: str) -> Table:
     else:
         units[0] = "pixel" if is_set("is_pixel") else "eV"
     values = [[number(str(v).strip(), source) for v in column] for column in columns.values()]
-    shift = settings.get("bkg_eshift", "0") or "0"
-    try:
-        shifted = float(shift) != 0
-    except ValueError:
-        shifted = True
-    warnings += [f"{source}: the group's energy shift of {shift[:20]} eV is not applied"] * shifted
+    with suppress(ValueError):
+        # Shifts are compared as text, where groups are averaged.
+        settings["bkg_eshift"] = f"{float(settings.get('bkg_eshift') or 0) + 0:g}"
+    shift = settings["bkg_eshift"]
+    warnings += [f"{source}: the group's energy shift of {shift[:20]} eV is not applied"] * (
+        shift != "0")
     label = " ".join(settings.get("label", "").split()) or name
     return Table(tuple(names), tuple(units), np.array(values), source, label, settings,
                  tuple(warnings), sample=label)

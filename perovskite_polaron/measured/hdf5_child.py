@@ -29,14 +29,24 @@ def limit(seconds: int, memory_bytes: int) -> None:
             resource.setrlimit(getattr(resource, name), (most, most))
 
 
-def groups(path: str) -> tuple[list[dict[str, Any]], list[Any]]:
-    """Return the groups that hold one-dimensional numeric datasets, and the columns of them all."""
+def groups(path: str, matrix: str = "") -> tuple[list[dict[str, Any]], list[Any]]:
+    """Return the groups that hold one-dimensional numeric datasets, and the columns of them all;
+    the dataset called matrix may have two dimensions.
+    """
     import h5py
     import numpy as np
 
     def is_column(item: Any) -> bool:
-        return (isinstance(item, h5py.Dataset) and item.ndim == 1 and item.dtype.kind in "iuf"
-                and 0 < item.size <= LARGEST)
+        # What other files hold, by a virtual dataset or external storage, is not followed.
+        return (isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf"
+                and (item.ndim == 1 or (item.ndim == 2 and item.name == matrix))
+                and 0 < item.size <= LARGEST and not item.is_virtual and not item.external)
+
+    def said(group: Any, path: str) -> str:
+        """Return a text that NeXus keeps in a dataset near a group, or ""."""
+        item: Any = group.get(path) if path.split("/")[0] in group else None
+        is_text = isinstance(item, h5py.Dataset) and item.size == 1 and item.dtype.kind in "OSU"
+        return text(np.ravel(item[()])[0])[:200] if is_text else ""
 
     found: list[dict[str, Any]] = []
     columns: list[Any] = []
@@ -49,7 +59,7 @@ def groups(path: str) -> tuple[list[dict[str, Any]], list[Any]]:
         for group in sorted(all_groups, key=lambda group: "signal" not in group.attrs):
             items = {key: item for key in group
                      if not isinstance(group.get(key, getlink=True), h5py.ExternalLink)
-                     and is_column(item := group.get(key))}
+                     and is_column(item := group.get(key)) and item.file == file}
             objects = {h5py.h5o.get_info(item.id).addr for item in items.values()}
             if not items or any(objects <= one or one <= objects for one in seen):
                 continue
@@ -60,9 +70,24 @@ def groups(path: str) -> tuple[list[dict[str, Any]], list[Any]]:
                     raise ValueError(f"it holds more than {LARGEST_TOTAL} numbers in columns")
                 columns.append(np.asarray(item[()], dtype="<f8"))
             metadata = {k: text(np.ravel(v)[0]) for k, v in group.attrs.items() if np.size(v) == 1}
+            # An entry of NeXus names sample and edge; what is below it in the path tells apart
+            # its detectors.
+            above, sample = group, group.name
+            while True:
+                for key, path in (("element", "element/symbol"), ("edge", "edge/name")):
+                    if value := said(above, path):
+                        metadata.setdefault(key, value)
+                if text(above.attrs.get("NX_class", "")) == "NXentry" or above == above.parent:
+                    if value := said(above, "sample/name"):
+                        sample = value + group.name[len(above.name):]
+                    break
+                above = above.parent
             found.append({"name": group.name, "names": list(items), "metadata": metadata,
+                          "sample": sample,
                           "units": [text(i.attrs.get("units", "")) for i in items.values()],
-                          "lengths": [i.size for i in items.values()]})
+                          "titles": [text(i.attrs.get("long_name", "")) for i in items.values()],
+                          "lengths": [i.size for i in items.values()],
+                          "shapes": [i.shape for i in items.values()]})
     return found, columns
 
 
@@ -71,11 +96,11 @@ def text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def main(path: str, seconds: str, memory_bytes: str) -> int:
+def main(path: str, seconds: str, memory_bytes: str, matrix: str = "") -> int:
     """Write one JSON line and the columns; if that fails, one line of reason on stderr."""
     limit(int(seconds), int(memory_bytes))
     try:
-        found, columns = groups(path)
+        found, columns = groups(path, matrix)
         head = json.dumps(found, ensure_ascii=True).encode()
     # For a damaged file h5py raises OSError, KeyError, RuntimeError, ValueError, MemoryError.
     except Exception as error:

@@ -9,20 +9,24 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text
-from perovskite_polaron.measured.scan import Scan, Step, combine
+from perovskite_polaron.measured.drift import align
+from perovskite_polaron.measured.repeats import combine
+from perovskite_polaron.measured.scan import Scan, Step
 from perovskite_polaron.measured.treatment import STEPS, replay
 from perovskite_polaron.measured.xdi import parse_xdi
 
 #: The XDI field in which a treated spectrum keeps its recipe.
 FIELD = "Polaron.treatment"
 COMBINE = "combine"
+#: The step of all scans together, before any other: see ``drift.align``.
+ALIGN = "align"
 # What the parameters of the steps are, where they are not numbers.
 _WHAT = {"by": "word", "reference": "word", "order": "whole number", "points": "whole number"}
 
@@ -34,9 +38,11 @@ class Recipe:
     steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (COMBINE, "subtract"):
+        for name in (ALIGN, COMBINE, "subtract"):
             require(self.names.count(name) < 2,
                     f"the step {name!r} stands twice in the treatment: keep one")
+        require(ALIGN not in self.names[1:], f"the step {ALIGN!r} must be the first one: it needs "
+                "the scans as they were read")
 
     @property
     def names(self) -> list[str]:
@@ -49,13 +55,20 @@ class Recipe:
         return COMBINE in self.names
 
     @property
+    def align_eV(self) -> tuple[float, float] | None:
+        """The interval by which all scans are aligned, or None."""
+        if ALIGN not in self.names:
+            return None
+        return (self.steps[0].parameters["from_eV"], self.steps[0].parameters["to_eV"])
+
+    @property
     def reference(self) -> str | None:
         """What the recipe calls the spectrum it subtracts, or None."""
         found = (str(s.parameters["reference"]) for s in self.steps if s.name == "subtract")
         return next(found, None)
 
     def apply(self, scans: Sequence[Scan], references: Sequence[Scan] = ()) -> tuple[Scan, ...]:
-        """Treat the repeats of one condition.
+        """Treat the repeats of one condition; a step align was done for all conditions together.
 
         Parameters
         ----------
@@ -83,10 +96,12 @@ class Recipe:
                     "combines them: give one, or combine the scans")
             known[self.reference] = own.apply(references)[0]
         cut = self.names.index(COMBINE) if self.combines else len(self.steps)
-        treated = tuple(replay(scan, self.steps[:cut], known) for scan in scans)
+        begin = int(ALIGN in self.names)
+        treated = tuple(replay(scan, self.steps[begin:cut], known) for scan in scans)
         if not self.combines:
             return treated
-        mean = combine(treated, _common_name([scan.label for scan in treated]))
+        mean = combine(treated, _common_name([scan.label for scan in treated]),
+                       self.steps[cut].parameters.get("robust_sigmas"))
         if len(treated) == 1:
             mean = replace(mean, history=(*mean.history, Step(COMBINE, {"scans": 1})))
         return (replay(mean, self.steps[cut + 1 :], known),)
@@ -140,11 +155,14 @@ def _step(row: dict[str, Any], place: str) -> Step:
     """Return a step, checked by its name and the names and types of its parameters."""
     name = row["step"]
     parameters = {key: value for key, value in row.items() if key != "step"}
+    functions: dict[str, Callable[..., Any]] = {ALIGN: align, COMBINE: combine, **STEPS}
+    require(name in functions, f"{place}: {name!r} is no step of a treatment; these are: "
+            f"{', '.join(functions)}")
+    known = dict(list(inspect.signature(functions[name]).parameters.items())[1:])
     if name == COMBINE:
-        return Step(COMBINE)
-    require(name in STEPS, f"{place}: {name!r} is no step of a treatment; these are: "
-            f"{', '.join([COMBINE, *STEPS])}")
-    known = dict(list(inspect.signature(STEPS[name]).parameters.items())[1:])
+        # Beside it the file says what came of it.
+        known = {"robust_sigmas": known["robust_sigmas"]}
+        parameters = {key: value for key, value in parameters.items() if key in known}
     lacking = [k for k, p in known.items() if p.default is p.empty and k not in parameters]
     wrong = [k for k in parameters if k not in known]
     if lacking or wrong:

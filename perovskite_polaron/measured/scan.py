@@ -1,7 +1,8 @@
-"""A measured spectrum with the covariance of its points, a time trace, the mean of repeats."""
+"""A measured spectrum with the covariance of its points, and a time trace."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 from perovskite_polaron.arrays import Array, freeze
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured.text import Table
+
+#: The XDI field that keeps how well the errors of a spectrum are known.
+DOF = "Polaron.degrees_of_freedom"
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,13 @@ class Scan:
         What it was read from, for its header and its reader's warnings.
     reading : str
         What was taken for energy and signal.
+    dof : float
+        Degrees of freedom behind the variance; infinite where the errors are known.
+    companion : Scan or None
+        What was measured with it on the same energies and tells their drift: the spectrum without
+        laser, or that of a reference.
+    drift_eV : float or None
+        What was added to its energies to align them with those of the other scans.
     """
 
     energy_eV: Array
@@ -61,6 +72,9 @@ class Scan:
     history: tuple[Step, ...] = ()
     table: Table | None = None
     reading: str = ""
+    dof: float = inf
+    companion: "Scan | None" = None
+    drift_eV: float | None = None
 
     def __post_init__(self) -> None:
         energy, intensity = _finite(self, "energy_eV", "intensity")
@@ -108,12 +122,15 @@ class Trace:
     error : ndarray or None
         Standard error of each point, positive; None when unknown.
     label : str
+    repeats : int
+        How many repeats the errors are the scatter of; 1 for errors that are known.
     """
 
     delay_ps: Array
     signal: Array
     error: Array | None = None
     label: str = ""
+    repeats: int = 1
 
     @property
     def name(self) -> str:
@@ -143,30 +160,3 @@ def _finite(record: Scan | Trace, *names: str) -> list[Array]:
                 f"{record.name}: {name} contains NaN or infinity; remove those points")
     freeze(record, **arrays)
     return list(arrays.values())
-
-
-def combine(scans: Sequence[Scan], label: str = "") -> Scan:
-    """Return the mean of repeated scans on one grid, with the standard error from their scatter.
-
-    With two or more scans the scatter of each point about the mean gives its variance (n - 1 in the
-    denominator), which includes what the counting errors leave out; from few scans that estimate is
-    itself uncertain by 1/sqrt(2 (n - 1)). A single scan keeps its own errors. Raises InputError
-    when the grids differ (rebin first), and when the files name different samples or edges.
-    """
-    require(scans, "no scan to combine: give at least one")
-    first = scans[0]
-    energy = first.energy_eV
-    require(all(s.energy_eV.shape == energy.shape and np.abs(s.energy_eV - energy).max() <= 1e-6
-                for s in scans),
-            "the scans to combine have different energies: rebin them to one grid first")
-    for what in ("element", "edge", "sample"):
-        said = sorted({s.table.identity[what] for s in scans if s.table is not None} - {""})
-        require(len(said) < 2, f"{first.name}: the scans to average are of different {what}s "
-                f"({', '.join(said)}): give each alone, or choose those of one with --group LABEL")
-    if len(scans) == 1:
-        return first
-    stack = np.array([s.intensity for s in scans])
-    return Scan(energy, stack.mean(axis=0), stack.var(axis=0, ddof=1) / len(scans),
-                label or first.label, first.delay_ps, first.temperature_C,
-                ", ".join(dict.fromkeys(s.source for s in scans)),
-                (*first.history, Step("combine", {"scans": len(scans)})), first.table)

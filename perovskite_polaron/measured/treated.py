@@ -10,16 +10,24 @@ import numpy as np
 from perovskite_polaron import __version__
 from perovskite_polaron.arrays import Interval
 from perovskite_polaron.errors import InputError, require
-from perovskite_polaron.measured.recipe import COMBINE, FIELD, Recipe, conditions, format_steps
-from perovskite_polaron.measured.scan import Scan, Step
+from perovskite_polaron.measured.drift import align
+from perovskite_polaron.measured.edges import check_edge
+from perovskite_polaron.measured.recipe import (
+    ALIGN, COMBINE, FIELD, Recipe, conditions, format_steps)
+from perovskite_polaron.measured.repeats import outliers_among
+from perovskite_polaron.measured.scan import DOF, Scan, Step
 from perovskite_polaron.measured.text import Table
-from perovskite_polaron.measured.treatment import outliers_among, pump_probe, thermal
+from perovskite_polaron.measured.treatment import pump_probe, thermal
 
 PROGRAM = "perovskite-polaron/"
+#: The XDI field with the options by which the raw files were read.
+OPTIONS = "Polaron.options"
 
 
-def build_recipe(*, shift_eV: float | None = None, crop_eV: Interval | None = None,
-                 rebin_eV: float | None = None, combine: bool = False, preset: str | None = None,
+def build_recipe(*, align_eV: Interval | None = None, shift_eV: float | None = None,
+                 deglitch_eV: Sequence[Interval] = (), crop_eV: Interval | None = None,
+                 rebin_eV: float | None = None, combine: bool = False,
+                 robust: float | None = None, preset: str | None = None,
                  pre_edge_eV: Interval | None = None, normalise: str | None = None,
                  interval_eV: Interval | None = None, reference: str | None = None,
                  adjacent: int | None = None, factor: float | None = None) -> Recipe:
@@ -27,10 +35,13 @@ def build_recipe(*, shift_eV: float | None = None, crop_eV: Interval | None = No
 
     Parameters
     ----------
-    shift_eV, crop_eV, rebin_eV
-        Added to every energy; interval to keep; width of bins.
-    combine
-        Whether the scans of one condition are repeats, to be averaged.
+    align_eV
+        Interval in which companions are compared, to undo the drift of the energies.
+    shift_eV, deglitch_eV, crop_eV, rebin_eV
+        Added to every energy; intervals to leave out; interval to keep; width of bins.
+    combine, robust
+        Whether the scans of one condition are repeats, to be averaged, and from how many robust
+        standard deviations on points are left out of the mean.
     preset
         A published recipe: ``pump-probe`` or ``thermal``.
     pre_edge_eV, normalise, interval_eV
@@ -49,6 +60,8 @@ def build_recipe(*, shift_eV: float | None = None, crop_eV: Interval | None = No
             "and average: leave out --normalise, --adjacent")
     require(not interval_eV or normalise or preset,
             "--interval is that of --normalise or of a preset: give one of them")
+    require(robust is None or (combine and robust > 0), "--robust is a positive number, and for "
+            "repeats: they must be averaged")
     ends = _ends(interval_eV)
     published: tuple[Step, ...] = ()
     if preset == "pump-probe":
@@ -60,9 +73,13 @@ def build_recipe(*, shift_eV: float | None = None, crop_eV: Interval | None = No
         published = thermal(reference, pre_edge_eV, **ends)
         # The recipe has these steps itself.
         pre_edge_eV = reference = None
-    return Recipe((*_asked(shift_eV, "calibrate", shift_eV=shift_eV),
+    mean = {} if robust is None else {"robust_sigmas": robust}
+    return Recipe((*_asked(align_eV, ALIGN, **_ends(align_eV)),
+                   *_asked(shift_eV, "calibrate", shift_eV=shift_eV),
+                   *(Step("deglitch", _ends(one)) for one in deglitch_eV),
                    *_asked(crop_eV, "crop", **_ends(crop_eV)),
-                   *_asked(rebin_eV, "rebin", step_eV=rebin_eV), *_asked(combine or None, COMBINE),
+                   *_asked(rebin_eV, "rebin", step_eV=rebin_eV),
+                   *_asked(combine or None, COMBINE, **mean),
                    *_asked(pre_edge_eV, "baseline", **_ends(pre_edge_eV), order=0),
                    *_asked(normalise, "normalise", by=normalise, **ends),
                    *_asked(reference, "subtract", reference=reference), *published,
@@ -100,7 +117,8 @@ class Measured:
 
 
 def gather(scans: Sequence[Scan], references: Sequence[Scan], recipe: Recipe) -> Measured:
-    """Sort scans into conditions where the recipe combines them, references left out.
+    """Sort scans into conditions where the recipe combines them, references left out; align the
+    energies of all of them where the recipe says so.
 
     Raises
     ------
@@ -112,6 +130,10 @@ def gather(scans: Sequence[Scan], references: Sequence[Scan], recipe: Recipe) ->
     sources = {scan.source for scan in references}
     kept = [scan for scan in scans if scan.source not in sources]
     require(kept, "every file is a reference file: nothing is left to subtract it from")
+    if recipe.align_eV is not None:
+        low, high = recipe.align_eV
+        both = align((*kept, *references), from_eV=low, to_eV=high)
+        kept, references = list(both[: len(kept)]), both[len(kept):]
     groups = conditions(kept) if recipe.combines else tuple((scan,) for scan in kept)
     return Measured(groups, tuple(references), recipe)
 
@@ -131,7 +153,8 @@ class Treated:
         return v is not None and v.ndim == 2 and bool(np.any(v - np.diag(np.diag(v))))
 
 
-def treat(measured: Measured, edge: str | None = None) -> tuple[Treated, ...]:
+def treat(measured: Measured, edge: str | None = None,
+          options: str = "") -> tuple[Treated, ...]:
     """Treat each condition.
 
     Parameters
@@ -140,6 +163,8 @@ def treat(measured: Measured, edge: str | None = None) -> tuple[Treated, ...]:
         Scans and recipe.
     edge
         Element and edge, as ``Br-K``: for files that are not XDI, or to correct those that are.
+    options
+        How the files were read, to be kept in what is written.
 
     Raises
     ------
@@ -150,7 +175,8 @@ def treat(measured: Measured, edge: str | None = None) -> tuple[Treated, ...]:
     # A recipe that combines makes one of a group, any other one of each scan.
     made = [(scan, group if recipe.combines else (own,)) for group in measured.groups
             for scan, own in zip(recipe.apply(group, references), group, strict=False)]
-    return tuple(Treated(scan, of, _record(scan, of, references, edge)) for scan, of in made)
+    return tuple(Treated(scan, of, _record(scan, of, references, edge, options))
+                 for scan, of in made)
 
 
 def flag_outliers(measured: Measured, threshold: float) -> dict[str, list[float]]:
@@ -165,7 +191,7 @@ def flag_outliers(measured: Measured, threshold: float) -> dict[str, list[float]
 
 
 def _record(scan: Scan, group: Sequence[Scan], references: Sequence[Scan],
-            edge: str | None) -> Table:
+            edge: str | None, options: str) -> Table:
     """Return the table of a treated spectrum; it inherits the header of its first scan."""
     first = group[0].table
     header = first if first is not None and first.is_xdi else None
@@ -173,22 +199,31 @@ def _record(scan: Scan, group: Sequence[Scan], references: Sequence[Scan],
             "is, and XDI must: give it, as --edge Br-K")
     fields = {} if header is None else dict(header.metadata)
     new = {} if edge is None else _element(edge)
+    said = {key.lower(): value for key, value in (fields | new).items()}
+    check_edge(scan.energy_eV, said.get("element.symbol", ""), said.get("element.edge", ""),
+               group[0].source)
     if scan.temperature_C is not None:
         new["Sample.temperature"] = f"{_plain(scan.temperature_C)} C"
     if scan.delay_ps is not None:
         new["Polaron.delay"] = f"{_plain(scan.delay_ps)} ps"
-    new |= {"Polaron.scans": str(len(group)), "Polaron.sources": _listed(group)}
+    new |= {"Polaron.scans": str(len(group)), "Polaron.sources": _listed(group),
+            "Polaron.reading": group[0].reading}
     if references:
         new["Polaron.reference"] = _listed(references)
     if earlier := header and header.get(FIELD):
         new["Polaron.source_treatment"] = earlier
     new[FIELD] = format_steps(scan.history)
-    replaced = {name.lower() for name in new}
-    kept = {k: v for k, v in fields.items()
-            if k.lower() not in replaced and not k.lower().startswith("polaron.")}
+    if options:
+        new[OPTIONS] = options
+    if drifts := [s.drift_eV for s in group if s.drift_eV is not None]:
+        new["Polaron.drifts_eV"] = ", ".join(f"{d:.4f}" for d in drifts)
     columns = {"energy": scan.energy_eV, "signal": scan.intensity}
     if scan.error is not None and (scan.error > 0).all():
         columns["signal_error"] = scan.error
+        new |= {DOF: f"{scan.dof:g}"} if np.isfinite(scan.dof) else {}
+    replaced = {name.lower() for name in new}
+    kept = {k: v for k, v in fields.items()
+            if k.lower() not in replaced and not k.lower().startswith("polaron.")}
     others = () if header is None else header.applications
     programs = (*(a for a in others if not a.startswith(PROGRAM)), PROGRAM + __version__)
     return Table(tuple(columns), ("eV", *[""] * (len(columns) - 1)), np.array([*columns.values()]),

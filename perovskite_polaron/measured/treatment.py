@@ -98,14 +98,20 @@ def scale(scan: Scan, *, factor: float) -> Scan:
 
 @step
 def rebin(scan: Scan, *, step_eV: float) -> Scan:
-    """Average in bins of one width, centred on its multiples; the energy is the points' mean."""
+    """Average in bins of one width onto its multiples: a grid that is the same for every scan.
+
+    The mean of a bin lies at the mean energy of its points; lines between these means bring it to
+    the middle of the bin. A bin at an end whose points do not reach its middle is left out.
+    """
     e = scan.energy_eV
     require(step_eV > 0 and (e[-1] - e[0]) / step_eV <= 1e7,
             f"a bin of {step_eV:g} eV: give a positive width that suits the scan")
     bins = np.floor(e / step_eV + 0.5)
-    _, which, count = np.unique(bins, return_inverse=True, return_counts=True)
-    require(len(count) > 1, f"{scan.name}: bins of {step_eV:g} eV leave a single point; take a "
-            "smaller width")
+    filled, which, count = np.unique(bins, return_inverse=True, return_counts=True)
+    middle, at = filled * step_eV, np.bincount(which, e) / count
+    kept = (middle >= at[0] - 1e-9) & (middle <= at[-1] + 1e-9)
+    require(np.count_nonzero(kept) > 1, f"{scan.name}: bins of {step_eV:g} eV leave a single point;"
+            " take a smaller width")
 
     def mean(values: Array) -> Array:
         return np.asarray(np.bincount(which, values) / count)
@@ -116,7 +122,14 @@ def rebin(scan: Scan, *, step_eV: float) -> Scan:
         variance = mean(variance) / count
     elif variance is not None:
         variance = propagate(variance, (which == np.arange(len(count))[:, None]) / count[:, None])
-    return replace(scan, energy_eV=mean(e), intensity=mean(scan.intensity), variance=variance)
+    binned = replace(scan, energy_eV=at, intensity=mean(scan.intensity), variance=variance)
+    if np.abs(middle - at).max() > 1e-9:
+        if variance is not None:
+            _few(binned)
+            variance = propagate(variance, interpolation(middle[kept], at))
+        return replace(binned, energy_eV=middle[kept], variance=variance,
+                       intensity=np.interp(middle[kept], at, binned.intensity))
+    return replace(binned, energy_eV=middle)
 
 
 @step
@@ -140,19 +153,30 @@ def subtract(scan: Scan, *, reference: Scan) -> Scan:
     require(r[0] - 1e-9 <= e[0] and e[-1] <= r[-1] + 1e-9, f"{scan.name}: the reference "
             f"{reference.name} spans {r[0]:g} to {r[-1]:g} eV only; cut the scan to it")
     own, other = scan.covariance, propagate(reference.variance, interpolation(e, r))
+    # The sum is at least as well known as the worse of the two.
     return replace(scan, intensity=scan.intensity - np.interp(e, r, reference.intensity),
-                   variance=None if own is None or other is None else own + other)
+                   variance=None if own is None or other is None else own + other,
+                   dof=min(scan.dof, reference.dof))
+
+
+@step
+def deglitch(scan: Scan, *, from_eV: float, to_eV: float) -> Scan:
+    """Leave out the points of an interval, both ends included, as where the monochromator glitches.
+
+    Nothing takes their place: a line drawn across would be no measurement.
+    """
+    e = scan.energy_eV
+    outside = (e < from_eV - 1e-9) | (e > to_eV + 1e-9)
+    require(from_eV <= to_eV and np.count_nonzero(outside) > 1, f"{scan.name}: deglitch from "
+            f"{from_eV:g} to {to_eV:g} eV leaves no spectrum: give a narrow interval, low end "
+            "first")
+    return keep(scan, outside)
 
 
 @step
 def crop(scan: Scan, *, from_eV: float, to_eV: float) -> Scan:
     """Keep the points of an interval, both ends included."""
-    inside = _inside(scan, from_eV, to_eV, 2, "crop")
-    variance = scan.variance
-    if variance is not None:
-        variance = variance[inside] if variance.ndim == 1 else variance[np.ix_(inside, inside)]
-    return replace(scan, energy_eV=scan.energy_eV[inside], intensity=scan.intensity[inside],
-                   variance=variance)
+    return keep(scan, _inside(scan, from_eV, to_eV, 2, "crop"))
 
 
 def outliers(scan: Scan, *, threshold: float = 5.0) -> NDArray[np.bool_]:
@@ -176,29 +200,6 @@ def outliers(scan: Scan, *, threshold: float = 5.0) -> NDArray[np.bool_]:
     # A spike drags its neighbours along with half its height: only the largest of a run is it.
     higher = np.maximum(np.r_[0, size[:-1]], np.r_[size[1:], 0])
     return (size > threshold * spread) & (size >= higher)
-
-
-def outliers_among(scans: Sequence[Scan], *,
-                   threshold: float = 5.0) -> tuple[NDArray[np.bool_], ...]:
-    """Flag points of repeated scans that miss the median scan.
-
-    Three or more scans on one grid are compared with each other, so that no feature of the spectrum
-    is taken for a spike: the miss is that from the median over the scans, less each scan's own
-    median miss (its beam intensity). Otherwise each scan is judged alone, as by ``outliers``.
-
-    Parameters
-    ----------
-    threshold : float
-        In robust standard deviations: 1.4826 × the median absolute miss.
-    """
-    if len(scans) < 3 or len({s.energy_eV.tobytes() for s in scans}) > 1:
-        return tuple(outliers(scan, threshold=threshold) for scan in scans)
-    stack = np.array([s.intensity for s in scans])
-    miss = stack - np.median(stack, axis=0)
-    miss -= np.median(miss, axis=1, keepdims=True)
-    # The median scan of a point misses it by nothing: what counts is how far the others are.
-    others = np.sort(np.abs(miss), axis=0)[1:]
-    return tuple(np.abs(miss) > threshold * 1.4826 * float(np.median(others)))
 
 
 def pump_probe(from_eV: float | None = None, to_eV: float | None = None) -> tuple[Step, ...]:
@@ -254,6 +255,15 @@ def _inside(scan: Scan, low: float, high: float, at_least: int, what: str) -> ND
             f"{scan.name}: {what} finds fewer than {at_least} points from {low:g} to "
             f"{high:g} eV; the scan spans {e[0]:g} to {e[-1]:g} eV")
     return inside
+
+
+def keep(scan: Scan, rows: NDArray[np.bool_]) -> Scan:
+    """Return a scan without some of its points."""
+    variance = scan.variance
+    if variance is not None:
+        variance = variance[rows] if variance.ndim == 1 else variance[np.ix_(rows, rows)]
+    return replace(scan, energy_eV=scan.energy_eV[rows], intensity=scan.intensity[rows],
+                   variance=variance)
 
 
 def propagate(variance: Array | None, jacobian: Array) -> Array | None:

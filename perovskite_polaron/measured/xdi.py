@@ -82,7 +82,7 @@ class _Header:
         require("column.1" in self.fields, f"{self.path}: Column.1 is missing: it must name the "
                 "abscissa and its unit, as in '# Column.1: energy eV'")
         _, value, row = self.fields["column.1"]
-        label, *unit = value.split(None, 1)
+        label, *unit = value.split(None, 1) or [""]
         require(unit, f"{self.path}:{row}: Column.1 must give a label and a unit, as in 'energy "
                 f"eV'; it says {value!r}")
         allowed = ABSCISSAE.get(label.lower())

@@ -12,9 +12,11 @@ from perovskite_polaron.kernels.displacement import displace
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A, match
 from perovskite_polaron.lattice.symmetry import Symmetry, find_symmetry
-from perovskite_polaron.phonons.modes import Modes
+from perovskite_polaron.phonons.modes import Modes, check_masses
 
 AMPLITUDE_UNITS = ("sqrt_amu_A", "max_A", "zero_point")
+#: Largest displacement of an atom in Å: a bond of a halide perovskite is no longer than 3.2.
+FURTHEST_A = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +73,18 @@ def distort(crystal: Crystal, modes: Modes | Sequence[Modes], amplitudes: ArrayL
     Raises
     ------
     InputError
-        When mode and crystal do not match, q does not fit the cell, an amplitude is not finite, or
-        a mode is unstable.
+        When mode and crystal do not match, q does not fit the cell, an amplitude is not finite, an
+        atom would move by more than FURTHEST_A, or a mode is unstable.
     """
     patterns = real_patterns(crystal, modes, phases_rad, position_tolerance_A)
     zero_point = np.concatenate([one.zero_point_sqrt_amu_A for one in _sets(modes)])
     parent = find_symmetry(crystal)
     named = replace(crystal, parent_sites=parent.wyckoff)
     q = _coefficients(patterns, zero_point, amplitudes, unit)
+    with np.errstate(over="ignore", invalid="ignore"):
+        furthest = np.linalg.norm(np.einsum("sm,mna->sna", q, patterns), axis=2).max()
+    require(furthest <= FURTHEST_A, f"an atom of {crystal.label} would move by {furthest:.3g} Å;"
+            f" more than {FURTHEST_A:g} Å is no vibration: give smaller amplitudes")
     positions_A = displace(crystal.cartesian_A, patterns, q)
     return tuple(_point(named, parent, moved - crystal.cartesian_A, row, row / zero_point)
                  for moved, row in zip(positions_A, q, strict=True))
@@ -97,9 +103,7 @@ def real_patterns(crystal: Crystal, modes: Modes | Sequence[Modes], phases_rad: 
     rows = []
     for one in sets:
         found = match(crystal, one.crystal, position_tolerance_A)
-        require(np.allclose(crystal.masses_amu, one.masses_amu[found.atoms], rtol=0.02),
-                f"mode {one.names[0]!r} has other masses than {crystal.label}: give the mode of"
-                " this crystal")
+        check_masses(crystal, one.masses_amu[found.atoms], f"mode {one.names[0]!r}")
         for name, q, pattern in zip(one.names, one.q, one.patterns, strict=True):
             turns = found.repeats @ q
             require(np.abs(turns - np.rint(turns)).max() < 1e-6,

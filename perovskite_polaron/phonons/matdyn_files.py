@@ -1,30 +1,36 @@
 """Phonons as Quantum ESPRESSO writes them: ``.dyn`` files, and modes of matdyn.x and dynmat.x.
 
-A ``.dyn`` file holds second derivatives of the energy in Ry/bohr² (without masses), the cell, and
-masses in units of twice the electron's. The mode files hold frequencies and, in six decimals,
-either displacements (``flvec``, ``filout``) or eigenvectors of the dynamical matrix (``fleig``,
-``fileig``), each scaled to Σ|u|² = 1 without masses, in the same layout: which of the two it is
-shows in which of them is orthogonal. Both programs use the phase exp(2πi q·R) of the cell, as this
-project does, and give q and positions in units of 2π/alat and alat.
+A ``.dyn`` file, or ``.dyn.xml``, holds second derivatives of the energy in Ry/bohr² (without
+masses), the cell, and masses in units of twice the electron's (in the XML in amu). The mode files
+hold frequencies and, in six decimals, either displacements (``flvec``, ``filout``) or eigenvectors
+of the dynamical matrix (``fleig``, ``fileig``), each scaled to Σ|u|² = 1 without masses, in the
+same layout: which of the two it is shows in which of them is orthogonal. Both programs use the
+phase exp(2πi q·R) of the cell, as this project does, and give q and positions in units of 2π/alat
+and alat.
 """
 
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import require
-from perovskite_polaron.files import LineReader
+from perovskite_polaron.errors import InputError, require
+from perovskite_polaron.files import LineReader, read_text
 from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.pw_files import bravais_lattice, element
 from perovskite_polaron.phonons.modes import ORTHOGONALITY, Modes, canonical_modes, diagonalise
 from perovskite_polaron.units import AMU_KG, BOHR_ANGSTROM, ELECTRON_KG, MEV_PER_THZ, RYDBERG_EV
 
 _AMU_PER_RYDBERG_MASS = 2 * ELECTRON_KG / AMU_KG
 _LARGEST_DENOMINATOR = 12
+#: How the files of dynamical matrices begin, as text and as XML.
+TITLE, XML_ROOT = "Dynamical matrix file", "<GEOMETRY_INFO"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +80,14 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
         With file and line for a truncated file, a number that is none, or a lattice it cannot
         build.
     """
-    lines = LineReader(path, "dynamical-matrix file of ph.x")
+    text = read_text(path, "dynamical-matrix file of ph.x")
+    if XML_ROOT in text[:500]:
+        return _read_xml(Path(path), text)
+    lines = LineReader(path, text=text)
     crystal, masses, alat_A = _header(lines, Path(path).name)
     n = len(crystal)
+    lines.require(len(lines.lines) >= 4 * n**2, f"{n} atoms need {n**2} blocks of four lines: the"
+                  " file is truncated")
     blocks: list[tuple[Array, NDArray[np.complex128]]] = []
     epsilon = charges = None
     while title := lines.find("Dynamical", "Dielectric Tensor", "Effective Charges E-U",
@@ -156,11 +167,12 @@ def _blocks(lines: LineReader, n: int) -> list[tuple[Array, Array, NDArray[np.co
         energies, vectors = [], []
         for mode in range(3 * n):
             title = lines.next(f"mode {mode + 1} of {3 * n}")
-            while "****" in title and mode == 0 and "freq" not in title:
+            while "****" in title and mode == 0:
                 title = lines.next("mode 1")
-            lines.require("freq" in title, f"mode {mode + 1} does not begin here: the file has"
-                          f" another number of atoms than the {n} of the crystal, or it is damaged;"
-                          " give the crystal of the calculation")
+            # "omega" until version 5.
+            lines.require("freq" in title or "omega" in title, f"mode {mode + 1} does not begin"
+                          f" here: the file has another number of atoms than the {n} of the"
+                          " crystal, or it is damaged; give the crystal of the calculation")
             energies.append(_after_equals(lines, title, 1)[0] * MEV_PER_THZ)
             vectors.append([_vector(lines, f"the {n} atoms of mode {mode + 1}") for _ in range(n)])
         rest = lines.next("the line of asterisks that ends a wave vector")
@@ -190,21 +202,25 @@ def _overlap(vectors: NDArray[np.complex128]) -> float:
 
 
 def _header(lines: LineReader, name: str) -> tuple[Crystal, Array, float]:
-    for _ in range(2):
-        lines.next("the title")
+    lines.find(TITLE, expected="the line that begins a dynamical-matrix file")
+    lines.at += 1  # a title, which may be blank
     kinds, n, ibrav, *celldm = lines.row(9)
     lines.require(kinds >= 1 and n >= 1 and kinds == int(kinds) and n == int(n),
                   f"{kinds:g} kinds and {n:g} atoms are not possible")
     alat_A = celldm[0] * BOHR_ANGSTROM
-    lattice = _lattice(lines, int(ibrav), celldm) * alat_A
+    if ibrav == 0:
+        lines.next("the title of the basis vectors")
+        lattice = alat_A * np.array([lines.row(3) for _ in range(3)])
+    else:
+        lattice = alat_A * bravais_lattice(int(ibrav), celldm)
     described = []
     for _ in range(int(kinds)):
         parts = lines.next("a kind of atom").split("'")
         label = re.match(r"\s*([A-Za-z]+)", parts[1]) if len(parts) == 3 else None
         if label is None:
             raise lines.error("this line should hold a kind of atom: number, 'name', mass")
-        described.append((_element(label[1]),
-                          lines.numbers(parts[2], 1)[0] * _AMU_PER_RYDBERG_MASS))
+        mass = lines.numbers(parts[2], 1)[0] * _AMU_PER_RYDBERG_MASS
+        described.append((element(label[1], mass), mass))
     atoms, positions = [], []
     for _ in range(int(n)):
         _, kind, *position = lines.row(5)
@@ -212,40 +228,61 @@ def _header(lines: LineReader, name: str) -> tuple[Crystal, Array, float]:
                       f"an atom of kind {kind:g} is not described above")
         atoms.append(described[int(kind) - 1])
         positions.append(position)
-    fractional = np.array(positions) * alat_A @ np.linalg.inv(lattice)
+    return *_crystal(lattice, atoms, np.array(positions) * alat_A, name), alat_A
+
+
+def _crystal(lattice: Array, atoms: list[tuple[str, float]], positions_A: Array,
+             name: str) -> tuple[Crystal, Array]:
+    fractional = positions_A @ np.linalg.inv(lattice)
     crystal = Crystal(lattice, tuple(symbol for symbol, _ in atoms), fractional, name)
-    return crystal, np.array([mass for _, mass in atoms]), alat_A
+    return crystal, np.array([mass for _, mass in atoms])
 
 
-def _element(label: str) -> str:
-    """Chemical symbol of a label such as "Br" or "Brh": the longest one it begins with."""
-    from ase.data import chemical_symbols
+def _read_xml(path: Path, text: str) -> tuple[DynamicalMatrix, ...]:
+    """As read_dynamical_matrices, from the XML of ph.x: arrays there have Fortran's order."""
+    def values(parent: Any, name: str, *shape: int) -> Array:
+        numbers = str(parent.find(name).text).replace(",", " ").split()
+        found = np.array([float(word) for word in numbers]).reshape(shape)
+        require(np.isfinite(found).all(), f"{name} is not finite", ValueError)
+        return found
 
-    begins = (label[:2].capitalize(), label[:1].upper())
-    return next((s for s in begins if s in chemical_symbols[1:]), label)
-
-
-def _lattice(lines: LineReader, ibrav: int, celldm: list[float]) -> Array:
-    """Lattice vectors in alat: those of Quantum ESPRESSO's input description for each ibrav."""
-    if ibrav == 0:
-        lines.next("the title of the basis vectors")
-        return np.array([lines.row(3) for _ in range(3)])
-    _, b, c, celldm4, cos_ac, _ = celldm
-    table = {
-        1: [[1, 0, 0], [0, 1, 0], [0, 0, 1]], 2: [[-0.5, 0, 0.5], [0, 0.5, 0.5], [-0.5, 0.5, 0]],
-        3: [[0.5, 0.5, 0.5], [-0.5, 0.5, 0.5], [-0.5, -0.5, 0.5]],
-        4: [[1, 0, 0], [-0.5, np.sqrt(0.75), 0], [0, 0, c]], 6: [[1, 0, 0], [0, 1, 0], [0, 0, c]],
-        7: [[0.5, -0.5, c / 2], [0.5, 0.5, c / 2], [-0.5, -0.5, c / 2]],
-        8: [[1, 0, 0], [0, b, 0], [0, 0, c]],
-        12: [[1, 0, 0], [b * celldm4, b * np.sqrt(1 - celldm4**2), 0], [0, 0, c]],
-        -12: [[1, 0, 0], [0, b, 0], [c * cos_ac, 0, c * np.sqrt(1 - cos_ac**2)]]}
-    lines.require(ibrav in table, f"ibrav = {ibrav} is not known here: run ph.x with ibrav = 0 and"
-                  " CELL_PARAMETERS")
-    return np.array(table[ibrav], dtype=np.float64)
+    try:
+        require("<!DOCTYPE" not in text, f"{path} declares a DOCTYPE, which ph.x does not write")
+        root = ElementTree.fromstring(text)
+        head: Any = root.find("GEOMETRY_INFO")
+        alat_A = float(values(head, "CELL_DIMENSIONS", 6)[0]) * BOHR_ANGSTROM
+        rows: list[Any] = [e for e in head if e.tag.startswith("ATOM.")]
+        atoms = []
+        for atom in rows:
+            mass = float(values(head, f"MASS.{int(atom.get('INDEX'))}", 1)[0])
+            atoms.append((element(atom.get("SPECIES").strip(), mass), mass))
+        tau = np.array([[float(word) for word in atom.get("TAU").split()] for atom in rows])
+        crystal, masses = _crystal(values(head, "AT", 3, 3) * alat_A, atoms, tau * alat_A,
+                                   path.name)
+        n, field = len(atoms), root.find("DIELECTRIC_PROPERTIES")
+        epsilon = charges = None
+        if field is not None and field.find("EPSILON") is not None:
+            epsilon = values(field, "EPSILON", 3, 3).T
+        if field is not None and field.find("ZSTAR") is not None:
+            charges = np.array([values(field.find("ZSTAR"), f"Z_AT_.{k + 1}", 3, 3).T
+                                for k in range(n)])
+        found = []
+        for block in (e for e in root if e.tag.startswith("DYNAMICAL_MAT_.")):
+            q = values(block, "Q_POINT", 3) @ (crystal.lattice_A.T / alat_A)
+            phi = np.array([[values(block, f"PHI.{i + 1}.{j + 1}", 3, 3, 2).swapaxes(0, 1)
+                             for j in range(n)] for i in range(n)]).view(np.complex128)[..., 0]
+            phi = phi.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n) * RYDBERG_EV / BOHR_ANGSTROM**2
+            found.append(DynamicalMatrix(crystal, masses, alat_A, q, phi, epsilon, charges))
+    except (ElementTree.ParseError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no dynamical matrix of ph.x in XML, or damaged ({error}):"
+                         " write it again") from None
+    require(found, f"{path} holds no dynamical matrix: give the .dyn.xml of ph.x, not the force"
+            " constants of q2r.x")
+    return tuple(found)
 
 
 def _after_equals(lines: LineReader, line: str, count: int) -> Array:
-    return np.array(lines.numbers(line.split("=")[1], count))
+    return np.array(lines.numbers(line.partition("=")[2], count))
 
 
 def _vector(lines: LineReader, expected: str) -> NDArray[np.complex128]:

@@ -5,7 +5,7 @@ coordinate Q in Å·√amu gives the displacements u = Q·pattern in Å.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from importlib import resources
@@ -35,6 +35,12 @@ DEGENERACY_MEV = 0.005
 DEGENERACY_COMPUTED_MEV = 1e-4
 #: Largest overlap Σ m u*·u' between two modes that is put down to the digits of a file.
 ORTHOGONALITY = 5e-3
+#: Faster than any vibration, in meV: that of H2 has 516.
+FASTEST_MEV = 550.0
+#: Stiffer, as m ω², than the vibration of N2 or CO (2k, 286 eV/Å²), and so than any.
+STIFFEST_EV_A2 = 300.0
+#: Relative difference of masses that tables of different years may have.
+MASS_TOLERANCE = 0.02
 _TIE = 1e-3
 
 
@@ -70,7 +76,8 @@ class Modes:
     Raises
     ------
     InputError
-        For wrong shapes, NaN, masses that are not positive, no mode, or one that moves no atom.
+        For wrong shapes, NaN, masses that are not positive, no mode, one that moves no atom, or an
+        energy that no bond between such masses can have.
     """
 
     crystal: Crystal
@@ -97,6 +104,11 @@ class Modes:
                 f" and the {n} atoms of {label}: give the crystal the modes belong to")
         require(np.isfinite(energies).all() and np.isfinite(patterns).all(), f"{who}: an energy or"
                 " a displacement is not a finite number: compute the modes again")
+        stiffest = STIFFEST_EV_A2 * HBAR2_PER_AMU_A2_EV / masses.min()
+        limit, highest = min(FASTEST_MEV, 1e3 * np.sqrt(stiffest)), np.abs(energies).max()
+        require(highest <= limit, f"{who}: a mode has {highest:.4g} meV, and with masses from"
+                f" {masses.min():.4g} amu no vibration has more than {limit:.4g} meV: give the unit"
+                " of the calculation, or compute the modes again")
         moves = patterns.any(axis=(1, 2))
         require(moves.all(), f"{who}: mode {moves.argmin() + 1} moves no atom: it needs a non-zero"
                 " pattern")
@@ -281,12 +293,19 @@ def read_modes(source: str | Path) -> Modes:
         For a missing, empty or damaged file, one whose numbers do not fit together, or an unstable
         mode.
     """
+    modes = read_mode_file(source)[0]
+    assert modes.zero_point_sqrt_amu_A.size  # it refuses an unstable mode
+    return modes
+
+
+def read_mode_file(source: str | Path) -> tuple[Modes, dict[str, Any]]:
+    """Return the modes as read_modes does, and the charges in the file: what write_modes got."""
     name, first = BUILTIN.get(str(source), (None, None))
     text = ((resources.files("perovskite_polaron") / "data" / "modes" / name).read_text() if name
             else read_text(source, f"mode file, or a built-in name ({', '.join(BUILTIN)})"))
     try:
         record = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is no JSONDecodeError
         raise InputError(f"{source} is not JSON ({error}): give a mode file of this"
                          " project") from None
     require(isinstance(record, dict) and record.get("format") == FORMAT,
@@ -299,31 +318,71 @@ def read_modes(source: str | Path) -> Modes:
                       np.array([float(e["energy_meV"]) for e in entries]),
                       np.array([_pattern(e) for e in entries]),
                       np.array([e.get("q", (0, 0, 0)) for e in entries]),
-                      [str(e.get("name", "")) for e in entries], None,
+                      [str(e.get("name", "")) for e in entries], record.get("direction"),
                       str(record.get("provenance", "")))
+        return modes, dict(record.get("charges") or {})
     except KeyError as error:
         raise InputError(f"{source} lacks the key {error}: complete the mode file") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{source} is a damaged mode file ({error}): write it again") from None
-    assert modes.zero_point_sqrt_amu_A.size  # it refuses an unstable mode
-    return modes
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"{source} is a damaged mode file ({str(error)[:200]}): write it"
+                         " again") from None
 
 
-def write_modes(modes: Modes, path: str | Path) -> Path:
-    """Write modes as one JSON file that read_modes reads back to the last digit."""
+def write_modes(modes: Modes, path: str | Path,
+                charges: Mapping[str, Any] | None = None) -> Path:
+    """Write modes as one JSON file that read_modes reads back to the last digit.
+
+    The charges, if given, are kept as they are: arrays and words by name.
+    """
     rows = zip(modes.names, modes.energies_meV.tolist(), modes.q.tolist(), modes.patterns,
                strict=True)
     record = {
         "format": FORMAT, "provenance": modes.provenance,
         "conventions": "patterns are Cartesian displacements in 1/sqrt(amu), not mass-weighted,"
-        " sum(m|u|^2) = 1; atom k in cell R moves with pattern_k exp(2 pi i q.R)",
+        " sum(m|u|^2) = 1; atom k in cell R moves with pattern_k exp(2 pi i q.R); direction: of q"
+        " -> 0, Cartesian; charges: polarisation first, in e",
         "lattice_A": modes.crystal.lattice_A.tolist(), "species": list(modes.crystal.species),
         "fractional_positions": modes.crystal.positions.tolist(),
         "masses_amu": modes.masses_amu.tolist(),
+        "direction": None if modes.direction is None else modes.direction.tolist(),
+        "charges": {k: v.tolist() if isinstance(v, np.ndarray) else v
+                    for k, v in (charges or {}).items()},
         "modes": [{"name": name, "energy_meV": energy, "q": q, "pattern_real": u.real.tolist()}
                   | ({"pattern_imag": u.imag.tolist()} if u.imag.any() else {})
                   for name, energy, q, u in rows]}
     return write_atomically(path, json.dumps(record, indent=1) + "\n")
+
+
+def check_masses(crystal: Crystal, masses_amu: Array, who: str,
+                 calculated_amu: Array | None = None) -> None:
+    """Refuse masses (n,) that are not those of the atoms of a crystal.
+
+    An element may be another isotope, unless it is known which one it is.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        Whose atoms are meant; it may say isotopes.
+    masses_amu : (n,) float64
+        In the order of its atoms.
+    who : str
+        What has these masses, for the message.
+    calculated_amu : (n,) float64, optional
+        Masses of the crystal where a calculation states them all.
+    """
+    expected, known = calculated_amu, np.ones(len(crystal), dtype=bool)
+    if expected is None:
+        expected, isotopes = crystal.masses_amu, crystal.isotopes_amu
+        known = known & np.isfinite(np.nan if isotopes is None else isotopes)
+    ratio = masses_amu / expected
+    # From He-3 to Ca-48; hydrogen to tritium.
+    heaviest = np.where(np.array(crystal.species) == "H", 3.02, 1.25)
+    isotope = ~known & (ratio > 0.74) & (ratio < heaviest)
+    wrong = np.where(isotope, 0.0, np.abs(expected / masses_amu - 1))
+    k = int(wrong.argmax())
+    require(wrong[k] <= MASS_TOLERANCE, f"{who} has other masses than {crystal.label}: a mass of"
+            f" {masses_amu[k]:.3f} amu for {crystal.species[k]} {k + 1}, not {expected[k]:.3f}:"
+            " give the masses of the calculation")
 
 
 def _pattern(entry: dict[str, Any]) -> NDArray[np.complex128]:

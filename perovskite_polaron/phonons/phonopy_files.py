@@ -6,6 +6,8 @@ e_k exp(2πi q·τ_k) / √m_k in this project's convention, with τ_k the fract
 
 import contextlib
 import io
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +24,43 @@ from perovskite_polaron.units import BOHR_ANGSTROM, MEV_PER_THZ
 # What phonopy may find beside its parameters: the first of a kind is taken.
 _BESIDE = (("FORCE_CONSTANTS", "force_constants_filename"),
            ("force_constants.hdf5", "force_constants_filename"),
-           ("FORCE_SETS", "force_sets_filename"), ("BORN", "born_filename"))
+           ("FORCE_SETS", "force_sets_filename"))
+_DEEPEST = 20
+_MOST_ATOMS = 20_000
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
-    """Return a YAML file that holds a mapping; InputError with file and line when it does not."""
+    """Return a YAML file that holds a mapping; InputError with file and line when it does not.
+
+    phonopy writes no aliases and nests a dozen levels at most; what does is refused, before a small
+    file has become a large object.
+    """
     with extra("PyYAML", "phonons"):
         import yaml
-    text = read_text(path, "phonopy file")
+    text, depth = read_text(path, "phonopy file"), 0
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        for event in yaml.parse(text, loader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            require(depth <= _DEEPEST and not isinstance(event, yaml.AliasEvent),
+                    f"{path}:{event.start_mark.line + 1}: this is no phonopy file: it has an alias,"
+                    " or is nested too deeply")
+        document = yaml.load(text, loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", error)
         raise InputError(f"{path}{line}: this is not YAML ({problem}): write it again") from None
+    except ValueError as error:  # a date or a number of 5000 digits
+        raise InputError(f"{path} is damaged ({str(error)[:200]}): write it again") from None
     require(isinstance(document, dict),
             f"{path}:1: this is no phonopy file: a mapping of keys belongs here")
     return document
 
 
 def modes_from_table(path: Path, document: dict[str, Any], crystal: Crystal | None,
-                     masses_amu: Array | None) -> tuple[Modes, ...]:
+                     masses_amu: Array | None, unit_meV: float = MEV_PER_THZ) -> tuple[Modes, ...]:
     """Return the modes in a band.yaml, mesh.yaml or qpoints.yaml, one set for each wave vector.
 
     Parameters
@@ -56,6 +73,9 @@ def modes_from_table(path: Path, document: dict[str, Any], crystal: Crystal | No
         Needed for qpoints.yaml; the others carry their own cell.
     masses_amu : (n,) float64, optional
         Needed with the crystal.
+    unit_meV : float
+        What the file counts frequencies in, which it does not say: THz unless phonopy was told
+        otherwise.
 
     Raises
     ------
@@ -85,12 +105,25 @@ def modes_from_table(path: Path, document: dict[str, Any], crystal: Crystal | No
                 " the primitive cell it is for")
         if "reciprocal_lattice" in document:
             _same_lattice(path, crystal, np.array(document["reciprocal_lattice"], dtype=np.float64))
-        return tuple(_point(path, crystal, masses_amu, point) for point in points)
+        return tuple(_point(path, crystal, masses_amu, point, unit_meV) for point in points)
     except KeyError as error:
         raise InputError(f"{path} lacks the key {error}: it is truncated or no table of phonopy;"
                          " write it again") from None
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InputError(f"{path} is damaged ({error}): write it again") from None
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise InputError(f"{path} is damaged ({str(error)[:200]}): write it again") from None
+
+
+def cell_of(path: Path) -> tuple[Crystal, Array]:
+    """Return the primitive cell that a phonopy.yaml describes, with its masses (n,) in amu."""
+    document = load_yaml(path)
+    try:
+        unit = document.get("physical_unit", {}).get("length", "angstrom")
+        require(unit.lower() == "angstrom", f"{path} counts lengths in {unit!r}: give the structure"
+                " in another format")
+        cell = document.get("primitive_cell") or document["unit_cell"]
+        return _cell(cell, path.name, None), np.array([float(p["mass"]) for p in cell["points"]])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"{path} holds no cell ({error}): give a phonopy.yaml") from None
 
 
 def read_parameters(path: Path) -> tuple[Modes, Array, Array | None, Array | None]:
@@ -99,7 +132,7 @@ def read_parameters(path: Path) -> tuple[Modes, Array, Array | None, Array | Non
     The modes are those without a macroscopic field.
 
     Forces or force constants stand in the file, or beside it as FORCE_SETS, FORCE_CONSTANTS or
-    force_constants.hdf5; Born charges in the file or beside it as BORN.
+    force_constants.hdf5.
 
     Returns
     -------
@@ -109,7 +142,7 @@ def read_parameters(path: Path) -> tuple[Modes, Array, Array | None, Array | Non
     lattice_A : (3, 3) float64
         Vectors of the unit cell, Å, in the same Cartesian axes.
     epsilon_inf : (3, 3) float64 or None
-        High-frequency dielectric tensor.
+        High-frequency dielectric tensor, if the file holds it.
     born_e : (n, 3, 3) float64 or None
         Charges of the atoms of the modes, field first.
 
@@ -120,52 +153,68 @@ def read_parameters(path: Path) -> tuple[Modes, Array, Array | None, Array | Non
     InputError
         For missing forces or a damaged file.
     """
-    phonopy = _load(path)
+    document = load_yaml(path)
+    phonopy = _load(path, document)
     from phonopy.interface.calculator import get_calculator_physical_units
 
     to_A = float(get_calculator_physical_units(phonopy.calculator).distance_to_A)
     cell = phonopy.primitive
-    crystal = Crystal(cell.cell * to_A, tuple(cell.symbols), cell.scaled_positions, path.name)
+    species = tuple(_element(str(symbol)) for symbol in cell.symbols)
+    crystal = Crystal(cell.cell * to_A, species, cell.scaled_positions, path.name)
     masses = np.array(cell.masses, dtype=np.float64)
     phonopy.run_qpoints([np.zeros(3)], with_eigenvectors=True)
     found = phonopy.qpoints
     rows, thz = np.asarray(found.eigenvectors[0]).T, np.asarray(found.frequencies[0])
-    modes = _modes(path, crystal, masses, np.zeros(3), rows, thz)
-    field = phonopy.nac_params
-    tensors = (None, None) if field is None else (np.array(field["dielectric"]),
-                                                  np.array(field["born"]))
+    modes = _modes(path, crystal, masses, np.zeros(3), rows, thz * MEV_PER_THZ)
+    # phonopy's own parser makes charges neutral and symmetric without a word, so it is not used.
+    field = document.get("nac", document)
+    tensors = []
+    for key, shape in (("dielectric_constant", (3, 3)), ("born_effective_charge", (-1, 3, 3))):
+        try:
+            given = field.get(key)
+            tensors.append(None if given is None else np.array(given, dtype=float).reshape(shape))
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{path} is damaged ({key}: {error}): write it again") from None
     return modes, phonopy.unitcell.cell * to_A, *tensors
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, document: dict[str, Any]) -> Any:
     with extra("phonopy", "phonons"):
         import phonopy
-    document = load_yaml(path)
     beside: dict[str, Any] = {}
     for name, keyword in _BESIDE:
         if (path.parent / name).is_file():
             beside.setdefault(keyword, path.parent / name)
     inside = "force_constants" in document or "displacements" in document or "dataset" in document
-    require(inside or set(beside) - {"born_filename"}, f"{path} holds no forces, and there is no"
-            " FORCE_SETS, FORCE_CONSTANTS or force_constants.hdf5 beside it: put one there")
+    require(inside or beside, f"{path} holds no forces, and there is no FORCE_SETS, FORCE_CONSTANTS"
+            " or force_constants.hdf5 beside it: put one there")
     if "force_constants" in document:
         beside.pop("force_constants_filename", None)
     if "force_constants_filename" in beside or "force_constants" in document:
         beside.pop("force_sets_filename", None)
-    matrix = np.array(document.get("primitive_matrix", np.eye(3)), dtype=np.float64)
-    if abs(abs(np.linalg.det(matrix)) - 1) < 1e-6:
-        beside["primitive_matrix"] = "P"
-    # Left alone, phonopy takes a BORN file of the working directory, whatever crystal it is of.
-    charges = "born_filename" in beside or "born_effective_charge" in document
+    limit = sys.getrecursionlimit()
     try:
-        # phonopy prints what it reads; a library stays silent.
+        matrix = np.array(document.get("primitive_matrix", np.eye(3)), dtype=np.float64)
+        if abs(abs(np.linalg.det(matrix)) - 1) < 1e-6:
+            beside["primitive_matrix"] = "P"
+        atoms = (document.get("unit_cell") or document["primitive_cell"])["points"]
+        repeats = np.linalg.det(np.array(document["supercell_matrix"], dtype=np.float64))
+        require(abs(repeats) * len(atoms) <= _MOST_ATOMS, f"{path} has a supercell of more than"
+                f" {_MOST_ATOMS} atoms: write it again")
+        # phonopy prints what it reads; a library stays silent. Left alone, it takes a BORN file of
+        # the working directory, whatever crystal it is of.
         with contextlib.redirect_stdout(io.StringIO()):
-            loaded = phonopy.load(path, log_level=0, is_nac=charges, **beside)
+            loaded = phonopy.load(_with_phonopys_units(path, document), log_level=0, is_nac=False,
+                                  **beside)
             constants = loaded.force_constants
+    except InputError:
+        raise
     except Exception as error:  # phonopy raises anything at all on a damaged file
         text = " ".join(str(error).split())
         raise InputError(f"phonopy cannot read {path} ({type(error).__name__}: {text}): write the"
                          " files again") from None
+    finally:
+        sys.setrecursionlimit(limit)  # symfc, which phonopy imports, raises it beyond the stack
     if constants is None:
         raise InputError(f"{path} gives phonopy no force constants: put FORCE_SETS or"
                          " FORCE_CONSTANTS beside it")
@@ -174,13 +223,37 @@ def _load(path: Path) -> Any:
     return loaded
 
 
+def _with_phonopys_units(path: Path, document: dict[str, Any]) -> io.StringIO:
+    """Return the file without its units, if they are those of its calculator in any letters.
+
+    phonopy refuses the capital letters that it wrote itself in earlier versions.
+    """
+    from phonopy.interface.calculator import get_calculator_physical_units
+
+    header = document.get("phonopy") or {}
+    calculator = header.get("calculator") or document.get("calculator")
+    theirs = get_calculator_physical_units(calculator)
+    for key, value in (document.get("physical_unit") or {}).items():
+        wanted = getattr(theirs, f"{key}_unit", None)
+        require(wanted is None or str(value).lower() == wanted.lower(), f"{path} counts {key} in"
+                f" {value!r}, and {calculator or 'VASP'}, which it says computed the forces, in"
+                f" {wanted!r}: give it the right calculator")
+    text = read_text(path, "phonopy file")
+    return io.StringIO(re.sub(r"(?m)^physical_unit:.*\n(?:[ \t].*\n)*", "", text))
+
+
 def _cell(document: dict[str, Any], name: str, like: Crystal | None) -> Crystal:
     points = document["points"]
     lattice = np.array(document["lattice"], dtype=np.float64)
     if like is not None and _in_bohr(lattice, len(points), like):
         lattice = lattice * BOHR_ANGSTROM
-    return Crystal(lattice, tuple(str(p["symbol"]) for p in points),
+    return Crystal(lattice, tuple(_element(str(p["symbol"])) for p in points),
                    np.array([p["coordinates"] for p in points]), name)
+
+
+def _element(symbol: str) -> str:
+    """The element of an extended symbol such as Br2, by which phonopy tells like atoms apart."""
+    return symbol.rstrip("0123456789")
 
 
 def _in_bohr(lattice: Array, n: int, like: Crystal) -> bool:
@@ -189,7 +262,8 @@ def _in_bohr(lattice: Array, n: int, like: Crystal) -> bool:
     return bool(abs(np.log(ratio * BOHR_ANGSTROM**3)) < abs(np.log(ratio)))
 
 
-def _point(path: Path, crystal: Crystal, masses: Array, point: dict[str, Any]) -> Modes:
+def _point(path: Path, crystal: Crystal, masses: Array, point: dict[str, Any],
+           unit_meV: float) -> Modes:
     bands = point["band"]
     require(all("eigenvector" in band for band in bands),
             f"{path} has no eigenvectors: run phonopy again with EIGENVECTORS = .TRUE.")
@@ -200,14 +274,14 @@ def _point(path: Path, crystal: Crystal, masses: Array, point: dict[str, Any]) -
             f" the {len(crystal)} atoms of {crystal.label}: give the crystal it is for")
     rows = vectors[..., 0] + 1j * vectors[..., 1]
     return _modes(path, crystal, masses, q, rows,
-                  np.array([band["frequency"] for band in bands], dtype=np.float64))
+                  np.array([band["frequency"] for band in bands], dtype=np.float64) * unit_meV)
 
 
 def _modes(path: Path, crystal: Crystal, masses: Array, q: Array,
-           rows: NDArray[np.complex128], thz: Array) -> Modes:
+           rows: NDArray[np.complex128], energies_meV: Array) -> Modes:
     phase = np.exp(2j * np.pi * crystal.positions @ q) / np.sqrt(masses)
     patterns = rows.reshape(len(rows), -1, 3) * phase[:, None]
-    return canonical_modes(crystal, masses, thz * MEV_PER_THZ, patterns, q, provenance=path.name)
+    return canonical_modes(crystal, masses, energies_meV, patterns, q, provenance=path.name)
 
 
 def _same_lattice(path: Path, crystal: Crystal, reciprocal: Array) -> None:

@@ -2,38 +2,39 @@
 
 Formats are told by their content, and the crystal is checked. phonopy: ``phonopy_params.yaml``,
 ``phonopy.yaml``; ``band.yaml``, ``mesh.yaml``, ``qpoints.yaml`` with eigenvectors. Quantum
-ESPRESSO: ``.dyn``; modes of matdyn.x and dynmat.x. Imaginary frequencies come out as negative
-energies.
+ESPRESSO: ``.dyn`` and ``.dyn.xml``; modes of matdyn.x and dynmat.x. This project's own mode files
+and built-in modes. Imaginary frequencies come out as negative energies.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import InputError, require
+from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.matching import match
+from perovskite_polaron.phonons.field import require_symmetry, with_field, without_field
 from perovskite_polaron.phonons.forces import DISTANCE_A, Forces, displaced_cells, force_constants
-from perovskite_polaron.phonons.matdyn_files import read_dynamical_matrices, read_matdyn_modes
-from perovskite_polaron.phonons.modes import Modes, diagonalise
-from perovskite_polaron.phonons.phonopy_files import load_yaml, modes_from_table, read_parameters
+from perovskite_polaron.phonons.matdyn_files import (
+    TITLE, XML_ROOT, read_dynamical_matrices, read_matdyn_modes)
+from perovskite_polaron.phonons.modes import (
+    BUILTIN, Modes, canonical_modes, check_masses, read_mode_file)
+from perovskite_polaron.phonons.phonopy_files import (
+    cell_of, load_yaml, modes_from_table, read_parameters)
 from perovskite_polaron.phonons.response import (
-    Response, axis_numbers, crystal_direction, neutral_response, non_analytic, phonon_modes,
-    read_born)
-from perovskite_polaron.phonons.symmetry import operations
-from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV
+    Response, crystal_direction, neutral_response, phonon_modes, read_born, unit_vector)
+from perovskite_polaron.units import UNITS
 
 Direction = str | Sequence[float]
-MASS_TOLERANCE = 0.02
-_FORMATS = ("phonopy_params.yaml, band.yaml, mesh.yaml, qpoints.yaml, a .dyn file, or modes of"
-            " matdyn.x or dynmat.x")
-_DYN = "Dynamical matrix file"
+_FORMATS = ("phonopy_params.yaml, band.yaml, mesh.yaml, qpoints.yaml, a .dyn or .dyn.xml file,"
+            " modes of matdyn.x or dynmat.x, or a mode file of this project")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +51,19 @@ class Calculation:
         Charges and ε∞.
     residuals : dict
         Sum rules as they were before they were enforced: name with unit -> value.
+    reading : str
+        How a file was understood, and what was assumed.
     """
 
     modes: Modes
     transverse: Modes | None
     response: Response | None
     residuals: dict[str, float]
+    reading: str = ""
 
 
 class _Cell(NamedTuple):
-    """The crystal of a calculation, as the user named it; alat_A is Quantum ESPRESSO's."""
+    """The crystal of a calculation, as the user named it; alat_A if a .dyn file describes it."""
 
     crystal: Crystal
     masses_amu: Array
@@ -107,58 +111,151 @@ def from_forces(crystal: Crystal, forces: Forces, direction: Direction | None = 
 
 
 def from_file(path: str | Path, direction: Direction | None = None, born: str | Path | None = None,
-              crystal: str | Path | None = None) -> Calculation:
-    """Return the Γ modes in a file of phonopy or Quantum ESPRESSO.
+              crystal: str | Path | None = None, frequency_unit: str = "THz") -> Calculation:
+    """Return the Γ modes in a file of phonopy or Quantum ESPRESSO, or of this project.
 
     Parameters
     ----------
     path : str or path
         phonopy's parameters and .dyn files are diagonalised with the field of the direction; a file
-        of modes has the field it was computed with, and the direction then says which.
+        of modes has the field it was computed with, and the direction then says which. This
+        project's own files, and the built-in names, say it themselves and take any direction if
+        they hold charges and all modes.
     direction : str or (3,), optional
         In the axes of the crystal in the file (phonopy: of its unit cell), as in
         response.crystal_direction.
     born : str or path, optional
-        A BORN file; it comes before the charges that the file itself may hold.
+        A BORN file; it comes before the charges that the file itself may hold, and those before a
+        BORN file beside phonopy's parameters.
     crystal : str or path, optional
         For files without one, as in read_phonons.
+    frequency_unit : str
+        A unit of energy in units.UNITS: of the tables of phonopy, which do not say it.
 
     Raises
     ------
     InputError
-        For missing charges with a direction, a file without Γ, and as read_phonons does.
+        For missing charges with a direction, a file without Γ, modes that lack the symmetry of
+        their crystal or have another field than the direction makes, and as read_phonons does.
     """
-    path = Path(path)
     kind, document = _kind(path)
+    if kind == "own":
+        return _own(str(path), direction, born)
+    path = Path(path)
     if kind in ("modes", "table"):
-        found = [m for m in _sets(path, kind, document, crystal, direction) if m.at_gamma]
-        require(found, f"{path} holds no modes at the wave vector 0 0 0: give a file that does")
-        response = None if born is None else read_born(born, found[0].crystal)
-        return Calculation(found[0], None if direction is not None else found[0], response, {})
+        return _as_computed(path, kind, document, direction, born, crystal, frequency_unit)
     if kind == "dyn":
         matrix = next((m for m in read_dynamical_matrices(path) if not m.q.any()), None)
         if matrix is None:
             raise InputError(f"{path} holds no modes at the wave vector 0 0 0: give the .dyn file"
                              " of Γ")
         transverse, lattice_A = matrix.modes(path.name), matrix.crystal.lattice_A
-        epsilon, charges = matrix.epsilon_inf, matrix.born_charges
+        epsilon, charges, what = matrix.epsilon_inf, matrix.born_charges, "dynamical matrix"
     else:
         transverse, lattice_A, epsilon, charges = read_parameters(path)
+        what = "force constants of phonopy"
         if crystal is not None:
             _same_crystal(transverse, _cell_of(crystal), path)
-    response = None
-    if born is not None:
-        response = read_born(born, transverse.crystal)
-    elif epsilon is not None and charges is not None:
-        response = neutral_response(transverse.crystal, epsilon, charges, str(path))
+        if charges is None and born is None and (path.parent / "BORN").is_file():
+            born = path.parent / "BORN"
+    response, reading = None, f"{path.name}: {what}, Γ"
+    try:
+        if born is not None:
+            response = read_born(born, transverse.crystal)
+        elif epsilon is not None and charges is not None:
+            response = neutral_response(transverse.crystal, epsilon, charges, str(path))
+    except ComputationError as error:
+        # Transverse modes need no charges.
+        if direction is not None or born is not None:
+            raise
+        reading += f"; its charges are not used: {error}"
     if direction is None:
-        return Calculation(transverse, transverse, response, {})
+        return Calculation(transverse, transverse, response, {}, f"{reading}; no macroscopic field")
     if response is None:
         raise InputError("the longitudinal modes along a direction need Born charges, which"
                          f" {path} does not hold: give --born FILE")
-    along = axis_numbers(direction) @ lattice_A
-    return Calculation(_with_field(transverse, response, along / np.linalg.norm(along)), transverse,
-                       response, {})
+    modes = with_field(transverse, response, unit_vector(lattice_A, direction))
+    return Calculation(modes, transverse, response, {}, f"{reading}; with the macroscopic field of"
+                       f" the charges of {response.source}")
+
+
+def _as_computed(path: Path, kind: str, document: dict[str, Any], direction: Direction | None,
+                 born: str | Path | None, crystal: str | Path | None, unit: str) -> Calculation:
+    """The Γ modes in a file of modes, held to the direction and the charges that are given."""
+    found = [m for m in _sets(path, kind, document, crystal, direction, unit) if m.at_gamma]
+    require(found, f"{path} holds no modes at the wave vector 0 0 0: give a file that does")
+    if kind == "table" and direction is not None:
+        along = crystal_direction(found[0].crystal, direction)
+        found = [replace(m, direction=along) for m in found]
+    fitting, problem = [], None
+    for modes in found:
+        try:
+            require_symmetry(modes, path)
+            fitting.append(modes)
+        except InputError as error:
+            problem = error
+    if not fitting:
+        assert problem is not None
+        raise problem
+    modes = fitting[0]
+    require(all(np.allclose(modes.energies_meV, m.energies_meV, atol=0.01) for m in fitting),
+            f"{path} has several sets of modes at Γ, with the field of one direction each, and the"
+            " symmetry does not tell which is meant: write qpoints.yaml for the one direction")
+    response = None if born is None else read_born(born, modes.crystal)
+    transverse: Modes | None = modes
+    if direction is not None:
+        whole = response is not None and len(modes) == 3 * len(modes.crystal)
+        transverse = without_field(modes, response, path) if response and whole else None
+    counted = f"; frequencies in {unit} (assumed unless --frequency-unit says it)"
+    field = "with" if direction is not None else "without"
+    return Calculation(modes, transverse, response, {}, f"{path.name}: modes as computed, Γ"
+                       f"{counted if kind == 'table' else ''}; {field} a macroscopic field")
+
+
+def _own(source: str, direction: Direction | None, born: str | Path | None) -> Calculation:
+    """The modes in a file of this project, for another direction where charges and modes allow."""
+    modes, charges = read_mode_file(source)
+    require(modes.at_gamma, f"{source} holds modes at another wave vector than 0 0 0: give a file"
+            " of modes at Γ")
+    response = None
+    if born is not None:
+        response = read_born(born, modes.crystal)
+    elif charges:
+        try:
+            response = replace(
+                neutral_response(modes.crystal, charges["epsilon_inf"], charges["born_e"],
+                                 str(charges.get("source", source))),
+                residual=float(charges.get("residual_e", 0.0)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{source} is a damaged mode file ({str(error)[:200]}): write it"
+                             " again") from None
+    along = None if direction is None else crystal_direction(modes.crystal, direction)
+    n, transverse = len(modes.crystal), None
+    if len(modes) == 3 * n - 3:
+        modes = _with_translations(modes)
+        transverse = modes
+        if modes.direction is not None:
+            transverse = None if response is None else without_field(modes, response, source)
+    same = (along is None) == (modes.direction is None) and (
+        along is None or modes.direction is None or abs(along @ modes.direction) > 1 - 1e-9)
+    if not same:
+        require(transverse is not None and (along is None or response is not None), f"{source}"
+                f" holds {len(modes)} modes of {3 * n}{'' if response else ' and no charges'}: it"
+                " has no other direction than that it was computed with; give that, or none")
+        assert transverse is not None
+        modes = transverse
+        if along is not None and response is not None:
+            modes = with_field(transverse, response, along)
+    return Calculation(modes, transverse, response, {}, f"{source}: modes of this project, Γ")
+
+
+def _with_translations(modes: Modes) -> Modes:
+    """Add to all optical modes the rigid translations, which mode files leave out."""
+    rigid = np.broadcast_to(np.eye(3)[:, None], (3, len(modes.crystal), 3))
+    return canonical_modes(
+        modes.crystal, modes.masses_amu, np.concatenate([np.zeros(3), modes.energies_meV]),
+        np.concatenate([rigid, modes.patterns]), (0.0, 0.0, 0.0), modes.direction,
+        modes.provenance)
 
 
 def read_phonons(path: str | Path, crystal: Crystal | str | Path | None = None,
@@ -171,10 +268,10 @@ def read_phonons(path: str | Path, crystal: Crystal | str | Path | None = None,
         The file; of phonopy's parameters the modes at Γ.
     crystal : Crystal, str or path, optional
         Needed for qpoints.yaml and for modes of matdyn.x or dynmat.x, in the axes and the order of
-        atoms of the calculation: a Crystal, a structure file, or best a .dyn file of the
-        calculation, which also has the masses and alat. Without one, modes of matdyn.x and dynmat.x
-        take the .dyn files in their folder, if these are of one crystal. Files that hold their
-        crystal are checked against it (it may be another setting).
+        atoms of the calculation: a Crystal, a structure file, or best the phonopy.yaml or a .dyn
+        file of the calculation, which also has the masses and alat. Without one, modes of matdyn.x
+        and dynmat.x take the .dyn files in their folder, if these are of one crystal. Files that
+        hold their crystal are checked against it (it may be another setting).
     direction : str or (3,), optional
         Along which q went to 0 when modes of matdyn.x or dynmat.x were computed, in the lattice
         vectors of the crystal.
@@ -187,42 +284,57 @@ def read_phonons(path: str | Path, crystal: Crystal | str | Path | None = None,
     MissingExtraError
         When the file needs phonopy or PyYAML and it is not installed.
     """
-    return _sets(Path(path), *_kind(Path(path)), crystal, direction)
+    kind, document = _kind(path)
+    if kind == "own":
+        return (read_mode_file(path)[0],)
+    require(direction is None or kind == "modes",
+            f"{path} holds modes as computed, a direction cannot be given to them: leave it out, or"
+            " give phonopy_params.yaml with Born charges")
+    found = _sets(Path(path), kind, document, crystal, direction)
+    if kind == "modes" or (kind == "table" and not document.get("points")):
+        for modes in found:
+            require_symmetry(modes, path)
+    return found
 
 
 def _sets(path: Path, kind: str, document: dict[str, Any], crystal: Crystal | str | Path | None,
-          direction: Direction | None) -> tuple[Modes, ...]:
+          direction: Direction | None, unit: str = "THz") -> tuple[Modes, ...]:
     cell = None if crystal is None else _cell_of(crystal)
     if kind == "modes":
-        cell = cell or _of_matrix(_dynamical_matrix_beside(path))
+        cell = cell or _cell_beside(path)
         along = None if direction is None else crystal_direction(cell.crystal, direction)
-        found = read_matdyn_modes(path, *cell, along)
-    elif direction is not None:
-        raise InputError(f"{path} holds modes as computed, a direction cannot be given to them:"
-                         " leave it out, or give phonopy_params.yaml with Born charges")
-    elif kind == "dyn":
+        return read_matdyn_modes(path, *cell, along)
+    if kind == "dyn":
         found = tuple(matrix.modes(path.name) for matrix in read_dynamical_matrices(path))
     elif kind == "table":
-        found = modes_from_table(path, document, *(cell[:2] if cell else (None, None)))
+        require(unit in UNITS["energy"], f"{unit!r} is not a unit of frequencies: use one of"
+                f" {', '.join(UNITS['energy'])}")
+        own, masses = cell[:2] if cell else (None, None)
+        found = modes_from_table(path, document, own, masses, UNITS["energy"][unit] * 1e3)
     else:
         found = (read_parameters(path)[0],)
-    without_crystal = kind == "modes" or (kind == "table" and not document.get("points"))
-    for modes in found:
-        if without_crystal:
-            _fits(modes, path)
-        elif cell is not None:
+    if cell is not None and (kind != "table" or document.get("points")):
+        for modes in found:
             _same_crystal(modes, cell, path)
     return found
 
 
-def _kind(path: Path) -> tuple[str, dict[str, Any]]:
-    """Which format a file has ("dyn", "modes", "table", "parameters"), and its content if YAML."""
+def _kind(path: str | Path) -> tuple[str, dict[str, Any]]:
+    """Which format a file has, and its content if it is YAML.
+
+    "own", "dyn", "modes", "table" or "parameters".
+    """
+    if str(path) in BUILTIN:
+        return "own", {}
     text = read_text(path, f"file of phonons ({_FORMATS})")
-    if "Dynamical  Matrix in cartesian axes" in text or text.lstrip().startswith(_DYN):
+    head = text[:4000]
+    if head.lstrip().startswith("{"):
+        return "own", {}
+    if "Dynamical  Matrix in cartesian axes" in text or _is_dynamical_matrix(head):
         return "dyn", {}
-    if "iagonalizing the dynamical matrix" in text[:4000]:
+    if "iagonalizing the dynamical matrix" in head:
         return "modes", {}
-    if path.suffix.lower() in (".yaml", ".yml"):
+    if Path(path).suffix.lower() in (".yaml", ".yml"):
         document = load_yaml(path)
         if "phonon" in document:
             return "table", document
@@ -233,21 +345,12 @@ def _kind(path: Path) -> tuple[str, dict[str, Any]]:
     raise InputError(f"{path}:1: this is no file of phonons that is known here: give {_FORMATS}")
 
 
-def _with_field(transverse: Modes, response: Response, along: Array) -> Modes:
-    """Add the field to modes: its term is added to their dynamical matrix Σ ω² e e*."""
-    crystal, masses = transverse.crystal, transverse.masses_amu
-    energies_eV = transverse.energies_meV * 1e-3
-    squares = np.sign(energies_eV) * energies_eV**2 / HBAR2_PER_AMU_A2_EV
-    rows = transverse.weighted * np.sqrt(np.repeat(masses, 3))
-    phi = np.einsum("m,mi,mj->ij", squares, rows, rows.conj())
-    phi += non_analytic(crystal, response, along)
-    return diagonalise(crystal, masses, phi, (0.0, 0.0, 0.0), along, transverse.provenance)
-
-
 def _cell_of(crystal: Crystal | str | Path) -> _Cell:
     if isinstance(crystal, str | Path):
-        if Path(crystal).is_file() and _is_dynamical_matrix(Path(crystal)):
+        if Path(crystal).is_file() and _is_dynamical_matrix(_head(Path(crystal))):
             return _of_matrix(Path(crystal))
+        if Path(crystal).suffix.lower() in (".yaml", ".yml"):
+            return _Cell(*cell_of(Path(crystal)))
         crystal = read_crystal(crystal)
     return _Cell(crystal, crystal.masses_amu)
 
@@ -257,21 +360,28 @@ def _of_matrix(path: Path) -> _Cell:
     return _Cell(matrix.crystal, matrix.masses_amu, matrix.alat_A)
 
 
-def _dynamical_matrix_beside(path: Path) -> Path:
-    """Return a .dyn file in the folder of a file of modes; refuse none, or several crystals."""
+def _cell_beside(path: Path) -> _Cell:
+    """Return the cell of the .dyn files beside a file of modes; refuse none, or several cells."""
     files = [p for p in sorted(path.parent.iterdir()) if p != path and p.is_file()]
-    found = [p for p in files if _is_dynamical_matrix(p)]
-    crystals = [_of_matrix(p).crystal for p in found]
-    if not found or any(_differ(crystals[0], other) for other in crystals[1:]):
+    found = []
+    for beside in files:
+        with suppress(InputError):  # the force constants of q2r.x, say
+            if _is_dynamical_matrix(_head(beside)):
+                found.append(_of_matrix(beside))
+    if not found or any(_differ(found[0].crystal, other.crystal) for other in found[1:]):
         there = "none is" if not found else f"the {len(found)} of several crystals are"
         raise InputError(f"{path} holds no crystal: give the .dyn file of the calculation (best;"
                          f" {there} beside it), or its structure file")
     return found[0]
 
 
-def _is_dynamical_matrix(path: Path) -> bool:
+def _head(path: Path) -> str:
     with open(path, "rb") as handle:
-        return handle.read(len(_DYN) + 8).lstrip().startswith(_DYN.encode())
+        return handle.read(500).decode(errors="replace")
+
+
+def _is_dynamical_matrix(head: str) -> bool:
+    return head.lstrip().startswith(TITLE) or XML_ROOT in head[:500]
 
 
 def _differ(one: Crystal, other: Crystal) -> bool:
@@ -282,36 +392,5 @@ def _differ(one: Crystal, other: Crystal) -> bool:
 def _same_crystal(modes: Modes, cell: _Cell, path: Path) -> None:
     """Refuse a crystal that is not, in any setting, the one in the file, or has other masses."""
     theirs = modes.masses_amu[match(cell.crystal, modes.crystal).atoms]
-    wrong = np.abs(cell.masses_amu / theirs - 1)
-    k = int(wrong.argmax())
-    require(wrong[k] <= MASS_TOLERANCE, f"{path} was computed with a mass of {theirs[k]:.3f} amu"
-            f" for {cell.crystal.species[k]} {k + 1}, {cell.crystal.label} has"
-            f" {cell.masses_amu[k]:.3f}: give the masses of the calculation")
-
-
-def _fits(modes: Modes, path: Path) -> None:
-    """Refuse modes at Γ that have no rigid translation or not the symmetry of their crystal.
-
-    That is how a file without a crystal shows that the atoms come in another order or the axes in
-    another setting.
-    """
-    crystal, n = modes.crystal, len(modes.crystal)
-    if not modes.at_gamma or len(modes) != 3 * n:
-        return
-    require(np.count_nonzero(modes.translation_share > 0.9) == 3,
-            f"{path} has no three rigid translations with the masses and atoms of {crystal.label}:"
-            " give the masses and the order of atoms of the calculation")
-    strengths = np.sign(modes.energies_meV) * modes.energies_meV**2
-    matrix = np.einsum("m,mi,mj->ij", strengths, modes.weighted, modes.weighted.conj())
-    along = modes.direction
-    for one in operations(crystal):
-        if along is not None and abs(along @ one.rotation @ along) < 1 - 1e-6:
-            continue
-        moved = np.zeros((n, 3, n, 3))
-        moved[one.place, :, np.arange(n), :] = one.rotation
-        operation = moved.reshape(3 * n, 3 * n)
-        if np.abs(operation @ matrix @ operation.T - matrix).max() > 0.02 * np.abs(matrix).max():
-            how = "" if along is None else " for this direction"
-            raise InputError(f"{path} does not have the symmetry of {crystal.label}{how}: axes,"
-                             " setting or order of atoms are not those of the calculation, or q"
-                             " went to 0 along a direction that must be given")
+    calculated = None if cell.alat_A is None else cell.masses_amu
+    check_masses(cell.crystal, theirs, f"the calculation of {path}", calculated)

@@ -37,6 +37,9 @@ COULOMB_EV_A = CHARGE_C / (4 * np.pi * EPSILON_0_F_M) * 1e10
 #: longitudinal
 #: mode by up to 2 %, the ratio of axial to equatorial displacements by up to 15 %.
 NEUTRALITY_E_PER_ATOM = 0.05
+#: Largest change, in elementary charges, that the symmetry of the crystal may make to a charge, and
+#: to the dielectric tensor in units of its mean.
+SYMMETRY_E = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +91,8 @@ def neutral_response(crystal: Crystal, epsilon_inf: ArrayLike, born_e: ArrayLike
     InputError
         For wrong shapes or NaN.
     ComputationError
-        When |Σ Z| exceeds the limit, or the dielectric tensor has an eigenvalue below 1.
+        When |Σ Z| exceeds the limit, charges or tensor break the symmetry of the crystal (they are
+        those of other atoms, or in other axes), or the tensor has an eigenvalue below 1.
 
     References
     ----------
@@ -117,6 +121,15 @@ def neutral_response(crystal: Crystal, epsilon_inf: ArrayLike, born_e: ArrayLike
     for o in group:
         mean += o.rotation @ epsilon @ o.rotation.T / len(group)
         total[o.place] += o.rotation @ born @ o.rotation.T / len(group)
+    broken = np.abs(total - born).max(axis=(1, 2))
+    k = int(broken.argmax())
+    if broken[k] > SYMMETRY_E:
+        raise ComputationError(f"the Born charges of {who} break the symmetry of {crystal.label} by"
+                               f" {broken[k]:.1f} e ({crystal.species[k]} {k + 1}): give them in"
+                               " the axes and the order of its atoms")
+    if (off := np.abs(mean - epsilon).max() / np.trace(mean) * 3) > SYMMETRY_E:
+        raise ComputationError(f"the dielectric tensor of {who} breaks the symmetry of"
+                               f" {crystal.label} by {off:.0%}: give it in the axes of the crystal")
     epsilon, born = (mean + mean.T) / 2, total - total.mean(axis=0)
     for array in (epsilon, born):
         array.setflags(write=False)
@@ -201,20 +214,23 @@ def crystal_direction(crystal: Crystal, direction: str | Sequence[float]) -> Arr
     InputError
         For anything else.
     """
-    axis = axis_numbers(direction) @ crystal.lattice_A
-    return np.asarray(axis / np.linalg.norm(axis))
+    return unit_vector(crystal.lattice_A, direction)
 
 
-def axis_numbers(direction: str | Sequence[float]) -> Array:
-    """Return u v w (3,) of a direction written as crystal_direction describes; errors as there."""
+def unit_vector(lattice_A: Array, direction: str | Sequence[float]) -> Array:
+    """Return the Cartesian unit vector (3,) of a direction as crystal_direction describes."""
     if isinstance(direction, str):
-        require(direction in ("a", "b", "c"), f"direction {direction!r} is not understood: give a,"
-                " b or c, or three numbers such as 0 0 1")
-        return np.eye(3)["abc".index(direction)]
-    numbers = np.asarray(direction, dtype=np.float64)
-    require(numbers.shape == (3,) and np.isfinite(numbers).all() and numbers.any(),
-            f"direction {direction} is not three numbers, not all zero: give one such as 0 0 1")
-    return numbers
+        axes = dict(zip(("a", "b", "c", "a*", "b*", "c*"),
+                        (*lattice_A, *np.linalg.inv(lattice_A).T), strict=True))
+        require(direction in axes, f"direction {direction!r} is not understood: give a, b, c, a*,"
+                " b* or c*, or three numbers such as 0 0 1")
+        axis = axes[direction]
+    else:
+        numbers = np.asarray(direction, dtype=np.float64)
+        require(numbers.shape == (3,) and np.isfinite(numbers).all() and numbers.any(),
+                f"direction {direction} is not three numbers, not all zero: give one such as 0 0 1")
+        axis = numbers / np.abs(numbers).max() @ lattice_A
+    return np.asarray(axis / np.linalg.norm(axis))
 
 
 def non_analytic(crystal: Crystal, response: Response, direction: ArrayLike) -> Array:

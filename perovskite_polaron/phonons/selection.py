@@ -8,8 +8,9 @@ for several modes Verdi and Giustino, Phys. Rev. Lett. 115, 176401 (2015), eq. 4
 long wave.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,14 +18,16 @@ from numpy.typing import ArrayLike
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.octahedra import class_ratios, find_framework, rms_by_class
+from perovskite_polaron.phonons.field import with_field
 from perovskite_polaron.phonons.modes import Modes
-from perovskite_polaron.phonons.response import COULOMB_EV_A, Response
+from perovskite_polaron.phonons.response import COULOMB_EV_A, Response, crystal_direction
 from perovskite_polaron.phonons.symmetry import irreps
 from perovskite_polaron.units import BOLTZMANN_MEV_K, GAS_J_MOL_K, HBAR2_PER_AMU_A2_EV, RYDBERG_EV
 
 # (debye/Å)² for one elementary charge squared: the unit of tabulated infrared intensities.
 DEBYE2_A2_PER_E2 = (1 / 0.20819433) ** 2
 POLAR_E = 0.01
+_POLAR_NODES, _AZIMUTHS = 4, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,27 +178,90 @@ def static_dielectric(transverse: Modes, response: Response) -> Array:
     return response.epsilon_inf + 4 * np.pi * COULOMB_EV_A / transverse.crystal.volume_A3 * ionic
 
 
-def select(rows: Sequence[ModeRow]) -> tuple[int | None, str]:
+def select(rows: Sequence[ModeRow],
+           soft: Collection[int] = ()) -> tuple[int | None, str]:
     """Return the index of the mode that dresses the carriers and the reason, or None and why not.
 
-    With a direction, the stable optical mode with the largest Fröhlich matrix element. This uses no
-    measured spectrum: a carrier is dressed by the lattice field it feels most.
+    With a direction, the stable optical mode with the largest Fröhlich constant α ∝ |q·g|²/ω^(3/2):
+    what a carrier deforms at rest, which a stiff mode makes small even where its field is strong.
+    This uses no measured spectrum. The modes of the set soft are passed over.
     """
-    coupled = [(row.froehlich_meV_A, i) for i, row in enumerate(rows) if row.froehlich_meV_A]
-    if not coupled:
+    weights = {i: row.froehlich_meV_A**2 / row.energy_meV**1.5
+               for i, row in enumerate(rows) if row.froehlich_meV_A and i not in soft}
+    if not weights:
         return None, ("no mode is chosen: the coupling to carriers needs Born charges and a"
                       " direction (--direction)")
-    ordered = sorted(coupled, reverse=True)
-    (first, index), row = ordered[0], rows[ordered[0][1]]
-    share = first**2 / sum(g**2 for g, _ in coupled if g is not None) if first else 0.0
+    index, *others = sorted(weights, key=lambda i: weights[i], reverse=True)
+    total = sum(weights.values())
+
+    def strength(i: int) -> str:
+        alpha = "" if rows[i].alpha is None else f"α {rows[i].alpha:.2f}, "
+        return f"{alpha}{weights[i] / total:.0%} of the sum over modes"
+
+    row = rows[index]
     text = (f"mode {index} ({row.energy_meV:.2f} meV, {row.irrep} {row.kind}) is chosen a priori:"
-            " a wave of it along the direction makes the strongest electric field, so carriers"
-            f" couple to it most ({first:.0f} meV/Å, {share:.0%} of the sum of squares)")
-    if len(ordered) > 1 and ordered[1][0]:
-        second = rows[ordered[1][1]]
-        text += (f"; the next is mode {ordered[1][1]} ({second.energy_meV:.2f} meV,"
-                 f" {ordered[1][0]:.0f} meV/Å)")
+            " carriers deform the lattice most along it (largest Fröhlich constant along the"
+            f" direction: {strength(index)}; g {row.froehlich_meV_A:.0f} meV/Å)")
+    if others:
+        second = others[0]
+        text += (f"; the next is mode {second} ({rows[second].energy_meV:.2f} meV,"
+                 f" {strength(second)})")
     return index, text
+
+
+def held_by_field(modes: Modes, transverse: Modes | None) -> set[int]:
+    """Return the modes that are stable only with the field: without, their nearest kin is not.
+
+    A harmonic coupling to them says nothing: it diverges where such an energy goes to zero.
+    """
+    if transverse is None or modes.direction is None:
+        return set()
+    return {i for i in np.flatnonzero(modes.optical).tolist()
+            if transverse.unstable[transverse_partner(modes, i, transverse)[0]]}
+
+
+def direction_table(transverse: Modes, response: Response,
+                    mass: float | None = None) -> list[dict[str, Any]]:
+    """Return what the rule chooses for q → 0 along a, b and c, where a mode couples at all.
+
+    The keys are those of the command: direction, energy_meV, froehlich_meV_per_A, alpha and ratio
+    of the mode, alpha_all_modes, and relative_alpha, which is 1 for the direction that the rule
+    would take.
+    """
+    found = []
+    for direction in ("a", "b", "c"):
+        modes = with_field(transverse, response, crystal_direction(transverse.crystal, direction))
+        rows = mode_table(modes, response, mass)
+        index = select(rows, held_by_field(modes, transverse))[0]
+        if index is not None:
+            row, g = rows[index], rows[index].froehlich_meV_A or 0.0
+            found.append({
+                "direction": direction, "energy_meV": row.energy_meV, "froehlich_meV_per_A": g,
+                "alpha": row.alpha, "ratio": row.ratio,
+                "alpha_all_modes": None if mass is None else sum(r.alpha or 0.0 for r in rows),
+                "relative_alpha": g**2 / row.energy_meV**1.5})
+    largest = max((row["relative_alpha"] for row in found), default=1.0)
+    return [{**row, "relative_alpha": row["relative_alpha"] / largest} for row in found]
+
+
+def spherical_alpha(transverse: Modes, response: Response, mass: float) -> float | None:
+    """Return the mean over all directions of q of the sum of α over modes.
+
+    None for a crystal with unstable modes, in which it does not exist.
+    """
+    if transverse.unstable.any():
+        return None
+    # Even in q: half a sphere, with Gauss's nodes in cos θ and equal steps in φ.
+    nodes, weights = np.polynomial.legendre.leggauss(_POLAR_NODES)
+    total = 0.0
+    for cosine, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+        for phi in 2 * np.pi * np.arange(_AZIMUTHS) / _AZIMUTHS:
+            sine = np.sqrt(1 - cosine**2)
+            q = np.array([sine * np.cos(phi), sine * np.sin(phi), cosine])
+            modes = with_field(transverse, response, q)
+            alpha = _alpha(modes, response, froehlich_eV_A(modes, response), mass)
+            total += weight * float(alpha.sum()) / _AZIMUTHS
+    return total
 
 
 def transverse_partner(longitudinal: Modes, index: int, transverse: Modes) -> tuple[int, float]:

@@ -35,8 +35,11 @@ class Operation:
     place: NDArray[np.int64]
 
 
-def operations(crystal: Crystal) -> list[Operation]:
-    """Return the operations of the space group found within SYMPREC_A."""
+def operations(crystal: Crystal, masses_amu: Array | None = None) -> list[Operation]:
+    """Return the operations of the space group found within SYMPREC_A.
+
+    With masses (n,), only those that take each atom to one as heavy: isotopes break symmetry.
+    """
     symmetry = find_symmetry(crystal, SYMPREC_A)
     lattice = crystal.lattice_A.T
     inverse = np.linalg.inv(lattice)
@@ -44,7 +47,8 @@ def operations(crystal: Crystal) -> list[Operation]:
     for rotation, translation in zip(symmetry.rotations, symmetry.translations, strict=True):
         images = crystal.positions @ rotation.T + translation
         place = crystal.distances_A(images[:, None] - crystal.positions).argmin(axis=1)
-        found.append(Operation(rotation, lattice @ rotation @ inverse, place))
+        if masses_amu is None or np.allclose(masses_amu[place], masses_amu, rtol=1e-3):
+            found.append(Operation(rotation, lattice @ rotation @ inverse, place))
     return found
 
 
@@ -68,7 +72,7 @@ def irreps(modes: Modes) -> list[str]:
     if not modes.at_gamma:
         return [""] * len(modes)
     group: dict[tuple[int, ...], Operation] = {}
-    for operation in operations(modes.crystal):
+    for operation in operations(modes.crystal, modes.masses_amu):
         along = modes.direction
         if along is None or abs(abs(along @ operation.rotation @ along) - 1) < 1e-4:
             # Lattice translations of a non-primitive cell repeat a rotation: at Γ one of them

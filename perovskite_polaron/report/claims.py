@@ -13,10 +13,13 @@ from perovskite_polaron.analysis.shape_ratio import EDGES, window_weights
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.published import Claim, Feature
 from perovskite_polaron.report.subject import Subject
+from perovskite_polaron.workflow.spectra import StudySpectra
 
 AGREES, DISAGREES, OPEN = "agrees", "disagrees", "open"
 #: Calibration and the place of the first maximum are uncertain by about this much.
 PLACE_EV = 1.0
+#: A calculated extremum farther from a published one is another.
+EXTREMUM_REACH_EV = 6.0
 #: How far the edge is moved either way to see what C depends on.
 EDGE_SHIFT_EV = 0.5
 
@@ -77,14 +80,22 @@ def feature_rows(subject: Subject, name: str) -> tuple[FeatureRow, ...]:
     return tuple(rows)
 
 
-def extremum_eV(subject: Subject, feature: Feature, reach_eV: float = 6.0) -> float | None:
-    """Return the photon energy of our extremum nearest to a feature that is said to be one."""
-    y = subject.spectra.structures[subject.reference].average.intensity * feature.extremum
+def extremum_eV(subject: Subject, feature: Feature,
+                spectra: StudySpectra | None = None) -> float | None:
+    """Return the photon energy of our extremum nearest to a feature that is said to be one.
+
+    None beyond ``EXTREMUM_REACH_EV``. The first maximum of these spectra (default: the study's own)
+    lies at the published one.
+    """
+    spectra = spectra or subject.spectra
+    average = spectra.structures[subject.reference].average
+    y = average.intensity * feature.extremum
     peaks = 1 + np.flatnonzero((y[1:-1] >= y[:-2]) & (y[1:-1] > y[2:]))
-    away = np.abs(subject.energy_eV[peaks] - subject.white_line_eV - feature.offset_eV)
-    if not feature.extremum or not (away <= reach_eV).any():
+    offsets = average.energy_eV[peaks] - subject.first_maximum_eV(spectra)
+    away = np.abs(offsets - feature.offset_eV)
+    if not feature.extremum or not (away <= EXTREMUM_REACH_EV).any():
         return None
-    return float(subject.axis_eV[peaks[away.argmin()]])
+    return float(feature.energy_eV - feature.offset_eV + offsets[away.argmin()])
 
 
 def signs(rows: Sequence[FeatureRow]) -> str:
@@ -113,10 +124,6 @@ def quantities(subject: Subject) -> dict[str, float]:
     moved = next((m for n in subject.names if (m := subject.moved(n)) is not None), None)
     if moved is not None:
         found |= {name: ratio for name, ratio in moved.ratio.items() if ratio is not None}
-    if subject.experiment is not None:
-        pump, heat = subject.experiment
-        after = heat.temperature_C(np.array([pump.cooled_at_ps]), pump.cooling_ps)
-        found["cooled_C"] = float(after[0])
     return found
 
 
@@ -126,6 +133,25 @@ def _signs(subject: Subject, claim: Claim) -> Iterator[Finding]:
         rows = [r for r in feature_rows(subject, name) if r.feature.structural]
         ours = ", ".join(f"{r.value:+.2f} %" for r in rows)
         yield Finding(claim.statement.format(name=name), ours, signs(rows))
+
+
+def _steady(subject: Subject, claim: Claim) -> Iterator[Finding]:
+    """Judge the extrema of the ground state above its first maximum, each by its place.
+
+    ``values``: how far (eV) ours may be from the published one. The final states are as wide as
+    ``Subject.lifetime_broadened`` has them, for a width that does not grow with energy keeps
+    extrema that a measurement does not show.
+    """
+    names = {1: "maximum", -1: "minimum"}
+    for feature in subject.features:
+        if not feature.extremum or not feature.offset_eV:
+            continue
+        said = f"{names[feature.extremum]} at {feature.energy_eV / 1000:g} keV"
+        ours = extremum_eV(subject, feature, subject.lifetime_broadened)
+        shown = (f"no {names[feature.extremum]} within {EXTREMUM_REACH_EV:g} eV" if ours is None
+                 else f"{ours / 1000:.4f} keV")
+        near = ours is not None and abs(ours - feature.energy_eV) <= claim.values[0]
+        yield Finding(claim.statement.format(extremum=said), shown, AGREES if near else DISAGREES)
 
 
 def _mismatch(subject: Subject, claim: Claim) -> Iterator[Finding]:
@@ -167,13 +193,38 @@ def _positive_ratio(subject: Subject, claim: Claim) -> Iterator[Finding]:
 
 
 def _heating(subject: Subject, claim: Claim) -> Iterator[Finding]:
-    """Judge the published upper limit of the rise (``values``) by the range of the estimate."""
-    if subject.experiment is not None:
-        heat = subject.experiment[1]
-        low, high = heat.delta_T_low_K, heat.delta_T_high_K
-        ours = f"{heat.delta_T_K:.0f} K, 68 % range {low:.0f} to {high:.0f} K"
-        inside = low <= claim.values[0] <= high
-        yield Finding(claim.statement, ours, AGREES if inside else DISAGREES)
+    """Judge the published upper limit of the rise (``values``) under each assumption.
+
+    Where no pair recombines by the range of the estimate; else by whether the temperature goes on
+    rising: what was published as the limit is then passed, however thick the jet.
+    """
+    if subject.experiment is None:
+        return
+    pump, heats = subject.experiment
+    published = claim.values[0]
+    for assumed, heat in heats.items():
+        time = np.linspace(0, 5 * pump.cooling_ps, 1501)
+        rise = heat.temperature_C(time, pump.cooling_ps) - heat.exposure.start_C
+        low, high = (part * rise.max() / heat.delta_T_K
+                     for part in (heat.delta_T_low_K, heat.delta_T_high_K))
+        ours = f"{rise.max():.0f} K, 68 % range {low:.0f} to {high:.0f} K"
+        if (later := time[rise.argmax()]) > 0:
+            ours += (f", at {later:.0f} ps; {published:g} K right after the pulse would become "
+                     f"{published * rise.max() / heat.delta_T_K:.0f} K")
+        verdict = AGREES if later == 0 and low <= published <= high else DISAGREES
+        yield Finding(claim.statement.format(assumed=assumed), ours, verdict)
+
+
+def _cooled(subject: Subject, claim: Claim) -> Iterator[Finding]:
+    """Judge the temperature after cooling under each assumption: the value and the tolerance."""
+    if subject.experiment is None:
+        return
+    pump, heats = subject.experiment
+    value, tolerance = claim.values
+    for assumed, heat in heats.items():
+        after = float(heat.temperature_C([pump.cooled_at_ps], pump.cooling_ps)[0])
+        verdict = AGREES if abs(after - value) <= tolerance else DISAGREES
+        yield Finding(claim.statement.format(assumed=assumed), f"{after:.0f} °C", verdict)
 
 
 def _within(subject: Subject, claim: Claim) -> Iterator[Finding]:
@@ -186,8 +237,8 @@ def _within(subject: Subject, claim: Claim) -> Iterator[Finding]:
 
 
 RULES: dict[str, Callable[[Subject, Claim], Iterator[Finding]]] = {
-    "signs": _signs, "mismatch": _mismatch, "constant C": _constant_ratio,
-    "positive C": _positive_ratio, "heating": _heating, "within": _within}
+    "signs": _signs, "steady": _steady, "mismatch": _mismatch, "constant C": _constant_ratio,
+    "positive C": _positive_ratio, "heating": _heating, "cooled": _cooled, "within": _within}
 
 
 def findings(subject: Subject, topic: str) -> list[Finding]:

@@ -1,6 +1,5 @@
 """Sections 5 and 6 of a report: heating, how all was calculated, what would change the answer."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,7 +13,7 @@ from perovskite_polaron.report.blocks import (
     WORDS, Block, Rows, Section, Table, Text, listed, meaning, plain)
 from perovskite_polaron.report.study_charts import alignment_chart, heating_chart
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.workflow.jobs import INPUTS
+from perovskite_polaron.workflow.records import recorded_inputs
 from perovskite_polaron.workflow.spectra import StudySpectra, study_spectra
 from perovskite_polaron.workflow.structures import image_distance_A
 
@@ -24,31 +23,34 @@ _SCF = (("total energy (eV)", "total_energy_eV", ".4f"), ("Fermi energy (eV)", "
         ("electrons", "electrons", ".0f"), ("time (s)", "wall_seconds", ".0f"))
 
 
-def heating_section(pump: PumpProbe, heat: Heating) -> Section:
+def heating_section(pump: PumpProbe, heats: Mapping[str, Heating]) -> Section:
     """Return the estimate with its inputs, what dominates it, and the phase it ends in."""
+    heat, *_ = heats.values()
     e = heat.exposure
     sigma = {name: f"{100 * value:g} %" for name, value in RELATIVE_SIGMA.items()}
-    capacity = f"{e.heat_capacity.at_J_mol_K(e.start_C):.1f} J/mol/K"
+    capacity = f"{e.capacity.at_J_mol_K(e.start_C):.1f} J/mol/K"
     rows = [
         ("pump fluence", f"{e.fluence_mJ_cm2:g} mJ/cm²", "published", sigma["fluence"]),
         ("photon energy", f"{e.photon_energy_eV:.2f} eV ({pump.wavelength_nm:g} nm)", "published",
          "–"),
-        ("band gap", f"{e.gap_eV:g} eV", "published", "–"),
+        ("band gap", f"{e.material.gap_eV:g} eV", "published", "–"),
         ("edge of a nanocrystal", f"{e.size_A / 10:g} nm", "published", sigma["size"]),
         ("concentration", f"{e.concentration_mg_mL:g} mg/mL", "published", sigma["concentration"]),
         ("thickness of the jet", f"{e.jet_A * 1e-4:g} µm", "assumed; not published", sigma["jet"]),
         ("absorption", "whole pulse", "assumed", "–"),
-        ("heat capacity", capacity, e.heat_capacity.words, sigma["heat_capacity"]),
+        ("heat capacity", capacity, e.capacity.words, sigma["heat_capacity"]),
         ("temperature before", f"{e.start_C:g} °C", "assumed", "–")]
     return Section("heating", "Heating and phases", [
         meaning("heating"),
         Table("Inputs", ("input", "value", "from", "relative uncertainty (1σ)"), rows),
-        Text(f"Upper limit of the rise: {heat.delta_T_K:.0f} K (68 % range "
-             f"{heat.delta_T_low_K:.0f} to {heat.delta_T_high_K:.0f} K), to {heat.final_C:.0f} °C; "
-             f"the phase there is {heat.phase}. One crystal absorbs {heat.photons_per_nc:.0f} "
-             f"photons, of whose {heat.total_energy_eV:.0f} eV {heat.heat_eV:.0f} eV become heat. "
-             f"Dominated by: {heat.tornado[0][0].replace('_', ' ')}."),
-        heating_chart(pump, heat),
+        Text(f"Rise right after the pulse, the mean over the jet: {heat.delta_T_K:.0f} K (68 % "
+             f"range {heat.delta_T_low_K:.0f} to {heat.delta_T_high_K:.0f} K), to "
+             f"{heat.final_C:.0f} °C; the phase there is {heat.phase}. One crystal absorbs "
+             f"{heat.photons_per_nc:.0f} photons, of whose {heat.total_energy_eV:.0f} eV "
+             f"{heat.heat_eV:.0f} eV become heat at once; if all did, and nothing cooled, it would "
+             f"be {heat.delta_T_all_K:.0f} K. Dominated by: "
+             f"{heat.tornado[0][0].replace('_', ' ')}."),
+        heating_chart(pump, heats),
         Text(f"The published {pump.delta_T_K:g} K also follow from each of these single changes, "
              f"so agreement identifies none of the inputs: {'; '.join(heat.equivalent)}.")])
 
@@ -57,14 +59,9 @@ def method_section(subject: Subject) -> Section:
     """Return programs, settings, convergence, alignment, and the variations of the answer."""
     shifts = [(s.structure, s.absorber, f"{s.shift_eV:+.3f}", s.caveat or "–")
               for s in subject.spectra.shifts]
+    engine = _feff if subject.study.engine.kind == "feff" else _xspectra
     blocks: list[Block] = [
-        meaning("calculation"), Table("Settings", ("", "value"), list(_settings(subject))),
-        _cell_words(subject), Table("Self-consistent calculations", *_scf(subject)),
-        meaning("convergence", steps=subject.study.xspectra.check_every),
-        Table("Lanczos chains", *_chains(subject)),
-        Table("Pseudopotentials (SHA-256 of each file)", ("species", "hash"),
-              _pseudopotentials(subject)),
-        meaning("alignment"),
+        *engine(subject), meaning("alignment"),
         Table("Alignment", ("structure", "absorber", "shift (eV)", "caveat"), shifts)]
     if subject.names:
         varied = _variations(subject)
@@ -73,6 +70,31 @@ def method_section(subject: Subject) -> Section:
                    Table("What would change the answer", *_variation_rows(subject, varied)),
                    Text(_turned(varied)), plain("not-varied")]
     return Section("method", "How it was calculated, and what would change the answer", blocks)
+
+
+def _xspectra(subject: Subject) -> list[Block]:
+    """What there is to say of a calculation with XSpectra."""
+    return [
+        meaning("calculation"), Table("Settings", ("", "value"), list(_settings(subject))),
+        _cell_words(subject), Table("Self-consistent calculations", *_scf(subject)),
+        meaning("convergence", steps=subject.study.xspectra.check_every),
+        Table("Lanczos chains", *_chains(subject)),
+        Table("Pseudopotentials (SHA-256 of each file)", ("species", "hash"),
+              _pseudopotentials(subject))]
+
+
+def _feff(subject: Subject) -> list[Block]:
+    """What there is to say of one with FEFF."""
+    study, curves = subject.study, subject.results.curves
+    version = recorded_inputs(subject.folder).versions.get("feff", "version not in these results")
+    rows = [("FEFF10", version), ("edge", f"{study.element} {study.edge}"),
+            ("core hole", study.core_hole.kind),
+            *((key, _value(value)) for key, value in asdict(study.feff).items())]
+    sites = [(name, f"{curve.edge_eV:.3f}", f"{curve.inside_hwhm_eV:.3f}")
+             for name, curve in sorted(curves.items())]
+    return [meaning("feff"), Table("Settings", ("", "value"), rows),
+            Table("Curves of FEFF", ("site", "photon energy of the Fermi level (eV)",
+                                     "half width inside (eV)"), sites)]
 
 
 def _records(subject: Subject) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -86,9 +108,7 @@ def _records(subject: Subject) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _settings(subject: Subject) -> Iterator[Sequence[str]]:
     records = [record for _, record in _records(subject)]
     versions = {str(r["program"]): str(r["program_version"]) for r in records if "program" in r}
-    inputs = subject.folder / INPUTS
-    if inputs.exists():
-        versions |= json.loads(inputs.read_text())["versions"]
+    versions |= recorded_inputs(subject.folder).versions
     for program in ("pw.x", "xspectra.x"):
         yield program, versions.get(program, "version not in these results")
     own = {str(r["polaron_version"]) for r in records if "polaron_version" in r}
@@ -221,13 +241,15 @@ def _varied(subject: Subject) -> Iterator[tuple[str, StudySpectra, float]]:
 
     yield "as reported", subject.spectra, 0.0
     yield f"alignment {subject.unaligned.settings.alignment}", subject.unaligned, 0.0
+    inside = max((c.inside_hwhm_eV for c in subject.results.curves.values()), default=0.0)
     for factor in (0.8, 1.25):
         width = s.core_hole_hwhm_eV * factor
-        if s.width_model != "table":
+        if s.width_model != "table" and width >= inside:
             yield f"core-hole half width {width:.2f} eV", changed(core_hole_hwhm_eV=width), 0.0
     resolution = s.resolution_fwhm_eV + 1.0
     yield f"resolution {resolution:.1f} eV", changed(resolution_fwhm_eV=resolution), 0.0
-    steps = subject.study.xspectra.check_every
-    yield f"chains without their last {steps} steps", subject.shortened, 0.0
+    if subject.results.chains:
+        steps = subject.study.xspectra.check_every
+        yield f"chains without their last {steps} steps", subject.shortened, 0.0
     for moved in (-1.0, 1.0):
         yield f"edge moved by {moved:+g} eV", subject.spectra, moved

@@ -17,7 +17,7 @@ from perovskite_polaron.report.spectra_sections import (
     amplitude_section, experiment_section, parts_section, spectra_section, sweeps)
 from perovskite_polaron.report.structure_sections import summary_section
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.spectra.amplitude import quadratic_regime
+from perovskite_polaron.spectra.amplitude import leading_regime
 
 PAGE = "report.html"
 
@@ -106,7 +106,7 @@ def figures(subject: Subject, transient: Scan | None = None) -> Mapping[str, Cal
             found["bonds"] = partial(charts.bonds_chart, resolved, report, reference, subject)
     for entry, sweep in sweeps(subject).items():
         if len(sweep.amplitudes_sqrt_amu_A) > 1:
-            regime = quadratic_regime(sweep)
+            regime = leading_regime(sweep)
             found["amplitude"] = partial(charts.amplitude_chart, subject, entry, sweep, regime)
     return found
 

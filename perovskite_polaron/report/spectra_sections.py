@@ -1,6 +1,6 @@
 """Sections 2 to 4 of a report: the spectra, what makes the difference, and its Q² law."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,12 +13,17 @@ from perovskite_polaron.report.blocks import (
     Block, Claims, Rows, Section, Table, Text, listed, meaning, plain)
 from perovskite_polaron.report.claims import PLACE_EV, extremum_eV, feature_rows, findings
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, quadratic_regime
+from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, leading_regime
+from perovskite_polaron.workflow.needed import coarser
+from perovskite_polaron.workflow.spectra import calculation_error_percent
 
 
 def spectra_section(subject: Subject, transient: Scan | None, verdicts: Sequence[str]) -> Section:
     """Return steady states and differences, the features judged, and a transient's verdict."""
-    blocks: list[Block] = [meaning("spectra"), charts.difference_chart(subject, transient)]
+    blocks: list[Block] = [meaning("spectra"), charts.difference_chart(subject, transient),
+                           Text(_calculation_error(subject))]
+    blocks += [Text(f"Note: {line}.") for line in coarser(subject.study, {
+        s.name: s.lattice_A for s in subject.results.structures})]
     if subject.article is not None:
         maximum = f"{subject.article.white_line_eV:,.0f}".replace(",", " ")
         blocks += [
@@ -28,6 +33,21 @@ def spectra_section(subject: Subject, transient: Scan | None, verdicts: Sequence
         blocks += [Text(f"Measured transient {transient.name}, as polaron compare judges it:"),
                    *map(Text, verdicts)]
     return Section("spectra", "Spectra and differences", blocks)
+
+
+def _calculation_error(subject: Subject) -> str:
+    """Return what the settings may still change in each difference, in a sentence."""
+    errors = calculation_error_percent(subject.spectra)
+    known = [f"{name} ±{e:.2f} %" for name, e in errors.items() if e is not None]
+    unknown = [name for name, e in errors.items() if e is None]
+    words = []
+    if known:
+        words.append("Bands are what the settings may still change (1σ), in % of the maximum at "
+                     f"most: {listed(known)}.")
+    if unknown:
+        words.append(f"The calculation error of {listed(unknown)} is not estimated (polaron "
+                     "converge does that).")
+    return " ".join(words)
 
 
 def _features(subject: Subject) -> Rows:
@@ -49,7 +69,8 @@ def _features(subject: Subject) -> Rows:
     return head, rows
 
 
-def experiment_section(subject: Subject, pump: PumpProbe, heat: Heating) -> Section:
+def experiment_section(subject: Subject, pump: PumpProbe,
+                       heats: Mapping[str, Heating]) -> Section:
     """Return the article's figures 2 and 3 as far as they can be had without measured curves."""
     windows = EDGES[f"{subject.study.element}-K"]
     top, bottom = ("–".join(f"{energy / 1000:.3f}" for energy in window)
@@ -58,7 +79,7 @@ def experiment_section(subject: Subject, pump: PumpProbe, heat: Heating) -> Sect
               in zip(pump.lifetimes_ps, pump.fractions, strict=True)]
     return Section("experiment", "Decay, heating and the comparison parameter", [
         meaning("decay", decays=listed(decays), rest=100 * pump.offset, sigma=pump.irf_sigma_ps),
-        charts.kinetics_chart(pump, heat),
+        charts.kinetics_chart(pump, heats),
         Claims("Heating, published and ours", findings(subject, "heating")),
         meaning("shape", top=top, bottom=bottom),
         charts.shape_ratio_chart(subject),
@@ -119,12 +140,14 @@ def amplitude_section(subject: Subject) -> Section:
 
 
 def _law(subject: Subject, entry: str, sweep: AmplitudeSpectra) -> list[Block]:
-    regime, amplitudes = quadratic_regime(sweep), sweep.amplitudes_sqrt_amu_A
-    missed = [*(f"{100 * m:.2f}" for m in sweep.left_out()), "–"]
-    points = [(abs(s.amplitude_sqrt_amu_A), abs(s.max_displacement_A or 0.0))
+    regime, amplitudes = leading_regime(sweep), sweep.amplitudes_sqrt_amu_A
+    misses = [f"{100 * m:.2f}" for m in sweep.left_out()]
+    missed = ["–"] * int(amplitudes[0] < 0) + misses + ["–"]
+    # A sweep of the other sign is mirrored.
+    points = [(abs(s.amplitude_sqrt_amu_A), s.max_displacement_A or 0.0)
               for s in subject.results.structures
-              if s.amplitude_sqrt_amu_A and s.name.split("@")[0] == entry]
-    sizes_A = [min(points, key=lambda point: abs(point[0] - q))[1] for q in amplitudes]
+              if s.amplitude_sqrt_amu_A and s.name.split("@")[0] == entry.removesuffix(" (−Q)")]
+    sizes_A = [min(points, key=lambda point: abs(point[0] - abs(q)))[1] for q in amplitudes]
     scale = 100 / float(subject.scenarios.steady_state.max())
     rows = [(f"{q:.3f}", f"{size:.3f}", f"{scale * np.abs(curve).max():.2f}",
              f"{100 * deviation:.1f}", miss)
@@ -139,12 +162,13 @@ def _law(subject: Subject, entry: str, sweep: AmplitudeSpectra) -> list[Block]:
         displacement_A = fails * sizes_A[-1] / float(amplitudes[-1])
         said = (f"it fails by more than {tolerance} from Q = {fails:.3f} Å√amu on "
                 f"(largest displacement {displacement_A:.3f} Å).")
-    worst = 100 * float(sweep.left_out().max())
+    missing = sweep.left_out()
+    trust = "" if not len(missing) else (
+        f"; left out, one is missed by at most {100 * missing.max():.2f} % of its largest change")
     return [
         charts.amplitude_chart(subject, entry, sweep, regime),
-        Text(f"The Q² law of {entry}: {said} Between computed amplitudes the difference is "
-             f"interpolated; left out, one is missed by at most {worst:.2f} % of its largest "
-             "change."),
+        Text(f"The {sweep.law} of {entry}: {said} Between computed amplitudes the difference is "
+             f"interpolated{trust}."),
         Table(f"Amplitudes of {entry}",
               ("Q (Å√amu)", "largest displacement (Å)", "largest difference (% of maximum)",
                "deviation from the law (%)", "missed when left out (%)"), rows)]

@@ -15,7 +15,7 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures import style
 from perovskite_polaron.figures.lattice import draw_bonds
-from perovskite_polaron.figures.measured import draw_heating, mark_transitions
+from perovskite_polaron.figures.measured import draw_cooling, draw_heating
 from perovskite_polaron.figures.spectra import draw_alignment, draw_difference
 from perovskite_polaron.figures.style import BLUE, INK, ORANGE, WIDTH_IN, Chart
 from perovskite_polaron.files import Column
@@ -26,6 +26,7 @@ from perovskite_polaron.published import PumpProbe
 from perovskite_polaron.report.claims import shape_ratio_range
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, Regime
+from perovskite_polaron.spectra.budget import sigma
 from perovskite_polaron.spectra.resolved import Part
 
 Columns = dict[str, Column]
@@ -68,7 +69,9 @@ def _columns(subject: Subject) -> Columns:
         columns["photon_energy_eV"] = subject.axis_eV
     columns |= {f"{name} (reference maximum = 1)": s.average.intensity / subject.maximum
                 for name, s in subject.spectra.structures.items()}
-    return columns | {_difference(subject, name): subject.percent(name) for name in subject.names}
+    columns |= {_difference(subject, name): subject.percent(name) for name in subject.names}
+    return columns | {f"calculation error of {name} (% of maximum)": sigma(rows)
+                      for name, rows in subject.spectra.budget.items()}
 
 
 def _difference(subject: Subject, name: str) -> str:
@@ -128,21 +131,23 @@ def alignment_chart(subject: Subject) -> Chart:
 
 
 def amplitude_chart(subject: Subject, entry: str, sweep: AmplitudeSpectra, found: Regime) -> Chart:
-    """Draw every difference over Q² with the law, and below the deviation from it against Q."""
+    """Draw every difference over the law's power of Q with it, and below the deviation from it."""
     figure, (top, bottom) = style.row_or_column(2, stacked=True)
-    amplitudes = sweep.amplitudes_sqrt_amu_A
+    amplitudes, power = sweep.amplitudes_sqrt_amu_A, sweep.power
     # The sweep is in the study's normalisation; readers compare with % of the maximum.
     scale = 100 / float(subject.scenarios.steady_state.max())
+    unit = "A2 amu" if sweep.even else "A sqrt(amu)"
     columns: Columns = {"energy_eV": subject.axis_eV,
-                        "law (% of maximum per A2 amu)": scale * found.law}
+                        f"law (% of maximum per {unit})": scale * found.law}
     for q, curve, colour in zip(amplitudes, sweep.differences, style.shades(len(amplitudes)),
                                 strict=True):
-        top.plot(subject.axis_eV, scale * curve / q**2, color=colour, lw=1.3, label=f"{q:.2f}")
-        columns[f"Q = {q:.4f} sqrt(amu) A"] = scale * curve / q**2
+        top.plot(subject.axis_eV, scale * curve / q**power, color=colour, lw=1.3, label=f"{q:.2f}")
+        columns[f"Q = {q:.4f} sqrt(amu) A"] = scale * curve / q**power
     top.plot(subject.axis_eV, scale * found.law, color=INK, lw=1.2, ls="--", label="Q → 0")
     style.zero_line(top)
     _range(subject, top)
-    top.set_ylabel("difference / Q²\n(% of maximum / (Å²·amu))")
+    top.set_ylabel("difference / Q²\n(% of maximum / (Å²·amu))" if sweep.even else
+                   "difference / Q\n(% of maximum / (Å·√amu))")
     style.legend(top, title="Q (Å√amu)", title_fontsize=9, ncols=4, loc="lower left",
                  bbox_to_anchor=(0.0, 1.0))
     bottom.plot(found.amplitude_sqrt_amu_A, 100 * found.deviation, color=ORANGE)
@@ -153,12 +158,12 @@ def amplitude_chart(subject: Subject, entry: str, sweep: AmplitudeSpectra, found
     bottom.set(ylim=(0, None), xlabel="amplitude Q (Å√amu)", ylabel="deviation from\nthe law (%)")
     deviation: Columns = {"amplitude_sqrt_amu_A": found.amplitude_sqrt_amu_A,
                           "deviation_percent": 100 * found.deviation}
-    return Chart("amplitude", f"The Q² law of {entry}",
-                 "Differences divided by the square of the amplitude, and how far each is from one "
-                 "common shape.", figure, {"": columns, "-deviation": deviation})
+    return Chart("amplitude", f"The {sweep.law} of {entry}",
+                 "Differences divided by the law's power of the amplitude, and how far each is "
+                 "from one common shape.", figure, {"": columns, "-deviation": deviation})
 
 
-def kinetics_chart(pump: PumpProbe, heat: Heating) -> Chart:
+def kinetics_chart(pump: PumpProbe, heats: Mapping[str, Heating]) -> Chart:
     """Draw the published decay with a band for the errors of its lifetimes, and the cooling."""
     figure, (top, bottom) = style.row_or_column(2, stacked=True)
     delay = np.linspace(-200, 3000, 641)
@@ -175,30 +180,27 @@ def kinetics_chart(pump: PumpProbe, heat: Heating) -> Chart:
     top.fill_between(delay, low, high, color=ORANGE, alpha=0.25, lw=0)
     top.plot(delay, signal, color=ORANGE)
     top.set_ylabel("signal\n(sum of amplitudes = 1)")
-    cooling = heat.temperature_C(np.maximum(delay, 0.0), pump.cooling_ps)
-    temperature = np.where(delay < 0, heat.exposure.start_C, cooling)
-    bottom.plot(delay, temperature, color=BLUE)
-    mark_transitions(bottom, 2950)
-    bottom.set(xlabel="delay after the pulse (ps)", ylabel="temperature (°C),\nupper limit")
+    temperature = draw_cooling(bottom, heats, delay, pump.cooling_ps)
+    bottom.set(xlabel="delay after the pulse (ps)", ylabel="temperature (°C)")
     for axes in (top, bottom):
         axes.set_xlim(-200, 3000)
     columns: Columns = {"delay_ps": delay, "signal": signal, "signal_low": low,
-                        "signal_high": high, "temperature_C": temperature}
+                        "signal_high": high} | temperature
     return Chart("figure-2", "Decay and cooling",
                  "The published decay of the transient as a curve, and the calculated cooling of "
                  "the crystal below it.", figure, {"": columns})
 
 
-def heating_chart(pump: PumpProbe, heat: Heating) -> Chart:
+def heating_chart(pump: PumpProbe, heats: Mapping[str, Heating]) -> Chart:
     """Draw what each input's uncertainty does to the rise, and the cooling."""
-    time = np.linspace(0, 5 * pump.cooling_ps, 301)
+    heat, *_ = heats.values()
     names, low, high = zip(*heat.tornado, strict=True)
-    cooling = heat.temperature_C(time, pump.cooling_ps)
+    figure, cooling = draw_heating(heats, pump.cooling_ps, stacked=True)
     return Chart("heating", "What the heating estimate rests on",
                  "The rise with each input one standard deviation lower and higher, and the "
-                 "cooling curve.", draw_heating(heat, pump.cooling_ps, stacked=True),
+                 "temperature after the pulse.", figure,
                  {"": {"input": names, "rise_input_low_K": low, "rise_input_high_K": high},
-                  "-cooling": {"time_ps": time, "temperature_C": cooling}})
+                  "-cooling": cooling})
 
 
 def shape_ratio_chart(subject: Subject) -> Chart:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from perovskite_polaron.analysis.heating import Exposure, Heating, heating
+from perovskite_polaron.analysis.heating import Exposure, Heating, Recombination, heating
+from perovskite_polaron.analysis.matched import Matched, read_matched
 from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError
@@ -25,10 +26,13 @@ from perovskite_polaron.units import HC_EV_A
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.scenarios import study_scenarios
 from perovskite_polaron.workflow.spectra import (
-    StudySpectra, other_alignment, powder_spectra, study_spectra)
+    StudySpectra, load_results, other_alignment, powder_spectra, study_spectra)
+from perovskite_polaron.workflow.steady_state import matched_scenarios, matched_settings
 from perovskite_polaron.workflow.structures import StudyStructure, study_structures
 from perovskite_polaron.workflow.study import SpectraSettings, Study
 
+#: The arctangent law of widths with the default parameters of FDMNES.
+PHOTOELECTRON_WIDTH = {"Gamma_max": 15.0, "E_cent": 30.0, "E_larg": 30.0}
 #: Articles whose claims are judged; the first on the compound and element of a study is taken.
 ARTICLES = (ARTICLE,)
 
@@ -45,12 +49,28 @@ class Subject:
         Where the results are.
     origin
         The folder that file names in the study start from.
+    matched
+        Where the axis and the widths are those of a match: what it found.
     """
 
     results: StudyResults
     settings: SpectraSettings
     folder: Path
     origin: Path
+    matched: Matched | None = None
+
+    @classmethod
+    def read(cls, source: Path, match: Path | None = None) -> "Subject":
+        """Return what ``workflow.spectra.load_results`` finds in a folder or a study file.
+
+        With the file of a match its axis and widths replace those of the study.
+        """
+        results, settings, folder = load_results(source)
+        matched = None if match is None else read_matched(match)
+        if matched is not None:
+            settings = matched_settings(results, settings, matched, str(match))
+        origin = folder if source.is_dir() else source.parent
+        return cls(results, settings, folder, origin, matched)
 
     @cached_property
     def study(self) -> Study:
@@ -83,9 +103,17 @@ class Subject:
         return study_spectra(replace(self.results, chains=chains), self.settings)
 
     @cached_property
+    def lifetime_broadened(self) -> StudySpectra:
+        """The same with final states that widen as the photoelectron's lifetime falls."""
+        return study_spectra(self.results, replace(
+            self.settings, width_model="arctangent", width=PHOTOELECTRON_WIDTH))
+
+    @cached_property
     def scenarios(self) -> ScenarioSet:
         """The study as scenarios; InputError when nothing differs from the reference."""
-        return study_scenarios(self.results, self.settings)
+        if self.matched is None:
+            return study_scenarios(self.results, self.settings)
+        return matched_scenarios(self.results, self.settings, self.matched)
 
     @property
     def reference(self) -> str:
@@ -122,7 +150,7 @@ class Subject:
 
     def amplitude(self, name: str) -> float:
         """Return the amplitude Q of a structure, Å√amu; 0 for one that is not displaced."""
-        return self.result(name).amplitude_sqrt_amu_A or 0.0
+        return abs(self.result(name).amplitude_sqrt_amu_A or 0.0)
 
     def percent(self, name: str, spectra: StudySpectra | None = None) -> Array:
         """Return the difference (n,) of a structure in % of the reference's maximum."""
@@ -153,10 +181,11 @@ class Subject:
 
     @cached_property
     def article(self) -> Article | None:
-        """The article that is about this compound and element, if there is one."""
+        """The article that is about this compound, element and edge, if there is one.
+        """
         found = self.structures.get(self.reference)
-        case = None if found is None else (found.crystal.formula, self.study.element)
-        return next((a for a in ARTICLES if (a.formula, a.element) == case), None)
+        case = found and (found.crystal.formula, self.study.element, self.study.edge)
+        return next((a for a in ARTICLES if (a.formula, a.element, a.edge) == case), None)
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -169,17 +198,32 @@ class Subject:
         return tuple(feature for feature in self.features if feature.structural)
 
     @cached_property
-    def experiment(self) -> tuple[PumpProbe, Heating] | None:
-        """The published experiment, and the heating estimate for its pump and sample."""
+    def experiment(self) -> tuple[PumpProbe, Mapping[str, Heating]] | None:
+        """The published experiment, and the heating estimate for its pump and sample by what is
+        assumed of its pairs: first that none recombines, then, decay by decay of the published fit,
+        that these do without light.
+        """
         p = None if self.article is None else self.article.pump_probe
         if p is None:
             return None
-        return p, heating(Exposure(p.fluence_mJ_cm2, HC_EV_A / (10 * p.wavelength_nm), p.size_A,
-                                   p.concentration_mg_mL, p.assumed_jet_A))
+        exposure = Exposure(p.fluence_mJ_cm2, HC_EV_A / (10 * p.wavelength_nm), p.size_A,
+                            p.concentration_mg_mL, p.assumed_jet_A)
+        channels = [Recombination(fraction, lifetime)
+                    for fraction, (lifetime, _) in zip(p.fractions, p.lifetimes_ps, strict=True)]
+        said = [f"{100 * r.fraction:.0f} % in {r.lifetime_ps:g} ps" for r in channels]
+        assumed = {"no pair recombines": ()} | {
+            f"pairs recombine without light, {' and '.join(said[:n])}": tuple(channels[:n])
+            for n in range(1, len(channels) + 1)}
+        return p, {words: heating(replace(exposure, recombination=which))
+                   for words, which in assumed.items()}
 
     @cached_property
     def edge_eV(self) -> float | None:
-        """Photon energy of the calculated zero: the first maximum lies at the published one."""
+        """Photon energy of the calculated zero: as a match found it, or by the first maximum, which
+        lies at the published one.
+        """
+        if self.matched is not None:
+            return self.matched.axis.e0_eV
         if self.article is None:
             return None
         return self.article.white_line_eV - self.white_line_eV

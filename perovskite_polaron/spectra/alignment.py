@@ -7,7 +7,8 @@ charged cell cancels. excited electron (neutral cell): E_excited - E_ground + e 
 level that holds the electron. half hole: 2 (E_half - E_ground) + e. The energy is nearly quadratic
 in the charge of the hole, so twice the half holds half of the relaxation around the full hole, and
 that half of its site dependence is missing. no hole: e alone, from the mean potential of its cell;
-core-level shifts are not included.
+core-level shifts are not included. cluster (FEFF): E_hole stands for the photon energy of its Fermi
+level, made of total energies of the free atom and the potential at its nucleus.
 
 E_ground is of the same structure and cell. Pseudopotential constants are common to all sites and
 leave with the reference. The finite-size constant of charged cells cancels only between cells of
@@ -23,7 +24,7 @@ from perovskite_polaron.errors import InputError, require
 
 ALIGNMENTS = ("delta-scf", "fermi")
 # Kind of core hole -> how often the energy of making it counts.
-_COUNTS = {"full": 1, "half": 2, "excited-electron": 1, "none": 0}
+_COUNTS = {"full": 1, "half": 2, "excited-electron": 1, "none": 0, "cluster": 1}
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class SiteEnergies:
     Attributes
     ----------
     hole
-        ``full``, ``half``, ``excited-electron`` or ``none``.
+        ``full``, ``half``, ``excited-electron``, ``none`` or ``cluster``.
     ground_energy_eV, hole_energy_eV
         Total energies of the cell without and with the core hole.
     fermi_eV
@@ -114,6 +115,9 @@ def _onset(site: SiteEnergies) -> float:
 def _caveat(site: SiteEnergies, base: SiteEnergies) -> str:
     if site.hole == "none":
         return "no core hole: core-level shifts are not included"
+    if site.hole == "cluster":
+        same = np.isclose(site.hole_energy_eV, base.hole_energy_eV, atol=5.0)
+        return "" if same else "its edge is far from that of the reference: see its potentials"
     caveats = ["half hole: half of the relaxation is missing"] if site.hole == "half" else []
     if site.hole in ("full", "half") and not np.allclose(site.cell_A, base.cell_A, atol=1e-6):
         caveats.append("charged cell of another size or shape than the reference: the finite-size"

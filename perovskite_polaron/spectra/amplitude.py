@@ -1,38 +1,44 @@
-"""The difference spectrum of an odd mode at any amplitude, from the amplitudes that were computed.
+"""The difference spectrum of a mode at any amplitude, from the amplitudes that were computed.
 
-The averaged difference of an odd (polar) mode is even in its amplitude Q and vanishes with it, so
-it is Q² times a smooth even function of Q. That function is interpolated by a cubic spline in Q
-through the computed amplitudes and their mirror images −Q (through two of them that is a line in
-Q²); with a single amplitude it is constant: the Q² law. A polynomial or a spline in Q² would follow
-the error of the smallest amplitudes, which lie close together there, far out between the larger
-ones. The interpolation is exact at the computed amplitudes and is not continued beyond the largest.
+The averaged difference vanishes with the amplitude Q. Where −Q gives the image of +Q under an
+operation of the undistorted crystal (an odd mode, such as a polar one of a crystal with inversion)
+it is even in Q: Q² times a smooth even function. Elsewhere (a totally symmetric mode, most modes of
+a crystal without inversion) it has a linear part: Q times a smooth function of Q, in which +Q and
+−Q are two different structures. That function is interpolated by a cubic spline in Q through the
+computed amplitudes, of an even one with their mirror images −Q (through two of them that is a line
+in Q², or in Q); with a single amplitude it is constant: the Q² law, or the linear one. A polynomial
+or a spline in Q² would follow the error of the smallest amplitudes, which lie close together there,
+far out between the larger ones. The interpolation is exact at the computed amplitudes and is not
+continued beyond the largest.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
 from perovskite_polaron.arrays import Array, floats, freeze
-from perovskite_polaron.errors import require
+from perovskite_polaron.errors import InputError, require
 
-# The Q² law counts as broken where a difference deviates from it by more of its own largest value.
+# The law counts as broken where a difference deviates from it by more of its own largest value.
 _TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class AmplitudeSpectra:
-    """Difference spectra of one odd mode at k amplitudes; arrays float64, read-only.
+    """Difference spectra of one mode at k amplitudes; arrays float64, read-only.
 
     Attributes
     ----------
     energy_eV
         (n,), rising.
     amplitudes_sqrt_amu_A
-        (k,): Q > 0, rising, Å√amu (give |Q|: the difference is even).
+        (k,): Q, rising, Å√amu, the last positive; all positive where the difference is even.
     differences
         (k, n), in any unit: changed minus unchanged spectrum.
+    even
+        Whether +Q and −Q give the same difference; else both signs may be among the amplitudes.
 
     Raises
     ------
@@ -43,6 +49,7 @@ class AmplitudeSpectra:
     energy_eV: Array
     amplitudes_sqrt_amu_A: Array
     differences: Array
+    even: bool = True
 
     def __post_init__(self) -> None:
         energy = floats(self.energy_eV, "energy_eV", (None,))
@@ -50,9 +57,20 @@ class AmplitudeSpectra:
         differences = floats(self.differences, "differences", (len(amplitudes), len(energy)))
         require(len(energy) > 1 and (np.diff(energy) > 0).all(),
                 "the energies of a sweep do not increase: sort them first")
-        require((np.diff(amplitudes, prepend=0) > 0).all(),
-                "the amplitudes of a sweep must be positive and rise: give |Q|, sorted, each once")
+        lowest = amplitudes[0] > 0 if self.even else amplitudes.all() and amplitudes[-1] > 0
+        require(lowest and (np.diff(amplitudes) > 0).all(), "the amplitudes of a sweep must rise"
+                " and be positive, but for a mode whose two signs differ: sort them, each once")
         freeze(self, energy_eV=energy, amplitudes_sqrt_amu_A=amplitudes, differences=differences)
+
+    @property
+    def power(self) -> int:
+        """The power of Q that a small difference grows with."""
+        return 2 if self.even else 1
+
+    @property
+    def law(self) -> str:
+        """What small differences follow, in words."""
+        return "Q² law" if self.even else "linear law"
 
     def weights(self, amplitudes_sqrt_amu_A: ArrayLike) -> Array:
         """Return (j, k): row i times ``differences`` is the difference at the i-th of j amplitudes.
@@ -60,49 +78,57 @@ class AmplitudeSpectra:
         Raises
         ------
         InputError
-            Beyond the largest computed amplitude.
+            Beyond the largest computed amplitude of that sign.
         """
-        q = np.abs(floats(amplitudes_sqrt_amu_A, "amplitudes_sqrt_amu_A", (None,)))
+        q = floats(amplitudes_sqrt_amu_A, "amplitudes_sqrt_amu_A", (None,))
         nodes = self.amplitudes_sqrt_amu_A
-        require(q.max() <= nodes[-1] * (1 + 1e-9), f"Q = {q.max():g} Å√amu is beyond the largest"
-                f" computed amplitude, {nodes[-1]:g} Å√amu: compute a larger one")
-        law = (q**2)[:, None] / nodes**2
+        if self.even:
+            q = np.abs(q)
+        low, high = min(nodes[0], 0.0), nodes[-1]
+        beyond = q[(q < low * (1 + 1e-9)) | (q > high * (1 + 1e-9))]
+        if len(beyond):
+            raise InputError(f"Q = {beyond[0]:g} Å√amu is beyond the largest computed amplitude,"
+                             f" {high if beyond[0] > 0 else low:g} Å√amu: compute a larger one")
+        law = (q**self.power)[:, None] / nodes**self.power
         if len(nodes) == 1:
             return np.asarray(law)
         own = np.eye(len(nodes))
-        spline = CubicSpline(np.append(-nodes[::-1], nodes), np.append(own[::-1], own, axis=0))
-        return np.asarray(spline(q) * law)
+        if self.even:
+            nodes, own = np.append(-nodes[::-1], nodes), np.append(own[::-1], own, axis=0)
+        return np.asarray(CubicSpline(nodes, own)(q) * law)
 
     def at(self, amplitude_sqrt_amu_A: float) -> Array:
         """Return the difference (n,) at one amplitude of either sign."""
         return np.asarray(self.weights(np.array([amplitude_sqrt_amu_A]))[0] @ self.differences)
 
     def left_out(self) -> Array:
-        """Return (k − 1,): for each amplitude but the largest, how far the others miss it.
+        """Return for each amplitude between the outermost how far the others miss it.
 
-        The miss is the largest deviation over the largest |difference| of that amplitude. The
-        largest amplitude is not left out, since nothing is used beyond it. Empty for a single
-        amplitude: then nothing is known of the error.
+        The outermost are the largest of either sign, and of an even difference the largest: nothing
+        is used beyond them. The miss is the largest deviation over the largest |difference| of that
+        amplitude. Empty for a single amplitude: then nothing is known of the error.
         """
-        misses = []
-        for i, own in enumerate(self.differences[:-1]):
-            others = AmplitudeSpectra(self.energy_eV, np.delete(self.amplitudes_sqrt_amu_A, i),
-                                      np.delete(self.differences, i, axis=0))
-            miss = others.at(float(self.amplitudes_sqrt_amu_A[i])) - own
-            misses.append(np.abs(miss).max() / max(np.abs(own).max(), 1e-300))
+        nodes, misses = self.amplitudes_sqrt_amu_A, []
+        for i in range(int(nodes[0] < 0), len(nodes) - 1):
+            others = replace(self, amplitudes_sqrt_amu_A=np.delete(nodes, i),
+                             differences=np.delete(self.differences, i, axis=0))
+            own = self.differences[i]
+            miss = np.abs(others.at(float(nodes[i])) - own).max()
+            misses.append(miss / max(np.abs(own).max(), 1e-300))
         return np.array(misses)
 
 
 @dataclass(frozen=True, eq=False)
 class Regime:
-    """Where the difference is Q² times one shape. All arrays float64.
+    """Where the difference is Q² (or Q) times one shape. All arrays float64.
 
     Attributes
     ----------
     law
-        (n,): that shape, the coefficient of Q² (in the differences' unit per Å²·amu).
+        (n,): that shape, the coefficient of Q² (in the differences' unit per Å²·amu), or of Q where
+        the two signs differ (per Å·√amu).
     computed
-        (k,): deviation at the computed amplitudes: the largest difference from Q² · law over the
+        (k,): deviation at the computed amplitudes: the largest difference from the law over the
         largest |difference| at that amplitude.
     amplitude_sqrt_amu_A, deviation
         (m,): the same between them.
@@ -121,35 +147,35 @@ class Regime:
     fails_at_sqrt_amu_A: float | None
 
 
-def quadratic_regime(sweep: AmplitudeSpectra) -> Regime:
-    """Return how far the Q² law of a sweep of two or more amplitudes holds.
+def leading_regime(sweep: AmplitudeSpectra) -> Regime:
+    """Return how far the Q² law of a sweep of two or more amplitudes holds, or the linear one.
 
-    The coefficient of Q² is that of a least-squares fit of Q², Q⁴ (and Q⁶ from three amplitudes on)
-    to all differences with equal weights: with four or more the smallest differences, which carry
-    the most relative noise, do not decide alone. Between the computed amplitudes the sweep's own
-    interpolation is used.
+    The coefficient of Q² is that of a least-squares fit of Q², Q⁴ (and Q⁶ from three amplitudes on;
+    without the even symmetry Q, Q² and Q³) to all differences with equal weights: with four or more
+    the smallest differences, which carry the most relative noise, do not decide alone. Between the
+    computed amplitudes the sweep's own interpolation is used.
 
     Raises
     ------
     InputError
         For a single amplitude, which says nothing about a law.
     """
-    q = sweep.amplitudes_sqrt_amu_A
-    require(len(q) > 1, "one amplitude says nothing about the Q² law: compute two or more of them")
-    powers = q[:, None] ** (2 * np.arange(1, 1 + min(len(q), 3)))
+    q, power = sweep.amplitudes_sqrt_amu_A, sweep.power
+    require(len(q) > 1, "one amplitude says nothing about the law of a sweep: compute two or more")
+    powers = q[:, None] ** (power * np.arange(1, 1 + min(len(q), 3)))
     # Columns of like size keep the least squares well conditioned.
     scale = powers[-1]
     law = np.linalg.lstsq(powers / scale, sweep.differences, rcond=None)[0][0] / scale[0]
-    between = np.linspace(q[0], q[-1], 200)
-    deviation = _deviation(between, sweep.weights(between) @ sweep.differences, law)
+    between = np.linspace(np.abs(q).min(), q[-1], 200)
+    deviation = _deviation(between**power, sweep.weights(between) @ sweep.differences, law)
     fails = None
     if deviation[-1] > _TOLERANCE:
         below = np.flatnonzero(deviation <= _TOLERANCE)
         fails = float(between[below[-1] + 1] if len(below) else between[0])
-    computed = _deviation(q, sweep.differences, law)
+    computed = _deviation(q**power, sweep.differences, law)
     return Regime(law, computed, between, deviation, _TOLERANCE, fails)
 
 
-def _deviation(q: Array, curves: Array, law: Array) -> Array:
-    miss = np.abs(curves - (q**2)[:, None] * law).max(axis=1)
+def _deviation(powers: Array, curves: Array, law: Array) -> Array:
+    miss = np.abs(curves - powers[:, None] * law).max(axis=1)
     return np.asarray(miss / np.maximum(np.abs(curves).max(axis=1), 1e-300))

@@ -14,9 +14,33 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from perovskite_polaron.arrays import Array, floats, number
-from perovskite_polaron.errors import require
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.kernels.convolution import broaden_gaussian
 from perovskite_polaron.spectra.spectrum import Spectrum
+
+
+def lifetime_hwhm_eV(element: str, edge: str = "K") -> float:
+    """Return half of the natural width of a core level, in eV.
+
+    It is that of the tables which xraydb holds: Krause and Oliver, J. Phys. Chem. Ref. Data 8, 329
+    (1979), and for light elements Keski-Rahkonen and Krause, At. Data Nucl. Data Tables 14, 139
+    (1974).
+
+    Raises
+    ------
+    InputError
+        For an element or edge that is not tabulated.
+    """
+    import xraydb
+
+    try:
+        width = xraydb.core_width(element, edge)
+    except ValueError:
+        width = None
+    if not width:
+        raise InputError(f"the natural width of the {edge} level of {element!r} is not tabulated:"
+                         " give core_hole_hwhm_eV")
+    return float(width) / 2
 
 
 def constant(energy_eV: Array, core_hole_hwhm_eV: float) -> Array:

@@ -19,14 +19,12 @@ from perovskite_polaron import __version__
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError, require
 from perovskite_polaron.espresso.density import (
     Atoms, add_difference, move_density, move_hole, transform_density)
-from perovskite_polaron.espresso.program import (
-    CHECKPOINT, OUT_OF_TIME, OUTDIR, PLAIN, PREFIX, Way, mpi_command, program_version, run_program)
 from perovskite_polaron.espresso.pw import DENSITY, PwCalculation, started_from_density
-from perovskite_polaron.espresso.savefile import LanczosSave
-from perovskite_polaron.espresso.xspectra import SAVE_FILE, XspectraCalculation
 from perovskite_polaron.files import write_atomically
+from perovskite_polaron.programs import (
+    CHECKPOINT, OUT_OF_TIME, OUTDIR, PLAIN, PREFIX, Way, run_program)
 from perovskite_polaron.workflow.jobs import Job
-from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.store import DENSITY_SEAL, Store, density_digest
 
 
 @dataclass(frozen=True)
@@ -130,6 +128,8 @@ def attempt(job: Job, descendants: Sequence[Job], store: Store, ranks: int,
         done = store.result(job) is not None
         if done and (store.has_density(job) or not _is_needed(job, descendants, store)):
             return Outcome("done")
+        if not done:
+            store.forget(job)
         run = _Run(job, store, ranks, descriptor, progress, max_seconds)
         record, seconds = None if done else run.record(), 0.0
         if record is None:
@@ -142,6 +142,8 @@ def attempt(job: Job, descendants: Sequence[Job], store: Store, ranks: int,
                                        f" {store.folder(job)}: see its output there")
             record |= {"started": begun, "finished": _now(), "wall_seconds": round(seconds, 1),
                        "ranks": ranks}
+        if store.has_density(job) and (descendants or job.parent is None):
+            record[DENSITY_SEAL] = density_digest(run.folder)
         store.complete(job, record)
         if job.parent is not None and not descendants:
             store.drop_density(job)
@@ -206,10 +208,10 @@ class _Run:
     def start(self) -> float:
         """Run the program, from where it stopped if it can go on; return its wall time (s)."""
         job, store, runs = self.job, self.store, self.job.runs
-        if job.version and program_version(runs.program) != job.version:
-            raise ComputationError(f"{runs.program} is version {program_version(runs.program)} on"
+        if job.version and runs.version() != job.version:
+            raise ComputationError(f"{runs.program} is version {runs.version()} on"
                                    f" {platform.node()}, the study was planned for {job.version}:"
-                                   " give all machines the same, or set POLARON_ESPRESSO_BIN")
+                                   " give all machines the same")
         folder = store.prepare(job)
         most = min(self.ranks, job.kpoints) if runs.shares_kpoints else 1
         pools = next(n for n in range(most, 0, -1) if self.ranks % n == 0)
@@ -227,7 +229,7 @@ class _Run:
         if text != job.deck:
             # What is run differs from what names the job in the way to the result alone.
             deck = write_atomically(deck.with_suffix(".run.in"), text, durable=False)
-        command = mpi_command(runs.program, self.ranks, pools)
+        command = job.calculation.command(self.ranks, pools)
         try:
             return run_program(command, deck, self.output, done=runs.done,
                                keep_open=(self.descriptor,), on_poll=self.say)
@@ -253,8 +255,12 @@ class _Run:
         """Put into the job's folder what its program begins with, and return how it does."""
         job = self.job
         if job.parent is not None:
-            _copy(self.store.folder(job.parent) / OUTDIR, self.folder / OUTDIR)
-            return job.calculation.stage(self.folder, self.store.result(job.parent) or {}, pools)
+            source, parent = self.store.folder(job.parent), self.store.result(job.parent) or {}
+            _copy(source / OUTDIR, self.folder / OUTDIR)
+            require(parent.get(DENSITY_SEAL) in (None, density_digest(self.folder)),
+                    f"{source / OUTDIR} was changed since {job.parent.label} wrote it: delete that"
+                    " folder and run again", ComputationError)
+            return job.calculation.stage(self.folder, parent, pools)
         if not self.stage_density():
             return PLAIN
         return Way(density=True, waves=job.initial[0].kpoints == job.kpoints
@@ -306,7 +312,7 @@ class _Run:
         record: dict[str, Any] = {
             "kind": job.kind, "label": job.label, "digest": job.digest,
             "parent": job.parent.digest if job.parent else None,
-            "program": job.runs.program, "program_version": program_version(job.runs.program),
+            "program": job.runs.program, "program_version": job.runs.version(),
             "polaron_version": __version__, "polaron_revision": _revision(),
             "machine": platform.node(), "system": platform.platform(),
             "pseudopotentials": {name: p.digest for name, p in job.pseudos}}
@@ -341,21 +347,3 @@ def _revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def check_chain(save: LanczosSave, job: Job, store: Store) -> None:
-    """Refuse chains that do not belong to a finished job, which keeps the digest of its save file.
-
-    Raises
-    ------
-    ComputationError
-        Saying why.
-    """
-    record, calculation = store.result(job) or {}, job.calculation
-    assert isinstance(calculation, XspectraCalculation)
-    parent = store.result(job.parent) if job.parent is not None else None
-    why = ("it is not the file that this job wrote"
-           if record.get("chain_sha256", save.sha256) != save.sha256
-           else calculation.mismatch(save, parent or {}))
-    require(not why, f"{store.folder(job) / SAVE_FILE} is not the save file of {job.label}: {why};"
-            " delete that job's folder and run again", ComputationError)

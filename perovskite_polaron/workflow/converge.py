@@ -7,13 +7,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import require
+from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.savefile import LanczosSave
+from perovskite_polaron.espresso.xspectra import XspectraSettings
 from perovskite_polaron.units import RYDBERG_EV, parse_grid, parse_quantity
 from perovskite_polaron.workflow.jobs import Job, plan, study_jobs
 from perovskite_polaron.workflow.results import StudyResults, collect
@@ -22,6 +24,7 @@ from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study
 
 _Grid = tuple[int, int, int]
+_Gridded = TypeVar("_Gridded", PwSettings, XspectraSettings)
 
 
 @dataclass(frozen=True)
@@ -58,17 +61,24 @@ def _with_cutoff(study: Study, value: str) -> Study:
     return replace(study, pw=replace(study.pw, ecutwfc_Ry=cutoff, ecutrho_Ry=dense))
 
 
-def _with_grids(study: Study, density: _Grid, spectrum: _Grid) -> Study:
-    return replace(study, pw=replace(study.pw, kpoints=density),
-                   xspectra=replace(study.xspectra, kpoints=spectrum))
+def _as_dense(settings: _Gridded, value: str) -> _Gridded:
+    """Return settings with a grid, 4x4x2, or with a spacing, 0.2/A."""
+    if not value.endswith("/A"):
+        return settings.on_grid(parse_grid(value))
+    try:
+        spacing = float(value.removesuffix("/A"))
+    except ValueError:
+        spacing = 0.0
+    require(0.01 <= spacing <= 5, f"{value} is no spacing of k points from 0.01/A to 5/A")
+    return replace(settings, kpoints=None, kpoint_spacing_1_A=spacing)
 
 
 def _with_kpoints(study: Study, value: str) -> Study:
-    return _with_grids(study, parse_grid(value), study.xspectra.kpoints)
+    return replace(study, pw=_as_dense(study.pw, value))
 
 
 def _with_spectrum_kpoints(study: Study, value: str) -> Study:
-    return _with_grids(study, study.pw.kpoints, parse_grid(value))
+    return replace(study, xspectra=_as_dense(study.xspectra, value))
 
 
 def _with_supercell(study: Study, value: str) -> Study:
@@ -78,10 +88,15 @@ def _with_supercell(study: Study, value: str) -> Study:
         a, b, c = (math.ceil(n) for n in numbers)
         return a, b, c
 
+    def on_smaller(settings: _Gridded) -> _Gridded:
+        # A spacing does so itself.
+        return (settings if settings.kpoints is None
+                else settings.on_grid(grid(settings.kpoints / repeats)))
+
     larger = {name: replace(one, supercell=grid(one.supercell * repeats))
               for name, one in study.structures.items()}
-    return _with_grids(replace(study, structures=larger), grid(study.pw.kpoints / repeats),
-                       grid(study.xspectra.kpoints / repeats))
+    return replace(study, structures=larger, pw=on_smaller(study.pw),
+                   xspectra=on_smaller(study.xspectra))
 
 
 def _with_sets(study: Study, value: str) -> Study:
@@ -93,13 +108,24 @@ def _with_sets(study: Study, value: str) -> Study:
     return replace(study, pseudopotentials={**study.pseudopotentials, **named})
 
 
+def _with_relative_error(study: Study, value: str) -> Study:
+    try:
+        error = float(value)
+    except ValueError:
+        error = 0.0
+    require(1e-8 <= error <= 0.5, f"--relative-error {value} is not a number from 1e-8 to 0.5")
+    return replace(study, xspectra=replace(study.xspectra, relative_error=error))
+
+
 # Setting -> the study with another value of it. Cut-offs have a unit of energy, and the density's
-# keeps the study's ratio; grids and repeats are written 2x2x1, and a supercell divides both grids;
-# sets are the absorber's pseudopotential files without and with the hole (such as sets with other
-# second p projectors, whose choice a spectrum must not show).
+# keeps the study's ratio; grids and repeats are written 2x2x1, spacings of k points 0.2/A, and a
+# supercell divides both grids; a chain ends at the relative error; sets are the absorber's
+# pseudopotential files without and with the hole (such as sets with other second p projectors,
+# whose choice a spectrum must not show).
 SETTINGS: dict[str, Callable[[Study, str], Study]] = {
     "cutoff": _with_cutoff, "kpoints": _with_kpoints, "spectrum-kpoints": _with_spectrum_kpoints,
-    "supercell": _with_supercell, "absorber-sets": _with_sets}
+    "relative-error": _with_relative_error, "supercell": _with_supercell,
+    "absorber-sets": _with_sets}
 
 
 def variants(study: Study, setting: str, values: Sequence[str]) -> list[Study]:
@@ -113,7 +139,8 @@ def variants(study: Study, setting: str, values: Sequence[str]) -> list[Study]:
     require(len(values) > 1,
             f"--{setting} needs at least two values, from the coarsest to the best")
     own = [name for name, s in study.structures.items() if s.kpoints or s.kpoint_shift]
-    require(not own or setting in ("cutoff", "absorber-sets"), f"[structures.{', '.join(own)}] has"
+    of_cells = ("cutoff", "relative-error", "absorber-sets")
+    require(not own or setting in of_cells, f"[structures.{', '.join(own)}] has"
             f" k points of its own, so --{setting} would not reach it: remove them")
     return [SETTINGS[setting](study, value) for value in values]
 

@@ -15,7 +15,7 @@ from perovskite_polaron.errors import (
 from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.workflow.attempt import Outcome, attempt, attempt_there
 from perovskite_polaron.workflow.jobs import Job, by_digest
-from perovskite_polaron.workflow.store import Store, needed_densities
+from perovskite_polaron.workflow.store import Store, make_folder, needed_densities
 
 # Below this much work for each process (in the unit of Job.cost), another job is a better use of a
 # core.
@@ -39,6 +39,8 @@ def ranks_for(job: Job, most: int) -> int:
     most
         The largest number.
     """
+    if job.runs.one_process:
+        return 1
     worth = max(1, min(most, int(job.cost / _COST_PER_RANK)))
     if worth <= job.kpoints:
         return math.ceil(job.kpoints / math.ceil(job.kpoints / worth))
@@ -106,6 +108,12 @@ def run_jobs(jobs: Sequence[Job], store: Store, *, ranks: int | Callable[[Job], 
         Naming the first failure, and how many jobs failed.
     """
     width = ranks if callable(ranks) else (lambda job: ranks)
+    queue = _Queue(jobs, store)
+    if queue.ready:
+        # Where no locks are kept this says so, once and before anything is started.
+        make_folder(store.root)
+        with store.lock_folder(store.root):
+            pass
     stop = threading.Event()
     pool = executor or ThreadPoolExecutor(jobs_at_once)
 
@@ -120,7 +128,7 @@ def run_jobs(jobs: Sequence[Job], store: Store, *, ranks: int | Callable[[Job], 
         return pool.submit(attempt_there, job.slim(), slim, str(store.root.absolute()), width(job),
                            allocation_seconds)
 
-    runner = _Runner(_Queue(jobs, store), submit, width, jobs_at_once, cores, report,
+    runner = _Runner(queue, submit, width, jobs_at_once, cores, report,
                      _Patience(retries), stop.wait)
     try:
         with _terminate_as_interrupt():

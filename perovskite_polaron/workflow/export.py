@@ -2,10 +2,10 @@
 it again.
 """
 
-import io
 import json
 import tarfile
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,18 +14,21 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron import __version__
-from perovskite_polaron.errors import ComputationError, require
+from perovskite_polaron.errors import ComputationError, DamagedError, require
 from perovskite_polaron.espresso.savefile import LanczosSave
-from perovskite_polaron.files import replace_atomically
-from perovskite_polaron.workflow.jobs import INPUTS, Job, core_hole_state
+from perovskite_polaron.espresso.upf import read_sealed_upf
+from perovskite_polaron.feff.xmu import Absorption
+from perovskite_polaron.files import replace_atomically, sha256_of, write_atomically
+from perovskite_polaron.workflow.jobs import Job, StructureJobs, core_hole_state, study_jobs
+from perovskite_polaron.workflow.prepare import write_structures
+from perovskite_polaron.workflow.records import INPUTS, recorded_inputs
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.spectra import StudySpectra
-from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.store import FILES, RESULT, Store
 from perovskite_polaron.workflow.study import Study, resolved_toml
 
 _CREATOR = f"perovskite_polaron {__version__}"
 _STRUCTURE_KEYS = ("name", "space_group", "amplitude_sqrt_amu_A", "max_displacement_A", "lattice_A")
-_ARCHIVED = ("job.toml", "result.json", "chain.sav", "*.in", "*.out")
 _HOW = """This archive holds one study of perovskite_polaron {version}.
 
 study.toml            the study with every default written out; it names the files below
@@ -37,6 +40,9 @@ results/jobs/         of each job: what it is (job.toml), input, output, result,
 To look at the spectra: polaron spectra study.toml (Quantum ESPRESSO need not be installed)
 To compute it again: rm results/jobs/*/result.json results/jobs/*/*.out; polaron run study.toml
 """
+# Engine -> its programs, and the unit of its spectra.
+_ENGINES = {"xspectra": ("Quantum ESPRESSO pw.x and xspectra.x", "XSpectra's unit"),
+            "feff": ("FEFF10", "angstrom^2")}
 
 
 def write_hdf5(results: StudyResults, spectra: StudySpectra, records: Mapping[str, Any],
@@ -69,10 +75,15 @@ def write_hdf5(results: StudyResults, spectra: StudySpectra, records: Mapping[st
             file.attrs.update(NX_class="NXroot", default=_entry_name(results.study.reference),
                               creator=_CREATOR)
             for structure in results.structures:
-                _write_entry(file, results.study.element, spectra, structure)
-            chains = _group(file, "chains", "NXcollection")
-            for name, save in results.chains.items():
-                _write_chains(chains, name.replace("/", "|"), save)
+                _write_entry(file, results.study, spectra, structure)
+            if results.study.engine.kind == "feff":
+                curves = _group(file, "curves", "NXcollection")
+                for name, curve in results.curves.items():
+                    _write_curve(curves, name.replace("/", "|"), curve)
+            else:
+                chains = _group(file, "chains", "NXcollection")
+                for name, save in results.chains.items():
+                    _write_chains(chains, name.replace("/", "|"), save)
             _group(file, "provenance", "NXcollection", note)
 
     return replace_atomically(path, write)
@@ -101,7 +112,7 @@ def _field(parent: Any, name: str, data: Any, **attributes: Any) -> Any:
     return parent[name]
 
 
-def _write_entry(file: Any, element: str, spectra: StudySpectra,
+def _write_entry(file: Any, study: Study, spectra: StudySpectra,
                  structure: StructureResult) -> None:
     name, found = structure.name, spectra.structures[structure.name]
     energy, ones = found.average.energy_eV, np.ones_like(found.average.energy_eV)
@@ -113,24 +124,25 @@ def _write_entry(file: Any, element: str, spectra: StudySpectra,
     # file.
     started = min((r["started"] for r in records if "started" in r),
                   default=datetime.now(UTC).isoformat(timespec="seconds"))
-    title = f"calculated {element} K edge of {name}"
+    program, unit = _ENGINES[study.engine.kind]
+    title = f"calculated {study.element} {study.edge} edge of {name}"
     entry = _group(file, unique, "NXentry", {"title": title, "definition": "NXxas",
                    "start_time": started}, default="data", entry=unique)
     instrument = _group(entry, "instrument", "NXinstrument")
     _group(instrument, "source", "NXsource", {"name": _CREATOR, "probe": "x-ray",
-           "type": "calculation (Quantum ESPRESSO pw.x and xspectra.x)"})
+           "type": f"calculation ({program})"})
     axis = _field(_group(instrument, "monochromator", "NXmonochromator"), "energy", energy,
                   units="eV", long_name=f"energy from the mean edge of {spectra.reference} (eV)")
     _group(instrument, "incoming_beam", "NXdetector", {"data": ones})
     absorbed = _field(_group(instrument, "absorbed_beam", "NXdetector"), "data",
                       found.average.intensity, signal=1,
-                      long_name="cross-section (XSpectra's unit), mean of an absorber")
+                      long_name=f"cross-section ({unit}), mean of an absorber")
     sample = _group(entry, "sample", "NXsample",
                     {"name": name, "space_group": structure.space_group})
     _field(sample, "unit_cell", np.array(structure.lattice_A), units="angstrom")
     _group(entry, "monitor", "NXmonitor", {"mode": "timer", "preset": 1.0, "data": ones})
-    _group(entry, "element", "NXelement", {"name": element})
-    _group(entry, "edge", "NXabsorption_edge", {"name": "K"})
+    _group(entry, "element", "NXelement", {"name": study.element})
+    _group(entry, "edge", "NXabsorption_edge", {"name": study.edge})
     _group(entry, "data", "NXdata", {"energy": axis, "absorbed_beam": absorbed},
            signal="absorbed_beam", axes=["energy"])
     if name in spectra.differences:
@@ -143,6 +155,13 @@ def _write_entry(file: Any, element: str, spectra: StudySpectra,
                {"energy": axis, "intensity": found.sites[site.label].intensity,
                 "multiplicity": site.multiplicity,
                 "wyckoff_site": site.site}, signal="intensity", axes=["energy"])
+
+
+def _write_curve(parent: Any, name: str, curve: Absorption) -> None:
+    group = _group(parent, name, "NXcollection", inside_hwhm_eV=curve.inside_hwhm_eV)
+    _field(group, "energy", curve.energy_eV, units="eV")
+    _field(group, "cross_section", curve.cross_section_A2, units="angstrom^2")
+    _field(group, "edge_energy", curve.edge_eV, units="eV")
 
 
 def _write_chains(parent: Any, name: str, save: LanczosSave) -> None:
@@ -166,20 +185,23 @@ def job_records(jobs: list[Job], store: Store) -> dict[str, Any]:
     return records
 
 
-def write_archive(study: Study, jobs: list[Job], store: Store, path: Path) -> Path:
+def write_archive(study: Study, planned: Sequence[StructureJobs], store: Store,
+                  path: Path) -> Path:
     """Write one ``.tar.gz`` that computes a study again: its files, inputs, outputs,
     pseudopotentials.
+
+    It holds plain files only, and of each what it was when it was written.
 
     Raises
     ------
     ComputationError
         When the store has no record of its inputs (``polaron run`` writes it).
+    DamagedError
+        When a file is not what a job wrote.
     """
-    try:
-        recorded = json.loads((store.root / INPUTS).read_text())["pseudopotentials"]
-    except (OSError, ValueError, KeyError):
-        raise ComputationError(f"{store.root / INPUTS} is not there: polaron run {study.path}"
-                               " writes it") from None
+    recorded = recorded_inputs(store.root).pseudopotentials
+    require(recorded or study.engine.kind == "feff", f"{store.root / INPUTS} is not there: polaron"
+            f" run {study.path} writes it", ComputationError)
     files: dict[str, Path] = {}
 
     def packed(name: str) -> str:
@@ -202,18 +224,33 @@ def write_archive(study: Study, jobs: list[Job], store: Store, path: Path) -> Pa
                   run=replace(study.run, store="results"))
 
     def write(temporary: Path) -> None:
-        with tarfile.open(temporary, "w:gz") as tar:
+        # With dereference a link is packed as the file it leads to.
+        with (tarfile.open(temporary, "w:gz", dereference=True) as tar,
+              tempfile.TemporaryDirectory() as made):
             for name, text in (("README", _HOW.format(version=__version__)),
                                ("study.toml", resolved_toml(own))):
-                info = tarfile.TarInfo(name)
-                info.size = len(text.encode())
-                tar.addfile(info, io.BytesIO(text.encode()))
+                tar.add(write_atomically(Path(made) / name, text), name)
+            write_structures(planned, Path(made) / "structures")
+            tar.add(Path(made) / "structures", "results/structures")
             for name, source in sorted(files.items()):
                 tar.add(source, f"files/{name}")
-            for name in (INPUTS, "structures", "pseudo"):
-                tar.add(store.root / name, f"results/{name}")
-            for folder in sorted(store.folder(job) for job in jobs):
-                for file in (f for pattern in _ARCHIVED for f in sorted(folder.glob(pattern))):
-                    tar.add(file, f"results/jobs/{folder.name}/{file.name}")
+            tar.add(store.root / INPUTS, f"results/{INPUTS}")
+            for name in sorted(set(recorded.values())):
+                kept = read_sealed_upf(store.root / name, Path(name).stem.rpartition("-")[2])
+                tar.add(kept.path, f"results/{name}")
+            for job in study_jobs(planned):
+                for file in job_files(job, store):
+                    tar.add(file, f"results/jobs/{file.parent.name}/{file.name}")
 
     return replace_atomically(path, write)
+
+
+def job_files(job: Job, store: Store) -> list[Path]:
+    """Return the files of a finished job that travel, held to what its record says of them."""
+    folder, sums = store.folder(job), (store.result(job) or {}).get(FILES, {})
+    texts = store.texts(job)
+    for file in texts:
+        if sums.get(file.name) not in (None, sha256_of(file)):
+            raise DamagedError(f"{file} is not the file that this job wrote: delete it, and the"
+                               " archive goes without, or its folder, and it is computed again")
+    return [*(folder / name for name in (RESULT, job.runs.kept[0]) if name), *texts]

@@ -135,6 +135,8 @@ def espresso_modes(crystal: Crystal, settings: ForceSettings, store: Store,
     """
     if direction is not None:
         crystal_direction(crystal, direction)
+    # One grid for all, whatever a relaxation makes of the cell.
+    settings = replace(settings, pw=settings.pw.on_grid(settings.pw.grid(crystal.lattice_A)))
     cells, _ = displaced_cells(crystal, distance_A)
     if relaxation != "none":
         calculator = espresso_calculator(
@@ -147,10 +149,10 @@ def espresso_modes(crystal: Crystal, settings: ForceSettings, store: Store,
     forces, field_response = collect_forces(jobs, store)
     response = neutral_response(crystal, field_response.epsilon_inf, field_response.born_e,
                                 response_source(settings), settings.response.neutrality_e_per_atom)
-    pw = settings.pw
+    pw, grid = settings.pw, "×".join(map(str, settings.pw.grid(crystal.lattice_A)))
     provenance = (
-        f"Quantum ESPRESSO, PBE, {pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, k points"
-        f" {'×'.join(map(str, pw.kpoints))}; relaxed: {relaxation}; displacement {distance_A:g}A")
+        f"Quantum ESPRESSO, PBE, {pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, k points {grid};"
+        f" relaxed: {relaxation}; displacement {distance_A:g}A")
     return from_forces(crystal, lambda _: forces, direction, response, distance_A, provenance)
 
 
@@ -219,7 +221,7 @@ def plan_forces(crystal: Crystal, displaced: Sequence[Crystal],
     moved = tuple(pw_job("force", f"displaced-{k:02d}", cell, pseudos, pw, parent=rest)
                   for k, cell in enumerate(displaced, 1))
     dense = pw_job("ground", "rest-dense", crystal, pseudos,
-                   replace(pw, kpoints=grid.kpoints, kpoint_shift=grid.kpoint_shift))
+                   replace(pw.on_grid(grid.kpoints), kpoint_shift=grid.kpoint_shift))
     # Three field directions of about ten iterations, each like one of the cycle, with its own
     # potential.
     response = Job.of("response", "electric-field", PhCalculation(settings.response),

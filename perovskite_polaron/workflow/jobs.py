@@ -1,201 +1,33 @@
-"""The jobs of a study: what runs, on what input, after what, named by all that determines its
-result.
-"""
+"""The jobs of a study: what runs, on what input, after what."""
 
-import hashlib
-import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-import tomli_w
+from typing import Any, TypeVar
 
 from perovskite_polaron.errors import MissingProgramError, require
-from perovskite_polaron.espresso.ph import PhCalculation
-from perovskite_polaron.espresso.program import Calculation, program_version
-from perovskite_polaron.espresso.projwfc import ProjwfcCalculation
+from perovskite_polaron.espresso.program import program_version
 from perovskite_polaron.espresso.pseudo import HOLES, pseudo_for
 from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, absorber_label, labels_of
-from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_upf
-from perovskite_polaron.espresso.xspectra import XspectraCalculation
+from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_sealed_upf
+from perovskite_polaron.espresso.xspectra import XspectraCalculation, XspectraSettings
 from perovskite_polaron.files import beside
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.symmetry import (
-    Absorber, Symmetry, find_symmetry, irreducible_kpoints, operations_between)
+    Symmetry, find_symmetry, irreducible_kpoints, operations_between)
+from perovskite_polaron.workflow.feff_jobs import feff_jobs
+from perovskite_polaron.workflow.job import AbsorberJobs, Job, Operation, StructureJobs
+from perovskite_polaron.workflow.records import RecordedInputs, recorded_inputs
 from perovskite_polaron.workflow.structures import StudyStructure, neighbours, study_structures
 from perovskite_polaron.workflow.study import Study
 
-INPUTS = "inputs.json"
-# Kind of job -> what runs it. pw.x: the ground state, the same with the absorber's core hole, a
-# displaced cell for its forces, bands in the potential of a density; then spectra, the field
-# response, projections.
-KINDS: Mapping[str, type[Calculation]] = {
-    "ground": PwCalculation, "hole": PwCalculation, "force": PwCalculation, "bands": PwCalculation,
-    "xas": XspectraCalculation, "response": PhCalculation, "pdos": ProjwfcCalculation}
 # Kind of core hole -> hole in the pseudopotential, charge of the cell.
 _STATES = {"full": ("full", 1.0), "half": ("half", 0.5), "excited-electron": ("full", 0.0),
            "none": ("none", 0.0)}
 
-# A symmetry operation in fractional coordinates: rows of the rotation, and the translation.
-Operation = tuple[tuple[tuple[int, ...], ...], tuple[float, ...]]
-
-
-class JobName:
-    """What is enough to find a job in a store: its kind, label and digest."""
-
-    kind: str
-    label: str
-    digest: str
-
-    @property
-    def runs(self) -> type[Calculation]:
-        """What is known of the program that runs this job."""
-        return KINDS[self.kind]
-
-    @property
-    def folder(self) -> str:
-        """Name of this job's folder in the store."""
-        return f"{self.kind}-{self.label}-{self.digest[:12]}"
-
-    @property
-    def input_name(self) -> str:
-        """File name of the program's input."""
-        return self.runs.program.replace(".x", ".in")
-
-    @property
-    def output_name(self) -> str:
-        """File name of the program's standard output."""
-        return self.runs.program.replace(".x", ".out")
-
-
-@dataclass(frozen=True)
-class PseudoName:
-    """A pseudopotential by name only: its file is in the store."""
-
-    element: str
-    digest: str
-
-
-@dataclass(frozen=True, eq=False)
-class Job(JobName):
-    """One run of one program.
-
-    What changes the way to the result and not the result is no part of the digest: the initial
-    density, and that one of two k points k and -k is spared.
-
-    Attributes
-    ----------
-    kind
-        A key of KINDS.
-    calculation
-        The input.
-    digest
-        SHA-256 over the program and its version, the input, the pseudopotentials and the job it
-        works on: equal digest, equal result.
-    cost
-        Size of the work, for the estimate of the time left; 1 is about a second on two cores of
-        2025.
-    pseudos
-        Species label -> pseudopotential.
-    core
-        The pseudopotential whose core orbital is excited.
-    parent
-        The job whose density this one works on; it is made again if it is gone.
-    version
-        Of the program the job was planned for; other machines must have it (empty: not checked).
-    initial
-        The job from whose density this one's cycle begins, if it is there then, and perhaps two
-        more, whose difference says how the density moves with the atoms.
-    operation
-        Symmetry operation that brings the absorber of the first of these to this job's.
-    """
-
-    kind: str
-    label: str
-    calculation: Calculation
-    digest: str
-    cost: float
-    kpoints: int
-    pseudos: tuple[tuple[str, Pseudopotential | PseudoName], ...] = ()
-    core: Pseudopotential | PseudoName | None = None
-    parent: "Job | None" = None
-    version: str = ""
-    initial: "tuple[Job, ...]" = ()
-    operation: Operation | None = None
-
-    @classmethod
-    def of(cls, kind: str, label: str, calculation: Calculation, cost: float, kpoints: int,
-           pseudos: Mapping[str, Pseudopotential] | None = None,
-           core: Pseudopotential | None = None, parent: "Job | None" = None,
-           version: str | None = None) -> "Job":
-        """Return a job with its digest; the version is by default that of the installed program."""
-        version = version or program_version(calculation.program)
-        pseudos = pseudos or {}
-        parts = [one.digest for one in (*pseudos.values(), parent, core) if one is not None]
-        record = json.dumps([calculation.program, version, calculation.deck(), parts])
-        digest = hashlib.sha256(record.encode()).hexdigest()
-        return cls(kind, label, calculation, digest, cost, kpoints, tuple(pseudos.items()), core,
-                   parent, version)
-
-    @cached_property
-    def deck(self) -> str:
-        """The input as it names the job."""
-        return self.calculation.deck()
-
-    @property
-    def after(self) -> "tuple[Job, ...]":
-        """The jobs after which this one runs: its parent, or those of its initial density."""
-        return (self.parent,) if self.parent else self.initial
-
-    def slim(self) -> "Job":
-        """Return this job with its pseudopotentials by name only: small enough to be sent
-        elsewhere.
-        """
-        pseudos = tuple((label, PseudoName(p.element, p.digest)) for label, p in self.pseudos)
-        core = PseudoName(self.core.element, self.core.digest) if self.core else None
-        parent = self.parent._alone() if self.parent else None
-        return replace(self, pseudos=pseudos, core=core, parent=parent,
-                       initial=tuple(one._alone() for one in self.initial))
-
-    def _alone(self) -> "Job":
-        return replace(self, pseudos=(), core=None, parent=None, initial=())
-
-    def description(self) -> str:
-        """Return what the job is, as TOML for a reader of its folder."""
-        return tomli_w.dumps({
-            "kind": self.kind, "label": self.label, "program": self.runs.program,
-            "digest": self.digest, "kpoints": self.kpoints,
-            "starts_from": self.after[0].folder if self.after else "",
-            "pseudopotentials": {label: pseudo.digest for label, pseudo in self.pseudos}})
-
-
-@dataclass(frozen=True)
-class AbsorberJobs:
-    """The jobs of one inequivalent absorber: its core-hole density, one Lanczos run per
-    polarisation.
-    """
-
-    label: str
-    absorber: Absorber
-    hole: Job
-    xas: dict[str, Job]
-
-
-@dataclass(frozen=True)
-class StructureJobs:
-    """The jobs of one structure."""
-
-    structure: StudyStructure
-    ground: Job
-    absorbers: tuple[AbsorberJobs, ...]
-
-    def all(self) -> list[Job]:
-        """Every job of this structure, each after those it needs."""
-        return [self.ground,
-                *(job for one in self.absorbers for job in (one.hole, *one.xas.values()))]
-
+_Gridded = TypeVar("_Gridded", PwSettings, XspectraSettings)
 
 @dataclass(frozen=True)
 class StudyInputs:
@@ -248,6 +80,8 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
     for structure in structures:
         require(study.element in structure.crystal.species, f"{study.element} is not in structure"
                 f" {structure.name}: give the absorbing element of this study")
+    if study.engine.kind == "feff":
+        return feff_jobs(study, structures)
     hole = core_hole_state(study)
     elements = sorted({s for structure in structures for s in structure.crystal.species})
     inputs = study_inputs(study, elements, hole)
@@ -293,26 +127,28 @@ def study_inputs(study: Study, elements: Sequence[str], hole: str) -> StudyInput
     MissingProgramError
         When a program is neither here nor recorded; others as ``pseudo_for``.
     """
-    try:
-        recorded = json.loads((study.store_folder / INPUTS).read_text())
-    except (OSError, ValueError):
-        recorded = {"versions": {}, "pseudopotentials": {}}
+
+    @cache
+    def recorded() -> RecordedInputs:
+        return recorded_inputs(study.store_folder)
 
     def version(program: str) -> str:
         try:
             return program_version(program)
         except MissingProgramError:
-            if program not in recorded["versions"]:
+            if program not in recorded().versions:
                 raise
-            return str(recorded["versions"][program])
+            return recorded().versions[program]
 
     def pseudo(element: str, hole: str) -> Pseudopotential:
         try:
             return pseudo_for(element, study.pseudopotentials, study.file, hole)
         except MissingProgramError:
-            if f"{element}-{hole}" not in recorded["pseudopotentials"]:
+            name = recorded().pseudopotentials.get(f"{element}-{hole}")
+            if name is None:
                 raise
-            return read_upf(study.store_folder / recorded["pseudopotentials"][f"{element}-{hole}"])
+            path = study.store_folder / name
+            return read_sealed_upf(path, path.stem.rpartition("-")[2])
 
     return StudyInputs({program: version(program) for program in ("pw.x", "xspectra.x")},
                        {element: pseudo(element, "none") for element in elements},
@@ -321,25 +157,28 @@ def study_inputs(study: Study, elements: Sequence[str], hole: str) -> StudyInput
 
 def own_pw(study: Study, structure: StudyStructure) -> PwSettings:
     """Return the settings of a structure's density, with the k points that it names itself."""
-    return replace(study.pw, **_own_grid(structure))
+    return on_own_grid(study.pw, structure)
 
 
-def _own_grid(structure: StudyStructure) -> dict[str, Any]:
-    grid = {name: getattr(structure.settings, name) for name in ("kpoints", "kpoint_shift")}
-    return {name: value for name, value in grid.items() if value is not None}
+def on_own_grid(settings: _Gridded, structure: StudyStructure) -> _Gridded:
+    """Return settings with the grid of a structure: its own, else that of the study in its cell."""
+    own = structure.settings
+    found = settings.on_grid(own.kpoints or settings.grid(structure.crystal.lattice_A))
+    return found if own.kpoint_shift is None else replace(found, kpoint_shift=own.kpoint_shift)
 
 
 def _structure_jobs(study: Study, structure: StudyStructure, inputs: StudyInputs,
                     near: StructureJobs | None) -> StructureJobs:
     sets, with_hole, crystal = inputs.sets, inputs.with_hole, structure.crystal
-    pw, xspectra = own_pw(study, structure), replace(study.xspectra, **_own_grid(structure))
+    pw, xspectra = own_pw(study, structure), on_own_grid(study.xspectra, structure)
     species = {label: sets[label] for label in dict.fromkeys(crystal.species)}
     known: dict[str, Any] = {"symmetry": structure.symmetry, "version": inputs.versions["pw.x"]}
     ground = pw_job("ground", structure.name, crystal, species, pw, **known)
-    if near is not None:
-        ground = _begun_from(ground, near.ground)
+    there = near.ground if near else None
+    if there is not None:
+        ground = _begun_from(ground, there)
     cutoff = max(w.cutoff_bohr for w in with_hole.partial_waves if w.l == 1)
-    points = xspectra.kpoints[0] * xspectra.kpoints[1] * xspectra.kpoints[2]
+    points = math.prod(xspectra.points)
     result = []
     for absorber in structure.absorbers:
         label = absorber_label(absorber.element)
@@ -352,7 +191,7 @@ def _structure_jobs(study: Study, structure: StudyStructure, inputs: StudyInputs
         # The same atom's core hole in the neighbour is the better start, or that of an atom which
         # was equivalent to it there; where neither was computed, the cell without a hole.
         found = near and _hole_of(absorber.index, near)
-        initial = (found[0], ground, near.ground) if near and found else (ground,)
+        initial = (found[0], ground, there) if there and found else (ground,)
         hole = _begun_from(hole, *initial, operation=found[1] if found else None)
         fixed = hole.calculation.is_fixed  # type: ignore[attr-defined]
         xas = {}
@@ -417,8 +256,8 @@ def pw_job(kind: str, label: str, crystal: Crystal, pseudos: Mapping[str, Pseudo
         crystal, tuple(pseudos), settings, electrons, charge=charge, forces=kind == "force",
         from_density=kind == "force" and parent is not None, **more)
     # pw.x is left with so many k points: more pools than that would idle.
-    kpoints = irreducible_kpoints(crystal, symmetry or find_symmetry(crystal), settings.kpoints,
-                                  settings.kpoint_shift, absorber)
+    kpoints = irreducible_kpoints(crystal, symmetry or find_symmetry(crystal),
+                                  settings.grid(crystal.lattice_A), settings.kpoint_shift, absorber)
     # Plane waves times bands to the power 3/2, per k point; the constant is that of a 20-atom cell.
     cost = 4e-7 * crystal.volume_A3 * settings.ecutwfc_Ry**1.5 * electrons**1.5 * kpoints
     if bands is not None:

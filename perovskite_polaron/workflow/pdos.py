@@ -2,7 +2,6 @@
 names.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from perovskite_polaron.settings import read_tables
 from perovskite_polaron.spectra.projected import ProjectedStates, Shell
 from perovskite_polaron.workflow.jobs import CrystalSettings, Job, own_pw, plan, pw_job
 from perovskite_polaron.workflow.store import Store
-from perovskite_polaron.workflow.study import Study
+from perovskite_polaron.workflow.study import Study, need_xspectra
 
 _SPILLING_MATCH = 1e-3
 _JOB_KEYS = ("kind", "digest", "program", "program_version", "polaron_version", "polaron_revision",
@@ -38,7 +37,7 @@ class PdosSettings(CrystalSettings):
     Attributes
     ----------
     own_grid
-        Whether the file names kpoints; else they follow from the size of the cell.
+        Whether the file names kpoints or their spacing; else they follow from the size of the cell.
     """
 
     own_grid: bool = False
@@ -53,7 +52,8 @@ def read_pdos_settings(path: str | Path) -> PdosSettings:
         With every problem at once.
     """
     settings, given = read_tables(path, {"pw": PwSettings, "pseudopotentials": dict})
-    return PdosSettings(**settings, own_grid="kpoints" in given["pw"], folder=Path(path).parent)
+    own_grid = not {"kpoints", "kpoint_spacing_1_A"}.isdisjoint(given["pw"])
+    return PdosSettings(**settings, own_grid=own_grid, folder=Path(path).parent)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def subject_of_crystal(source: str, settings: PdosSettings) -> Subject:
     crystal = read_crystal(source)
     symmetry = find_symmetry(crystal)
     name = re.sub(r"[^A-Za-z0-9_.+-]", "-", Path(source).stem).lstrip(".-")[:40] or "crystal"
-    pw = settings.pw if settings.own_grid else replace(settings.pw, kpoints=grid_for(crystal))
+    lattice = crystal.lattice_A
+    pw = settings.pw.on_grid(settings.pw.grid(lattice) if settings.own_grid else grid_for(lattice))
     ground = pw_job("ground", name, crystal, settings.pseudos(crystal), pw, symmetry=symmetry)
     return _insulating(Subject(name, crystal, symmetry, pw, ground))
 
@@ -103,9 +104,10 @@ def subject_of_study(study: Study, name: str | None) -> Subject:
         When the study has no such structure, or it is no insulator without spin; others as
         ``plan``.
     """
+    need_xspectra(study, "polaron pdos")
     structures = {one.structure.name: one for one in plan(study)}
     chosen = structures.get(name or study.reference)
-    if chosen is None:
+    if chosen is None or chosen.ground is None:
         raise InputError(f"{study.path} has no structure {name!r}: it has {', '.join(structures)}")
     one = chosen.structure
     return _insulating(Subject(one.name, one.crystal, one.symmetry, own_pw(study, one),
@@ -167,10 +169,10 @@ def plan_pdos(subject: Subject, kpoints: tuple[int, int, int] | None = None,
     if empty_bands is not None and empty_bands < 1:
         raise InputError(f"{empty_bands} empty bands show no conduction band: give 1 or more")
     count = filled + (empty_bands or max(6, -(-filled // 4)))
-    a, b, c = subject.pw.kpoints
+    a, b, c = subject.pw.grid(subject.crystal.lattice_A)
     grid = kpoints or (2 * a, 2 * b, 2 * c)
     bands = pw_job("bands", subject.name, subject.crystal, subject.sets,
-                   replace(subject.pw, kpoints=grid, kpoint_shift=(0, 0, 0)), parent=subject.ground,
+                   replace(subject.pw.on_grid(grid), kpoint_shift=(0, 0, 0)), parent=subject.ground,
                    symmetry=subject.symmetry, version=subject.ground.version, bands=count)
     pdos = Job.of("pdos", subject.name, ProjwfcCalculation(), 0.1 * bands.cost, bands.kpoints,
                   parent=bands)
@@ -192,8 +194,6 @@ def collect_pdos(subject: Subject, jobs: PdosJobs,
             " first", ComputationError)
     path = store.folder(jobs.pdos) / PROJECTIONS
     raw = load_projections(path)
-    require(hashlib.sha256(path.read_bytes()).hexdigest() == pdos["projections_sha256"], f"{path}"
-            " is not what this job wrote: delete that job's folder and run again", ComputationError)
     sets = subject.sets
     labels = {element: {s.index: s.label.lower() for s in pseudo.atomic_shells}
               for element, pseudo in sets.items()}
@@ -202,11 +202,11 @@ def collect_pdos(subject: Subject, jobs: PdosJobs,
         raise ComputationError(f"the projections in {path} leave out {states.spilling():.4f} of"
                                f" the electrons, projwfc.x printed {raw.printed_spilling:.4f}:"
                                " delete that job's folder and run again")
-    pw = subject.pw
+    pw, grid = subject.pw, subject.pw.grid(subject.crystal.lattice_A)
     return states, {
         "name": subject.name, "crystal": subject.crystal.name,
         "space_group": f"{subject.symmetry.symbol} ({subject.symmetry.number})",
-        "settings": f"{pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, density on {_times(pw.kpoints)} k"
+        "settings": f"{pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, density on {_times(grid)} k"
                     f" points, {jobs.count} bands on {_times(jobs.kpoints)} from Γ",
         "pw": asdict(pw), "bands_kpoints": list(jobs.kpoints), "bands": jobs.count,
         "printed_spilling": raw.printed_spilling, "total_energy_eV": ground["total_energy_eV"],

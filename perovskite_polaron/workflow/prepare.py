@@ -2,15 +2,20 @@
 elsewhere.
 """
 
-import json
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
+from perovskite_polaron.errors import DamagedError
 from perovskite_polaron.espresso.pw import absorber_label
 from perovskite_polaron.espresso.upf import Pseudopotential
-from perovskite_polaron.files import write_atomically
+from perovskite_polaron.files import write_atomically, write_sealed
 from perovskite_polaron.lattice.files import write_crystal
-from perovskite_polaron.workflow.jobs import INPUTS, StructureJobs, core_hole_state, study_jobs
+from perovskite_polaron.workflow.feff_jobs import own_potentials
+from perovskite_polaron.workflow.jobs import StructureJobs, core_hole_state, study_jobs
+from perovskite_polaron.workflow.needed import coarser
+from perovskite_polaron.workflow.records import INPUTS, recorded_inputs
 from perovskite_polaron.workflow.status import read_plan, write_plan
 from perovskite_polaron.workflow.store import Store, make_folder
 from perovskite_polaron.workflow.structures import image_distance_A
@@ -20,10 +25,15 @@ from perovskite_polaron.workflow.study import Study, resolved_toml
 def warnings(study: Study, structures: Sequence[StructureJobs]) -> list[str]:
     """Return what a careful person would want to know before the run, one line each."""
     lines = []
+    if study.engine.kind == "feff" and study.feff.potentials == "frozen":
+        others = own_potentials(study, [one.structure for one in structures])
+        lines += [f"structure {name} has FEFF potentials of its own crystal, not those of"
+                  f" {study.reference}: {why}" for name, why in others.items()]
     limit = study.core_hole.min_image_distance_A
     for one in structures:
         distance = image_distance_A(one.structure.crystal)
-        if study.core_hole.kind != "none" and distance < limit:
+        periodic = study.engine.kind == "xspectra" and study.core_hole.kind != "none"
+        if periodic and distance < limit:
             lines.append(f"in structure {one.structure.name} a core hole is {distance:.2f} Å from"
                          f" its own image (below {limit:g} Å): images interact; use a supercell to"
                          " judge how much it matters")
@@ -31,7 +41,8 @@ def warnings(study: Study, structures: Sequence[StructureJobs]) -> list[str]:
             lines.append(f"structure {one.structure.name} is the image of the opposite amplitude"
                          " under an operation of its parent: its spectra are those of the positive"
                          " one, which is computed")
-    return lines
+    lattices = {one.structure.name: one.structure.crystal.lattice_A for one in structures}
+    return [*lines, *coarser(study, lattices)]
 
 
 def record_study(study: Study, structures: Sequence[StructureJobs], store: Store) -> None:
@@ -40,20 +51,31 @@ def record_study(study: Study, structures: Sequence[StructureJobs], store: Store
 
     What is there already for this very study is left as it is.
     """
-    if read_plan(study, store) and (store.root / INPUTS).exists():
+    if read_plan(study, store) and _has_inputs(store):
         return
-    folder = store.root / "structures"
-    make_folder(folder)
+    make_folder(store.root)
     write_atomically(store.root / "study.toml", resolved_toml(study))
+    write_structures(structures, store.root / "structures")
+    _record_inputs(study, structures, store)
+    # Last, for it says that all the rest is there.
+    write_plan(study, study_jobs(structures), store)
+
+
+def write_structures(structures: Sequence[StructureJobs], folder: Path) -> None:
+    """Write the structures of a study into a folder, as CIF, and as XSF with arrows."""
+    make_folder(folder)
     for one in structures:
         structure = one.structure
         write_crystal(structure.crystal, folder / f"{structure.name}.cif")
         if structure.distortion is not None:
             write_crystal(structure.crystal, folder / f"{structure.name}.xsf",
                           structure.distortion.displacement_A)
-    _record_inputs(study, structures, store)
-    # Last, for it says that all the rest is there.
-    write_plan(study, study_jobs(structures), store)
+
+
+def _has_inputs(store: Store) -> bool:
+    with suppress(DamagedError):
+        return bool(recorded_inputs(store.root).versions)
+    return False
 
 
 def _record_inputs(study: Study, structures: Sequence[StructureJobs], store: Store) -> None:
@@ -68,7 +90,7 @@ def _record_inputs(study: Study, structures: Sequence[StructureJobs], store: Sto
             hole = core_hole_state(study) if label == absorber_label(pseudo.element) else "none"
             sets[f"{pseudo.element}-{hole}"] = str(store.keep(pseudo).relative_to(store.root))
     record = {"versions": {job.runs.program: job.version for job in jobs}, "pseudopotentials": sets}
-    write_atomically(store.root / INPUTS, json.dumps(record, indent=1) + "\n")
+    write_sealed(store.root / INPUTS, record)
 
 
 def write_decks(structures: Sequence[StructureJobs], store: Store) -> list[str]:
@@ -85,6 +107,7 @@ def write_decks(structures: Sequence[StructureJobs], store: Store) -> list[str]:
              "set -e", 'cd "$(dirname "$0")/jobs"']
     todo = [job for job in study_jobs(structures) if store.result(job) is None]
     for job in todo:
+        store.forget(job)
         name = shlex.quote(store.prepare(job).name)
         if job.parent is not None:
             parent = shlex.quote(store.folder(job.parent).name)

@@ -1,28 +1,33 @@
 """The results of a study in two small files that travel.
 
-``results.json`` says what, how and with which energies; ``chains.npz`` holds the Lanczos chains.
+``results.json`` says what, how and with which energies; ``chains.npz`` holds the Lanczos chains,
+``absorption.npz`` the curves of FEFF.
 """
 
-import hashlib
-import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.errors import ComputationError, InputError, require
+from perovskite_polaron.errors import ComputationError, DamagedError, InputError, require
 from perovskite_polaron.espresso.savefile import LanczosSave, read_chains, read_save, write_chains
 from perovskite_polaron.espresso.xspectra import SAVE_FILE
-from perovskite_polaron.files import read_text, write_atomically
+from perovskite_polaron.feff.stages import XMU
+from perovskite_polaron.feff.xmu import Absorption, read_absorption, read_xmu, write_absorption
+from perovskite_polaron.files import SEAL, read_sealed, sha256_of, write_sealed
 from perovskite_polaron.settings import fill, refuse
-from perovskite_polaron.workflow.attempt import check_chain
+from perovskite_polaron.spectra.budget import ErrorBudget, read_budget, write_budget
 from perovskite_polaron.workflow.jobs import StructureJobs
+from perovskite_polaron.workflow.records import lacking
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study, resolved, study_of
 
 FORMAT = "perovskite_polaron results 2"
+# Engine -> file of what its spectra are made from.
+_PACKED = {"xspectra": "chains.npz", "feff": "absorption.npz"}
 # The same, but with the study as TOML text.
 _OLDER = "perovskite_polaron results 1"
 
@@ -38,9 +43,9 @@ class SiteResult:
     multiplicity
         Number of equivalent absorbers.
     hole
-        Result of the calculation with the core hole.
+        Result of the calculation with the core hole, or of FEFF's potentials.
     chains
-        Polarisation -> name of its Lanczos chains.
+        Polarisation, or ``powder``, -> name of its Lanczos chains, or its curve.
     """
 
     label: str
@@ -53,7 +58,18 @@ class SiteResult:
 
 @dataclass(frozen=True)
 class StructureResult:
-    """One structure; its amplitude is the norm over its modes, ground its ground-state result."""
+    """One structure.
+
+    Attributes
+    ----------
+    amplitude_sqrt_amu_A
+        Norm over its modes, with the sign that was asked for.
+    sign_equivalent
+        Whether +Q and −Q are images of each other (``structures.StudyStructure``); None where that
+        is not known, in results of earlier versions.
+    ground
+        Result of its ground state; empty with FEFF.
+    """
 
     name: str
     space_group: str
@@ -62,15 +78,26 @@ class StructureResult:
     lattice_A: tuple[tuple[float, ...], ...]
     ground: Mapping[str, Any]
     sites: tuple[SiteResult, ...]
+    sign_equivalent: bool | None = None
 
 
 @dataclass(frozen=True)
 class StudyResults:
-    """All results of a study, computed as ``study`` says. chains: name -> Lanczos chains."""
+    """All results of a study, computed as ``study`` says.
+
+    Attributes
+    ----------
+    chains, curves
+        Name -> Lanczos chains; name -> curve of FEFF.
+    budget
+        What the settings may still change; None where ``polaron converge`` has not estimated it.
+    """
 
     study: Study
     structures: tuple[StructureResult, ...]
-    chains: Mapping[str, LanczosSave]
+    chains: Mapping[str, LanczosSave] = field(default_factory=dict)
+    budget: ErrorBudget | None = None
+    curves: Mapping[str, Absorption] = field(default_factory=dict)
 
 
 def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> StudyResults:
@@ -87,33 +114,48 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
     if missing:
         raise ComputationError(f"{len(missing)} of {len(jobs)} jobs have no result yet (first:"
                                f" {missing[0]}): polaron run {study.path} computes them")
-    chains, rows = {}, []
+    chains: dict[str, LanczosSave] = {}
+    curves: dict[str, Absorption] = {}
+    rows = []
     for one in structures:
         structure, point, sites = one.structure, one.structure.distortion, []
         for absorber in one.absorbers:
             names = {axis: f"{structure.name}/{absorber.label}/{axis}" for axis in absorber.xas}
             for axis, job in absorber.xas.items():
-                chains[names[axis]] = read_save(store.folder(job) / SAVE_FILE)
-                check_chain(chains[names[axis]], job, store)
+                if job.kind == "absorption":
+                    curves[names[axis]] = read_xmu(store.folder(job) / XMU)
+                else:
+                    chains[names[axis]] = read_save(store.folder(job) / SAVE_FILE)
             a, hole = absorber.absorber, records[absorber.hole.digest] or {}
             sites.append(SiteResult(absorber.label, a.site, a.parent, a.multiplicity, hole, names))
         rows.append(StructureResult(structure.name, structure.space_group,
-                                    math.hypot(*point.amplitude_sqrt_amu_A) if point else None,
+                                    _signed_norm(point.amplitude_sqrt_amu_A) if point else None,
                                     point.max_displacement_A if point else None,
                                     tuple(map(tuple, structure.crystal.lattice_A.tolist())),
-                                    records[one.ground.digest] or {}, tuple(sites)))
-    return StudyResults(study, tuple(rows), chains)
+                                    (one.ground and records[one.ground.digest]) or {},
+                                    tuple(sites), structure.sign_equivalent))
+    return StudyResults(study, tuple(rows), chains, read_budget(store.root), curves)
 
 
-def write_results(results: StudyResults, folder: str | Path) -> None:
-    """Write ``chains.npz``, and then ``results.json`` with its digest, into a folder."""
+def _signed_norm(amplitudes: Sequence[float]) -> float:
+    # The modes of one structure have amplitudes of one sign.
+    return math.copysign(math.hypot(*amplitudes), amplitudes[0])
+
+
+def write_results(results: StudyResults, folder: str | Path) -> list[Path]:
+    """Write chains or curves, then ``results.json`` with their digest, and the error budget."""
     folder, study = Path(folder), results.study
-    write_chains(folder / "chains.npz", results.chains)
+    packed = folder / _PACKED[study.engine.kind]
+    if study.engine.kind == "feff":
+        write_absorption(packed, results.curves)
+    else:
+        write_chains(packed, results.chains)
     record = {
         "format": FORMAT, "element": study.element, "reference": study.reference,
-        "core_hole": study.core_hole.kind, "chains_sha256": _sha256(folder / "chains.npz"),
+        "core_hole": study.core_hole.kind, "chains_sha256": sha256_of(packed),
         "structures": [asdict(s) for s in results.structures], "study": resolved(study)}
-    write_atomically(folder / "results.json", json.dumps(record, indent=1) + "\n")
+    kept = [] if results.budget is None else [write_budget(results.budget, folder)]
+    return [packed, write_sealed(folder / "results.json", record), *kept]
 
 
 def read_results(folder: str | Path) -> StudyResults:
@@ -125,25 +167,50 @@ def read_results(folder: str | Path) -> StudyResults:
         When a file is missing, damaged, or the two do not belong together.
     """
     folder, problems = Path(folder), list[str]()
-    path = folder / "results.json"
+    path, remedy = folder / "results.json", "compute or export it again"
     try:
-        record = json.loads(read_text(path, "results.json of a study"))
+        record = read_sealed(path, remedy)
         require(record["format"] in (FORMAT, _OLDER), f"{path} is of format {record['format']!r},"
-                f" this version reads {FORMAT!r}: compute or export it again")
+                f" this version reads {FORMAT!r}: {remedy}")
         rows = [fill(StructureResult, s, "structures", problems) for s in record["structures"]]
         digest, study = record["chains_sha256"], record["study"]
         table = tomllib.loads(study) if record["format"] == _OLDER else dict(study)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not the results of a study ({error}): compute or export it"
-                         " again") from None
+    except OSError:
+        raise InputError(f"{path} does not exist: give a folder with results.json and chains.npz,"
+                         " as polaron spectra STUDY.toml leaves them") from None
+    except (DamagedError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is not the results of a study ({error}): {remedy}") from None
     refuse(path, problems)
+    if SEAL not in record:
+        warnings.warn(f"{path} is of an earlier version, without a checksum: a number that was"
+                      " changed there would not be noticed", stacklevel=2)
     # How the programs were started is no part of a result, and its keys were others once.
     table.pop("run", None)
-    chains = read_chains(folder / "chains.npz")
-    require(_sha256(folder / "chains.npz") == digest, f"{folder / 'chains.npz'} does not belong to"
-            f" {path}: keep the two files of one study together")
-    return StudyResults(study_of(table, path), tuple(r for r in rows if r is not None), chains)
+    known = study_of(table, path)
+    packed = folder / _PACKED[known.engine.kind]
+    require(packed.is_file(), f"{packed} does not exist: keep it beside {path}")
+    require(sha256_of(packed) == digest, f"{packed} does not belong to {path}, or is damaged: keep"
+            " the two files of one study together")
+    whole = tuple(r for r in rows if r is not None)
+    found = (StudyResults(known, whole, curves=read_absorption(packed))
+             if known.engine.kind == "feff"
+             else StudyResults(known, whole, read_chains(packed), read_budget(folder)))
+    refuse(path, list(_gaps(found)))
+    return found
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _gaps(results: StudyResults) -> Iterator[str]:
+    """Yield what results lack that spectra are made from."""
+    names = [one.name for one in results.structures]
+    feff = results.study.engine.kind == "feff"
+    if results.study.reference not in names:
+        yield f"the reference {results.study.reference} is not among the structures"
+    for one in results.structures:
+        holes = [("potentials" if feff else "hole", site.hole) for site in one.sites]
+        for kind, record in holes if feff else [("ground", one.ground), *holes]:
+            if missing := lacking(record, kind):
+                yield f"{one.name}: {missing} of {kind} is not a number"
+        chains = [name for site in one.sites for name in site.chains.values()]
+        if not chains or not set(chains) <= {*results.chains, *results.curves}:
+            yield f"{one.name}: its {'curves' if feff else 'chains'} are not there"

@@ -1,23 +1,29 @@
-"""From the Lanczos chains of a study to aligned, averaged spectra and their differences."""
+"""From the chains of a study, or FEFF's curves, to aligned, averaged spectra and their differences.
+"""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.espresso.lanczos import evaluate
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.spectra.alignment import Shift, SiteEnergies, shifts
 from perovskite_polaron.spectra.broadening import half_width, resolve
+from perovskite_polaron.spectra.budget import sigma
 from perovskite_polaron.spectra.spectrum import (
     POLARISATIONS, SiteSpectrum, Spectrum, StructureSpectra, average_structures, differences, norm)
+from perovskite_polaron.workflow.feff_jobs import POWDER
 from perovskite_polaron.workflow.jobs import plan
 from perovskite_polaron.workflow.results import (
-    SiteResult, StructureResult, StudyResults, collect, read_results, write_results)
+    SiteResult, StructureResult, StudyResults, collect, read_results)
 from perovskite_polaron.workflow.store import Store
-from perovskite_polaron.workflow.study import SpectraSettings, read_study
+from perovskite_polaron.workflow.study import SpectraSettings, Study, read_study, resolved
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,9 @@ class StudySpectra:
         What was added to the energies of each site.
     records
         Every polarisation of every site, not averaged.
+    budget
+        Of each difference what each setting may still change, (n,) in % of the reference's maximum
+        (``spectra.budget``); a difference for which that was not estimated is missing.
     """
 
     settings: SpectraSettings
@@ -44,11 +53,13 @@ class StudySpectra:
     differences: Mapping[str, Spectrum]
     shifts: tuple[Shift, ...]
     records: tuple[SiteSpectrum, ...]
+    budget: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
     @property
     def part(self) -> str:
         """Empty for powder averages; else the polarisations that alone are there: ``z only``."""
-        there = [axis for axis in POLARISATIONS if axis in {r.polarisation for r in self.records}]
+        found = {r.polarisation for r in self.records}
+        there = [axis for axis in POLARISATIONS if axis in found or POWDER in found]
         return "" if len(there) == len(POLARISATIONS) else f"{', '.join(there)} only"
 
 
@@ -58,8 +69,7 @@ def load_results(source: Path) -> tuple[StudyResults, SpectraSettings, Path]:
     Parameters
     ----------
     source
-        A folder with results.json, or a study file: then the results are gathered from its store
-        and written beside it as results.json and chains.npz.
+        A folder with results.json, or a study file: then the results are gathered from its store.
 
     Raises
     ------
@@ -75,7 +85,6 @@ def load_results(source: Path) -> tuple[StudyResults, SpectraSettings, Path]:
             f"{source} does not exist: give a study file, or a folder with results.json")
     study = read_study(source)
     results = collect(study, plan(study), Store(study.store_folder))
-    write_results(results, study.store_folder)
     return results, study.spectra, study.store_folder
 
 
@@ -91,6 +100,24 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
     InputError
         When the grid is unusable.
     """
+    study, (table, records) = results.study, site_spectra(results, settings)
+    feff = study.engine.kind == "feff"
+    averages = average_structures(records, (POWDER,) if feff else study.polarisations)
+    found = differences(averages, study.reference, settings.normalisation)
+    del found[study.reference]
+    return StudySpectra(settings, study.reference, averages, found, table, records,
+                        _budget_rows(results, settings, records[0].spectrum.energy_eV))
+
+
+def site_spectra(results: StudyResults, settings: SpectraSettings
+                 ) -> tuple[tuple[Shift, ...], tuple[SiteSpectrum, ...]]:
+    """Return the shifts of the sites, and every polarisation of each on the common grid.
+
+    Raises
+    ------
+    InputError
+        As ``study_spectra``.
+    """
     require(settings.energy_min_eV < settings.energy_max_eV,
             "[spectra]: energy_min_eV is not below energy_max_eV: swap them")
     study = results.study
@@ -98,23 +125,62 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
     table = shifts(_site_energies(results), study.reference, settings.alignment)
     shift_of = {(s.structure, s.absorber): s.shift_eV for s in table}
     # Of the common axis: the same energy has the same width in whatever cell it was computed.
-    width = half_width(settings.width_model, grid, settings.core_hole_hwhm_eV, settings.width)
+    # A stretched axis is that of the measurement, but for its zero.
+    own = grid / (1 + settings.stretch)
+    width = half_width(settings.width_model, own, settings.core_hole_hwhm_eV, settings.width)
     records = []
     for structure, site in _sites(results):
-        shift, cut_above = shift_of[structure.name, site.label], _cut_above_eV(site, settings)
+        shift = shift_of[structure.name, site.label]
         for axis, name in site.chains.items():
-            curve = evaluate(
-                results.chains[name], grid - shift, width, cut_occupied=settings.cut_occupied,
-                cut_smooth_eV=settings.cut_smooth_eV, cut_above_eV=cut_above,
-                terminator=study.xspectra.check_every if settings.terminator else None,
-                taper=settings.taper if settings.terminator else 0.0).total
+            if name in results.curves:
+                curve = results.curves[name].broadened(own - shift, width, name)
+            else:
+                curve = evaluate(
+                    results.chains[name], own - shift, width, cut_occupied=settings.cut_occupied,
+                    cut_smooth_eV=settings.cut_smooth_eV,
+                    cut_above_eV=_cut_above_eV(site, settings),
+                    terminator=study.xspectra.check_every if settings.terminator else None,
+                    taper=settings.taper if settings.terminator else 0.0).total
             seen = resolve(Spectrum(grid, curve, name), settings.resolution_fwhm_eV)
             records.append(
                 SiteSpectrum(structure.name, site.label, site.multiplicity, axis, seen, shift))
-    averages = average_structures(records, study.polarisations)
-    found = differences(averages, study.reference, settings.normalisation)
-    del found[study.reference]
-    return StudySpectra(settings, study.reference, averages, found, tuple(table), tuple(records))
+    return tuple(table), tuple(records)
+
+
+def budget_key(study: Study, settings: SpectraSettings, entries: Iterable[str]) -> dict[str, Any]:
+    """Return how the differences of some entries are computed and evaluated, as JSON has it.
+
+    Grid and normalisation are no part of it: rows of a budget are curves over energy in per cent.
+    """
+    table, grid = resolved(study), ("energy_min_eV", "energy_max_eV", "points", "normalisation")
+    table["spectra"] = {k: v for k, v in asdict(settings).items() if k not in grid}
+    # A key that came later: without it the same spectra have the same name as before.
+    if not settings.stretch:
+        del table["spectra"]["stretch"]
+    wanted = {study.reference, *entries}
+    table["structures"] = {k: v for k, v in table["structures"].items() if k in wanted}
+    # Only studies with XSpectra's K edges have a budget, and earlier ones do not name them.
+    for key in ("run", "engine", "edge"):
+        del table[key]
+    return dict(json.loads(json.dumps(table)))
+
+
+def _budget_rows(results: StudyResults, settings: SpectraSettings,
+                 grid: Array) -> dict[str, dict[str, Array]]:
+    """Return the rows of each difference on this grid; none of a budget made for something else."""
+    budget = results.budget
+    if budget is None or not (budget.energy_eV[0] <= grid[0] and grid[-1] <= budget.energy_eV[-1]):
+        return {}
+    entries = {source.structure.split("@")[0] for source in budget.sources}
+    if budget.made_for != budget_key(results.study, settings, entries):
+        return {}
+    found = {}
+    for one in results.structures:
+        rows = budget.of(one.name, one.amplitude_sqrt_amu_A, 2 if one.sign_equivalent else 1)
+        if rows:
+            found[one.name] = {setting: np.interp(grid, budget.energy_eV, row)
+                               for setting, row in rows.items()}
+    return found
 
 
 def powder_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpectra:
@@ -147,9 +213,23 @@ def write_tables(spectra: StudySpectra, folder: Path) -> list[Path]:
     energy = {"energy_eV": spectra.structures[spectra.reference].average.energy_eV}
     written = [write_csv(folder / file, energy | {name: s.intensity for name, s in columns.items()})
                for file, columns in files.items()]
+    if spectra.budget:
+        bands = {f"{name} calculation error (% of the maximum of {spectra.reference})": sigma(rows)
+                 for name, rows in spectra.budget.items()}
+        written.append(write_csv(folder / "calculation_error.csv", energy | bands))
     rows = {name: [getattr(s, name) for s in spectra.shifts] for name in Shift.__dataclass_fields__}
     rows["shift_eV"] = [round(value, 6) for value in rows["shift_eV"]]
     return [*written, write_csv(folder / "shifts.csv", rows)]
+
+
+def calculation_error_percent(spectra: StudySpectra) -> dict[str, float | None]:
+    """Return structure -> largest calculation error (1σ), in % of the reference's maximum.
+
+    None where it was not estimated.
+    """
+    bands = {name: sigma(rows) for name, rows in spectra.budget.items()}
+    return {name: None if (band := bands.get(name)) is None else float(band.max())
+            for name in spectra.differences}
 
 
 def largest_percent(spectra: StudySpectra, base: StudySpectra) -> dict[str, float]:
@@ -179,6 +259,10 @@ def _cut_above_eV(site: SiteResult, settings: SpectraSettings) -> float:
 
 
 def _site_energies(results: StudyResults) -> list[SiteEnergies]:
+    if results.study.engine.kind == "feff":
+        return [SiteEnergies(structure.name, site.label, site.multiplicity, "cluster", 0.0,
+                             results.curves[site.chains[POWDER]].edge_eV, 0.0, structure.lattice_A)
+                for structure, site in _sites(results)]
     # The level that holds an excited electron is the highest (partly) occupied one of that cell.
     return [SiteEnergies(
         structure.name, site.label, site.multiplicity, results.study.core_hole.kind,

@@ -1,15 +1,11 @@
 """How far a study has come: the state of every job, core-hours spent and left.
 
-Two indices make a look at a big study quick. Both can be thrown away: they are made again from what
-they list. ``plan-STUDY.json`` lists the jobs of a study, under a key made of all that the plan
-depends on; ``index.json`` holds a line of every finished job, under the time and size of its
-``result.json``. Neither decides what is run.
+``plan-STUDY.json`` lists the jobs of a study, under a key made of all that the plan depends on, so
+that a look at a big study is quick. It can be thrown away and does not decide what is run.
 """
 
 import contextlib
 import hashlib
-import json
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,15 +15,14 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron import __version__
-from perovskite_polaron.errors import ComputationError, MissingProgramError
+from perovskite_polaron.errors import DamagedError, MissingExtraError, MissingProgramError
 from perovskite_polaron.espresso.program import find_program
-from perovskite_polaron.files import write_atomically
-from perovskite_polaron.workflow.jobs import Job, JobName, plan, study_jobs
-from perovskite_polaron.workflow.store import RESULT, Store, read_record
+from perovskite_polaron.feff.calculations import FeffCalculation
+from perovskite_polaron.files import SEAL, read_sealed, write_sealed
+from perovskite_polaron.workflow.job import Job, JobName
+from perovskite_polaron.workflow.jobs import plan, study_jobs
+from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study
-
-_INDEX = "index.json"
-_KEPT = ("wall_seconds", "ranks", "started", "machine")
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,11 @@ def plan_key(study: Study) -> dict[str, Any]:
     for name in sorted(files):
         path = Path(name)
         digest.update(name.encode() + (path.read_bytes() if path.is_file() else b""))
-    programs = {}
+    programs: dict[str, Any] = {}
+    if study.engine.kind == "feff":
+        with contextlib.suppress(MissingExtraError):
+            programs[FeffCalculation.program] = FeffCalculation.version()
+        return {"files": digest.hexdigest(), "programs": programs}
     for name in ("pw.x", "xspectra.x", "ld1.x"):
         with contextlib.suppress(MissingProgramError):
             found = find_program(name).stat()
@@ -68,56 +67,23 @@ def _plan_path(study: Study, store: Store) -> Path:
 
 
 def read_plan(study: Study, store: Store) -> list[PlannedJob] | None:
-    """Return the jobs of a study from its plan; None without one that is up to date."""
+    """Return the jobs of a study from its plan; None without one that is whole and up to date."""
     try:
-        record = json.loads(_plan_path(study, store).read_bytes())
-        key, now = record["key"], plan_key(study)
-        same = key["files"] == now["files"] and key["programs"] | now["programs"] == key["programs"]
-        return [PlannedJob(*row) for row in record["jobs"]] if same else None
-    except (OSError, ValueError, KeyError, TypeError):
+        record = read_sealed(_plan_path(study, store), "it is made again")
+    except (OSError, DamagedError):
         return None
+    if SEAL not in record:
+        return None
+    key, now = record["key"], plan_key(study)
+    same = key["files"] == now["files"] and key["programs"] | now["programs"] == key["programs"]
+    return [PlannedJob(*row) for row in record["jobs"]] if same else None
 
 
 def write_plan(study: Study, jobs: Sequence[Job], store: Store) -> None:
     """Write the plan of a study into its store."""
     rows = [(j.kind, j.label, j.digest, round(j.cost, 3), j.parent.folder if j.parent else "")
             for j in jobs]
-    record = json.dumps({"key": plan_key(study), "jobs": rows}, separators=(",", ":"))
-    write_atomically(_plan_path(study, store), record + "\n")
-
-
-def look(store: Store) -> tuple[dict[str, dict[str, Any]], set[str]]:
-    """Return what status needs of every finished job (times, ranks, machine), and which jobs were
-    begun.
-
-    Jobs are named by the end of their folder's name, the first twelve characters of their digest.
-    Only results that are new since the last time are read; the index is written again where the
-    store may be written.
-    """
-    try:
-        known: dict[str, Any] = json.loads((store.root / _INDEX).read_bytes())
-    except (OSError, ValueError):
-        known = {}
-    now: dict[str, Any] = {}
-    try:
-        folders = {entry.name.rpartition("-")[2]: entry.path
-                   for entry in os.scandir(store.jobs_root)}
-    except FileNotFoundError:
-        return {}, set()
-    for key, folder in folders.items():
-        path = Path(folder, RESULT)
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            found = os.stat(path)
-            stamp = [found.st_mtime_ns, found.st_size]
-            if key in known and known[key][0] == stamp:
-                now[key] = known[key]
-            else:
-                record = read_record(path)
-                now[key] = [stamp, {k: record[k] for k in _KEPT if k in record}]
-    if now != known:
-        with contextlib.suppress(ComputationError):
-            write_atomically(store.root / _INDEX, json.dumps(now, separators=(",", ":")) + "\n")
-    return {key: entry for key, (_, entry) in now.items()}, set(folders)
+    write_sealed(_plan_path(study, store), {"key": plan_key(study), "jobs": rows})
 
 
 STATES = ("done", "running", "failed", "todo")
@@ -161,14 +127,15 @@ def study_status(study: Study) -> StudyStatus:
     """
     store = Store(study.store_folder)
     jobs: Sequence[PlannedJob | Job] = read_plan(study, store) or study_jobs(plan(study))
-    done, begun = look(store)
+    begun = store.begun()
     rows: list[JobStatus] = []
     spent, open_cost = 0.0, defaultdict[str, float](float)
     seen: dict[str, np.ndarray] = {}
     for job in jobs:
-        record = done.get(job.digest[:12])
+        there = job.digest[:12] in begun
+        record = store.result(job) if there else None
         if record is None:
-            state = store.unfinished_state(job) if job.digest[:12] in begun else "todo"
+            state = store.unfinished_state(job) if there else "todo"
             rows.append(JobStatus(job.kind, job.label, state, None))
             open_cost[job.kind] += job.cost
             continue

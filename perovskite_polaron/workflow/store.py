@@ -6,26 +6,31 @@ runs.
 """
 
 import fcntl
-import json
+import hashlib
 import math
 import os
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.errors import ComputationError
-from perovskite_polaron.espresso.program import OUTDIR
-from perovskite_polaron.espresso.upf import Pseudopotential, write_core_orbital
-from perovskite_polaron.espresso.xspectra import CORE_FILE
-from perovskite_polaron.files import write_atomically
-from perovskite_polaron.workflow.jobs import KINDS, Job, JobName, PseudoName
+from perovskite_polaron.errors import ComputationError, DamagedError
+from perovskite_polaron.espresso.upf import Pseudopotential, core_orbital_text, read_sealed_upf
+from perovskite_polaron.espresso.xspectra import CORE_FILE, CURVE_FILE
+from perovskite_polaron.files import SEAL, read_sealed, sha256_of, write_atomically, write_sealed
+from perovskite_polaron.programs import HANDED_ON, OUTDIR
+from perovskite_polaron.workflow.job import KINDS, Job, JobName, PseudoName
+from perovskite_polaron.workflow.records import lacking
 
 RESULT = "result.json"
+# Key of a record: file of the job -> SHA-256, and that of the density which others start from.
+FILES, DENSITY_SEAL = "files_sha256", "density_sha256"
 _LOCK = "lock"
 _LOOK_AGAIN_SECONDS = 2.0
 # A temporary file younger than this may belong to a runner that is writing it.
@@ -43,6 +48,7 @@ class Store:
         self._folders: dict[str, Path] = {}
         self._looked = -math.inf
         self._looked_at: int | None = None
+        self._told: set[str] = set()
 
     def folder(self, job: JobName) -> Path:
         """Return the folder of a job, there or not; one met under another label keeps its own."""
@@ -75,6 +81,12 @@ class Store:
         for entry in os.scandir(self.jobs_root):
             self._folders.setdefault(entry.name.rpartition("-")[2], Path(entry.path))
 
+    def begun(self) -> set[str]:
+        """Return the ends of the names of all jobs' folders: twelve characters of their digests."""
+        with suppress(FileNotFoundError):
+            self._look()
+        return set(self._folders)
+
     @property
     def jobs_root(self) -> Path:
         """Folder of all jobs."""
@@ -86,11 +98,48 @@ class Store:
         return self.root / "pseudo"
 
     def result(self, job: JobName) -> dict[str, Any] | None:
-        """Return the stored result of a job, None without one; errors as ``read_record``."""
+        """Return the stored result of a job, None without one, or without a sound one.
+
+        Sound is what is whole, this job's, and has the file that belongs to it as it was written;
+        of what is not a warning says why. Of what an earlier version stored only that is known
+        which it wrote down: the SHA-256 of that file, and not of the record. Errors as
+        ``read_sealed``.
+        """
+        path = self.folder(job) / RESULT
         try:
-            return read_record(self.folder(job) / RESULT)
+            record = read_sealed(path, "it does not count")
+            self._check(record, job)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except DamagedError as error:
+            self._tell(f"{error}; polaron run computes {job.label} again")
+            return None
+        if SEAL not in record:
+            self._tell(f"{self.root} has results of an earlier version, without a checksum: a"
+                       " number that was changed there would not be noticed")
+        return record
+
+    def _tell(self, words: str) -> None:
+        if words not in self._told:
+            self._told.add(words)
+            warnings.warn(words, stacklevel=3)
+
+    def _check(self, record: dict[str, Any], job: JobName) -> None:
+        """Refuse, with DamagedError, a record that is not this job's or has lost its file."""
+        path, (name, key) = self.folder(job) / RESULT, job.runs.kept
+        missing = "" if SEAL in record else lacking(record, job.kind)
+        if record.get("digest") != job.digest or missing:
+            raise DamagedError(f"{path} is not the result of {job.label}"
+                               + (f": it lacks {missing}" if missing else ""))
+        if name:
+            kept = path.with_name(name)
+            try:
+                digest = sha256_of(kept)
+            except OSError as error:
+                raise DamagedError(f"{kept} cannot be read: {error.strerror}") from None
+            if digest != record.get(key, digest):
+                raise DamagedError(f"{kept} is not the save file of {job.label}: it is not the file"
+                                   " that this job wrote")
 
     def unfinished_state(self, job: JobName) -> str:
         """Return ``running``, ``failed`` (an output was left) or ``todo`` for a job without result.
@@ -109,22 +158,18 @@ class Store:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+        except OSError as error:
+            # Where no locks are kept who runs is told, not who looks.
+            return isinstance(error, BlockingIOError)
         finally:
             os.close(descriptor)
         return False
 
     def keep(self, pseudo: Pseudopotential) -> Path:
-        """Put a pseudopotential, and its core orbitals as XSpectra reads them, into the store.
-
-        Returns the path of the UPF file there.
-        """
+        """Put a pseudopotential into the store, if it is not there; return its path there."""
         path = self._kept(pseudo)
         if not path.exists():
             make_folder(self.pseudo_root)
-            if pseudo.core_orbitals:
-                os.chmod(write_core_orbital(pseudo, path.with_suffix(".wfc")), 0o444)
             # Shared by hard links: a change in one job's folder would change it in all.
             os.chmod(write_atomically(path, pseudo.path.read_bytes()), 0o444)
         return path
@@ -145,6 +190,12 @@ class Store:
         files = [(f"pseudo/{label}.UPF", pseudo) for label, pseudo in job.pseudos]
         for name, pseudo in files + ([(CORE_FILE, job.core)] if job.core else []):
             kept = self.keep(pseudo) if isinstance(pseudo, Pseudopotential) else self._kept(pseudo)
+            with _used(kept):
+                found = kept.stat()
+            orbitals = _core_orbitals(kept, found.st_mtime_ns, found.st_size)
+            text = kept.with_suffix(".wfc")
+            if not text.exists() or text.read_bytes() != orbitals:
+                os.chmod(write_atomically(text, orbitals), 0o444)
             _link(kept.with_suffix(Path(name).suffix), folder / name)
         # A file that a crash leaves empty is seen when it is compared with the job: these need not
         # reach the disk.
@@ -176,16 +227,26 @@ class Store:
     @staticmethod
     @contextmanager
     def lock_folder(folder: Path) -> Iterator[int | None]:
-        """Hold the lock of a job's folder, as lock does, whatever job it is."""
+        """Hold the lock of a job's folder, as lock does, whatever job it is.
+
+        Raises
+        ------
+        ComputationError
+            Where the file system keeps no locks.
+        """
         with _used(folder):
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield descriptor
-        except BlockingIOError:
-            yield None
+            yield descriptor if _locks(descriptor, folder) else None
         finally:
             os.close(descriptor)
+
+    def forget(self, job: JobName) -> None:
+        """Remove a result that does not count, with all it was made from, under the job's lock."""
+        path = self.folder(job) / RESULT
+        if path.exists():
+            self.clear(job)
+            path.unlink()
 
     def clear(self, job: JobName) -> None:
         """Remove what an unfinished attempt left, under the job's lock."""
@@ -201,27 +262,59 @@ class Store:
         """Remove the big files of a pw.x job that nothing needs any more."""
         shutil.rmtree(self.folder(job) / OUTDIR, ignore_errors=True)
 
+    def texts(self, job: JobName) -> list[Path]:
+        """Return what tells of a job beside its result, as far as it is there."""
+        way = job.input_name.replace(".in", ".run.in")
+        names = ("job.toml", job.input_name, way, job.output_name)
+        return [path for name in names if (path := self.folder(job) / name).is_file()]
+
     def complete(self, job: JobName, record: dict[str, Any]) -> None:
         """Make the job complete: its result is renamed into place."""
-        write_atomically(self.folder(job) / RESULT, json.dumps(record, indent=1) + "\n")
+        folder = self.folder(job)
+        record[FILES] = {path.name: sha256_of(path) for path in self.texts(job)}
+        write_sealed(folder / RESULT, record)
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a ``result.json``.
+def density_digest(folder: Path) -> str:
+    """Return the SHA-256 over what others read of the output folder in a job's folder."""
+    digest = hashlib.sha256()
+    saved = folder / HANDED_ON
+    for path in sorted(saved.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(saved)} {sha256_of(path)} ".encode())
+    return digest.hexdigest()
 
-    Raises
-    ------
-    ComputationError
-        If it is damaged; FileNotFoundError and NotADirectoryError if it is not there.
+
+@cache
+def _core_orbitals(kept: Path, _mtime_ns: int, _size_bytes: int) -> bytes:
+    """Hold a pseudopotential to its name, and return its core orbitals as XSpectra reads them.
+
+    What was verified is so until its time or size change.
     """
+    return core_orbital_text(read_sealed_upf(kept, kept.stem.rpartition("-")[2])).encode()
+
+
+def try_locks() -> str:
+    """Say whether a store in the working folder would keep locks; ComputationError if not."""
     try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except (OSError, ValueError) as error:
+        with tempfile.TemporaryDirectory(dir=".") as folder, Store.lock_folder(Path(folder)):
+            return "kept: several runners can share a store here"
+    except OSError as error:
+        return f"not tried, for it cannot be written: {error.strerror}"
+
+
+def _locks(descriptor: int, folder: Path) -> bool:
+    """Take a lock, and tell whether nobody else has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
         raise ComputationError(
-            f"{path} cannot be read ({error}): delete that job's folder and run again") from None
-    return record
+            f"the file system of {folder} keeps no locks (flock: {error.strerror}), so two runners"
+            " would compute the same job: choose a store on another disk ([run] store), or have"
+            " this one mounted with locks (docs/clusters.md)") from None
+    return True
 
 
 def make_folder(folder: Path) -> None:
@@ -290,6 +383,10 @@ def find_garbage(store: Store, jobs: Sequence[Job]) -> list[Garbage]:
         for path in folder.glob(".tmp-*"):
             if now - path.stat().st_mtime > _OLD_SECONDS:
                 found.append(Garbage(path, path.stat().st_size, "left by a killed run", folder))
+        curve = folder / CURVE_FILE
+        if curve.exists() and (folder / "xspectra.run.in").exists():
+            why = "half of the intensity: of k alone, without -k"
+            found.append(Garbage(curve, curve.stat().st_size, why, folder))
         outdir, done = folder / OUTDIR, (folder / RESULT).exists()
         if not outdir.is_dir() or folder.name in needed:
             continue
@@ -313,10 +410,11 @@ def needed_densities(store: Store, done_or_here: Container[str] = ()) -> set[str
     done_or_here
         Digests of jobs that need not be looked at.
     """
-    rows = []
+    rows: list[list[Any]] = []
     for path in store.root.glob("plan-*.json"):
-        with suppress(OSError, ValueError, KeyError):
-            rows += json.loads(path.read_bytes())["jobs"]
+        with suppress(OSError, ComputationError):
+            record = read_sealed(path, "it is made again")
+            rows += record["jobs"] if SEAL in record else []
     open_rows = [(digest, parent) for _, _, digest, _, parent in rows if parent
                  and digest not in done_or_here]
     if not open_rows:

@@ -4,6 +4,7 @@ Each has a neighbour, the structure of the study nearest to it, where its self-c
 start.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -18,6 +19,9 @@ from perovskite_polaron.phonons.distortion import Distortion, distort, sign_equi
 from perovskite_polaron.phonons.modes import read_modes
 from perovskite_polaron.workflow.study import AMPLITUDES, StructureSettings, Study
 
+# What pw.x with a core hole can do on a cluster, and some more.
+_MOST_ATOMS = 2000
+
 
 @dataclass(frozen=True)
 class StudyStructure:
@@ -29,10 +33,11 @@ class StudyStructure:
         The entry of the study that it comes from.
     distortion
         None for an undistorted crystal.
+    sign_equivalent
+        Whether the structures of +Q and −Q are images under an operation of the parent crystal:
+        their averaged spectra are the same, and even in Q. None for an undistorted crystal.
     opposite_sign
-        The amplitude asked for was negative, its structure is the image of the positive one under
-        an operation of the parent crystal, and so the positive one is computed (its averaged
-        spectra are the same).
+        The amplitude asked for was negative, and the image with the positive one is computed.
     """
 
     name: str
@@ -41,6 +46,7 @@ class StudyStructure:
     symmetry: Symmetry
     absorbers: tuple[Absorber, ...]
     distortion: Distortion | None = None
+    sign_equivalent: bool | None = None
     opposite_sign: bool = False
 
     @property
@@ -68,6 +74,9 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
     result: list[StudyStructure] = []
     for name, settings in study.structures.items():
         crystal = read_crystal(study.file(settings.crystal))
+        count = len(crystal) * math.prod(settings.supercell)
+        require(count <= _MOST_ATOMS, f"[structures.{name}] has {count} atoms, more than"
+                f" {_MOST_ATOMS}: give a smaller supercell")
         if settings.supercell != (1, 1, 1):
             crystal = supercell(crystal, settings.supercell)
         if settings.modes:
@@ -93,14 +102,17 @@ def _sweep(study: Study, name: str, settings: StructureSettings,
             f"[structures.{name}]: {key} holds the same amplitude twice; name each once")
     result = []
     points = distort(crystal, modes, amplitudes, unit=AMPLITUDES[key])
+    # All amplitudes share one pattern.
+    largest = max(points, key=lambda point: point.max_displacement_A)
+    equivalent = sign_equivalent(crystal, largest.displacement_A)
     for amplitude, text, point in zip(amplitudes, texts, points, strict=True):
-        opposite = amplitude < 0 and sign_equivalent(crystal, point.displacement_A)
+        opposite = amplitude < 0 and equivalent
         if opposite:
             point = distort(crystal, modes, [-amplitude], unit=AMPLITUDES[key])[0]
         sites = absorbers(point.crystal, study.element, point.symmetry)
         one = name if len(amplitudes) == 1 else f"{name}@{text}"
         result.append(StudyStructure(one, settings, point.crystal, point.symmetry, sites, point,
-                                     opposite))
+                                     equivalent, opposite))
     return result
 
 

@@ -6,19 +6,21 @@ It is read and validated whole.
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from perovskite_polaron.errors import require
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.xspectra import XspectraSettings
+from perovskite_polaron.feff.deck import EDGES, FeffSettings, energy_lines, inside_hwhm_eV
 from perovskite_polaron.files import beside, read_toml
 from perovskite_polaron.settings import fill, option, refuse
 from perovskite_polaron.spectra.alignment import ALIGNMENTS
-from perovskite_polaron.spectra.broadening import MODELS
+from perovskite_polaron.spectra.broadening import MODELS, lifetime_hwhm_eV
 from perovskite_polaron.spectra.spectrum import NORMALISATIONS, POLARISATIONS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}\Z")
@@ -54,6 +56,13 @@ class StructureSettings:
 
 
 @dataclass(frozen=True)
+class EngineSettings:
+    """Which program computes the spectra: ``xspectra`` (with pw.x) or ``feff``."""
+
+    kind: str = option("xspectra", choices=("xspectra", "feff"))
+
+
+@dataclass(frozen=True)
 class CoreHoleSettings:
     """The state of the absorbing atom.
 
@@ -85,14 +94,21 @@ class SpectraSettings:
         where the occupations are fixed (with smearing it is at the Fermi energy). Anywhere in the
         gap gives the same difference; at the level itself it does not, because one level of a few k
         points then decides what is taken away.
+    core_hole_hwhm_eV
+        Half width of the final state by the lifetime of the core hole; 0 in a study file takes that
+        of the tables for its element and edge (``broadening.lifetime_hwhm_eV``), with FEFF at least
+        what is in its curves.
     taper
         Share of each chain that goes over smoothly into its terminator.
+    stretch
+        Relative stretch of the calculated energies about their zero (``polaron match`` finds it).
+        Grid and resolution are those of the stretched axis, widths those at the calculated energy.
     """
 
     alignment: str = option("delta-scf", choices=ALIGNMENTS)
     normalisation: str = option("last-point", choices=NORMALISATIONS)
     width_model: str = option("constant", choices=tuple(MODELS))
-    core_hole_hwhm_eV: float = option(1.26, low=0.01, high=50)
+    core_hole_hwhm_eV: float = option(0.0, low=0, high=50)
     resolution_fwhm_eV: float = option(0.7, low=0, high=50)
     energy_min_eV: float = option(-10.0, low=-1000, high=5000)
     energy_max_eV: float = option(60.0, low=-1000, high=5000)
@@ -102,6 +118,7 @@ class SpectraSettings:
     cut_above_eV: float = option(0.3, low=0, high=10)
     terminator: bool = True
     taper: float = option(0.1, low=0, high=1)
+    stretch: float = option(0.0, low=-0.1, high=0.1)
     width: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -137,8 +154,8 @@ class Study:
     ----------
     path
         The file; the names of files in it start from its folder.
-    element
-        The absorbing element.
+    element, edge
+        The absorbing element, and its edge: K, L1, L2 or L3.
     reference
         The undistorted structure from which every difference is taken.
     structures
@@ -149,12 +166,15 @@ class Study:
 
     path: Path
     element: str
+    edge: str
     reference: str
     structures: Mapping[str, StructureSettings]
     polarisations: tuple[str, ...]
+    engine: EngineSettings
     core_hole: CoreHoleSettings
     pw: PwSettings
     xspectra: XspectraSettings
+    feff: FeffSettings
     spectra: SpectraSettings
     run: RunSettings
     pseudopotentials: Mapping[str, str]
@@ -175,13 +195,17 @@ class _Top:
 
     element: str
     reference: str
+    edge: str = option("K", choices=EDGES)
     polarisations: tuple[str, ...] = ("x", "y", "z")
     structures: Mapping[str, Any] = field(default_factory=dict)
     pseudopotentials: Mapping[str, str] = field(default_factory=dict)
 
 
-_SECTIONS = {"core_hole": CoreHoleSettings, "pw": PwSettings, "xspectra": XspectraSettings,
-             "spectra": SpectraSettings, "run": RunSettings}
+_SECTIONS = {"engine": EngineSettings, "core_hole": CoreHoleSettings, "pw": PwSettings,
+             "xspectra": XspectraSettings, "feff": FeffSettings, "spectra": SpectraSettings,
+             "run": RunSettings}
+# What a study may hold of each engine alone.
+_OF_ENGINE = {"xspectra": ("pw", "xspectra", "pseudopotentials"), "feff": ("feff",)}
 
 
 def read_study(path: str | os.PathLike[str]) -> Study:
@@ -206,9 +230,18 @@ def study_of(table: Mapping[str, Any], path: Path) -> Study:
     given = table.get("structures")
     structures = {name: fill(StructureSettings, one, f"[structures.{name}]", problems)
                   for name, one in (given if isinstance(given, dict) else {}).items()}
-    refuse(path, [*problems, *_contradictions(table)])
-    keys = vars(top) | sections | {"structures": structures}
-    return Study(path, **keys)
+    refuse(path, [*problems, *_contradictions(table), *_of_engine(table)])
+    keys: dict[str, Any] = vars(top) | sections | {"structures": structures}
+    study = Study(path, **keys)
+    inside = 0.0
+    if study.engine.kind == "feff":
+        inside = inside_hwhm_eV(study.feff, lifetime_hwhm_eV(study.element, study.edge))
+        energy_lines(study.feff, inside)
+    if study.spectra.core_hole_hwhm_eV:
+        return study
+    # Settled here, so that the record of a study says what was computed.
+    width = max(lifetime_hwhm_eV(study.element, study.edge), inside)
+    return replace(study, spectra=replace(study.spectra, core_hole_hwhm_eV=width))
 
 
 def _contradictions(table: Mapping[str, Any]) -> Iterator[str]:
@@ -240,13 +273,58 @@ def _contradictions(table: Mapping[str, Any]) -> Iterator[str]:
         yield "study: polarisations is a list of x, y, z without repetition"
 
 
+def _of_engine(table: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the engine of a study cannot compute, or does not know."""
+    def under(name: str, key: str, default: str) -> Any:
+        one = table.get(name)
+        return one.get(key, default) if isinstance(one, dict) else default
+
+    kind = under("engine", "kind", "xspectra")
+    for other, sections in _OF_ENGINE.items():
+        there = [name for name in sections if table.get(name)]
+        if there and kind in _OF_ENGINE and other != kind:
+            yield (f"study: [{there[0]}] is of the engine {other}, this study's is {kind}: remove"
+                   f' the table, or set [engine] kind = "{other}"')
+    if kind == "xspectra" and table.get("edge", "K") in EDGES[1:]:
+        yield (f'study: edge = "{table["edge"]}" is not computed with XSpectra here: set [engine]'
+               ' kind = "feff"')
+    if kind == "feff":
+        hole = under("core_hole", "kind", "full")
+        if hole in ("half", "excited-electron"):
+            yield f'[core_hole]: FEFF has no hole of the kind {hole}: give "full" or "none"'
+        axes = table.get("polarisations")
+        if isinstance(axes, list) and len(axes) < len(POLARISATIONS):
+            yield ("study: FEFF computes the average of all polarisations itself: remove"
+                   " polarisations")
+        grids = [f"[structures.{name}]" for name, one in dict(table.get("structures") or {}).items()
+                 if isinstance(one, dict) and {"kpoints", "kpoint_shift"} & set(one)]
+        yield from (f"{where}: FEFF has no k points: remove them" for where in grids)
+
+
+def need_xspectra(study: Study, verb: str) -> None:
+    """Refuse a study of another engine, for a verb that works on pw.x's or XSpectra's results.
+
+    Raises
+    ------
+    InputError
+        Naming the verb.
+    """
+    require(study.engine.kind == "xspectra", f"{study.path}: {verb} is for studies with XSpectra,"
+            f" this one's engine is {study.engine.kind}")
+
+
 def resolved(study: Study) -> dict[str, Any]:
     """Return the table of a study with every default in it: what was really computed."""
     table = asdict(study)
     del table["path"]
+    for kind, sections in _OF_ENGINE.items():
+        for name in sections if kind != study.engine.kind else ():
+            del table[name]
     # A key without a value cannot be written in TOML; absent it means the same.
-    table["structures"] = {name: {key: value for key, value in one.items() if value is not None}
-                           for name, one in table["structures"].items()}
+    tables = [*table["structures"].values(), table.get("pw"), table.get("xspectra")]
+    for one in filter(None, tables):
+        for key in [key for key, value in one.items() if value is None]:
+            del one[key]
     return table
 
 

@@ -1,0 +1,96 @@
+"""Kinetic traces of files: signals against pump-probe delay."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from perovskite_polaron.errors import require
+from perovskite_polaron.measured.columns import (
+    candidates, choose, signal_at, signal_columns, whole_name)
+from perovskite_polaron.measured.maps import is_map
+from perovskite_polaron.measured.readers import read_tables, unit_factor
+from perovskite_polaron.measured.scan import Trace
+from perovskite_polaron.measured.text import Table
+
+# The largest and smallest integers of 32 bits, in any decimal unit: what no measurement gives.
+_PLACEHOLDER = {round(whole * 10.0**-power, 9) for whole in (2**31 - 1, 2**31)
+                for power in range(10)}
+_DELAY_NAMES = ("delay", "time", "t")
+
+
+def read_traces(paths: Sequence[str | os.PathLike[str]], signal: str | None = None,
+                delay_unit: str | None = None, decimal_comma: bool = False, matrix: bool = False,
+                repeats: int = 1) -> tuple[Trace, ...]:
+    """Read every kinetic trace of the files: each signal column, with its error column if any.
+
+    Parameters
+    ----------
+    paths, signal, decimal_comma
+        As in read_scans; a wildcard names repeats, of which the mean is taken.
+    delay_unit : str, optional
+        For files that do not say it.
+    matrix : bool
+        Whether the first row holds the energies or wavelengths of the columns.
+    repeats : int
+        How many repeats the error columns are the scatter of; 1 for errors that are known.
+    """
+    traces = []
+    for table in (table for path in paths for table in read_tables(path, decimal_comma)):
+        require(not is_map(whole_name(table, 0)), f"{table.source}: a map with its energies down "
+                "the first column: take the spectra of its delays with polaron treat, or export "
+                "traces")
+        require(matrix or not _looks_like_matrix(table), f"{table.source}: the first row may be "
+                "energies or wavelengths: say so with --matrix, or name the columns in a header")
+        table = _matrix(table) if matrix else table
+        x = _delays(table)
+        units = ("ps", "fs", "ns", "us", "µs", "ms", "s")
+        delay = table.columns[x] * unit_factor(table, x, "time", units, delay_unit)
+        errors = signal_columns(table, x)
+        usual = candidates(table, x) or list(errors)
+        require(usual, f"{table.source} has no signal column beside {table.names[x]!r}; its "
+                f"columns are {', '.join(table.names)}")
+        found = (choose(table, x, signal) if signal is not None
+                 else [signal_at(table, y, errors[y]) for y in usual])
+        for one in found:
+            bad = _PLACEHOLDER & set(np.round(np.abs(one.values), 9))
+            require(not bad, f"{table.source}: {one.name} holds {min(bad, default=0)}, what an "
+                    "instrument writes for no value: remove those rows, or choose other columns "
+                    "with --signal")
+        if signal is not None and set("*?") & set(signal) and len(found) > 1:
+            stack = np.array([one.values for one in found])
+            scatter = stack.std(axis=0, ddof=1) / np.sqrt(len(stack))
+            require((scatter > 0).all(), f"{table.source}: the repeats {signal} are equal at some "
+                    "delay: name each column of a trace alone, or leave out what is no repeat")
+            traces.append(Trace(delay, stack.mean(axis=0), scatter, table.label, len(stack)))
+            continue
+        alone = signal is None and len(usual) == 1
+        traces += [Trace(delay, one.values, one.error, table.label if alone else
+                         f"{table.label}:{one.name}", 1 if one.error is None else repeats)
+                   for one in found]
+    return tuple(traces)
+
+
+def _looks_like_matrix(table: Table) -> bool:
+    """Whether a table without a header begins with a row that is even, above delays that are not.
+    """
+    first, delay = table.columns[1:, 0], table.columns[0]
+    steps, alike = np.sign(np.diff(first)), np.sign(np.diff(delay))
+    even = len(steps) > 1 and abs(steps.sum()) == len(steps)
+    corner = len(alike) > 1 and alike[0] != alike[1]
+    return table.names[0] == "column1" and bool(even and (corner or len(first) >= 8))
+
+
+def _matrix(table: Table) -> Table:
+    """Return the table with its first row for the names of the columns but the first."""
+    require(table.columns.shape[1] > 1, f"{table.source} has one row: a matrix has more below its "
+            "energies")
+    names = (table.names[0], *(f"{value:.10g}" for value in table.columns[1:, 0]))
+    return replace(table, names=names, columns=table.columns[:, 1:])
+
+
+def _delays(table: Table) -> int:
+    require(len(table.names) > 1,
+            f"{table.source} has one column: an abscissa and a signal are needed")
+    return next((i for i, name in enumerate(table.names) if name.lower() in _DELAY_NAMES), 0)

@@ -1,0 +1,98 @@
+"""The same difference from two engines: how far they disagree."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from perovskite_polaron.analysis.scenarios import ScenarioSet
+from perovskite_polaron.arrays import Array
+from perovskite_polaron.errors import require
+from perovskite_polaron.workflow.results import StudyResults
+from perovskite_polaron.workflow.spectra import StudySpectra, study_spectra
+
+# From so far above the first maximum a transient has structural causes alone (docs/physics.md), and
+# neither engine's potential or gap decides what is seen.
+BEYOND_EV = 8.0
+_STEP_EV = 0.1
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How one difference from two engines agrees, over the energies above the edge.
+
+    Attributes
+    ----------
+    name
+        Of the structure.
+    correlation
+        Of the two curves.
+    same_sign_percent
+        Share of the energies at which they have one sign, in % of those where both exceed a tenth
+        of their largest value.
+    ratio
+        Size of the first over that of the second, by least squares.
+    from_eV, to_eV
+        The energies, from the first maximum of each reference.
+    energy_eV, mine, other
+        (n,) all common energies from there, and the differences, % of the reference's maximum.
+    """
+
+    name: str
+    correlation: float
+    same_sign_percent: float
+    ratio: float
+    from_eV: float
+    to_eV: float
+    energy_eV: Array = field(repr=False)
+    mine: Array = field(repr=False)
+    other: Array = field(repr=False)
+
+
+def agreements(mine: StudyResults, other: StudyResults) -> list[Agreement]:
+    """Compare the differences of structures that two studies call alike.
+
+    Each is evaluated as its own study says, and counted from the first maximum of its own
+    reference, for the engines have no common zero of energies.
+
+    Raises
+    ------
+    InputError
+        For another element or edge, or no structure in common.
+    """
+    ours, theirs = ((s.study.element, s.study.edge) for s in (mine, other))
+    require(ours == theirs, f"the one study is of {' '.join(ours)}, the other of"
+            f" {' '.join(theirs)}: give two of one edge")
+    first, second = (study_spectra(one, one.study.spectra) for one in (mine, other))
+    names = [n for n, d in first.differences.items() if n in second.differences
+             and d.intensity.any() and second.differences[n].intensity.any()]
+    require(names, f"the studies have no difference in common ({', '.join(first.differences)};"
+            f" {', '.join(second.differences)}): give their structures the same names")
+    (zero, *ends), (zero_other, *ends_other) = _span(first), _span(second)
+    energy = np.arange(max(ends[0], ends_other[0]), min(ends[1], ends_other[1]), _STEP_EV)
+    above = energy >= BEYOND_EV
+    require(above.any(), f"the studies have no energies in common {BEYOND_EV:g} eV above the first"
+            " maximum: raise [spectra] energy_max_eV")
+    found = []
+    for name in names:
+        x, y = (_difference(s, name, energy + at)
+                for s, at in ((first, zero), (second, zero_other)))
+        a, b = x[above], y[above]
+        large = (np.abs(a) > 0.1 * np.abs(a).max()) & (np.abs(b) > 0.1 * np.abs(b).max())
+        found.append(Agreement(
+            name, float(np.corrcoef(a, b)[0, 1]),
+            100 * float(np.mean((a * b > 0)[large])) if large.any() else 0.0,
+            float(a @ b / (b @ b)), BEYOND_EV, float(energy[-1]), energy, x, y))
+    return found
+
+
+def _span(spectra: StudySpectra) -> tuple[float, float, float]:
+    """Return the reference's first maximum, and the grid's ends from there."""
+    average = spectra.structures[spectra.reference].average
+    zero = ScenarioSet(average.energy_eV, average.intensity, ()).first_maximum_eV
+    return zero, float(average.energy_eV[0] - zero), float(average.energy_eV[-1] - zero)
+
+
+def _difference(spectra: StudySpectra, name: str, energy_eV: Array) -> Array:
+    base = spectra.structures[spectra.reference].average
+    change = spectra.structures[name].average.intensity - base.intensity
+    return np.interp(energy_eV, base.energy_eV, 100 * change / base.intensity.max())

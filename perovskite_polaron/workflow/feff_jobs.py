@@ -1,0 +1,142 @@
+"""The jobs of a study that FEFF computes: potentials of each site, and the spectra in them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from perovskite_polaron.errors import InputError, MissingExtraError
+from perovskite_polaron.feff.calculations import (
+    AbsorptionCalculation, FeffCalculation, PotentialsCalculation)
+from perovskite_polaron.feff.cluster import Cluster, carried_positions_A, cluster_around
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.matching import Match, match
+from perovskite_polaron.lattice.symmetry import Absorber, absorbers, find_symmetry
+from perovskite_polaron.spectra.broadening import lifetime_hwhm_eV
+from perovskite_polaron.workflow.job import AbsorberJobs, Job, StructureJobs
+from perovskite_polaron.workflow.records import recorded_inputs
+from perovskite_polaron.workflow.structures import StudyStructure
+from perovskite_polaron.workflow.study import Study
+
+POWDER = "powder"
+
+
+@dataclass(eq=False)
+class _Base:
+    """An undistorted crystal, from which clusters and frozen potentials are taken."""
+
+    study: Study
+    name: str
+    crystal: Crystal
+    version: str
+    _clusters: dict[int, Cluster] = field(default_factory=dict)
+
+    @cached_property
+    def sites(self) -> tuple[Absorber, ...]:
+        return absorbers(self.crystal, self.study.element, find_symmetry(self.crystal))
+
+    def site_of(self, atom: int) -> Absorber:
+        """Return the inequivalent absorber that an atom is an image of."""
+        return next(site for site in self.sites if atom in site.indices)
+
+    def cluster(self, atom: int) -> Cluster:
+        """Return the atoms around one atom, those at the rim too."""
+        if atom not in self._clusters:
+            feff = self.study.feff
+            self._clusters[atom] = cluster_around(self.crystal, atom, feff.cluster_radius_A,
+                                                  feff.scf_radius_A)
+        return self._clusters[atom]
+
+    def potentials(self, label: str, cluster: Cluster, positions_A: np.ndarray) -> Job:
+        """Return the job that makes potentials for a cluster."""
+        study = self.study
+        calculation = PotentialsCalculation(
+            cluster, positions_A, study.edge, study.core_hole.kind == "full", study.feff,
+            lifetime_hwhm_eV(study.element, study.edge),
+            tuple(sorted(Counter(self.crystal.species).items())))
+        # Measured: the cycles take most of it, and they take hardly longer for more atoms.
+        return Job.of("potentials", label, calculation, 15.0, 1, version=self.version)
+
+
+def feff_jobs(study: Study, structures: Sequence[StudyStructure]) -> tuple[StructureJobs, ...]:
+    """Return the jobs of a study with FEFF.
+
+    Frozen potentials are those of the reference where a structure was displaced from it, or from
+    another description of it (``lattice.matching``), else those of its own undistorted crystal.
+    Equivalent atoms of it share them: potentials do not depend on how a site is turned.
+
+    Raises
+    ------
+    InputError
+        When the clusters hold too few atoms.
+    MissingExtraError
+        When FEFF is neither installed nor recorded in the store.
+    """
+    version = _version(study)
+    reference = next(s for s in structures if s.name == study.reference)
+    base = _Base(study, reference.name, reference.crystal, version)
+    return tuple(_structure_jobs(one, *_base_of(one, base)) for one in structures)
+
+
+def own_potentials(study: Study, structures: Sequence[StudyStructure]) -> dict[str, str]:
+    """Return which structures the reference's potentials do not serve, and why."""
+    reference = next(s for s in structures if s.name == study.reference)
+    found = {}
+    for one in structures:
+        try:
+            match(_undisplaced(one), reference.crystal)
+        except InputError as error:
+            found[one.name] = str(error)
+    return found
+
+
+def _version(study: Study) -> str:
+    try:
+        return FeffCalculation.version()
+    except MissingExtraError:
+        recorded = recorded_inputs(study.store_folder).versions.get(FeffCalculation.program)
+        if recorded is None:
+            raise
+        return recorded
+
+
+def _undisplaced(structure: StudyStructure) -> Crystal:
+    crystal, point = structure.crystal, structure.distortion
+    if point is None:
+        return crystal
+    moved = point.displacement_A @ np.linalg.inv(crystal.lattice_A)
+    return crystal.with_positions(crystal.positions - moved)
+
+
+def _base_of(structure: StudyStructure, reference: _Base) -> tuple[_Base, Match]:
+    own = _undisplaced(structure)
+    try:
+        return reference, match(own, reference.crystal)
+    except InputError:
+        base = _Base(reference.study, structure.name.split("@")[0], own, reference.version)
+        return base, match(own, own)
+
+
+def _structure_jobs(structure: StudyStructure, base: _Base, found: Match) -> StructureJobs:
+    study, result = base.study, []
+    for absorber in structure.absorbers:
+        atom = int(found.atoms[absorber.index])
+        cluster = base.cluster(atom)
+        positions = carried_positions_A(cluster, found, structure.crystal, absorber.index)
+        label = structure.absorber_label(absorber)
+        name = f"{structure.name}-{label}"
+        if study.feff.potentials == "frozen":
+            site = base.site_of(atom)
+            own = base.cluster(site.index)
+            made = base.potentials(f"{base.name}-{site.element}{site.index + 1}-{site.site}", own,
+                                   own.positions_A)
+        else:
+            made = base.potentials(name, cluster, positions)
+        # Measured: time goes with the third power of the atoms.
+        cost = 3.0 * (cluster.inner / 27) ** 3
+        spectrum = AbsorptionCalculation(cluster, positions, study.feff.stage_timeout_s)
+        job = Job.of("absorption", name, spectrum, cost, 1, parent=made, version=base.version)
+        result.append(AbsorberJobs(label, absorber, made, {POWDER: job}))
+    return StructureJobs(structure, None, tuple(result))

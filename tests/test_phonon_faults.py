@@ -1,0 +1,459 @@
+"""Files of phonons as other programs, other versions and other options write them: read rightly, or
+refused in one line."""
+
+import json
+import re
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import polaron
+
+from perovskite_polaron.errors import ComputationError, InputError
+from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.files import read_crystal, write_crystal
+from perovskite_polaron.phonons.distortion import distort
+from perovskite_polaron.phonons.matdyn_files import DynamicalMatrix, read_dynamical_matrices
+from perovskite_polaron.phonons.modes import Modes, read_modes, write_modes
+from perovskite_polaron.phonons.phonopy_files import load_yaml
+from perovskite_polaron.phonons.readers import from_file, read_phonons
+from perovskite_polaron.phonons.response import crystal_direction, neutral_response, read_born
+from perovskite_polaron.phonons.selection import (
+    direction_table, held_by_field, mode_table, select, spherical_alpha)
+from perovskite_polaron.units import MEV_PER_THZ
+
+pytest.importorskip("phonopy")
+DATA = Path(__file__).parent / "data" / "phonons"
+FILES = Path(__file__).parent.parent / "docs" / "files"
+PARAMETERS, BORN = FILES / "phonopy_params.yaml", FILES / "BORN"
+DYN = DATA / "alas-333.dyn1"
+
+
+def changed(path: Path, folder: Path, old: str, new: str, name: str = "") -> Path:
+    text = path.read_text()
+    assert re.search(old, text), old
+    copy = folder / (name or path.name)
+    copy.write_text(re.sub(old, new, text))
+    return copy
+
+
+# --- charges ---
+
+
+def test_charges_of_other_atoms_are_refused_though_they_are_neutral(tmp_path: Path) -> None:
+    """The three Cl in the order z x y instead of x y z: neutral, and 1.9 e off the symmetry."""
+    lead, caesium, chlorine = ([float(w) for w in line.split()] for line in
+                               BORN.read_text().splitlines()[2:5])
+    along, across = chlorine[0], chlorine[4]
+    assert along < -4 < across < 0
+    rows = [lead, caesium, *(np.diag([across] * k + [along] + [across] * (2 - k)).ravel()
+                             for k in (2, 0, 1))]
+    head = "\n".join(BORN.read_text().splitlines()[:2])
+    body = "\n".join(" ".join(map(str, row)) for row in rows)
+    (tmp_path / "BORN").write_text(f"{head}\n{body}\n")
+    with pytest.raises(ComputationError, match=r"symmetry of phonopy_params\.yaml by 1\.9 e"):
+        from_file(PARAMETERS, "c", tmp_path / "BORN")
+    right = from_file(PARAMETERS, "c", BORN)
+    assert right.modes.energies_meV[-1] == pytest.approx(38.04, abs=0.01)
+    # Beside the parameters, where phonopy itself would make them symmetric without a word:
+    for source in (PARAMETERS, tmp_path / "BORN"):
+        (tmp_path / source.name).write_text(source.read_text())
+    with pytest.raises(ComputationError, match="break the symmetry"):
+        from_file(tmp_path / "phonopy_params.yaml", "c")
+    assert right.response is not None
+    crystal = right.modes.crystal
+    with pytest.raises(ComputationError, match=r"dielectric tensor of .* breaks the symmetry"):
+        neutral_response(crystal, np.diag([2.0, 3.0, 4.0]), right.response.born_e)
+
+
+def test_charges_that_nobody_asked_for_do_not_stop_transverse_modes(tmp_path: Path) -> None:
+    """As ph.x leaves them for diamond on few k points: not neutral."""
+    dyn = DATA / "alas-gamma.dyn"
+    matrix = read_dynamical_matrices(dyn)[0]
+    assert matrix.born_charges is not None
+    assert np.abs(matrix.born_charges.sum(axis=0)).max() > 0.1
+    found = from_file(dyn)
+    assert found.response is None
+    assert "charges are not used" in found.reading
+    np.testing.assert_allclose(found.modes.energies_meV, matrix.modes().energies_meV)
+    with pytest.raises(ComputationError, match="miss neutrality"):
+        from_file(dyn, "c")
+
+
+@pytest.mark.parametrize("style", ["nac", "top"])
+def test_charges_inside_phonopys_file_are_found_in_old_and_new_places(tmp_path: Path,
+                                                                      style: str) -> None:
+    response = from_file(PARAMETERS, "c", BORN).response
+    assert response is not None
+    charges = {"dielectric_constant": response.epsilon_inf.tolist(),
+               "born_effective_charge": response.born_e.tolist()}
+    entry = {"nac": charges} if style == "nac" else charges
+    text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in entry.items())
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMETERS.read_text() + text)
+    assert from_file(path, "c").modes.energies_meV[-1] == pytest.approx(38.040, abs=0.001)
+
+
+def test_the_stiffer_mode_of_a_stronger_field_is_not_chosen() -> None:
+    """α ∝ g²/ω^(3/2): here the softer mode has the smaller field and the larger α. A mode that only
+    the field keeps from being unstable has the largest, which means nothing."""
+    found = from_file(PARAMETERS, "c", BORN)
+    rows = mode_table(found.modes, found.response)
+    soft = held_by_field(found.modes, found.transverse)
+    assert soft == {8}
+    assert rows[8].energy_meV == pytest.approx(1.073, abs=0.001)
+    assert select(rows, soft)[0] == 14
+    assert select(rows)[0] == 8
+    strong = replace(rows[14], energy_meV=90.0, froehlich_meV_A=80.0)
+    weak = replace(rows[11], energy_meV=20.0, froehlich_meV_A=50.0)
+    assert select([strong, weak])[0] == 1
+    assert found.transverse is not None
+    assert found.response is not None
+    assert spherical_alpha(found.transverse, found.response, 0.17) is None  # unstable modes
+    table = direction_table(found.transverse, found.response)
+    assert [row["relative_alpha"] for row in table] == pytest.approx([1, 1, 1])
+
+
+# --- phonopy ---
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """band.yaml in THz and in cm⁻¹, and qpoints.yaml of Γ with the field along a* and without."""
+    import phonopy
+
+    folder = tmp_path_factory.mktemp("tables")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ph = phonopy.load(PARAMETERS, log_level=0, is_nac=False)
+        ph.run_band_structure([[[0, 0, 0]]], with_eigenvectors=True)
+        ph.write_yaml_band_structure(filename=folder / "band.yaml")
+        ph.run_qpoints([[0, 0, 0]], with_eigenvectors=True)
+        ph.qpoints.write_yaml(folder / "plain.yaml")
+        response = read_born(BORN, from_file(PARAMETERS).modes.crystal)
+        ph.nac_params = {"born": response.born_e, "dielectric": response.epsilon_inf,
+                         "factor": 14.399652}
+        ph.run_qpoints([[0, 0, 0]], nac_q_direction=[0, 1, 1], with_eigenvectors=True)
+        ph.qpoints.write_yaml(folder / "field.yaml")
+    in_cm = re.sub(r"frequency: +([-\d.]+)", lambda m: f"frequency: {float(m[1]) * 33.3564095:.9f}",
+                   (folder / "band.yaml").read_text())
+    (folder / "band_cm.yaml").write_text(in_cm)
+    return folder
+
+
+def test_frequencies_in_another_unit_are_refused_or_converted(tables: Path) -> None:
+    right = from_file(tables / "band.yaml")
+    assert "THz (assumed" in right.reading
+    with pytest.raises(InputError, match=r"748 meV.*no vibration has more than 188\.1 meV.*unit"):
+        from_file(tables / "band_cm.yaml")
+    found = from_file(tables / "band_cm.yaml", frequency_unit="cm-1")
+    np.testing.assert_allclose(found.modes.energies_meV, right.modes.energies_meV, atol=1e-4)
+    assert "in cm-1" in found.reading
+    with pytest.raises(InputError, match="not a unit of frequencies"):
+        from_file(tables / "band.yaml", frequency_unit="rad/ps")
+
+
+def test_a_table_with_a_field_is_read_along_its_direction_and_no_other(tables: Path) -> None:
+    with pytest.raises(InputError, match=r"direction that must be given \(--direction\)"):
+        from_file(tables / "field.yaml", crystal=PARAMETERS)
+    expected = from_file(PARAMETERS, [0.0, 1.0, 1.0], BORN)
+    found = from_file(tables / "field.yaml", [0.0, 1.0, 1.0], crystal=PARAMETERS)
+    assert found.transverse is None
+    np.testing.assert_allclose(found.modes.energies_meV, expected.modes.energies_meV, atol=1e-3)
+    # With charges the field can be taken out again.
+    both = from_file(tables / "field.yaml", [0.0, 1.0, 1.0], BORN, PARAMETERS)
+    assert both.transverse is not None
+    assert expected.transverse is not None
+    np.testing.assert_allclose(both.transverse.energies_meV, expected.transverse.energies_meV,
+                               atol=0.02)
+    for wrong in ("c", "a", [1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, -1.0]):
+        with pytest.raises(InputError, match="another one; give that"):
+            from_file(tables / "field.yaml", wrong, crystal=PARAMETERS)
+    with pytest.raises(InputError, match=r"whole symmetry.*leave --direction out"):
+        from_file(tables / "plain.yaml", "c", crystal=PARAMETERS)
+    assert from_file(tables / "plain.yaml", crystal=PARAMETERS).transverse is not None
+
+
+def test_a_direction_may_be_reciprocal() -> None:
+    fcc = Crystal(5 * (np.ones((3, 3)) - np.eye(3)) / 2, ("Ar",), np.zeros((1, 3)))
+    assert crystal_direction(fcc, "a*") @ [-1, 1, 1] == pytest.approx(np.sqrt(3))
+    assert np.abs(fcc.lattice_A[1:] @ crystal_direction(fcc, "a*")).max() < 1e-12
+    with pytest.raises(InputError, match="not understood"):
+        crystal_direction(fcc, "d*")
+
+
+def test_units_in_capital_letters_are_those_of_earlier_versions(tmp_path: Path) -> None:
+    old = changed(PARAMETERS, tmp_path, "(?s)physical_unit:.*?\n\n",
+                  'physical_unit:\n  atomic_mass: "AMU"\n  length: "Angstrom"\n'
+                  '  force_constants: "eV/Angstrom^2"\n\n')
+    np.testing.assert_array_equal(from_file(old).modes.energies_meV,
+                                  from_file(PARAMETERS).modes.energies_meV)
+    bohr = changed(old, tmp_path, '"Angstrom"', '"au"', "bohr.yaml")
+    with pytest.raises(InputError, match="counts length in 'au', and VASP"):
+        from_file(bohr)
+
+
+def test_extended_symbols_and_isotopes_of_phonopy(tmp_path: Path) -> None:
+    """Cl1 and Cl2 are chlorine; a mass of 37 stays one."""
+    text = PARAMETERS.read_text()
+    parts = text.split("symbol: Cl ")
+    extended = tmp_path / "extended.yaml"
+    extended.write_text(parts[0] + "".join(f"symbol: Cl{1 + k % 3} {part}"
+                                           for k, part in enumerate(parts[1:])))
+    found = from_file(extended).modes
+    assert found.crystal.species == ("Pb", "Cs", "Cl", "Cl", "Cl")
+    np.testing.assert_allclose(found.energies_meV, from_file(PARAMETERS).modes.energies_meV,
+                               atol=1e-6)
+    heavy = changed(PARAMETERS, tmp_path, r"mass: 35\.453000", "mass: 36.965903", "heavy.yaml")
+    isotope = from_file(heavy, "c", BORN)
+    np.testing.assert_allclose(isotope.modes.masses_amu[2:], 36.965903)
+    highest = isotope.modes.energies_meV[-1]
+    assert highest == pytest.approx(37.37, abs=0.02)
+    path = write_modes(isotope.modes[isotope.modes.optical], tmp_path / "m.json")
+    (point,) = distort(isotope.modes.crystal, read_modes(path)[-1], [0.1], unit="max_A")
+    assert point.amplitude_zero_point[0] == pytest.approx(
+        0.1 / (np.linalg.norm(isotope.modes.patterns[-1], axis=1).max()
+               * isotope.modes[-1].zero_point_sqrt_amu_A[0]))
+
+
+def test_masses_that_a_crystal_states_must_be_those_of_the_modes(tmp_path: Path) -> None:
+    modes = read_modes("lo-c")
+    first = modes.crystal
+    stated = Crystal(first.lattice_A, first.species, first.positions, "79Br",
+                     isotopes_amu=[78.918 if s == "Br" else np.nan for s in modes.crystal.species])
+    assert distort(stated, modes, [0.1])[0].crystal.isotopes_amu is not None
+    heavy = Modes(modes.crystal, [84.0 if s == "Br" else m for s, m in
+                                  zip(modes.crystal.species, modes.masses_amu, strict=True)],
+                  modes.energies_meV, modes.patterns)
+    assert distort(modes.crystal, heavy, [0.1])
+    with pytest.raises(InputError, match=r"84\.000 amu for Br 9, not 78\.918"):
+        distort(stated, heavy, [0.1])
+    iodine = Modes(modes.crystal, [127.0 if s == "Br" else m for s, m in
+                                   zip(modes.crystal.species, modes.masses_amu, strict=True)],
+                   modes.energies_meV, modes.patterns)
+    with pytest.raises(InputError, match="other masses"):
+        distort(modes.crystal, iodine, [0.1])
+
+
+@pytest.mark.parametrize("name", ["cl", "deuterium"])
+def test_one_isotope_among_like_atoms_lowers_the_symmetry_of_the_modes(name: str) -> None:
+    """Modes with one heavy Cl of three are not those of a cube, and are not held to be."""
+    phonons = from_file(PARAMETERS).modes
+    masses = phonons.masses_amu.copy()
+    masses[2] *= 1.04 if name == "cl" else 1.2
+    from perovskite_polaron.phonons.field import dynamical_matrix, require_symmetry
+    from perovskite_polaron.phonons.modes import diagonalise
+
+    root = np.sqrt(np.repeat(phonons.masses_amu, 3))
+    phi = dynamical_matrix(phonons) * np.outer(root, root)
+    mixed = diagonalise(phonons.crystal, masses, phi)
+    require_symmetry(mixed, "isotopes")
+    assert {g.stop - g.start for g in mixed.degenerate_groups} <= {1, 2, 3}
+    assert "mixed" not in [r.irrep for r in mode_table(mixed) if r.kind != "acoustic"]
+
+
+# --- Quantum ESPRESSO ---
+
+
+def as_xml(matrix: DynamicalMatrix) -> str:
+    """A .dyn.xml as ph.x writes it: arrays in Fortran's order, masses in amu, alat in bohr."""
+    n, alat_bohr = len(matrix.crystal), matrix.alat_A / 0.529177210544
+    unit = 13.60569312299 / 0.529177210544**2
+
+    def tag(name: str, values: object) -> str:
+        rows = np.asarray(values).T.ravel()
+        text = "\n".join(f"{v.real:.15E}, {v.imag:.15E}" if np.iscomplexobj(rows) else f"{v:.15E}"
+                         for v in rows)
+        return f'<{name} type="real" size="{rows.size}">\n{text}\n</{name}>\n'
+
+    kinds = list(dict.fromkeys(matrix.crystal.species))
+    phi = matrix.force_constants_eV_A2.reshape(n, 3, n, 3) / unit
+    tau = matrix.crystal.cartesian_A / matrix.alat_A
+    head = tag("CELL_DIMENSIONS", [alat_bohr, 0, 0, 0, 0, 0])
+    head += tag("AT", matrix.crystal.lattice_A.T / matrix.alat_A)
+    for number, kind in enumerate(kinds, 1):
+        mass = matrix.masses_amu[matrix.crystal.species.index(kind)]
+        head += f"<TYPE_NAME.{number}>\n{kind} \n</TYPE_NAME.{number}>\n"
+        head += tag(f"MASS.{number}", [mass])
+    for k, kind in enumerate(matrix.crystal.species):
+        place = " ".join(f"{v:.15E}" for v in tau[k])
+        head += f'<ATOM.{k + 1} SPECIES="{kind} " INDEX="{kinds.index(kind) + 1}" TAU="{place}"/>\n'
+    field = ""
+    if matrix.epsilon_inf is not None and matrix.born_charges is not None:
+        charges = "".join(tag(f"Z_AT_.{k + 1}", z) for k, z in enumerate(matrix.born_charges))
+        field = tag("EPSILON", matrix.epsilon_inf) + f"<ZSTAR>\n{charges}</ZSTAR>\n"
+    q = matrix.q @ np.linalg.inv(matrix.crystal.lattice_A.T / matrix.alat_A)
+    blocks = "".join(tag(f"PHI.{i + 1}.{j + 1}", phi[i, :, j]) for i in range(n) for j in range(n))
+    return (f'<?xml version="1.0"?>\n<Root>\n<GEOMETRY_INFO>\n{head}</GEOMETRY_INFO>\n'
+            f"<DIELECTRIC_PROPERTIES>\n{field}</DIELECTRIC_PROPERTIES>\n"
+            f"<DYNAMICAL_MAT_.1>\n{tag('Q_POINT', q)}{blocks}</DYNAMICAL_MAT_.1>\n</Root>\n")
+
+
+@pytest.mark.parametrize("name", ["alas-333.dyn1", "alas-333.dyn2", "alas-gamma.dyn",
+                                  "alas-wz.dyn"])
+def test_the_xml_of_ph_says_the_same_as_its_text(tmp_path: Path, name: str) -> None:
+    text = read_dynamical_matrices(DATA / name)[0]
+    path = tmp_path / f"{name}.xml"
+    path.write_text(as_xml(text))
+    (xml,) = read_dynamical_matrices(path)
+    assert xml.crystal.species == text.crystal.species
+    for attribute in ("q", "masses_amu", "epsilon_inf", "born_charges", "force_constants_eV_A2"):
+        one, other = getattr(xml, attribute), getattr(text, attribute)
+        assert (one is None) == (other is None)
+        if other is not None:
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+    if not text.q.any():
+        np.testing.assert_allclose(from_file(path).modes.energies_meV,
+                                   from_file(DATA / name).modes.energies_meV, atol=1e-6)
+
+
+def test_damaged_xml_is_refused(tmp_path: Path) -> None:
+    text = as_xml(read_dynamical_matrices(DYN)[0])
+    path = tmp_path / "d.xml"
+    for content in (text[: len(text) // 2], text.replace("<PHI.2.1", "<PHI.9.9").replace(
+            "</PHI.2.1", "</PHI.9.9"), text.replace("DYNAMICAL_MAT_", "s_s1_m1_m2_m3"),
+            text.replace('version="1.0"?>', 'version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]>'),
+            re.sub(r"E-01, ", "E+99999, ", text)):
+        assert content != text
+        path.write_text(content)
+        with pytest.raises(InputError, match=re.escape(str(path))):
+            read_dynamical_matrices(path)
+
+
+def test_a_blank_title_is_a_title(tmp_path: Path) -> None:
+    lines = DYN.read_text().splitlines(keepends=True)
+    blank = tmp_path / "blank.dyn1"
+    blank.write_text("".join([lines[0], " " * 75 + "\n", *lines[2:]]))
+    np.testing.assert_array_equal(from_file(blank).modes.energies_meV,
+                                  from_file(DYN).modes.energies_meV)
+
+
+@pytest.mark.parametrize(("ibrav", "celldm"), [
+    (5, "10.0 0.0 0.0 0.3 0.0 0.0"), (-3, "10.0 0.0 0.0 0.0 0.0 0.0"),
+    (9, "10.0 1.1 1.3 0.0 0.0 0.0"), (-12, "10.0 1.1 1.3 0.0 0.2 0.0"),
+    (13, "10.0 1.1 1.3 0.2 0.0 0.0"), (14, "10.0 1.1 1.3 0.1 0.2 0.3")])
+def test_every_lattice_of_quantum_espresso(tmp_path: Path, ibrav: int, celldm: str) -> None:
+    path = changed(DYN, tmp_path, r"(?m)^  2    2   2 .*$", f"  2    2  {ibrav}  {celldm}")
+    (matrix,) = read_dynamical_matrices(path)
+    lattice = matrix.crystal.lattice_A / matrix.alat_A
+    if ibrav == 5:
+        cosines = lattice @ lattice.T
+        np.testing.assert_allclose(cosines[~np.eye(3, dtype=bool)], 0.3, atol=1e-12)
+    if ibrav == 14:
+        np.testing.assert_allclose(np.linalg.norm(lattice, axis=1), [1, 1.1, 1.3])
+        assert lattice[1] @ lattice[2] == pytest.approx(1.1 * 1.3 * 0.1)
+    assert np.abs(matrix.crystal.cartesian_A[1] - matrix.alat_A / 4).max() < 1e-9
+    wrong = changed(DYN, tmp_path, r"(?m)^  2    2   2 .*$", f"  2    2  77  {celldm}", "77.dyn")
+    with pytest.raises(InputError, match="ibrav = 77"):
+        read_dynamical_matrices(wrong)
+
+
+def test_modes_of_version_4_call_a_frequency_omega(tmp_path: Path) -> None:
+    modes = DATA / "alas-333-matdyn.modes"
+    old = changed(modes, tmp_path, r"freq \(", "omega(")
+    now, then = (from_file(path, crystal=DYN).modes for path in (modes, old))
+    np.testing.assert_array_equal(now.energies_meV, then.energies_meV)
+    np.testing.assert_array_equal(now.patterns, then.patterns)
+
+
+def test_a_damaged_neighbour_does_not_stop_a_file_of_modes(tmp_path: Path) -> None:
+    for name in ("alas-333.dyn1", "alas-333-matdyn.modes"):
+        (tmp_path / name).write_text((DATA / name).read_text())
+    (tmp_path / "cut.dyn").write_text("Dynamical matrix file\n\n 1 1 2\n")
+    (tmp_path / "alas.fc.xml").write_text("<Root><GEOMETRY_INFO></GEOMETRY_INFO></Root>")
+    assert len(from_file(tmp_path / "alas-333-matdyn.modes").modes) == 6
+
+
+def test_a_label_with_a_hole_is_the_element_of_its_mass(tmp_path: Path) -> None:
+    nitrogen = 14.0067 / (2 * 9.1093837139e-31 / 1.66053906892e-27)
+    path = changed(DYN, tmp_path, r"'As  '    [\d.]+", f"'Nh  '    {nitrogen:.6f}")
+    assert read_dynamical_matrices(path)[0].crystal.species == ("Al", "N")
+
+
+# --- limits ---
+
+
+def test_bombs_of_yaml_are_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "band.yaml"
+    layers = "".join(f"{chr(98 + k)}: &{chr(98 + k)} [{','.join([f'*{chr(97 + k)}'] * 9)}]\n"
+                     for k in range(9))
+    for content, message in (
+            (f"a: &a [1,1,1]\n{layers}phonon: *j\n", "alias"),
+            ("phonon: " + "[" * 40 + "]" * 40 + "\n", "nested"),
+            ("phonon: " + "[" * 100_000 + "\n", "band.yaml"),
+            ("".join(f"{' ' * k}a:\n" for k in range(200)), "nested"),
+            (f"phonon: []\nnatom: {'9' * 5000}\n", "damaged"),
+            ("phonon: []\nnatom: .inf\n", "damaged"),
+            ("phonon: []\nnatom: 2001-99-99\n", "damaged")):
+        path.write_text(content)
+        with pytest.raises(InputError, match=message) as error:
+            read_phonons(path)
+        assert len(str(error.value)) < 500
+    assert load_yaml(PARAMETERS)["phonopy"]["version"]
+
+
+def test_a_file_that_announces_a_huge_cell_is_refused(tmp_path: Path) -> None:
+    huge = changed(PARAMETERS, tmp_path, r"(?s)supercell_matrix:.*?\n\n",
+                   "supercell_matrix:\n- [ 90000, 0, 0 ]\n- [ 0, 90000, 0 ]\n- [ 0, 0, 90000 ]\n\n")
+    with pytest.raises(InputError, match="more than 20000 atoms"):
+        from_file(huge)
+    header = "Dynamical matrix file\n\n 1 5000 1 10.0 0 0 0 0 0\n 1 'Al' 24590.7\n"
+    atoms = "".join(f" {k} 1 0.0 0.0 {k / 5:.2f}\n" for k in range(5000))
+    (tmp_path / "many.dyn").write_text(header + atoms)
+    with pytest.raises(InputError, match=r"blocks of four lines|5000 atoms|overlapping"):
+        read_dynamical_matrices(tmp_path / "many.dyn")
+
+
+@pytest.mark.parametrize("content", [
+    '{"format": "perovskite-polaron modes 1", "modes": ' + "[" * 100_000,
+    '{"format": "perovskite-polaron modes 1", "lattice_A": ' + "9" * 5000 + "}"])
+def test_bombs_in_mode_files_are_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"m\.json"):
+        read_modes(path)
+
+
+def test_a_mode_file_cannot_hold_what_no_vibration_is(tmp_path: Path) -> None:
+    record = json.loads(write_modes(read_modes("lo-c"), tmp_path / "m.json").read_text())
+    for energy in (1e9, 600.0, float("nan")):
+        record["modes"][0]["energy_meV"] = energy
+        (tmp_path / "bad.json").write_text(json.dumps(record))
+        with pytest.raises(InputError, match=r"no vibration has more|finite"):
+            read_modes(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize(("option", "amount"), [
+    ("--max-displacement", "46A"), ("--max-displacement", "0.1A,2A"), ("--amplitude", "1e6zp"),
+    ("--amplitude", "1e300A*sqrt(amu)"), ("--amplitude", "-500A*sqrt(amu)")])
+def test_displacements_that_no_vibration_makes_are_refused(tmp_path: Path, option: str,
+                                                           amount: str) -> None:
+    done = polaron("distort", "cspbbr3-pbnm", "--mode", "lo-c", f"{option}={amount}", "--out",
+                   "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is no vibration" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_atoms_outside_the_cell_are_where_they_are_inside(tmp_path: Path) -> None:
+    """An atom at z = −0.5, and one a rounding error below zero, through files and distort."""
+    crystal = read_crystal("cspbbr3-pbnm")
+    x = crystal.positions.copy()
+    x[0] -= [0, 0, 1e-17]
+    x[9] -= [1, 2, -3]
+    moved = crystal.with_positions(x)
+    path = write_crystal(moved, tmp_path / "moved.vasp")
+    modes = read_modes("lo-c")
+    one, other = (distort(c, modes, [0.1], unit="max_A")[0] for c in (crystal, read_crystal(path)))
+    np.testing.assert_allclose(one.displacement_A, other.displacement_A, atol=1e-9)
+    assert one.symmetry.symbol == other.symmetry.symbol
+
+
+def test_phonopy_and_the_readers_agree_on_the_unit(tables: Path) -> None:
+    """The frequencies of band.yaml are what phonopy printed, in meV."""
+    document = load_yaml(tables / "band.yaml")
+    thz = [band["frequency"] for band in document["phonon"][0]["band"]]
+    np.testing.assert_allclose(from_file(tables / "band.yaml").modes.energies_meV,
+                               np.sort(thz) * MEV_PER_THZ, atol=1e-6)

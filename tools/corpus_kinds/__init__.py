@@ -1,0 +1,1 @@
+"""The kinds of files that tools/corpus.py reads."""
