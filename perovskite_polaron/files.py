@@ -126,6 +126,9 @@ def read_sealed(path: str | os.PathLike[str], remedy: str) -> dict[str, Any]:
         require(isinstance(record, dict), "it holds no record", ValueError)
         require(record.get(SEAL) in (None, _seal(record)), "its content is not what its SHA-256"
                 " says", ValueError)
+        # The name of the checksum can be damaged too; that of no other key is as long.
+        last = next(reversed(record), "")
+        require(last == SEAL or len(last) != len(SEAL), f"its last key is {last!r}", ValueError)
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:

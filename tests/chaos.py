@@ -28,13 +28,14 @@ import replay
 from conftest import processes_in, write_tiny_study
 
 from perovskite_polaron.espresso.program import program_version
+from perovskite_polaron.files import SEAL
 from perovskite_polaron.workflow.jobs import Job, plan, study_jobs
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import read_study
 
 POLARON = [sys.executable, "-m", "perovskite_polaron.cli.main"]
 # What a record says of the moment it was made.
-_PASSING = ("started", "finished", "wall_seconds", "ranks", "polaron_revision")
+_PASSING = ("started", "finished", "wall_seconds", "ranks", "polaron_revision", SEAL)
 # What a runner takes from its start to the last job here, s: interruptions fall in this time.
 DURATION = 4.0
 

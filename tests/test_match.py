@@ -17,6 +17,7 @@ from perovskite_polaron.analysis.scenarios import Scenario
 from perovskite_polaron.analysis.steady_curve import LAWS, SteadyCurve, broadened
 from perovskite_polaron.analysis.steady_state import match
 from perovskite_polaron.analysis.verdict import judge
+from perovskite_polaron.analysis.weights import weigh
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.measured.calculated import read_calculated
@@ -142,7 +143,8 @@ def test_the_priors_of_a_match_are_its_covariance():
     measured = np.arange(13470.0, 13510.0, 1.0)
     template = Template([Curves(scenario, measured, found.axis.e0_eV, priors)])
     axes = np.linspace(-0.1, 0.1, 5), np.linspace(-0.004, 0.004, 5), np.zeros(1), np.ones(1)
-    grid = Grid(template, np.ones(len(measured)), priors, axes)
+    noise = weigh(np.ones(len(measured)), np.zeros((0, len(measured), 1)), np.ones(1))
+    grid = Grid(template, noise, priors, axes)
     moved = np.column_stack([grid.shift_eV(grid.points), grid.points[:, 1]])
     inverse = np.linalg.inv(found.part(("e0_eV", "stretch")))
     expected = np.einsum("pi,ij,pj->p", moved, inverse, moved)

@@ -106,6 +106,10 @@ class Curves:
         rows = np.array([np.interp(even, own, y) for y in curves])
         within = slice(max(np.searchsorted(even, low) - 2, 0), np.searchsorted(even, high) + 2)
         self.grid_eV = even[within]
+        # What its settings may still change moves and broadens with the curve.
+        self.errors = {setting: Curves(replace(scenario, difference=row, sweep=None, per_width=None,
+                                               errors={}), energy_eV, offset_eV, priors)
+                       for setting, row in scenario.errors.items()}
         if self.least_width_eV < 0 and scenario.per_width is not None:
             self.power = 1
             self.nodes = np.array([self.least_width_eV, self.reach_width_eV])
@@ -118,10 +122,6 @@ class Curves:
         sigmas = np.sqrt(self.nodes[1:]) / FWHM_PER_SIGMA
         wider = (broaden_gaussian(even, rows, self.grid_eV, sigma) for sigma in sigmas)
         self.table = np.array([rows[:, within], *wider])
-        # What its settings may still change moves and broadens with the curve.
-        self.errors = {setting: Curves(replace(scenario, difference=row, sweep=None, errors={}),
-                                       energy_eV, offset_eV, priors)
-                       for setting, row in scenario.errors.items()}
 
     def at(self, shift_eV: Array, stretch: Array, width_fwhm_eV: Array,
            amplitude_sqrt_amu_A: Array) -> Array:

@@ -23,7 +23,7 @@ def draw_match(found: Match) -> Any:
     for axes in (top, middle, bottom):
         axes.axvline(zero, color="0.6", lw=0.8, ls=":")
         photon_energies(axes)
-    top.text(zero, 0.02, f" zero {zero:.2f} ± {matched.error('e0_eV'):.2g} eV", fontsize=8,
+    top.text(zero, 0.02, f" zero {zero:.2f} ± {matched.error('e0_eV'):.2g} eV", fontsize=9,
              color="0.35", transform=top.get_xaxis_transform())
     top.set_ylabel("absorption (as measured)")
     legend(top)
@@ -32,7 +32,7 @@ def draw_match(found: Match) -> Any:
                 label=f"Lorentzian, {width.model}")
     middle.axhline(width.resolution_fwhm_eV, color=BLUE, lw=1.0, ls="--", label="Gaussian")
     middle.set(ylabel="FWHM (eV)", ylim=(0, None))
-    legend(middle, fontsize=8, loc="upper left", ncols=2)
+    legend(middle, fontsize=9, loc="upper left", ncols=2)
     scale = np.ones(len(e)) if scan.error is None else scan.error
     bottom.plot(e, (scan.intensity - found.model) / scale, "o-", ms=2.5, lw=0.7, color=GREY)
     zero_line(bottom)

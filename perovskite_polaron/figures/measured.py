@@ -69,7 +69,7 @@ def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
             bottom.plot(transient.energy_eV, residual, "o-", ms=2.5, lw=0.7, color=colour)
     bottom.axhspan(-1, 1, color="0.92", zorder=-1)
     middle.set_ylabel(f"change of absorption{unit}")
-    legend(middle, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2,
+    legend(middle, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2,
            columnspacing=1.4)
     bottom.set(xlabel="photon energy (eV)", ylabel="residual (σ)")
     for axes in (top, middle, bottom):
@@ -98,7 +98,7 @@ def _draw_pairs(axes: Any, best: ScenarioFit) -> None:
                       color=ORANGE, alpha=0.3, lw=0)
     axes.plot(q, np.minimum(middle / q**power, 1), color=ORANGE, lw=1.6)
     axes.axvline(largest, color="0.5", lw=0.8, ls=":")
-    axes.text(largest, 0.97, " largest computed", fontsize=8, color="0.35", va="top",
+    axes.text(largest, 0.97, " largest computed", fontsize=9, color="0.35", va="top",
               transform=axes.get_xaxis_transform())
     axes.set(xlim=(q[0], q[-1]), ylim=(0, None), xlabel="amplitude Q (Å√amu)", ylabel="fraction f")
     what, unit = ("f·Q²", "Å²·amu") if power == 2 else ("f·Q", "Å·√amu")
@@ -302,5 +302,5 @@ def draw_cooling(axes: Any, results: Mapping[str, Heating], time_ps: Array,
         axes.text(time_ps[-1], (change.low_C + change.high_C) / 2, f"to {change.phase} ",
                   ha="right", va="center", fontsize=9)
     if len(results) > 1:
-        legend(axes, loc="upper right", fontsize=8)
+        legend(axes, loc="upper right", fontsize=9)
     return columns

@@ -28,7 +28,7 @@ def draw_spectrum_plan(plan: SpectrumPlan, best: Array, scans: Sequence[int],
     middle.vlines(energy[best > 0], 0, 100 * best[best > 0], color=BLUE, lw=3)
     middle.axhline(100 / len(energy), color=GREY, lw=1.0, ls="--", label="equally spaced")
     middle.set(ylabel="share of\nthe time (%)", xlabel="photon energy (eV)", ylim=(0, None))
-    legend(middle, fontsize=8)
+    legend(middle, fontsize=9)
     for axes in (top, middle):
         axes.set_xlim(design.points[0], design.points[-1])
         photon_energies(axes)

@@ -73,7 +73,7 @@ def draw_difference(spectra: StudySpectra, edge_eV: float | None = None, *, widt
         ax.set_ylabel("difference\n(% of maximum)")
         known = any(name in spectra.budget for name in names)
         ax.set_title("band: calculation error (1σ)" if known else "calculation error not estimated",
-                     fontsize=8, loc="right", color="0.35")
+                     fontsize=9, loc="right", color="0.35")
         if len(names) == 1:
             legend(ax)
         else:
@@ -145,7 +145,7 @@ def draw_sites(spectra: StudySpectra) -> Any:
                     label=f"{site}, weight {one.multiplicities[site]}/{total}")
         ax.set_title(name, fontsize=10, loc="left")
         ax.set_ylabel("absorption")
-        legend(ax, fontsize=8)
+        legend(ax, fontsize=9)
     axes[-1].set_xlabel(ENERGY_LABEL)
     return figure
 
@@ -194,13 +194,13 @@ def draw_pdos(energy_eV: Array, curves: Mapping[str, Array], edges: Sequence[Ban
         axes.axvline(edge.energy_eV, color=GREY, lw=0.7, ls=":")
     low, high = (edge.energy_eV for edge in edges)
     axes.annotate(f"gap\n{high:.2f} eV", ((low + high) / 2, 0.93 * top), ha="center", va="top",
-                  fontsize=8, color="0.25")
-    axes.text(0.01, 0.98, "without spin–orbit coupling", fontsize=8, color="0.25", va="top",
+                  fontsize=9, color="0.25")
+    axes.text(0.01, 0.98, "without spin–orbit coupling", fontsize=9, color="0.25", va="top",
               transform=axes.transAxes)
     axes.set(xlim=(energy_eV[0], energy_eV[-1]), ylim=(0, top),
              xlabel="energy from the valence band maximum (eV)",
              ylabel="density of states (1/eV per cell)")
-    legend(axes, fontsize=8, ncols=len(axes.get_legend_handles_labels()[0]), loc="lower center",
+    legend(axes, fontsize=9, ncols=len(axes.get_legend_handles_labels()[0]), loc="lower center",
            bbox_to_anchor=(0.5, 1.0), columnspacing=1.1, handlelength=1.4)
     return figure
 
@@ -239,7 +239,7 @@ def draw_converge(found: Mapping[str, tuple[Sequence[Movement], Sequence[StudySp
         left.margins(x=0.15)
         left.set(xlabel=_SETTINGS.get(setting, setting),
                  ylabel=f"change up to {rows[-1].value} (%)")
-        legend(left, fontsize=8)
+        legend(left, fontsize=9)
         name = next(n for n, d in spectra[-1].differences.items() if np.any(d.intensity))
         # The last value, which the others are judged by, is the darkest.
         for row, one, shade in zip(rows, spectra, shades(len(rows))[::-1], strict=True):
@@ -247,5 +247,5 @@ def draw_converge(found: Mapping[str, tuple[Sequence[Movement], Sequence[StudySp
             right.plot(d.energy_eV, d.intensity, color=shade, linewidth=1.2, label=row.value)
         zero_line(right)
         right.set(xlabel=ENERGY_LABEL, ylabel=f"{name} − {spectra[-1].reference}")
-        legend(right, fontsize=8)
+        legend(right, fontsize=9)
     return figure

@@ -114,7 +114,9 @@ def _kind(path: Path) -> str:
 
 def _decoded(path: Path) -> str:
     """The text of a structure file in UTF-8 or UTF-16; other characters are lost with a warning."""
-    data = path.read_bytes() if path.is_file() else b""
+    data = b""
+    with suppress(OSError):  # of which read_text says more
+        data = path.read_bytes() if path.is_file() else b""
     wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     text = data.decode("utf-16" if wide else "utf-8-sig", "replace")
     if not text.strip():
