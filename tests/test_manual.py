@@ -139,8 +139,8 @@ def test_the_examples_of_the_command_reference_are_accepted(
     for block in (b for page in PAGES for b in read_blocks(page) if "file" in b.notes):
         Path(block.notes["file"]).write_text(block.text, encoding="utf-8")
     if verb == "treat":  # whose example is done again as for another file
-        Path("scan.csv").write_text("energy (eV),mu,error\n1,2,1\n2,3,1\n3,5,1\n4,4,1\n")
-        assert main(["treat", "scan.csv", "--out", "br_100ps.xdi"]) == 0
+        Path("scan.csv").write_text("energy (eV),mu,error\n13471,2,1\n13472,3,1\n13473,5,1\n")
+        assert main(["treat", "scan.csv", "--edge", "Br-K", "--out", "br_100ps.xdi"]) == 0
     verbs = build_parser(verb)._subparsers
     example = verbs._group_actions[0].choices[verb].epilog  # type: ignore[union-attr]
     lines = re.sub(r"\n +--", " --", str(example)).splitlines()[1:]
