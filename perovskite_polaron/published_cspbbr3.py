@@ -4,7 +4,7 @@ Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021), unless a constant says othe
 curves are in the Materials Cloud Archive, 2021.167, doi 10.24435/materialscloud:2p-e8.
 """
 
-from perovskite_polaron.published import Article, Claim, Feature, PumpProbe
+from perovskite_polaron.published import Archive, Article, Claim, Feature, PumpProbe
 
 #: What Crystal.formula says of every cell of the compound, and of no other one.
 FORMULA = "CsPbBr3"
@@ -82,4 +82,10 @@ CLAIMS = (
           "positive C"),
 )  # fmt: skip
 
-ARTICLE = Article(SOURCE, FORMULA, ELEMENT, WHITE_LINE_EV, FEATURES, CLAIMS, PUMP_PROBE)
+ARCHIVE = Archive(
+    key="cannelli2021", place="Materials Cloud Archive 2021.167",
+    doi="10.24435/materialscloud:2p-e8", licence="CC-BY 4.0", file="dataset.tar.gz",
+    md5="13657aee2e61fb8f401e9bd6aa307799", edges=tuple(SHAPE_WINDOWS_EV))
+
+ARTICLE = Article(SOURCE, FORMULA, ELEMENT, WHITE_LINE_EV, FEATURES, CLAIMS, PUMP_PROBE,
+                  archive=ARCHIVE)
