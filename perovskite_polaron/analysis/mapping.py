@@ -160,12 +160,11 @@ def draft(found: Sequence[Found], article: Article) -> str:
     if not groups:
         lines += ["# No file was recognised. Write tables such as this one:", "#[[transient]]",
                   '#files = ["fig2/*.dat"]', '#edge = "Br-K"', '#energy-unit = "keV"', ""]
-    structural = [f.energy_eV for f in article.features if f.structural]
-    if structural:
-        lines += ["## Energies to fit: beyond the edge displaced atoms make the transient, near it"
-                  " carriers.", "#[compare]", "#like-steady = true  # transients are in the unit of"
-                  " the steady state, which tells their fraction", f'#window = "{min(structural) - 10:g}eV:'
-                  f'{max(structural) + 12:g}eV"', ""]
+    places = [f.energy_eV for f in article.features if f.structural]
+    if places:
+        lines += ["## Beyond the edge displaced atoms make the transient, near it carriers.",
+                  "#[compare]", f'#window = "{min(places) - 10:g}eV:{max(places) + 12:g}eV"',
+                  "#like-steady = true  # transients are in the unit of the steady state", ""]
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ computed in two ways; here it is only said which verb runs on what.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import hypot
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,43 @@ def numbers(steps: Sequence[Step], article: Article) -> tuple[Number, ...]:
         if step.record is not None:
             found += _NUMBERS.get(step.verb, _nothing)(step.name, step.record, article.pump_probe)
     return tuple(found)
+
+
+def heat_verdict(steps: Sequence[Step]) -> list[str]:
+    """Return, in sentences, whether heat can make the transients: by their shape, by C, and by how
+    hot the pulse can make the crystals.
+    """
+    said: list[str] = []
+    for step in steps:
+        record = step.record or {}
+        if step.verb == "compare":
+            rows = record.get("scenarios", [])
+            hot = [row for row in rows if row["name"].startswith("heated lattice")]
+            if hot:
+                best = max(rows, key=lambda row: row["posterior"])
+                own = max(hot, key=lambda row: row["posterior"])
+                said.append(f"{step.name}: {own['name']} has the probability"
+                            f" {own['posterior']:.2g}, {best['name']} {best['posterior']:.2g}.")
+        elif step.verb == "cparam":
+            said += _shape_verdict(step.name, record)
+        elif step.verb == "heat" and record:
+            at_once, low, high, most = (record[f"delta_T_{what}K"]
+                                        for what in ("", "low_", "high_", "all_"))
+            said.append(f"The pulse warms the crystals by {at_once:.0f} K at once (68 %: {low:.0f}"
+                        f" to {high:.0f} K), by {most:.0f} K at most.")
+    return said
+
+
+def _shape_verdict(name: str, record: Mapping[str, Any]) -> list[str]:
+    """Return how far C of the transients is from that of the heated sample nearest to it."""
+    transients = (record.get("series") or {}).get("pump-probe") or {}
+    hot = [p for p in record.get("points", ()) if p["temperature_C"] is not None and p["err"]]
+    if not hot or not transients.get("mean_err"):
+        return []
+    far, point = min((abs(p["value"] - transients["mean"])
+                      / hypot(p["err"], transients["mean_err"]), p["label"]) for p in hot)
+    return [f"{name}: that of the transients, {transients['mean']:.3g}, is {far:.1f} standard"
+            f" errors from the nearest of the heated sample ({point})."]
 
 
 def _nothing(_name: str, _record: Mapping[str, Any], _of: PumpProbe | None) -> list[Number]:

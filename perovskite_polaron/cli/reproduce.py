@@ -11,26 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from perovskite_polaron.analysis.mapping import LATER, ROLES, Mapped, draft, read_mapping
-from perovskite_polaron.analysis.reproduction import Number, Step, numbers, reproduce
+from perovskite_polaron.analysis.reproduction import Number, Step, heat_verdict, numbers, reproduce
 from perovskite_polaron.cli.main import load
 from perovskite_polaron.cli.options import emit, make_folder, refuse_existing, share, table
 from perovskite_polaron.cli.profile import set_options
-from perovskite_polaron.errors import InputError, require
+from perovskite_polaron.errors import require
 from perovskite_polaron.files import write_atomically, write_csv
 from perovskite_polaron.measured.archive import Found, look, md5_of, unpacked
 from perovskite_polaron.measured.readers import read_scans
-from perovskite_polaron.published import Archive, Article
+from perovskite_polaron.published import Archive
 from perovskite_polaron.report.subject import ARTICLES
 
 #: Articles whose data are public, by the names that the verb takes.
-_BY_KEY = {article.archive.key: article for article in ARTICLES if article.archive is not None}
+_BY_KEY = {article.archive.key: (article, article.archive) for article in ARTICLES
+           if article.archive is not None}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    known = ", ".join(f"{key} ({article.source}; {article.archive.place}, doi"
-                      f" {article.archive.doi})" for key, article in _BY_KEY.items()
-                      if article.archive is not None)
+    known = ", ".join(f"{key} ({article.source}; {archive.place}, doi {archive.doi})"
+                      for key, (article, archive) in _BY_KEY.items())
     add = parser.add_argument
     add("article", metavar="ARTICLE", choices=tuple(_BY_KEY), help=f"whose archive it is: {known}")
     add("archive", metavar="ARCHIVE", type=Path, help="folder of its files, or the .zip or .tar as"
@@ -51,18 +51,18 @@ def run(args: argparse.Namespace) -> None:
     polaron reproduce cannelli2021 dataset.tar.gz  # what is there, and a draft of cannelli2021.toml
     polaron reproduce cannelli2021 dataset.tar.gz --out figures  # with the mapping you confirmed
     """
-    article = _BY_KEY[args.article]
+    article, archive = _BY_KEY[args.article]
     mapping = args.mapping or Path(f"{args.article}.toml")
     out = args.out or Path(args.article)
     if mapping.exists():
         refuse_existing(args, out / "commands.sh")
     folder = unpacked(args.archive, out / "archive")
-    found = look(folder, article.archive.edges)
-    record: dict[str, Any] = {"archive": _archive(args.archive, article.archive),
+    found = look(folder, archive.edges)
+    record: dict[str, Any] = {"archive": _archive(args.archive, archive),
                               "folder": folder, "out": out, "mapping": mapping, "files": found}
     if not mapping.exists():
         write_atomically(mapping, draft(found, article))
-        emit(args, record | {"steps": None, "numbers": None}, _looked(record, article))
+        emit(args, record | {"steps": None, "numbers": None}, _looked(record))
         return
     mapped = read_mapping(mapping, folder)
     for entry in mapped.entries:
@@ -74,11 +74,12 @@ def run(args: argparse.Namespace) -> None:
     write_atomically(out / "commands.sh", "\n".join(["# Each step again, by hand:", *commands, ""]))
     _draw_spectra(steps, out)
     results = numbers(steps, article)
-    write_csv(out / "numbers.csv", {
-        "quantity": [r.name for r in results], "value": [r.value for r in results],
-        "error": [r.err for r in results], "published": [r.published for r in results],
-        "published_error": [r.published_err for r in results], "remark": [r.words for r in results]})
-    record |= {"steps": steps, "numbers": results, "not_used": _unused(found, mapped, folder)}
+    columns = {"quantity": "name", "value": "value", "error": "err", "published": "published",
+               "published_error": "published_err", "remark": "words"}
+    write_csv(out / "numbers.csv", {title: [getattr(r, attribute) for r in results]
+                                    for title, attribute in columns.items()})
+    record |= {"steps": steps, "numbers": results, "heat_verdict": heat_verdict(steps),
+               "not_used": _unused(found, mapped, folder)}
     emit(args, record, _computed(record, steps, results, mapped))
     refused = [step for step in steps if step.refused]
     require(not refused, f"{len(refused)} of {len(steps)} steps were refused (first: "
@@ -139,7 +140,7 @@ def _draw_spectra(steps: Sequence[Step], out: Path) -> None:
             rows = paths.setdefault(edge, {"steady": [], "transient": []})
             rows[role] += [row["path"] for row in step.record["outputs"]]
     if paths:
-        shown = {edge: tuple(read_scans(rows[role]) for role in ("steady", "transient"))
+        shown = {edge: (read_scans(rows["steady"]), read_scans(rows["transient"]))
                  for edge, rows in paths.items()}
         style.save(reproduction.draw_edges(shown), out / "steady-and-transients.png")
 
@@ -157,7 +158,7 @@ def _unused(found: Sequence[Found], mapped: Mapped, folder: Path) -> list[str]:
     return [one.path for one in found if folder / one.path not in used]
 
 
-def _looked(record: Mapping[str, Any], article: Article) -> Iterator[str]:
+def _looked(record: Mapping[str, Any]) -> Iterator[str]:
     yield from _first_lines(record)
     placed = [f for f in record["files"] if f.role]
     yield from table({"file": "44s", "may be": "12s", "because": "34s"},
@@ -175,7 +176,8 @@ def _looked(record: Mapping[str, Any], article: Article) -> Iterator[str]:
 
 def _first_lines(record: Mapping[str, Any]) -> Iterator[str]:
     known = record["archive"]
-    same = {True: "this is its file, by the checksum", None: "a folder, whose origin is not checked",
+    same = {True: "this is its file, by the checksum",
+            None: "a folder, whose origin is not checked",
             False: "this file has another checksum than the published one"}
     yield f"{known['place']}, doi {known['doi']}: {same[known['is_the_published_file']]}"
 
@@ -191,6 +193,8 @@ def _computed(record: Mapping[str, Any], steps: Sequence[Step], results: Sequenc
         if step.verb in ("compare", "heat") and step.record is not None:
             yield f"\n{step.name}"
             yield from (f"  {words}" for words in step.record["statements"])
+    yield "\nCan it be heat?"
+    yield from (f"  {words}" for words in record["heat_verdict"])
     missing = [role for role in ROLES if not mapped.of(role)]
     yield ""
     if missing:

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perovskite_polaron.figures.measured import condition
-from perovskite_polaron.figures.style import (
-    INK, legend, panels, photon_energies, shades, zero_line)
+from perovskite_polaron.figures.style import INK, legend, panels, photon_energies, shades, zero_line
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.spectra.spectrum import Spectrum, norm
 

@@ -228,8 +228,9 @@ def _of_table(table: Table, name: str, edges: Sequence[str], tables: int) -> Fou
     role, because = _role(name, bool(edge), delays, columns, x)
     says_unit = bool(edge and table.units[x])
     signals = tuple(table.names[i] for i in candidates(table, x)) if edge else ()
-    return Found(name, words, table.names, signals, edge, "" if not edge or _finds_energy(table, x) else
-                 f"{x + 1}", "" if says_unit else unit, delays, role, because)
+    energy = "" if not edge or _finds_energy(table, x) else f"{x + 1}"
+    return Found(name, words, table.names, signals, edge, energy, "" if says_unit else unit, delays,
+                 role, because)
 
 
 def _finds_energy(table: Table, x: int) -> bool:
