@@ -1,5 +1,5 @@
-"""Fuzz every reader: ``python tests/fuzz_readers.py 600`` runs ten minutes; the test suite runs a
-few seconds of it.
+"""Fuzz every reader, and what looks into archives: ``python tests/fuzz_readers.py 600`` runs ten
+minutes; the test suite runs a few seconds of it.
 
 ``python tests/fuzz_readers.py 600 .xdi .csv`` runs those formats only. A reader may read, or refuse
 with InputError; any other exception, a number that is not finite, or a file that takes too long is
@@ -13,22 +13,30 @@ import gzip
 import io
 import json
 import math
+import shutil
 import sys
+import tarfile
 import tempfile
 import time
+import tomllib
+import warnings
+import zipfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from perovskite_polaron.analysis.mapping import draft, read_mapping
 from perovskite_polaron.cli.main import build_parser
 from perovskite_polaron.cli.options import read_measured
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.measured.archive import look, unpacked
 from perovskite_polaron.measured.hdf5 import read_hdf5_tables
 from perovskite_polaron.measured.raw import Raw
 from perovskite_polaron.measured.readers import read_scans, read_tables
 from perovskite_polaron.measured.traces import read_traces
 from perovskite_polaron.measured.treated import treat
+from perovskite_polaron.published_cspbbr3 import ARTICLE
 
 XDI_SEED = (b"# XDI/1.0 GSE/1.0\n# Column.1: energy eV\n# Column.2: i0\n# Element.edge: K\n"
             b"# Element.symbol: Br\n"
@@ -103,6 +111,29 @@ align = "13.465keV:13.478keV"
 robust = 5
 average-doubles = true
 """
+MAPPING_SEED = b"""[[steady]]
+files = ["a.csv"]
+edge = "Br-K"
+energy-unit = "keV"
+
+[[transient]]
+files = ["*.dat", "a.csv"]
+reference = "a.csv"
+edge = "Br-K"
+on = "2"
+
+[[kinetics]]
+files = "t.dat"
+signal = "a*"
+
+[compare]
+like-steady = true
+window = "13475eV:13520eV"
+"""
+# What an archive that is damaged holds when it is sound.
+_MANY = b"\n".join(b"%d 0.5 0.%d" % (13460 + i, i) for i in range(30))
+ARCHIVE = {"a/br_100ps.csv": b"energy_eV a b\n" + _MANY, "a/b/Br.xdi": XDI_SEED, "a/trace.dat": TEXT_SEED,
+           "a/README.txt": b"words"}
 # How the files of a kind are read besides without options.
 READING = {
     ".asc": {"raw": Raw(on="*BoxcarON*", off="*BoxcarOFF*", counts="*boxcar*", dead_time_ps=1e6,
@@ -129,11 +160,21 @@ def seeds():
         file["t_axis"] = np.array([-1.0, 0.5, 2])
         file.create_dataset("diff", data=np.arange(18.0).reshape(3, 6), chunks=(2, 3),
                             compression="gzip")
+    packed, tarred = io.BytesIO(), io.BytesIO()
+    with (zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive,
+          tarfile.open(fileobj=tarred, mode="w") as tar):
+        for name, data in ARCHIVE.items():
+            archive.writestr(name, data)
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
     return [
         (".xdi", XDI_SEED), (".csv", CSV_SEED), (".dat", TEXT_SEED), (".h5", memory.getvalue()),
         (".prj", PRJ_SEED), (".prj", PRJ_JSON_SEED), (".prj", gzip.compress(PRJ_SEED)),
         (".asc", MDA_SEED), (".map", MAP_SEED), (".spec", SPEC_SEED),
         (".map.h5", matrix.getvalue()), (".run.dat", RUN_SEED), (".toml", PROFILE_SEED),
+        (".mapping.toml", MAPPING_SEED), (".zip", packed.getvalue()), (".tar", tarred.getvalue()),
+        (".tar", gzip.compress(tarred.getvalue())),
     ]  # fmt: skip
 
 
@@ -142,7 +183,8 @@ def mutate(rng, data):
     data = bytearray(data)
     # HDF5 is found by absolute position: half of the time only exchange bytes, so that damage
     # reaches deep into the file. In text half of the time only exchange digits.
-    binary, shallow = data[:4] == b"\x89HDF", rng.integers(2)
+    binary = data[:4] == b"\x89HDF" or data[:2] in (b"PK", b"\x1f\x8b")
+    shallow = rng.integers(2)
     kinds = 1 if binary and not shallow else 4
     digits = [] if binary or shallow else [i for i, c in enumerate(data) if c in b"0123456789"]
     for _ in range(rng.integers(1, 4)):
@@ -180,8 +222,25 @@ def with_profile(runs, profile):
     return len(done)
 
 
+def looked(path):
+    """Return how many files of an archive have a place, once unpacked and mapped by its draft."""
+    into = path.with_name("unpacked")
+    shutil.rmtree(into, ignore_errors=True)
+    found = look(unpacked(path, into), ARTICLE.archive.edges)
+    assert not [p for p in path.parent.iterdir() if p.name.startswith(".tmp")]
+    tomllib.loads("\n".join(line.removeprefix("#") for line in draft(found, ARTICLE).splitlines()
+                            if line.startswith("#") and not line.startswith("# ")))
+    return len(found)
+
+
 def read(path, kind):
     """Read a file every way there is; return how many tables it holds."""
+    if kind in (".zip", ".tar"):
+        return looked(path)
+    if kind == ".mapping.toml":
+        for name in ("a.csv", "b.dat", "t.dat"):
+            path.with_name(name).touch()
+        return len(read_mapping(path, path.parent).entries)
     if kind in (".run.dat", ".toml"):
         with_ = {".run.dat": path, ".toml": path}
         for other, seed in ((".run.dat", RUN_SEED), (".toml", PROFILE_SEED)):
@@ -244,6 +303,8 @@ def fuzz(seconds=math.inf, tries=math.inf, seed=0, only=()):
 
 
 if __name__ == "__main__":
+    # As in the suite: an overflow is a failure.
+    warnings.simplefilter("error")
     tried, sound = fuzz(float(sys.argv[1]) if len(sys.argv) > 1 else 600, seed=int(time.time()),
                         only=sys.argv[2:])
     for suffix, count in tried.items():

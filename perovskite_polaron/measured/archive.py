@@ -5,19 +5,23 @@ says of each table what its columns could be. What it takes for the role of a fi
 person to confirm.
 """
 
+import errno
 import hashlib
 import lzma
 import os
 import re
 import shutil
+import struct
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -101,7 +105,7 @@ def unpacked(archive: Path, into: Path) -> Path:
         return archive
     require(archive.exists(), f"{archive} does not exist: give the folder, .zip or .tar of the"
             " archive")
-    require(zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive), f"{archive} is neither a"
+    require(zipfile.is_zipfile(archive) or _is_tar(archive), f"{archive} is neither a"
             " folder nor a .zip or .tar: give the archive as it was fetched")
     checksum, stamp = md5_of(archive), into.with_name(f"{into.name}.md5")
     if not into.exists():
@@ -121,6 +125,14 @@ def unpacked(archive: Path, into: Path) -> Path:
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else into
 
 
+def _is_tar(archive: Path) -> bool:
+    try:
+        return tarfile.is_tarfile(archive)
+    except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError):
+        # Damaged; unpacking it says how.
+        return True
+
+
 def md5_of(path: Path) -> str:
     """Return the MD5 of a file, which is what archives publish of theirs."""
     with open(path, "rb") as handle:
@@ -130,42 +142,64 @@ def md5_of(path: Path) -> str:
 def _unpack(archive: Path, folder: Path) -> None:
     """Write the plain files of an archive."""
     files = written_bytes = 0
+    with ExitStack() as last:
+        for name, block in _blocks(archive):
+            if block is None:
+                last.close()
+                files += 1
+                target = last.enter_context(_new_file(archive, folder, name))
+                continue
+            written_bytes += len(block)
+            require(files <= MOST_FILES and written_bytes <= MOST_BYTES, f"{archive} holds more"
+                    f" than {MOST_FILES} files or {MOST_BYTES / 2**30:g} GiB: unpack it by hand,"
+                    " and give the folder")
+            target.write(block)
+
+
+def _new_file(archive: Path, folder: Path, name: str) -> IO[bytes]:
+    """Open the file that a name in an archive stands for; InputError for a name that cannot be."""
+    place = PurePosixPath(name.replace("\\", "/"))
+    require(not place.is_absolute() and ".." not in place.parts and ":" not in name[:2],
+            f"{archive}: it would write outside of its folder, to {name[:80]!r}: it is no archive"
+            " of data")
+    path = folder.joinpath(*place.parts)
     try:
-        for name, source in _members(archive):
-            place = PurePosixPath(name.replace("\\", "/"))
-            require(not place.is_absolute() and ".." not in place.parts and ":" not in name[:2],
-                    f"{archive}: it would write outside of its folder, to {name[:80]!r}: it is no"
-                    " archive of data")
-            files += 1
-            path = folder.joinpath(*place.parts)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with source, open(path, "wb") as target:
-                while block := source.read(2**20):
-                    written_bytes += len(block)
-                    require(files <= MOST_FILES and written_bytes <= MOST_BYTES, f"{archive} holds"
-                            f" more than {MOST_FILES} files or {MOST_BYTES / 2**30:g} GiB: unpack"
-                            " it by hand, and give the folder")
-                    target.write(block)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError,
-            NotImplementedError, RuntimeError, ValueError, FileExistsError, IsADirectoryError,
-            NotADirectoryError) as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "xb")
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES):
+            raise
+        raise InputError(f"{archive}: {name[:80]!r} cannot be the name of a file, or stands twice:"
+                         " unpack the archive by hand, and give the folder") from None
+
+
+def _blocks(archive: Path) -> Iterator[tuple[str, bytes | None]]:
+    """Yield each plain file of an archive: its name with None, then with its bytes, in blocks.
+
+    InputError for whatever is wrong with the archive; what is done with the bytes is not tried here.
+    """
+    try:
+        with (zipfile.ZipFile(archive) if zipfile.is_zipfile(archive)
+              else tarfile.open(archive)) as packed:
+            for name, open_one in _members(packed):
+                yield name, None
+                with open_one() as source:
+                    while block := source.read(2**20):
+                        yield name, block
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
+            NotImplementedError, RuntimeError, ValueError, LookupError, OverflowError,
+            struct.error) as error:
         raise InputError(f"{archive} cannot be unpacked ({error}): fetch it again, or unpack it by"
                          " hand and give the folder") from None
 
 
-def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield the name of each plain file of an archive, and the file to read it from."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as packed:
-            for one in packed.infolist():
-                if not one.is_dir():
-                    yield one.filename, packed.open(one)
-        return
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            source = tar.extractfile(member) if member.isfile() else None
-            if source is not None:
-                yield member.name, source
+def _members(packed: zipfile.ZipFile | tarfile.TarFile) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield the name of each plain file, and what opens it."""
+    if isinstance(packed, zipfile.ZipFile):
+        yield from ((one.filename, partial(packed.open, one)) for one in packed.infolist()
+                    if not one.is_dir())
+    else:
+        yield from ((one.name, partial(packed.extractfile, one)) for one in packed if one.isfile())
 
 
 def look(folder: Path, edges: Sequence[str]) -> tuple[Found, ...]:
