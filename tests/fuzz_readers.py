@@ -132,8 +132,8 @@ window = "13475eV:13520eV"
 """
 # What an archive that is damaged holds when it is sound.
 _MANY = b"\n".join(b"%d 0.5 0.%d" % (13460 + i, i) for i in range(30))
-ARCHIVE = {"a/br_100ps.csv": b"energy_eV a b\n" + _MANY, "a/b/Br.xdi": XDI_SEED, "a/trace.dat": TEXT_SEED,
-           "a/README.txt": b"words"}
+ARCHIVE = {"a/br_100ps.csv": b"energy_eV a b\n" + _MANY, "a/b/Br.xdi": XDI_SEED,
+           "a/trace.dat": TEXT_SEED, "a/README.txt": b"words"}
 # How the files of a kind are read besides without options.
 READING = {
     ".asc": {"raw": Raw(on="*BoxcarON*", off="*BoxcarOFF*", counts="*boxcar*", dead_time_ps=1e6,

@@ -176,6 +176,11 @@ def test_the_mapped_archive_gives_back_what_its_files_were_made_of(folder, tmp_p
     assert Path("r/transient-Br-K/BrK_laser_100ps.xdi").read_bytes() == before
     capsys.readouterr()
 
+    # Without a match nothing tells the unit of the steady state.
+    scan = "r/transient-Br-K/BrK_laser_100ps.xdi"
+    assert main(["compare", scan, "--like-steady", "--window", "13475eV:13520eV"]) == 2
+    assert "the unit of the steady state is not known" in capsys.readouterr().err
+
     # Results are not replaced unasked; a step that is refused leaves the others standing.
     assert main(words) == 2
     assert "exists already" in capsys.readouterr().err

@@ -176,7 +176,7 @@ def _new_file(archive: Path, folder: Path, name: str) -> IO[bytes]:
 def _blocks(archive: Path) -> Iterator[tuple[str, bytes | None]]:
     """Yield each plain file of an archive: its name with None, then with its bytes, in blocks.
 
-    InputError for whatever is wrong with the archive; what is done with the bytes is not tried here.
+    InputError for whatever is wrong with the archive, not for what is done with the bytes.
     """
     try:
         with (zipfile.ZipFile(archive) if zipfile.is_zipfile(archive)
