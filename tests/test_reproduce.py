@@ -258,6 +258,30 @@ def test_a_packed_archive_inside_and_an_edge_in_kev_descending_are_seen(tmp_path
         assert line in text
 
 
+def test_a_table_for_each_delay_that_no_name_says(tmp_path, monkeypatch, capsys):
+    """Of lead nothing is calculated: the transients are treated, drawn, and their C is taken."""
+    energy = np.arange(13020.0, 13060, 0.5)
+    shape = np.exp(-(((energy - 13045) / 3) ** 2)) - 2 * np.exp(-(((energy - 13038) / 3) ** 2))
+    rng = np.random.default_rng(4)
+    (tmp_path / "a").mkdir()
+    for name, size in (("one", 1.0), ("two", 0.4)):
+        for run in range(4):
+            noisy = size * shape + 0.01 * rng.normal(size=len(energy))
+            np.savetxt(tmp_path / "a" / f"{name}_{run}.dat", np.column_stack([energy, noisy]))
+    monkeypatch.chdir(tmp_path)
+    Path("cannelli2021.toml").write_text("".join(
+        f'[[transient]]\nfiles = "{name}_*.dat"\nedge = "Pb-L3"\nenergy-unit = "eV"\n'
+        f'at = "{at}"\n' for name, at in (("one", "100ps"), ("two", "10.1ns"))))
+    assert main(["reproduce", "cannelli2021", "a", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [s["name"] for s in said["steps"]] == ["transient-Pb-L3-1", "transient-Pb-L3-2",
+                                                  "C-Pb-L3", "heat"]
+    points = said["steps"][2]["record"]["points"]
+    assert [p["delay_ps"] for p in points] == [100, 10_100]
+    assert said["steps"][2]["record"]["series"]["pump-probe"]["constant"]
+    assert Path("cannelli2021/steady-and-transients.png").exists()
+
+
 def test_a_condition_that_no_file_says_is_said_by_an_option(tmp_path, capsys):
     np.savetxt(tmp_path / "a.dat", np.column_stack([np.arange(13460.0, 13470), np.ones(10)]))
     for at, wanted in (("10.1ns", (10_100.0, None)), ("60C", (None, 60.0)),

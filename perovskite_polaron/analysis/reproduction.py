@@ -22,12 +22,25 @@ Run = Callable[[str, Sequence[str], Mapping[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Step:
-    """A verb that ran: its name here, the verb, what it printed, or why it was refused."""
+    """A verb that ran.
+
+    Attributes
+    ----------
+    name, verb
+        What its results are called, and the verb.
+    record
+        What it printed; None where it was refused.
+    refused
+        Why.
+    entry
+        The files that it read, where they are of the archive.
+    """
 
     name: str
     verb: str
     record: Mapping[str, Any] | None
     refused: str = ""
+    entry: Entry | None = None
 
 
 @dataclass(frozen=True)
@@ -61,15 +74,15 @@ def reproduce(mapped: Mapped, out: Path, article: Article, run: Run) -> tuple[St
     """
     steps: list[Step] = []
 
-    def do(name: str, verb: str, words: Sequence[str],
-           options: Mapping[str, Any]) -> dict[str, Any] | None:
+    def do(name: str, verb: str, words: Sequence[str], options: Mapping[str, Any],
+           entry: Entry | None = None) -> dict[str, Any] | None:
         try:
             record = run(verb, words, options)
         except PolaronError as error:
-            steps.append(Step(name, verb, None, str(error)))
+            steps.append(Step(name, verb, None, str(error), entry))
             return None
         write_atomically(out / f"{name}.json", json.dumps(record, indent=1) + "\n")
-        steps.append(Step(name, verb, record))
+        steps.append(Step(name, verb, record, entry=entry))
         return record
 
     def figure(name: str) -> tuple[str, str]:
@@ -80,7 +93,7 @@ def reproduce(mapped: Mapped, out: Path, article: Article, run: Run) -> tuple[St
         if entry.role != "kinetics":
             target = out / (f"{name}.xdi" if entry.role == "steady" else name)
             record = do(name, "treat", (*entry.files, "--out", str(target), *figure(name)),
-                        entry.options)
+                        entry.options, entry)
             spectra.setdefault((entry.role, entry.edge), []).extend(
                 row["path"] for row in (record or {"outputs": []})["outputs"])
 
@@ -95,8 +108,9 @@ def reproduce(mapped: Mapped, out: Path, article: Article, run: Run) -> tuple[St
     if {"edge", "shift-sigma", "width-sigma", "stretch-sigma"} & set(by_hand):
         match = ()
     heated = spectra.get(("heated", edge), [])
-    for path in spectra.get(("transient", edge), []):
-        name = f"compare-{Path(path).stem}"
+    transients = spectra.get(("transient", edge), [])
+    for name, path in zip(_numbered([f"compare-{Path(path).stem}" for path in transients]),
+                          transients, strict=True):
         do(name, "compare", (path, *study, *match, *(("--heated", *heated) if heated else ()),
                              *figure(name)), by_hand)
     of_c = mapped.later.get("cparam", {})
@@ -110,7 +124,7 @@ def reproduce(mapped: Mapped, out: Path, article: Article, run: Run) -> tuple[St
     response = {} if experiment is None else {"irf-sigma": f"{experiment.irf_sigma_ps:g}ps"}
     for name, entry in _named(mapped.of("kinetics")):
         record = do(name, "kinetics", (*entry.files, *figure(name)), {
-            **response, **entry.options})
+            **response, **entry.options}, entry)
         decays += _decays(record, out / f"{name}.json")
     if experiment is not None:
         do("heat", "heat", figure("heat"), {
@@ -122,9 +136,13 @@ def reproduce(mapped: Mapped, out: Path, article: Article, run: Run) -> tuple[St
 def _named(entries: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
     """Give entries the names of their results: ``transient-Br-K``, numbered where several are."""
     plain = ["-".join(filter(None, (e.role, e.edge.replace("/", "_")))) for e in entries]
-    for i, (name, entry) in enumerate(zip(plain, entries, strict=True)):
-        number = f"-{plain[: i + 1].count(name)}" if plain.count(name) > 1 else ""
-        yield f"{name}{number}", entry
+    return zip(_numbered(plain), entries, strict=True)
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Return names with a number where several are alike."""
+    return [f"{name}-{names[: i + 1].count(name)}" if names.count(name) > 1 else name
+            for i, name in enumerate(names)]
 
 
 def _decays(record: Mapping[str, Any] | None, path: Path) -> list[str]:

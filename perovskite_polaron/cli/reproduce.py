@@ -135,10 +135,10 @@ def _draw_spectra(steps: Sequence[Step], out: Path) -> None:
 
     paths: dict[str, dict[str, list[str]]] = {}
     for step in steps:
-        role, _, edge = step.name.partition("-")
-        if step.verb == "treat" and step.record is not None and role in ("steady", "transient"):
-            rows = paths.setdefault(edge, {"steady": [], "transient": []})
-            rows[role] += [row["path"] for row in step.record["outputs"]]
+        entry = step.entry
+        if step.record is not None and entry is not None and entry.role in ("steady", "transient"):
+            rows = paths.setdefault(entry.edge, {"steady": [], "transient": []})
+            rows[entry.role] += [row["path"] for row in step.record["outputs"]]
     if paths:
         shown = {edge: (read_scans(rows["steady"]), read_scans(rows["transient"]))
                  for edge, rows in paths.items()}

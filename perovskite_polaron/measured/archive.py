@@ -34,8 +34,8 @@ from perovskite_polaron.measured.text import Table
 
 #: Archives that hold more than this are no measured curves, or were made to fill a disk.
 MOST_FILES, MOST_BYTES = 20_000, 4 * 2**30
-# A larger text is no table of a measurement that is worth a minute of reading.
-_MOST_READ_BYTES = 50 * 2**20
+# A larger file is no table of a measured curve, and takes long to read.
+_MOST_READ_BYTES = 8 * 2**20
 _PACKED = re.compile(r"\.(zip|tar|tgz|tar\.(gz|bz2|xz))\Z", re.IGNORECASE)
 # Endings of what holds no columns that are read here, and what to do about it.
 _OTHER = {
