@@ -298,3 +298,17 @@ def test_a_condition_that_no_file_says_is_said_by_an_option(tmp_path, capsys):
                  str(tmp_path / "b.xdi")]) == 0
     assert out.read_bytes() == (tmp_path / "b.xdi").read_bytes()
     capsys.readouterr()
+
+
+def test_nothing_says_that_the_article_s_data_are_not_public():
+    root = Path(__file__).parent.parent
+    pages = [root / "README.md", root / "CHANGELOG.md", *(root / "docs").rglob("*.md"),
+             *(p for kind in ("py", "toml", "html")
+               for p in (root / "perovskite_polaron").rglob(f"*.{kind}"))]
+    wrong = re.compile(r"(data|curves?|points|spectra|transients?|measure\w+) (is|are) not (yet )?"
+                       r"(public|published|available)")
+    assert wrong.search("their measured points are not public")
+    assert len(pages) > 150
+    for page in pages:
+        words = " ".join(page.read_text(encoding="utf-8").split())
+        assert not wrong.search(words), page

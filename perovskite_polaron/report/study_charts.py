@@ -1,7 +1,8 @@
 """The charts of a report: spectra, their parts, the Q² law, C, decay and heating, with their data.
 
-The article's figures 2, 3 and 4 have their numbers in the names; their measured points are not
-public, so figure 2 is a curve from published constants, and figures 3 and 4 are calculated.
+The article's figures 2, 3 and 4 have their numbers in the names. Their measured points are in its
+public archive, which ``polaron reproduce`` takes; here figure 2 is a curve from published
+constants, and figures 3 and 4 are calculated.
 """
 
 from collections.abc import Mapping, Sequence
