@@ -10,6 +10,7 @@ import re
 import shlex
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,12 @@ def test_a_confirmed_draft_is_a_mapping(folder, tmp_path):
         assert files == {f.path for f in found if f.role == role}
     (transient,) = mapped.of("transient")
     assert transient.options["on"] == "7idb:userCalc12.VAL, BoxcarON (3s)"
+    raw = Raw(on=transient.options["on"], off=transient.options["off"])
+    (scan,) = read_scans(transient.files[:1], raw=raw)
+    rows = np.loadtxt(transient.files[0], comments="#")
+    np.testing.assert_allclose(scan.intensity, rows[:, 2] - rows[:, 3], atol=1e-12)
+    assert mapped.of("thermal")[0].options["reference"] == [
+        str(folder / "Fig3" / "BrK_temperature_25C.dat")]
     assert mapped.of("thermal")[0].options["energy-unit"] == "eV"
     assert "energy-unit" not in mapped.of("steady")[0].options
     assert mapped.later == {"compare": {"like-steady": True, "window": "13475eV:13520eV"}}
@@ -254,6 +261,8 @@ def test_a_packed_archive_inside_and_an_edge_in_kev_descending_are_seen(tmp_path
     assert inner.words.startswith("packed")
     assert (lead.edge, lead.unit, lead.energy, lead.role) == ("Pb-L3", "keV", "2", "transient")
     text = draft((inner, lead), ARTICLE)
+    odd = replace(lead, words="a\nb\x00", path='q"\n.dat')
+    assert all(line.startswith("#") for line in draft((odd,), ARTICLE).split("\n") if line)
     for line in ('#energy = "2"', '#energy-unit = "keV"', '#signal = "1"', '#at = "100ps"'):
         assert line in text
 

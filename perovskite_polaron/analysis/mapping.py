@@ -9,7 +9,6 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -171,7 +170,9 @@ def draft(found: Sequence[Found], article: Article) -> str:
 def _guess(group: Sequence[Found], article: Article) -> Iterator[str]:
     """Return the lines of a table for files of one layout."""
     one = group[0]
-    yield f"# {one.role}? {one.because}: {one.words[:300]}"
+    words = " ".join(one.words.split())[:300]
+    yield "# " + "".join(c if c.isprintable() else "?" for c in
+                         f"{one.role}? {one.because}: {words}")
     yield f"[[{one.role}]]"
     yield from _said(files=[f.path for f in group])
     if one.role == "kinetics":
@@ -192,9 +193,11 @@ def _guess(group: Sequence[Found], article: Article) -> Iterator[str]:
         example = "100ps" if quantity == "delay" else "60C"
         yield f'at = "{example}"  # no name says the {quantity}: a table for each'
     if one.role == "thermal":
-        cold = min(group, key=lambda f: written(f.path, "temperature") or inf)
+        known = [(t, f.path) for f in group
+                 if (t := written(f.path, "temperature")) is not None]
+        yield "# The same files as [[heated]] add the heated lattice to compare."
         yield "# The rest only for spectra that are no differences yet:"
-        yield from _said(reference=[cold.path], preset="thermal")
+        yield from _said(reference=[min(known)[1] if known else one.path], preset="thermal")
         yield 'pre-edge = "LOW:HIGH"  # below the edge, as 13.44keV:13.46keV'
 
 
