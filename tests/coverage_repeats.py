@@ -1,7 +1,7 @@
 """Coverage through the documented route, from files of n repeats by ``polaron treat`` to ``polaron
 compare`` and ``polaron cparam``; an hour for all, so no part of the suite.
 
-``python tests/coverage_repeats.py [COUNT]``; docs/validation.md records a run. The truth is LO(c)
+``python tests/coverage_repeats.py [COUNT [N ...]]``; docs/validation.md records a run. The truth is LO(c)
 of the built-in CsPbBr3 set at half its largest amplitude in 40 % of the crystal, moved, stretched
 and broadened by draws from the priors. Scans have a point every 0.5 eV and independent errors that
 follow counting (the square root of the absorption); the largest change is a hundred times the mean
@@ -143,10 +143,10 @@ def shape_ratios(folder, repeats, count, drift=0.0, conditions=4):
     return inside / count / conditions, changing / count, alone / count
 
 
-def main(count):
+def main(count=200, *numbers):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for repeats in REPEATS:
+        for repeats in numbers or REPEATS:
             shares, tried, claimed = scenarios(folder, repeats, count)
             shares["C"], constant, _ = shape_ratios(folder, repeats, count)
             _, found, alone = shape_ratios(folder, repeats, count, drift=0.12)
@@ -159,4 +159,4 @@ def main(count):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    main(*map(int, sys.argv[1:]))

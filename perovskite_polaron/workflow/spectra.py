@@ -159,8 +159,8 @@ def budget_key(study: Study, settings: SpectraSettings, entries: Iterable[str]) 
         del table["spectra"]["stretch"]
     wanted = {study.reference, *entries}
     table["structures"] = {k: v for k, v in table["structures"].items() if k in wanted}
-    # Only studies with XSpectra's K edges have a budget, and earlier ones do not name them.
-    for key in ("run", "engine", "edge"):
+    # Budgets of earlier versions are of XSpectra's K edges, and do not name them.
+    for key in ("run", "engine", "edge") if study.engine.kind == "xspectra" else ("run",):
         del table[key]
     return dict(json.loads(json.dumps(table)))
 
