@@ -89,10 +89,10 @@ def test_another_article_is_data(subject: Subject, monkeypatch: pytest.MonkeyPat
     found = claims.findings(other, "summary")
     gains = [f for f in found if f.published.endswith(": gains [figure 1]")]
     assert [f.published.split(":")[0] for f in gains] == list(other.displaced)
-    value = np.interp(other.white_line_eV, other.energy_eV, other.percent("lo@0.2"))
+    value = np.interp(other.anchor_eV, other.energy_eV, other.percent("lo@0.2"))
     assert gains[-1].verdict == (claims.AGREES if value > 0 else claims.DISAGREES)
     assert (found[-1].ours, found[-1].verdict) == ("2.96 Å", claims.DISAGREES)
-    assert other.axis_eV[0] - other.energy_eV[0] == pytest.approx(100 - other.white_line_eV)
+    assert other.axis_eV[0] - other.energy_eV[0] == pytest.approx(100 - other.anchor_eV)
 
 
 def test_without_an_article_nothing_is_judged(

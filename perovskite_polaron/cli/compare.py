@@ -115,8 +115,7 @@ def _theory(path: Path, match: Path | None) -> tuple[ScenarioSet, float | None, 
                 " --match needs a study")
         return read_scenarios(path), None, None
     subject = Subject.read(path, match)
-    maximum_eV = None if subject.article is None else subject.article.white_line_eV
-    return subject.scenarios, maximum_eV, subject.matched
+    return subject.scenarios, subject.published_maximum_eV, subject.matched
 
 
 def _criteria(found: Comparison) -> list[tuple[str, float, float, float, float]]:

@@ -16,7 +16,7 @@ from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.spectra import StudySpectra
 
 AGREES, DISAGREES, OPEN = "agrees", "disagrees", "open"
-#: Calibration and the place of the first maximum are uncertain by about this much.
+#: Calibration and the place of the anchor are uncertain by about this much.
 PLACE_EV = 1.0
 #: A calculated extremum farther from a published one is another.
 EXTREMUM_REACH_EV = 6.0
@@ -35,7 +35,8 @@ class FeatureRow:
     value
         Our difference there, in % of the reference's maximum.
     unconverged
-        Change of the value when the chains lose their last steps.
+        Change of the value when the chains lose their last steps, and what the settings may still
+        change; None where neither is known.
     firm
         Whether the sign is the same within ``PLACE_EV``.
     verdict
@@ -45,7 +46,7 @@ class FeatureRow:
 
     feature: Feature
     value: float
-    unconverged: float
+    unconverged: float | None
     firm: bool
     verdict: str
 
@@ -60,21 +61,24 @@ class Finding:
 
 
 def at(subject: Subject, curve: Array, offset_eV: float) -> float:
-    """Return a curve's value at an energy counted from the reference's first maximum."""
-    return float(np.interp(subject.white_line_eV + offset_eV, subject.energy_eV, curve))
+    """Return a curve's value at an energy counted from the reference's anchor."""
+    return float(np.interp(subject.anchor_eV + offset_eV, subject.energy_eV, curve))
 
 
 def feature_rows(subject: Subject, name: str) -> tuple[FeatureRow, ...]:
     """Judge every published feature in the difference of one structure."""
     curve, shorter = subject.percent(name), subject.percent(name, subject.shortened)
-    rows = []
+    budget, rows = subject.spectra.budget.get(name, {}).values(), []
     for feature in subject.features:
         value = at(subject, curve, feature.offset_eV)
-        unconverged = abs(at(subject, shorter, feature.offset_eV) - value)
-        away = np.abs(subject.energy_eV - subject.white_line_eV - feature.offset_eV)
+        errors = [] if not subject.results.chains else [
+            at(subject, shorter, feature.offset_eV) - value]
+        errors += [at(subject, row, feature.offset_eV) for row in budget]
+        unconverged = float(np.hypot.reduce(errors)) if errors else None
+        away = np.abs(subject.energy_eV - subject.anchor_eV - feature.offset_eV)
         firm = bool((np.sign(curve[away <= PLACE_EV + 1e-9]) == np.sign(value)).all())
         verdict = AGREES if np.sign(value) == feature.sign else DISAGREES
-        if not feature.structural or abs(value) <= unconverged:
+        if not feature.structural or abs(value) <= (unconverged or 0.0):
             verdict = OPEN
         rows.append(FeatureRow(feature, value, unconverged, firm, verdict))
     return tuple(rows)
@@ -84,14 +88,14 @@ def extremum_eV(subject: Subject, feature: Feature,
                 spectra: StudySpectra | None = None) -> float | None:
     """Return the photon energy of our extremum nearest to a feature that is said to be one.
 
-    None beyond ``EXTREMUM_REACH_EV``. The first maximum of these spectra (default: the study's own)
-    lies at the published one.
+    None beyond ``EXTREMUM_REACH_EV``. The anchor of these spectra (default: the study's own) lies at
+    the published one.
     """
     spectra = spectra or subject.spectra
     average = spectra.structures[subject.reference].average
     y = average.intensity * feature.extremum
     peaks = 1 + np.flatnonzero((y[1:-1] >= y[:-2]) & (y[1:-1] > y[2:]))
-    offsets = average.energy_eV[peaks] - subject.first_maximum_eV(spectra)
+    offsets = average.energy_eV[peaks] - subject.anchor_in(spectra)
     away = np.abs(offsets - feature.offset_eV)
     if not feature.extremum or not (away <= EXTREMUM_REACH_EV).any():
         return None
@@ -106,7 +110,7 @@ def signs(rows: Sequence[FeatureRow]) -> str:
 
 def shape_ratio_range(subject: Subject, name: str) -> tuple[float, float, float]:
     """Return C of a difference, its lowest and its highest value as the edge moves a little."""
-    windows = EDGES[f"{subject.study.element}-K"]
+    windows = EDGES[subject.edge]
     curve, values = subject.percent(name), []
     for shift in np.linspace(-EDGE_SHIFT_EV, EDGE_SHIFT_EV, 11):
         top, bottom = (float(window_weights(subject.axis_eV + shift, window, 0.1) @ curve)

@@ -18,8 +18,8 @@ from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import BondReport, Displacements, bond_report, compare
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
-from perovskite_polaron.published import Article, Feature, PumpProbe
-from perovskite_polaron.published_cspbbr3 import ARTICLE
+from perovskite_polaron.published import FIRST_MAXIMUM, Article, Feature, PumpProbe
+from perovskite_polaron.published_cspbbr3 import ARTICLES
 from perovskite_polaron.spectra.resolved import Orbits, Part, parts
 from perovskite_polaron.spectra.spectrum import POLARISATIONS
 from perovskite_polaron.units import HC_EV_A
@@ -33,9 +33,6 @@ from perovskite_polaron.workflow.study import SpectraSettings, Study
 
 #: The arctangent law of widths with the default parameters of FDMNES.
 PHOTOELECTRON_WIDTH = {"Gamma_max": 15.0, "E_cent": 30.0, "E_larg": 30.0}
-#: Articles whose claims are judged; the first on the compound and element of a study is taken.
-ARTICLES = (ARTICLE,)
-
 
 @dataclass(frozen=True, eq=False)
 class Subject:
@@ -116,6 +113,11 @@ class Subject:
         return matched_scenarios(self.results, self.settings, self.matched)
 
     @property
+    def edge(self) -> str:
+        """Such as ``Br-K``."""
+        return f"{self.study.element}-{self.study.edge}"
+
+    @property
     def reference(self) -> str:
         """Name of the structure that the others are compared with."""
         return self.study.reference
@@ -167,14 +169,19 @@ class Subject:
         return self.spectra.structures[self.reference].average.energy_eV
 
     @cached_property
-    def white_line_eV(self) -> float:
-        """Energy of the reference's first maximum on that axis."""
-        return self.first_maximum_eV(self.spectra)
+    def anchor_eV(self) -> float:
+        """Energy, on that axis, of what the article knows the place of; else the first maximum."""
+        return self.anchor_in(self.spectra)
 
-    def first_maximum_eV(self, spectra: StudySpectra) -> float:
-        """Return the energy of the reference's first maximum in these spectra."""
+    def anchor_in(self, spectra: StudySpectra) -> float:
+        """Return the energy of the reference's anchor in these spectra."""
         average = spectra.structures[self.reference].average
-        return ScenarioSet(average.energy_eV, average.intensity, ()).first_maximum_eV
+        maximum_eV = ScenarioSet(average.energy_eV, average.intensity, ()).first_maximum_eV
+        if self.article is None or self.article.anchor == FIRST_MAXIMUM:
+            return maximum_eV
+        below = average.energy_eV <= maximum_eV
+        slope = np.gradient(average.intensity, average.energy_eV)
+        return float(average.energy_eV[below][slope[below].argmax()])
 
     # What was published. Without an article on the study there is nothing to judge, and energies
     # count from the calculated edge.
@@ -186,6 +193,12 @@ class Subject:
         found = self.structures.get(self.reference)
         case = found and (found.crystal.formula, self.study.element, self.study.edge)
         return next((a for a in ARTICLES if (a.formula, a.element, a.edge) == case), None)
+
+    @property
+    def published_maximum_eV(self) -> float | None:
+        """Published photon energy of the reference's first maximum, if there is one."""
+        known = self.article is not None and self.article.anchor == FIRST_MAXIMUM
+        return self.article.anchor_eV if self.article is not None and known else None
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -219,14 +232,14 @@ class Subject:
 
     @cached_property
     def edge_eV(self) -> float | None:
-        """Photon energy of the calculated zero: as a match found it, or by the first maximum, which
-        lies at the published one.
+        """Photon energy of the calculated zero: as a match found it, or by the anchor, which lies
+        at the published one.
         """
         if self.matched is not None:
             return self.matched.axis.e0_eV
         if self.article is None:
             return None
-        return self.article.white_line_eV - self.white_line_eV
+        return self.article.anchor_eV - self.anchor_eV
 
     @cached_property
     def axis_eV(self) -> Array:

@@ -14,8 +14,9 @@ from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.spectra import powder_spectra
 from perovskite_polaron.workflow.study import SpectraSettings
 
-# The computed CsPbBr3 set that comes with the package.
+# The computed CsPbBr3 sets that come with the package: Br K with XSpectra, Pb L3 with FEFF10.
 BUILT_IN = Path(__file__).parent.parent / "data" / "cspbbr3"
+BUILT_IN_PB_L3 = BUILT_IN.with_name("cspbbr3-pb-l3")
 
 
 def study_scenarios(results: StudyResults, settings: SpectraSettings) -> ScenarioSet:
