@@ -71,6 +71,31 @@ class PumpProbe:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """Where the measured data of an article are public.
+
+    Attributes
+    ----------
+    key
+        What ``polaron reproduce`` calls the article.
+    place, doi, licence
+        Of the record.
+    file, md5
+        Its packed file, and that file's checksum as the record gives it.
+    edges
+        As ``Br-K``: of which there are spectra.
+    """
+
+    key: str
+    place: str
+    doi: str
+    licence: str
+    file: str
+    md5: str
+    edges: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Claim:
     """A published statement and how it is judged.
 
@@ -117,6 +142,8 @@ class Article:
         Places in the transient, and statements.
     pump_probe
         The experiment, None where the article has none.
+    archive
+        Where its data are, None where they are not public.
     """
 
     source: str
@@ -128,3 +155,4 @@ class Article:
     pump_probe: PumpProbe | None = None
     edge: str = "K"
     anchor: str = FIRST_MAXIMUM
+    archive: Archive | None = None

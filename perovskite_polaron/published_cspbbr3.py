@@ -4,7 +4,8 @@ Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021), unless a constant says othe
 curves are in the Materials Cloud Archive, 2021.167, doi 10.24435/materialscloud:2p-e8.
 """
 
-from perovskite_polaron.published import STEEPEST_RISE, Article, Claim, Feature, PumpProbe
+from perovskite_polaron.published import (
+    STEEPEST_RISE, Archive, Article, Claim, Feature, PumpProbe)
 
 #: What Crystal.formula says of every cell of the compound, and of no other one.
 FORMULA = "CsPbBr3"
@@ -97,10 +98,17 @@ _PB_FEATURES = (
 PB_FEATURES = tuple(Feature(energy, energy - PB_EDGE_EV, sign, extremum, structural)
                     for energy, sign, extremum, structural in _PB_FEATURES)
 PB_CLAIMS = (
-    Claim("summary", "{name}: Pb L3 gains at 13.060 keV (not calculated in the article)", "", "signs"),
+    Claim("summary", "{name}: Pb L3 gains at 13.060 keV (not calculated in the article)", "",
+          "signs"),
 )  # fmt: skip
 
-ARTICLE = Article(SOURCE, FORMULA, ELEMENT, WHITE_LINE_EV, FEATURES, CLAIMS, PUMP_PROBE)
+ARCHIVE = Archive(
+    key="cannelli2021", place="Materials Cloud Archive 2021.167",
+    doi="10.24435/materialscloud:2p-e8", licence="CC-BY 4.0", file="dataset.tar.gz",
+    md5="13657aee2e61fb8f401e9bd6aa307799", edges=tuple(SHAPE_WINDOWS_EV))
+
+ARTICLE = Article(SOURCE, FORMULA, ELEMENT, WHITE_LINE_EV, FEATURES, CLAIMS, PUMP_PROBE,
+                  archive=ARCHIVE)
 PB_ARTICLE = Article(SOURCE, FORMULA, "Pb", PB_EDGE_EV, PB_FEATURES, PB_CLAIMS, None, "L3",
                      STEEPEST_RISE)
 ARTICLES = (ARTICLE, PB_ARTICLE)

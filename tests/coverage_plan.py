@@ -77,13 +77,13 @@ def strengths(plan: SpectrumPlan, shares: Array, beamtimes: int) -> Array:
 
 
 def main(beamtimes: int) -> None:
-    """Print predicted and found scatter of the best and of equally spaced energies."""
+    """Print predicted and found scatter and their ratio, of best and of equally spaced energies."""
     plan = planned()
     for name, shares in (("best", plan.design.best(SECONDS)), ("equally spaced",
                                                                plan.design.even())):
         found, expected = strengths(plan, shares, beamtimes), plan.error(shares, SECONDS)
         print(f"| {name} | {np.count_nonzero(shares)} | {expected:.4f} | {found.std(ddof=1):.4f} |"
-              f" {found.mean():.4f} |", flush=True)
+              f" {found.std(ddof=1) / expected:.2f} | {found.mean():.4f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from fuzz_readers import PRJ_JSON_SEED, PRJ_SEED, fuzz
+from fuzz_readers import PRJ_JSON_SEED, PRJ_SEED, fuzz, read, seeds
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured import hdf5
@@ -211,11 +211,21 @@ def test_hdf5_from_threads(tmp_path):
 
 
 def test_fuzz_for_a_moment():
-    tried, sound = fuzz(tries=600, only=(".xdi", ".csv", ".dat", ".prj"))
-    assert set(tried) == {".xdi", ".csv", ".dat", ".prj"}
-    assert 0 < sound.total() < 600
+    text = (".xdi", ".csv", ".dat", ".prj", ".asc", ".map", ".spec", ".run.dat", ".toml",
+            ".mapping.toml", ".zip", ".tar")
+    tried, sound = fuzz(tries=900, only=text)
+    assert set(tried) == set(text)
+    for kind in text:
+        assert 0 < sound[kind] < tried[kind], kind
     # Each of these is read in a process of its own, which takes a second.
-    assert fuzz(tries=2, only=(".h5",))[0] == {".h5": 2}
+    assert fuzz(tries=4, only=(".h5", ".map.h5"))[0] == {".h5": 2, ".map.h5": 2}
+
+
+def test_what_is_damaged_by_the_fuzzer_is_sound_before(tmp_path):
+    for kind, data in seeds():
+        path = tmp_path / f"f{kind}"
+        path.write_bytes(data)
+        assert read(path, kind) > 0, kind
 
 
 def test_missing_file_is_said(tmp_path):

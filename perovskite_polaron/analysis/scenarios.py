@@ -92,6 +92,8 @@ class ScenarioSet:
     scenarios : tuple of Scenario
     normalisation : str
         What all of them were divided by, of the steady state; "" where it is not said.
+    norm : float or None
+        That number, in the unit of the calculation; None where it is not known.
     wider : tuple or None
         The same set with wider final states, and by how much (eV, FWHM): one standard error of the
         match that its widths are from.
@@ -101,6 +103,7 @@ class ScenarioSet:
     steady_state: Array
     scenarios: tuple[Scenario, ...]
     normalisation: str = ""
+    norm: float | None = None
     wider: "tuple[ScenarioSet, float] | None" = None
 
     @property

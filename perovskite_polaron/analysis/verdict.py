@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, hypot, log
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from perovskite_polaron.arrays import Interval
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.recipe import FIELD, parse_steps
 from perovskite_polaron.measured.scan import Scan
-from perovskite_polaron.measured.treatment import crop
+from perovskite_polaron.measured.treatment import crop, scale
 
 #: From here above the first maximum on, the window called above-edge.
 #:
@@ -72,7 +72,7 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
           asked: Sequence[str] = (), shifted: bool = True, fraction: float | None = None,
           shift_sigma_eV: float | None = None, width_sigma_eV: float = WIDTH_EV,
           scale_sigma: float = 0.0, stretch_sigma: float = STRETCH,
-          matched: Matched | None = None) -> Judgement:
+          matched: Matched | None = None, like_steady: bool = False) -> Judgement:
     """Compare a transient with every scenario.
 
     Parameters
@@ -96,12 +96,21 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
     matched
         Where the theory has the stretch and the widths of a match: its zero, and its errors and
         their correlation in place of the priors but that of the normalisation.
+    like_steady
+        Whether the transient, and the heated spectra, are in the unit of the steady state that was
+        matched: they are then divided by the scale that the match found, so that a strength is an
+        excited fraction. Its error joins scale_sigma.
 
     Raises
     ------
     InputError
-        When the axes differ and no place of the edge is known, or the window has too few points.
+        When the axes differ and no place of the edge is known, or the window has too few points;
+        when nothing was matched that tells the unit of the steady state.
     """
+    said = None
+    if like_steady:
+        transient, heated, scale_sigma, said = _in_fractions(transient, heated, scale_sigma, theory,
+                                                             matched)
     if matched is None:
         where = place(transient, theory, maximum_eV, edge_eV, shift_sigma_eV)
         priors = Priors(where.sigma_eV, width_sigma_eV, scale_sigma, stretch_sigma)
@@ -113,8 +122,25 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
     found = problem.fit(part.intensity)
     best = found.best
     words = (*where.words, *statements(found), *_interpolation(best),
-             _normalised(transient, theory.normalisation))
+             said or _normalised(transient, theory.normalisation))
     return Judgement(part, found, where, words)
+
+
+def _in_fractions(transient: Scan, heated: Sequence[Scan], scale_sigma: float, theory: ScenarioSet,
+                  matched: Matched | None) -> tuple[Scan, list[Scan], float, str]:
+    """Return measured differences over what the matched steady state was in their unit, the prior
+    of that, and a sentence.
+    """
+    if matched is None or theory.norm is None:
+        raise InputError("the unit of the steady state is not known: a match of this study tells it"
+                         " (--match)")
+    size = matched.fit.scale * theory.norm
+    relative = matched.error("scale") / matched.fit.scale
+    said = (f"The transient was divided by {size:.4g}, the {theory.normalisation} of the steady"
+            f" state by the scale of the match (± {100 * relative:.2g} %): a strength is an excited"
+            " fraction, if the transient is in the unit of that steady state.")
+    return (scale(transient, factor=1 / size), [scale(s, factor=1 / size) for s in heated],
+            hypot(scale_sigma, relative), said)
 
 
 def matched_place(matched: Matched) -> Place:

@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--study", type=Path, default=BUILT_IN, help="study (TOML), folder of its results, or"
         " scenario file (.json) (default: the built-in CsPbBr3 set)")
     share(parser, "--match")
+    add("--like-steady", action="store_true", help="with --match: the transient is in the unit of"
+        " the steady state that was matched; its scale then makes strengths excited fractions")
     add("--heated", metavar="FILES", nargs="+", default=(),
         help="spectra at several temperatures: adds the heated lattice")
     add("--edge", type=energy, help="photon energy of the calculated zero (default: 0eV if the axes"
@@ -82,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         width_sigma_eV=WIDTH_EV if args.width_sigma is None else args.width_sigma,
         scale_sigma=args.scale_sigma,
         stretch_sigma=STRETCH if args.stretch_sigma is None else args.stretch_sigma,
-        matched=matched)
+        matched=matched, like_steady=args.like_steady)
     if args.figure is not None:
         from perovskite_polaron.figures import measured, style
 

@@ -99,8 +99,11 @@ def _recombination(text: str) -> tuple[Recombination, ...]:
             fraction, lifetime, light = (*text.split(":"), "0")[:3]
             part = float(fraction.removesuffix("%")) / (100 if fraction.endswith("%") else 1)
             return (Recombination(part, parse_quantity(lifetime, "time"), float(light)),)
-        path, _, label = (text, "", "") if Path(text).exists() else text.rpartition(":")
-        fit = json.loads(read_text(path or text, "file made by polaron kinetics --json"))
+        # Labels may hold colons of their own.
+        ends = [i for i, c in enumerate(text) if c == ":" and Path(text[:i]).is_file()]
+        end = ends[0] if ends and not Path(text).exists() else len(text)
+        label = text[end + 1:]
+        fit = json.loads(read_text(text[:end], "file made by polaron kinetics --json"))
         traces = [t for t in fit["fractions"] if label in ("", t["label"])]
         require(len(traces) == 1 and traces[0]["value"], f"--recombination {text}: the fit has the "
                 f"traces {', '.join(t['label'] for t in fit['fractions'])}: name one that has "

@@ -43,7 +43,8 @@ VERBS = {
     "compare": "find which scenario a measured transient supports, and how strongly",
     "kinetics": "fit pump-probe traces with shared lifetimes",
     "cparam": "compute the comparison parameter of transients",
-    "heat": "estimate how hot a pump pulse can make nanocrystals"}
+    "heat": "estimate how hot a pump pulse can make nanocrystals",
+    "reproduce": "make an article's figures and our numbers from its public archive"}
 # Verbs whose module has another name.
 _MODULES = dict.fromkeys(("prepare", "run", "status", "gc", "export"), "study")
 

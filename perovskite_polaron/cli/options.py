@@ -215,6 +215,8 @@ def add_treatment_arguments(parser: argparse.ArgumentParser) -> None:
     add("--d-spacing", type=quantity("length"), dest="d_spacing_A", help="of the monochromator, as"
         " 3.1356A, where the energies are Bragg angles (--energy-unit degrees)")
     add("--average-doubles", action="store_true", help="average rows of one energy")
+    add("--at", metavar="VALUE", help="delay or temperature of the files, as 100ps or 60C, where"
+        " they do not say it")
     add("--map", choices=("down", "across"), help="a delay x energy matrix: the energies run down"
         " the first column, or across the first row")
     add("--delay", metavar="PATH", help="where an HDF5 file keeps the delays of a map, as /t_axis;"

@@ -21,7 +21,7 @@ _ONE_CALL = ("--help", "--profile", "--replay", "--out", "--figure", "--json", "
 #: What says how raw files are read, and so is kept in what is made of them.
 READ_BY = ("edge", "signal", "energy", "energy-unit", "decimal-comma", "group", "name-pattern",
            "on", "off", "align-by", "counts", "dead-time", "count-time", "d-spacing",
-           "average-doubles", "map", "delay", "delay-unit")
+           "average-doubles", "at", "map", "delay", "delay-unit")
 
 
 def add_profile(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ class _Profile(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
                  values: Any, _option: str | None = None) -> None:
-        _set(parser, namespace, read_toml(values, "profile (TOML)"), values)
+        set_options(parser, namespace, read_toml(values, "profile (TOML)"), values)
         setattr(namespace, self.dest, values)
 
 
@@ -58,13 +58,19 @@ class _Replay(argparse.Action):
             options = None
         if not isinstance(options, dict):
             raise InputError(f"{values}: {OPTIONS} is no JSON object; it was changed by hand")
-        _set(parser, namespace, {**options, "steps": values}, values, allowed=("--steps",))
+        set_options(parser, namespace, {**options, "steps": values}, values, allowed=("--steps",))
         setattr(namespace, self.dest, values)
 
 
-def _set(parser: argparse.ArgumentParser, namespace: argparse.Namespace,
-         given: Mapping[str, Any], source: str, allowed: tuple[str, ...] = ()) -> None:
-    """Set options by their names; InputError with all that is wrong with them."""
+def set_options(parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                given: Mapping[str, Any], source: str, allowed: tuple[str, ...] = ()) -> None:
+    """Set options by their names, unless they were given already.
+
+    Raises
+    ------
+    InputError
+        With all that is wrong with them.
+    """
     known = {name[2:]: action for action in parser._actions for name in action.option_strings
              if name.startswith("--") and (name in allowed or name not in _ONE_CALL)}
     problems = []
@@ -90,7 +96,8 @@ def _converted(parser: argparse.ArgumentParser, action: argparse.Action, value: 
     if action.nargs == 0:
         require(isinstance(value, bool), "write true or false")
         return value
-    many = action.nargs == "+"
+    repeated = isinstance(action, argparse._AppendAction)
+    many = action.nargs == "+" or repeated
     words = value if many and isinstance(value, list) else [value]
     require(all(isinstance(word, str | int | float) and not isinstance(word, bool)
                 for word in words), "write a text or a number" + ", or a list of them" * many)

@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True,
         help="an .xdi file for one condition, or a folder for a series")
     add("--edge", metavar="ELEMENT-EDGE", help="as Br-K; for files that are not XDI")
+    add("--each", action="store_true", help="average nothing: a file for each scan, as for the"
+        " samples of an Athena project; --out is a folder")
     add("--outliers", type=float, default=5.0, metavar="N", help="flag points that miss the other"
         " repeats (a single scan: their neighbours) by N robust standard deviations (default: 5);"
         " nothing is removed")
@@ -41,10 +43,13 @@ def run(args: argparse.Namespace) -> None:
     polaron treat run*_10ns.dat --steps br_100ps.xdi --edge Br-K --out br_10ns.xdi
     polaron treat run_*.asc --profile 7id.toml --on '*BoxcarON*' --off '*BoxcarOFF*'
         --align 13.46keV:13.485keV --out br_100ps.xdi
+    polaron treat reference.prj --each --edge Cl-K --out references
     polaron treat next_*.asc --replay br_100ps.xdi --out br_1ns.xdi
     """
+    require(not args.each or args.steps is None, "--steps and --replay say whether scans are"
+            " averaged: leave out --each")
     require(args.outliers > 0, f"--outliers {args.outliers:g}: it must be positive")
-    measured = read_measured(args, combine=True)
+    measured = read_measured(args, combine=not args.each)
     done = treat(measured, args.edge, args.read_by(args))
     flags = flag_outliers(measured, args.outliers)
     paths = _paths(args.out, [one.scan for one in done])

@@ -232,7 +232,7 @@ def draw_treated(scans: Sequence[Scan]) -> Any:
     ordered = sorted(scans, key=lambda s: (s.delay_ps or 0.0, s.temperature_C or 0.0))
     for scan, colour in zip(ordered, shades(len(ordered)), strict=True):
         y = scan.intensity
-        axes.plot(scan.energy_eV, y, color=colour, lw=1.2, label=_condition(scan))
+        axes.plot(scan.energy_eV, y, color=colour, lw=1.2, label=condition(scan))
         if scan.error is not None:
             axes.fill_between(scan.energy_eV, y - scan.error, y + scan.error, color=colour,
                               alpha=0.25, lw=0)
@@ -245,7 +245,8 @@ def draw_treated(scans: Sequence[Scan]) -> Any:
     return figure
 
 
-def _condition(scan: Scan) -> str:
+def condition(scan: Scan) -> str:
+    """Return delay and temperature of a scan in words, or its name."""
     parts, delay = [], scan.delay_ps
     if delay is not None:
         parts.append(f"{delay:g} ps" if abs(delay) < 1000 else f"{delay / 1000:g} ns")

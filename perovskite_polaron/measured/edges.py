@@ -25,6 +25,12 @@ def _energies() -> dict[tuple[str, str], float]:
     return found
 
 
+def edge_energy(edge: str) -> float | None:
+    """Return the energy (eV) of an edge such as ``Br-K``, None for one that is not known."""
+    element, _, name = edge.lower().partition("-")
+    return _energies().get((element, name))
+
+
 def check_edge(energy_eV: Array, element: str, edge: str, source: str) -> None:
     """Refuse a scan, shape (n,) and rising, that is nowhere near the edge it is said to be of."""
     place = _energies().get((element.lower(), edge.lower()))

@@ -76,8 +76,10 @@ def _as_table(table: Table, energies: Array, energy_unit: str, delays: Array, un
         raise InputError(f"{table.source}: the unit of the delays is "
                          f"{unit or 'not said'}: give --delay-unit, one of "
                          f"{', '.join(UNITS['time'])}")
-    require(np.isfinite(delays).all(), f"{table.source}: a delay of the map is not a number")
-    picoseconds = np.round(delays * UNITS["time"][unit], 9)
+    factor = UNITS["time"][unit]
+    require((np.abs(delays) <= UNITS["time"]["s"] / factor).all(), f"{table.source}: a delay of the"
+            f" map is not a number, or longer than 1 s: correct it, or the unit {unit}")
+    picoseconds = np.round(delays * factor, 9)
     names = [f"{np.format_float_positional(t, trim='-')}ps" for t in picoseconds]
     require(len(set(names)) == len(names), f"{table.source}: a delay stands twice in the map: "
             "average its columns, or leave one out")

@@ -9,7 +9,7 @@ import numpy as np
 
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
-from perovskite_polaron.measured.columns import Signal, choose
+from perovskite_polaron.measured.columns import Signal, choose, written
 from perovskite_polaron.measured.text import Table
 from perovskite_polaron.units import UNITS, parse_quantity
 
@@ -39,6 +39,8 @@ class Raw:
         Of the monochromator, where the energies are given as Bragg angles.
     average_doubles : bool
         Whether rows of one energy are averaged; otherwise they are refused.
+    at : str or None
+        Delay or temperature of the scans, as ``100ps`` or ``60C``, whatever their files say.
     delay_unit, delay : str or None
         Unit of the delays of a map, and where an HDF5 file keeps them.
     map : str or None
@@ -54,6 +56,7 @@ class Raw:
     count_time: str | None = None
     d_spacing_A: float | None = None
     average_doubles: bool = False
+    at: str | None = None
     map: str | None = None
     delay: str | None = None
     delay_unit: str | None = None
@@ -68,6 +71,16 @@ class Raw:
         require(self.dead_time_ps is None or self.dead_time_ps > 0,
                 "--dead-time must be positive")
         require(self.d_spacing_A is None or self.d_spacing_A > 0, "--d-spacing must be positive")
+
+        require(self.at is None or self.condition, f"--at {self.at}: write a delay or a"
+                " temperature with its unit, as 100ps or 60C")
+
+    @property
+    def condition(self) -> dict[str, float]:
+        """What ``at`` says, as delay_ps or temperature_C."""
+        said = {key: written(self.at or "", quantity) for key, quantity in
+                (("delay_ps", "delay"), ("temperature_C", "temperature"))}
+        return {key: value for key, value in said.items() if value is not None}
 
     @staticmethod
     def of_scans(said: str | None) -> bool:

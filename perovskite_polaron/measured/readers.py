@@ -106,6 +106,7 @@ def read_scans(paths: Sequence[str | os.PathLike[str]], signal: str | None = Non
     raw = raw or Raw()
     for path in paths:
         said = {} if name_pattern is None else _from_name(Path(path).stem, name_pattern)
+        said |= raw.condition
         tables = _tables(path, signal, energy, decimal_comma, raw)
         if group is not None:
             labels = ", ".join(table.label for table in tables[:20])

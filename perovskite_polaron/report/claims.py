@@ -88,8 +88,8 @@ def extremum_eV(subject: Subject, feature: Feature,
                 spectra: StudySpectra | None = None) -> float | None:
     """Return the photon energy of our extremum nearest to a feature that is said to be one.
 
-    None beyond ``EXTREMUM_REACH_EV``. The anchor of these spectra (default: the study's own) lies at
-    the published one.
+    None beyond ``EXTREMUM_REACH_EV``. The anchor of these spectra (default: the study's own) lies
+    at the published one.
     """
     spectra = spectra or subject.spectra
     average = spectra.structures[subject.reference].average

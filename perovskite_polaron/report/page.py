@@ -69,8 +69,8 @@ def write_report(subject: Subject, found: Sequence[Section], source: str,
         pictures[chart.name] = environment.filters["safe"](inline(svg, chart.name, chart.alt))
     names = ", ".join(s.name for s in subject.results.structures)
     html = environment.get_template("template.html").render(
-        title=f"{subject.study.element} {subject.study.edge} edge: {names}", sections=found, figures=pictures,
-        version=__version__, source=source)
+        title=f"{subject.study.element} {subject.study.edge} edge: {names}", sections=found,
+        figures=pictures, version=__version__, source=source)
     return [write_atomically(folder / PAGE, html), *written]
 
 

@@ -36,7 +36,8 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings) -> Scenari
     """
     spectra = powder_spectra(results, settings)
     steady = spectra.structures[spectra.reference].average
-    base = steady * (1 / norm(steady, settings.normalisation))
+    size = norm(steady, settings.normalisation)
+    base = steady * (1 / size)
     percent = float(base.intensity.max()) / 100
     errors = {name: {setting: percent * row for setting, row in rows.items()}
               for name, rows in spectra.budget.items()}
@@ -54,7 +55,8 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings) -> Scenari
                           for name, d in found]
     require(scenarios, "the study has no structure beside its reference: add a distortion or"
             " another phase to compare")
-    return ScenarioSet(base.energy_eV, base.intensity, tuple(scenarios), settings.normalisation)
+    return ScenarioSet(base.energy_eV, base.intensity, tuple(scenarios), settings.normalisation,
+                       size)
 
 
 def _polarons(entry: str, points: Sequence[StructureResult],
