@@ -3,12 +3,13 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured.columns import (
-    candidates, choose, signal_at, signal_columns, whole_name)
+    Signal, candidates, choose, signal_at, signal_columns, whole_name)
 from perovskite_polaron.measured.maps import is_map
 from perovskite_polaron.measured.readers import read_tables, unit_factor
 from perovskite_polaron.measured.scan import Trace
@@ -58,18 +59,38 @@ def read_traces(paths: Sequence[str | os.PathLike[str]], signal: str | None = No
             require(not bad, f"{table.source}: {one.name} holds {min(bad, default=0)}, what an "
                     "instrument writes for no value: remove those rows, or choose other columns "
                     "with --signal")
-        if signal is not None and set("*?") & set(signal) and len(found) > 1:
+        is_mean = signal is not None and bool(set("*?") & set(signal)) and len(found) > 1
+        unit = table.units[x] or delay_unit or ""
+        trace = partial(Trace, delay, source=table.source, warnings=table.warnings,
+                        reading=_reading(table, x, unit, found, matrix, is_mean))
+        if is_mean:
             stack = np.array([one.values for one in found])
             scatter = stack.std(axis=0, ddof=1) / np.sqrt(len(stack))
             require((scatter > 0).all(), f"{table.source}: the repeats {signal} are equal at some "
                     "delay: name each column of a trace alone, or leave out what is no repeat")
-            traces.append(Trace(delay, stack.mean(axis=0), scatter, table.label, len(stack)))
+            traces.append(trace(stack.mean(axis=0), scatter, table.label, len(stack)))
             continue
         alone = signal is None and len(usual) == 1
-        traces += [Trace(delay, one.values, one.error, table.label if alone else
+        traces += [trace(one.values, one.error, table.label if alone else
                          f"{table.label}:{one.name}", 1 if one.error is None else repeats)
                    for one in found]
     return tuple(traces)
+
+
+def _reading(table: Table, x: int, unit: str, found: Sequence[Signal], matrix: bool,
+             is_mean: bool) -> str:
+    """Return the line that says how a table was understood."""
+    at = [i + 1 for one in found for i in one.columns]
+    made = ", ".join(one.name for one in found[:20]) + ", ..." * (len(found) > 20)
+    columns = f"{', '.join(map(str, at[:20]))}{', ...' * (len(at) > 20)}"
+    known = sum(one.error is not None for one in found)
+    errors = ("the scatter of the repeats" if is_mean else "none" if not known else
+              "a column of each" if known == len(found) else f"a column of {known}")
+    count = 1 if is_mean else len(found)
+    rows = "; the first row: energies or wavelengths" if matrix else ""
+    return (f"delay: column {x + 1}, {unit}; signal: {made} of column{'s' * (len(at) > 1)} "
+            f"{columns}; errors: {errors}; {count} trace{'s' * (count > 1)}"
+            f"{f', the mean of {len(found)} repeats' if is_mean else ''}{rows}")
 
 
 def _looks_like_matrix(table: Table) -> bool:
