@@ -3,6 +3,7 @@ refused in one line."""
 
 import json
 import re
+import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -143,10 +144,60 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_forces_of_the_working_directory_are_nobodys(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """phonopy itself prefers FORCE_CONSTANTS of the working directory to forces in its file."""
+    import phonopy
+    from phonopy.file_IO import write_FORCE_CONSTANTS, write_FORCE_SETS
+
+    right = from_file(PARAMETERS).modes.energies_meV
+    ph = phonopy.load(PARAMETERS, log_level=0, is_nac=False)
+    write_FORCE_CONSTANTS(4 * ph.force_constants, tmp_path / "FORCE_CONSTANTS")
+    write_FORCE_SETS(ph.dataset, filename=str(tmp_path / "FORCE_SETS"))
+    monkeypatch.chdir(tmp_path)
+    found = from_file(PARAMETERS.resolve())
+    assert found.modes.energies_meV == pytest.approx(right, abs=1e-5)
+    assert "the forces in it" in found.reading
+    # What is not in the file is taken from its own folder, and that is said.
+    no_forces = tmp_path / "apart" / "phonopy_disp.yaml"
+    no_forces.parent.mkdir()
+    no_forces.write_text(re.sub(r"  forces:\n(?:  - \[.*\n)+", "", PARAMETERS.read_text()))
+    with pytest.raises(InputError, match="force"):
+        from_file(no_forces)
+    shutil.copy(PARAMETERS, tmp_path)
+    beside = from_file(PARAMETERS.name)
+    assert beside.modes.energies_meV == pytest.approx(2 * right, abs=1e-5)
+    assert "the FORCE_CONSTANTS beside it" in beside.reading
+    (tmp_path / "FORCE_CONSTANTS").unlink()
+    shutil.copy(no_forces, tmp_path)
+    of_sets = from_file(no_forces.name)
+    assert of_sets.modes.energies_meV == pytest.approx(right, abs=1e-5)
+    assert "the FORCE_SETS beside it" in of_sets.reading
+
+
+@pytest.mark.parametrize("compact", [True, False])
+def test_constants_in_the_file_are_those_that_phonopy_reads(tmp_path: Path, compact: bool) -> None:
+    import phonopy
+
+    ph = phonopy.load(PARAMETERS, log_level=0, is_nac=False, is_compact_fc=compact)
+    ph.save(tmp_path / "params.yaml", settings={"force_constants": True, "force_sets": False,
+                                                "displacements": False})
+    found = from_file(tmp_path / "params.yaml")
+    assert "the force constants in it" in found.reading
+    theirs = phonopy.load(tmp_path / "params.yaml", log_level=0, is_nac=False)
+    theirs.run_qpoints([[0, 0, 0]])
+    assert found.modes.energies_meV == pytest.approx(
+        np.sort(theirs.qpoints.frequencies[0]) * 4.135667696, abs=1e-6)
+    text = (tmp_path / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(re.sub(r"shape: \[.*", "shape: [ 5, 4 ]", text))
+    with pytest.raises(InputError, match="phonopy cannot read"):
+        from_file(tmp_path / "params.yaml")
+
+
 def test_frequencies_in_another_unit_are_refused_or_converted(tables: Path) -> None:
     right = from_file(tables / "band.yaml")
     assert "THz (assumed" in right.reading
-    with pytest.raises(InputError, match=r"748 meV.*no vibration has more than 188\.1 meV.*unit"):
+    with pytest.raises(InputError, match=r"748 meV.*no vibration has more than 188\.1 meV.*--freq"):
         from_file(tables / "band_cm.yaml")
     found = from_file(tables / "band_cm.yaml", frequency_unit="cm-1")
     np.testing.assert_allclose(found.modes.energies_meV, right.modes.energies_meV, atol=1e-4)

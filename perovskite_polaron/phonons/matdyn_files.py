@@ -149,7 +149,7 @@ def read_matdyn_modes(path: Path, crystal: Crystal, masses_amu: Array, alat_A: f
     sets = []
     for q, energies, vectors in _blocks(lines, len(crystal)):
         require(alat_A is not None or not q.any(), f"{path} counts q = {q.tolist()} in 2π/alat,"
-                " which it does not hold: give the .dyn file of the calculation as the crystal")
+                " which it does not hold: give the .dyn file of the calculation with --crystal")
         if _overlap(vectors * root) > ORTHOGONALITY >= _overlap(vectors):
             vectors = vectors / root
         fractional = np.zeros(3) if alat_A is None else _fractional(q, crystal.lattice_A / alat_A)
@@ -172,12 +172,12 @@ def _blocks(lines: LineReader, n: int) -> list[tuple[Array, Array, NDArray[np.co
             # "omega" until version 5.
             lines.require("freq" in title or "omega" in title, f"mode {mode + 1} does not begin"
                           f" here: the file has another number of atoms than the {n} of the"
-                          " crystal, or it is damaged; give the crystal of the calculation")
+                          " crystal, or it is damaged; give that of the calculation with --crystal")
             energies.append(_after_equals(lines, title, 1)[0] * MEV_PER_THZ)
             vectors.append([_vector(lines, f"the {n} atoms of mode {mode + 1}") for _ in range(n)])
         rest = lines.next("the line of asterisks that ends a wave vector")
         lines.require("****" in rest, f"the file goes on after {3 * n} modes: it has more than the"
-                      f" {n} atoms of the crystal")
+                      f" {n} atoms of the crystal: give that of the calculation with --crystal")
         blocks.append((q, np.array(energies), np.array(vectors)))
     lines.require(blocks, "no mode is in the file")
     return blocks
@@ -288,6 +288,6 @@ def _after_equals(lines: LineReader, line: str, count: int) -> Array:
 def _vector(lines: LineReader, expected: str) -> NDArray[np.complex128]:
     line = lines.next(expected)
     lines.require(line.lstrip().startswith("("), "a displacement belongs here, one for each of"
-                  f" {expected}: give the right crystal")
+                  f" {expected}: give the right crystal with --crystal")
     values = lines.numbers(line, 6)
     return np.array(values[::2]) + 1j * np.array(values[1::2])
