@@ -101,7 +101,8 @@ class Modes:
         require(energies.size, f"{who} holds no mode: give at least one mode")
         require(energies.ndim == 1 and patterns.shape == (len(energies), n, 3),
                 f"{who}: patterns of shape {patterns.shape} do not fit {energies.size} energies"
-                f" and the {n} atoms of {label}: give the crystal the modes belong to (modes --crystal)")
+                f" and the {n} atoms of {label}: give the crystal the modes belong to (modes"
+                " --crystal)")
         require(np.isfinite(energies).all() and np.isfinite(patterns).all(), f"{who}: an energy or"
                 " a displacement is not a finite number: compute the modes again")
         stiffest = STIFFEST_EV_A2 * HBAR2_PER_AMU_A2_EV / masses.min()

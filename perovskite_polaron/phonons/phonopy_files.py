@@ -307,7 +307,8 @@ def _point(path: Path, crystal: Crystal, masses: Array, point: dict[str, Any],
     vectors = np.array([band["eigenvector"] for band in bands], dtype=np.float64)
     require(vectors.shape == (len(bands), len(crystal), 3, 2),
             f"{path} has eigenvectors of shape {vectors.shape} at q = {q.tolist()}, not those of"
-            f" the {len(crystal)} atoms of {crystal.label}: give the crystal it is for, with --crystal")
+            f" the {len(crystal)} atoms of {crystal.label}: give the crystal it is for, with"
+            " --crystal")
     rows = vectors[..., 0] + 1j * vectors[..., 1]
     return _modes(path, crystal, masses, q, rows,
                   np.array([band["frequency"] for band in bands], dtype=np.float64) * unit_meV)
