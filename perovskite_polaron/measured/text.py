@@ -228,7 +228,7 @@ def parse_text_table(text: str, source: str, comma: bool = False) -> Table:
             rows.clear()
         bad = next((field for field in fields if not is_number(field)), "")
         # A decimal comma splits the line elsewhere than its blanks do.
-        bad = stripped if re.search(r"\d,\d+[\s;]", stripped) else bad
+        bad = stripped if "," not in bad and re.search(r"\d,\d+\s", stripped) else bad
         broken = (bad, f"{source}:{lines.at}") if begins else None
         body = line.lstrip().lstrip("#% ") if is_comment else line
         if match := _METADATA.match(body.strip()):
@@ -261,12 +261,13 @@ def _header(above: Sequence[tuple[str, bool]], n: int, comma: bool, source: str)
                         re.split(r"\s{2,}", body.strip()))]
     fits = next((way for way in ways if len(way) == n), None)
     # Units may have a row of their own, below the names.
-    if fits and {*_UNITS} & {*fits} and len(above) > 1:
+    units = [cell.strip("()[] ") for cell in fits or ()]
+    if {*_UNITS} & {*units} and len(above) > 1:
         names = next((way for body, _ in above[-2:-1] for way in (
             split_fields(body, comma), split_fields(body.strip(), comma)) if len(way) == n), None)
         if names and not {*_UNITS} & {*names} and not any(map(is_number, names)):
-            return [f"{name} ({unit})" if unit.strip("()[]") in _UNITS else name
-                    for name, unit in zip(names, fits, strict=True)]
+            return [f"{name} ({unit})" if unit in _UNITS else name
+                    for name, unit in zip(names, units, strict=True)]
     # In a long header the last line may be a sentence; a header of one line is names.
     require(fits or not ways or len(above) > 1 or True in last, f"{source}: the header names "
             f"{len(ways[0]) if ways else 0} columns but the rows have {n}; give one name for each")

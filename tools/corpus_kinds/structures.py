@@ -213,6 +213,7 @@ def by_lines_poscar(path: Path) -> Structure:
 def facts(path: Path) -> set[str]:
     """Return what stands against a structure: no atoms, several, disordered, molecule ..."""
     import gemmi
+    from ase.data import atomic_numbers
 
     content, found = text(path), set()
     if path.suffix.lower() == ".cif":
@@ -225,6 +226,9 @@ def facts(path: Path) -> set[str]:
         found |= {"disordered"} if any(v not in "?." for b in blocks for v in b.find_values(
             "_atom_site_disorder_group")) else set()
         found |= set() if re.search("^ *_(symmetry|space_group)_", content, re.M) else {"no group"}
+        kinds = {re.sub("[^A-Za-z].*", "", v).capitalize() for b in blocks
+                 for v in b.find_values("_atom_site_type_symbol")}
+        found |= {"no element"} if kinds - {*atomic_numbers, "D", "T"} else set()
         found |= {"macromolecule"} if "_atom_site.Cartn_x" in content else set()
     if path.suffix.lower() in (".xyz", ".extxyz"):
         counts = re.findall(r"^\s*(\d+)\s*$", content, re.M)
@@ -316,6 +320,7 @@ NEEDFUL = (
     (r"overlap|apart", "overlap", "two atoms in one place"),
     (r"declares .* but its atoms", "other formula", "its atoms are not the formula it declares"),
     (r"", "macromolecule", "a macromolecule"),
+    (r"not a chemical element|not an atom", "no element", "a symbol that is no element"),
     (r"no space group", "no group", "a CIF that says no space group"),
     (r"symbol|element", "no symbols", "a POSCAR that names no elements"),
     (r"", "failed", "the run stopped with an error"),
