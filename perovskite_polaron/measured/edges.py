@@ -39,7 +39,8 @@ def check_unit(energy_eV: Array, source: str) -> None:
     top, bottom = float(np.nanmax(energy_eV)), float(np.nanmin(energy_eV))
     require(top <= HIGHEST_EV, f"{source}: energies up to {top:g} eV are beyond those of every"
             f" absorption edge ({HIGHEST_EV:g} eV): correct their unit")
-    step = float(np.nanmedian(np.abs(np.diff(energy_eV)))) if len(energy_eV) > 1 else np.inf
+    steps = np.abs(np.diff(energy_eV))
+    step = float(np.median(steps[steps > 0])) if (steps > 0).any() else np.inf
     in_keV = bottom > 0 and ((top < 25 and step < 0.02) or (top < 120 and step < 0.005))
     require(not in_keV, f"{source}: energies of {bottom:g} to {top:g} eV in steps of {step:.2g} eV"
             " are of no absorption edge of X-rays: are they in keV? correct their unit")

@@ -234,6 +234,7 @@ def facts(path: Path) -> set[str]:
         counts = re.findall(r"^\s*(\d+)\s*$", content, re.M)
         found |= {"several"} if len(counts) > 1 else set()
         found |= set() if "Lattice=" in content else {"no lattice"}
+        found |= {"slab"} if re.search(r'pbc="[^"]*F', content) else set()
     if path.suffix.lower() == ".out":
         found |= {"failed"} if "Error in routine" in content or "%%%%%" in content else set()
         found |= {"unfinished"} if (
@@ -255,7 +256,9 @@ def facts(path: Path) -> set[str]:
                 continue
             apart = positions[:, None] - positions[None]
             far = np.linalg.norm((apart - np.rint(apart)) @ lattice, axis=-1)
-            if (far + 9 * np.eye(len(far)) < 0.5).any():
+            heavy = np.array(symbols) != "H"  # no bond without hydrogen is shorter than 1.1 Å
+            least = np.where(heavy[:, None] & heavy[None], 0.9, 0.5)
+            if (far + 9 * np.eye(len(far)) < least).any():
                 found.add("overlap")
             if _of_other_formula(content, symbols):
                 found.add("other formula")
@@ -318,6 +321,7 @@ NEEDFUL = (
     (r"no atoms", "no atoms", "no atoms in it"),
     (r"zero volume|no lattice|Lattice", "no lattice", "a molecule without a lattice"),
     (r"overlap|apart", "overlap", "two atoms in one place"),
+    (r"not periodic", "slab", "a slab or a molecule in a box"),
     (r"declares .* but its atoms", "other formula", "its atoms are not the formula it declares"),
     (r"", "macromolecule", "a macromolecule"),
     (r"not a chemical element|not an atom", "no element", "a symbol that is no element"),
