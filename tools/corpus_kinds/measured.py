@@ -150,10 +150,10 @@ def by_lines_project(path: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
             if {"args", "x", "y"} <= flat.keys():
                 args = dict(zip(flat["args"][::2], flat["args"][1::2], strict=False))
                 groups.append((args, flat["x"], flat["y"]))
-    # k and pixels begin near 0, energies do not; k ends before 100.
+    # k and pixels begin near 0, energies mostly do not; k ends before 100, pixels are counted.
     return [(str(args.get("label")), np.array(x, dtype=float), np.array(y, dtype=float))
             for args, x, y in groups if len(x) and (float(x[0]) > 10 or (
-                float(x[-1]) > 100 and str(args.get("is_pixel") or 0) == "0"))]
+                float(x[-1]) > 100 and [float(e) for e in x[:3]] != [0, 1, 2]))]
 
 
 def by_larch_project(path: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
