@@ -373,6 +373,23 @@ def test_damaged_xml_is_refused(tmp_path: Path) -> None:
             read_dynamical_matrices(path)
 
 
+@pytest.mark.parametrize("changed", ["mass", "printed", "matrix"])
+def test_a_matrix_that_is_not_that_of_the_printed_modes_is_said(tmp_path: Path,
+                                                                changed: str) -> None:
+    text = (FILES / "alas.dyn1").read_text()
+    (tmp_path / "alas.dyn1").write_text(text)
+    right = read_phonons(tmp_path / "alas.dyn1")[0].energies_meV  # without a word
+    old, new = {"mass": (r"('Al +' +)\d", r"\g<1>9"),
+                "printed": (r"= +11\.\d+ \[THz\]", "= 12.0 [THz]"),
+                "matrix": (r"(\n +1 +1\n +)0\.(\d)", r"\g<1>0.9")}[changed]
+    damaged, count = re.subn(old, new, text, count=1)
+    assert count
+    (tmp_path / "alas.dyn1").write_text(damaged)
+    with pytest.warns(UserWarning, match=r"matrix and masses give a mode of .* meV, ph.x printed"):
+        found = read_phonons(tmp_path / "alas.dyn1")[0].energies_meV
+    assert np.allclose(found, right) == (changed == "printed")
+
+
 def test_a_blank_title_is_a_title(tmp_path: Path) -> None:
     lines = DYN.read_text().splitlines(keepends=True)
     blank = tmp_path / "blank.dyn1"
@@ -420,7 +437,8 @@ def test_a_damaged_neighbour_does_not_stop_a_file_of_modes(tmp_path: Path) -> No
 def test_a_label_with_a_hole_is_the_element_of_its_mass(tmp_path: Path) -> None:
     nitrogen = 14.0067 / (2 * 9.1093837139e-31 / 1.66053906892e-27)
     path = changed(DYN, tmp_path, r"'As  '    [\d.]+", f"'Nh  '    {nitrogen:.6f}")
-    assert read_dynamical_matrices(path)[0].crystal.species == ("Al", "N")
+    with pytest.warns(UserWarning, match="ph.x printed"):  # of another mass
+        assert read_dynamical_matrices(path)[0].crystal.species == ("Al", "N")
 
 
 # --- limits ---

@@ -10,6 +10,7 @@ and alat.
 """
 
 import re
+import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +30,8 @@ from perovskite_polaron.units import AMU_KG, BOHR_ANGSTROM, ELECTRON_KG, MEV_PER
 
 _AMU_PER_RYDBERG_MASS = 2 * ELECTRON_KG / AMU_KG
 _LARGEST_DENOMINATOR = 12
+# Squares of energies that agree to so many meV², or 1 %, are those that ph.x printed.
+_PRINTED_MEV2 = 1.0
 #: How the files of dynamical matrices begin, as text and as XML.
 TITLE, XML_ROOT = "Dynamical matrix file", "<GEOMETRY_INFO"
 
@@ -117,8 +120,27 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
         raise lines.ended("before the modes that ph.x writes last")
     lines.require(blocks, "no dynamical matrix is in the file")
     to_fractional = crystal.lattice_A.T / alat_A
-    return tuple(DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges)
-                 for q, phi in blocks)
+    found = tuple(DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges)
+                  for q, phi in blocks)
+    _compare(found[0], "\n".join(lines.lines[lines.at:]), path)
+    return found
+
+
+def _compare(matrix: DynamicalMatrix, printed: str, path: str | Path) -> None:
+    """Warn where the first matrix does not give the frequencies that ph.x printed below it."""
+    n = 3 * len(matrix.crystal)
+    words = re.findall(r"(?:freq|omega) *\( *\d+\) *= *(-?\d+\.?\d*)", printed)[:n]
+    if len(words) < n:
+        return
+    theirs, mine = np.array(words, dtype=float) * MEV_PER_THZ, matrix.modes().energies_meV
+    squares = [np.sort(e * np.abs(e)) for e in (mine, theirs)]
+    off = np.abs(squares[0] - squares[1]) / np.maximum(_PRINTED_MEV2, 0.01 * np.abs(squares[1]))
+    if off.max() > 1:
+        k = int(off.argmax())
+        mine_k, theirs_k = (np.sign(e[k]) * np.sqrt(abs(e[k])) for e in squares)
+        warnings.warn(f"{path}: its matrix and masses give a mode of {mine_k:.3f} meV, ph.x printed"
+                      f" {theirs_k:.3f} into it: one of them was changed; the matrix is taken",
+                      stacklevel=3)
 
 
 def read_matdyn_modes(path: Path, crystal: Crystal, masses_amu: Array, alat_A: float | None = None,
