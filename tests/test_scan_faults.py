@@ -467,6 +467,19 @@ def test_units_may_have_a_row_of_their_own(tmp_path, head, column):
     assert f"energy: column {column}" in scan.reading
 
 
+def test_a_column_called_s_under_a_remark_is_no_unit(tmp_path):
+    path = tmp_path / "s.csv"
+    for remark, head in (("my sample", "energy_eV s"), ("two words", "energy_eV K"),
+                         ("one two three", "energy_eV s mu")):
+        path.write_text(f"# {remark}\n# {head}\n" + "".join(
+            f"{e} {' '.join(['1'] * head.count(' '))}\n" for e in (13470, 13471)))
+        (scan,) = read_scans([path], head.split()[-1])
+        assert scan.energy_eV.tolist() == [13470, 13471]
+    path.write_text("energy_eV mu\nnan 1\nnan 2\n")
+    with pytest.raises(InputError, match="NaN or infinity"):
+        read_scans([path])
+
+
 @pytest.mark.parametrize("mark", [";", "\t", " "])
 def test_a_decimal_comma_is_named_whatever_parts_the_columns(tmp_path, mark):
     path = tmp_path / "s.csv"

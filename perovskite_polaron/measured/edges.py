@@ -36,10 +36,13 @@ def check_unit(energy_eV: Array, source: str) -> None:
     5 meV, and below 25 eV of less than 20 meV, are those of a scan in keV: no edge there is as
     sharp. Energies relative to an edge begin below zero and are no such case.
     """
-    top, bottom = float(np.nanmax(energy_eV)), float(np.nanmin(energy_eV))
+    known = energy_eV[np.isfinite(energy_eV)]
+    if not len(known):
+        return
+    top, bottom = float(known.max()), float(known.min())
     require(top <= HIGHEST_EV, f"{source}: energies up to {top:g} eV are beyond those of every"
             f" absorption edge ({HIGHEST_EV:g} eV): correct their unit")
-    steps = np.abs(np.diff(energy_eV))
+    steps = np.abs(np.diff(known))
     step = float(np.median(steps[steps > 0])) if (steps > 0).any() else np.inf
     in_keV = bottom > 0 and ((top < 25 and step < 0.02) or (top < 120 and step < 0.005))
     require(not in_keV, f"{source}: energies of {bottom:g} to {top:g} eV in steps of {step:.2g} eV"

@@ -31,6 +31,9 @@ _MOST_SETTINGS = 10
 # A base-10 number as C writes it, and nothing else: float() also takes nan, 1_000, other alphabets.
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
 _UNITS = ("eV", "keV", "fs", "ps", "ns", "us", "µs", "ms", "s", "K", "C", "degC", "°C")
+# What else may stand in a row of units.
+_OTHER_UNITS = ("", "-", "1", "a.u.", "arb", "arb.", "arb. u.", "arb.u.", "arb. units", "au",
+                "counts", "cts", "cps", "OD", "mOD", "mA", "V", "A", "mm", "deg", "%")
 _NAME = re.compile(
     rf"(.*?)(?:\s*\(([^()]*)\)|\s*\[([^\[\]]*)\]|/([^/\s]+)|_({'|'.join(_UNITS)}))?\Z", re.DOTALL)
 _MISSING = ("", "nan", "inf", "infinity")
@@ -262,7 +265,7 @@ def _header(above: Sequence[tuple[str, bool]], n: int, comma: bool, source: str)
     fits = next((way for way in ways if len(way) == n), None)
     # Units may have a row of their own, below the names.
     units = [cell.strip("()[] ") for cell in fits or ()]
-    if {*_UNITS} & {*units} and len(above) > 1:
+    if {*_UNITS} & {*units} and {*units} <= {*_UNITS, *_OTHER_UNITS} and len(above) > 1:
         names = next((way for body, _ in above[-2:-1] for way in (
             split_fields(body, comma), split_fields(body.strip(), comma)) if len(way) == n), None)
         if names and not {*_UNITS} & {*names} and not any(map(is_number, names)):

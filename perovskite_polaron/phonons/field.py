@@ -105,8 +105,7 @@ def require_symmetry(modes: Modes, path: str | Path) -> None:
         raise InputError(f"{path} does not have the symmetry of {crystal.label} for this direction:"
                          " axes, setting or order of atoms are not those of the calculation (give"
                          " its crystal with --crystal), or q went to 0 along another one; give that"
-                         " (phonopy's q_direction counts in"
-                         " a*, b* and c*)")
+                         " (phonopy's q_direction counts in a*, b* and c*)")
 
 
 def _fields(modes: Modes, along: Array, group: list[Operation]) -> Array:

@@ -201,7 +201,7 @@ def _load(path: Path, document: dict[str, Any]) -> tuple[Any, str]:
     beside: dict[str, Any] = {}
     for name, keyword in _BESIDE:
         if (path.parent / name).is_file():
-            beside.setdefault(keyword, (path.parent / name).resolve())
+            beside.setdefault(keyword, (path.parent / name).absolute())
     inside = "force_constants" in document or "displacements" in document or "dataset" in document
     require(inside or beside, f"{path} holds no forces, and there is no FORCE_SETS, FORCE_CONSTANTS"
             " or force_constants.hdf5 beside it: put one there")
