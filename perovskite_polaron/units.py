@@ -102,6 +102,11 @@ def parse_temperature_celsius(text: str) -> float:
     return celsius
 
 
+def parse_kelvin(text: str) -> float:
+    """Return a written temperature (``25C``, ``298.15K``) in K; it needs its unit."""
+    return parse_temperature_celsius(text) + ZERO_C_K
+
+
 def parse_grid(text: str) -> tuple[int, int, int]:
     """Return three positive numbers written as ``2x2x1``. Raises InputError for anything else."""
     match = re.fullmatch(r"([1-9]\d?)x([1-9]\d?)x([1-9]\d?)", text)
