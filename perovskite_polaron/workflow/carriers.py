@@ -6,18 +6,7 @@ The chains hold both bands, but of a few k points: a level of theirs stands for 
 zone, and the nearest may lie half an eV from the edge where the carriers are. So how many carriers
 there are, and at which energies, comes from the band edges of ``polaron pdos`` and an effective
 mass, and only what one carrier is worth in intensity from the chains. There are two ways to say
-that, and both are computed:
-
-with core hole (``chain``): the mean intensity per state of the chain over a window from the edge,
-the states counted by ``pdos``. That is the final-state rule [von Barth and Grossmann, Phys. Rev. B
-25, 5150 (1982)]: right for a few electrons in an empty band, whose final state has the hole's
-potential and one electron more.
-
-without (``projection``): what of the edge state lies on the absorber's p shell, times the intensity
-of one p electron, which is that of all filled states of the chain over the p electrons that
-``pdos`` counts. Where the band is full after the transition, its electrons fill the same states
-with and without the hole's potential, and what is left of the determinants is the undisturbed
-orbital that was empty: right for a few holes in a full band.
+that (``absorber_chains``), with the core hole and without.
 
 The opened channel is therefore taken without, the blocked one with the core hole, and the other way
 of each is printed beside it.
@@ -27,47 +16,27 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
-from perovskite_polaron.espresso.lanczos import Filling, evaluate
-from perovskite_polaron.espresso.savefile import LanczosSave
 from perovskite_polaron.published_cspbbr3 import FORMULA, HOLE_MASS
 from perovskite_polaron.spectra.broadening import resolve
-from perovskite_polaron.spectra.carriers import BandStates, Carriers, computed, parabolic
+from perovskite_polaron.spectra.carriers import BandStates, Carriers, carriers, computed, parabolic
 from perovskite_polaron.spectra.projected import ProjectedStates, band_edges, read_states
 from perovskite_polaron.spectra.spectrum import Spectrum
+from perovskite_polaron.workflow.absorber_chains import AbsorberChains, Way
 from perovskite_polaron.workflow.results import SiteResult, StructureResult, StudyResults
 from perovskite_polaron.workflow.spectra import chain_ends, common_axis, cut_above_eV
 from perovskite_polaron.workflow.study import SpectraSettings, need_xspectra
 
+#: What the strength of filling counts, and the temperature that its shape is of.
+PER_CM3, ROOM_K = 1e19, 300.0
 #: The window from an edge over which the intensity per state is a mean.
 WINDOW_EV = 2.0
-# With so wide a Lorentzian every state of a few tens of eV counts alike, to 1e-5.
-_WIDE_EV = 1e4
 # Total energies of one crystal with other pseudopotentials or cut-offs differ by more.
 _SAME_EV = 0.01
-
-
-@dataclass(frozen=True, eq=False)
-class Way:
-    """One way to say what carriers are worth.
-
-    Attributes
-    ----------
-    opened, blocked
-        (n,) what is gained and what is lost, both positive, in the unit of the spectrum.
-    per_hole, per_electron
-        The area of the line of one carrier in a cell, over that of all filled states of the site.
-    """
-
-    opened: Array
-    blocked: Array
-    per_hole: float
-    per_electron: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,8 +136,8 @@ def reference_of(results: StudyResults) -> StructureResult:
     return next(s for s in results.structures if s.name == results.study.reference)
 
 
-def edge_bands(states: ProjectedStates, volume_A3: float, electron_mass: float | None,
-               hole_mass: float | None) -> tuple[BandStates, BandStates]:
+def edge_bands(states: ProjectedStates, volume_A3: float, electron_mass: float | None = None,
+               hole_mass: float | None = None) -> tuple[BandStates, BandStates]:
     """Return the states that electrons and holes fill.
 
     Where no mass is given it is the published one of the hole of CsPbBr3 for both (its bands are
@@ -236,9 +205,9 @@ def carrier_spectra(results: StudyResults, settings: SpectraSettings, states: Pr
         shift = axis.shift_eV(one.name, site.label)
         require(site.hole["fermi_eV"] == site.hole["highest_occupied_eV"], f"{site.label} was"
                 " computed with smeared occupations: where its bands end is not known")
-        maker = _Maker([results.chains[n] for n in site.chains.values()], axis.own_eV - shift,
-                       axis.hwhm_eV, chain_ends(study, settings),
-                       max(cut_above_eV(site, settings), 1e-6), edges)
+        maker = AbsorberChains(
+            [results.chains[n] for n in site.chains.values()], axis.own_eV - shift, axis.hwhm_eV,
+            chain_ends(study, settings), max(cut_above_eV(site, settings), 1e-6), edges)
 
         def seen(curve: Array) -> Array:
             return resolve(Spectrum(axis.grid_eV, curve), settings.resolution_fwhm_eV).intensity
@@ -257,6 +226,23 @@ def carrier_spectra(results: StudyResults, settings: SpectraSettings, states: Pr
                              weights=weights))
     return CarrierSpectra(one.name, given, axis.grid_eV, (edges[0] + moved, edges[1] + moved),
                           tuple(found))
+
+
+def filling(results: StudyResults, settings: SpectraSettings,
+            states: ProjectedStates) -> CarrierSpectra:
+    """Return the channels of the reference for 1e19 pairs per cm³ at room temperature.
+
+    Blocked and opened states are those of the same pairs. At other densities and temperatures they
+    have nearly this shape, for carriers lie within tenths of an eV of their edge.
+    """
+    volume_A3 = cell_volume_A3(reference_of(results))
+    given = carriers(PER_CM3, ROOM_K, volume_A3, *edge_bands(states, volume_A3))
+    return carrier_spectra(results, settings, states, given)
+
+
+def cell_volume_A3(structure: StructureResult) -> float:
+    """Return the volume of the cell of a structure."""
+    return float(abs(np.linalg.det(np.array(structure.lattice_A))))
 
 
 def _counted(states: ProjectedStates, window_eV: float) -> tuple[float, float]:
@@ -287,80 +273,3 @@ class _Shell:
         filled = states.shares[:, : states.filled, n].sum(axis=1)
         return cls(shell.label(by_site=True), shell.atoms,
                    float(2 * states.weights @ filled) / shell.atoms)
-
-
-@dataclass(frozen=True, eq=False)
-class _Maker:
-    """The chains of one absorber, and where they are evaluated.
-
-    Attributes
-    ----------
-    chains
-        Of its polarisations; results are their mean.
-    energy_eV, hwhm_eV
-        (n,) from the Fermi energy in the files, and half widths.
-    ends
-        How the chains end.
-    cut_eV, edges_eV
-        What parts full and empty levels of the chains, and the band edges, on the same axis.
-    """
-
-    chains: Sequence[LanczosSave]
-    energy_eV: Array
-    hwhm_eV: Array
-    ends: Mapping[str, Any]
-    cut_eV: float
-    edges_eV: tuple[float, float]
-
-    def empty(self, *levels: Filling) -> Array:
-        """Return the spectrum (n,) with an occupation."""
-        return np.mean([evaluate(c, self.energy_eV, self.hwhm_eV, occupation=levels,
-                                 **self.ends).total for c in self.chains], axis=0)
-
-    def area(self, low_eV: float | None, high_eV: float) -> float:
-        """Return the intensity that the states between two energies hold: width × height of a wide
-        Lorentzian.
-        """
-        found = 0.0
-        for c in self.chains:
-            below, above = (evaluate(c, [0.0], _WIDE_EV, occupation=terms, **self.ends).total[0]
-                            for terms in ((() if low_eV is None else (Filling(1, low_eV),)),
-                                          (Filling(1, high_eV),)))
-            found += _WIDE_EV * float(below - above) / len(self.chains)
-        return found
-
-    def chain(self, given: Carriers, counted: tuple[float, float], window_eV: float) -> Way:
-        """Return the channels by the chain's mean intensity per state in windows at the edges."""
-        low, high = self.edges_eV[0] - window_eV, self.edges_eV[1] + window_eV
-        require(low < self.cut_eV < high, f"a window of {window_eV:g} eV does not reach the levels"
-                " of the chains: give a wider one")
-        whole = self.area(None, self.cut_eV)
-        areas = self.area(low, self.cut_eV), self.area(self.cut_eV, high)
-        per = [area / states for area, states in zip(areas, counted, strict=True)]
-        lines = [self._lines(given, kind) for kind in ("holes", "electrons")]
-        return Way(per[0] * lines[0], per[1] * lines[1], per[0] / whole, per[1] / whole)
-
-    def projection(self, given: Carriers, shares: Sequence[float], electrons: float) -> Way:
-        """Return the channels by the p character of the edge states, VBM and CBM, on one atom."""
-        whole = self.area(None, self.cut_eV)
-        per = [whole * share / electrons for share in shares]
-        lines = [self._lines(given, kind) for kind in ("holes", "electrons")]
-        return Way(per[0] * lines[0], per[1] * lines[1], per[0] / whole, per[1] / whole)
-
-    def as_it_stands(self, given: Carriers) -> tuple[Array, Array]:
-        """Return the channels that the occupation itself opens and blocks on the chain's levels."""
-        kt, base = given.thermal_eV, self.empty(Filling(1, self.cut_eV))
-        holes = Filling(1, self.edges_eV[0] - given.level_eV["holes"], kt)
-        electrons = Filling(1, self.edges_eV[1] + given.level_eV["electrons"], kt)
-        return self.empty(holes) - base, base - self.empty(electrons)
-
-    def _lines(self, given: Carriers, kind: str) -> Array:
-        """Return the Lorentzians (n,) of all electrons or holes of a cell, each of area π."""
-        edge, side = (self.edges_eV[0], -1) if kind == "holes" else (self.edges_eV[1], 1)
-        held = given.held(kind)
-        some = held > 1e-12 * held.max()
-        at = edge + side * given.bands[kind].energy_eV[some]
-        width = self.hwhm_eV[:, None]
-        lines = (width / ((self.energy_eV[:, None] - at) ** 2 + width**2)) @ held[some]
-        zero = self.chains[0].fermi_energy_eV + self.chains[0].core_energy_eV
-        return np.asarray(lines * (1 + self.energy_eV / zero))
