@@ -2,9 +2,9 @@
 set; half an hour, so no part of the suite.
 
 ``python tests/coverage_electronic.py [COUNT]``; docs/validation.md records a run with 500.
-Transients every 1 eV hold a tenth of the crystal displaced by half of the largest amplitude, filling
-of 8e19 pairs per cm³ and a shift of 2 meV, so that all three have their say, with counting noise,
-the largest change 20 times the mean error. All nuisance parameters are drawn from their priors. In
+Transients every 1 eV hold a tenth of the crystal displaced by half of the largest amplitude,
+filling of 8e19 pairs per cm³ and a shift of 2 meV, so that all three have their say, with counting
+noise, the largest change 20 times the mean error. All nuisance parameters are drawn from their priors. In
 the second case the window holds the rise of the edge alone, where the three shapes are one: it must
 be flagged. Truth and fit share one calculation: this tests the statistics, not the calculation.
 """
@@ -26,7 +26,8 @@ STRENGTHS = np.array([0.1, 8.0, 0.002])
 RATIO = 20
 # Words, energies, and what is known of the axis: by itself, or by a match.
 CASES = (("all", np.arange(13462.0, 13511.0), Priors(0.2, 0.3, 0.0, 0.02)),
-         ("rise of the edge alone", np.arange(13461.0, 13467.1, 0.25), Priors(0.02, 0.05, 0.0, 0.0)))
+         ("rise of the edge alone", np.arange(13461.0, 13467.1, 0.25),
+          Priors(0.02, 0.05, 0.0, 0.0)))
 
 
 def main(count: int) -> None:
@@ -61,14 +62,14 @@ def main(count: int) -> None:
             else:
                 (fit,) = found.fits
                 for row, ends in zip(inside, (fit.intervals68, fit.intervals95), strict=True):
-                    row += (ends[:, 0] <= STRENGTHS) & (STRENGTHS <= ends[:, 1])
+                    row += (ends[:, 0] <= STRENGTHS) & (ends[:, 1] >= STRENGTHS)
                 flagged += bool(found.collinear())
             if (seed + 1) % 100 == 0 or seed + 1 == count:
                 of = 100 / (seed + 1 - refused)
                 covered = [", ".join(f"{x:.1f}" for x in row * of) for row in inside]
-                print(f"{words}, {seed + 1} transients, {refused} refused; structure, filling, shift: 68 % covers"
-                      f" {covered[0]} %, 95 % covers {covered[1]} %; flagged as collinear"
-                      f" {flagged * of:.1f} %", flush=True)
+                print(f"{words}, {seed + 1} transients, {refused} refused; structure, filling, shift:"
+                      f" 68 % covers {covered[0]} %, 95 % covers {covered[1]} %; flagged as"
+                      f" collinear {flagged * of:.1f} %", flush=True)
 
 
 if __name__ == "__main__":

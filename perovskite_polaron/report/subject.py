@@ -172,6 +172,11 @@ class Subject:
         """The reference's maximum, in the unit of its spectrum."""
         return float(self.spectra.structures[self.reference].average.intensity.max())
 
+    @property
+    def steady_maximum(self) -> float:
+        """The same over the norm of the spectrum, as scenarios have it."""
+        return float(self.scenarios.steady_state.max())
+
     @cached_property
     def energy_eV(self) -> Array:
         """(n,) the common energies, from the reference's mean edge."""
