@@ -4,9 +4,10 @@ set; half an hour, so no part of the suite.
 ``python tests/coverage_electronic.py [COUNT]``; docs/validation.md records a run with 500.
 Transients every 1 eV hold a tenth of the crystal displaced by half of the largest amplitude,
 filling of 8e19 pairs per cm³ and a shift of 2 meV, so that all three have their say, with counting
-noise, the largest change 20 times the mean error. All nuisance parameters are drawn from their priors. In
-the second case the window holds the rise of the edge alone, where the three shapes are one: it must
-be flagged. Truth and fit share one calculation: this tests the statistics, not the calculation.
+noise, the largest change 20 times the mean error. All nuisance parameters are drawn from their
+priors. In the second case the window holds the rise of the edge alone, where the three shapes are
+one: it must be flagged. Truth and fit share one calculation: this tests the statistics, not the
+calculation.
 """
 
 import sys
@@ -67,8 +68,8 @@ def main(count: int) -> None:
             if (seed + 1) % 100 == 0 or seed + 1 == count:
                 of = 100 / (seed + 1 - refused)
                 covered = [", ".join(f"{x:.1f}" for x in row * of) for row in inside]
-                print(f"{words}, {seed + 1} transients, {refused} refused; structure, filling, shift:"
-                      f" 68 % covers {covered[0]} %, 95 % covers {covered[1]} %; flagged as"
+                print(f"{words}, {seed + 1} transients, {refused} refused; structure, filling,"
+                      f" shift: 68 % covers {covered[0]} %, 95 % covers {covered[1]} %; flagged as"
                       f" collinear {flagged * of:.1f} %", flush=True)
 
 

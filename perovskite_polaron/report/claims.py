@@ -181,8 +181,8 @@ def _near_edge(subject: Subject, claim: Claim) -> Iterator[Finding]:
                 else f", but not within {PLACE_EV:g} eV")
             if coarse and verdict != OPEN:
                 why, verdict = f", which {verdict}, but k points too far apart", OPEN
-            yield Finding(said, f"{values[0]:+.2f} % with {low}, {values[1]:+.2f} % with {high} pairs"
-                          f" per cm3 ({alone:+.2f} % without){why}", verdict)
+            yield Finding(said, f"{values[0]:+.2f} % with {low}, {values[1]:+.2f} % with {high}"
+                          f" pairs per cm3 ({alone:+.2f} % without){why}", verdict)
 
 
 def _steady(subject: Subject, claim: Claim) -> Iterator[Finding]:
@@ -287,7 +287,8 @@ def _within(subject: Subject, claim: Claim) -> Iterator[Finding]:
 
 
 RULES: dict[str, Callable[[Subject, Claim], Iterator[Finding]]] = {
-    "signs": _signs, "near edge": _near_edge, "steady": _steady, "mismatch": _mismatch, "constant C": _constant_ratio,
+    "signs": _signs, "near edge": _near_edge, "steady": _steady, "mismatch": _mismatch,
+    "constant C": _constant_ratio,
     "positive C": _positive_ratio, "heating": _heating, "cooled": _cooled, "within": _within}
 
 
