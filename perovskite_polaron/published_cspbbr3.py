@@ -4,8 +4,7 @@ Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021), unless a constant says othe
 curves are in the Materials Cloud Archive, 2021.167, doi 10.24435/materialscloud:2p-e8.
 """
 
-from perovskite_polaron.published import (
-    STEEPEST_RISE, Archive, Article, Claim, Feature, PumpProbe)
+from perovskite_polaron.published import STEEPEST_RISE, Archive, Article, Claim, Feature, PumpProbe
 
 #: What Crystal.formula says of every cell of the compound, and of no other one.
 FORMULA = "CsPbBr3"
@@ -63,6 +62,8 @@ PUMP_PROBE = PumpProbe(
 CLAIMS = (
     Claim("summary", "{name}: the displacement explains the post-edge signs −, +, − at 13.485, "
           "13.497, 13.508 keV", "figure 4", "signs"),
+    Claim("summary", "{name} with carriers: absorption is {sign} at {place}", "figure 4",
+          "near edge"),
     Claim("summary", "{name}: this phase mismatches the transient between 13.492 and 13.505 keV, "
           "where it gains at 13.497", "figure 4", "mismatch", (13492.0, 13505.0)),
     # A place is read off a figure, and PBE stretches energies above the edge by some per cent.

@@ -3,11 +3,12 @@ compare`` and ``polaron cparam``; an hour for all, so no part of the suite.
 
 ``python tests/coverage_repeats.py [COUNT [N ...]]``; docs/validation.md records a run. The truth is
 LO(c) of the built-in CsPbBr3 set at half its largest amplitude in 40 % of the crystal, moved,
-stretched and broadened by draws from the priors. Scans have a point every 0.5 eV and independent errors that
-follow counting (the square root of the absorption); the largest change is a hundred times the mean
-error of their mean, so that amplitude and fraction can be told apart. Noise without a change goes
-the same way: what is claimed from it is counted. C is that of a made-up transient with windows at
-the edge, at four delays, from scans with and without the laser, the latter common to all.
+stretched and broadened by draws from the priors. Scans have a point every 0.5 eV and independent
+errors that follow counting (the square root of the absorption); the largest change is a hundred
+times the mean error of their mean, so that amplitude and fraction can be told apart. Noise without
+a change goes the same way: what is claimed from it is counted. C is that of a made-up transient
+with windows at the edge, at four delays, from scans with and without the laser, the latter common
+to all.
 """
 
 import contextlib

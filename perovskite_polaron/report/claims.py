@@ -11,8 +11,12 @@ import numpy as np
 
 from perovskite_polaron.analysis.shape_ratio import EDGES, window_weights
 from perovskite_polaron.arrays import Array
+from perovskite_polaron.errors import InputError
 from perovskite_polaron.published import Claim, Feature
 from perovskite_polaron.report.subject import Subject
+from perovskite_polaron.units import CM3_PER_A3
+from perovskite_polaron.workflow.carriers import PER_CM3
+from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.spectra import StudySpectra
 
 AGREES, DISAGREES, OPEN = "agrees", "disagrees", "open"
@@ -139,6 +143,52 @@ def _signs(subject: Subject, claim: Claim) -> Iterator[Finding]:
         yield Finding(claim.statement.format(name=name), ours, signs(rows))
 
 
+def _near_edge(subject: Subject, claim: Claim) -> Iterator[Finding]:
+    """Judge the features near the edge with structure and carriers together.
+
+    The largest displacement of each sweep, all of the crystal excited, and from one pair in a
+    nanocrystal to as many as it absorbs photons: agrees or disagrees where the sign is the same at
+    both ends and within ``PLACE_EV``, open where it depends on either, or where the k points are
+    further apart than a difference near the edge needs.
+    """
+    if subject.experiment is None:
+        return
+    heats = subject.experiment[1].values()
+    volume_cm3 = next(iter(heats)).exposure.size_A ** 3 * CM3_PER_A3
+    ends = (1.0, max(h.photons_per_nc for h in heats))
+    try:
+        filling = subject.electronic_scenarios.scenarios[-1]
+    except InputError:
+        filling = None
+    coarse = coarser(subject.study, {s.name: s.lattice_A for s in subject.results.structures})
+    for name in [n for n in subject.principal if n in subject.displaced]:
+        structure = subject.percent(name)
+        for feature in (f for f in subject.features if not f.structural):
+            said = claim.statement.format(name=name, sign="gained" if feature.sign > 0 else "lost",
+                                          place=f"{feature.energy_eV / 1000:g} keV")
+            alone = at(subject, structure, feature.offset_eV)
+            if filling is None:
+                yield Finding(said, f"{alone:+.2f} % without carriers; no pdos.npz says where the"
+                              " band edges are", OPEN)
+                continue
+            per = 100 * filling.difference / subject.steady_maximum / PER_CM3
+            sums = [structure + pairs / volume_cm3 * per for pairs in ends]
+            values = [at(subject, curve, feature.offset_eV) for curve in sums]
+            away = np.abs(subject.energy_eV - subject.anchor_eV - feature.offset_eV)
+            seen = np.sign(np.concatenate([curve[away <= PLACE_EV + 1e-9] for curve in sums]))
+            verdict = AGREES if (seen == feature.sign).all() else OPEN
+            if (seen == -feature.sign).all():
+                verdict = DISAGREES
+            low, high = (f"{pairs / volume_cm3:.2g}" for pairs in ends)
+            why = "" if verdict != OPEN else (
+                ", which depends on the density" if np.sign(values[0]) != np.sign(values[1])
+                else f", but not within {PLACE_EV:g} eV")
+            if coarse and verdict != OPEN:
+                why, verdict = f", which {verdict}, but k points too far apart", OPEN
+            yield Finding(said, f"{values[0]:+.2f} % with {low}, {values[1]:+.2f} % with {high}"
+                          f" pairs per cm3 ({alone:+.2f} % without){why}", verdict)
+
+
 def _steady(subject: Subject, claim: Claim) -> Iterator[Finding]:
     """Judge the extrema of the ground state above its first maximum, each by its place.
 
@@ -241,7 +291,8 @@ def _within(subject: Subject, claim: Claim) -> Iterator[Finding]:
 
 
 RULES: dict[str, Callable[[Subject, Claim], Iterator[Finding]]] = {
-    "signs": _signs, "steady": _steady, "mismatch": _mismatch, "constant C": _constant_ratio,
+    "signs": _signs, "near edge": _near_edge, "steady": _steady, "mismatch": _mismatch,
+    "constant C": _constant_ratio,
     "positive C": _positive_ratio, "heating": _heating, "cooled": _cooled, "within": _within}
 
 

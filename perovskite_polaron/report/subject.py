@@ -20,9 +20,11 @@ from perovskite_polaron.lattice.octahedra import BondReport, Displacements, bond
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
 from perovskite_polaron.published import FIRST_MAXIMUM, Article, Feature, PumpProbe
 from perovskite_polaron.published_cspbbr3 import ARTICLES
+from perovskite_polaron.spectra.projected import ProjectedStates
 from perovskite_polaron.spectra.resolved import Orbits, Part, parts
 from perovskite_polaron.spectra.spectrum import POLARISATIONS
 from perovskite_polaron.units import HC_EV_A
+from perovskite_polaron.workflow.carriers import find_states, read_edges
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.scenarios import study_scenarios
 from perovskite_polaron.workflow.spectra import (
@@ -108,9 +110,18 @@ class Subject:
     @cached_property
     def scenarios(self) -> ScenarioSet:
         """The study as scenarios; InputError when nothing differs from the reference."""
+        return self._scenarios(None)
+
+    @cached_property
+    def electronic_scenarios(self) -> ScenarioSet:
+        """The same with the carriers at the band edges; InputError where these are not known."""
+        path = find_states(self.folder, self.reference)
+        return self._scenarios(read_edges(path, self.results))
+
+    def _scenarios(self, edges: ProjectedStates | None) -> ScenarioSet:
         if self.matched is None:
-            return study_scenarios(self.results, self.settings)
-        return matched_scenarios(self.results, self.settings, self.matched)
+            return study_scenarios(self.results, self.settings, edges)
+        return matched_scenarios(self.results, self.settings, self.matched, edges)
 
     @property
     def edge(self) -> str:
@@ -162,6 +173,11 @@ class Subject:
     def maximum(self) -> float:
         """The reference's maximum, in the unit of its spectrum."""
         return float(self.spectra.structures[self.reference].average.intensity.max())
+
+    @property
+    def steady_maximum(self) -> float:
+        """The same over the norm of the spectrum, as scenarios have it."""
+        return float(self.scenarios.steady_state.max())
 
     @cached_property
     def energy_eV(self) -> Array:
