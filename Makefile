@@ -1,5 +1,5 @@
-# make demo: set up and show the bundled calculation.   make demo-qe: run a small one.   make test:
-# set up everything and test it.
+# make demo: set up, compute a difference with FEFF10 and show the bundled one.   make demo-qe: run a
+# small one with Quantum ESPRESSO.   make test: set up everything and test it.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ SOURCES := pyproject.toml setup.py $(wildcard ext/*)
 .PHONY: help demo demo-qe test docs bench chaos sanitize lint clean espresso
 
 help:
-	@echo "make demo   install into $(VENV) and evaluate the bundled calculation (seconds)"
+	@echo "make demo   install into $(VENV), compute a difference spectrum and evaluate the bundled ones"
 	@echo "make demo-qe  install into $(VENV) and run a small real calculation (minutes)"
 	@echo "make test   install into $(VENV) and run the tests, with a real Quantum ESPRESSO run"
 	@echo "make docs   build the manual into build/docs, with warnings as errors, and check its links"
@@ -31,7 +31,8 @@ $(STAMP): $(SOURCES)
 espresso:
 	@sh tools/install-espresso.sh
 
-# From the stored Lanczos chains to spectra, bonds and heating: no network, no Quantum ESPRESSO.
+# From the stored Lanczos chains to spectra, bonds and heating, and the same difference at two edges
+# computed with FEFF10: no network, no Quantum ESPRESSO.
 # The edge puts the first maximum of the ground state, 6.55 eV above the calculated zero, at the
 # published 13472 eV.
 DEMO := demo-results
@@ -43,6 +44,13 @@ demo: $(STAMP)
 	$(BIN)/polaron heat --fluence 8.8mJ/cm2 --pump 355nm --size 10nm --concentration 5.8mg/mL \
 	    --jet 200um
 	$(BIN)/polaron report --out $(DEMO)
+	$(BIN)/polaron run examples/feff-br.toml
+	$(BIN)/polaron run examples/feff-pb.toml
+	$(BIN)/polaron spectra examples/feff-br.toml --engines perovskite_polaron/data/cspbbr3 \
+	    --out $(DEMO)/feff-br
+	$(BIN)/polaron spectra examples/feff-pb.toml --out $(DEMO)/feff-pb
+	@echo "computed here with FEFF10: $(DEMO)/feff-br/engines.png (beside XSpectra), \
+	$(DEMO)/feff-pb/difference.png"
 	@echo "difference spectrum: $(DEMO)/spectra/difference.png   bond report: $(DEMO)/bonds.png"
 	@echo "everything: $(DEMO)/report.html"
 

@@ -6,6 +6,8 @@ that judge a claim by what was calculated are in ``report/claims.py``.
 
 from dataclasses import dataclass
 
+FIRST_MAXIMUM, STEEPEST_RISE = "first maximum", "steepest rise"
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -14,7 +16,7 @@ class Feature:
     Attributes
     ----------
     energy_eV, offset_eV
-        Photon energy, and the same from the first maximum of the ground state.
+        Photon energy, and the same from the anchor of the ground state (see ``Article``).
     sign
         +1: absorption is gained there, −1: lost.
     extremum
@@ -133,8 +135,9 @@ class Article:
         The reference, as the report prints it.
     formula, element, edge
         The compound, as ``Crystal.formula`` writes it, its absorbing element, and which edge.
-    white_line_eV
-        Photon energy of the first maximum of the ground state.
+    anchor_eV, anchor
+        Photon energy of a place in the spectrum of the ground state, and which: its ``first
+        maximum`` or its ``steepest rise``. It puts the calculated axis.
     features, claims
         Places in the transient, and statements.
     pump_probe
@@ -146,9 +149,10 @@ class Article:
     source: str
     formula: str
     element: str
-    white_line_eV: float
+    anchor_eV: float
     features: tuple[Feature, ...]
     claims: tuple[Claim, ...]
     pump_probe: PumpProbe | None = None
     edge: str = "K"
+    anchor: str = FIRST_MAXIMUM
     archive: Archive | None = None

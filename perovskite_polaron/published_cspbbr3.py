@@ -4,7 +4,7 @@ Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021), unless a constant says othe
 curves are in the Materials Cloud Archive, 2021.167, doi 10.24435/materialscloud:2p-e8.
 """
 
-from perovskite_polaron.published import Archive, Article, Claim, Feature, PumpProbe
+from perovskite_polaron.published import STEEPEST_RISE, Archive, Article, Claim, Feature, PumpProbe
 
 #: What Crystal.formula says of every cell of the compound, and of no other one.
 FORMULA = "CsPbBr3"
@@ -12,6 +12,10 @@ FORMULA = "CsPbBr3"
 SOURCE = "Cannelli et al., J. Am. Chem. Soc. 143, 9048 (2021)"
 #: The absorber of the transient with all features; first maximum of its ground state.
 ELEMENT, WHITE_LINE_EV = "Br", 13472.0
+
+#: Pb L3: where the edge rises most steeply, by the tables (W. T. Elam et al., Radiat. Phys. Chem.
+#: 63, 121 (2002), in xraydb). Its first maximum is not published.
+PB_EDGE_EV = 13035.0
 
 #: Their longitudinal optical mode along c; Cs takes a marginal part.
 MODE = {"energy_meV": 18.0, "axial_to_equatorial": 6.0, "axial_to_B": 2.5}
@@ -58,6 +62,8 @@ PUMP_PROBE = PumpProbe(
 CLAIMS = (
     Claim("summary", "{name}: the displacement explains the post-edge signs −, +, − at 13.485, "
           "13.497, 13.508 keV", "figure 4", "signs"),
+    Claim("summary", "{name} with carriers: absorption is {sign} at {place}", "figure 4",
+          "near edge"),
     Claim("summary", "{name}: this phase mismatches the transient between 13.492 and 13.505 keV, "
           "where it gains at 13.497", "figure 4", "mismatch", (13492.0, 13505.0)),
     # A place is read off a figure, and PBE stretches energies above the edge by some per cent.
@@ -82,6 +88,21 @@ CLAIMS = (
           "positive C"),
 )  # fmt: skip
 
+# Above the edge they leave carriers behind; the others lie where excited carriers change the
+# spectrum too. The same lattice at another atom: the article did not calculate this edge.
+_PB_FEATURES = (
+    (13031.0, +1, 0, False),
+    (13038.0, +1, 0, False),
+    (13043.0, -1, 0, False),
+    (13060.0, +1, 0, True),
+)  # fmt: skip
+PB_FEATURES = tuple(Feature(energy, energy - PB_EDGE_EV, sign, extremum, structural)
+                    for energy, sign, extremum, structural in _PB_FEATURES)
+PB_CLAIMS = (
+    Claim("summary", "{name}: Pb L3 gains at 13.060 keV (not calculated in the article)", "",
+          "signs"),
+)  # fmt: skip
+
 ARCHIVE = Archive(
     key="cannelli2021", place="Materials Cloud Archive 2021.167",
     doi="10.24435/materialscloud:2p-e8", licence="CC-BY 4.0", file="dataset.tar.gz",
@@ -89,3 +110,6 @@ ARCHIVE = Archive(
 
 ARTICLE = Article(SOURCE, FORMULA, ELEMENT, WHITE_LINE_EV, FEATURES, CLAIMS, PUMP_PROBE,
                   archive=ARCHIVE)
+PB_ARTICLE = Article(SOURCE, FORMULA, "Pb", PB_EDGE_EV, PB_FEATURES, PB_CLAIMS, None, "L3",
+                     STEEPEST_RISE)
+ARTICLES = (ARTICLE, PB_ARTICLE)

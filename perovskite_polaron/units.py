@@ -19,6 +19,7 @@ AMU_KG, ELECTRON_KG, EPSILON_0_F_M = 1.66053906892e-27, 9.1093837139e-31, 8.8541
 # hbar^2 / (amu * angstrom^2 * eV): turns a phonon energy into the zero-point length squared of Q
 # (angstrom^2 amu).
 HBAR2_PER_AMU_A2_EV = (PLANCK_J_S / (2 * math.pi)) ** 2 / (AMU_KG * 1e-20 * CHARGE_C)
+CM3_PER_A3 = 1e-24
 BOLTZMANN_MEV_K = BOLTZMANN_J_K / CHARGE_C * 1e3
 GAS_J_MOL_K = BOLTZMANN_J_K * PER_MOL
 HC_EV_A = PLANCK_J_S * LIGHT_M_S / CHARGE_C * 1e10
@@ -100,6 +101,11 @@ def parse_temperature_celsius(text: str) -> float:
     celsius = value - zeros[unit]
     require(celsius >= -ZERO_C_K, f"{text!r} is below absolute zero; check the unit")
     return celsius
+
+
+def parse_kelvin(text: str) -> float:
+    """Return a written temperature (``25C``, ``298.15K``) in K; it needs its unit."""
+    return parse_temperature_celsius(text) + ZERO_C_K
 
 
 def parse_grid(text: str) -> tuple[int, int, int]:

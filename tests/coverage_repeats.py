@@ -1,13 +1,14 @@
 """Coverage through the documented route, from files of n repeats by ``polaron treat`` to ``polaron
 compare`` and ``polaron cparam``; an hour for all, so no part of the suite.
 
-``python tests/coverage_repeats.py [COUNT]``; docs/validation.md records a run. The truth is LO(c)
-of the built-in CsPbBr3 set at half its largest amplitude in 40 % of the crystal, moved, stretched
-and broadened by draws from the priors. Scans have a point every 0.5 eV and independent errors that
-follow counting (the square root of the absorption); the largest change is a hundred times the mean
-error of their mean, so that amplitude and fraction can be told apart. Noise without a change goes
-the same way: what is claimed from it is counted. C is that of a made-up transient with windows at
-the edge, at four delays, from scans with and without the laser, the latter common to all.
+``python tests/coverage_repeats.py [COUNT [N ...]]``; docs/validation.md records a run. The truth is
+LO(c) of the built-in CsPbBr3 set at half its largest amplitude in 40 % of the crystal, moved,
+stretched and broadened by draws from the priors. Scans have a point every 0.5 eV and independent
+errors that follow counting (the square root of the absorption); the largest change is a hundred
+times the mean error of their mean, so that amplitude and fraction can be told apart. Noise without
+a change goes the same way: what is claimed from it is counted. C is that of a made-up transient
+with windows at the edge, at four delays, from scans with and without the laser, the latter common
+to all.
 """
 
 import contextlib
@@ -143,10 +144,10 @@ def shape_ratios(folder, repeats, count, drift=0.0, conditions=4):
     return inside / count / conditions, changing / count, alone / count
 
 
-def main(count):
+def main(count=200, *numbers):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for repeats in REPEATS:
+        for repeats in numbers or REPEATS:
             shares, tried, claimed = scenarios(folder, repeats, count)
             shares["C"], constant, _ = shape_ratios(folder, repeats, count)
             _, found, alone = shape_ratios(folder, repeats, count, drift=0.12)
@@ -159,4 +160,4 @@ def main(count):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    main(*map(int, sys.argv[1:]))

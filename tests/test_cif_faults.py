@@ -85,7 +85,66 @@ def test_an_origin_that_is_not_said_is_named(tmp_path):
 def test_a_number_alone_is_taken_in_the_axes_of_the_cell(tmp_path):
     path = cif(tmp_path, (4.7, 4.7, 4.7, 57, 57, 57), "_symmetry_Int_Tables_number 166\n",
                "Bi1 Bi .23 .23 .23\n")
-    assert len(read_crystal(path)) == 2
+    with pytest.warns(UserWarning, match="a number and no symbol: R -3 m:R is taken"):
+        assert len(read_crystal(path)) == 2
+
+
+@pytest.mark.parametrize(("symbol", "remedy"), [
+    ("Wat", "not an atom"), ("Va", "not an atom"), ("MA", "not an atom"), ("FA", "not an atom"),
+    ("OH", "not a chemical element"), ("Xx", "not a chemical element")])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_what_is_no_element_is_not_its_first_letter(tmp_path, symbol, remedy, labelled):
+    """Water was tungsten, a vacancy vanadium, formamidinium fluorine."""
+    atoms = CUBIC.replace("Cs1 Cs", f"X1 {symbol}" if labelled else f"{symbol}1")
+    columns = "label type_symbol fract_x fract_y fract_z"
+    if not labelled:
+        atoms = atoms.replace(" Pb ", " ").replace(" Br ", " ")
+        columns = columns.replace("type_symbol ", "")
+    path = cif(tmp_path, CUBE, PM3M, atoms, columns)
+    if symbol == "OH" and not labelled:  # the label of an oxygen
+        assert read_crystal(path).formula == "PbBr3O"
+        return
+    with pytest.raises(InputError, match=remedy):
+        read_crystal(path)
+
+
+def test_groups_of_disorder_that_exclude_each_other_are_refused(tmp_path):
+    columns = "label type_symbol fract_x fract_y fract_z disorder_group"
+    rows = P1_CUBIC.splitlines()
+    said = "_symmetry_space_group_name_H-M 'P 1'\n"
+    for groups, fine in ((".....", True), ("..111", True), ("..112", False), ("..-1-1.", True)):
+        marks = groups.replace("-1", "n")
+        atoms = "".join(f"{row} {'-1' if mark == 'n' else mark}\n"
+                        for row, mark in zip(rows, marks, strict=True))
+        path = cif(tmp_path, CUBE, said, atoms, columns)
+        if fine:
+            assert len(read_crystal(path)) == 5
+        else:
+            with pytest.raises(InputError, match=r"disorder groups.*ordered structure"):
+                read_crystal(path)
+
+
+def test_halves_of_a_disordered_atom_are_refused(tmp_path):
+    atoms = P1_CUBIC.replace("Br3 Br 0 0 .5", "Br3 Br .07 0 .5\nBr4 Br -.07 0 .5")
+    path = cif(tmp_path, CUBE, "_symmetry_space_group_name_H-M 'P 1'\n", atoms)
+    with pytest.raises(InputError, match=r"Br 5 and Br 6 are 0\.822 Å apart"):
+        read_crystal(path)
+
+
+@pytest.mark.parametrize("listed", [["x,y,z"], ["x,y,z", "-x,-y,-z"]])
+def test_operations_that_are_only_some_of_those_declared(tmp_path, listed):
+    """The asymmetric unit is not the cell, whatever operations were lost on the way."""
+    said = ("_symmetry_space_group_name_H-M 'P b n m'\nloop_\n_symmetry_equiv_pos_as_xyz\n"
+            + "".join(f"'{one}'\n" for one in listed))
+    with pytest.raises(InputError, match=f"declares P b n m, but lists {len(listed)} of its"):
+        read_crystal(cif(tmp_path, ORTHORHOMBIC, said, PBNM))
+    # Writers that list all atoms may leave the symbol: the symmetry is there.
+    whole = read_crystal("cspbbr3-pbnm")
+    atoms = "".join(f"{s}{k} {s} {x:.6f} {y:.6f} {z:.6f}\n" for k, (s, (x, y, z)) in enumerate(
+        zip(whole.species, whole.positions, strict=True)))
+    said = said.split("loop_")[0] + "loop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\n"
+    cell = (*np.linalg.norm(whole.lattice_A, axis=1), 90, 90, 90)
+    assert find_symmetry(read_crystal(cif(tmp_path, cell, said, atoms))).number == 62
 
 
 @pytest.mark.parametrize("thirds", [("0.33", "0.67"), ("0.333", "0.667"), ("0.3333", "0.6667"),

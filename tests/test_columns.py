@@ -268,3 +268,44 @@ def test_a_missing_unit_names_the_option_that_gives_it(tmp_path, read, options, 
     with pytest.raises(InputError, match=f"has the unit .{other}.") as refusal:
         read([tmp_path / "b.csv"], **options)
     assert option not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("names", "error"), [
+    ("mu,mu_std,mu_sem", 3), ("mu,mu_sem,mu_std", 2), ("mu,std,sem", 3), ("mu,stddev,error", 3),
+    ("mu,std", 2), ("mu,error", 2)])
+def test_the_error_of_a_mean_comes_before_the_scatter(tmp_path, names, error):
+    count = names.count(",")
+    row = ",".join(str(k) for k in range(2, count + 2))
+    (scan,) = read_scans([written(tmp_path, f"energy_eV,{names}\n13470,1,{row}\n13471,1,{row}\n")])
+    assert scan.error == pytest.approx([float(error), float(error)])
+
+
+@pytest.mark.parametrize(("names", "delay"), [
+    ("time_s,delay_ps,s", 2), ("s,delay_ps", 2), ("delay_stage_mm,delay_ps,s,i0", 2),
+    ("shots,t_ps,s,n", 2), ("energy_eV,time_ps,s", 2)])
+def test_traces_are_no_times_stages_or_counters(tmp_path, names, delay):
+    listed = names.split(",")
+    rows = [[10.0 * k if i == delay - 1 else 0.5 * k if name == "s" else 7.0 + i
+             for i, name in enumerate(listed)] for k in range(1, 4)]
+    path = written(tmp_path, names + "\n" + "".join(
+        ",".join(map(str, row)) + "\n" for row in rows))
+    (trace,) = read_traces([path])
+    assert trace.delay_ps.tolist() == [10, 20, 30]
+    assert trace.signal.tolist() == [0.5, 1.0, 1.5]
+    assert f"delay: column {delay}, ps; signal: s of column" in trace.reading
+
+
+def test_traces_with_and_without_laser_are_asked_for(tmp_path):
+    path = written(tmp_path, "delay_ps,laser_on,laser_off\n1,1.5,1\n2,2.5,1\n")
+    with pytest.raises(InputError, match='choose with --signal "laser_on-laser_off"'):
+        read_traces([path])
+    (trace,) = read_traces([path], "laser_on-laser_off")
+    assert trace.signal.tolist() == [0.5, 1.5]
+    with pytest.raises(InputError, match=r"no signal column beside 'delay'.*--signal"):
+        read_traces([written(tmp_path, "delay_ps,i0\n1,1.5\n2,2.5\n", "n.csv")])
+
+
+def test_a_matrix_whose_delays_run_across_is_refused(tmp_path):
+    path = written(tmp_path, "0 -1 0 1 2\n400 1 2 3 4\n410 1 2 3 4\n")
+    with pytest.raises(InputError, match="transpose"):
+        read_traces([path], delay_unit="ps", matrix=True)

@@ -88,7 +88,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     with open(folder / "rows.csv", newline="") as handle:
         found = {Path(row["file"]).name: row for row in csv.DictReader(handle)}
     table = (folder / "table.md").read_text()
-    assert f"| all | {len(found)} |" in table
+    assert f"| all | {len(found)} | {len(found)} |" in table
     assert "| disordered structure | 1 |" in table
     return found
 
@@ -138,6 +138,47 @@ def test_one_number_changed_is_noticed() -> None:
     assert phonons.differ(points, [(meV, None)]) == ""
     assert "20.000, not 20.200" in phonons.differ(points, [(meV * 1.01, None)])
     assert "atom" in phonons.differ(points, [(meV, share[::-1])])
+
+
+def kept(path: Path) -> dict[str, dict[str, str]]:
+    with open(path, newline="") as handle:
+        return {Path(row["file"]).name: row for row in csv.DictReader(handle)}
+
+
+def test_a_run_goes_on_where_one_ended(tmp_path: Path) -> None:
+    """Rows of an earlier run are taken as they are, but for files that have changed since."""
+    place, rows = tmp_path / "structures" / "one", tmp_path / "rows.csv"
+    place.mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        (place / f"{name}.cif").write_text(CIF.format(name=name, occupancy="1.0"))
+    run = [str(tmp_path), "--csv", str(rows)]
+    assert corpus.main(run) == 0
+    assert {r["verdict"] for r in kept(rows).values()} == {"right"}
+    # One row is lost, as where the run was killed, and one is marked, to be known again.
+    lines = rows.read_text().splitlines()
+    left = [line.replace(",right,", ",asked,") for line in lines if "b.cif" not in line]
+    rows.write_text("\n".join([*left, lines[-1][:40]]))
+    (place / "c.cif").write_text(CIF.format(name="c", occupancy="0.5"))
+    assert corpus.main(run) == 0
+    assert {name: r["verdict"] for name, r in kept(rows).items()} == {
+        "a.cif": "asked", "b.cif": "right", "c.cif": "refused"}
+
+
+def test_of_many_files_of_one_place_the_same_are_drawn_each_time(tmp_path: Path) -> None:
+    for place, count in (("many", 9), ("few", 2)):
+        (tmp_path / "structures" / place).mkdir(parents=True)
+        for k in range(count):
+            text = CIF.format(name=f"{place}{k}", occupancy="1.0")
+            (tmp_path / "structures" / place / f"{place}{k}.cif").write_text(text)
+    found = corpus.walk(tmp_path, None)
+    assert len(found) == 11
+    first = corpus.drawn(found, 3)
+    assert [sum(one.place == place for one in first) for place in ("many", "few")] == [3, 2]
+    assert first == corpus.drawn(corpus.walk(tmp_path, None), 3)
+    assert corpus.drawn(found, 9) == found
+    table = tmp_path / "table.md"
+    assert corpus.main([str(tmp_path), "--at-most", "3", "--markdown", str(table)]) == 0
+    assert "| CIF | 11 | 5 | 5 |" in table.read_text()
 
 
 def test_a_reader_that_hangs_or_dies_is_said_and_the_next_goes_on() -> None:

@@ -17,7 +17,7 @@ from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import read_crystal, write_crystal
-from perovskite_polaron.lattice.octahedra import bond_report
+from perovskite_polaron.lattice.octahedra import bond_report, compare
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
 from perovskite_polaron.phonons.distortion import distort
 from perovskite_polaron.phonons.forces import ase_forces
@@ -129,6 +129,35 @@ def test_a_mode_moves_the_same_atoms_of_every_description(one):
     np.testing.assert_allclose(point.amplitude_sqrt_amu_A, expected.amplitude_sqrt_amu_A, rtol=1e-6)
     before, after = (bond_report(c.crystal).octahedra.offcentring_A for c in (expected, point))
     assert after.mean() == pytest.approx(before.mean(), abs=1e-6)
+
+
+REFERENCE = read_crystal("cspbbr3-pbnm")
+DISPLACED = REFERENCE.with_positions(
+    REFERENCE.positions + np.random.default_rng(3).normal(0, 2e-3, REFERENCE.positions.shape))
+
+
+@quick
+@given(st.integers(0, 2**31), st.booleans(), st.booleans(),
+       st.sampled_from([(1, 1, 1), (2, 1, 1), (1, 1, 2)]), st.sampled_from([0.0, 0.13, -0.5]))
+def test_a_displacement_is_the_same_from_every_description(seed, both, turned, cells, shift):
+    """Of structure and reference in other orders, cells away, turned, as supercells, shifted."""
+    rng = np.random.default_rng(seed)
+    rotation = Rotation.from_rotvec(rng.normal(size=3) * turned).as_matrix()
+
+    def described(crystal, anew, moved=0.0):
+        many = supercell(crystal, cells)
+        order = rng.permutation(len(many)) if anew else np.arange(len(many))
+        away = rng.integers(-1, 2, (len(many), 3)) if anew else 0
+        return Crystal(many.lattice_A @ rotation, tuple(many.species[i] for i in order),
+                       many.positions[order] + away + moved, "other")
+
+    expected = compare(DISPLACED, REFERENCE)
+    found = compare(described(DISPLACED, True, shift), described(REFERENCE, both))
+    assert found.classes_A == pytest.approx(expected.classes_A, abs=1e-6)
+    # Of one of them alone, another cell or orientation is refused, not compared.
+    if turned or cells != (1, 1, 1):
+        with pytest.raises(InputError, match="one cell"):
+            compare(described(DISPLACED, True), REFERENCE)
 
 
 # New axes in the old ones, as the International Tables write them, for the settings of Pnma.

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_the_next_grid_is_finer_in_every_direction_that_is_coarse(tmp_path):
         assert value_of(study, "spectrum-kpoints") == found[-1]
     assert found == ["4x4x2", "6x6x4", "10x10x6"]
     assert next_value(study, "cutoff") == "45Ry"
-    for setting in ESCALATED:
+    for setting in chain(*ESCALATED.values()):
         better = SETTINGS[setting](study, next_value(study, setting))
         assert value_of(better, setting) == next_value(study, setting) != value_of(study, setting)
 

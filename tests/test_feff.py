@@ -21,6 +21,7 @@ from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
 from perovskite_polaron.phonons.distortion import distort
 from perovskite_polaron.phonons.modes import read_modes
+from perovskite_polaron.workflow.escalate import next_value
 from perovskite_polaron.workflow.execute import run_jobs
 from perovskite_polaron.workflow.feff_jobs import POWDER, feff_jobs
 from perovskite_polaron.workflow.job import StructureJobs
@@ -226,10 +227,36 @@ def test_the_other_verbs_take_a_study_with_feff(laws: tuple[Path, dict[str, Curv
                    cwd=path.parent)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["best"] == "polaron lo"
-    for verb in ("converge", "prepare"):
-        done = polaron(verb, path.name, cwd=path.parent)
-        assert done.returncode == 2
-        assert "is for studies with XSpectra" in done.stderr
+    done = polaron("prepare", path.name, cwd=path.parent)
+    assert done.returncode == 2
+    assert "is for studies with XSpectra" in done.stderr
+
+
+def test_settings_are_made_better_until_the_difference_is_stable(tmp_path: Path) -> None:
+    path = tmp_path / "cubic.toml"
+    path.write_text(CUBIC.format(mode=MODE, more=""))
+    assert next_value(read_study(path), "cluster-radius") == "6.2A", "at 5.6 Å no atom is added"
+    done = polaron("converge", path.name, "--tolerance", "45", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["converged"]
+    steps = {one["setting"]: one for one in found["steps"]}
+    assert {setting: one["better"] for setting, one in steps.items()} == {
+        "cluster-radius": "6.2A", "scf-radius": "4.4A", "l-max": "4"}
+    results = polaron("spectra", path.name, "--json", cwd=tmp_path)
+    row = json.loads(results.stdout)["differences"][0]
+    # The budget is that of the study's own settings, and the largest of its rows is in it.
+    assert row["calculation_error_percent"] > 0
+    for words, said in ((("--cutoff", "20Ry,30Ry"), "not of the engine feff"),
+                        (("--lanczos", "20,30"), "makes no Lanczos chains"),
+                        (("--l-max", "3,9"), "is outside 1 to 5"),
+                        (("--exchange", "dirac-hara,best"), "is not one of")):
+        refused = polaron("converge", path.name, *words, cwd=tmp_path)
+        assert refused.returncode == 2, refused.stderr
+        assert said in refused.stderr
+    done = polaron("converge", path.name, "--l-max", "3,4", "--json", cwd=tmp_path)
+    first, last = json.loads(done.stdout)["rows"]
+    assert first["difference_percent"] > 0 == last["difference_percent"]
 
 
 def test_a_hung_or_crashed_stage_is_one_line_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ TABLE = heating.tabulated(np.linspace(200, 600, 9), np.linspace(110, 130, 9),
 CHAINS = lanczos.join([RANDOM.normal(2, 0.1, 31), RANDOM.normal(2, 0.1, 24)],
                       [np.ones(31), np.ones(24)], [1, 2], [0, 1], 8)
 RAYS = lanczos.fermi_rays(CHAINS, 1.0)
+THERMAL = lanczos.thermal_rays(CHAINS, 1.0, 0.05, 2.0)
 DRAWS = {name: RANDOM.uniform(1, 2, 1001) for name in (
     "fluence_mJ_cm2", "absorption_per_cm", "thickness_A", "concentration_mg_mL", "size_A")}
 JET = {"molar_mass_g_mol": 580.0, "formula_volume_A3": 198.0, "photon_energy_eV": 3.49,
@@ -47,7 +48,10 @@ WRAPPERS = {"lorentzian": (convolution.broaden_lorentzian, SPECTRUM | {"hwhm": W
                           {"chains": CHAINS}, ["hwhm"]),
             "occupied cut": (lanczos.cut_resolvent,
                              {"energy": RANDOM.normal(size=101), "hwhm": WIDTHS},
-                             {"chains": CHAINS, "rays": RAYS, "fermi": 1.0}, ["hwhm"])}
+                             {"chains": CHAINS, "rays": RAYS, "fermi": 1.0}, ["hwhm"]),
+            "thermal cut": (lanczos.cut_resolvent,
+                            {"energy": RANDOM.normal(size=101), "hwhm": WIDTHS},
+                            {"chains": CHAINS, "rays": THERMAL, "fermi": 1.0}, ["hwhm"])}
 CASES = [(wrapper, name) for wrapper, (_, arrays, _, _) in WRAPPERS.items() for name in arrays]
 
 

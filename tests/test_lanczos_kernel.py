@@ -41,10 +41,10 @@ def test_reference_implementation(many, points, tail):
     ours = kernel.resolvent(chains, energy, hwhm)
     plain = numpy_lanczos.resolvent(chains, energy, hwhm)
     assert np.abs(ours - plain).max() < 1e-12 * np.abs(plain).max()
-    rays = kernel.fermi_rays(chains, 0.2)
-    ours = kernel.cut_resolvent(chains, rays, 0.2, energy, hwhm)
-    plain = numpy_lanczos.cut_resolvent(chains, rays, 0.2, energy, hwhm)
-    assert np.abs(ours - plain).max() < 1e-12 * np.abs(plain).max()
+    for rays in (kernel.fermi_rays(chains, 0.2), kernel.thermal_rays(chains, 0.2, 0.07, 0.4)):
+        ours = kernel.cut_resolvent(chains, rays, 0.2, energy, hwhm)
+        plain = numpy_lanczos.cut_resolvent(chains, rays, 0.2, energy, hwhm)
+        assert np.abs(ours - plain).max() < 1e-12 * np.abs(plain).max()
 
 
 @pytest.mark.parametrize("points", [1, 9, 100, 257, 1003])

@@ -3,6 +3,7 @@ refused in one line."""
 
 import json
 import re
+import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -143,10 +144,60 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_forces_of_the_working_directory_are_nobodys(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """phonopy itself prefers FORCE_CONSTANTS of the working directory to forces in its file."""
+    import phonopy
+    from phonopy.file_IO import write_FORCE_CONSTANTS, write_FORCE_SETS
+
+    right = from_file(PARAMETERS).modes.energies_meV
+    ph = phonopy.load(PARAMETERS, log_level=0, is_nac=False)
+    write_FORCE_CONSTANTS(4 * ph.force_constants, tmp_path / "FORCE_CONSTANTS")
+    write_FORCE_SETS(ph.dataset, filename=str(tmp_path / "FORCE_SETS"))
+    monkeypatch.chdir(tmp_path)
+    found = from_file(PARAMETERS.resolve())
+    assert found.modes.energies_meV == pytest.approx(right, abs=1e-5)
+    assert "the forces in it" in found.reading
+    # What is not in the file is taken from its own folder, and that is said.
+    no_forces = tmp_path / "apart" / "phonopy_disp.yaml"
+    no_forces.parent.mkdir()
+    no_forces.write_text(re.sub(r"  forces:\n(?:  - \[.*\n)+", "", PARAMETERS.read_text()))
+    with pytest.raises(InputError, match="force"):
+        from_file(no_forces)
+    shutil.copy(PARAMETERS, tmp_path)
+    beside = from_file(PARAMETERS.name)
+    assert beside.modes.energies_meV == pytest.approx(2 * right, abs=1e-5)
+    assert "the FORCE_CONSTANTS beside it" in beside.reading
+    (tmp_path / "FORCE_CONSTANTS").unlink()
+    shutil.copy(no_forces, tmp_path)
+    of_sets = from_file(no_forces.name)
+    assert of_sets.modes.energies_meV == pytest.approx(right, abs=1e-5)
+    assert "the FORCE_SETS beside it" in of_sets.reading
+
+
+@pytest.mark.parametrize("compact", [True, False])
+def test_constants_in_the_file_are_those_that_phonopy_reads(tmp_path: Path, compact: bool) -> None:
+    import phonopy
+
+    ph = phonopy.load(PARAMETERS, log_level=0, is_nac=False, is_compact_fc=compact)
+    ph.save(tmp_path / "params.yaml", settings={"force_constants": True, "force_sets": False,
+                                                "displacements": False})
+    found = from_file(tmp_path / "params.yaml")
+    assert "the force constants in it" in found.reading
+    theirs = phonopy.load(tmp_path / "params.yaml", log_level=0, is_nac=False)
+    theirs.run_qpoints([[0, 0, 0]])
+    assert found.modes.energies_meV == pytest.approx(
+        np.sort(theirs.qpoints.frequencies[0]) * 4.135667696, abs=1e-6)
+    text = (tmp_path / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(re.sub(r"shape: \[.*", "shape: [ 5, 4 ]", text))
+    with pytest.raises(InputError, match="phonopy cannot read"):
+        from_file(tmp_path / "params.yaml")
+
+
 def test_frequencies_in_another_unit_are_refused_or_converted(tables: Path) -> None:
     right = from_file(tables / "band.yaml")
     assert "THz (assumed" in right.reading
-    with pytest.raises(InputError, match=r"748 meV.*no vibration has more than 188\.1 meV.*unit"):
+    with pytest.raises(InputError, match=r"748 meV.*no vibration has more than 188\.1 meV.*--freq"):
         from_file(tables / "band_cm.yaml")
     found = from_file(tables / "band_cm.yaml", frequency_unit="cm-1")
     np.testing.assert_allclose(found.modes.energies_meV, right.modes.energies_meV, atol=1e-4)
@@ -322,6 +373,23 @@ def test_damaged_xml_is_refused(tmp_path: Path) -> None:
             read_dynamical_matrices(path)
 
 
+@pytest.mark.parametrize("changed", ["mass", "printed", "matrix"])
+def test_a_matrix_that_is_not_that_of_the_printed_modes_is_said(tmp_path: Path,
+                                                                changed: str) -> None:
+    text = (FILES / "alas.dyn1").read_text()
+    (tmp_path / "alas.dyn1").write_text(text)
+    right = read_phonons(tmp_path / "alas.dyn1")[0].energies_meV  # without a word
+    old, new = {"mass": (r"('Al +' +)\d", r"\g<1>9"),
+                "printed": (r"= +11\.\d+ \[THz\]", "= 12.0 [THz]"),
+                "matrix": (r"(\n +1 +1\n +)0\.(\d)", r"\g<1>0.9")}[changed]
+    damaged, count = re.subn(old, new, text, count=1)
+    assert count
+    (tmp_path / "alas.dyn1").write_text(damaged)
+    with pytest.warns(UserWarning, match=r"matrix and masses give a mode of .* meV, ph.x printed"):
+        found = read_phonons(tmp_path / "alas.dyn1")[0].energies_meV
+    assert np.allclose(found, right) == (changed == "printed")
+
+
 def test_a_blank_title_is_a_title(tmp_path: Path) -> None:
     lines = DYN.read_text().splitlines(keepends=True)
     blank = tmp_path / "blank.dyn1"
@@ -369,7 +437,8 @@ def test_a_damaged_neighbour_does_not_stop_a_file_of_modes(tmp_path: Path) -> No
 def test_a_label_with_a_hole_is_the_element_of_its_mass(tmp_path: Path) -> None:
     nitrogen = 14.0067 / (2 * 9.1093837139e-31 / 1.66053906892e-27)
     path = changed(DYN, tmp_path, r"'As  '    [\d.]+", f"'Nh  '    {nitrogen:.6f}")
-    assert read_dynamical_matrices(path)[0].crystal.species == ("Al", "N")
+    with pytest.warns(UserWarning, match="ph.x printed"):  # of another mass
+        assert read_dynamical_matrices(path)[0].crystal.species == ("Al", "N")
 
 
 # --- limits ---

@@ -80,6 +80,24 @@ def test_units_of_cells_and_positions(tmp_path, cell, scale, unit):
     np.testing.assert_allclose(crystal.positions, [[1, 2, 3]], atol=1e-9)
 
 
+@pytest.mark.parametrize(("words", "numbers"), [
+    ("1/3 1/2*3^(-1/2) 0", (1 / 3, 0.28867513459481287, 0)), ("1-1 0/2 (1+1)*0", (0, 0, 0)),
+    ("1/4 2*(1/8) 1/(2/(1/2))", (0.25, 0.25, 0.25)), ("1.d0/3.d0 -.25+1 0.5", (1 / 3, 0.75, 0.5)),
+    ("1-2-3 8/4/2 2.5d-1*2", (-4, 1, 0.5)), ("2^3^2 0 0", None), ("-2^2 0 0", None),
+    ("sqrt(3) 0 0", None), ("__import__('os') 0 0", None), ("9^9^9^9 0 0", None),
+    ("9^999 0 0", None), ("1/0 0 0", None), ("(((1 0 0", None)])
+def test_coordinates_may_be_expressions(tmp_path, words, numbers):
+    """As pw.x takes them; its own example and test are among these."""
+    path = tmp_path / "x.in"
+    path.write_text("&system\nibrav=1 celldm(1)=10 nat=1 ntyp=1\n/\nATOMIC_SPECIES\nBr 80 Br.upf\n"
+                    f"ATOMIC_POSITIONS crystal\nBr {words}\n")
+    if numbers is None:
+        with pytest.raises(InputError):
+            read_crystal(path)
+    else:
+        np.testing.assert_allclose(read_crystal(path).positions, [numbers], atol=1e-15)
+
+
 @pytest.mark.parametrize(("kind", "symbol", "mass"), [
     ("nh 14.007 nh.UPF", "N", 14.007), ("Nh 14.007 Nh.UPF", "N", 14.007),
     ("Bh 10.81 x.UPF", "B", 10.81), ("Brh 79.904 Brh.UPF", "Br", 79.904),
@@ -112,7 +130,7 @@ ONE = SPECIES + "ATOMIC_POSITIONS crystal\nBr1 0 0 0\n"
     ("ibrav=1 nat=1 ntyp=1 A=5", ONE.replace("Br1 0", "Cs 0"), "holds Cs, which is not among"),
     ("ibrav=1 nat=1 ntyp=1 A=5", ONE.replace("Br1", "Q1"), "the label 'Q1' begins with no element"),
     ("ibrav=1 nat=1 ntyp=1 A=5", ONE.replace("crystal", "parsec"), "positions or a cell in parsec"),
-    ("ibrav=1 nat=1 ntyp=1 A=5", ONE.replace("0 0 0", "0 1-1 0"), "could not convert .*'1-1'"),
+    ("ibrav=1 nat=1 ntyp=1 A=5", ONE.replace("0 0 0", "0 sqrt(4) 0"), "no number and no algebra"),
     ("ibrav=4 nat=1 ntyp=1 celldm(1)=9, 0, 1.3", ONE, "Value 0 is not assigned"),
     ("ibrav=1 nat=1 ntyp=1 A=5", "K_POINTS gamma", "is no input of pw.x")])
 def test_inputs_that_do_not_say_one_cell_are_refused(tmp_path, system, cards, message):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from perovskite_polaron.errors import InputError
 from perovskite_polaron.published import Article, Claim, Feature
 from perovskite_polaron.published_cspbbr3 import ARTICLE, FEATURES
 from perovskite_polaron.report import claims, method_sections, subject as report_subject
@@ -89,10 +90,10 @@ def test_another_article_is_data(subject: Subject, monkeypatch: pytest.MonkeyPat
     found = claims.findings(other, "summary")
     gains = [f for f in found if f.published.endswith(": gains [figure 1]")]
     assert [f.published.split(":")[0] for f in gains] == list(other.displaced)
-    value = np.interp(other.white_line_eV, other.energy_eV, other.percent("lo@0.2"))
+    value = np.interp(other.anchor_eV, other.energy_eV, other.percent("lo@0.2"))
     assert gains[-1].verdict == (claims.AGREES if value > 0 else claims.DISAGREES)
     assert (found[-1].ours, found[-1].verdict) == ("2.96 Å", claims.DISAGREES)
-    assert other.axis_eV[0] - other.energy_eV[0] == pytest.approx(100 - other.white_line_eV)
+    assert other.axis_eV[0] - other.energy_eV[0] == pytest.approx(100 - other.anchor_eV)
 
 
 def test_without_an_article_nothing_is_judged(
@@ -111,3 +112,35 @@ def test_without_an_article_nothing_is_judged(
 def test_every_claim_is_judged_by_a_rule_and_stands_in_a_table() -> None:
     assert {claim.rule for claim in ARTICLE.claims} <= set(claims.RULES)
     assert {claim.topic for claim in ARTICLE.claims} == {"summary", "heating", "shape"}
+
+
+def test_features_near_the_edge_are_judged_with_carriers(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judged(of: Subject) -> list[claims.Finding]:
+        return [f for f in claims.findings(of, "summary") if "with carriers" in f.published]
+
+    found = judged(subject)
+    assert [f.published.split(" at ")[1].split()[0] for f in found] == ["13.4675", "13.472",
+                                                                          "13.4765"]
+    assert {f.verdict for f in found} == {claims.OPEN}, "the bundled k points are too few"
+    monkeypatch.setattr(claims, "coarser", lambda *_: [])
+    dense = judged(subject)
+    # Where holes open states the sign is a matter of density; the white line is not explained.
+    assert [f.verdict for f in dense] == [claims.OPEN, claims.DISAGREES, claims.AGREES]
+    assert "depends on the density" in dense[0].ours
+    theory = subject.electronic_scenarios
+    filling = 100 * theory.scenarios[-1].difference / theory.steady_state.max()
+    heats = subject.experiment[1].values() if subject.experiment else ()
+    most = max(h.photons_per_nc for h in heats) / 1e-18 / 1e19
+    curve = subject.percent("lo@0.2") + most * filling
+    assert f"{claims.at(subject, curve, -4.5):+.2f} % with 6.6e+20" in dense[0].ours
+    monkeypatch.undo()
+    monkeypatch.setattr(report_subject, "find_states", _nothing)
+    without = judged(replace(subject))
+    assert {f.verdict for f in without} == {claims.OPEN}
+    assert all("no pdos.npz" in f.ours for f in without)
+
+
+def _nothing(*_: object) -> None:
+    raise InputError("no pdos.npz")

@@ -429,3 +429,72 @@ def test_fields_of_xdi_without_a_value(tmp_path):
                           ("angle degrees", "|| PV", "must give a label and a unit")):
         with pytest.raises(InputError, match=why):
             read_scans([written(tmp_path, text.replace(old, new), "a.xdi")])
+
+
+@pytest.mark.parametrize(("unit", "energies", "why"), [
+    ("keV", (13440, 13443, 13446), "beyond those of every absorption edge"),
+    ("eV", (13.440, 13.443, 13.446), "are they in keV"),
+    ("eV", (33.160, 33.1605, 33.161), "are they in keV")])
+def test_energies_that_no_edge_has_are_in_another_unit(tmp_path, unit, energies, why):
+    path = tmp_path / "s.csv"
+    path.write_text(f"energy_{unit},mu\n" + "".join(f"{e},1\n" for e in energies))
+    with pytest.raises(InputError, match=why):
+        read_scans([path])
+    path.write_text("energy,mu\n" + "".join(f"{e},1\n" for e in energies))
+    other = {"eV": "keV", "keV": "eV"}[unit]
+    assert len(read_scans([path], energy_unit=other)[0].energy_eV) == 3
+
+
+@pytest.mark.parametrize("energies", [(-30, 0.001, 30), (55.1, 55.2, 55.3), (99.8, 99.81, 99.82)])
+def test_soft_edges_and_energies_from_an_edge_are_read(tmp_path, energies):
+    path = tmp_path / "s.csv"
+    path.write_text("energy_eV,mu\n" + "".join(f"{e},1\n" for e in energies))
+    assert read_scans([path])[0].energy_eV.tolist() == list(energies)
+
+
+@pytest.mark.parametrize(("head", "column"), [
+    ("energy,mu\neV,a.u.\n", 1), ("energy,mu\n(eV),()\n", 1), ("mu,energy\n,eV\n", 2),
+    ("# energy,mu\n# keV,\n", 1)])
+def test_units_may_have_a_row_of_their_own(tmp_path, head, column):
+    rows = np.array([[13470.0, 0.5], [13471.0, 0.6]])
+    rows[:, 0] /= 1000 if "keV" in head else 1
+    path = tmp_path / "s.csv"
+    path.write_text(head + "".join(f"{a},{b}\n" for a, b in (
+        rows if column == 1 else rows[:, ::-1])))
+    (scan,) = read_scans([path])
+    assert scan.energy_eV == pytest.approx([13470, 13471])
+    assert scan.intensity.tolist() == [0.5, 0.6]
+    assert f"energy: column {column}" in scan.reading
+
+
+def test_a_column_called_s_under_a_remark_is_no_unit(tmp_path):
+    path = tmp_path / "s.csv"
+    for remark, head in (("my sample", "energy_eV s"), ("two words", "energy_eV K"),
+                         ("one two three", "energy_eV s mu")):
+        path.write_text(f"# {remark}\n# {head}\n" + "".join(
+            f"{e} {' '.join(['1'] * head.count(' '))}\n" for e in (13470, 13471)))
+        (scan,) = read_scans([path], head.split()[-1])
+        assert scan.energy_eV.tolist() == [13470, 13471]
+    path.write_text("energy_eV mu\nnan 1\nnan 2\n")
+    with pytest.raises(InputError, match="NaN or infinity"):
+        read_scans([path])
+
+
+@pytest.mark.parametrize("mark", [";", "\t", " "])
+def test_a_decimal_comma_is_named_whatever_parts_the_columns(tmp_path, mark):
+    path = tmp_path / "s.csv"
+    path.write_text(f"energy_eV{mark}mu\n13470,5{mark}0,5\n13471,5{mark}0,6\n")
+    with pytest.raises(InputError, match="--decimal-comma"):
+        read_scans([path])
+    assert read_scans([path], decimal_comma=True)[0].energy_eV.tolist() == [13470.5, 13471.5]
+
+
+@pytest.mark.parametrize("value", ["-9999", "9.9e37", "9.91E+37", "2147483647", "-21.47483648"])
+def test_what_an_instrument_writes_for_no_value_is_no_signal(tmp_path, value):
+    path = tmp_path / "s.csv"
+    path.write_text(f"energy_eV,mu,other\n13470,1,1\n13471,{value},1\n13472,2,1\n")
+    with pytest.raises(InputError, match="writes for no value"):
+        read_scans([path], "mu")
+    with pytest.raises(InputError, match="writes for no value"):
+        read_scans([path], "mu/other")
+    assert len(read_scans([path], "other")) == 1

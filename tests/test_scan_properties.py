@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.repeats import combine
+from perovskite_polaron.measured.traces import read_traces
 from perovskite_polaron.units import HC_EV_A
 
 E = 13440.0 + 3 * np.arange(12)
@@ -158,3 +159,45 @@ def test_repeats_in_any_order(tmp_path, count, order, spec):
     assert right(mean, MU + np.mean(numbers))
     with pytest.raises(InputError, match="has no group 'x'"):
         read_scans(paths, group="x")
+
+
+DELAY = np.array([-200.0, -50, 0, 20, 60, 150, 400, 900, 2000])
+TRACE = np.array([0.0, 0.01, 0.4, 0.9, 0.8, 0.6, 0.35, 0.15, 0.02])
+BESIDE = {"i0": 1e5 + DELAY, "time_s": DELAY + 3e3, "shots": np.full(9, 50.0), "s2": 3 - TRACE,
+          "delay_stage_mm": 0.15 * DELAY, "s_std": TRACE + 1.0, "s_sem": TRACE + 0.1}
+
+
+@WITHIN
+@given(st.data())
+def test_traces_in_any_dress(tmp_path, data):
+    """Renamed, reordered, in other units, upside down, in other encodings: the trace, or none."""
+    unit, size = data.draw(st.sampled_from([("fs", 1e3), ("ps", 1), ("ns", 1e-3), ("µs", 1e-6)]))
+    factor = data.draw(st.sampled_from([1, 1e3, -1e-7]))
+    extra = data.draw(st.lists(st.sampled_from(sorted(BESIDE)), unique=True, max_size=5))
+    order = data.draw(st.permutations(["delay", "s", *extra]))
+    columns = {"delay": DELAY * size, "s": TRACE * factor} | {name: BESIDE[name] for name in extra}
+    style = data.draw(st.sampled_from(["{}_{}", "{} ({})", "{} [{}]", "{}/{}"]))
+    head = [style.format("delay", unit) if name == "delay" else name for name in order]
+    rows = np.transpose([columns[name] for name in order])
+    mixed = np.random.default_rng(2).permutation(rows)
+    rows = data.draw(st.sampled_from([rows, rows[::-1], mixed]))
+    mark = data.draw(st.sampled_from([",", ";", "\t"]))
+    comma = data.draw(st.booleans()) and mark != ","
+    lines = [mark.join(map(repr, row)) for row in rows.tolist()]
+    lines = [line.replace(".", ",") for line in lines] if comma else lines
+    text = data.draw(st.sampled_from(["\n", "\r\n", "\r"])).join([
+        data.draw(st.sampled_from(["", "# "])) + mark.join(head), *lines])
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode(data.draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))))
+    errors = {"s_sem": TRACE + 0.1, "s_std": TRACE + 1.0}
+    error = next((errors[name] for name in ("s_sem", "s_std") if name in extra), None)
+    for asked in (None, "s"):
+        found = read_traces([path], asked, decimal_comma=comma)
+        assert len(found) == (2 if asked is None and "s2" in extra else 1)
+        (trace,) = [one for one in found if len(found) == 1 or one.label.endswith(":s")]
+        at = np.argsort(trace.delay_ps)
+        np.testing.assert_allclose(trace.delay_ps[at], DELAY, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(trace.signal[at], TRACE * factor, rtol=1e-9)
+        assert (trace.error is None) == (error is None)
+        if error is not None:
+            np.testing.assert_allclose(trace.error[at], error)

@@ -34,7 +34,7 @@ def own_extremum_eV(subject, kind):
     slope = np.sign(np.diff(average.intensity))
     turns = average.energy_eV[1:-1][slope[:-1] * slope[1:] < 0]
     kinds = np.where(slope[:-1][slope[:-1] * slope[1:] < 0] > 0, 1, -1)
-    offsets = turns - subject.first_maximum_eV(subject.lifetime_broadened)
+    offsets = turns - subject.anchor_in(subject.lifetime_broadened)
     return offsets[(kinds == kind) & (offsets > 12)][0]
 
 
@@ -59,8 +59,8 @@ def test_final_states_widen_with_energy(subject):
     """At its first maximum the spectrum hardly knows; 40 eV higher its contrast falls."""
     narrow, wide = (s.structures[subject.reference].average
                     for s in (subject.spectra, subject.lifetime_broadened))
-    energy = narrow.energy_eV - subject.white_line_eV
+    energy = narrow.energy_eV - subject.anchor_eV
     far = (energy > 25) & (energy < 50)
     assert np.ptp(wide.intensity[far]) < 0.6 * np.ptp(narrow.intensity[far])
-    assert subject.first_maximum_eV(subject.lifetime_broadened) == pytest.approx(
-        subject.white_line_eV, abs=0.3)
+    assert subject.anchor_in(subject.lifetime_broadened) == pytest.approx(
+        subject.anchor_eV, abs=0.3)

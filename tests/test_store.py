@@ -10,6 +10,7 @@ import random
 import shutil
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import flips
@@ -25,6 +26,8 @@ from perovskite_polaron.programs import PLAIN
 from perovskite_polaron.workflow.attempt import attempt
 from perovskite_polaron.workflow.execute import run_jobs
 from perovskite_polaron.workflow.jobs import Job, plan, study_jobs
+from perovskite_polaron.workflow.prepare import record_study
+from perovskite_polaron.workflow.records import recorded_inputs
 from perovskite_polaron.workflow.results import collect, read_results
 from perovskite_polaron.workflow.scenarios import BUILT_IN
 from perovskite_polaron.workflow.store import Store, find_garbage, needed_densities
@@ -298,6 +301,17 @@ def test_an_archive_holds_plain_files_that_were_not_changed(looked_at: Path,
     (tmp_path / "pw.out").write_text("other words")
     with pytest.raises(DamagedError, match=r"pw\.out is not the file that this job wrote"):
         flips.Looks(study).export()
+
+
+@espresso
+def test_another_study_in_the_store_leaves_what_the_first_needs(played: Path) -> None:
+    study = read_study(played)
+    store = Store(study.store_folder)
+    before = recorded_inputs(store.root)
+    assert set(before.pseudopotentials) == {"Pb-none", "Cs-none", "Br-none", "Br-full"}
+    other = replace(study, core_hole=replace(study.core_hole, kind="none"))
+    record_study(other, plan(other), store)
+    assert recorded_inputs(store.root) == before
 
 
 @espresso

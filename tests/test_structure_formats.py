@@ -72,3 +72,45 @@ def test_many_atoms_are_read_in_time_that_grows_with_their_number(tmp_path):
     grid[-1] = grid[0] + [1, 0, 0.004]
     with pytest.raises(InputError, match=r"Br 1 and Br 27000 are 0\.360 Å apart"):
         Crystal(90 * np.eye(3), ("Br",) * len(grid), grid)
+
+
+LABELLED = ("CsPbBr3\n1.0\n5.87 0 0\n0 5.87 0\n0 0 5.87\nCs Pb Br\n1 1 3\nDirect\n0 0 0 Cs\n"
+          ".5 .5 .5 Pb\n.5 .5 0 Br\n.5 0 .5 Br\n0 .5 .5 Br\n")
+
+
+@pytest.mark.parametrize(("old", "new", "why"), [
+    ("1 1 3", "1 2 2", "Br in the row of atom 3, Pb by its head"),
+    ("Cs Pb Br\n", "Pb Cs Br\n", "Cs in the row of atom 1, Pb by its head"),
+    ("1 1 3", "1 1 2", "more rows than the 4 atoms")])
+def test_a_poscar_whose_head_contradicts_its_rows_is_refused(tmp_path, old, new, why):
+    path = tmp_path / "POSCAR"
+    bare = "".join(f"{line[:-3] if k > 7 else line}\n"
+                   for k, line in enumerate(LABELLED.splitlines()))
+    for text in (LABELLED, bare, LABELLED + "\n0 0 0\n" + 4 * "1e-3 0 0\n"):
+        path.write_text(text)
+        assert read_crystal(path).formula == "CsPbBr3"
+    with_flags = LABELLED.replace("Direct", "Selective dynamics\nDirect")
+    for symbol in ("Cs", "Pb", "Br"):
+        with_flags = with_flags.replace(f" {symbol}\n", f" T T F {symbol}\n")
+    with_flags = with_flags.replace("Cs Pb T T F Br", "Cs Pb Br")
+    for text in (LABELLED, with_flags):
+        path.write_text(text)
+        assert len(read_crystal(path)) == 5
+        path.write_text(text.replace(old, new, 1))
+        with pytest.raises(InputError, match=why):
+            read_crystal(path)
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("x.extxyz", '1\nLattice="9 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3 pbc="{}"\n'
+     "Pb 0 0 0\n"),
+    ("x.xsf", "{}\nPRIMVEC\n9 0 0\n0 9 0\n0 0 9\nPRIMCOORD\n1 1\nPb 0 0 0\n")])
+def test_slabs_and_molecules_in_a_box_are_no_crystals(tmp_path, name, text):
+    words = ("T T T", "T T F", "F F F") if name.endswith("xyz") else ("CRYSTAL", "SLAB", "POLYMER")
+    for word in words:
+        (tmp_path / name).write_text(text.format(word))
+        if word == words[0]:
+            assert len(read_crystal(tmp_path / name)) == 1
+        else:
+            with pytest.raises(InputError, match="not periodic in every direction"):
+                read_crystal(tmp_path / name)

@@ -1,6 +1,7 @@
 """Does the package read a folder of other people's files as other programs do, or refuse them?
 
     python tools/corpus.py FOLDER [--kind structures] [--csv rows.csv] [--markdown table.md]
+                           [--at-most 150]
 
 Every file below the folder is read by the package and by an independent program, in a child process
 with a limit of time and memory, and the numbers are compared: cell, atoms and space group; columns,
@@ -9,6 +10,11 @@ is named structures, measured or phonons, that is the kind of its files; --kind 
 Where the package asks for an option (``--signal``, the unit, the crystal) the file is read again
 with the first that its message names. It needs pymatgen, gemmi, ASE, qe-tools, xraylarch, h5py and
 phonopy.
+
+The next folder is where the files are from: with --at-most, of the files of one format from one
+place so many are drawn, the same ones each time. Rows are written as they are found; the next run
+with the same --csv goes on where one ended, and reads again what has changed since, or all if the
+readers have.
 
 The programs that can read a format stand in an order (FORMATS in corpus_kinds): the first that
 reads the file decides, or the majority where that one disagrees. A refusal is needful when the file
@@ -21,24 +27,38 @@ import argparse
 import csv
 import gc
 import hashlib
+import importlib.metadata
 import multiprocessing
 import os
+import random
 import re
 import resource
 import sys
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from corpus_kinds import measured, phonons, structures
 
+import perovskite_polaron
 from perovskite_polaron.errors import PolaronError
 
 LIMIT_BYTES = 6 << 30
 PROGRAMS = ("ase.io", "gemmi", "spglib", "pymatgen.io.cif", "phonopy", "larch.io",
             "qe_tools.parsers", "h5py", "perovskite_polaron.phonons.readers")
 KINDS = {"structures": structures, "measured": measured, "phonons": phonons}
+FIELDS = ("kind", "format", "file", "verdict", "by", "why", "state")
+
+
+class Found(NamedTuple):
+    """A file to be read: its kind, format, where it is from, and the digest of its content."""
+
+    kind: str
+    form: str
+    place: str
+    path: Path
+    digest: str
 
 
 class Apart:
@@ -95,10 +115,10 @@ def _serve(pipe: Any, parents: Any) -> None:
         pipe.send(answer)
 
 
-def judge(kind: str, path: Path, apart: Apart) -> dict[str, str]:
+def judge(found: Found, apart: Apart) -> dict[str, str]:
     """Return a row of the table: format, verdict, and why."""
+    kind, form, path = found.kind, found.form, found.path
     room = KINDS[kind]
-    form = room.format_of(path)
     row = {"kind": kind, "format": form, "file": str(path), "verdict": "", "why": "", "by": ""}
     options: dict[str, str] = {}
     state, ours = apart(room.ours, path, options)
@@ -142,35 +162,79 @@ def judge(kind: str, path: Path, apart: Apart) -> dict[str, str]:
     return row | {"verdict": "wrong" if against else "unchecked"}
 
 
-def walk(folder: Path, kind: str | None) -> list[tuple[str, Path]]:
-    """Return kind and path of every file of a known format, each content once (but phonons)."""
+def walk(folder: Path, kind: str | None) -> list[Found]:
+    """Return every file of a known format, each content once (but phonons: files beside count)."""
     found, seen = [], set()
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size):
-        here = kind or path.relative_to(folder).parts[0]
-        if here not in KINDS or path.stat().st_size > 50_000_000 or not KINDS[here].format_of(path):
+        parts = path.relative_to(folder).parts
+        here, place = (kind, parts[0]) if kind else (parts[0], "".join(parts[1:2]))
+        if here not in KINDS or path.stat().st_size > 50_000_000:
             continue
-        digest = here, hashlib.sha256(path.read_bytes()).hexdigest()
-        if here == "phonons" or digest not in seen:
-            found.append((here, path))
-        seen.add(digest)
+        form = KINDS[here].format_of(path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if form and (here == "phonons" or (here, digest) not in seen):
+            found.append(Found(here, form, place, path, digest))
+        seen.add((here, digest))
     return found
+
+
+def drawn(found: list[Found], at_most: int) -> list[Found]:
+    """Return at most so many files of one format from one place: a sample with a fixed seed."""
+    groups = defaultdict(list)
+    for one in found:
+        groups[one[:3]].append(one)
+    return [one for key, group in groups.items() for one in (
+        group if len(group) <= at_most else
+        sorted(random.Random("/".join(key)).sample(group, at_most)))]
 
 
 VERDICTS = ("right", "asked", "refused", "needless", "wrong", "unchecked", "traceback", "hung",
             "died")
 
 
-def markdown(rows: list[dict[str, str]]) -> str:
+def readers_state() -> str:
+    """Return a digest of the source of the package and of these tools, and of what is installed."""
+    rooms = Path(perovskite_polaron.__file__).parent, Path(__file__).parent / "corpus_kinds"
+    sources = [Path(__file__), *(p for room in rooms for p in sorted(room.rglob("*.py")))]
+    there = sorted(f"{d.name} {d.version}" for d in importlib.metadata.distributions())
+    return hashlib.sha256(b"".join(p.read_bytes() for p in sources) + repr(there).encode()
+                          ).hexdigest()
+
+
+def judged(files: list[Found], folder: Path, kept: Path | None,
+           seconds: float) -> Iterator[dict[str, str]]:
+    """Yield the row of each file: an earlier run's where nothing has changed, else a new one."""
+    readers, known = readers_state(), {}
+    if kept is not None and kept.is_file():
+        with open(kept, newline="") as handle:
+            known = {row["state"]: row for row in csv.DictReader(handle) if row.get("state")}
+    with open(kept or os.devnull, "w", newline="") as handle:
+        writer = csv.DictWriter(handle, FIELDS)
+        writer.writeheader()
+        apart = Apart(seconds)
+        states = {one: hashlib.sha256(f"{one} {readers}".encode()).hexdigest() for one in files}
+        # What is known is written first, so that no interruption loses it.
+        for one in sorted(files, key=lambda one: states[one] not in known):
+            row = known.get(states[one]) or judge(one, apart) | {
+                "file": str(one.path.relative_to(folder)), "state": states[one]}
+            writer.writerow(row)
+            handle.flush()
+            yield row
+
+
+def markdown(rows: list[dict[str, str]], found: list[Found]) -> str:
     """Return the table of counts, and that of the reasons of refusals."""
     head = ("read rightly", "after the option it asked for", "refused with need",
             "refused without need", "wrong", "read, nothing to check against", "traceback, hung")
-    lines = ["| files | all | " + " | ".join(head) + " |", "|---" * (len(head) + 2) + "|"]
+    lines = ["| files | found | tried | " + " | ".join(head) + " |", "|---" * (len(head) + 3) + "|"]
     kinds = [(k, f) for k, room in KINDS.items() for f in room.FORMATS]
     for kind, form in [*kinds, ("", "all")]:
         some = [r["verdict"] for r in rows if not kind or (r["kind"], r["format"]) == (kind, form)]
         counts = [some.count(v) for v in VERDICTS[:6]] + [sum(some.count(v) for v in VERDICTS[6:])]
+        there = sum(not kind or one[:2] == (kind, form) for one in found)
         if some:
-            lines.append(f"| {form} | {len(some)} | " + " | ".join(map(str, counts)) + " |")
+            cells = map(str, (form, there, len(some), *counts))
+            lines.append("| " + " | ".join(cells) + " |")
     why = Counter(r["why"].split(": ")[0] for r in rows if r["verdict"] == "refused")
     lines += ["", "| refused because | files |", "|---|---|",
               *(f"| {reason} | {count} |" for reason, count in why.most_common())]
@@ -183,7 +247,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kind", choices=tuple(KINDS))
     parser.add_argument("--only", default="", help="a part of the paths to read")
-    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--at-most", type=int, default=sys.maxsize, metavar="N",
+                        help="files of one format from one place (default: all)")
+    parser.add_argument("--csv", type=Path, help="rows, written as they are found; also where an"
+                        " earlier run's are kept")
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--seconds", type=float, default=60, help="limit for one file")
     options = parser.parse_args(arguments)
@@ -196,23 +263,16 @@ def main(arguments: list[str] | None = None) -> int:
     if missing:
         print(f"not installed, so nothing is held against {', '.join(missing)}")
     gc.freeze()
-    rows, apart = [], Apart(options.seconds)
-    for kind, path in walk(options.folder, options.kind):
-        if options.only in str(path):
-            row = judge(kind, path, apart)
-            row["file"] = str(path.relative_to(options.folder))
-            rows.append(row)
-            if row["verdict"] not in ("right", "asked", "refused"):
-                print(f"{row['verdict']}: {row['file']}: {row['why'][:300]}", flush=True)
-    table = markdown(rows)
+    found = [one for one in walk(options.folder, options.kind) if options.only in str(one.path)]
+    rows = []
+    for row in judged(drawn(found, options.at_most), options.folder, options.csv, options.seconds):
+        rows.append(row)
+        if row["verdict"] not in ("right", "asked", "refused"):
+            print(f"{row['verdict']}: {row['file']}: {row['why'][:300]}", flush=True)
+    table = markdown(rows, found)
     print(table)
     if options.markdown:
         options.markdown.write_text(table)
-    if options.csv:
-        with open(options.csv, "w", newline="") as handle:
-            writer = csv.DictWriter(handle, ["kind", "format", "file", "verdict", "by", "why"])
-            writer.writeheader()
-            writer.writerows(rows)
     return int(any(r["verdict"] in ("wrong", "traceback", "hung", "died") for r in rows))
 
 

@@ -33,6 +33,8 @@ from perovskite_polaron.errors import require
 
 #: The shares of intervals, and what lies below and above them.
 LEVELS = (0.6827, 0.95)
+#: What the axes of a grid are called.
+_NUISANCE = ("place of the axis", "stretch", "width", "amplitude")
 #: Points with less than this share of the largest weight change no interval.
 _SMALL = 1e-7
 
@@ -166,6 +168,22 @@ class Posterior:
         weight = self.ln_density + _ln_cells(self.grid)
         return self._central(weight, self.strengths[:, part], self._fixed[:, part],
                              self._relative[:, part])
+
+    def correlation(self) -> tuple[tuple[str, ...], Array]:
+        """Return what is free, parts and nuisance parameters, and their correlations (n, n)."""
+        grid, count = self.grid, self.strengths.shape[1]
+        ln_weight = self.ln_density + _ln_cells(grid)
+        share = np.exp(ln_weight - logsumexp(ln_weight))
+        free = [k for k, axis in enumerate(grid.axes) if len(axis) > 1]
+        values = np.column_stack([self.strengths, grid.points[:, free]])
+        away = values - share @ values
+        covariance = (share[:, None] * away).T @ away
+        spread = self.spreads / np.sqrt(np.einsum("pcc->pc", grid.inverse))
+        covariance[:count, :count] += np.einsum("p,pc,pd,pcd->cd", share, spread, spread,
+                                                grid.inverse)
+        size = np.sqrt(np.maximum(covariance.diagonal(), 1e-300))
+        names = (*(part.name for part in grid.template.parts), *(_NUISANCE[k] for k in free))
+        return names, covariance / np.outer(size, size)
 
     def along_amplitude(self) -> tuple[Array, Array, Array, Array, Array]:
         """Return Q (n,), and ln density, strength of the first part, its error that does not grow

@@ -23,7 +23,7 @@ from perovskite_polaron.measured.text import parse_text_table
 from perovskite_polaron.phonons.modes import BUILTIN, read_modes
 from perovskite_polaron.phonons.selection import heat_capacity
 from perovskite_polaron.published_cspbbr3 import FORMULA, GAP_EV, TRANSITIONS_C
-from perovskite_polaron.units import GAS_J_MOL_K, PER_MOL, UNITS, ZERO_C_K
+from perovskite_polaron.units import CM3_PER_A3, GAS_J_MOL_K, PER_MOL, UNITS, ZERO_C_K
 
 #: Below it Dulong and Petit are too high by more than their uncertainty: the harmonic C_V of
 #: CsPbBr3 is 2.6 % lower there, 4 % at 155 K, 28 % at 50 K.
@@ -31,7 +31,6 @@ CLASSICAL_FROM_C = 200.0 - ZERO_C_K
 #: Atoms as light as these vibrate above the thermal energy of room temperature: Dulong and Petit
 #: are then too high, by 27 % for SrTiO3.
 _LIGHT = ("H", "D", "T", "He", "Li", "Be", "B", "C", "N", "O", "F")
-CM3_PER_A3 = 1e-24
 _PER_GRAM = ("J/g/K", "J/(g*K)", "J/(g.K)", "J/K/g")
 
 

@@ -166,13 +166,17 @@ def search(traces: Sequence[Trace], model: KineticModel, theta: Array, lower: Ar
     if not free.any():
         return float(np.sum(residual(theta[free]) ** 2)), theta
     try:
-        end = least_squares(residual, theta[free], jacobian_there, (lower[free], upper[free]),
-                            "dogbox", ftol=1e-13, xtol=1e-9, gtol=None, x_scale="jac", max_nfev=200)
+        # A slope beyond all numbers ends in a step that is none, and so in no success.
+        with np.errstate(over="ignore", invalid="ignore"):
+            end = least_squares(residual, theta[free], jacobian_there, (lower[free], upper[free]),
+                                "dogbox", ftol=1e-13, xtol=1e-9, gtol=None, x_scale="jac",
+                                max_nfev=200)
     except ValueError:
         # At the start nothing is finite.
         return None
     theta[free] = end.x
-    return (2 * float(end.cost), theta) if end.success else None
+    found = end.success and np.isfinite(end.cost) and np.isfinite(end.x).all()
+    return (2 * float(end.cost), theta) if found else None
 
 
 class Group(NamedTuple):

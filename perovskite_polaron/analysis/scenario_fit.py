@@ -5,7 +5,7 @@ nuisance parameters of ``scenario_curves.Priors``; the odd mode of a sweep also 
 Strengths are linear and solved for; the nuisance parameters and Q are integrated on a grid that is
 narrowed until it resolves the posterior (``evidence``). Intervals are central ones of the
 posterior. What the shape of a sweep, or a given fraction, tells beyond the product f·Q² is in
-``separate``. What the settings of the calculation may still change, where a scenario has an error
+``separation``. What the settings of the calculation may still change, where a scenario has an error
 budget, is part of the covariance (``weights``), and so of χ², evidence and intervals.
 
 Hypotheses are compared by their evidence; no change at all competes as a model without parameters.
@@ -23,109 +23,21 @@ from math import log
 import numpy as np
 from scipy.special import logsumexp
 
-from perovskite_polaron.analysis.evidence import (
-    Noise, Posterior, central, ln_evidence, strength_sigmas)
+from perovskite_polaron.analysis.evidence import Noise, Posterior, ln_evidence, strength_sigmas
 from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, Curves, Grid, Priors, Template
 from perovskite_polaron.analysis.scenarios import Scenario
+from perovskite_polaron.analysis.separation import Amplitude, pair, separate
 from perovskite_polaron.analysis.weights import noise_whitening, weigh, white
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.measured.scan import Scan
 
 CLAIM_ODDS = 100.0
-#: So much does a given fraction cost in χ² when it does not go with the shape.
-CONTRADICTION = 9.0
-#: The density of Q at the end of its 95 % interval, in −2 ln: what is higher at the ends is open.
-OPEN = 3.841
-LARGER = "compute larger ones"
+#: Two strengths of a mixture that are correlated more than this share their errors, 2.3 times those
+#: that each would have alone: they are named as not told apart.
+COLLINEAR = 0.9
 #: The strengths in the weights are those of the fit to this part of their errors, or so often done.
 CLOSE, ROUNDS = 0.1, 8
-
-
-@dataclass(frozen=True, eq=False)
-class Amplitude:
-    """Amplitude and excited fraction, where the data or the user tell them apart.
-
-    Attributes
-    ----------
-    q, f
-        Q (Å·√amu) and the fraction.
-    q68, q95, f68, f95
-        Their 68 % and 95 % intervals.
-    given_fraction
-        Whether f is the user's, and Q what follows from it.
-    """
-
-    q: float
-    q68: Interval
-    q95: Interval
-    f: float
-    f68: Interval
-    f95: Interval
-    given_fraction: bool
-
-
-def separate(template: Template, found: Posterior, best: Array, strength: float,
-             fraction: float | None) -> tuple[Amplitude | None, str]:
-    """Return f and Q where they can be told apart, and what is wrong with Q, if anything is.
-
-    best: the most probable point (4,), strength: its first part's. Without a given fraction the
-    density of Q must fall by 3.84 in −2 ln (95 %) towards both small and large Q.
-    """
-    largest = template.largest
-    if template.parts[0].sweep is None or strength <= 0:
-        return None, ""
-    if fraction is not None:
-        q, (q68, q95), why = _given(template, found, strength, fraction)
-        same = (fraction, fraction)
-        return Amplitude(q, q68, q95, fraction, same, same, given_fraction=True), why
-    if template.sweep is None:
-        return None, ""
-    q = float(best[3])
-    fine, ln_density, *_ = found.along_amplitude()
-    density = logsumexp(ln_density, axis=0)
-    lost, whole = 2 * (density.max() - density), template.axes()[3]
-    low_open, high_open = (abs(fine[end] - whole[end]) < 1e-9 and lost[end] <= OPEN
-                           for end in (0, -1))
-    if not low_open and q >= largest * (1 - 1e-6):
-        return None, f"its amplitude sits on the largest computed, {largest:.3g} Å√amu; {LARGER}"
-    if low_open or high_open:
-        return None, ""
-    power = template.parts[0].power
-    (q68, q95), (f68, f95) = found.fractions(largest, power)
-    # The strength is that at the largest amplitude: f follows with (Qmax/Q)², or Qmax/Q.
-    f = strength * (largest / q) ** power
-    return Amplitude(q, q68, q95, f, f68, f95, given_fraction=False), ""
-
-
-def _given(template: Template, found: Posterior, strength: float,
-           fraction: float) -> tuple[float, list[Interval], str]:
-    """Return Q from the product and the fraction, its intervals, and what is wrong with it."""
-    largest, power = template.largest, template.parts[0].power
-    if template.sweep is None:
-        intervals = [_pair(largest * (np.maximum(ends, 0) / fraction) ** (1 / power))
-                     for ends in found.intervals(0)]
-        return largest * float((strength / fraction) ** (1 / power)), intervals, ""
-    # In a sweep: the density of Q with the strength that each Q asks for.
-    fine, ln_density, strengths, spreads, relative = found.along_amplitude()
-    asked = fraction * (fine / largest) ** power
-    spreads = np.hypot(spreads, relative * asked)
-    miss = ((asked - strengths) / spreads) ** 2
-    density = logsumexp(ln_density - miss / 2 - np.log(spreads), axis=0)
-    least = float((2 * (ln_density.max() - ln_density) + miss).min())
-    q, why = float(fine[int(np.argmax(density))]), ""
-    if least > CONTRADICTION:
-        why = (f"the fraction {fraction:g} contradicts the shape of the change (chi2 rises by "
-               f"{least:.0f}); check the fraction and the normalisation, or compute larger "
-               "amplitudes")
-    elif q >= largest * (1 - 1e-6):
-        why = (f"with the fraction {fraction:g} its amplitude sits on the largest computed, "
-               f"{largest:.3g} Å√amu; {LARGER}")
-    return q, central(fine, density), why
-
-
-def _pair(ends: Array) -> Interval:
-    return float(ends[0]), float(ends[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +72,8 @@ class ScenarioFit:
         Shape (m,), at the transient's energies, and its calculation error (1σ).
     on_bound
         What is wrong with the fit, or "".
+    correlated, correlation
+        What was free: the parts, the nuisance parameters; and their correlations, (n, n).
     """
 
     name: str
@@ -181,6 +95,8 @@ class ScenarioFit:
     model: Array
     model_error: Array
     on_bound: str
+    correlated: tuple[str, ...]
+    correlation: Array
 
     @property
     def strength(self) -> float:
@@ -190,12 +106,12 @@ class ScenarioFit:
     @property
     def interval68(self) -> Interval:
         """68 % interval of the first part's strength."""
-        return _pair(self.intervals68[0])
+        return pair(self.intervals68[0])
 
     @property
     def interval95(self) -> Interval:
         """95 % interval of the first part's strength."""
-        return _pair(self.intervals95[0])
+        return pair(self.intervals95[0])
 
     @property
     def strength_err(self) -> float:
@@ -262,6 +178,21 @@ class Comparison:
             if claimed is None or (fit.ln_evidence - claimed.ln_evidence) > log(CLAIM_ODDS) * more:
                 claimed = fit
         return claimed
+
+    def collinear(self) -> list[tuple[str, str, float]]:
+        """Return the pairs of parts whose strengths the data do not tell apart, with their
+        correlation: of the claimed mixture, and of all with carriers; the largest of each pair.
+        """
+        worst: dict[tuple[str, str], float] = {}
+        for fit in self.fits:
+            if fit is not self.best and all(part.kind != "carriers" for part in fit.parts):
+                continue
+            for j, one in enumerate(fit.parts):
+                for i, other in enumerate(fit.parts[:j]):
+                    names, value = (other.name, one.name), float(fit.correlation[i, j])
+                    if abs(value) > max(COLLINEAR, abs(worst.get(names, 0.0))):
+                        worst[names] = value
+        return [(*names, value) for names, value in worst.items()]
 
     def to_null(self, fit: ScenarioFit) -> float:
         """Return ln of the odds of a hypothesis to no change."""
@@ -367,6 +298,7 @@ class Problem:
                             "or widen the prior")
         parameters = len(template.parts) + sum(len(a) > 1 for a in grid.axes)
         model = template.columns(*best.axes)[0] @ strengths
+        correlated, correlation = whole.correlation()
         sigmas = strength_sigmas(template, _white_data(intensity, self.whiten), self.whiten)
         return ScenarioFit(
             name, template.parts, strengths, intervals[:, 0], intervals[:, 1],
@@ -376,7 +308,8 @@ class Problem:
             shift, float(point[1]), float(point[2]), float(point[3]) if template.sweep else None,
             amplitude, float(chi2 + best.prior[0]), grid.weights.ln_determinant,
             ln_evidence(grid, data, self.noise, sigmas), parameters, model,
-            np.sqrt(((template.errors(point) @ strengths) ** 2).sum(axis=0)), on_bound)
+            np.sqrt(((template.errors(point) @ strengths) ** 2).sum(axis=0)), on_bound, correlated,
+            correlation)
 
     def _located(self, grid: Grid, intensity: Array, name: str) -> tuple[Grid, Grid, Posterior]:
         """Return the grid on which a hypothesis is integrated, and its most probable point."""

@@ -16,7 +16,7 @@ from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
 
 RIGID_SHIFT = "rigid edge shift"
 SHIFT_STEP_EV = 0.01
-Kind = Literal["structure", "shift", "measured"]
+Kind = Literal["structure", "carriers", "shift", "measured"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,8 @@ class Scenario:
         The differences along a mode at its computed amplitudes, when it is one; difference is then
         that of the largest.
     kind : str
-        ``structure`` (computed; strength positive), ``shift`` (of the edge, per eV; either sign) or
+        ``structure`` (computed; strength positive), ``carriers`` (states that they block and open,
+        for 1e19 pairs per cm³; strength positive), ``shift`` (of the edge, per eV; either sign) or
         ``measured`` (on the experiment's own energies, so that no calculated axis is placed or
         broadened).
     per_width : ndarray or None
@@ -180,7 +181,10 @@ def heated_lattice(scans: Sequence[Scan]) -> tuple[Scenario, ...]:
 
 def mixtures(scenarios: Sequence[Scenario], asked: Sequence[str] = (),
              shifted: bool = True) -> tuple[tuple[Scenario, ...], ...]:
-    """Return the hypotheses: every scenario alone, and pairs of them.
+    """Return the hypotheses: every scenario alone, and what acts together.
+
+    A change of structure does not come without carriers, so where theirs is among the scenarios
+    each other one is also joined with it.
 
     Parameters
     ----------
@@ -197,10 +201,15 @@ def mixtures(scenarios: Sequence[Scenario], asked: Sequence[str] = (),
         For a name that fits none, or a scenario with itself.
     """
     shifts = [s for s in scenarios if s.kind == "shift"] if shifted else []
-    pairs = [(s, shift) for s in scenarios if s.kind != "shift" for shift in shifts]
+    carriers = [s for s in scenarios if s.kind == "carriers"]
+    changes = [s for s in scenarios if s.kind not in ("shift", "carriers")]
+    pairs = [(s, c) for s in changes for c in carriers]
     for text in asked:
         pairs += [pair for pair in _pairs(text, scenarios) if pair not in pairs]
-    return (*((s,) for s in scenarios), *pairs)
+    shifted_pairs = [(s, shift) for s in (*changes, *carriers) for shift in shifts]
+    pairs += [pair for pair in shifted_pairs if pair not in pairs]
+    triples = [(s, c, shift) for s in changes for c in carriers for shift in shifts]
+    return (*((s,) for s in scenarios), *pairs, *triples)
 
 
 def _pairs(text: str, scenarios: Sequence[Scenario]) -> list[tuple[Scenario, Scenario]]:
@@ -212,11 +221,11 @@ def _pairs(text: str, scenarios: Sequence[Scenario]) -> list[tuple[Scenario, Sce
     require(found, f"the mixture {text!r} does not name two different scenarios: write it as A+B, "
             f"from {', '.join(repr(s.name) for s in scenarios)}")
 
-    def late(scenario: Scenario) -> tuple[bool, bool]:
-        return scenario.kind == "shift", scenario.sweep is None
+    def late(scenario: Scenario) -> tuple[bool, ...]:
+        return scenario.kind == "shift", scenario.kind == "carriers", scenario.sweep is None
 
-    # A swept mode leads, for the first part is the one whose amplitude is searched for; an edge
-    # shift comes last.
+    # A swept mode leads, for the first part is the one whose amplitude is searched for; carriers
+    # and an edge shift come last.
     return [(a, b) if late(a) <= late(b) else (b, a) for a, b in found]
 
 

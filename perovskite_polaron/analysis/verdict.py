@@ -9,8 +9,7 @@ import numpy as np
 from perovskite_polaron.analysis.matched import Matched
 from perovskite_polaron.analysis.scenario_curves import Priors
 from perovskite_polaron.analysis.scenario_fit import CLAIM_ODDS, Comparison, Problem, ScenarioFit
-from perovskite_polaron.analysis.scenarios import (
-    RIGID_SHIFT, ScenarioSet, computed, heated_lattice, mixtures)
+from perovskite_polaron.analysis.scenarios import ScenarioSet, computed, heated_lattice, mixtures
 from perovskite_polaron.arrays import Interval
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.recipe import FIELD, parse_steps
@@ -27,6 +26,9 @@ ABOVE_EDGE_EV = 8.0
 STRETCH = 0.02
 #: Broadening beyond the calculation's, FWHM, where no match says it.
 WIDTH_EV = 0.3
+#: Of the strengths of kinds of scenarios that have one.
+_UNITS = {"shift": " eV", "carriers": " × 1e19 pairs/cm3"}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -230,7 +232,7 @@ def statements(found: Comparison) -> list[str]:
     best = found.best
     if best is None:
         return [f"No scenario is supported: none is {CLAIM_ODDS:g} times as probable as no change "
-                "at all."]
+                "at all.", *_collinear(found)]
     words = [_strengths(best)]
     near = {f: best.ln_evidence - f.ln_evidence for f in found.fits if f is not best
             and f.possible and best.ln_evidence - f.ln_evidence < log(CLAIM_ODDS)}
@@ -249,10 +251,25 @@ def statements(found: Comparison) -> list[str]:
         words.append(f"Even the best does not describe the data: chi2 is {best.chi2:.0f} for "
                      f"{found.points} points.")
     words += _amplitude(best)
-    if any(p.name == RIGID_SHIFT for p in best.parts):
+    kinds = {p.kind: float(s) for p, s in zip(best.parts, best.strengths, strict=True)}
+    if "shift" in kinds:
         words.append("The strength of the edge shift is excited fraction × shift in eV: the data "
                      "fix only that product.")
-    return words
+    if "carriers" in kinds:
+        words.append("The strength of filling is excited fraction × density of pairs, in 1e19 per "
+                     "cm3. What one carrier changes is known to an order of magnitude (polaron "
+                     "carriers), and so is the density; its place and its signs are what counts.")
+    if "carriers" in kinds and kinds.get("shift", 0.0) > 0:
+        words.append("The shift beside it is to higher energies, as screening of the core hole by "
+                     "carriers makes it.")
+    return words + _collinear(found)
+
+
+def _collinear(found: Comparison) -> list[str]:
+    """Return which explanations the window does not tell apart."""
+    return [f"{one} and {other} are collinear in this window: their strengths are correlated by "
+            f"{value:+.2f}, so that little more than a combination of them is fixed; widen the "
+            "window, or read neither alone." for one, other, value in found.collinear()]
 
 
 def _times(ln_odds: float) -> str:
@@ -266,7 +283,7 @@ def _ranges(i68: Sequence[float], i95: Sequence[float]) -> str:
 
 def _strengths(best: ScenarioFit) -> str:
     texts = [f"{part.name} {best.strengths[i]:.3g} {_errors(best, i)}"
-             f"{' eV' if part.kind == 'shift' else ''} "
+             f"{_UNITS.get(part.kind, '')} "
              f"{_ranges(best.intervals68[i], best.intervals95[i])}"
              for i, part in enumerate(best.parts)]
     longer = f" and stretched by {100 * best.stretch:+.1f} %" if best.stretch else ""
@@ -281,7 +298,7 @@ def _errors(best: ScenarioFit, part: int, unit: float = 1.0) -> str:
     statistical, known = unit * best.errors[part], best.errors_calculation[part]
     if known is not None:
         return f"± {statistical:.2g} (statistical) ± {unit * known:.2g} (calculation)"
-    computed = best.parts[part].kind == "structure"
+    computed = best.parts[part].kind in ("structure", "carriers")
     missing = "; calculation error not estimated" if computed else ""
     return f"± {statistical:.2g} (statistical{missing})"
 

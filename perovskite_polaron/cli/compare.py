@@ -49,12 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="prior of the broadening beyond the calculation's, FWHM (default: 0.3eV)")
     add("--stretch-sigma", type=float, help="prior of a stretch of the calculated"
         f" energies about their zero, relative (default: {STRETCH:g}; 0: none)")
+    add("--electronic", action="store_true", help="also what carriers block and open near the edge"
+        " (polaron carriers), alone and beside each other scenario and a shift of the edge; needs"
+        " the study's pdos.npz")
     add("--scale-sigma", type=float, default=0.0,
         help="relative prior error of the normalisation (default: 0)")
     share(parser, "--signal", help="column to read, by name or number")
     share(parser, *READING[1:])
     add("--figure", type=Path,
         help="draw steady state, transient, fits and residuals (.png or .svg)")
+    add("--correlation", type=Path, metavar="FILE", help="draw which parameters of the best fit go"
+        " together (.png or .svg)")
     share(parser, "--json")
 
 
@@ -67,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
     polaron compare transient.xdi --study cspbbr3.toml --window above-edge --figure compare.png
     polaron compare transient.csv --match match.toml  # zero, stretch and widths from the match
     polaron compare transient.csv --mixture lo+cubic --fraction 0.1
+    polaron compare transient.csv --electronic --correlation correlation.png  # the whole window
     polaron compare transient.csv --heated br_25C.csv br_60C.csv br_140C.csv --mixture lo+heated
     """
     given = [f"--{name.replace('_', '-')}" for name in MATCHED if getattr(args, name) is not None]
@@ -74,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
             f" {', '.join(given)}")
     reading = reading_options(args)
     transient = read_transient(args.transient, "choose one with --signal", **reading)
-    theory, maximum_eV, matched = _theory(args.study, args.match)
+    theory, maximum_eV, matched = _theory(args.study, args.match, args.electronic)
     heated = read_scans(args.heated, **reading)
     warn(heated)
     found = judge(
@@ -85,6 +91,11 @@ def run(args: argparse.Namespace) -> None:
         scale_sigma=args.scale_sigma,
         stretch_sigma=STRETCH if args.stretch_sigma is None else args.stretch_sigma,
         matched=matched, like_steady=args.like_steady)
+    if args.correlation is not None:
+        from perovskite_polaron.figures import correlation, style
+
+        shown = found.found.best or found.found.fits[0]
+        style.save(correlation.draw_correlation(shown), args.correlation)
     if args.figure is not None:
         from perovskite_polaron.figures import measured, style
 
@@ -108,17 +119,19 @@ def _window(text: str) -> str | tuple[float, float]:
     return text if text in ("all", "above-edge") else window(text)
 
 
-def _theory(path: Path, match: Path | None) -> tuple[ScenarioSet, float | None, Matched | None]:
+def _theory(path: Path, match: Path | None,
+            electronic: bool) -> tuple[ScenarioSet, float | None, Matched | None]:
     """The scenarios; the first maximum that was published of their compound, and the match, if
     there are such.
     """
     if path.suffix.lower() == ".json" and path.name != "results.json":
         require(match is None, f"{path}: curves in a scenario file have their widths already:"
                 " --match needs a study")
+        require(not electronic, f"{path}: --electronic needs a study, whose band edges are known")
         return read_scenarios(path), None, None
     subject = Subject.read(path, match)
-    maximum_eV = None if subject.article is None else subject.article.white_line_eV
-    return subject.scenarios, maximum_eV, subject.matched
+    scenarios = subject.electronic_scenarios if electronic else subject.scenarios
+    return scenarios, subject.published_maximum_eV, subject.matched
 
 
 def _criteria(found: Comparison) -> list[tuple[str, float, float, float, float]]:
@@ -165,6 +178,8 @@ def _record(judged: Judgement) -> dict[str, Any]:
             for fit, (_, _, aic, ln, odds) in zip(found.fits, criteria, strict=True)],
         "chi2_no_change": found.chi2_null, "delta_aic_no_change": null_aic,
         "posterior_no_change": null_odds, "points": found.points, "edge_eV": judged.place.offset_eV,
+        "collinear": [{"names": names, "correlation": value}
+                      for *names, value in found.collinear()],
         "statements": judged.words}
 
 
@@ -180,8 +195,10 @@ def _row(fit: ScenarioFit) -> dict[str, Any]:
         "strength_interval95": _closed(fit.interval95),
         "parts": [
             {"name": p.name, "strength": s, "interval68": _closed(i68), "interval95": _closed(i95),
-             "per_eV": p.kind == "shift"}
+             "per_eV": p.kind == "shift",
+             "per_1e19_pairs_cm3": p.kind == "carriers"}
             for p, s, i68, i95 in parts],
+        "correlation": {"names": fit.correlated, "matrix": fit.correlation},
         **_product(fit, "f_q2", "A2_amu", 2), **_product(fit, "f_q", "A_sqrt_amu", 1),
         "amplitude_sqrt_amu_A": None if a is None else {
             "value": a.q, "interval68": _closed(a.q68), "interval95": _closed(a.q95)},

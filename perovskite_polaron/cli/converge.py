@@ -1,4 +1,4 @@
-"""``polaron converge``: how far the difference moves with cut-off, k points, cell, chains."""
+"""``polaron converge``: how far the difference moves with the settings of the engine."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ from perovskite_polaron.workflow.converge import SETTINGS, converge
 from perovskite_polaron.workflow.escalate import ESCALATED, Step, escalate, value_of
 from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import Store
-from perovskite_polaron.workflow.study import Study, need_xspectra, read_study
+from perovskite_polaron.workflow.study import Study, read_study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--supercell", metavar="1x1x1,2x1x1,...", help="repeats of the cell; k grids are divided")
     add("--absorber-sets", metavar="A.UPF:A-hole.UPF,...", help="pseudopotentials of the absorber,"
         " without and with the hole (such as with other second p projectors)")
+    add("--cluster-radius", metavar="5A,6.5A,...", help="of FEFF's atoms that scatter")
+    add("--scf-radius", metavar="4A,5A,...", help="of its self-consistent potentials")
+    add("--l-max", metavar="2,3,...", help="of its waves")
+    add("--exchange", metavar="dirac-hara,hedin-lundqvist,...", help="its self-energies")
     add("--lanczos", type=_steps, default=[], metavar="40,80,...",
         help="Lanczos steps, cut from the chains of the study itself")
     add("--tolerance", type=float, default=2.0, metavar="PERCENT",
@@ -55,10 +59,10 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron converge study.toml  # which settings the study needs, and what they may still change
     polaron converge study.toml --cutoff 25Ry,30Ry,35Ry --kpoints 1x1x1,2x2x1,3x3x2
+    polaron converge feff.toml --cluster-radius 5A,6.5A,8A --scf-radius 4A,5A
     polaron converge study.toml --lanczos 40,80,120  # from the chains there are; computes nothing
     """
     study = read_study(args.study)
-    need_xspectra(study, "polaron converge")
     asked = {s: v.split(",") for s in SETTINGS if (v := getattr(args, s.replace("-", "_")))}
     store = Store(study.store_folder)
 
@@ -92,7 +96,7 @@ def _escalate(args: argparse.Namespace, study: Study, store: Store,
     files = [write_csv(out / "steps.csv", {c: [getattr(s, c) for s in found.steps]
                                            for c in columns})]
     files.append(write_budget(merged(read_budget(store.root), found.budget), store.root))
-    needed = {setting: value_of(found.study, setting) for setting in ESCALATED}
+    needed = {setting: value_of(found.study, setting) for setting in ESCALATED[study.engine.kind]}
     changed = {s: v for s, v in needed.items() if v != value_of(study, s)}
     record = {"steps": found.steps, "converged": not changed, "needed": needed,
               "part": found.part.words(), "files": files}

@@ -12,7 +12,7 @@ from perovskite_polaron.analysis.kinetic_intervals import (
     FEW, LEVELS, Interval, Intervals, profile_intervals)
 from perovskite_polaron.analysis.kinetic_model import KineticModel
 from perovskite_polaron.analysis.kinetics import FTest, KineticFit, f_test, fit_kinetics
-from perovskite_polaron.cli.options import count, emit, pick, quantity, share
+from perovskite_polaron.cli.options import count, emit, pick, quantity, share, warn
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.measured.traces import read_traces
 
@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
     """
     traces = read_traces(args.files, args.signal, args.delay_unit, args.decimal_comma, args.matrix,
                          args.repeats)
+    warn(traces)
     before = args.t0 - 3 * args.irf_sigma
     baseline = (all((t.delay_ps < before).sum() >= 3 for t in traces) if args.baseline is None
                 else args.baseline)
@@ -91,8 +92,9 @@ def _record(fit: KineticFit, test: FTest | None, intervals: Intervals) -> dict[s
                irf_sigma_err_ps="sigma_err_ps", errors_scaled_by_scatter="scaled_errors"),
         "lifetimes_interval_ps": [_closed(i) for i in intervals.lifetimes_ps],
         "fractions": [
-            {"label": t.label, "value": None if mixed else f[:k], "err": None if mixed else e[:k],
-             "amplitudes": a, "amplitudes_err": da, "interval": [_closed(i) for i in held[:k]]}
+            {"label": t.label, "reading": t.reading, "value": None if mixed else f[:k],
+             "err": None if mixed else e[:k], "amplitudes": a, "amplitudes_err": da,
+             "interval": [_closed(i) for i in held[:k]]}
             for t, mixed, f, e, a, da, held in rows],
         "offset": fractions[:, k] if offset else None,
         "offset_err": errors[:, k] if offset else None,

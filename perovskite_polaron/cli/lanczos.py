@@ -5,10 +5,11 @@ import argparse
 import numpy as np
 
 from perovskite_polaron.cli.options import quantity
-from perovskite_polaron.errors import require
-from perovskite_polaron.espresso.lanczos import evaluate
+from perovskite_polaron.errors import InputError, require
+from perovskite_polaron.espresso.lanczos import Filling, evaluate
 from perovskite_polaron.espresso.savefile import read_save
 from perovskite_polaron.files import write_atomically
+from perovskite_polaron.units import BOLTZMANN_MEV_K, parse_kelvin, parse_quantity
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +27,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="smooth this close to the cut (cut_desmooth); default 0.1eV")
     add("--cut-above", type=energy,
         help="cut so far above the Fermi energy; default 0eV, as XSpectra does")
+    add("--filling", type=_filling, action="append", metavar="WEIGHT:LEVEL[:TEMPERATURE]",
+        help="instead of a cut, leave out states by the sum of such Fermi functions, the level from"
+        " the Fermi energy: 1:1.9eV:300K; without a temperature a step; may be repeated")
     add("--terminator", type=int, metavar="N", help="as xcheck_conv=N of XSpectra")
     add("--out", required=True, metavar="FILE.dat", help="file to write")
+
+
+def _filling(text: str) -> Filling:
+    weight, _, rest = text.partition(":")
+    level, _, temperature = rest.partition(":")
+    try:
+        kelvin = parse_kelvin(temperature) if temperature else 0.0
+        return Filling(float(weight), parse_quantity(level, "energy"),
+                       kelvin * BOLTZMANN_MEV_K / 1e3)
+    except ValueError:
+        raise InputError(f"--filling {text}: write it as 1:1.9eV:300K") from None
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,6 +52,8 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron lanczos br.sav --emin -10eV --emax 60eV --points 600 --hwhm 1.5eV --cut-occupied
         --terminator 20 --out br.dat
+    polaron lanczos br.sav --emin -10eV --emax 60eV --points 600 --hwhm 1.5eV --filling 1:1.9eV:300K
+        --terminator 20 --out electrons.dat
     """
     require(2 <= args.points <= 1_000_000, f"--points is {args.points}: give at least 2,"
             " at most 1000000")
@@ -48,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     sigma = evaluate(read_save(args.file), np.linspace(args.emin, args.emax, args.points),
                      args.hwhm, cut_occupied=args.cut_occupied, terminator=args.terminator,
                      cut_smooth_eV=0.1 if args.cut_smooth is None else args.cut_smooth,
-                     cut_above_eV=args.cut_above or 0.0)
+                     cut_above_eV=args.cut_above or 0.0, occupation=args.filling)
     columns = {"energy_eV": sigma.energy_eV, "sigma": sigma.total}
     if sigma.up is not None and sigma.down is not None:
         columns |= {"sigma_up": sigma.up, "sigma_down": sigma.down}

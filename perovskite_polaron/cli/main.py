@@ -30,6 +30,7 @@ VERBS = {
     "prepare": "write every Quantum ESPRESSO input of a study, without running",
     "run": "run a study: resumable, with progress",
     "status": "say how far a study has come",
+    "carriers": "say what electrons and holes open and block in the spectra of a study",
     "pdos": "say which shells of which atoms make the bands across the gap",
     "converge": "say how far the difference spectrum moves with each setting",
     "gc": "free the disk of what a study needs no more",

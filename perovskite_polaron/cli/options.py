@@ -19,7 +19,7 @@ from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.measured.raw import Raw
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.recipe import normalisation, read_steps
-from perovskite_polaron.measured.scan import Scan
+from perovskite_polaron.measured.scan import Scan, Trace
 from perovskite_polaron.measured.treated import Measured, build_recipe, gather
 from perovskite_polaron.spectra.spectrum import NORMALISATIONS
 from perovskite_polaron.units import UNITS, parse_quantity
@@ -176,9 +176,9 @@ def table(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> Iterator
         yield "".join(cell(*part) for part in parts).rstrip()
 
 
-def warn(scans: Iterable[Scan]) -> None:
-    """Say on stderr how scans were read and what their readers objected to: once each, with the
-    first file it is about.
+def warn(scans: Iterable[Scan | Trace]) -> None:
+    """Say on stderr how scans or traces were read and what their readers objected to: once each,
+    with the first file it is about.
     """
     about: dict[tuple[str, str], list[str]] = {}
     for scan in scans:

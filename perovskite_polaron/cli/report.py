@@ -9,7 +9,7 @@ from perovskite_polaron.cli.options import share
 from perovskite_polaron.errors import require
 from perovskite_polaron.report.page import sections, write_figure, write_report
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.workflow.scenarios import BUILT_IN
+from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_PB_L3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("source", metavar="STUDY.toml|FOLDER", nargs="?", type=Path, help="study file, or a folder"
         " with results.json and chains.npz (default: the built-in CsPbBr3 set)")
     add("--transient", help="measured difference spectrum with an error column, to draw and judge")
+    add("--beside", metavar="STUDY.toml|FOLDER", nargs="+", default=[], type=Path, help="the same"
+        " structures at other edges, shown beside (with the built-in set: its Pb L3 edge)")
     share(parser, "--match")
     add("--figure", metavar="NAME", help="write only this figure: figure-2, figure-3, figure-4,"
         " sites, bonds, amplitude, heating, alignment")
@@ -44,8 +46,9 @@ def run(args: argparse.Namespace) -> None:
         return
     verdicts: list[str] = []
     if transient is not None:
-        maximum_eV = None if subject.article is None else subject.article.white_line_eV
-        verdicts += judge(transient, subject.scenarios, maximum_eV, matched=subject.matched).words
+        verdicts += judge(transient, subject.scenarios, subject.published_maximum_eV,
+                          matched=subject.matched).words
     said = "the computed CsPbBr3 set of the package" if args.source is None else str(source)
-    shown = sections(subject, transient, verdicts)
+    others = args.beside or ([BUILT_IN_PB_L3] if args.source is None else [])
+    shown = sections(subject, transient, verdicts, [Subject.read(one) for one in others])
     print(f"report: {write_report(subject, shown, said, args.out or Path('polaron-report'))[0]}")

@@ -5,8 +5,10 @@ Taillefumier et al., Phys. Rev. B 66, 195107 (2002); Gougoussis et al., Phys. Re
 (2009).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,9 +37,28 @@ class CrossSection:
     down: NDArray[np.float64] | None = None
 
 
+class Filling(NamedTuple):
+    """One term of an occupation: weight × Fermi function of a level and a width.
+
+    Attributes
+    ----------
+    weight
+        Any number; the terms of an occupation are added.
+    level_eV
+        From the Fermi energy in the file.
+    thermal_eV
+        kT; 0 for a step, all states below the level.
+    """
+
+    weight: float
+    level_eV: float
+    thermal_eV: float = 0.0
+
+
 def evaluate(save: LanczosSave, energy_eV: ArrayLike, hwhm_eV: ArrayLike, *,
              cut_occupied: bool = False, cut_smooth_eV: float = 0.1, cut_above_eV: float = 0.0,
-             terminator: int | None = None, taper: float = 0.0) -> CrossSection:
+             occupation: Sequence[Filling] | None = None, terminator: int | None = None,
+             taper: float = 0.0) -> CrossSection:
     """Return the cross-section at some energies.
 
     k-points have equal weights, as on the full grid that XSpectra uses. An aligned spectrum needs
@@ -60,6 +81,11 @@ def evaluate(save: LanczosSave, energy_eV: ArrayLike, hwhm_eV: ArrayLike, *,
         Height of the cut above the Fermi energy. XSpectra has 0, and where the Fermi energy is the
         highest occupied level of a few k points the cut then moves with that one level, not with
         the states it should take away; a third of the gap keeps it clear of both bands.
+    occupation
+        Instead of a cut: n(E) as a sum of Fermi functions, by any of which a state of the energy E
+        is taken away. It is exact on the chain; no term is the whole chain, one step is the exact
+        cut. Electrons at µe and holes at µh beside a gap that holds c are three terms, (1, µe, kT),
+        (1, µh, kT) and (−1, c, 0), as long as neither Fermi function reaches across the gap.
     terminator
         N is XSpectra's xcheck_conv=N: the last two pairs of each chain are left out and the mean of
         the N // 2 before them continues it for ever. None ends each chain at its last vector, which
@@ -74,8 +100,8 @@ def evaluate(save: LanczosSave, energy_eV: ArrayLike, hwhm_eV: ArrayLike, *,
     Raises
     ------
     InputError
-        For non-finite or non-positive input, a terminator longer than a chain, a taper that is no
-        share or has no terminator.
+        For non-finite or non-positive input, a cut beside an occupation, a terminator longer than
+        a chain, a taper that is no share or has no terminator.
     """
     energy = floats(energy_eV, "energy_eV", (None,))
     hwhm = floats(np.broadcast_to(hwhm_eV, energy.shape) if np.ndim(hwhm_eV) == 0 else hwhm_eV,
@@ -86,6 +112,11 @@ def evaluate(save: LanczosSave, energy_eV: ArrayLike, hwhm_eV: ArrayLike, *,
     require(np.isfinite(cut_above_eV), f"cut_above_eV is {cut_above_eV}: give an energy")
     require(taper == 0 or (0 < taper <= 1 and terminator is not None), f"taper is {taper}: give a"
             " share of a chain from 0 to 1, and a terminator for it to go over into")
+    require(occupation is None or not cut_occupied,
+            "a cut is an occupation of its own: leave out cut_occupied, or the occupation")
+    terms = tuple(occupation or ())
+    require(np.isfinite(np.array(terms)).all() and all(t.thermal_eV >= 0 for t in terms),
+            "a term of the occupation is not finite, or has a negative kT: correct it")
     chains = _chains(save, terminator)
     if taper:
         chains = _tapered(chains, taper)
@@ -95,7 +126,12 @@ def evaluate(save: LanczosSave, energy_eV: ArrayLike, hwhm_eV: ArrayLike, *,
         cut = fermi + cut_above_eV / RYDBERG_EV
         result = _above(chains, cut, x, width, energy - cut_above_eV, cut_smooth_eV)
     else:
-        result = kernel.resolvent(chains, x, width).imag
+        result = (1 - sum(t.weight for t in terms)) * kernel.resolvent(chains, x, width).imag
+        for term in terms:
+            level, thermal = fermi + term.level_eV / RYDBERG_EV, term.thermal_eV / RYDBERG_EV
+            rays = (kernel.thermal_rays(chains, level, thermal, float(width.max())) if thermal
+                    else kernel.fermi_rays(chains, level))
+            result += term.weight * kernel.cut_resolvent(chains, rays, level, x, width)
     photon = x + save.core_energy_eV / RYDBERG_EV
     sigma = -4 * np.pi * XSPECTRA_FINE_STRUCTURE * photon * result
     if not save.spin_polarised:

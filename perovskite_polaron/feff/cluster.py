@@ -1,5 +1,6 @@
 """The atoms around an absorber: the same ones, in the same order, in every structure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,10 +52,7 @@ def cluster_around(crystal: Crystal, site: int, radius_A: float, rim_A: float) -
         When an element of the neighbourhood has no atom within the radius.
     """
     most = radius_A + rim_A
-    heights = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice_A), axis=0)
-    reach = np.ceil(most / heights).astype(int) + 1
-    steps = np.indices(tuple(2 * reach + 1)).reshape(3, -1).T - reach
-    apart = (crystal.positions - crystal.positions[site] + steps[:, None]) @ crystal.lattice_A
+    steps, apart = _around(crystal, site, most)
     distance = np.linalg.norm(apart, axis=2)
     cell, atom = np.nonzero(distance <= most)
     # Rounded, so that atoms at one distance keep their order in a rotated crystal too.
@@ -75,6 +73,23 @@ def cluster_around(crystal: Crystal, site: int, radius_A: float, rim_A: float) -
                          f" cluster_radius_A to {np.ceil(10 * needed) / 10:.1f} or more")
     return Cluster(atom.astype(np.int64), steps[cell], apart[cell, atom], species, inner,
                    float(far[inner - 1] + far[inner]) / 2 if inner < len(far) else most)
+
+
+def atoms_within(crystal: Crystal, sites: Iterable[int], radius_A: float) -> int:
+    """Return how many atoms are within a radius of these atoms, together."""
+    return sum(int((np.linalg.norm(_around(crystal, site, radius_A)[1], axis=2) <= radius_A).sum())
+               for site in sites)
+
+
+def _around(crystal: Crystal, site: int, most_A: float) -> tuple[NDArray[np.int64], Array]:
+    """Return lattice translations (s, 3), and where they bring all atoms, from one: (s, n, 3), Å.
+
+    No atom within ``most_A`` of it is missing.
+    """
+    heights = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice_A), axis=0)
+    reach = np.ceil(most_A / heights).astype(int) + 1
+    steps = np.indices(tuple(2 * reach + 1)).reshape(3, -1).T - reach
+    return steps, (crystal.positions - crystal.positions[site] + steps[:, None]) @ crystal.lattice_A
 
 
 def carried_positions_A(cluster: Cluster, found: Match, crystal: Crystal, site: int) -> Array:

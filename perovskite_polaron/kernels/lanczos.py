@@ -4,7 +4,8 @@ References
 ----------
 Haydock recursion, and the terminator of a chain with a constant tail: Haydock, Heine and Kelly,
 J. Phys. C 5, 2845 (1972). Occupied states: Brouder, Alouani and Bennemann, Phys. Rev. B 54, 7334
-(1996).
+(1996). Poles of the Fermi function: Wildberger, Lang, Zeller and Dederichs, Phys. Rev. B 52, 11502
+(1995).
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ from perovskite_polaron.kernels import load, share
 
 # Energies that the kernel works on together.
 TOGETHER = 16
+# The poles of a Fermi function are summed to so many half widths above the real axis, at least so
+# many, and beyond go over into an integral like an error function so many times narrower.
+_POLES_PER_WIDTH, _LEAST_POLES, _NARROW = 4.0, 16, 14.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def resolvent(chains: Chains, energy: ArrayLike, hwhm: ArrayLike) -> NDArray[np.
 class FermiRays(NamedTuple):
     """Resolvents along two rays into the upper half plane from the Fermi energy.
 
-    They depend on no energy or width.
+    They depend on no energy, and on no width up to ``widest``.
 
     Attributes
     ----------
@@ -125,12 +129,18 @@ class FermiRays(NamedTuple):
         (2, nodes) points of the rays, counted from the Fermi energy.
     real, imag
         (2, groups, nodes) resolvents there with the weights of the quadrature.
+    thermal
+        Width kT of the Fermi function; 0 for a step.
+    widest
+        The largest half width that they are made for.
     """
 
     t_real: Array
     t_imag: Array
     real: Array
     imag: Array
+    thermal: float = 0.0
+    widest: float = np.inf
 
 
 def fermi_rays(chains: Chains, fermi: float) -> FermiRays:
@@ -144,25 +154,99 @@ def fermi_rays(chains: Chains, fermi: float) -> FermiRays:
     step = 0.18
     radius = 1e-14 * np.exp(step * np.arange(15 * load("lanczos").NODE_BLOCK))
     t = (np.array([[1 + 1j], [-1 + 1j]]) * np.sqrt(0.5) * radius).astype(np.complex128)
+    return FermiRays(*_along(chains, fermi, t, t * (step / np.pi)))
+
+
+def thermal_rays(chains: Chains, fermi: float, thermal: float, widest: float) -> FermiRays:
+    """Sum the chains at the poles of a Fermi function, for any number of later grids and widths.
+
+    The integral of density of states × Fermi function × Lorentzian, closed in the upper half plane,
+    is the residue at the Lorentzian's pole and one at each pole of the Fermi function, fermi + i π
+    thermal (2 m + 1). It is exact. Poles far above the axis, where the sum has become an integral,
+    go over into one smoothly, which leaves an error below 1e-10.
+
+    Parameters
+    ----------
+    chains, fermi
+        As in fermi_rays.
+    thermal
+        kT of the Fermi function, above zero.
+    widest
+        The largest half width of the later calls.
+
+    Raises
+    ------
+    InputError
+        For a thermal width or a half width that is not positive, or so cold a function that a step
+        does as well.
+    """
+    from scipy.special import ndtr
+
+    require(thermal > 0 and widest > 0, "thermal and widest must be above zero: a step has"
+            " fermi_rays")
+    spacing = 2 * np.pi * thermal
+    count = max(_LEAST_POLES, int(np.ceil(_POLES_PER_WIDTH * widest / spacing)))
+    require(count < 100_000, f"a Fermi function of width {thermal:g} is a step to a half width of"
+            f" {widest:g}: use one")
+    end = count * spacing
+    poles = spacing * (np.arange(2 * count) + 0.5)
+    # Panels that double in length, the first where sum and integral share.
+    x, weight = np.polynomial.legendre.leggauss(16)
+    edges = end * np.concatenate([np.linspace(1, 2, 9), 2.0 ** np.arange(2, 44)])
+    half = np.diff(edges)[:, None] / 2
+    heights, lengths = (edges[:-1, None] + half + half * x).ravel(), (half * weight).ravel()
+    share = ndtr((heights / end - 1.5) * _NARROW)
+    y = np.concatenate([poles, heights])
+    factor = np.concatenate([spacing * (1 - ndtr((poles / end - 1.5) * _NARROW)),
+                             lengths * share])
+    missing = -len(y) % load("lanczos").NODE_BLOCK
+    t = 1j * np.concatenate([y, np.full(missing, end)])
+    weights = (1j / np.pi) * np.concatenate([factor, np.zeros(missing)])
+    return FermiRays(*_along(chains, fermi, np.tile(t, (2, 1)), weights), thermal=thermal,
+                     widest=widest)
+
+
+def _along(chains: Chains, fermi: float, t: NDArray[np.complex128],
+           weights: NDArray[np.complex128]) -> tuple[Array, Array, Array, Array]:
+    """Return points (2, nodes) from the Fermi energy, and the weighted resolvents there."""
     g = resolvent(chains, fermi + t.real.ravel(), t.imag.ravel()).reshape(chains.groups, *t.shape)
-    weighted = (g * t * (step / np.pi)).transpose(1, 0, 2)
-    return FermiRays(*map(np.ascontiguousarray, (t.real, t.imag, weighted.real, weighted.imag)))
+    weighted = (g * weights).transpose(1, 0, 2)
+    real, imag = np.ascontiguousarray(weighted.real), np.ascontiguousarray(weighted.imag)
+    return np.ascontiguousarray(t.real), np.ascontiguousarray(t.imag), real, imag
 
 
 def cut_resolvent(chains: Chains, rays: FermiRays, fermi: float, energy: ArrayLike,
                   hwhm: ArrayLike) -> Array:
-    """Return Im of the resolvent from states above the Fermi energy only, broadened by hwhm.
+    """Return Im of the resolvent from the empty states only, broadened by hwhm.
 
-    It is exact for any width at each energy: no convolution on a grid. Arguments and errors as in
-    resolvent; shape (groups, n).
+    Empty are those above the Fermi energy, or each by 1 − f where the rays are those of a Fermi
+    function f. It is exact for any width at each energy: no convolution on a grid. Arguments and
+    errors as in resolvent; shape (groups, n).
     """
     energy, hwhm = _points(energy, hwhm)
+    require(hwhm.max() <= rays.widest, f"hwhm reaches {hwhm.max():g}, the rays are made for"
+            f" {rays.widest:g}: make them for the largest width")
     u = energy - fermi
     out = np.zeros((chains.groups, len(u)))
-    above = u >= 0
-    if above.any():
+    if rays.thermal:
+        # The residue of the Lorentzian and that of a pole of f are both infinite where they meet:
+        # the mean of both sides, 2e-4 kT away, is right to 1e-8 of the whole.
+        z = (u + 1j * hwhm) / rays.thermal
+        pole = 1j * np.pi * (2 * np.maximum(np.floor(z.imag / (2 * np.pi)), 0) + 1)
+        if (meets := np.abs(z - pole) < 1e-4).any():
+            sides = [cut_resolvent(chains, rays, fermi, energy[meets] + side * rays.thermal,
+                                   hwhm[meets]) for side in (-2e-4, 2e-4)]
+            out[:, meets] = (sides[0] + sides[1]) / 2
+            if not meets.all():
+                out[:, ~meets] = cut_resolvent(chains, rays, fermi, energy[~meets], hwhm[~meets])
+            return out
+        real, imag = _sums(chains, energy, hwhm)
+        low = np.exp(-np.abs(z.real) - 1j * np.sign(z.real + 1e-300) * z.imag)
+        empty = np.where(z.real >= 0, 1 / (1 + low), low / (1 + low))
+        out += real * empty.imag + imag * empty.real
+    elif (above := u >= 0).any():
         out[:, above] = _sums(chains, energy[above], hwhm[above])[1]
-    given = u, hwhm, *rays, out
+    given = u, hwhm, *rays[:4], out
     share("lanczos", "occupied", given, len(u), 0.3 * rays.real[0].size)
     return out
 

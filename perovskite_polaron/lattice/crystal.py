@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 
-#: Two atoms closer than this are the same atom twice, or a wrong unit: such a crystal is
-#: refused.
-OVERLAP_A = 0.5
+#: Two atoms closer than this are the same atom twice, the halves of a disordered one, or in a wrong
+#: unit: such a crystal is refused. The shortest bonds are 0.74 Å (H-H) and, without H, 1.1 Å.
+OVERLAP_A, HEAVY_OVERLAP_A = 0.5, 0.9
 #: Isotopes that files give a symbol: their masses in amu.
 ISOTOPES = {"D": 2.01410178, "T": 3.01604928}
 
@@ -191,8 +191,10 @@ def _check(crystal: Crystal) -> None:
     require(n <= max(1, 2 * crystal.volume_A3), f"{who} has overlapping atoms: {n} of them in"
             f" {crystal.volume_A3:.4g} Å³; correct its lattice or positions")
     wrapped = (crystal.positions - np.floor(crystal.positions)) @ crystal.lattice_A
-    near = primitive_neighbor_list("ijd", (True,) * 3, crystal.lattice_A, wrapped, OVERLAP_A)
-    if len(near[0]):
-        i, j, d = min(zip(*near, strict=True))
+    reach = OVERLAP_A if set(crystal.species) == {"H"} else HEAVY_OVERLAP_A
+    near = primitive_neighbor_list("ijd", (True,) * 3, crystal.lattice_A, wrapped, reach)
+    for i, j, d in sorted(zip(*near, strict=True)):
+        if d > OVERLAP_A and "H" in (crystal.species[i], crystal.species[j]):
+            continue
         raise InputError(f"{who} has overlapping atoms: {crystal.species[i]} {i + 1} and"
                          f" {crystal.species[j]} {j + 1} are {d:.3f} Å apart; remove one of them")

@@ -32,6 +32,8 @@ _PARENT = "polaron_parent_site"
 # Images of a site nearer than this are one atom, whose coordinates were rounded (0.33 for 1/3); the
 # atom is put on the site where rounding moved it by more than the second, else kept to the bit.
 _MERGE_A, _ROUNDED_A = 0.1, 1e-4
+# Vacancies, dummies, water and ions that crystallographers write in the place of an element.
+_NO_ATOMS = ("VA", "VAC", "WAT", "DU", "DUM", "MA", "FA", "GUA", "LP")
 _READERS = {".cif": "cif", ".vasp": "vasp", ".poscar": "vasp", ".xyz": "extxyz",
             ".extxyz": "extxyz", ".xsf": "xsf", ".in": "espresso-in", ".pwi": "espresso-in",
             ".out": "espresso-out", ".pwo": "espresso-out"}
@@ -146,10 +148,29 @@ def _read_other(path: Path, text: str, kind: str) -> Crystal:
     require(len(atoms) > 0, f"{path} has no atoms: give a structure file with atomic positions")
     require(atoms.cell.rank == 3, f"{path} has a cell of zero volume or none: a crystal needs three"
             " independent lattice vectors")
+    require(atoms.pbc.all(), f"{path} says that it is not periodic in every direction, as a slab or"
+            " a molecule: a crystal is; state it (pbc=\"T T T\", CRYSTAL) if this is one")
     parents, species = atoms.arrays.get(_PARENT), tuple(atoms.get_chemical_symbols())
+    if kind == "vasp":
+        _check_rows(path, lines, species)
     return Crystal(atoms.cell.array, species, atoms.get_scaled_positions(wrap=False), path.name,
                    None if parents is None else tuple(map(str, parents)),
                    isotopes_amu(species, atoms.arrays.get("mass", atoms.get_masses())))
+
+
+def _check_rows(path: Path, lines: list[str], species: tuple[str, ...]) -> None:
+    """Refuse a POSCAR whose rows name other elements than its head, or are more than its atoms."""
+    from ase.data import atomic_numbers
+
+    start = 7 if re.match(r"\s*\d", lines[5]) else 8
+    start += lines[start - 1].lstrip()[:1] in ("s", "S")  # selective dynamics
+    for k, line in enumerate(lines[start:start + len(species)]):
+        said = next((w for w in line.split()[3:] if w.strip(".") not in ("T", "F")), "")
+        require(atomic_numbers.get(said, 0) == 0 or said == species[k], f"{path} has {said} in the"
+                f" row of atom {k + 1}, {species[k]} by its head: correct the numbers of atoms")
+    after = [*lines[start + len(species):], ""][0].split()[:3]
+    require(not all(re.match(r"[-+.\d]*\d", word) for word in after) or len(after) < 3,
+            f"{path} has more rows than the {len(species)} atoms of its head: correct the numbers")
 
 
 def _read_cif(path: Path, text: str) -> Crystal:
@@ -172,6 +193,9 @@ def _read_cif(path: Path, text: str) -> Crystal:
     for site in cif.sites:
         require(abs(site.occ - 1) < 1e-6, f"{path} has partial occupancy ({site.label}:"
                 f" {site.occ:g}): give an ordered structure")
+    parts = {abs(site.disorder_group) for site in cif.sites} - {0}
+    require(len(parts) < 2, f"{path} has disorder groups, of which one excludes the other: give an"
+            " ordered structure")
     sites, symbol = [_element(path, site) for site in cif.sites], cif.spacegroup_hm
     number = cif.spacegroup_number
     standard = gemmi.find_spacegroup_by_number(number).hm if number else ""
@@ -209,6 +233,10 @@ def _read_cif(path: Path, text: str) -> Crystal:
     whole = z.isdigit() and units in (int(z), int(z) * each)
     require(setting or (wanted and whole), f"{path} gives no space group, nor a formula and a Z"
             " that its atoms have: state P 1 if they are the whole cell")
+    if group and setting == "its operations" and len(cif.symops) < len(list(group.operations())):
+        require((wanted and whole) or find_symmetry(crystal, _MERGE_A).number == group.number,
+                f"{path} declares {group.xhm()}, but lists {len(cif.symops)} of its operations, and"
+                " its atoms have no others: list all, or state P 1 if they are the whole cell")
     found = find_symmetry(crystal).number if numbers - {1} else 1
     groups = [] if not numbers - {1, found} else [
         f"{gemmi.find_spacegroup_by_number(find_symmetry(crystal, symprec_A).number).hm} at"
@@ -216,6 +244,8 @@ def _read_cif(path: Path, text: str) -> Crystal:
     for wrong, what in (
             (setting != settings[0][0],
              f"has another formula with {settings[0][0]}, {setting} is taken"),
+            (not cif.symops and not cif.spacegroup_hall and not symbol and numbers - {1},
+             f"gives a number and no symbol: {setting} is taken"),
             (setting[-2:] in (":1", ":2") and ":" not in symbol, f"gives no origin: {setting}"),
             (z.isdigit() and not whole, f"declares Z = {z}, its atoms are {units}"
              f" {crystal.formula}"),
@@ -231,10 +261,15 @@ def _element(path: Path, site: Any) -> str:
     from ase.data import atomic_numbers
 
     letters = re.match("[A-Za-z]*", site.type_symbol)[0]  # type: ignore[index]
+    is_label = site.type_symbol == site.label
+    require(letters.upper() not in _NO_ATOMS, f"{path} holds {site.type_symbol!r}, which is not an"
+            " atom: give atoms of chemical elements")
     both = [s for s in dict.fromkeys((letters[:2].capitalize(), letters[:1].upper()))
             if atomic_numbers.get(s) or s in ISOTOPES]
     require(both, f"{path} holds {site.type_symbol!r}, which is not a chemical element: correct it")
-    require(len(both) == 1 or site.type_symbol != site.label or not letters[:2].isupper(),
+    require(is_label or len(both[0]) == len(letters), f"{path} holds {site.type_symbol!r}, which is"
+            " not a chemical element: correct it")
+    require(len(both) == 1 or not is_label or not letters[:2].isupper(),
             f"{path} has the label {site.label}, {' or '.join(both)}: add _atom_site_type_symbol")
     return both[0]
 

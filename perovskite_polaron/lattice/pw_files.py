@@ -1,8 +1,10 @@
 """Crystals in inputs and outputs of pw.x, and the lattice vectors of each ``ibrav``."""
 
+import ast
+import operator
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -28,6 +30,10 @@ _CENTRINGS = {
     7: ((1, -1, 1), (1, 1, 1), (-1, -1, 1)), -9: ((1, -1, 0), (1, 1, 0), (0, 0, 2)), 9: _BASE,
     91: ((2, 0, 0), (0, 1, -1), (0, 1, 1)), 10: ((1, 0, 1), (1, 1, 0), (0, 1, 1)), 11: _BODY,
     13: ((1, 0, -1), (0, 2, 0), (1, 0, 1)), -13: _BASE}
+_SIGNS: dict[type, Callable[[float], float]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
+_ALGEBRA: dict[type, Callable[[float, float], float]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Pow: operator.pow}
 # No heavier element has a pseudopotential: Nh is nitrogen with a core hole.
 _HEAVIEST = 103
 
@@ -202,6 +208,28 @@ def _numbers(rows: list[list[str]]) -> Array:
 
 
 def _number(word: str) -> float:
-    """A number as Fortran writes it, or a fraction."""
-    top, _, bottom = word.lower().replace("d", "e").partition("/")
-    return float(top) / float(bottom or 1)
+    """A number as Fortran writes it, or an algebraic expression of numbers, as 2*(1/3)."""
+    plain = word.lower().replace("d", "e")
+    try:
+        return float(plain)
+    except ValueError:
+        tree = ast.parse(plain[:200].replace("^", "**"), mode="eval")
+        return _value(tree.body)
+
+
+def _value(node: ast.expr) -> float:
+    """The value of an expression of numbers, + - * / ^ and brackets; ValueError for any other.
+
+    Powers of powers and -a^b are refused: programs differ in what they do first.
+    """
+    inner = [node.left, node.right] if isinstance(node, ast.BinOp) and isinstance(
+        node.op, ast.Pow) else [node.operand] if isinstance(node, ast.UnaryOp) else []
+    if any(isinstance(one, ast.BinOp) and isinstance(one.op, ast.Pow) for one in inner):
+        raise ValueError(f"{ast.unparse(node)!r} is not clear: write the number")
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return float(node.value)
+    if isinstance(node, ast.UnaryOp) and type(node.op) in _SIGNS:
+        return _SIGNS[type(node.op)](_value(node.operand))
+    if isinstance(node, ast.BinOp) and type(node.op) in _ALGEBRA:
+        return float(_ALGEBRA[type(node.op)](_value(node.left), _value(node.right)))
+    raise ValueError(f"{ast.unparse(node)!r} is no number and no algebra of numbers")

@@ -10,6 +10,7 @@ sum of several detectors, ``sum(det*)``.
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ _WRITTEN = {"delay": re.compile(rf"(?<![A-Za-z0-9.]){NUMBER}\s?(fs|ps|ns|us|µs)
             "temperature": re.compile(rf"(?<![A-Za-z0-9.]){NUMBER}\s?(C|degC|°C|K){_NO_EDGE}")}
 _ERRORS = "errors?|errs?|sigma|std|stddev|stdev|stderr|sem|uncertainty"
 _IS_ERROR = re.compile(rf"(?:^|[_\s])(?:(?i:{_ERRORS})(?:[_\s]|\d*$)|SE(?:[_\s]|$)|(?<=[_\s])se$)")
+_SCATTER = re.compile(r"(\A|[_\s])(std|stddev|stdev|sigma)\Z")
 # Counters and settings, by the names of the XDI dictionary, Athena, NeXus and beamlines.
 _ROLES = re.compile(
     r"(i[0-3tfro]|itrans|ifluor|iref(er)?|(mu|norm)_?ref(er)?|numerator|monitor|incoming_beam|"
@@ -33,7 +35,11 @@ _ROLES = re.compile(
     r"index|point|(ring_|m)current|scatter|.*energy.*)\Z")
 # What energies are called.
 _ENERGY = re.compile(r"e|ee|k?ev|(photon|mono)? ?energy(\b.*|_\w*)?|.*energy", re.IGNORECASE)
+# The largest and smallest integers of 32 bits, in any decimal unit: what no measurement gives.
+_PLACEHOLDERS = [round(whole * 10.0**-power, 9) for whole in (2**31 - 1, 2**31)
+                 for power in range(10)]
 _PLACES = ("delay_fs", "delay_ps", "delay_ns", "delay_us", "temperature_C", "temperature_K")
+_MOTOR = re.compile(r"(.*(delay|stage|motor|position).*|n|shots?|scans?|number)\Z")
 _COUNTERS = re.compile(r"(i[0-3tfro]|itrans|ifluor|iref(er)?|monitor|incoming_beam)\Z")
 # Beside counters, what has no such name is taken for a counter, too.
 _SPECTRUM = re.compile(r"(x?mu|mutrans|mufluor|intensity|norm.*|.*(signal|absor|xanes).*)\Z")
@@ -161,9 +167,13 @@ def signal_columns(table: Table, x: int) -> dict[int, int | None]:
             named = {re.sub(rf"[_ ]({_ERRORS}|se)\Z", "", name),
                      re.sub(rf"\A({_ERRORS}|se)[_ ]", "", name)} - {name}
             owners[i] = next((j for j, n in enumerate(lower) if j != x and n in named), None)
-    return {i: next((j for j, owner in owners.items() if owner == i),
-                    i + 1 if owners.get(i + 1, x) is None else None)
-            for i in range(len(lower)) if i != x and i not in owners}
+    found: dict[int, int | None] = {}
+    for i in (i for i in range(len(lower)) if i != x and i not in owners):
+        following = takewhile(lambda j: owners.get(j, x) is None, range(i + 1, len(lower)))
+        mine = [j for j, owner in owners.items() if owner == i] or list(following)
+        # The scatter of single values is no error of their mean.
+        found[i] = min(mine, key=lambda j: bool(_SCATTER.search(lower[j])), default=None)
+    return found
 
 
 def candidates(table: Table, x: int) -> list[int]:
@@ -178,6 +188,11 @@ def candidates(table: Table, x: int) -> list[int]:
             and i not in unnamed and not _ROLES.match(lower[i])
             and not (known and _MADE.match(lower[i]))
             and (not among_counters or _SPECTRUM.match(lower[i]))]
+
+
+def is_setting(name: str) -> bool:
+    """Tell whether a column is a counter, a time, a motor or a number of shots by its name."""
+    return bool(_ROLES.match(name.lower()) or _MOTOR.match(name.lower()))
 
 
 def choose(table: Table, x: int, asked: str | None, counted: bool = False) -> list[Signal]:
@@ -220,7 +235,16 @@ def choose(table: Table, x: int, asked: str | None, counted: bool = False) -> li
 
 
 def signal_at(table: Table, i: int, error: int | None) -> Signal:
-    """Return a column as it stands, with its error column, if any, which must be positive."""
+    """Return a column as it stands, with its error column, if any, which must be positive.
+
+    InputError where it holds what an instrument writes for no value, or for one beyond its range.
+    """
+    found = table.columns[i]
+    bad = found[np.isin(np.round(np.abs(found), 9), _PLACEHOLDERS) | (found == -9999)
+                | (np.abs(found) > 9e36)]
+    require(not len(bad), f"{table.source}: {table.names[i]} holds {bad[:1].sum():.10g}, what an"
+            " instrument writes for no value: remove those rows, or choose other columns with"
+            " --signal")
     errors = None if error is None else table.columns[error]
     require(errors is None or not (errors <= 0).any(), f"{table.source}: the error column "
             f"{table.names[error or 0]!r} has values that are not positive; correct them")

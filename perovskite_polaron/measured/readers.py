@@ -19,7 +19,7 @@ from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.athena import read_athena_tables
 from perovskite_polaron.measured.columns import (
     Signal, energy_column, fields_of, written, written_of)
-from perovskite_polaron.measured.edges import check_edge
+from perovskite_polaron.measured.edges import check_edge, check_unit
 from perovskite_polaron.measured.hdf5 import read_hdf5_paths, read_hdf5_tables
 from perovskite_polaron.measured.maps import array_map, is_map, text_map
 from perovskite_polaron.measured.mda import is_mda, parse_mda
@@ -154,6 +154,7 @@ def _scans(table: Table, signal: str | None, energy_unit: str | None, energy_nam
     # A map of an HDF5 file is a table made for it, without the paths that were asked for.
     x = 0 if raw.delay is not None else energy_column(table, energy_name)
     energy, unit = _energies(table, x, energy_unit, raw)
+    check_unit(energy, table.source)
     table, done = counted(table, x, raw)
     signals = chosen(table, x, None if raw.delay is not None else signal, raw)
     at = [str(i + 1) for one in signals for i in one.signal.columns]

@@ -121,9 +121,14 @@ class Trace:
     delay_ps, signal : ndarray
     error : ndarray or None
         Standard error of each point, positive; None when unknown.
-    label : str
+    label, source : str
+        What tables and figures call it, and the file it is from.
     repeats : int
         How many repeats the errors are the scatter of; 1 for errors that are known.
+    reading : str
+        What was taken for delay, signal and error.
+    warnings : tuple of str
+        What its reader objected to.
     """
 
     delay_ps: Array
@@ -131,6 +136,9 @@ class Trace:
     error: Array | None = None
     label: str = ""
     repeats: int = 1
+    source: str = ""
+    reading: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -31,6 +31,9 @@ _MOST_SETTINGS = 10
 # A base-10 number as C writes it, and nothing else: float() also takes nan, 1_000, other alphabets.
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
 _UNITS = ("eV", "keV", "fs", "ps", "ns", "us", "µs", "ms", "s", "K", "C", "degC", "°C")
+# What else may stand in a row of units.
+_OTHER_UNITS = ("", "-", "1", "a.u.", "arb", "arb.", "arb. u.", "arb.u.", "arb. units", "au",
+                "counts", "cts", "cps", "OD", "mOD", "mA", "V", "A", "mm", "deg", "%")
 _NAME = re.compile(
     rf"(.*?)(?:\s*\(([^()]*)\)|\s*\[([^\[\]]*)\]|/([^/\s]+)|_({'|'.join(_UNITS)}))?\Z", re.DOTALL)
 _MISSING = ("", "nan", "inf", "infinity")
@@ -226,8 +229,10 @@ def parse_text_table(text: str, source: str, comma: bool = False) -> Table:
             warnings.append(f"{source}:{lines.at}: the {len(rows)} rows of numbers above this line "
                             "are taken for settings")
             rows.clear()
-        broken = (next(field for field in fields if not is_number(field)),
-                  f"{source}:{lines.at}") if begins else None
+        bad = next((field for field in fields if not is_number(field)), "")
+        # A decimal comma splits the line elsewhere than its blanks do.
+        bad = stripped if "," not in bad and re.search(r"\d,\d+\s", stripped) else bad
+        broken = (bad, f"{source}:{lines.at}") if begins else None
         body = line.lstrip().lstrip("#% ") if is_comment else line
         if match := _METADATA.match(body.strip()):
             metadata[match[1].strip()] = match[2].strip()
@@ -258,6 +263,14 @@ def _header(above: Sequence[tuple[str, bool]], n: int, comma: bool, source: str)
             for way in (split_fields(body, comma), split_fields(body.strip(), comma),
                         re.split(r"\s{2,}", body.strip()))]
     fits = next((way for way in ways if len(way) == n), None)
+    # Units may have a row of their own, below the names.
+    units = [cell.strip("()[] ") for cell in fits or ()]
+    if {*_UNITS} & {*units} and {*units} <= {*_UNITS, *_OTHER_UNITS} and len(above) > 1:
+        names = next((way for body, _ in above[-2:-1] for way in (
+            split_fields(body, comma), split_fields(body.strip(), comma)) if len(way) == n), None)
+        if names and not {*_UNITS} & {*names} and not any(map(is_number, names)):
+            return [f"{name} ({unit})" if unit in _UNITS else name
+                    for name, unit in zip(names, units, strict=True)]
     # In a long header the last line may be a sentence; a header of one line is names.
     require(fits or not ways or len(above) > 1 or True in last, f"{source}: the header names "
             f"{len(ways[0]) if ways else 0} columns but the rows have {n}; give one name for each")

@@ -80,14 +80,15 @@ def require_symmetry(modes: Modes, path: str | Path) -> None:
         return
     require(np.count_nonzero(modes.translation_share > 0.9) == 3,
             f"{path} has no three rigid translations with the masses and atoms of {crystal.label}:"
-            " give the masses and the order of atoms of the calculation")
+            " give the crystal with masses and order of atoms of the calculation (--crystal)")
     matrix, group = dynamical_matrix(modes), operations(crystal, modes.masses_amu)
     broken = matrix - _mean(matrix, group)
     scale = np.abs(matrix).max()
     if along is None:
         require(np.abs(broken).max() <= _BROKEN * scale, f"{path} does not have the symmetry of"
                 f" {crystal.label}: axes, setting or order of atoms are not those of the"
-                " calculation, or q went to 0 along a direction that must be given (--direction)")
+                " calculation (give its crystal with --crystal), or q went to 0 along a direction"
+                " that must be given (--direction)")
         return
     possible = _fields(modes, along, group)
     seen = any(abs(along @ o.rotation @ along) < 1 - 1e-6 for o in group) and len(possible)
@@ -102,9 +103,9 @@ def require_symmetry(modes: Modes, path: str | Path) -> None:
     rest = broken.ravel() - columns @ np.linalg.lstsq(columns, broken.real.ravel())[0]
     if np.abs(rest).max() > _BROKEN * scale:
         raise InputError(f"{path} does not have the symmetry of {crystal.label} for this direction:"
-                         " axes, setting or order of atoms are not those of the calculation, or q"
-                         " went to 0 along another one; give that (phonopy's q_direction counts in"
-                         " a*, b* and c*)")
+                         " axes, setting or order of atoms are not those of the calculation (give"
+                         " its crystal with --crystal), or q went to 0 along another one; give that"
+                         " (phonopy's q_direction counts in a*, b* and c*)")
 
 
 def _fields(modes: Modes, along: Array, group: list[Operation]) -> Array:

@@ -10,6 +10,7 @@ and alat.
 """
 
 import re
+import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +30,8 @@ from perovskite_polaron.units import AMU_KG, BOHR_ANGSTROM, ELECTRON_KG, MEV_PER
 
 _AMU_PER_RYDBERG_MASS = 2 * ELECTRON_KG / AMU_KG
 _LARGEST_DENOMINATOR = 12
+# Squares of energies that agree to so many meV², or 1 %, are those that ph.x printed.
+_PRINTED_MEV2 = 1.0
 #: How the files of dynamical matrices begin, as text and as XML.
 TITLE, XML_ROOT = "Dynamical matrix file", "<GEOMETRY_INFO"
 
@@ -117,8 +120,27 @@ def read_dynamical_matrices(path: str | Path) -> tuple[DynamicalMatrix, ...]:
         raise lines.ended("before the modes that ph.x writes last")
     lines.require(blocks, "no dynamical matrix is in the file")
     to_fractional = crystal.lattice_A.T / alat_A
-    return tuple(DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges)
-                 for q, phi in blocks)
+    found = tuple(DynamicalMatrix(crystal, masses, alat_A, q @ to_fractional, phi, epsilon, charges)
+                  for q, phi in blocks)
+    _compare(found[0], "\n".join(lines.lines[lines.at:]), path)
+    return found
+
+
+def _compare(matrix: DynamicalMatrix, printed: str, path: str | Path) -> None:
+    """Warn where the first matrix does not give the frequencies that ph.x printed below it."""
+    n = 3 * len(matrix.crystal)
+    words = re.findall(r"(?:freq|omega) *\( *\d+\) *= *(-?\d+\.?\d*)", printed)[:n]
+    if len(words) < n:
+        return
+    theirs, mine = np.array(words, dtype=float) * MEV_PER_THZ, matrix.modes().energies_meV
+    squares = [np.sort(e * np.abs(e)) for e in (mine, theirs)]
+    off = np.abs(squares[0] - squares[1]) / np.maximum(_PRINTED_MEV2, 0.01 * np.abs(squares[1]))
+    if off.max() > 1:
+        k = int(off.argmax())
+        mine_k, theirs_k = (np.sign(e[k]) * np.sqrt(abs(e[k])) for e in squares)
+        warnings.warn(f"{path}: its matrix and masses give a mode of {mine_k:.3f} meV, ph.x printed"
+                      f" {theirs_k:.3f} into it: one of them was changed; the matrix is taken",
+                      stacklevel=3)
 
 
 def read_matdyn_modes(path: Path, crystal: Crystal, masses_amu: Array, alat_A: float | None = None,
@@ -149,7 +171,7 @@ def read_matdyn_modes(path: Path, crystal: Crystal, masses_amu: Array, alat_A: f
     sets = []
     for q, energies, vectors in _blocks(lines, len(crystal)):
         require(alat_A is not None or not q.any(), f"{path} counts q = {q.tolist()} in 2π/alat,"
-                " which it does not hold: give the .dyn file of the calculation as the crystal")
+                " which it does not hold: give the .dyn file of the calculation with --crystal")
         if _overlap(vectors * root) > ORTHOGONALITY >= _overlap(vectors):
             vectors = vectors / root
         fractional = np.zeros(3) if alat_A is None else _fractional(q, crystal.lattice_A / alat_A)
@@ -172,12 +194,12 @@ def _blocks(lines: LineReader, n: int) -> list[tuple[Array, Array, NDArray[np.co
             # "omega" until version 5.
             lines.require("freq" in title or "omega" in title, f"mode {mode + 1} does not begin"
                           f" here: the file has another number of atoms than the {n} of the"
-                          " crystal, or it is damaged; give the crystal of the calculation")
+                          " crystal, or it is damaged; give that of the calculation with --crystal")
             energies.append(_after_equals(lines, title, 1)[0] * MEV_PER_THZ)
             vectors.append([_vector(lines, f"the {n} atoms of mode {mode + 1}") for _ in range(n)])
         rest = lines.next("the line of asterisks that ends a wave vector")
         lines.require("****" in rest, f"the file goes on after {3 * n} modes: it has more than the"
-                      f" {n} atoms of the crystal")
+                      f" {n} atoms of the crystal: give that of the calculation with --crystal")
         blocks.append((q, np.array(energies), np.array(vectors)))
     lines.require(blocks, "no mode is in the file")
     return blocks
@@ -288,6 +310,6 @@ def _after_equals(lines: LineReader, line: str, count: int) -> Array:
 def _vector(lines: LineReader, expected: str) -> NDArray[np.complex128]:
     line = lines.next(expected)
     lines.require(line.lstrip().startswith("("), "a displacement belongs here, one for each of"
-                  f" {expected}: give the right crystal")
+                  f" {expected}: give the right crystal with --crystal")
     values = lines.numbers(line, 6)
     return np.array(values[::2]) + 1j * np.array(values[1::2])

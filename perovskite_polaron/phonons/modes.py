@@ -101,14 +101,15 @@ class Modes:
         require(energies.size, f"{who} holds no mode: give at least one mode")
         require(energies.ndim == 1 and patterns.shape == (len(energies), n, 3),
                 f"{who}: patterns of shape {patterns.shape} do not fit {energies.size} energies"
-                f" and the {n} atoms of {label}: give the crystal the modes belong to")
+                f" and the {n} atoms of {label}: give the crystal the modes belong to (modes"
+                " --crystal)")
         require(np.isfinite(energies).all() and np.isfinite(patterns).all(), f"{who}: an energy or"
                 " a displacement is not a finite number: compute the modes again")
         stiffest = STIFFEST_EV_A2 * HBAR2_PER_AMU_A2_EV / masses.min()
         limit, highest = min(FASTEST_MEV, 1e3 * np.sqrt(stiffest)), np.abs(energies).max()
         require(highest <= limit, f"{who}: a mode has {highest:.4g} meV, and with masses from"
                 f" {masses.min():.4g} amu no vibration has more than {limit:.4g} meV: give the unit"
-                " of the calculation, or compute the modes again")
+                " of the calculation (modes --frequency-unit), or compute the modes again")
         moves = patterns.any(axis=(1, 2))
         require(moves.all(), f"{who}: mode {moves.argmin() + 1} moves no atom: it needs a non-zero"
                 " pattern")
@@ -382,7 +383,7 @@ def check_masses(crystal: Crystal, masses_amu: Array, who: str,
     k = int(wrong.argmax())
     require(wrong[k] <= MASS_TOLERANCE, f"{who} has other masses than {crystal.label}: a mass of"
             f" {masses_amu[k]:.3f} amu for {crystal.species[k]} {k + 1}, not {expected[k]:.3f}:"
-            " give the masses of the calculation")
+            " give a crystal with the masses of the calculation (modes --crystal)")
 
 
 def _pattern(entry: dict[str, Any]) -> NDArray[np.complex128]:
@@ -398,7 +399,7 @@ def _orthonormal(modes: Modes) -> NDArray[np.complex128]:
     require(len(rows) <= rows.shape[1] and overlap[i, j] <= ORTHOGONALITY,
             f"{modes.provenance or 'these modes'}: modes {i + 1} and {j + 1} overlap by"
             f" {overlap.max():.3f} with the masses given for {modes.crystal.label}: masses or order"
-            " of atoms are not those of the calculation; give the right crystal")
+            " of atoms are not those of the calculation; give the right crystal (modes --crystal)")
     # Löwdin: the nearest orthonormal rows; it favours none of the modes.
     u, _, vh = np.linalg.svd(rows, full_matrices=False)
     return np.asarray(u @ vh)

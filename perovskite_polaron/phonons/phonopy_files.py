@@ -8,8 +8,9 @@ import contextlib
 import io
 import re
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,13 +97,13 @@ def modes_from_table(path: Path, document: dict[str, Any], crystal: Crystal | No
             masses_amu = np.array([float(p["mass"]) for p in document["points"]])
         if crystal is None or masses_amu is None:
             raise InputError(f"{path} holds no crystal: give the phonopy.yaml or the structure it"
-                             " was computed for")
+                             " was computed for, with --crystal")
         announced = document.get("nqpoint", len(points or ()))
         if not isinstance(points, list) or len(points) != int(announced):
             raise InputError(f"{path} is truncated: it announces {announced} wave vectors; write"
                              " it again")
         require(len(crystal) == n, f"{path} has {n} atoms, {crystal.label} has {len(crystal)}: give"
-                " the primitive cell it is for")
+                " the primitive cell it is for, with --crystal")
         if "reciprocal_lattice" in document:
             _same_lattice(path, crystal, np.array(document["reciprocal_lattice"], dtype=np.float64))
         return tuple(_point(path, crystal, masses_amu, point, unit_meV) for point in points)
@@ -126,25 +127,41 @@ def cell_of(path: Path) -> tuple[Crystal, Array]:
         raise InputError(f"{path} holds no cell ({error}): give a phonopy.yaml") from None
 
 
-def read_parameters(path: Path) -> tuple[Modes, Array, Array | None, Array | None]:
-    """Return the modes at Γ of a phonopy_params.yaml or phonopy.yaml, and what else it says.
+class Parameters(NamedTuple):
+    """What phonopy's parameters say.
 
-    The modes are those without a macroscopic field.
-
-    Forces or force constants stand in the file, or beside it as FORCE_SETS, FORCE_CONSTANTS or
-    force_constants.hdf5.
-
-    Returns
-    -------
+    Attributes
+    ----------
     modes : Modes
-        Of phonopy's primitive cell; where that is the unit cell with its axes permuted, of the unit
-        cell as it stands.
+        At Γ, without a macroscopic field, of phonopy's primitive cell; where that is the unit cell
+        with its axes permuted, of the unit cell as it stands.
     lattice_A : (3, 3) float64
         Vectors of the unit cell, Å, in the same Cartesian axes.
     epsilon_inf : (3, 3) float64 or None
         High-frequency dielectric tensor, if the file holds it.
     born_e : (n, 3, 3) float64 or None
         Charges of the atoms of the modes, field first.
+    forces : str
+        Where the forces are from.
+    """
+
+    modes: Modes
+    lattice_A: Array
+    epsilon_inf: Array | None
+    born_e: Array | None
+    forces: str
+
+
+def read_parameters(path: Path, document: dict[str, Any]) -> Parameters:
+    """Return the modes at Γ of a phonopy_params.yaml or phonopy.yaml, and what else it says.
+
+    Force constants in the file go first, then FORCE_CONSTANTS or force_constants.hdf5 beside it,
+    then forces in the file, then FORCE_SETS beside it.
+
+    Parameters
+    ----------
+    path, document
+        The file, and what stands in it.
 
     Raises
     ------
@@ -153,8 +170,7 @@ def read_parameters(path: Path) -> tuple[Modes, Array, Array | None, Array | Non
     InputError
         For missing forces or a damaged file.
     """
-    document = load_yaml(path)
-    phonopy = _load(path, document)
+    phonopy, forces = _load(path, document)
     from phonopy.interface.calculator import get_calculator_physical_units
 
     to_A = float(get_calculator_physical_units(phonopy.calculator).distance_to_A)
@@ -168,23 +184,24 @@ def read_parameters(path: Path) -> tuple[Modes, Array, Array | None, Array | Non
     modes = _modes(path, crystal, masses, np.zeros(3), rows, thz * MEV_PER_THZ)
     # phonopy's own parser makes charges neutral and symmetric without a word, so it is not used.
     field = document.get("nac", document)
-    tensors = []
+    tensors: list[Array | None] = []
     for key, shape in (("dielectric_constant", (3, 3)), ("born_effective_charge", (-1, 3, 3))):
         try:
             given = field.get(key)
             tensors.append(None if given is None else np.array(given, dtype=float).reshape(shape))
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{path} is damaged ({key}: {error}): write it again") from None
-    return modes, phonopy.unitcell.cell * to_A, *tensors
+    return Parameters(modes, phonopy.unitcell.cell * to_A, tensors[0], tensors[1], forces)
 
 
-def _load(path: Path, document: dict[str, Any]) -> Any:
+def _load(path: Path, document: dict[str, Any]) -> tuple[Any, str]:
+    """Return phonopy with force constants, and where these are from."""
     with extra("phonopy", "phonons"):
         import phonopy
     beside: dict[str, Any] = {}
     for name, keyword in _BESIDE:
         if (path.parent / name).is_file():
-            beside.setdefault(keyword, path.parent / name)
+            beside.setdefault(keyword, (path.parent / name).absolute())
     inside = "force_constants" in document or "displacements" in document or "dataset" in document
     require(inside or beside, f"{path} holds no forces, and there is no FORCE_SETS, FORCE_CONSTANTS"
             " or force_constants.hdf5 beside it: put one there")
@@ -192,6 +209,11 @@ def _load(path: Path, document: dict[str, Any]) -> Any:
         beside.pop("force_constants_filename", None)
     if "force_constants_filename" in beside or "force_constants" in document:
         beside.pop("force_sets_filename", None)
+    constants_beside = beside.get("force_constants_filename")
+    said = ("force constants in it" if "force_constants" in document else
+            f"{constants_beside.name} beside it" if constants_beside else
+            "forces in it" if _has_forces(document.get("displacements")) else
+            "FORCE_SETS beside it")
     limit = sys.getrecursionlimit()
     try:
         matrix = np.array(document.get("primitive_matrix", np.eye(3)), dtype=np.float64)
@@ -201,12 +223,17 @@ def _load(path: Path, document: dict[str, Any]) -> Any:
         repeats = np.linalg.det(np.array(document["supercell_matrix"], dtype=np.float64))
         require(abs(repeats) * len(atoms) <= _MOST_ATOMS, f"{path} has a supercell of more than"
                 f" {_MOST_ATOMS} atoms: write it again")
-        # phonopy prints what it reads; a library stays silent. Left alone, it takes a BORN file of
-        # the working directory, whatever crystal it is of.
-        with contextlib.redirect_stdout(io.StringIO()):
-            loaded = phonopy.load(_with_phonopys_units(path, document), log_level=0, is_nac=False,
-                                  **beside)
-            constants = loaded.force_constants
+        parameters = _with_phonopys_units(path, document)
+        # phonopy prints what it reads; a library stays silent. Left alone, it takes forces and
+        # charges that lie in the working directory, whatever crystal they are of.
+        with (contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as empty,
+              contextlib.chdir(empty)):
+            loaded = phonopy.load(parameters, log_level=0, is_nac=False, **beside)
+        if "force_constants" in document:
+            given = document["force_constants"]
+            loaded.force_constants = np.reshape(given["elements"], (*given["shape"], 3, 3)).astype(
+                np.float64)
+        constants = loaded.force_constants
     except InputError:
         raise
     except Exception as error:  # phonopy raises anything at all on a damaged file
@@ -220,13 +247,21 @@ def _load(path: Path, document: dict[str, Any]) -> Any:
                          " FORCE_CONSTANTS beside it")
     require(np.isfinite(constants).all(),
             f"{path}: a force constant is not a finite number: compute the forces again")
-    return loaded
+    return loaded, said
+
+
+def _has_forces(displacements: Any) -> bool:
+    """Whether displacements have their forces: one for each list of them, or for each atom."""
+    while isinstance(displacements, list) and displacements:
+        displacements = displacements[0]
+    return isinstance(displacements, dict) and bool({"force", "forces"} & {*displacements})
 
 
 def _with_phonopys_units(path: Path, document: dict[str, Any]) -> io.StringIO:
     """Return the file without its units, if they are those of its calculator in any letters.
 
-    phonopy refuses the capital letters that it wrote itself in earlier versions.
+    phonopy refuses the capital letters that it wrote itself in earlier versions. Force constants
+    are left out, too: to read them twice takes long.
     """
     from phonopy.interface.calculator import get_calculator_physical_units
 
@@ -238,8 +273,9 @@ def _with_phonopys_units(path: Path, document: dict[str, Any]) -> io.StringIO:
         require(wanted is None or str(value).lower() == wanted.lower(), f"{path} counts {key} in"
                 f" {value!r}, and {calculator or 'VASP'}, which it says computed the forces, in"
                 f" {wanted!r}: give it the right calculator")
-    text = read_text(path, "phonopy file")
-    return io.StringIO(re.sub(r"(?m)^physical_unit:.*\n(?:[ \t].*\n)*", "", text))
+    text = read_text(path, "phonopy file") + "\n"
+    return io.StringIO(re.sub(
+        r"(?m)^(?:physical_unit|force_constants):.*\n(?:(?:[ \t#-].*)?\n)*", "", text))
 
 
 def _cell(document: dict[str, Any], name: str, like: Crystal | None) -> Crystal:
@@ -271,7 +307,8 @@ def _point(path: Path, crystal: Crystal, masses: Array, point: dict[str, Any],
     vectors = np.array([band["eigenvector"] for band in bands], dtype=np.float64)
     require(vectors.shape == (len(bands), len(crystal), 3, 2),
             f"{path} has eigenvectors of shape {vectors.shape} at q = {q.tolist()}, not those of"
-            f" the {len(crystal)} atoms of {crystal.label}: give the crystal it is for")
+            f" the {len(crystal)} atoms of {crystal.label}: give the crystal it is for, with"
+            " --crystal")
     rows = vectors[..., 0] + 1j * vectors[..., 1]
     return _modes(path, crystal, masses, q, rows,
                   np.array([band["frequency"] for band in bands], dtype=np.float64) * unit_meV)
@@ -294,4 +331,4 @@ def _same_lattice(path: Path, crystal: Crystal, reciprocal: Array) -> None:
                        for m in (crystal.lattice_A, lattice))
         raise InputError(f"{path} is for a cell with vectors of {other} in its own axes,"
                          f" {crystal.label} has {mine} Å in its axes: give the primitive cell in"
-                         " the setting of the calculation")
+                         " the setting of the calculation, with --crystal")

@@ -152,8 +152,8 @@ def from_file(path: str | Path, direction: Direction | None = None, born: str | 
         transverse, lattice_A = matrix.modes(path.name), matrix.crystal.lattice_A
         epsilon, charges, what = matrix.epsilon_inf, matrix.born_charges, "dynamical matrix"
     else:
-        transverse, lattice_A, epsilon, charges = read_parameters(path)
-        what = "force constants of phonopy"
+        transverse, lattice_A, epsilon, charges, forces = read_parameters(path, document)
+        what = f"phonopy's parameters with the {forces}"
         if crystal is not None:
             _same_crystal(transverse, _cell_of(crystal), path)
         if charges is None and born is None and (path.parent / "BORN").is_file():
@@ -312,7 +312,7 @@ def _sets(path: Path, kind: str, document: dict[str, Any], crystal: Crystal | st
         own, masses = cell[:2] if cell else (None, None)
         found = modes_from_table(path, document, own, masses, UNITS["energy"][unit] * 1e3)
     else:
-        found = (read_parameters(path)[0],)
+        found = (read_parameters(path, document).modes,)
     if cell is not None and (kind != "table" or document.get("points")):
         for modes in found:
             _same_crystal(modes, cell, path)
@@ -371,7 +371,7 @@ def _cell_beside(path: Path) -> _Cell:
     if not found or any(_differ(found[0].crystal, other.crystal) for other in found[1:]):
         there = "none is" if not found else f"the {len(found)} of several crystals are"
         raise InputError(f"{path} holds no crystal: give the .dyn file of the calculation (best;"
-                         f" {there} beside it), or its structure file")
+                         f" {there} beside it) or its structure file with --crystal")
     return found[0]
 
 

@@ -11,12 +11,16 @@ import numpy as np
 
 from perovskite_polaron.analysis.shape_ratio import EDGES, window_weights
 from perovskite_polaron.arrays import Array
+from perovskite_polaron.errors import InputError
 from perovskite_polaron.published import Claim, Feature
 from perovskite_polaron.report.subject import Subject
+from perovskite_polaron.units import CM3_PER_A3
+from perovskite_polaron.workflow.carriers import PER_CM3
+from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.spectra import StudySpectra
 
 AGREES, DISAGREES, OPEN = "agrees", "disagrees", "open"
-#: Calibration and the place of the first maximum are uncertain by about this much.
+#: Calibration and the place of the anchor are uncertain by about this much.
 PLACE_EV = 1.0
 #: A calculated extremum farther from a published one is another.
 EXTREMUM_REACH_EV = 6.0
@@ -35,7 +39,8 @@ class FeatureRow:
     value
         Our difference there, in % of the reference's maximum.
     unconverged
-        Change of the value when the chains lose their last steps.
+        Change of the value when the chains lose their last steps, and what the settings may still
+        change; None where neither is known.
     firm
         Whether the sign is the same within ``PLACE_EV``.
     verdict
@@ -45,7 +50,7 @@ class FeatureRow:
 
     feature: Feature
     value: float
-    unconverged: float
+    unconverged: float | None
     firm: bool
     verdict: str
 
@@ -60,21 +65,24 @@ class Finding:
 
 
 def at(subject: Subject, curve: Array, offset_eV: float) -> float:
-    """Return a curve's value at an energy counted from the reference's first maximum."""
-    return float(np.interp(subject.white_line_eV + offset_eV, subject.energy_eV, curve))
+    """Return a curve's value at an energy counted from the reference's anchor."""
+    return float(np.interp(subject.anchor_eV + offset_eV, subject.energy_eV, curve))
 
 
 def feature_rows(subject: Subject, name: str) -> tuple[FeatureRow, ...]:
     """Judge every published feature in the difference of one structure."""
     curve, shorter = subject.percent(name), subject.percent(name, subject.shortened)
-    rows = []
+    budget, rows = subject.spectra.budget.get(name, {}).values(), []
     for feature in subject.features:
         value = at(subject, curve, feature.offset_eV)
-        unconverged = abs(at(subject, shorter, feature.offset_eV) - value)
-        away = np.abs(subject.energy_eV - subject.white_line_eV - feature.offset_eV)
+        errors = [] if not subject.results.chains else [
+            at(subject, shorter, feature.offset_eV) - value]
+        errors += [at(subject, row, feature.offset_eV) for row in budget]
+        unconverged = float(np.hypot.reduce(errors)) if errors else None
+        away = np.abs(subject.energy_eV - subject.anchor_eV - feature.offset_eV)
         firm = bool((np.sign(curve[away <= PLACE_EV + 1e-9]) == np.sign(value)).all())
         verdict = AGREES if np.sign(value) == feature.sign else DISAGREES
-        if not feature.structural or abs(value) <= unconverged:
+        if not feature.structural or abs(value) <= (unconverged or 0.0):
             verdict = OPEN
         rows.append(FeatureRow(feature, value, unconverged, firm, verdict))
     return tuple(rows)
@@ -84,14 +92,14 @@ def extremum_eV(subject: Subject, feature: Feature,
                 spectra: StudySpectra | None = None) -> float | None:
     """Return the photon energy of our extremum nearest to a feature that is said to be one.
 
-    None beyond ``EXTREMUM_REACH_EV``. The first maximum of these spectra (default: the study's own)
-    lies at the published one.
+    None beyond ``EXTREMUM_REACH_EV``. The anchor of these spectra (default: the study's own) lies
+    at the published one.
     """
     spectra = spectra or subject.spectra
     average = spectra.structures[subject.reference].average
     y = average.intensity * feature.extremum
     peaks = 1 + np.flatnonzero((y[1:-1] >= y[:-2]) & (y[1:-1] > y[2:]))
-    offsets = average.energy_eV[peaks] - subject.first_maximum_eV(spectra)
+    offsets = average.energy_eV[peaks] - subject.anchor_in(spectra)
     away = np.abs(offsets - feature.offset_eV)
     if not feature.extremum or not (away <= EXTREMUM_REACH_EV).any():
         return None
@@ -106,7 +114,7 @@ def signs(rows: Sequence[FeatureRow]) -> str:
 
 def shape_ratio_range(subject: Subject, name: str) -> tuple[float, float, float]:
     """Return C of a difference, its lowest and its highest value as the edge moves a little."""
-    windows = EDGES[f"{subject.study.element}-K"]
+    windows = EDGES[subject.edge]
     curve, values = subject.percent(name), []
     for shift in np.linspace(-EDGE_SHIFT_EV, EDGE_SHIFT_EV, 11):
         top, bottom = (float(window_weights(subject.axis_eV + shift, window, 0.1) @ curve)
@@ -133,6 +141,52 @@ def _signs(subject: Subject, claim: Claim) -> Iterator[Finding]:
         rows = [r for r in feature_rows(subject, name) if r.feature.structural]
         ours = ", ".join(f"{r.value:+.2f} %" for r in rows)
         yield Finding(claim.statement.format(name=name), ours, signs(rows))
+
+
+def _near_edge(subject: Subject, claim: Claim) -> Iterator[Finding]:
+    """Judge the features near the edge with structure and carriers together.
+
+    The largest displacement of each sweep, all of the crystal excited, and from one pair in a
+    nanocrystal to as many as it absorbs photons: agrees or disagrees where the sign is the same at
+    both ends and within ``PLACE_EV``, open where it depends on either, or where the k points are
+    further apart than a difference near the edge needs.
+    """
+    if subject.experiment is None:
+        return
+    heats = subject.experiment[1].values()
+    volume_cm3 = next(iter(heats)).exposure.size_A ** 3 * CM3_PER_A3
+    ends = (1.0, max(h.photons_per_nc for h in heats))
+    try:
+        filling = subject.electronic_scenarios.scenarios[-1]
+    except InputError:
+        filling = None
+    coarse = coarser(subject.study, {s.name: s.lattice_A for s in subject.results.structures})
+    for name in [n for n in subject.principal if n in subject.displaced]:
+        structure = subject.percent(name)
+        for feature in (f for f in subject.features if not f.structural):
+            said = claim.statement.format(name=name, sign="gained" if feature.sign > 0 else "lost",
+                                          place=f"{feature.energy_eV / 1000:g} keV")
+            alone = at(subject, structure, feature.offset_eV)
+            if filling is None:
+                yield Finding(said, f"{alone:+.2f} % without carriers; no pdos.npz says where the"
+                              " band edges are", OPEN)
+                continue
+            per = 100 * filling.difference / subject.steady_maximum / PER_CM3
+            sums = [structure + pairs / volume_cm3 * per for pairs in ends]
+            values = [at(subject, curve, feature.offset_eV) for curve in sums]
+            away = np.abs(subject.energy_eV - subject.anchor_eV - feature.offset_eV)
+            seen = np.sign(np.concatenate([curve[away <= PLACE_EV + 1e-9] for curve in sums]))
+            verdict = AGREES if (seen == feature.sign).all() else OPEN
+            if (seen == -feature.sign).all():
+                verdict = DISAGREES
+            low, high = (f"{pairs / volume_cm3:.2g}" for pairs in ends)
+            why = "" if verdict != OPEN else (
+                ", which depends on the density" if np.sign(values[0]) != np.sign(values[1])
+                else f", but not within {PLACE_EV:g} eV")
+            if coarse and verdict != OPEN:
+                why, verdict = f", which {verdict}, but k points too far apart", OPEN
+            yield Finding(said, f"{values[0]:+.2f} % with {low}, {values[1]:+.2f} % with {high}"
+                          f" pairs per cm3 ({alone:+.2f} % without){why}", verdict)
 
 
 def _steady(subject: Subject, claim: Claim) -> Iterator[Finding]:
@@ -237,7 +291,8 @@ def _within(subject: Subject, claim: Claim) -> Iterator[Finding]:
 
 
 RULES: dict[str, Callable[[Subject, Claim], Iterator[Finding]]] = {
-    "signs": _signs, "steady": _steady, "mismatch": _mismatch, "constant C": _constant_ratio,
+    "signs": _signs, "near edge": _near_edge, "steady": _steady, "mismatch": _mismatch,
+    "constant C": _constant_ratio,
     "positive C": _positive_ratio, "heating": _heating, "cooled": _cooled, "within": _within}
 
 

@@ -199,8 +199,8 @@ def _variations(subject: Subject) -> list[_Variation]:
     offsets = [feature.offset_eV for feature in subject.structural]
     found = []
     for words, spectra, moved_eV in _varied(subject):
-        # As in the experiment, energies count from the first maximum, wherever it now lies.
-        place = subject.first_maximum_eV(spectra) - moved_eV
+        # As in the experiment, energies count from the anchor, wherever it now lies.
+        place = subject.anchor_in(spectra) - moved_eV
         for name in subject.principal:
             base, curve = subject.percent(name), subject.percent(name, spectra)
             cosine = float(base @ curve / np.linalg.norm(base) / np.linalg.norm(curve))

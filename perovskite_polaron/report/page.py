@@ -14,7 +14,7 @@ from perovskite_polaron.report import study_charts as charts
 from perovskite_polaron.report.blocks import Section
 from perovskite_polaron.report.method_sections import heating_section, method_section
 from perovskite_polaron.report.spectra_sections import (
-    amplitude_section, experiment_section, parts_section, spectra_section, sweeps)
+    amplitude_section, beside_section, experiment_section, parts_section, spectra_section, sweeps)
 from perovskite_polaron.report.structure_sections import summary_section
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import leading_regime
@@ -23,7 +23,7 @@ PAGE = "report.html"
 
 
 def sections(subject: Subject, transient: Scan | None = None,
-             verdicts: Sequence[str] = ()) -> list[Section]:
+             verdicts: Sequence[str] = (), beside: Sequence[Subject] = ()) -> list[Section]:
     """Return the sections of a study's report.
 
     Those about a published experiment are there only where an article is about this study.
@@ -36,8 +36,11 @@ def sections(subject: Subject, transient: Scan | None = None,
         A measured difference spectrum, to be drawn.
     verdicts
         Sentences on it, as ``analysis.verdict`` makes them.
+    beside
+        The same structures at other edges.
     """
-    found = [summary_section(subject), spectra_section(subject, transient, verdicts)]
+    found = [summary_section(subject), spectra_section(subject, transient, verdicts),
+             *map(beside_section, beside)]
     if subject.experiment is not None:
         found.append(experiment_section(subject, *subject.experiment))
     found += [parts_section(subject), amplitude_section(subject)]
@@ -66,8 +69,8 @@ def write_report(subject: Subject, found: Sequence[Section], source: str,
         pictures[chart.name] = environment.filters["safe"](inline(svg, chart.name, chart.alt))
     names = ", ".join(s.name for s in subject.results.structures)
     html = environment.get_template("template.html").render(
-        title=f"{subject.study.element} K edge: {names}", sections=found, figures=pictures,
-        version=__version__, source=source)
+        title=f"{subject.study.element} {subject.study.edge} edge: {names}", sections=found,
+        figures=pictures, version=__version__, source=source)
     return [write_atomically(folder / PAGE, html), *written]
 
 

@@ -14,6 +14,7 @@ from perovskite_polaron.report.blocks import (
 from perovskite_polaron.report.claims import PLACE_EV, extremum_eV, feature_rows, findings
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, leading_regime
+from perovskite_polaron.workflow.engines import ENGINES
 from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.spectra import calculation_error_percent
 
@@ -24,15 +25,36 @@ def spectra_section(subject: Subject, transient: Scan | None, verdicts: Sequence
                            Text(_calculation_error(subject))]
     blocks += [Text(f"Note: {line}.") for line in coarser(subject.study, {
         s.name: s.lattice_A for s in subject.results.structures})]
-    if subject.article is not None:
-        maximum = f"{subject.article.white_line_eV:,.0f}".replace(",", " ")
-        blocks += [
-            meaning("features", source=subject.article.source, maximum=maximum, place=PLACE_EV),
-            Table("Published features and ours", *_features(subject))]
+    blocks += _judged(subject)
     if transient is not None:
         blocks += [Text(f"Measured transient {transient.name}, as polaron compare judges it:"),
                    *map(Text, verdicts)]
     return Section("spectra", "Spectra and differences", blocks)
+
+
+def beside_section(subject: Subject) -> Section:
+    """Return steady states and differences of another edge, and its features judged."""
+    study = subject.study
+    blocks: list[Block] = [
+        Text(f"{listed(subject.names)} at another atom: the {study.element} {study.edge} edge, "
+             f"computed with {ENGINES[study.engine.kind]}."),
+        charts.difference_chart(subject, name=subject.edge.lower()),
+        Text(_calculation_error(subject)), *_judged(subject)]
+    if subject.article is not None:
+        blocks.append(Claims("Published and ours", findings(subject, "summary")))
+    return Section(subject.edge.lower(), f"{study.element} {study.edge} edge", blocks)
+
+
+def _judged(subject: Subject) -> list[Block]:
+    """Return the published features and ours, nothing without an article."""
+    blocks: list[Block] = []
+    if subject.article is not None:
+        at = f"{subject.article.anchor_eV:,.0f}".replace(",", " ")
+        blocks += [
+            meaning("features", source=subject.article.source,
+                    anchor=subject.article.anchor, at=at, place=PLACE_EV),
+            Table("Published features and ours", *_features(subject))]
+    return blocks
 
 
 def _calculation_error(subject: Subject) -> str:
@@ -52,7 +74,7 @@ def _calculation_error(subject: Subject) -> str:
 
 def _features(subject: Subject) -> Rows:
     judged = {name: feature_rows(subject, name) for name in subject.names}
-    head = ["photon energy (keV)", "from the maximum (eV)", "steady state there; ours", "published"]
+    head = ["photon energy (keV)", "from the anchor (eV)", "steady state there; ours", "published"]
     for name in judged:
         head += [name, f"{name}: verdict"]
     rows = []
@@ -64,7 +86,8 @@ def _features(subject: Subject) -> Rows:
                "gains +" if feature.sign > 0 else "loses −"]
         for found in (of_one[i] for of_one in judged.values()):
             unsure = "" if found.firm else " ~"
-            row += [f"{found.value:+.2f} ± {found.unconverged:.2f} %{unsure}", found.verdict]
+            error = "" if found.unconverged is None else f" ± {found.unconverged:.2f}"
+            row += [f"{found.value:+.2f}{error} %{unsure}", found.verdict]
         rows.append(row)
     return head, rows
 
@@ -72,7 +95,7 @@ def _features(subject: Subject) -> Rows:
 def experiment_section(subject: Subject, pump: PumpProbe,
                        heats: Mapping[str, Heating]) -> Section:
     """Return the article's figures 2 and 3 as far as they can be had without measured curves."""
-    windows = EDGES[f"{subject.study.element}-K"]
+    windows = EDGES[subject.edge]
     top, bottom = ("–".join(f"{energy / 1000:.3f}" for energy in window)
                    for window in (windows.numerator_eV, windows.denominator_eV))
     decays = [f"{t:g} ± {error:g} ps ({100 * fraction:.0f} %)" for (t, error), fraction
@@ -95,7 +118,7 @@ def parts_section(subject: Subject) -> Section:
         return section
     sites, total = charts.by_site(subject.parts(name)), subject.percent(name)
     low, high = charts.RANGE_EV
-    place = subject.energy_eV - subject.white_line_eV
+    place = subject.energy_eV - subject.anchor_eV
     inside = (place >= low) & (place <= high)
     whole = float(total[inside] @ total[inside])
     polarisations = [p.polarisation or "x, y, z together" for p in next(iter(sites.values()))]

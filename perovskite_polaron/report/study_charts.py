@@ -31,19 +31,20 @@ from perovskite_polaron.spectra.budget import sigma
 from perovskite_polaron.spectra.resolved import Part
 
 Columns = dict[str, Column]
-#: Around the first maximum: from below the edge to beyond the last published feature.
+#: Around the anchor: from below the edge to beyond the last published feature.
 RANGE_EV = (-12.0, 44.0)
 
 
 def _range(subject: Subject, *panels: Any) -> None:
-    """Show the same energies around the first maximum in every chart."""
+    """Show the same energies around the anchor in every chart."""
     for axes in panels:
-        axes.set_xlim(*(subject.white_line_eV + (subject.edge_eV or 0.0) + e for e in RANGE_EV))
+        axes.set_xlim(*(subject.anchor_eV + (subject.edge_eV or 0.0) + e for e in RANGE_EV))
         style.photon_energies(axes)
     panels[-1].set_xlabel(subject.axis_label)
 
 
-def difference_chart(subject: Subject, transient: Scan | None = None) -> Chart:
+def difference_chart(subject: Subject, transient: Scan | None = None,
+                     name: str = "figure-4") -> Chart:
     """Draw the steady states, each difference and, below them, a measured transient."""
     figure, panels = draw_difference(subject.spectra, subject.edge_eV, width_in=WIDTH_IN,
                                      extra_panels=0 if transient is None else 1)
@@ -59,7 +60,7 @@ def difference_chart(subject: Subject, transient: Scan | None = None) -> Chart:
         figure.supxlabel("+ / −: where the measured transient gains or loses;\n"
                          "grey: made by carriers, which are not calculated", fontsize=9)
     names = ", ".join(subject.spectra.structures)
-    return Chart("figure-4", "Spectra and difference spectra",
+    return Chart(name, "Spectra and difference spectra",
                  f"Absorption of {names} and the differences from {subject.reference}.",
                  figure, tables)
 
@@ -120,7 +121,7 @@ def alignment_chart(subject: Subject) -> Chart:
     """Draw differences, of a sweep the largest, with and without the shifts of the alignment."""
     figure = draw_alignment(subject.spectra, subject.unaligned, subject.principal, WIDTH_IN)
     for axes in figure.axes:
-        axes.set_xlim(*(subject.white_line_eV + e for e in RANGE_EV))
+        axes.set_xlim(*(subject.anchor_eV + e for e in RANGE_EV))
         _fit_height(axes)
     columns: Columns = {"energy_eV": subject.energy_eV}
     for one in (subject.spectra, subject.unaligned):
@@ -206,7 +207,7 @@ def heating_chart(pump: PumpProbe, heats: Mapping[str, Heating]) -> Chart:
 
 def shape_ratio_chart(subject: Subject) -> Chart:
     """Draw C of every calculated difference, with its range as the edge moves."""
-    times = EDGES[f"{subject.study.element}-K"].shown_times
+    times = EDGES[subject.edge].shown_times
     rows = {name: shape_ratio_range(subject, name) for name in subject.names}
     figure, (axes,) = style.panels(1, 1, (WIDTH_IN, 1.3 + 0.55 * len(rows)))
     for place, (value, low, high) in enumerate(reversed(rows.values())):

@@ -18,11 +18,13 @@ from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import BondReport, Displacements, bond_report, compare
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
-from perovskite_polaron.published import Article, Feature, PumpProbe
-from perovskite_polaron.published_cspbbr3 import ARTICLE
+from perovskite_polaron.published import FIRST_MAXIMUM, Article, Feature, PumpProbe
+from perovskite_polaron.published_cspbbr3 import ARTICLES
+from perovskite_polaron.spectra.projected import ProjectedStates
 from perovskite_polaron.spectra.resolved import Orbits, Part, parts
 from perovskite_polaron.spectra.spectrum import POLARISATIONS
 from perovskite_polaron.units import HC_EV_A
+from perovskite_polaron.workflow.carriers import find_states, read_edges
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.scenarios import study_scenarios
 from perovskite_polaron.workflow.spectra import (
@@ -33,9 +35,6 @@ from perovskite_polaron.workflow.study import SpectraSettings, Study
 
 #: The arctangent law of widths with the default parameters of FDMNES.
 PHOTOELECTRON_WIDTH = {"Gamma_max": 15.0, "E_cent": 30.0, "E_larg": 30.0}
-#: Articles whose claims are judged; the first on the compound and element of a study is taken.
-ARTICLES = (ARTICLE,)
-
 
 @dataclass(frozen=True, eq=False)
 class Subject:
@@ -111,9 +110,23 @@ class Subject:
     @cached_property
     def scenarios(self) -> ScenarioSet:
         """The study as scenarios; InputError when nothing differs from the reference."""
+        return self._scenarios(None)
+
+    @cached_property
+    def electronic_scenarios(self) -> ScenarioSet:
+        """The same with the carriers at the band edges; InputError where these are not known."""
+        path = find_states(self.folder, self.reference)
+        return self._scenarios(read_edges(path, self.results))
+
+    def _scenarios(self, edges: ProjectedStates | None) -> ScenarioSet:
         if self.matched is None:
-            return study_scenarios(self.results, self.settings)
-        return matched_scenarios(self.results, self.settings, self.matched)
+            return study_scenarios(self.results, self.settings, edges)
+        return matched_scenarios(self.results, self.settings, self.matched, edges)
+
+    @property
+    def edge(self) -> str:
+        """Such as ``Br-K``."""
+        return f"{self.study.element}-{self.study.edge}"
 
     @property
     def reference(self) -> str:
@@ -161,20 +174,30 @@ class Subject:
         """The reference's maximum, in the unit of its spectrum."""
         return float(self.spectra.structures[self.reference].average.intensity.max())
 
+    @property
+    def steady_maximum(self) -> float:
+        """The same over the norm of the spectrum, as scenarios have it."""
+        return float(self.scenarios.steady_state.max())
+
     @cached_property
     def energy_eV(self) -> Array:
         """(n,) the common energies, from the reference's mean edge."""
         return self.spectra.structures[self.reference].average.energy_eV
 
     @cached_property
-    def white_line_eV(self) -> float:
-        """Energy of the reference's first maximum on that axis."""
-        return self.first_maximum_eV(self.spectra)
+    def anchor_eV(self) -> float:
+        """Energy, on that axis, of what the article knows the place of; else the first maximum."""
+        return self.anchor_in(self.spectra)
 
-    def first_maximum_eV(self, spectra: StudySpectra) -> float:
-        """Return the energy of the reference's first maximum in these spectra."""
+    def anchor_in(self, spectra: StudySpectra) -> float:
+        """Return the energy of the reference's anchor in these spectra."""
         average = spectra.structures[self.reference].average
-        return ScenarioSet(average.energy_eV, average.intensity, ()).first_maximum_eV
+        maximum_eV = ScenarioSet(average.energy_eV, average.intensity, ()).first_maximum_eV
+        if self.article is None or self.article.anchor == FIRST_MAXIMUM:
+            return maximum_eV
+        below = average.energy_eV <= maximum_eV
+        slope = np.gradient(average.intensity, average.energy_eV)
+        return float(average.energy_eV[below][slope[below].argmax()])
 
     # What was published. Without an article on the study there is nothing to judge, and energies
     # count from the calculated edge.
@@ -186,6 +209,12 @@ class Subject:
         found = self.structures.get(self.reference)
         case = found and (found.crystal.formula, self.study.element, self.study.edge)
         return next((a for a in ARTICLES if (a.formula, a.element, a.edge) == case), None)
+
+    @property
+    def published_maximum_eV(self) -> float | None:
+        """Published photon energy of the reference's first maximum, if there is one."""
+        known = self.article is not None and self.article.anchor == FIRST_MAXIMUM
+        return self.article.anchor_eV if self.article is not None and known else None
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -219,14 +248,14 @@ class Subject:
 
     @cached_property
     def edge_eV(self) -> float | None:
-        """Photon energy of the calculated zero: as a match found it, or by the first maximum, which
-        lies at the published one.
+        """Photon energy of the calculated zero: as a match found it, or by the anchor, which lies
+        at the published one.
         """
         if self.matched is not None:
             return self.matched.axis.e0_eV
         if self.article is None:
             return None
-        return self.article.white_line_eV - self.white_line_eV
+        return self.article.anchor_eV - self.anchor_eV
 
     @cached_property
     def axis_eV(self) -> Array:

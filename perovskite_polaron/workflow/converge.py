@@ -1,21 +1,24 @@
 """Convergence of the difference spectrum, which is what a study is about.
 
-How far it moves with each setting, from calculations with several values of it.
+How far it moves with each setting, from calculations with several values of it. Each engine has its
+own settings.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import require
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.savefile import LanczosSave
 from perovskite_polaron.espresso.xspectra import XspectraSettings
+from perovskite_polaron.feff.deck import FeffSettings
+from perovskite_polaron.settings import fill
 from perovskite_polaron.units import RYDBERG_EV, parse_grid, parse_quantity
 from perovskite_polaron.workflow.jobs import Job, plan, study_jobs
 from perovskite_polaron.workflow.results import StudyResults, collect
@@ -117,15 +120,53 @@ def _with_relative_error(study: Study, value: str) -> Study:
     return replace(study, xspectra=replace(study.xspectra, relative_error=error))
 
 
+def _with_feff(key: str, read: Callable[[str], Any]) -> Callable[[Study, str], Study]:
+    """Return what gives a study another value of a key of [feff]."""
+    def changed(study: Study, value: str) -> Study:
+        problems: list[str] = []
+        table = asdict(study.feff) | {key: read(value)}
+        settings = fill(FeffSettings, table, f"--{key.removesuffix('_A').replace('_', '-')}",
+                        problems)
+        if settings is None:
+            raise InputError(" | ".join(problems))
+        return replace(study, feff=settings)
+
+    return changed
+
+
+def _radius_A(value: str) -> float:
+    return round(parse_quantity(value, "length"), 6)
+
+
+def _whole(value: str) -> int | str:
+    return int(value) if value.isdigit() else value
+
+
 # Setting -> the study with another value of it. Cut-offs have a unit of energy, and the density's
 # keeps the study's ratio; grids and repeats are written 2x2x1, spacings of k points 0.2/A, and a
 # supercell divides both grids; a chain ends at the relative error; sets are the absorber's
 # pseudopotential files without and with the hole (such as sets with other second p projectors,
 # whose choice a spectrum must not show).
-SETTINGS: dict[str, Callable[[Study, str], Study]] = {
+_OF_XSPECTRA: dict[str, Callable[[Study, str], Study]] = {
     "cutoff": _with_cutoff, "kpoints": _with_kpoints, "spectrum-kpoints": _with_spectrum_kpoints,
     "relative-error": _with_relative_error, "supercell": _with_supercell,
     "absorber-sets": _with_sets}
+# Radii have a unit of length.
+_OF_FEFF = {
+    "cluster-radius": _with_feff("cluster_radius_A", _radius_A),
+    "scf-radius": _with_feff("scf_radius_A", _radius_A), "l-max": _with_feff("l_max", _whole),
+    "exchange": _with_feff("exchange", str)}
+SETTINGS = _OF_XSPECTRA | _OF_FEFF
+#: Engine -> its settings.
+SETTINGS_OF = {"xspectra": tuple(_OF_XSPECTRA), "feff": tuple(_OF_FEFF)}
+
+
+def need_settings(study: Study, asked: Iterable[str]) -> None:
+    """Refuse, with InputError, settings that the engine of a study does not have."""
+    kind = study.engine.kind
+    unknown = [name for name in asked if name not in SETTINGS_OF[kind]]
+    require(not unknown, f"--{', --'.join(unknown)}: not of the engine {kind} that {study.path}"
+            f" has, which knows --{', --'.join(SETTINGS_OF[kind])}")
 
 
 def variants(study: Study, setting: str, values: Sequence[str]) -> list[Study]:
@@ -136,6 +177,7 @@ def variants(study: Study, setting: str, values: Sequence[str]) -> list[Study]:
     InputError
         For less than two values, or values that cannot be read.
     """
+    need_settings(study, [setting])
     require(len(values) > 1,
             f"--{setting} needs at least two values, from the coarsest to the best")
     own = [name for name, s in study.structures.items() if s.kpoints or s.kpoint_shift]
@@ -155,6 +197,7 @@ def truncated(results: StudyResults, steps: int) -> StudyResults:
     InputError
         When no chain is that long: then the longest is not known to be converged against it.
     """
+    require(results.chains, f"{results.study.path}: its engine makes no Lanczos chains")
     longest = max(len(a) for save in results.chains.values() for a in save.a)
     require(steps <= longest, f"no chain has {steps} steps (the longest has {longest}): lower"
             " xspectra.relative_error and run")
@@ -250,7 +293,8 @@ def converge(study: Study, asked: Mapping[str, Sequence[str]], steps: Sequence[i
         When there is nothing to vary, or values cannot be used.
     """
     require(asked or steps,
-            f"nothing to vary: give --lanczos or at least one of --{', --'.join(SETTINGS)}")
+            "nothing to vary: give --lanczos or at least one of"
+            f" --{', --'.join(SETTINGS_OF[study.engine.kind])}")
     require(not steps or (len(steps) > 1 and min(steps) > 1),
             "--lanczos needs at least two numbers of steps, each two or more, the best last")
     planned = {setting: [(varied, plan(varied)) for varied in variants(study, setting, values)]

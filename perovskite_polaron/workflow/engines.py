@@ -10,6 +10,8 @@ from perovskite_polaron.errors import require
 from perovskite_polaron.workflow.results import StudyResults
 from perovskite_polaron.workflow.spectra import StudySpectra, study_spectra
 
+#: Engine as a study names it -> its program.
+ENGINES = {"xspectra": "XSpectra", "feff": "FEFF10"}
 # From so far above the first maximum a transient has structural causes alone (docs/physics.md), and
 # neither engine's potential or gap decides what is seen.
 BEYOND_EV = 8.0

@@ -22,6 +22,7 @@ from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.analysis.verdict import ABOVE_EDGE_EV
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import require
+from perovskite_polaron.feff.cluster import atoms_within
 from perovskite_polaron.lattice.symmetry import grid_for, spacings_1_A
 from perovskite_polaron.spectra.alignment import Shift
 from perovskite_polaron.spectra.budget import ErrorBudget, Source
@@ -35,9 +36,13 @@ from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.structures import study_structures
 from perovskite_polaron.workflow.study import Study
 
-ESCALATED = ("spectrum-kpoints", "kpoints", "cutoff", "relative-error")
+#: Engine -> those of its settings that have a next better value.
+ESCALATED = {"xspectra": ("spectrum-kpoints", "kpoints", "cutoff", "relative-error"),
+             "feff": ("cluster-radius", "scf-radius", "l-max")}
 # A grid's next step is so much finer; even numbers, of which k and -k spare half.
 _FINER = 1.5
+# Radii grow by so much: with it the atoms within double.
+_WIDER = 1.25
 # A job's cost of 1 is about a second on two cores.
 _CORE_HOURS = 2 / 3600
 
@@ -131,6 +136,11 @@ class Escalation:
 
 def value_of(study: Study, setting: str) -> str:
     """Return the value of a setting as ``SETTINGS`` reads it."""
+    feff = study.feff
+    of_feff = {"cluster-radius": f"{feff.cluster_radius_A:g}A",
+               "scf-radius": f"{feff.scf_radius_A:g}A", "l-max": f"{feff.l_max}"}
+    if setting in of_feff:
+        return of_feff[setting]
     if setting in ("kpoints", "spectrum-kpoints"):
         dense = study.pw if setting == "kpoints" else study.xspectra
         return ("x".join(map(str, dense.kpoints)) if dense.kpoints is not None
@@ -142,14 +152,26 @@ def value_of(study: Study, setting: str) -> str:
 def next_value(study: Study, setting: str) -> str:
     """Return the next better value of a setting of ``ESCALATED``.
 
-    Grids and spacings become finer by half, the cut-off higher by a quarter, and chains end at a
-    third of the change.
+    Grids and spacings become finer by half, cut-off and radii larger by a quarter, chains end at a
+    third of the change, and waves have one more l.
     """
+    if setting == "l-max":
+        return f"{study.feff.l_max + 1}"
     if setting == "cutoff":
         return f"{5 * math.ceil(study.pw.ecutwfc_Ry / 4 - 1e-9):g}Ry"
     if setting == "relative-error":
         return f"{study.xspectra.relative_error / 3:.2g}"
-    crystal = next(s.crystal for s in study_structures(study) if s.name == study.reference)
+    reference = next(s for s in study_structures(study) if s.name == study.reference)
+    crystal = reference.crystal
+    if setting in ESCALATED["feff"]:
+        old = float(value_of(study, setting).removesuffix("A"))
+        sites = ([a.index for a in reference.absorbers] if setting == "cluster-radius"
+                 else range(len(crystal)))
+        # A radius within which there are the same atoms would change nothing, and settle it.
+        wider, here = _WIDER * old, atoms_within(crystal, sites, old)
+        while atoms_within(crystal, sites, round(wider, 1)) == here:
+            wider *= 1.1
+        return f"{round(wider, 1):g}A"
     dense = study.pw if setting == "kpoints" else study.xspectra
     grid, per_A = dense.grid(crystal.lattice_A), dense.kpoint_spacing_1_A
     if per_A is not None:
@@ -166,7 +188,7 @@ def next_value(study: Study, setting: str) -> str:
 
 def escalate(study: Study, store: Store, execute: Callable[[Sequence[Job]], None], *,
              tolerance_percent: float = 3.0, share: float = 0.6,
-             settings: Sequence[str] = ESCALATED,
+             settings: Sequence[str] = (),
              announce: Callable[[str], None] = lambda words: None) -> Escalation:
     """Make settings better until the difference keeps the tolerance; what is done is used.
 
@@ -179,7 +201,7 @@ def escalate(study: Study, store: Store, execute: Callable[[Sequence[Job]], None
     share
         The computed part must miss no more of the difference than the rest to one.
     settings
-        Of ``ESCALATED``.
+        Of ``ESCALATED``; by default all of the study's engine.
     announce
         Is told the cost of the steps before anything but the study itself is computed.
 
@@ -188,9 +210,11 @@ def escalate(study: Study, store: Store, execute: Callable[[Sequence[Job]], None
     InputError
         For an unknown setting, or a study without a difference.
     """
-    unknown = [name for name in settings if name not in ESCALATED]
-    require(not unknown and settings, f"{', '.join(unknown) or 'no setting'} cannot be escalated:"
-            f" choose from {', '.join(ESCALATED)}")
+    known = ESCALATED[study.engine.kind]
+    settings = settings or known
+    unknown = [name for name in settings if name not in known]
+    require(not unknown,
+            f"{', '.join(unknown)} cannot be escalated: choose from {', '.join(known)}")
     planned = plan(study)
     execute(study_jobs(planned))
     base = collect(study, planned, store)
@@ -326,7 +350,8 @@ def _rows(base: StudyResults, part: Part, shifts: Sequence[Shift], old: _Compute
                 sites[s.absorber].site == name for name, _ in part.sites))]
     offset = float(np.average([s for s, _ in kept], weights=[m for _, m in kept]))
     spectra = study_spectra(base, base.study.spectra)
-    top = 3 * float(spectra.structures[base.study.reference].average.intensity.max())
+    axes = {record.polarisation for record in spectra.records}
+    top = len(axes) * float(spectra.structures[base.study.reference].average.intensity.max())
     weight = sum(m for _, m in kept) / sum(site.multiplicity for site in sites.values())
     for name, difference in new.differences.items():
         change = 100 * weight * (difference - old.differences[name]) / (part.share * top)

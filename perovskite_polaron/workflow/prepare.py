@@ -15,7 +15,7 @@ from perovskite_polaron.lattice.files import write_crystal
 from perovskite_polaron.workflow.feff_jobs import own_potentials
 from perovskite_polaron.workflow.jobs import StructureJobs, core_hole_state, study_jobs
 from perovskite_polaron.workflow.needed import coarser
-from perovskite_polaron.workflow.records import INPUTS, recorded_inputs
+from perovskite_polaron.workflow.records import INPUTS, RecordedInputs, recorded_inputs
 from perovskite_polaron.workflow.status import read_plan, write_plan
 from perovskite_polaron.workflow.store import Store, make_folder
 from perovskite_polaron.workflow.structures import image_distance_A
@@ -80,16 +80,20 @@ def _has_inputs(store: Store) -> bool:
 
 def _record_inputs(study: Study, structures: Sequence[StructureJobs], store: Store) -> None:
     """Keep versions and pseudopotentials, so that a machine without Quantum ESPRESSO can plan the
-    same jobs.
+    same jobs; those of earlier studies in the same store stay.
     """
+    before = RecordedInputs({}, {})
+    with suppress(DamagedError):
+        before = recorded_inputs(store.root)
     jobs = study_jobs(structures)
     pseudos = [pair for job in jobs for pair in (*job.pseudos, ("", job.core))]
-    sets: dict[str, str] = {}
+    sets = dict(before.pseudopotentials)
     for label, pseudo in pseudos:
         if isinstance(pseudo, Pseudopotential):
             hole = core_hole_state(study) if label == absorber_label(pseudo.element) else "none"
             sets[f"{pseudo.element}-{hole}"] = str(store.keep(pseudo).relative_to(store.root))
-    record = {"versions": {job.runs.program: job.version for job in jobs}, "pseudopotentials": sets}
+    versions = {**before.versions, **{job.runs.program: job.version for job in jobs}}
+    record = {"versions": versions, "pseudopotentials": sets}
     write_sealed(store.root / INPUTS, record)
 
 

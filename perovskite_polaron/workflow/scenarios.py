@@ -9,16 +9,20 @@ from perovskite_polaron.analysis.scenarios import Scenario, ScenarioSet, polaron
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import require
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
+from perovskite_polaron.spectra.projected import ProjectedStates
 from perovskite_polaron.spectra.spectrum import Spectrum, norm
+from perovskite_polaron.workflow.carriers import filling
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.spectra import powder_spectra
 from perovskite_polaron.workflow.study import SpectraSettings
 
-# The computed CsPbBr3 set that comes with the package.
+# The computed CsPbBr3 sets that come with the package: Br K with XSpectra, Pb L3 with FEFF10.
 BUILT_IN = Path(__file__).parent.parent / "data" / "cspbbr3"
+BUILT_IN_PB_L3 = BUILT_IN.with_name("cspbbr3-pb-l3")
 
 
-def study_scenarios(results: StudyResults, settings: SpectraSettings) -> ScenarioSet:
+def study_scenarios(results: StudyResults, settings: SpectraSettings,
+                    edges: ProjectedStates | None = None) -> ScenarioSet:
     """Return the scenarios of a study, on its own axis, before the offset to the experiment.
 
     Every structure but the reference is one, except that the amplitudes of one mode sweep make one
@@ -27,6 +31,9 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings) -> Scenari
     study of an earlier version does not say whether they do, its points stand alone. Steady state
     and differences share the study's normalisation, and so does what the settings may still change,
     of a sweep for its largest amplitude.
+
+    With the band edges of the reference the carriers are a scenario too, ``filling``: the states
+    that 1e19 pairs per cm³ block and open.
 
     Raises
     ------
@@ -54,6 +61,10 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings) -> Scenari
                           for name, d in found]
     require(scenarios, "the study has no structure beside its reference: add a distortion or"
             " another phase to compare")
+    if edges is not None:
+        change = filling(results, settings, edges)
+        scenarios.append(Scenario("filling", change.energy_eV, change.difference / size,
+                                  kind="carriers"))
     return ScenarioSet(base.energy_eV, base.intensity, tuple(scenarios), settings.normalisation,
                        size)
 

@@ -118,33 +118,67 @@ def site_spectra(results: StudyResults, settings: SpectraSettings
     InputError
         As ``study_spectra``.
     """
-    require(settings.energy_min_eV < settings.energy_max_eV,
-            "[spectra]: energy_min_eV is not below energy_max_eV: swap them")
-    study = results.study
-    grid = np.linspace(settings.energy_min_eV, settings.energy_max_eV, settings.points)
-    table = shifts(_site_energies(results), study.reference, settings.alignment)
-    shift_of = {(s.structure, s.absorber): s.shift_eV for s in table}
-    # Of the common axis: the same energy has the same width in whatever cell it was computed.
-    # A stretched axis is that of the measurement, but for its zero.
-    own = grid / (1 + settings.stretch)
-    width = half_width(settings.width_model, own, settings.core_hole_hwhm_eV, settings.width)
+    study, axis = results.study, common_axis(results, settings)
     records = []
     for structure, site in _sites(results):
-        shift = shift_of[structure.name, site.label]
-        for axis, name in site.chains.items():
+        shift = axis.shift_eV(structure.name, site.label)
+        for polarisation, name in site.chains.items():
             if name in results.curves:
-                curve = results.curves[name].broadened(own - shift, width, name)
+                curve = results.curves[name].broadened(axis.own_eV - shift, axis.hwhm_eV, name)
             else:
                 curve = evaluate(
-                    results.chains[name], own - shift, width, cut_occupied=settings.cut_occupied,
-                    cut_smooth_eV=settings.cut_smooth_eV,
-                    cut_above_eV=_cut_above_eV(site, settings),
-                    terminator=study.xspectra.check_every if settings.terminator else None,
-                    taper=settings.taper if settings.terminator else 0.0).total
-            seen = resolve(Spectrum(grid, curve, name), settings.resolution_fwhm_eV)
-            records.append(
-                SiteSpectrum(structure.name, site.label, site.multiplicity, axis, seen, shift))
-    return tuple(table), tuple(records)
+                    results.chains[name], axis.own_eV - shift, axis.hwhm_eV,
+                    cut_occupied=settings.cut_occupied, cut_smooth_eV=settings.cut_smooth_eV,
+                    cut_above_eV=cut_above_eV(site, settings), **chain_ends(study, settings)).total
+            seen = resolve(Spectrum(axis.grid_eV, curve, name), settings.resolution_fwhm_eV)
+            records.append(SiteSpectrum(structure.name, site.label, site.multiplicity,
+                                        polarisation, seen, shift))
+    return axis.shifts, tuple(records)
+
+
+@dataclass(frozen=True, eq=False)
+class CommonAxis:
+    """The axis of all spectra of a study.
+
+    Attributes
+    ----------
+    grid_eV, own_eV
+        (n,) energies, and where they lie before the study's stretch.
+    hwhm_eV
+        (n,) half widths of the final states there.
+    shifts
+        Of every site.
+    """
+
+    grid_eV: Array
+    own_eV: Array
+    hwhm_eV: Array
+    shifts: tuple[Shift, ...]
+
+    def shift_eV(self, structure: str, absorber: str) -> float:
+        """Return what is added to the energies of one site."""
+        return next(s.shift_eV for s in self.shifts
+                    if (s.structure, s.absorber) == (structure, absorber))
+
+
+def common_axis(results: StudyResults, settings: SpectraSettings) -> CommonAxis:
+    """Return the axis of a study; InputError as ``study_spectra``."""
+    require(settings.energy_min_eV < settings.energy_max_eV,
+            "[spectra]: energy_min_eV is not below energy_max_eV: swap them")
+    grid = np.linspace(settings.energy_min_eV, settings.energy_max_eV, settings.points)
+    # Widths are those of the common axis: the same energy has the same width in whatever cell it
+    # was computed. A stretched axis is that of the measurement, but for its zero.
+    own = grid / (1 + settings.stretch)
+    width = half_width(settings.width_model, own, settings.core_hole_hwhm_eV, settings.width)
+    table = shifts(_site_energies(results), results.study.reference, settings.alignment)
+    return CommonAxis(grid, own, width, tuple(table))
+
+
+def chain_ends(study: Study, settings: SpectraSettings) -> dict[str, Any]:
+    """Return how the chains of a study end, as ``espresso.lanczos.evaluate`` takes it."""
+    if not settings.terminator:
+        return {"terminator": None, "taper": 0.0}
+    return {"terminator": study.xspectra.check_every, "taper": settings.taper}
 
 
 def budget_key(study: Study, settings: SpectraSettings, entries: Iterable[str]) -> dict[str, Any]:
@@ -159,8 +193,8 @@ def budget_key(study: Study, settings: SpectraSettings, entries: Iterable[str]) 
         del table["spectra"]["stretch"]
     wanted = {study.reference, *entries}
     table["structures"] = {k: v for k, v in table["structures"].items() if k in wanted}
-    # Only studies with XSpectra's K edges have a budget, and earlier ones do not name them.
-    for key in ("run", "engine", "edge"):
+    # Budgets of earlier versions are of XSpectra's K edges, and do not name them.
+    for key in ("run", "engine", "edge") if study.engine.kind == "xspectra" else ("run",):
         del table[key]
     return dict(json.loads(json.dumps(table)))
 
@@ -245,7 +279,7 @@ def _sites(results: StudyResults) -> list[tuple[StructureResult, SiteResult]]:
     return [(structure, site) for structure in results.structures for site in structure.sites]
 
 
-def _cut_above_eV(site: SiteResult, settings: SpectraSettings) -> float:
+def cut_above_eV(site: SiteResult, settings: SpectraSettings) -> float:
     """Return how far above the Fermi energy in the file occupied and empty states are parted."""
     top, empty = site.hole["highest_occupied_eV"], site.hole["lowest_empty_eV"]
     # pw.x reports the highest occupied level for the Fermi energy when the occupations are fixed.

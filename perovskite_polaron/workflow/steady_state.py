@@ -10,6 +10,7 @@ from dataclasses import replace
 from perovskite_polaron.analysis.matched import Matched
 from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.analysis.steady_curve import Curve, one_error_wider
+from perovskite_polaron.spectra.projected import ProjectedStates
 from perovskite_polaron.spectra.spectrum import Spectrum, average_structures
 from perovskite_polaron.workflow.results import StudyResults
 from perovskite_polaron.workflow.scenarios import study_scenarios
@@ -57,15 +58,15 @@ def matched_settings(results: StudyResults, settings: SpectraSettings, matched: 
                    resolution_fwhm_eV=width.resolution_fwhm_eV)
 
 
-def matched_scenarios(results: StudyResults, settings: SpectraSettings,
-                      matched: Matched) -> ScenarioSet:
+def matched_scenarios(results: StudyResults, settings: SpectraSettings, matched: Matched,
+                      edges: ProjectedStates | None = None) -> ScenarioSet:
     """Return the scenarios of a study with ``matched_settings``, and what the errors of the matched
-    widths do to them.
+    widths do to them; edges: as ``study_scenarios``.
     """
-    found = study_scenarios(results, settings)
+    found = study_scenarios(results, settings, edges)
     wider, step_eV = one_error_wider(matched, reference_curve(results, settings))
     if not step_eV:
         return found
     there = replace(settings, core_hole_hwhm_eV=wider.core_hole_hwhm_eV,
                     width=dict(wider.parameters), resolution_fwhm_eV=wider.resolution_fwhm_eV)
-    return replace(found, wider=(study_scenarios(results, there), step_eV))
+    return replace(found, wider=(study_scenarios(results, there, edges), step_eV))

@@ -25,7 +25,10 @@ def cut_resolvent(chains, rays, fermi, energy, hwhm):
     ray = (u >= 0).astype(int)
     t, weighted = (rays.t_real + 1j * rays.t_imag)[ray], (rays.real + 1j * rays.imag)[ray]
     lorentzian = hwhm[:, None] / ((t - u[:, None]) ** 2 + hwhm[:, None] ** 2)
+    empty = (u >= 0).astype(complex)
+    if rays.thermal:
+        empty = 0.5 + 0.5 * np.tanh((u + 1j * hwhm) / (2 * rays.thermal))
     return (
-        np.where(u >= 0, resolvent(chains, energy, hwhm).imag, 0.0)
+        (resolvent(chains, energy, hwhm) * empty).imag
         + (weighted * lorentzian[:, None, :]).imag.sum(axis=2).T
     )

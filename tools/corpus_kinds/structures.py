@@ -4,10 +4,12 @@ A structure is (lattice (3, 3) in Å, symbols, fractional positions).
 """
 
 import contextlib
+import functools
 import io
 import re
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,23 @@ def ours(path: Path, options: dict[str, str]) -> dict[str, Any]:
             "said": [str(w.message) for w in caught]}
 
 
+def as_declared(reader: Callable[[Path], Structure]) -> Callable[[Path], Structure]:
+    """Let a program count only where the atoms it finds have the formula that a CIF declares."""
+    @functools.wraps(reader)
+    def read(path: Path) -> Structure:
+        found = reader(path)
+        if path.suffix.lower() == ".cif" and _of_other_formula(text(path), found[1]):
+            raise ValueError("its atoms are not the formula that the file declares")
+        return found
+    return read
+
+
+def _of_other_formula(content: str, symbols: list[str]) -> bool:
+    declared = re.search(r"^_chemical_formula_sum\s+'?([^'\n]*[A-Z][^'\n]*)", content, re.M)
+    return bool(declared) and _ratios(declared[1]) != _ratios(" ".join(symbols))
+
+
+@as_declared
 def by_pymatgen(path: Path) -> Structure:
     """Read a structure with pymatgen: CIF, POSCAR, XSF."""
     from pymatgen.io.cif import CifParser
@@ -58,6 +77,7 @@ def by_pymatgen(path: Path) -> Structure:
             np.array(found.frac_coords))
 
 
+@as_declared
 def by_ase(path: Path) -> Structure:
     """Read a structure with ASE."""
     from ase.io import read
@@ -71,6 +91,7 @@ def by_ase(path: Path) -> Structure:
     return atoms.cell.array, atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=False)
 
 
+@as_declared
 def by_gemmi(path: Path) -> Structure:
     """Read a CIF with gemmi: its cell, its operations, its images of every site."""
     import gemmi
@@ -192,6 +213,7 @@ def by_lines_poscar(path: Path) -> Structure:
 def facts(path: Path) -> set[str]:
     """Return what stands against a structure: no atoms, several, disordered, molecule ..."""
     import gemmi
+    from ase.data import atomic_numbers
 
     content, found = text(path), set()
     if path.suffix.lower() == ".cif":
@@ -204,11 +226,15 @@ def facts(path: Path) -> set[str]:
         found |= {"disordered"} if any(v not in "?." for b in blocks for v in b.find_values(
             "_atom_site_disorder_group")) else set()
         found |= set() if re.search("^ *_(symmetry|space_group)_", content, re.M) else {"no group"}
+        kinds = {re.sub("[^A-Za-z].*", "", v).capitalize() for b in blocks
+                 for v in b.find_values("_atom_site_type_symbol")}
+        found |= {"no element"} if kinds - {*atomic_numbers, "D", "T"} else set()
         found |= {"macromolecule"} if "_atom_site.Cartn_x" in content else set()
     if path.suffix.lower() in (".xyz", ".extxyz"):
         counts = re.findall(r"^\s*(\d+)\s*$", content, re.M)
         found |= {"several"} if len(counts) > 1 else set()
         found |= set() if "Lattice=" in content else {"no lattice"}
+        found |= {"slab"} if re.search(r'pbc="[^"]*F', content) else set()
     if path.suffix.lower() == ".out":
         found |= {"failed"} if "Error in routine" in content or "%%%%%" in content else set()
         found |= {"unfinished"} if (
@@ -225,15 +251,16 @@ def facts(path: Path) -> set[str]:
             found |= {"no symbols"} if content.splitlines()[5].split()[:1][0].isdigit() else set()
     for reader in FORMATS[format_of(path)].values():
         with contextlib.suppress(Exception):
-            lattice, symbols, positions = reader(path)
+            lattice, symbols, positions = getattr(reader, "__wrapped__", reader)(path)
             if len(symbols) > MANY:
                 continue
             apart = positions[:, None] - positions[None]
             far = np.linalg.norm((apart - np.rint(apart)) @ lattice, axis=-1)
-            if (far + 9 * np.eye(len(far)) < 0.5).any():
+            heavy = np.array(symbols) != "H"  # no bond without hydrogen is shorter than 1.1 Å
+            least = np.where(heavy[:, None] & heavy[None], 0.9, 0.5)
+            if (far + 9 * np.eye(len(far)) < least).any():
                 found.add("overlap")
-            declared = re.search(r"^_chemical_formula_sum\s+'?([^'\n]*)", content, re.M)
-            if declared and _ratios(declared[1]) != _ratios(" ".join(symbols)):
+            if _of_other_formula(content, symbols):
                 found.add("other formula")
     return found
 
@@ -294,8 +321,10 @@ NEEDFUL = (
     (r"no atoms", "no atoms", "no atoms in it"),
     (r"zero volume|no lattice|Lattice", "no lattice", "a molecule without a lattice"),
     (r"overlap|apart", "overlap", "two atoms in one place"),
+    (r"not periodic", "slab", "a slab or a molecule in a box"),
     (r"declares .* but its atoms", "other formula", "its atoms are not the formula it declares"),
     (r"", "macromolecule", "a macromolecule"),
+    (r"not a chemical element|not an atom", "no element", "a symbol that is no element"),
     (r"no space group", "no group", "a CIF that says no space group"),
     (r"symbol|element", "no symbols", "a POSCAR that names no elements"),
     (r"", "failed", "the run stopped with an error"),
