@@ -51,6 +51,7 @@ max_displacement_A = {amplitudes}
 [feff]
 cluster_radius_A = {radius}
 scf_radius_A = 3.2
+l_max = 3
 energy_max_eV = 50
 [spectra]
 energy_max_eV = 46
@@ -69,6 +70,7 @@ max_displacement_A = [0.05]
 [feff]
 cluster_radius_A = 4.5
 scf_radius_A = 3.2
+l_max = 3
 energy_max_eV = 45
 {more}
 [spectra]
@@ -249,7 +251,7 @@ def test_settings_are_made_better_until_the_difference_is_stable(tmp_path: Path)
     assert row["calculation_error_percent"] > 0
     for words, said in ((("--cutoff", "20Ry,30Ry"), "not of the engine feff"),
                         (("--lanczos", "20,30"), "makes no Lanczos chains"),
-                        (("--l-max", "3,9"), "is outside 1 to 5"),
+                        (("--l-max", "3,9"), "is outside 1 to 8"),
                         (("--exchange", "dirac-hara,best"), "is not one of")):
         refused = polaron("converge", path.name, *words, cwd=tmp_path)
         assert refused.returncode == 2, refused.stderr
