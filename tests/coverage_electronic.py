@@ -19,7 +19,7 @@ from perovskite_polaron.analysis.scenario_fit import Problem
 from perovskite_polaron.analysis.scenarios import rigid_shift
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.measured.scan import Scan
-from perovskite_polaron.workflow.carriers import find_states, read_edges
+from perovskite_polaron.workflow.carriers import read_edges
 from perovskite_polaron.workflow.scenarios import BUILT_IN, study_scenarios
 from perovskite_polaron.workflow.spectra import load_results
 
@@ -33,7 +33,7 @@ CASES = (("all", np.arange(13462.0, 13511.0), Priors(0.2, 0.3, 0.0, 0.02)),
 
 def main(count: int) -> None:
     results, settings, folder = load_results(BUILT_IN)
-    edges = read_edges(find_states(folder, results.study.reference), results)
+    edges = read_edges(results, folder)
     theory = study_scenarios(results, settings, edges)
     offset = 13472 - theory.first_maximum_eV
     parts = (theory.scenarios[0], theory.scenarios[-1], rigid_shift(theory))

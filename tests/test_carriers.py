@@ -27,7 +27,7 @@ HBAR2_2M = (PLANCK_J_S / (2 * np.pi)) ** 2 / (2 * ELECTRON_KG) / CHARGE_C * 1e20
 @pytest.fixture(scope="module")
 def bundled():
     results, settings, folder = load_results(BUILT_IN)
-    return results, settings, workflow.read_edges(workflow.find_states(folder, "ground"), results)
+    return results, settings, workflow.read_edges(results, folder)
 
 
 def pairs(states, density=1e19, kelvin=300.0, masses=(None, None)):
@@ -254,22 +254,28 @@ def test_heat_knows_the_photons(tmp_path, capsys):
     ([], "say how many carriers there are"),
     (["--density", "1e19cm-3", "--heat", "x"], "say how many carriers there are"),
     (["--density", "1e19cm-3", "--pdos", "none.npz"], "none.npz"),
-    (["--density", "9e20cm-3", "--electron-mass", "0"], "")])
+    (["--density", "1e19cm-3", "--electron-mass", "0"], "an effective mass of 0 is not possible")])
 def test_command_refuses(tmp_path, capsys, words, message):
-    status = command(*words, "--out", tmp_path / "out")
+    assert command(*words, "--out", tmp_path / "out") == 2
     err = capsys.readouterr().err
-    if message:
-        assert status == 2
-        assert message in err
-        assert len(err.splitlines()) == 1
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_states_of_another_calculation_are_refused(tmp_path, bundled):
-    states, record = read_states(workflow.find_states(BUILT_IN, "ground"))
-    other = write_states(tmp_path / "pdos.npz", states,
+    results = bundled[0]
+    states, record = read_states(BUILT_IN / "pdos.npz")
+    other = write_states(tmp_path / "other.npz", states,
                          record | {"total_energy_eV": record["total_energy_eV"] + 1})
     with pytest.raises(InputError, match="its total energy is another"):
-        workflow.read_edges(other, bundled[0])
+        workflow.read_edges(results, BUILT_IN, other)
     with pytest.raises(InputError, match="which says where the band edges are"):
-        workflow.find_states(tmp_path / "none", "ground")
-    assert workflow.find_states(tmp_path, "ground") == tmp_path / "pdos.npz"
+        workflow.read_edges(results, tmp_path)
+    (tmp_path / "pdos" / "ground").mkdir(parents=True)
+    write_states(tmp_path / "pdos" / "ground" / "pdos.npz", states, record)
+    assert workflow.read_edges(results, tmp_path).electrons == states.electrons
+    feff = replace(results, study=replace(results.study,
+                                          engine=replace(results.study.engine, kind="feff")))
+    with pytest.raises(InputError, match="is for studies with XSpectra"):
+        workflow.read_edges(feff, BUILT_IN)

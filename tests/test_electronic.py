@@ -147,13 +147,13 @@ def test_what_is_said(monkeypatch):
 @pytest.fixture(scope="module")
 def bundled():
     results, settings, folder = load_results(BUILT_IN)
-    edges = carriers.read_edges(carriers.find_states(folder, "ground"), results)
+    edges = carriers.read_edges(results, folder)
     return results, settings, study_scenarios(results, settings, edges)
 
 
 def test_filling_is_what_carriers_change_over_the_norm_of_the_steady_state(bundled):
     results, settings, theory = bundled
-    edges = carriers.read_edges(carriers.find_states(BUILT_IN, "ground"), results)
+    edges = carriers.read_edges(results, BUILT_IN)
     change = carriers.filling(results, settings, edges)
     steady = study_spectra(results, settings).structures["ground"].average
     one = theory.scenarios[-1]

@@ -136,7 +136,7 @@ def test_features_near_the_edge_are_judged_with_carriers(
     curve = subject.percent("lo@0.2") + most * filling
     assert f"{claims.at(subject, curve, -4.5):+.2f} % with 6.6e+20" in dense[0].ours
     monkeypatch.undo()
-    monkeypatch.setattr(report_subject, "find_states", _nothing)
+    monkeypatch.setattr(report_subject, "read_edges", _nothing)
     without = judged(replace(subject))
     assert {f.verdict for f in without} == {claims.OPEN}
     assert all("no pdos.npz" in f.ours for f in without)

@@ -17,7 +17,7 @@ from perovskite_polaron.files import read_text, write_atomically, write_csv
 from perovskite_polaron.spectra.carriers import Carriers, carriers, parse_carrier_density
 from perovskite_polaron.units import PER_MOL, parse_kelvin
 from perovskite_polaron.workflow.carriers import (
-    WINDOW_EV, CarrierSpectra, carrier_spectra, cell_volume_A3, edge_bands, find_states, read_edges,
+    WINDOW_EV, CarrierSpectra, carrier_spectra, cell_volume_A3, edge_bands, read_edges,
     reference_of)
 from perovskite_polaron.workflow.results import StudyResults
 from perovskite_polaron.workflow.scenarios import BUILT_IN
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     polaron carriers cspbbr3.toml --heat heat.json --structure lo@0.1
     """
     results, settings, folder = load_results(args.source)
-    states = read_edges(args.pdos or find_states(folder, results.study.reference), results)
+    states = read_edges(results, folder, args.pdos)
     volume_A3 = cell_volume_A3(reference_of(results))
     bands = edge_bands(states, volume_A3, args.electron_mass, args.hole_mass)
     given = carriers(_density(args, volume_A3), args.temperature, volume_A3, *bands)

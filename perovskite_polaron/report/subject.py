@@ -24,7 +24,7 @@ from perovskite_polaron.spectra.projected import ProjectedStates
 from perovskite_polaron.spectra.resolved import Orbits, Part, parts
 from perovskite_polaron.spectra.spectrum import POLARISATIONS
 from perovskite_polaron.units import HC_EV_A
-from perovskite_polaron.workflow.carriers import find_states, read_edges
+from perovskite_polaron.workflow.carriers import read_edges
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.scenarios import study_scenarios
 from perovskite_polaron.workflow.spectra import (
@@ -115,8 +115,7 @@ class Subject:
     @cached_property
     def electronic_scenarios(self) -> ScenarioSet:
         """The same with the carriers at the band edges; InputError where these are not known."""
-        path = find_states(self.folder, self.reference)
-        return self._scenarios(read_edges(path, self.results))
+        return self._scenarios(read_edges(self.results, self.folder))
 
     def _scenarios(self, edges: ProjectedStates | None) -> ScenarioSet:
         if self.matched is None:

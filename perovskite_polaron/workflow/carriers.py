@@ -109,20 +109,31 @@ class CarrierSpectra:
         return np.average(curves, axis=0, weights=[s.multiplicity for s in self.sites])
 
 
-def find_states(folder: Path, reference: str) -> Path:
-    """Return the pdos.npz of a study: beside its results, or where ``polaron pdos`` leaves it."""
-    places = (folder / "pdos.npz", folder / "pdos" / reference / "pdos.npz")
-    found = next((p for p in places if p.is_file()), None)
-    if found is None:
-        raise InputError(f"{folder} has no pdos.npz, which says where the band edges are: polaron"
-                         " pdos STUDY computes it, or name one with --pdos")
-    return found
+def read_edges(results: StudyResults, folder: Path, path: Path | None = None) -> ProjectedStates:
+    """Return the projected states of a study's reference, which say where its band edges are.
 
+    Parameters
+    ----------
+    results, folder
+        The study, and the folder of its results.
+    path
+        The file; default: pdos.npz beside the results, or where ``polaron pdos`` leaves it.
 
-def read_edges(path: Path, results: StudyResults) -> ProjectedStates:
-    """Return the states of a pdos.npz; InputError when they are not of the study's reference."""
-    states, record = read_states(path)
+    Raises
+    ------
+    InputError
+        When there is none, or it is not of the reference as this study computed it; for a study of
+        another engine than XSpectra.
+    """
+    need_xspectra(results.study, "polaron carriers")
     reference = reference_of(results)
+    if path is None:
+        places = (folder / "pdos.npz", folder / "pdos" / reference.name / "pdos.npz")
+        path = next((p for p in places if p.is_file()), None)
+    if path is None:
+        raise InputError(f"{folder} has no pdos.npz, which says where the band edges are: polaron"
+                         " pdos STUDY computes it (polaron carriers --pdos takes another)")
+    states, record = read_states(path)
     there = record.get("total_energy_eV")
     require(there is not None
             and abs(float(there) - reference.ground["total_energy_eV"]) < _SAME_EV,
@@ -148,7 +159,8 @@ def edge_bands(states: ProjectedStates, volume_A3: float, electron_mass: float |
     for (element, _), number in atoms.items():
         counts[element] += number
     known = HOLE_MASS if _formula(counts) == FORMULA else None
-    masses = {"CBM": electron_mass or known, "VBM": hole_mass or known}
+    masses = {"CBM": known if electron_mass is None else electron_mass,
+              "VBM": known if hole_mass is None else hole_mass}
     electrons, holes = (computed(states, edge) if mass is None else parabolic(mass, volume_A3)
                         for edge, mass in masses.items())
     return electrons, holes
@@ -184,7 +196,6 @@ def carrier_spectra(results: StudyResults, settings: SpectraSettings, states: Pr
         the projected states; a window that is not positive, or reaches beyond the computed bands.
     """
     study = results.study
-    need_xspectra(study, "polaron carriers")
     require(study.edge == "K", f"{study.path}: carriers in p states are seen at a K edge only")
     one = next((s for s in results.structures if s.name == (structure or study.reference)), None)
     if one is None:
