@@ -13,7 +13,7 @@ from coverage_match import CALCULATED, E, fitted, pair, pulls
 from perovskite_polaron.analysis.matched import (
     Axis, Matched, MatchFit, Width, read_matched, write_matched)
 from perovskite_polaron.analysis.scenario_curves import Curves, Grid, Priors, Template
-from perovskite_polaron.analysis.scenarios import Scenario
+from perovskite_polaron.analysis.scenarios import Scenario, computed
 from perovskite_polaron.analysis.steady_curve import LAWS, SteadyCurve, broadened
 from perovskite_polaron.analysis.steady_state import match
 from perovskite_polaron.analysis.verdict import judge
@@ -182,6 +182,17 @@ def test_compare_takes_zero_stretch_and_widths(matched_file):
     low, high = best.interval95
     expected = 0.1 * (truth.sweep.amplitudes_sqrt_amu_A[2] / truth.amplitude_sqrt_amu_A) ** 2
     assert low < expected < high
+
+
+def test_carriers_are_as_wide_as_the_match_says(matched_file):
+    """The line of an opened channel, wider by one error of the match, is lower."""
+    theory = Subject.read(BUILT_IN, matched_file).electronic_scenarios
+    wider, step_eV = theory.wider
+    own, wide = theory.scenarios[-1], wider.scenarios[-1]
+    assert (own.kind, wide.name) == ("carriers", "filling")
+    assert wide.difference.max() < own.difference.max()
+    filling = next(s for s in computed(theory) if s.kind == "carriers")
+    np.testing.assert_allclose(filling.per_width[0], (wide.difference - own.difference) / step_eV)
 
 
 def test_the_verbs_take_the_file_and_refuse_what_contradicts_it(matched_file, tmp_path, capsys):
