@@ -225,12 +225,13 @@ class Repaired(PolaronError):
 def _run(words: list[str], study: Path) -> dict[str, bytes]:
     out, errors = io.StringIO(), io.StringIO()
     shutil.rmtree(study.parent / "o", ignore_errors=True)
-    with contextlib.chdir(study.parent), contextlib.redirect_stdout(out), \
-            contextlib.redirect_stderr(errors):
+    with (contextlib.chdir(study.parent), contextlib.redirect_stdout(out),
+          contextlib.redirect_stderr(errors), warnings.catch_warnings()):
+        warnings.simplefilter("always")  # a user sees them, too
         status = command(words)
     if status:
         raise PolaronError(errors.getvalue().strip().splitlines()[-1])
-    if words[0] in ("pdos", "converge", "run") and "is damaged" in errors.getvalue():
+    if words[0] in ("pdos", "converge", "run") and "polaron run computes" in errors.getvalue():
         raise Repaired("computed again")
     tables = sorted(study.parent.glob("o/**/*.csv"))
     return {path.name: path.read_bytes() for path in tables}
