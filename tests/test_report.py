@@ -16,6 +16,9 @@ def test_make_demo_works_without_quantum_espresso(tmp_path: Path) -> None:
     script = rule[1].replace("\t@", "\t").replace("$(BIN)",
                                                   str(Path(sys.executable).parent)).replace(
                                                       "$(DEMO)", "out")
+    # What FEFF10 computes takes its time, and is tested by itself.
+    steps = script.replace("\\\n", "").splitlines()
+    script = "\n".join(step for step in steps if "feff" not in step)
     assert "polaron run" not in script
     # An empty PATH: no program of Quantum ESPRESSO can be started, wherever it is installed.
     environment = {**os.environ, "PATH": str(tmp_path)}

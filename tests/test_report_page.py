@@ -99,7 +99,7 @@ def test_the_page_is_whole_and_needs_nothing_else(report: Path) -> None:
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
     assert used <= set(ids)
     drawn = {p.stem for p in (report.parent / "figures").glob("*.svg")}
-    assert drawn == {"figure-2", "figure-3", "figure-4", "sites", "amplitude", "bonds",
+    assert drawn == {"pb-l3", "figure-2", "figure-3", "figure-4", "sites", "amplitude", "bonds",
                      "alignment", "heating"}
     assert text.count("<svg ") == len(drawn)
     for name in drawn:

@@ -93,6 +93,9 @@ def percent(spectra: StudySpectra, name: str) -> Array:
     return np.asarray(100 * (spectra.structures[name].average.intensity - base) / base.max())
 
 
+_ALIGNED = {"xspectra": "aligned by ΔSCF", "feff": "aligned by the edges of FEFF"}
+
+
 def _settings(spectra: StudySpectra) -> str:
     s = spectra.settings
     return (f"{_alignment(spectra)}\ncore hole HWHM {s.core_hole_hwhm_eV:.3g} eV ({s.width_model}),"
@@ -101,7 +104,7 @@ def _settings(spectra: StudySpectra) -> str:
 
 def _alignment(spectra: StudySpectra) -> str:
     aligned = spectra.settings.alignment == "delta-scf"
-    words = "aligned by ΔSCF" if aligned else "each at its own Fermi energy"
+    words = _ALIGNED[spectra.engine] if aligned else "each at its own Fermi energy"
     return f"{words}, {spectra.part}" if spectra.part else words
 
 

@@ -45,6 +45,8 @@ class StudySpectra:
     budget
         Of each difference what each setting may still change, (n,) in % of the reference's maximum
         (``spectra.budget``); a difference for which that was not estimated is missing.
+    engine
+        What computed them.
     """
 
     settings: SpectraSettings
@@ -54,6 +56,7 @@ class StudySpectra:
     shifts: tuple[Shift, ...]
     records: tuple[SiteSpectrum, ...]
     budget: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    engine: str = "xspectra"
 
     @property
     def part(self) -> str:
@@ -106,7 +109,8 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
     found = differences(averages, study.reference, settings.normalisation)
     del found[study.reference]
     return StudySpectra(settings, study.reference, averages, found, table, records,
-                        _budget_rows(results, settings, records[0].spectrum.energy_eV))
+                        _budget_rows(results, settings, records[0].spectrum.energy_eV),
+                        study.engine.kind)
 
 
 def site_spectra(results: StudyResults, settings: SpectraSettings
