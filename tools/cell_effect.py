@@ -49,7 +49,7 @@ def draw(subjects: Sequence[Subject], names: Sequence[str], cells: Sequence[str]
             if feature.structural:
                 axes.axvline(feature.offset_eV, color="0.8", linewidth=4)
         for subject, cell, colour in zip(subjects, cells, (ORANGE, BLUE), strict=True):
-            axes.plot(subject.energy_eV - subject.white_line_eV, subject.percent(name),
+            axes.plot(subject.energy_eV - subject.anchor_eV, subject.percent(name),
                       color=colour, label=cell)
         axes.axhline(0, color="0.6", linewidth=0.6)
         axes.set_xlabel("energy from the first maximum of the ground state (eV)")

@@ -193,9 +193,9 @@ def read_results(folder: str | Path) -> StudyResults:
     require(sha256_of(packed) == digest, f"{packed} does not belong to {path}, or is damaged: keep"
             " the two files of one study together")
     whole = tuple(r for r in rows if r is not None)
-    found = (StudyResults(known, whole, curves=read_absorption(packed))
-             if known.engine.kind == "feff"
-             else StudyResults(known, whole, read_chains(packed), read_budget(folder)))
+    kept: dict[str, Any] = ({"curves": read_absorption(packed)} if known.engine.kind == "feff"
+                            else {"chains": read_chains(packed)})
+    found = StudyResults(known, whole, budget=read_budget(folder), **kept)
     refuse(path, list(_gaps(found)))
     return found
 
