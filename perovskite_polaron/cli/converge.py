@@ -3,9 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+from perovskite_polaron.analysis.matched import read_matched
 from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import RUN_OPTIONS, emit, make_folder, share, table
 from perovskite_polaron.errors import InputError
@@ -16,6 +17,8 @@ from perovskite_polaron.spectra.budget import merged, read_budget, write_budget
 from perovskite_polaron.workflow.converge import SETTINGS, converge
 from perovskite_polaron.workflow.escalate import ESCALATED, Step, escalate, value_of
 from perovskite_polaron.workflow.jobs import Job
+from perovskite_polaron.workflow.spectra import load_results
+from perovskite_polaron.workflow.steady_state import matched_settings
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study, read_study
 
@@ -46,23 +49,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " difference (default: 0.6)")
     add("--out", metavar="DIR", type=Path,
         help="folder of table and figure (default: in the results)")
-    share(parser, "--json", *RUN_OPTIONS)
+    share(parser, "--match", "--json", *RUN_OPTIONS)
 
 
 def run(args: argparse.Namespace) -> None:
     """Compute what is missing, compare, and write convergence.csv and convergence.png.
 
     Without a setting it makes each setting better, the cheapest first, until the difference above
-    the edge keeps the tolerance, and writes steps.csv and the error budget.
+    the edge keeps the tolerance, and writes steps.csv and the error budget. That budget is for the
+    widths of the study, or for those of a match, whichever is to be compared with a transient.
 
     Examples
     --------
     polaron converge study.toml  # which settings the study needs, and what they may still change
+    polaron converge study.toml --match match.toml  # for polaron compare --match
     polaron converge study.toml --cutoff 25Ry,30Ry,35Ry --kpoints 1x1x1,2x2x1,3x3x2
     polaron converge feff.toml --cluster-radius 5A,6.5A,8A --scf-radius 4A,5A
     polaron converge study.toml --lanczos 40,80,120  # from the chains there are; computes nothing
     """
     study = read_study(args.study)
+    if args.match is not None:
+        results, settings, _ = load_results(args.study)
+        matched = matched_settings(results, settings, read_matched(args.match), str(args.match))
+        study = replace(study, spectra=matched)
     asked = {s: v.split(",") for s in SETTINGS if (v := getattr(args, s.replace("-", "_")))}
     store = Store(study.store_folder)
 

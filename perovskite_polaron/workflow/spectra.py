@@ -104,13 +104,17 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
         When the grid is unusable.
     """
     study, (table, records) = results.study, site_spectra(results, settings)
-    feff = study.engine.kind == "feff"
-    averages = average_structures(records, (POWDER,) if feff else study.polarisations)
+    averages = average_structures(records, computed_polarisations(study))
     found = differences(averages, study.reference, settings.normalisation)
     del found[study.reference]
     return StudySpectra(settings, study.reference, averages, found, table, records,
                         _budget_rows(results, settings, records[0].spectrum.energy_eV),
                         study.engine.kind)
+
+
+def computed_polarisations(study: Study) -> tuple[str, ...]:
+    """Return the polarisations of a study's spectra; FEFF averages over them itself."""
+    return (POWDER,) if study.engine.kind == "feff" else study.polarisations
 
 
 def site_spectra(results: StudyResults, settings: SpectraSettings

@@ -14,7 +14,7 @@ from perovskite_polaron.spectra.projected import ProjectedStates
 from perovskite_polaron.spectra.spectrum import Spectrum, average_structures
 from perovskite_polaron.workflow.results import StudyResults
 from perovskite_polaron.workflow.scenarios import study_scenarios
-from perovskite_polaron.workflow.spectra import budget_key, site_spectra
+from perovskite_polaron.workflow.spectra import budget_key, computed_polarisations, site_spectra
 from perovskite_polaron.workflow.study import SpectraSettings
 
 
@@ -28,7 +28,7 @@ def reference_curve(results: StudyResults, settings: SpectraSettings) -> Curve:
         widths = replace(settings, width_model=model, core_hole_hwhm_eV=core_hole_hwhm_eV,
                          width=dict(parameters), resolution_fwhm_eV=0.0, stretch=0.0)
         _, records = site_spectra(reference, widths)
-        return average_structures(records, study.polarisations)[study.reference].average
+        return average_structures(records, computed_polarisations(study))[study.reference].average
 
     return curve
 
