@@ -168,6 +168,10 @@ def test_an_l_edge_is_for_feff_and_its_table_is_its_own(tmp_path: Path) -> None:
 
 def test_a_study_agrees_with_itself_and_with_no_other_edge() -> None:
     results, *_ = load_results(BUILT_IN)
+    one = replace(results, structures=tuple(
+        replace(s, name="lo") if s.name == "lo@0.1" else s for s in results.structures
+        if s.name in ("ground", "lo@0.1")))
+    assert [(a.name, a.ratio) for a in agreements(one, results)] == [("lo", pytest.approx(1))]
     found = agreements(results, results)
     assert [one.name for one in found if one.name.startswith("lo")]
     for one in found:

@@ -42,6 +42,14 @@ def looked_at(tiny_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder, before = tmp_path_factory.mktemp("looked-at"), os.environ["POLARON_CACHE"]
     shutil.copy(tiny_study, folder)
     shutil.copytree(tiny_study.parent / flips.STORE, folder / flips.STORE)
+    # Other tests have other studies in this store.
+    own = {job.digest[:12] for job in study_jobs(plan(read_study(folder / tiny_study.name)))}
+    for job in (folder / flips.STORE / "jobs").iterdir():
+        if job.name.rpartition("-")[2] not in own:
+            shutil.rmtree(job)
+    for other in (folder / flips.STORE).glob("plan-*.json"):
+        if other.stem != f"plan-{tiny_study.stem}":
+            other.unlink()
     flips.prepare(folder / tiny_study.name)
     yield folder / tiny_study.name
     os.environ["POLARON_CACHE"] = before

@@ -51,7 +51,7 @@ class Agreement:
 
 
 def agreements(mine: StudyResults, other: StudyResults) -> list[Agreement]:
-    """Compare the differences of structures that two studies call alike.
+    """Compare the differences of structures of one name and amplitude in two studies.
 
     Each is evaluated as its own study says, and counted from the first maximum of its own
     reference, for the engines have no common zero of energies.
@@ -61,23 +61,24 @@ def agreements(mine: StudyResults, other: StudyResults) -> list[Agreement]:
     InputError
         For another element or edge, or no structure in common.
     """
-    ours, theirs = ((s.study.element, s.study.edge) for s in (mine, other))
-    require(ours == theirs, f"the one study is of {' '.join(ours)}, the other of"
-            f" {' '.join(theirs)}: give two of one edge")
+    edges = [f"{s.study.element} {s.study.edge}" for s in (mine, other)]
+    require(edges[0] == edges[1], f"the one study is of {edges[0]}, the other of {edges[1]}: give"
+            " two of one edge")
     first, second = (study_spectra(one, one.study.spectra) for one in (mine, other))
-    names = [n for n, d in first.differences.items() if n in second.differences
-             and d.intensity.any() and second.differences[n].intensity.any()]
-    require(names, f"the studies have no difference in common ({', '.join(first.differences)};"
-            f" {', '.join(second.differences)}): give their structures the same names")
+    theirs = {key: name for name, key in _keys(other, second).items()}
+    pairs = [(n, theirs[key]) for n, key in _keys(mine, first).items() if key in theirs]
+    require(pairs, f"the studies have no difference in common ({', '.join(first.differences)};"
+            f" {', '.join(second.differences)}): give their structures the same names and"
+            " amplitudes")
     (zero, *ends), (zero_other, *ends_other) = _span(first), _span(second)
     energy = np.arange(max(ends[0], ends_other[0]), min(ends[1], ends_other[1]), _STEP_EV)
     above = energy >= BEYOND_EV
     require(above.any(), f"the studies have no energies in common {BEYOND_EV:g} eV above the first"
             " maximum: raise [spectra] energy_max_eV")
     found = []
-    for name in names:
-        x, y = (_difference(s, name, energy + at)
-                for s, at in ((first, zero), (second, zero_other)))
+    for name, its in pairs:
+        x, y = (_difference(first, name, energy + zero),
+                _difference(second, its, energy + zero_other))
         a, b = x[above], y[above]
         large = (np.abs(a) > 0.1 * np.abs(a).max()) & (np.abs(b) > 0.1 * np.abs(b).max())
         found.append(Agreement(
@@ -85,6 +86,13 @@ def agreements(mine: StudyResults, other: StudyResults) -> list[Agreement]:
             100 * float(np.mean((a * b > 0)[large])) if large.any() else 0.0,
             float(a @ b / (b @ b)), BEYOND_EV, float(energy[-1]), energy, x, y))
     return found
+
+
+def _keys(results: StudyResults, spectra: StudySpectra) -> dict[str, tuple[str, float]]:
+    """Return of each difference its entry in the study and its amplitude, 0 without."""
+    return {s.name: (s.name.split("@")[0], round(s.amplitude_sqrt_amu_A or 0.0, 6))
+            for s in results.structures
+            if s.name in spectra.differences and spectra.differences[s.name].intensity.any()}
 
 
 def _span(spectra: StudySpectra) -> tuple[float, float, float]:
