@@ -381,3 +381,21 @@ def test_command_with_a_scenario_file(tmp_path, capsys):
     assert main(["compare", str(tmp_path / "transient.csv"), "--study",
                  str(tmp_path / "bad.json")]) == 2
     assert "is no scenario file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("edge", ["Pb-L3", "Br-L1"])
+def test_a_transient_of_another_edge_is_refused(tmp_path, capsys, edge):
+    energy = np.arange(13440.0, 13500.0) if edge == "Pb-L3" else np.arange(1780.0, 1820.0)
+    rows = "\n".join(f"{e},{np.sin(e):.4f},0.1" for e in energy)
+    (tmp_path / "t.csv").write_text(f"energy_eV,signal,error\n{rows}\n")
+    if edge == "Pb-L3":
+        (tmp_path / "t.csv").write_text((tmp_path / "t.csv").read_text().replace("134", "130"))
+    out = str(tmp_path / "t.xdi")
+    assert main(["treat", str(tmp_path / "t.csv"), "--edge", edge, "--out", out]) == 0
+    for words in (["compare", out], ["report", "--transient", out, "--out", str(tmp_path / "r")],
+                  ["match", out, "--out", str(tmp_path / "m.toml")]):
+        assert main(words) == 2
+        assert f"is of the edge {edge.replace('-', ' ')}, the study of Br K" in (
+            capsys.readouterr().err)
+    assert not (tmp_path / "m.toml").exists()
+    assert not (tmp_path / "r").exists()

@@ -17,6 +17,7 @@ from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.scenarios import BUILT_IN
+from perovskite_polaron.workflow.study import need_edge
 
 #: What a match says instead of the user.
 MATCHED = ("edge", "shift_sigma", "width_sigma", "stretch_sigma")
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
             f" {', '.join(given)}")
     reading = reading_options(args)
     transient = read_transient(args.transient, "choose one with --signal", **reading)
-    theory, maximum_eV, matched = _theory(args.study, args.match, args.electronic)
+    theory, maximum_eV, matched = _theory(transient, args.study, args.match, args.electronic)
     heated = read_scans(args.heated, **reading)
     warn(heated)
     found = judge(
@@ -119,10 +120,10 @@ def _window(text: str) -> str | tuple[float, float]:
     return text if text in ("all", "above-edge") else window(text)
 
 
-def _theory(path: Path, match: Path | None,
+def _theory(transient: Scan, path: Path, match: Path | None,
             electronic: bool) -> tuple[ScenarioSet, float | None, Matched | None]:
-    """The scenarios; the first maximum that was published of their compound, and the match, if
-    there are such.
+    """The scenarios for a transient; the first maximum that was published of their compound, and
+    the match, if there are such.
     """
     if path.suffix.lower() == ".json" and path.name != "results.json":
         require(match is None, f"{path}: curves in a scenario file have their widths already:"
@@ -130,6 +131,7 @@ def _theory(path: Path, match: Path | None,
         require(not electronic, f"{path}: --electronic needs a study, whose band edges are known")
         return read_scenarios(path), None, None
     subject = Subject.read(path, match)
+    need_edge(subject.study, transient)
     scenarios = subject.electronic_scenarios if electronic else subject.scenarios
     return scenarios, subject.published_maximum_eV, subject.matched
 

@@ -13,10 +13,12 @@ from perovskite_polaron.cli.options import (
     READING, emit, quantity, reading_options, refuse_existing, share, table, window)
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.calculated import read_calculated
+from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.units import parse_quantity
 from perovskite_polaron.workflow.scenarios import BUILT_IN
 from perovskite_polaron.workflow.spectra import load_results
 from perovskite_polaron.workflow.steady_state import reference_curve, reference_id
+from perovskite_polaron.workflow.study import need_edge
 
 #: What a file of another program has of the core hole is not known: so little is added at first.
 _ADDED_HWHM_EV = 0.1
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
             "--study and --calculated are two calculations: give one of them")
     measured = read_transient(args.measured, "choose one with --signal or --group",
                               group=args.group, **reading_options(args))
-    curve, calculated, hwhm_eV = _calculation(args)
+    curve, calculated, hwhm_eV = _calculation(args, measured)
     held = {name: _value(name, text) for name, text in map(_pair, args.hold)}
     require(None not in held.values(), "--hold needs a value: write it as NAME=VALUE")
     found = match(
@@ -90,7 +92,8 @@ def run(args: argparse.Namespace) -> None:
     emit(args, _record(found.found, path, found.words), _lines(found, path))
 
 
-def _calculation(args: argparse.Namespace) -> tuple[Curve, tuple[str, str], float]:
+def _calculation(args: argparse.Namespace,
+                 measured: Scan) -> tuple[Curve, tuple[str, str], float]:
     """Return the calculation, its name and what tells it from others, and its half width."""
     if args.calculated is not None:
         spectrum = read_calculated(args.calculated, None, args.calculated_signal,
@@ -100,6 +103,7 @@ def _calculation(args: argparse.Namespace) -> tuple[Curve, tuple[str, str], floa
             "--zero, --calculated-signal and --calculated-unit are of --calculated FILE: leave them"
             " out")
     results, settings, _ = load_results(args.study or BUILT_IN)
+    need_edge(results.study, measured)
     name = f"{results.study.reference} of {args.study or 'the built-in CsPbBr3 set'}"
     return (reference_curve(results, settings), (name, reference_id(results, settings)),
             settings.core_hole_hwhm_eV)

@@ -18,6 +18,7 @@ from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.xspectra import XspectraSettings
 from perovskite_polaron.feff.deck import EDGES, FeffSettings, energy_lines, inside_hwhm_eV
 from perovskite_polaron.files import beside, read_toml
+from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.settings import fill, option, refuse
 from perovskite_polaron.spectra.alignment import ALIGNMENTS
 from perovskite_polaron.spectra.broadening import MODELS, lifetime_hwhm_eV
@@ -311,6 +312,18 @@ def need_xspectra(study: Study, verb: str) -> None:
     """
     require(study.engine.kind == "xspectra", f"{study.path}: {verb} is for studies with XSpectra,"
             f" this one's engine is {study.engine.kind}")
+
+
+def need_edge(study: Study, scan: Scan) -> None:
+    """Refuse, with InputError, a measured spectrum whose file names another element or edge."""
+    table, ours = scan.table, (study.element, study.edge)
+    # Athena guesses them.
+    if table is None or table.get("bkg_z"):
+        return
+    said = [table.identity[what] for what in ("element", "edge")]
+    same = all(one in ("", own.lower()) for one, own in zip(said, ours, strict=True))
+    require(same, f"{scan.name} is of the edge {' '.join(filter(None, said)).title()}, the study"
+            f" of {' '.join(ours)}: give a study of that edge, or correct the file")
 
 
 def resolved(study: Study) -> dict[str, Any]:
