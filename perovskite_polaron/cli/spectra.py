@@ -10,7 +10,7 @@ from perovskite_polaron.errors import require
 from perovskite_polaron.figures.spectra import (
     draw_alignment, draw_difference, draw_engines, draw_sites)
 from perovskite_polaron.figures.style import save
-from perovskite_polaron.workflow.engines import agreements
+from perovskite_polaron.workflow.engines import ENGINES, agreements
 from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.results import write_results
 from perovskite_polaron.workflow.spectra import (
@@ -76,8 +76,8 @@ def run(args: argparse.Namespace) -> None:
     if args.engines:
         other_results, *_ = load_results(args.engines)
         agreed = agreements(results, other_results)
-        figures["engines"] = draw_engines(agreed, results.study.engine.kind,
-                                          other_results.study.engine.kind)
+        figures["engines"] = draw_engines(agreed, *(ENGINES[one.study.engine.kind]
+                                                    for one in (results, other_results)))
     written += [save(figure, out / f"{name}{suffix}") for suffix in (".png", ".svg")
                 for name, figure in figures.items()]
     mine, theirs = (largest_percent(one, spectra) for one in (spectra, other))
