@@ -111,6 +111,7 @@ while os.getppid() == int(sys.argv[1]):
 
 
 @AFFINITY
+@pytest.mark.alone
 def test_two_threads_are_not_slower_where_every_core_is_busy(monkeypatch):
     """Ratios within one run, generous: waiting threads that spin made it forty times slower."""
     cores = len(os.sched_getaffinity(0))
