@@ -13,9 +13,11 @@ from perovskite_polaron.feff.xmu import Absorption, read_absorption, read_xmu, w
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.matching import match
+from perovskite_polaron.report.claims import AGREES, OPEN, at, feature_rows
+from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.broadening import lifetime_hwhm_eV
 from perovskite_polaron.workflow.engines import agreements
-from perovskite_polaron.workflow.scenarios import BUILT_IN
+from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_PB_L3
 from perovskite_polaron.workflow.spectra import load_results
 from perovskite_polaron.workflow.study import read_study, resolved
 
@@ -192,3 +194,27 @@ def test_the_record_of_a_study_holds_the_tables_of_its_engine(tmp_path: Path) ->
     table = resolved(read_study(path))
     assert "feff" not in table
     assert {"pw", "xspectra"} <= set(table)
+
+
+def test_the_built_in_pb_l3_set_keeps_the_law_and_has_its_budget() -> None:
+    subject = Subject.read(BUILT_IN_PB_L3)
+    differences = {name: subject.percent(name) for name in subject.displaced}
+    small, large = differences["lo@0.02"], differences["lo@0.05"]
+    assert (large @ small) / (small @ small) == pytest.approx(6.25, rel=0.02)
+    assert np.corrcoef(small, large)[0, 1] > 0.999
+    for name, curve in differences.items():
+        rows = subject.spectra.budget[name]
+        assert set(rows) == {"cluster-radius", "scf-radius", "l-max"}
+        # Converged: each step moves it by less than 3 % above the edge, 10 % anywhere.
+        above = subject.energy_eV > subject.scenarios.first_maximum_eV + 8
+        for row in rows.values():
+            assert np.abs(row).max() < 0.10 * np.abs(curve).max()
+            assert np.abs(row[above]).max() < 0.03 * np.abs(curve[above]).max()
+    assert "cubic" not in subject.spectra.budget
+    # Gains where the edge rises, loses at its top, gains above: as published, wherever the edge is
+    # put within 2 eV.
+    signs = [(-7.8, 1), (3.4, -1), (14.0, 1), (25.0, 1)]
+    curve = differences["lo@0.1"]
+    assert all(np.sign(at(subject, curve, place + moved)) == sign
+               for place, sign in signs for moved in (-2.0, 0.0, 2.0))
+    assert {row.verdict for row in feature_rows(subject, "lo@0.1")} == {AGREES, OPEN}
