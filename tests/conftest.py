@@ -2,17 +2,20 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import replay
 
 from perovskite_polaron.espresso.program import program_version
+from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.scenarios import BUILT_IN
 from perovskite_polaron.workflow.spectra import load_results
@@ -90,6 +93,26 @@ def processes_in(folder: Path) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def written(folder: Path, text: str | bytes, name: str = "scan.csv") -> Path:
+    """Write a file into a folder and return its path."""
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def changed(path: Path, folder: Path, old: str, new: str, name: str = "") -> Path:
+    """Write a file again into a folder, with what a pattern finds replaced; return its path."""
+    text = path.read_text()
+    assert re.search(old, text), old
+    return written(folder, re.sub(old, new, text), name or path.name)
+
+
+def energies(path: Path, **options: Any) -> tuple[list[float], list[float]]:
+    """Return the energies and the intensity of the one scan of a file."""
+    (scan,) = read_scans([path], **options)
+    return scan.energy_eV.tolist(), scan.intensity.tolist()
 
 
 def write_tiny_study(folder: Path) -> Path:

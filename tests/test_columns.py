@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+from conftest import written
 
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
@@ -13,12 +14,6 @@ from perovskite_polaron.measured.traces import read_traces
 
 XDI = ("# XDI/1.0\n# Column.1: energy eV\n{columns}# Element.symbol: {element}\n# Element.edge: K\n"
        "# Mono.d_spacing: 3.1355\n#---\n{rows}")
-
-
-def written(tmp_path, text, name="scan.csv"):
-    path = tmp_path / name
-    path.write_text(text)
-    return path
 
 
 def xdi(names, rows="11634.89 4 2 1\n11644.908 9 3 1\n", element="As"):

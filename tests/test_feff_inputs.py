@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.feff.cluster import carried_positions_A, cluster_around
 from perovskite_polaron.feff.deck import FeffSettings, energy_lines, geometry, with_all_atoms
@@ -218,3 +219,12 @@ def test_the_built_in_pb_l3_set_keeps_the_law_and_has_its_budget() -> None:
     assert all(np.sign(at(subject, curve, place + moved)) == sign
                for place, sign in signs for moved in (-2.0, 0.0, 2.0))
     assert {row.verdict for row in feature_rows(subject, "lo@0.1")} == {AGREES, OPEN}
+
+
+def test_two_edges_are_refused_before_anything_is_written(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    words = ["spectra", str(BUILT_IN_PB_L3), "--engines", str(BUILT_IN), "--out", str(out)]
+    assert main(words) == 2
+    assert "the one study is of Pb L3, the other of Br K" in capsys.readouterr().err
+    assert not out.exists()

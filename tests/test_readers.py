@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from conftest import written
 from fuzz_readers import PRJ_JSON_SEED, PRJ_SEED, fuzz, read, seeds
 
 from perovskite_polaron.errors import InputError
@@ -14,12 +15,6 @@ from perovskite_polaron.measured import hdf5
 from perovskite_polaron.measured.hdf5 import read_hdf5_tables
 from perovskite_polaron.measured.readers import read_scans, read_tables
 from perovskite_polaron.measured.traces import read_traces
-
-
-def written(tmp_path, text, name="scan.csv"):
-    path = tmp_path / name
-    path.write_text(text)
-    return path
 
 
 def test_units_are_converted_and_the_error_column_found(tmp_path):

@@ -27,8 +27,9 @@ from scipy.stats import chi2 as chi2_law
 from perovskite_polaron.analysis.matched import Axis, Matched, MatchFit, Width
 from perovskite_polaron.analysis.steady_curve import (
     AXIS, HOLE, LAWS, Curve, SteadyCurve, parameters)
+from perovskite_polaron.analysis.weights import whitening
 from perovskite_polaron.arrays import Array, Interval
-from perovskite_polaron.errors import ComputationError, InputError, require
+from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.measured.treatment import crop
 
@@ -166,7 +167,10 @@ class _Problem:
     """Least squares of one window: its weights, and the elimination of what is linear."""
 
     def __init__(self, measured: Scan, order: int) -> None:
-        self.energy_eV, self.whiten = measured.energy_eV, _whitening(measured)
+        self.energy_eV = measured.energy_eV
+        # Without errors all points count alike, and χ² sets their size.
+        self.whiten = (np.ones(len(self.energy_eV)) if measured.variance is None
+                       else whitening(measured.variance, measured.name))
         self.known = measured.variance is not None
         e = self.energy_eV
         x = 2 * (e - e[0]) / (e[-1] - e[0]) - 1
@@ -225,22 +229,6 @@ class _Problem:
             raise ComputationError("the match did not converge: hold a parameter (--hold), or start"
                                    " nearer (--edge)")
         return here(found.x)
-
-
-def _whitening(measured: Scan) -> Array:
-    """Return inverse errors (m,), a whitening matrix (m, m), or ones where errors are unknown."""
-    variance = measured.variance
-    if variance is None:
-        return np.ones(len(measured.energy_eV))
-    if variance.ndim == 1:
-        require((variance > 0).all(),
-                f"{measured.name}: an error is zero; give every point its error")
-        return np.asarray(1 / np.sqrt(variance))
-    try:
-        return np.asarray(np.linalg.inv(np.linalg.cholesky(variance)))
-    except np.linalg.LinAlgError:
-        raise InputError(f"{measured.name}: the covariance of its points is singular (averaging and"
-                         " normalising make it so); match the spectrum before") from None
 
 
 def _match(problem: _Problem, best: SteadyCurve, names: list[str], bounds: Mapping[str, Interval],

@@ -105,14 +105,23 @@ def noise_whitening(transient: Scan) -> Array:
     require(dof > LEAST_DOF, f"{transient.name}: its errors rest on {dof:g} degrees of freedom, "
             "too few to say anything; treat the repeats again (polaron treat), or measure more")
     # Weights that are themselves uncertain make errors larger than they say.
-    variance = variance if np.isinf(dof) else variance * (dof - 2) / (dof - 4)
+    return whitening(variance if np.isinf(dof) else variance * (dof - 2) / (dof - 4),
+                     transient.name)
+
+
+def whitening(variance: Array, name: str) -> Array:
+    """Return what makes a variance (m,) or covariance (m, m) white: (m,) or (m, m).
+
+    Raises
+    ------
+    InputError
+        When an error is zero, or the covariance singular; it names the spectrum.
+    """
     if variance.ndim == 1:
-        require((variance > 0).all(),
-                f"{transient.name}: an error is zero; give every point its error")
+        require((variance > 0).all(), f"{name}: an error is zero; give every point its error")
         return np.asarray(1 / np.sqrt(variance))
     try:
         return np.asarray(np.linalg.inv(np.linalg.cholesky(variance)))
     except np.linalg.LinAlgError:
-        raise InputError(f"{transient.name}: the covariance of its points is singular (averaging "
-                         "and normalising make it so); fit the transient before averaging, or "
-                         "rebin it") from None
+        raise InputError(f"{name}: the covariance of its points is singular (averaging and "
+                         "normalising make it so); fit it before averaging, or rebin it") from None

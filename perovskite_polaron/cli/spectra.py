@@ -64,6 +64,11 @@ def run(args: argparse.Namespace) -> None:
         settings = matched_settings(results, settings, matched, str(args.match))
         edge_eV = matched.axis.e0_eV
     spectra, other = study_spectra(results, settings), other_alignment(results, settings)
+    agreed, engines = [], [ENGINES[results.study.engine.kind]]
+    if args.engines:
+        beside, *_ = load_results(args.engines)
+        agreed = agreements(results, beside)
+        engines.append(ENGINES[beside.study.engine.kind])
     source = args.source.absolute()
     out = make_folder(args.out or source.with_name(f"{source.name.removesuffix('.toml')}-spectra"))
     written = write_tables(spectra, out)
@@ -72,12 +77,8 @@ def run(args: argparse.Namespace) -> None:
     figures = {"difference": draw_difference(spectra, edge_eV)[0], "sites": draw_sites(spectra)}
     if spectra.differences:
         figures["alignment"] = draw_alignment(spectra, other, list(spectra.differences))
-    agreed = []
-    if args.engines:
-        other_results, *_ = load_results(args.engines)
-        agreed = agreements(results, other_results)
-        figures["engines"] = draw_engines(agreed, *(ENGINES[one.study.engine.kind]
-                                                    for one in (results, other_results)))
+    if agreed:
+        figures["engines"] = draw_engines(agreed, *engines)
     written += [save(figure, out / f"{name}{suffix}") for suffix in (".png", ".svg")
                 for name, figure in figures.items()]
     mine, theirs = (largest_percent(one, spectra) for one in (spectra, other))
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     record = {"files": written, "alignment": settings.alignment, "reference": spectra.reference,
               "differences": found, "warnings": coarse, "shifts_eV": [
                   pick(s, "structure", "absorber", "shift_eV", "caveat") for s in spectra.shifts]}
-    if args.engines:
+    if agreed:
         record["engines"] = [pick(a, "name", "correlation", "same_sign_percent", "ratio", "from_eV",
                                   "to_eV") for a in agreed]
     lines = [f"alignment: {settings.alignment}; shifts of each site, relative to the mean edge of"
