@@ -26,7 +26,7 @@ def draw_match(found: Match) -> Any:
     top.text(zero, 0.02, f" zero {zero:.2f} ± {matched.error('e0_eV'):.2g} eV", fontsize=9,
              color="0.35", transform=top.get_xaxis_transform())
     top.set_ylabel("absorption (as measured)")
-    legend(top)
+    legend(top, loc="center right")
     width = matched.width
     middle.plot(e, 2 * matched.hwhm_eV(e), color=ORANGE, lw=1.4,
                 label=f"Lorentzian, {width.model}")

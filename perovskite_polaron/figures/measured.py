@@ -20,6 +20,17 @@ from perovskite_polaron.figures.style import (
 from perovskite_polaron.measured.scan import Scan
 
 
+# A longer label does not fit beside another.
+_HALF_WIDTH = 36
+
+
+def _percent(share: float) -> str:
+    """Return a probability in per cent; a tenth of one from the ends nothing is told apart."""
+    if 1e-3 <= share <= 1 - 1e-3:
+        return f"{100 * share:.1f} %"
+    return "< 0.1 %" if share < 0.5 else "> 99.9 %"
+
+
 def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
                    offset_eV: float) -> Any:
     """Draw steady state, transient with its scenarios, and residuals below each other.
@@ -56,11 +67,11 @@ def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
                     label="transient", zorder=1)
     odds = found.odds()
     shown = [f for f in found.fits if len(f.parts) == 1 or f is best][: len(PALETTE)]
+    said = {f.name: f"{f.name} ({_percent(odds[f.name])})" for f in shown}
     for colour, fit in zip(PALETTE, shown, strict=False):
         chosen = fit is best
         middle.plot(transient.energy_eV, scale * fit.model, color=colour, lw=2.2 if chosen else 1.1,
-                    ls="-" if chosen else "--", label=f"{fit.name} ({100 * odds[fit.name]:.2g} %)",
-                    zorder=3 if chosen else 2)
+                    ls="-" if chosen else "--", label=said[fit.name], zorder=3 if chosen else 2)
         if chosen and fit.model_error.any():
             low, high = (scale * (fit.model + side * fit.model_error) for side in (-1, 1))
             middle.fill_between(transient.energy_eV, low, high, color=colour, alpha=0.25, lw=0)
@@ -69,8 +80,8 @@ def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
             bottom.plot(transient.energy_eV, residual, "o-", ms=2.5, lw=0.7, color=colour)
     bottom.axhspan(-1, 1, color="0.92", zorder=-1)
     middle.set_ylabel(f"change of absorption{unit}")
-    legend(middle, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2,
-           columnspacing=1.4)
+    legend(middle, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0),
+           ncols=2 if max(map(len, said.values())) < _HALF_WIDTH else 1, columnspacing=1.4)
     bottom.set(xlabel="photon energy (eV)", ylabel="residual (σ)")
     for axes in (top, middle, bottom):
         axes.set_xlim(transient.energy_eV[0], transient.energy_eV[-1])

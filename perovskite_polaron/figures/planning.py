@@ -27,10 +27,12 @@ def draw_spectrum_plan(plan: SpectrumPlan, best: Array, scans: Sequence[int],
     legend(top)
     middle.vlines(energy[best > 0], 0, 100 * best[best > 0], color=BLUE, lw=3)
     middle.axhline(100 / len(energy), color=GREY, lw=1.0, ls="--", label="equally spaced")
-    middle.set(ylabel="share of\nthe time (%)", xlabel="photon energy (eV)", ylim=(0, None))
-    legend(middle, fontsize=9)
+    middle.set(ylabel="share of\nthe time (%)", xlabel="photon energy (eV)",
+               ylim=(0, 135 * best.max()))  # the legend is above the highest
+    legend(middle, fontsize=9, loc="upper left")
+    step_eV = design.points[1] - design.points[0]
     for axes in (top, middle):
-        axes.set_xlim(design.points[0], design.points[-1])
+        axes.set_xlim(design.points[0] - step_eV, design.points[-1] + step_eV)
         photon_energies(axes)
     top.tick_params(labelbottom=False)
     expected = abs(plan.strength) * plan.per_strength
