@@ -19,7 +19,6 @@ from perovskite_polaron.figures.style import (
     zero_line)
 from perovskite_polaron.measured.scan import Scan
 
-
 # A longer label does not fit beside another.
 _HALF_WIDTH = 36
 
