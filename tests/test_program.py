@@ -84,7 +84,28 @@ def test_a_program_ended_while_asked_for_its_version_is_tried_again(
         program_version("xspectra.x")
     # What answered once is not held against the program.
     monkeypatch.delenv("POLARON_ESPRESSO_BIN")
-    assert program_version("xspectra.x") != "unknown"
+    assert program_version("xspectra.x")[0].isdigit()
+
+
+@pytest.mark.parametrize(("fails", "expected"), [(2, "9.9"), (9, "")])
+def test_a_version_is_asked_for_again_and_never_made_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int, expected: str) -> None:
+    # As an MPI program whose start fails beside others.
+    program = tmp_path / "pw.x"
+    program.write_text(f"""#!/bin/sh
+echo x >> {tmp_path}/asked
+[ $(wc -l < {tmp_path}/asked) -gt {fails} ] || {{ echo "PMIX ERROR" >&2; exit 1; }}
+echo "     Program PWSCF v.9.9 starts on 1Jan2026"
+""")
+    program.chmod(0o755)
+    monkeypatch.setenv("POLARON_ESPRESSO_BIN", str(tmp_path))
+    program_version.cache_clear()
+    if expected:
+        assert program_version("pw.x") == expected
+    else:
+        with pytest.raises(ComputationError, match=r"pw.x tells no version \(exit status 1: PMIX"):
+            program_version("pw.x")
+    program_version.cache_clear()
 
 
 def test_a_disk_that_fails_in_a_job_is_told_in_one_line(tmp_path: Path) -> None:

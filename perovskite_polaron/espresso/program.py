@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.errors import InputError, InterruptedRunError, MissingProgramError, require
+from perovskite_polaron.errors import (
+    ComputationError, InputError, InterruptedRunError, MissingProgramError, require)
 from perovskite_polaron.programs import ENDED_FROM_OUTSIDE, Calculation, environment
 
 PROGRAMS = ("pw.x", "xspectra.x", "ld1.x", "ph.x", "projwfc.x")
@@ -70,32 +71,49 @@ def find_program(name: str) -> Path:
     return Path(found)
 
 
+# A program of MPI now and then fails at its start, where others are starting or ending.
+_ASKED = 3
+
+
 @functools.cache
 def program_version(name: str) -> str:
-    """Return the version a program prints of itself, such as ``6.7MaX``; ``unknown`` if it prints
-    none.
+    """Return the version a program prints of itself, such as ``6.7MaX``.
+
+    The version is part of the name of every job, so none is made up for a program that tells none.
 
     Raises
     ------
     InterruptedRunError
         When the program was ended by a signal or did not answer within a minute: a lost node ends
         this question with everything else on it, which is no reason to give the job up.
+    ComputationError
+        When it tells no version each time it is asked.
     """
     program = find_program(name)
+    for _ in range(_ASKED):
+        asked = _ask(program)
+        match = re.search(r"v\.\s*(\S+)\s+starts", asked.stdout)
+        if match is not None:
+            return match[1]
+        if asked.returncode in ENDED_FROM_OUTSIDE:
+            raise InterruptedRunError(f"{program} was ended by signal {-asked.returncode} before it"
+                                      " told its version; run again")
+    said = (asked.stderr.split("\n") + asked.stdout.split("\n"))
+    words = next((line.strip() for line in said if line.strip()), "no output")
+    raise ComputationError(f"{program} tells no version (exit status {asked.returncode}:"
+                           f" {words[:120]}): start it by hand, and mend what it complains of")
+
+
+def _ask(program: Path) -> "subprocess.CompletedProcess[str]":
     # Given no input the programs print name and version, complain, and leave files where they are.
     with tempfile.TemporaryDirectory(prefix="polaron-version-") as folder:
         try:
-            asked = subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True,
-                                   text=True, timeout=60, env=environment(), cwd=folder,
-                                   check=False)
+            return subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True,
+                                  text=True, timeout=60, env=environment(), cwd=folder,
+                                  check=False)
         except subprocess.TimeoutExpired:
             raise InterruptedRunError(f"{program} did not tell its version within a minute;"
                                       " run again, or see why it hangs") from None
-    match = re.search(r"v\.\s*(\S+)\s+starts", asked.stdout)
-    if match is None and asked.returncode in ENDED_FROM_OUTSIDE:
-        raise InterruptedRunError(f"{program} was ended by signal {-asked.returncode} before it"
-                                  " told its version; run again")
-    return match[1] if match else "unknown"
 
 
 def reference_blas(name: str) -> Path | None:
