@@ -177,7 +177,8 @@ def test_chosen_modes_keep_every_digit_and_know_their_crystal():
     ("change", "message"),
     [({"format": "other"}, "is not a mode file"), ({"species": None}, "damaged"),
      ({"modes": []}, "at least one mode"),
-     ({"modes": [{"energy_meV": -1, "pattern_real": [[0, 0, 1]]}]}, "only a stable mode"),
+     ({"modes": [{"energy_meV": 1, "pattern_real": [[0, 0, 1]], "number": n} for n in (3, 3)]},
+      "same number"),
      ({"modes": [{"energy_meV": 1, "pattern_real": [[0, 0, 0]]}]}, "non-zero pattern"),
      ({"modes": [{"pattern_real": [[0, 0, 1]]}]}, "lacks the key 'energy_meV'")]
 )

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from perovskite_polaron.errors import PolaronError
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.phonons.canonical import diagonalise
 from perovskite_polaron.phonons.distortion import distort, real_patterns
 from perovskite_polaron.phonons.field import require_symmetry, with_field, without_field
-from perovskite_polaron.phonons.modes import Modes, diagonalise
+from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.phonons.projection import project
 from perovskite_polaron.phonons.readers import Calculation, from_forces
 from perovskite_polaron.phonons.response import Response, neutral_response

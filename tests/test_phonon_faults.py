@@ -286,8 +286,8 @@ def test_one_isotope_among_like_atoms_lowers_the_symmetry_of_the_modes(name: str
     phonons = from_file(PARAMETERS).modes
     masses = phonons.masses_amu.copy()
     masses[2] *= 1.04 if name == "cl" else 1.2
+    from perovskite_polaron.phonons.canonical import diagonalise
     from perovskite_polaron.phonons.field import dynamical_matrix, require_symmetry
-    from perovskite_polaron.phonons.modes import diagonalise
 
     root = np.sqrt(np.repeat(phonons.masses_amu, 3))
     phi = dynamical_matrix(phonons) * np.outer(root, root)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.phonons.canonical import canonical_modes
 from perovskite_polaron.phonons.distortion import distort
 from perovskite_polaron.phonons.matdyn_files import read_dynamical_matrices
-from perovskite_polaron.phonons.modes import Modes, canonical_modes
+from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.phonons.readers import from_file, read_phonons
 from perovskite_polaron.units import MEV_PER_THZ
 

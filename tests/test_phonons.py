@@ -14,8 +14,8 @@ from phonon_cases import harmonic, longitudinal, rocksalt, setting, springs, sto
 
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.phonons.canonical import diagonalise
 from perovskite_polaron.phonons.forces import ForceConstants, displaced_cells, force_constants
-from perovskite_polaron.phonons.modes import diagonalise
 from perovskite_polaron.phonons.readers import Calculation, from_file, from_forces
 from perovskite_polaron.phonons.response import crystal_direction, neutral_response, phonon_modes
 from perovskite_polaron.phonons.selection import (

@@ -12,8 +12,9 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import read_crystal, write_crystal
 from perovskite_polaron.lattice.matching import displacement
+from perovskite_polaron.phonons.canonical import diagonalise
 from perovskite_polaron.phonons.distortion import distort, real_patterns
-from perovskite_polaron.phonons.modes import Modes, diagonalise, read_modes, write_modes
+from perovskite_polaron.phonons.modes import Modes, read_modes, write_modes
 from perovskite_polaron.phonons.projection import project
 from perovskite_polaron.phonons.readers import read_phonons
 

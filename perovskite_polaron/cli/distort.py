@@ -19,7 +19,7 @@ from perovskite_polaron.lattice.octahedra import find_framework, sweep_bonds
 from perovskite_polaron.lattice.symmetry import find_symmetry
 from perovskite_polaron.phonons.distortion import (
     Distortion, distort, real_patterns, sign_equivalent)
-from perovskite_polaron.phonons.modes import BUILTIN, Modes, read_modes
+from perovskite_polaron.phonons.modes import BUILTIN, mode_of, read_modes
 from perovskite_polaron.units import parse_quantity, split_quantity
 
 
@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", metavar="FILE", help="structure file or built-in name")
     add("--mode", required=True, metavar="MODEFILE", help=f"mode file, or {', '.join(BUILTIN)}")
-    add("--select", type=int, nargs="+", default=[0], metavar="I",
-        help="modes of the file, from 0 (default 0)")
+    add("--select", type=int, nargs="+", metavar="I",
+        help="modes by their number in the table of polaron modes (default: the chosen one)")
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--max-displacement", metavar="LENGTHS",
                      help="largest atomic displacement: 0.1A, or 0.05A,0.1A")
@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> None:
         --format cif xsf --out sweep
     """
     amplitudes, unit = _amplitudes(args)
-    modes = _select(args.mode, args.select)
+    modes = (mode_of(args.mode) if args.select is None
+             else read_modes(args.mode).numbered(args.select))
     crystal = supercell(read_crystal(args.file), tuple(args.supercell))
     near = {"position_tolerance_A": args.match_tolerance}
     points = distort(crystal, modes, amplitudes, unit, args.phase, **near)
@@ -112,23 +113,16 @@ def _phase(text: str) -> float:
     return float(np.deg2rad(value)) if unit == "deg" else value
 
 
-def _select(source: str, indices: list[int]) -> Modes:
-    modes = read_modes(source)
-    wrong = next((i for i in indices if not 0 <= i < len(modes)), None)
-    require(wrong is None,
-            f"--select {wrong} is not in {source}: it holds modes 0 to {len(modes) - 1}")
-    return modes[indices]
-
-
 def _row(point: Distortion, path: Path) -> dict[str, Any]:
     return {
         "path": path, "amplitude_sqrt_amu_A": _one_or_all(point.amplitude_sqrt_amu_A),
-        "amplitude_zero_point": _one_or_all(point.amplitude_zero_point),
+        "amplitude_zero_point": _one_or_all([None if np.isnan(a) else a
+                                             for a in point.amplitude_zero_point]),
         "max_displacement_A": point.max_displacement_A, **group_record(point.symmetry),
         "absorbers": describe_absorbers(point.crystal, point.symmetry)}
 
 
-def _one_or_all(values: Sequence[float]) -> float | Sequence[float]:
+def _one_or_all(values: Sequence[float | None]) -> float | Sequence[float | None] | None:
     return values[0] if len(values) == 1 else values
 
 

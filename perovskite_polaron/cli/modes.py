@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from perovskite_polaron.cli.options import (
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import CRYSTALS, STRUCTURE_SUFFIXES, read_crystal
+from perovskite_polaron.lattice.symmetry import primitive
 from perovskite_polaron.phonons.forces import MLIP_NAME, RELAX, ase_forces, mlip_calculator, relax
 from perovskite_polaron.phonons.modes import BUILTIN, Modes, write_modes
-from perovskite_polaron.phonons.readers import Calculation, Direction, from_file, from_forces
-from perovskite_polaron.phonons.response import Response, assumed_response, read_born
+from perovskite_polaron.phonons.readers import (
+    Calculation, Charges, Direction, charges_of, from_file, from_forces)
+from perovskite_polaron.phonons.response import Response, assumed_response, nominal_response
 from perovskite_polaron.phonons.selection import (
     ModeRow, direction_table, heat_capacity, held_by_field, mode_table, select, spherical_alpha,
     static_dielectric, thermal_displacements_A2, transverse_partner)
@@ -44,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tables [pw], [relax], [response], [pseudopotentials] for --forces qe")
     add("--store", type=Path, default=Path("modes-results"),
         help="folder of the jobs of --forces qe (default %(default)s)")
-    share(parser, *RUN_OPTIONS)
+    share(parser, "--primitive", *RUN_OPTIONS)
     add("--relax", choices=RELAX, default="positions",
         help="what is relaxed before, symmetry kept (default: positions, the cell stays as given)")
     add("--distance", default="0.01A", type=quantity("length"),
@@ -52,7 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--direction", nargs="+", metavar="D",
         help="of q → 0 in the axes of SOURCE as given: a, b, c, a*, b*, c*, or u v w meaning u·a +"
         " v·b + w·c; the table of a, b and c says which the rule for modes itself would take")
-    add("--born", type=Path, metavar="FILE", help="Born charges and ε∞ in a BORN file of phonopy")
+    add("--select", type=int, metavar="N", help="take this mode of the table instead of the one"
+        " that the rule chooses")
+    charges = parser.add_mutually_exclusive_group()
+    charges.add_argument("--born", type=Path, metavar="FILE",
+                         help="Born charges and ε∞ in a BORN file of phonopy")
+    charges.add_argument("--nominal-charges", metavar="EL=Q,EL=Q",
+                         help="approximate charges instead, one for each element, as Zn=2,O=-2;"
+                         " with --epsilon-inf")
+    add("--epsilon-inf", type=float, metavar="E", help="dielectric constant for --nominal-charges")
     add("--crystal", metavar="FILE", help="crystal of a file of modes that holds none: best the"
         " .dyn file (default: one beside it) or phonopy.yaml of the calculation")
     add("--frequency-unit", choices=UNITS["energy"], default="THz", metavar="UNIT",
@@ -75,15 +86,18 @@ def run(args: argparse.Namespace) -> None:
     polaron modes matdyn.modes
     """
     refuse_existing(args, args.out, args.figure)
-    direction = _direction(args.direction)
-    if args.forces is not None:
-        compute = _with_espresso if args.forces == "qe" else _with_mlip
-        calculation = compute(args, read_crystal(args.source), direction)
+    direction, charges = _direction(args.direction), _charges(args)
+    require(not args.primitive or args.forces, "--primitive goes with --forces: the modes in a file"
+            " are of the cell that they were computed in")
+    if args.forces == "qe":
+        calculation = _with_espresso(args, _crystal(args), direction)
+    elif args.forces is not None:
+        calculation = _with_mlip(args, _crystal(args), direction, charges)
     elif args.source in CRYSTALS or Path(args.source).suffix.lower() in STRUCTURE_SUFFIXES:
         raise InputError(
             f"{args.source} is a structure and holds no modes: add --forces mlip to compute them")
     else:
-        calculation = from_file(args.source, direction, args.born, args.crystal,
+        calculation = from_file(args.source, direction, charges, args.crystal,
                                 args.frequency_unit)
         print(f"polaron: read {calculation.reading}", file=sys.stderr)
     modes = calculation.modes
@@ -91,50 +105,85 @@ def run(args: argparse.Namespace) -> None:
     mass = bare_hole if args.mass is None else args.mass
     rows = mode_table(modes, calculation.response, mass)
     index, why = select(rows, held_by_field(modes, calculation.transverse))
+    if args.select is not None:
+        index, why = _by_hand(args.select, modes, why)
     require(args.figure is None or index is not None, f"--figure draws the chosen mode, and {why}")
     if args.out is not None:
         r = calculation.response
-        charges = None if r is None else {
+        response = None if r is None else {
             "source": r.source, "residual_e": r.residual, "epsilon_inf": r.epsilon_inf,
             "born_e": r.born_e}
-        write_modes(_mode_set(calculation, rows, index), args.out, charges)
+        write_modes(_mode_set(calculation, rows, index), args.out, response,
+                    chosen=index is not None)
     if args.figure is not None and index is not None:
         from perovskite_polaron.figures import lattice, style
 
         style.save(lattice.draw_modes(modes, rows, index), args.figure)
     record = {**_record(calculation, rows, index, why), **_directions(calculation, mass)}
     record["chosen_because"] = why + record.pop("rule", "")
+    record["path"] = args.out
     emit(args, record, _lines(record, modes.crystal))
 
 
-def _with_mlip(args: argparse.Namespace, crystal: Crystal,
-               direction: Direction | None) -> Calculation:
-    response = _response(args.born, crystal)
-    require(direction is None or response is not None,
+def _charges(args: argparse.Namespace) -> Charges | None:
+    """What --born or --nominal-charges say of the charges."""
+    require((args.nominal_charges is None) == (args.epsilon_inf is None),
+            "--nominal-charges and --epsilon-inf go together: give both")
+    if args.nominal_charges is None:
+        return args.born
+    try:
+        pairs = [word.split("=") for word in args.nominal_charges.split(",")]
+        given = {element.strip(): float(charge) for element, charge in pairs}
+    except ValueError:
+        raise InputError(f"--nominal-charges {args.nominal_charges!r} is not understood: write"
+                         " Zn=2,O=-2") from None
+    return partial(nominal_response, charges_e=given, epsilon_inf=args.epsilon_inf)
+
+
+def _crystal(args: argparse.Namespace) -> Crystal:
+    crystal = read_crystal(args.source)
+    return primitive(crystal) if args.primitive else crystal
+
+
+def _by_hand(number: int, modes: Modes, why: str) -> tuple[int, str]:
+    require(0 <= number < len(modes), f"--select {number} is not in the table: it has modes 0 to"
+            f" {len(modes) - 1}")
+    require(modes.translation_share[number] < 0.5, f"--select {number} is a rigid translation:"
+            " choose another mode")
+    return number, f"mode {number} is chosen by hand (--select); without: {why}"
+
+
+def _with_mlip(args: argparse.Namespace, crystal: Crystal, direction: Direction | None,
+               charges: Charges | None) -> Calculation:
+    def response_of(crystal: Crystal) -> Response | None:
+        return assumed_response(crystal) if charges is None else charges_of(charges, crystal)
+
+    require(direction is None or response_of(crystal) is not None,
             f"a direction needs the Born charges and ε∞ of {crystal.label}, and none are built in"
-            " for it: give --born FILE, or leave --direction out to see the transverse modes")
+            " for it: give --born FILE or --nominal-charges, or leave --direction out to see the"
+            " transverse modes")
     calculator = mlip_calculator()
-    crystal = relax(crystal, calculator, args.relax)
-    # The charges follow the atoms to where they are now.
-    response = _response(args.born, crystal)
+    relaxed = relax(crystal, calculator, args.relax, log=sys.stderr)
+    if args.relax != "none":
+        moved_A = np.linalg.norm((relaxed.positions - crystal.positions) @ crystal.lattice_A,
+                                 axis=1).max()
+        print(f"polaron: relaxed {crystal.label}; an atom moved by {moved_A:.3f} Å at most",
+              file=sys.stderr)
     provenance = f"{MLIP_NAME}; relaxed: {args.relax}; displacement {args.distance:g}A"
-    forces = ase_forces(calculator)
-    return from_forces(crystal, forces, direction, response, args.distance, provenance)
+    forces = ase_forces(calculator, log=sys.stderr)
+    # The charges follow the atoms to where they are now.
+    return from_forces(relaxed, forces, direction, response_of(relaxed), args.distance, provenance)
 
 
 def _with_espresso(args: argparse.Namespace, crystal: Crystal,
                    direction: Direction | None) -> Calculation:
-    require(args.born is None, "--born does not go with --forces qe, which computes the charges"
-            " with ph.x: leave it out")
+    require(args.born is None and args.nominal_charges is None, "--forces qe computes the charges"
+            " with ph.x: leave --born and --nominal-charges out")
     settings = read_force_settings(args.settings) if args.settings else ForceSettings()
     store = Store(args.store)
     return espresso_modes(
         crystal, settings, store, lambda jobs: launch(args, RunSettings(), jobs, store),
         direction=direction, relaxation=args.relax, distance_A=args.distance, log=sys.stderr)
-
-
-def _response(born: Path | None, crystal: Crystal) -> Response | None:
-    return assumed_response(crystal) if born is None else read_born(born, crystal)
 
 
 def _direction(words: list[str] | None) -> Direction | None:
@@ -150,12 +199,16 @@ def _direction(words: list[str] | None) -> Direction | None:
 
 
 def _mode_set(calculation: Calculation, rows: list[ModeRow], index: int | None) -> Modes:
-    """The stable optical modes, the chosen one first and the others by energy."""
+    """All modes but the rigid translations, with their numbers in the table; the chosen one comes
+    first.
+    """
     modes = calculation.modes
-    order = sorted(np.flatnonzero(modes.optical).tolist(), key=lambda i: (i != index, i))
-    names = tuple(f"{rows[i].irrep} {rows[i].kind}" for i in order)
+    there = np.flatnonzero(modes.translation_share < 0.5).tolist()
+    order = sorted(there, key=lambda i: (i != index, i))
+    names = tuple(f"{rows[i].irrep} {rows[i].kind}{' unstable' * rows[i].unstable}" for i in order)
     source = "" if calculation.response is None else f"; charges: {calculation.response.source}"
-    return replace(modes[order], names=names, provenance=modes.provenance + source)
+    return replace(modes[order], names=names, numbers=tuple(order),
+                   provenance=modes.provenance + source)
 
 
 def _directions(calculation: Calculation, mass: float | None) -> dict[str, Any]:
@@ -285,6 +338,9 @@ def _notes(record: dict[str, Any]) -> Iterator[str]:
         yield (f"{record['unstable_modes']} modes have imaginary frequencies (negative here): the"
                " crystal is not at a minimum of these forces; relax it, or expect it to distort"
                " along them")
+    if record["path"] is not None:
+        yield (f"written to {record['path']}, with the numbers above; its crystal is the one above:"
+               f' crystal = "{record["path"]}" takes it into a study')
 
 
 def _short(value: float | None) -> str:

@@ -35,6 +35,7 @@ def count(text: str, option: str) -> int:
 SHARED: dict[str, dict[str, Any]] = {
     "--json": {"action": "store_true", "help": "print one JSON object"},
     "--overwrite": {"action": "store_true", "help": "replace existing output files"},
+    "--primitive": {"action": "store_true", "help": "take the primitive cell of the crystal first"},
     "--supercell": {"type": int, "nargs": 3, "metavar": "N", "default": (1, 1, 1),
                     "help": "repeat the cell"},
     "--signal": {"help": "column to read, by name or number; 'NAME*' for columns that are repeats;"

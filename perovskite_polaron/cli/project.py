@@ -57,12 +57,14 @@ def _modes(source: str, crystal: str | None) -> Modes:
 
 def _record(found: Projection) -> dict[str, Any]:
     modes = found.modes
+    zero_point = modes.zero_point_sqrt_amu_A
     moved_A = np.linalg.norm(found.displacement_A - found.translation_A, axis=1)
     return {
         "modes": [
             {"name": name, "energy_meV": modes.energies_meV[i], "q": modes.q[i],
              "Q_sqrt_amu_A": found.Q_sqrt_amu_A[i],
-             "Q_zero_point": found.Q_sqrt_amu_A[i] / modes.zero_point_sqrt_amu_A[i],
+             "Q_zero_point": (None if np.isnan(zero_point[i])
+                              else found.Q_sqrt_amu_A[i] / zero_point[i]),
              "phase_rad": found.phase_rad[i], "share": found.share[i]}
             for i, name in enumerate(modes.names)],
         "remainder_max_A": np.linalg.norm(found.remainder_A, axis=1).max(),

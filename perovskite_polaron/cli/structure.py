@@ -8,7 +8,7 @@ from perovskite_polaron.cli.options import emit, pick, quantity, refuse_existing
 from perovskite_polaron.errors import require
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import CRYSTALS, read_crystal, write_crystal
-from perovskite_polaron.lattice.symmetry import Symmetry, absorbers, find_symmetry
+from perovskite_polaron.lattice.symmetry import Symmetry, absorbers, find_symmetry, primitive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", metavar="FILE", help=f"structure file, or one of {', '.join(CRYSTALS)}")
     add("--element", help="describe the absorbers of this element only")
-    share(parser, "--supercell")
+    share(parser, "--primitive", "--supercell")
     add("--symprec", default="1e-3A", type=quantity("length"),
         help="tolerance of the symmetry search (default 1e-3A)")
     add("--out", type=Path, help="write the crystal: .cif .vasp .extxyz .xsf")
@@ -33,7 +33,10 @@ def run(args: argparse.Namespace) -> None:
     """
     require(args.symprec > 0,
             f"--symprec {args.symprec:g}A is not possible: give a positive length, such as 1e-3A")
-    crystal = supercell(read_crystal(args.file), tuple(args.supercell))
+    crystal = read_crystal(args.file)
+    if args.primitive:
+        crystal = primitive(crystal, args.symprec)
+    crystal = supercell(crystal, tuple(args.supercell))
     symmetry = find_symmetry(crystal, args.symprec)
     sites = describe_absorbers(crystal, symmetry, args.element)
     if args.out is not None:

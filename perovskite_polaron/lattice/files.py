@@ -4,6 +4,7 @@ Other writers round or re-order atoms. The built-in phases of CsPbBr3 are CIF fi
 in whose comments stand their sources.
 """
 
+import json
 import re
 import warnings
 from collections import Counter
@@ -32,16 +33,19 @@ _PARENT = "polaron_parent_site"
 # Images of a site nearer than this are one atom, whose coordinates were rounded (0.33 for 1/3); the
 # atom is put on the site where rounding moved it by more than the second, else kept to the bit.
 _MERGE_A, _ROUNDED_A = 0.1, 1e-4
+# By how much tables of atomic masses differ.
+_USUAL_MASS = 0.02
 # Vacancies, dummies, water and ions that crystallographers write in the place of an element.
 _NO_ATOMS = ("VA", "VAC", "WAT", "DU", "DUM", "MA", "FA", "GUA", "LP")
 _READERS = {".cif": "cif", ".vasp": "vasp", ".poscar": "vasp", ".xyz": "extxyz",
             ".extxyz": "extxyz", ".xsf": "xsf", ".in": "espresso-in", ".pwi": "espresso-in",
-            ".out": "espresso-out", ".pwo": "espresso-out"}
+            ".out": "espresso-out", ".pwo": "espresso-out", ".json": "modes"}
 #: Formats that are written.
 FORMATS = ("cif", "vasp", "extxyz", "xsf")
 #: Extensions of files that hold a structure and nothing else; an output of pw.x looks like one of
 #: dynmat.x.
-STRUCTURE_SUFFIXES = tuple(s for s, kind in _READERS.items() if kind != "espresso-out")
+STRUCTURE_SUFFIXES = tuple(s for s, kind in _READERS.items()
+                           if kind not in ("espresso-out", "modes"))
 
 
 def read_crystal(source: str | Path) -> Crystal:
@@ -50,8 +54,8 @@ def read_crystal(source: str | Path) -> Crystal:
     Parameters
     ----------
     source : str or path
-        One of CRYSTALS, or a CIF, POSCAR or CONTCAR, extended XYZ, XSF, or pw.x input or output
-        (its last structure).
+        One of CRYSTALS, or a CIF, POSCAR or CONTCAR, extended XYZ, XSF, pw.x input or output (its
+        last structure), or a mode file of this project, for the crystal that its modes are of.
 
     Raises
     ------
@@ -65,8 +69,9 @@ def read_crystal(source: str | Path) -> Crystal:
     path = Path(source)
     kind, text = _kind(path), _decoded(path)
     require(kind, f"{path} has an unknown extension: name it .cif, .vasp, .extxyz, .xsf, .in (pw.x"
-            " input) or .out (pw.x output)")
-    own = {"cif": _read_cif, "espresso-in": read_pw_input, "espresso-out": read_pw_output}
+            " input) or .out (pw.x output); the crystal of modes is in their .json")
+    own = {"cif": _read_cif, "espresso-in": read_pw_input, "espresso-out": read_pw_output,
+           "modes": _read_modes}
     try:
         return own[kind](path, text) if kind in own else _read_other(path, text, kind)
     except InputError:
@@ -106,6 +111,18 @@ def write_crystal(crystal: Crystal, path: str | Path,
     if displacement_A is not None:
         arrows = floats(displacement_A, "displacement_A", (len(crystal), 3))
     return write_atomically(path, "\n".join(_WRITERS[_kind(path)](crystal, arrows)) + "\n")
+
+
+def _read_modes(path: Path, text: str) -> Crystal:
+    record = json.loads(text)
+    require(isinstance(record, dict) and "fractional_positions" in record,
+            f"{path} holds no crystal: give a mode file of polaron modes, or a structure file")
+    crystal = Crystal(record["lattice_A"], tuple(record["species"]), record["fractional_positions"],
+                      path.name)
+    # The mode file has a mass for every atom, and those that are not the usual ones are isotopes.
+    masses = np.array(record.get("masses_amu", crystal.masses_amu), dtype=np.float64)
+    odd = np.abs(masses / crystal.masses_amu - 1) > _USUAL_MASS
+    return replace(crystal, isotopes_amu=np.where(odd, masses, np.nan)) if odd.any() else crystal
 
 
 def _kind(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Symmetry of a crystal: space group, inequivalent absorbers, irreducible k points."""
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import ComputationError
+from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.lattice.crystal import Crystal
 
 #: Largest distance of k points that a grid chosen for bands has, 1/Å, 2π included.
@@ -36,6 +36,8 @@ class Symmetry:
         Index of the first atom equivalent to each.
     symprec_A : float
         Tolerance it was found with, in Å.
+    cell : tuple
+        The crystal as spglib takes it.
     """
 
     number: int
@@ -45,14 +47,14 @@ class Symmetry:
     wyckoff: tuple[str, ...]
     equivalent_atoms: NDArray[np.int64]
     symprec_A: float
-    _cell: tuple[Any, ...] = field(repr=False)
+    cell: tuple[Any, ...] = field(repr=False)
 
     @cached_property
     def setting(self) -> str:
         """The symbol in the crystal's own axes ("Pbnm"), or the standard one if none has them."""
         # Found when asked for: it costs more than all the rest, and the points of a sweep are never
         # asked.
-        return _setting(self._cell, self.symprec_A, self.number)
+        return _setting(self.cell, self.symprec_A, self.number)
 
 
 def find_symmetry(crystal: Crystal, symprec_A: float = 1e-3) -> Symmetry:
@@ -80,6 +82,45 @@ def find_symmetry(crystal: Crystal, symprec_A: float = 1e-3) -> Symmetry:
     return Symmetry(int(data.number), str(data.international),
                     np.asarray(data.rotations, dtype=np.int64), np.asarray(data.translations),
                     wyckoff, orbits.astype(np.int64), symprec_A, cell)
+
+
+def primitive(crystal: Crystal, symprec_A: float = 1e-3) -> Crystal:
+    """Return the primitive cell of a crystal, its atoms where they are and its axes not turned.
+
+    The lattice vectors are those that spglib chooses, shorter and in general not parallel to the
+    ones given. A crystal that is primitive already is returned as it is.
+
+    Raises
+    ------
+    ComputationError
+        When spglib finds no space group at this tolerance.
+    InputError
+        When atoms that a lattice vector of the primitive cell takes to each other are different
+        isotopes, or have different parents.
+    """
+    found = _spglib("find_primitive", find_symmetry(crystal, symprec_A).cell, symprec=symprec_A)
+    if found is None:
+        raise ComputationError(f"spglib finds no primitive cell for {crystal.label} at"
+                               f" {symprec_A:g} Å: choose another tolerance")
+    lattice_A, positions, _ = found
+    if len(positions) == len(crystal):
+        return crystal
+    fractional = crystal.cartesian_A @ np.linalg.inv(lattice_A)
+    apart = fractional[:, None] - positions
+    place = np.linalg.norm((apart - np.rint(apart)) @ lattice_A, axis=2).argmin(axis=1)
+    first = [int(np.flatnonzero(place == i)[0]) for i in range(len(positions))]
+    labels = list(zip(crystal.species, crystal.masses_amu.tolist(),
+                      crystal.parent_sites or crystal.species, strict=True))
+    same = all(label == labels[first[i]] for label, i in zip(labels, place, strict=True))
+    require(same, f"{crystal.label} has another primitive cell than its atoms' isotopes or parent"
+            " sites have: leave the primitive cell out")
+    isotopes = crystal.isotopes_amu
+    parents = crystal.parent_sites
+    # Where the first atom of each is, so that nothing is rounded or shifted.
+    return replace(crystal, lattice_A=lattice_A, species=tuple(crystal.species[i] for i in first),
+                   positions=fractional[first] - np.floor(fractional[first] + 1e-12),
+                   isotopes_amu=None if isotopes is None else np.asarray(isotopes)[first],
+                   parent_sites=None if parents is None else tuple(parents[i] for i in first))
 
 
 @dataclass(frozen=True)

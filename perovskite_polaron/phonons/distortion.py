@@ -30,7 +30,7 @@ class Distortion:
     amplitude_sqrt_amu_A : tuple of float
         Q of each mode, Å·√amu, Σ m|u|² = Q² over the primitive cell.
     amplitude_zero_point : tuple of float
-        The same in units of each mode's √(ħ/2ω).
+        The same in units of each mode's √(ħ/2ω); NaN for an unstable mode, which has none.
     max_displacement_A : float
         Largest displacement of an atom, Å.
     displacement_A : (n, 3) float64
@@ -74,10 +74,18 @@ def distort(crystal: Crystal, modes: Modes | Sequence[Modes], amplitudes: ArrayL
     ------
     InputError
         When mode and crystal do not match, q does not fit the cell, an amplitude is not finite, an
-        atom would move by more than FURTHEST_A, or a mode is unstable.
+        atom would move by more than FURTHEST_A, a mode is a rigid translation, or one without
+        zero-point motion is asked for in units of it.
     """
     patterns = real_patterns(crystal, modes, phases_rad, position_tolerance_A)
-    zero_point = np.concatenate([one.zero_point_sqrt_amu_A for one in _sets(modes)])
+    sets = _sets(modes)
+    zero_point = np.concatenate([one.zero_point_sqrt_amu_A for one in sets])
+    names = [name for one in sets for name in one.names]
+    rigid = np.concatenate([one.translation_share > 0.5 for one in sets])
+    require(not rigid.any(), f"mode {names[rigid.argmax()]!r} is a rigid translation: give another")
+    still = np.isnan(zero_point)
+    require(unit != "zero_point" or not still.any(), f"mode {names[still.argmax()]!r} is unstable"
+            " and has no zero-point motion: give an amplitude in Å or Å·√amu")
     parent = find_symmetry(crystal)
     named = replace(crystal, parent_sites=parent.wyckoff)
     q = _coefficients(patterns, zero_point, amplitudes, unit)

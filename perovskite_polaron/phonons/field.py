@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
-from perovskite_polaron.phonons.modes import Modes, diagonalise
+from perovskite_polaron.phonons.canonical import diagonalise
+from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.phonons.response import Response, non_analytic
 from perovskite_polaron.phonons.symmetry import Operation, operations
 from perovskite_polaron.units import HBAR2_PER_AMU_A2_EV

@@ -7,10 +7,11 @@ Forces come from any calculator of ASE, such as a machine-learned potential that
 or from pw.x.
 """
 
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -150,14 +151,15 @@ def mlip_calculator() -> Any:
         return SevenNetCalculator(MLIP_MODEL, device="cpu")
 
 
-def ase_forces(calculator: Any) -> Forces:
+def ase_forces(calculator: Any, log: TextIO | None = None) -> Forces:
     """Return a source of forces from a calculator of ASE.
 
-    The source raises ComputationError when the calculator fails on a crystal.
+    The source raises ComputationError when the calculator fails on a crystal. log gets a line for
+    each, with an estimate of the time left.
     """
 
     def forces(crystals: Sequence[Crystal]) -> list[Array]:
-        found = []
+        found, begun = [], time.monotonic()
         for i, crystal in enumerate(crystals, 1):
             try:
                 found.append(np.array(_atoms(crystal, calculator).get_forces(), dtype=np.float64))
@@ -165,6 +167,10 @@ def ase_forces(calculator: Any) -> Forces:
                 raise ComputationError(f"the calculator failed on displaced cell {i} of"
                                        f" {crystal.label} ({type(error).__name__}:"
                                        f" {error})") from None
+            if log is not None:
+                left = (time.monotonic() - begun) / i * (len(crystals) - i)
+                log.write(f"forces on displaced cell {i} of {len(crystals)}, about {left:.0f} s"
+                          " left\n")
         return found
 
     return forces

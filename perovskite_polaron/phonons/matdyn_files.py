@@ -25,7 +25,8 @@ from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import LineReader, read_text
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.pw_files import bravais_lattice, element
-from perovskite_polaron.phonons.modes import ORTHOGONALITY, Modes, canonical_modes, diagonalise
+from perovskite_polaron.phonons.canonical import ORTHOGONALITY, canonical_modes, diagonalise
+from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.units import AMU_KG, BOHR_ANGSTROM, ELECTRON_KG, MEV_PER_THZ, RYDBERG_EV
 
 _AMU_PER_RYDBERG_MASS = 2 * ELECTRON_KG / AMU_KG

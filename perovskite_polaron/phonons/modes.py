@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from perovskite_polaron.arrays import Array, floats
 from perovskite_polaron.errors import InputError, require
@@ -30,18 +30,12 @@ BUILTIN = {"lo-c": ("cspbbr3.json", 1), "cspbbr3": ("cspbbr3.json", None),
 #: Modes of a file whose energies differ by less than this, in meV (0.04 cm⁻¹), share one
 #: subspace.
 DEGENERACY_MEV = 0.005
-#: The same for modes that are diagonalised here, where symmetry makes energies equal to far more
-#: digits.
-DEGENERACY_COMPUTED_MEV = 1e-4
-#: Largest overlap Σ m u*·u' between two modes that is put down to the digits of a file.
-ORTHOGONALITY = 5e-3
 #: Faster than any vibration, in meV: that of H2 has 516.
 FASTEST_MEV = 550.0
 #: Stiffer, as m ω², than the vibration of N2 or CO (2k, 286 eV/Å²), and so than any.
 STIFFEST_EV_A2 = 300.0
 #: Relative difference of masses that tables of different years may have.
 MASS_TOLERANCE = 0.02
-_TIE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +60,8 @@ class Modes:
         Wave vectors in reciprocal-lattice coordinates of the crystal, or the one of all modes.
     names : sequence of str
         Free text for each mode; by default "mode 1" and so on.
+    numbers : sequence of int
+        By which each mode is called in the table of its calculation; by default from 0.
     direction : (3,) float64, optional
         Cartesian unit vector along which q went to 0, where the macroscopic field is in the modes.
     provenance : str
@@ -89,6 +85,7 @@ class Modes:
     direction: Array | None = None
     provenance: str = ""
     degeneracy_meV: float = DEGENERACY_MEV
+    numbers: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         n, label = len(self.crystal), self.crystal.label
@@ -124,8 +121,11 @@ class Modes:
             require(direction.any(), f"{who}: the direction must not be zero: give three numbers")
             direction = direction / np.linalg.norm(direction)
         names = tuple(self.names) or tuple(f"mode {i + 1}" for i in range(len(energies)))
+        numbers = tuple(self.numbers) or tuple(range(len(energies)))
+        require(len(set(numbers)) == len(energies), f"{who}: two modes have the same number, or one"
+                " has none: write the modes again")
         self._put(masses_amu=masses, energies_meV=energies, patterns=patterns, direction=direction,
-                  names=names, q=np.array(np.broadcast_to(q, (len(energies), 3))))
+                  names=names, numbers=numbers, q=np.array(np.broadcast_to(q, (len(energies), 3))))
 
     def _put(self, **values: Any) -> None:
         for name, value in values.items():
@@ -141,11 +141,20 @@ class Modes:
         # Not made anew: normalised once more, a pattern could differ in its last digit.
         part = copy(self)
         part._put(energies_meV=self.energies_meV[chosen], patterns=self.patterns[chosen],
-                  q=self.q[chosen], names=tuple(self.names[i] for i in chosen))
+                  q=self.q[chosen], names=tuple(self.names[i] for i in chosen),
+                  numbers=tuple(self.numbers[i] for i in chosen))
         return part
 
     def __iter__(self) -> Iterator["Modes"]:
         return (self[i] for i in range(len(self)))
+
+    def numbered(self, wanted: Sequence[int]) -> "Modes":
+        """Return the modes with these numbers; raises InputError when one is not there."""
+        missing = [number for number in wanted if number not in self.numbers]
+        listed = _ranges(sorted(self.numbers))
+        require(not missing, f"there is no mode {', '.join(map(str, missing))}:"
+                f" {self.provenance or 'these modes'} has {listed}")
+        return self[[self.numbers.index(number) for number in wanted]]
 
     @property
     def at_gamma(self) -> bool:
@@ -159,17 +168,11 @@ class Modes:
 
     @property
     def zero_point_sqrt_amu_A(self) -> Array:
-        """(m,) zero-point amplitudes √(ħ/2ω) of the normal coordinates, Å·√amu.
-
-        Raises
-        ------
-        InputError
-            When a mode is unstable.
+        """(m,) zero-point amplitudes √(ħ/2ω) of the normal coordinates, Å·√amu; NaN for an unstable
+        mode, which has none.
         """
-        for name, energy in zip(self.names, self.energies_meV, strict=True):
-            require(energy > 0, f"mode {name!r} has energy {energy} meV: only a stable mode (energy"
-                    " > 0) can be displaced along")
-        return np.sqrt(HBAR2_PER_AMU_A2_EV / (2e-3 * self.energies_meV))
+        stable = np.where(self.energies_meV > 0, self.energies_meV, np.nan)
+        return np.asarray(np.sqrt(HBAR2_PER_AMU_A2_EV / (2e-3 * stable)))
 
     @property
     def degenerate_groups(self) -> tuple[slice, ...]:
@@ -213,71 +216,6 @@ def joined(sets: Sequence[Modes]) -> Modes:
                  sets[0].provenance)
 
 
-def canonical_modes(crystal: Crystal, masses_amu: ArrayLike, energies_meV: ArrayLike,
-                    patterns: ArrayLike, q: ArrayLike = (0.0, 0.0, 0.0),
-                    direction: ArrayLike | None = None, provenance: str = "",
-                    degeneracy_meV: float = DEGENERACY_MEV) -> Modes:
-    """Return all modes at one wave vector by rising energy, in a basis that all programs share.
-
-    Parameters
-    ----------
-    crystal, masses_amu, energies_meV, patterns, q, direction, provenance, degeneracy_meV
-        As in Modes; q is one wave vector, and the modes may come in any order.
-
-    Raises
-    ------
-    InputError
-        As Modes does, and for patterns that are not orthogonal with these masses (Σ m u*·u' beyond
-        ORTHOGONALITY): then masses or atoms are not those of the calculation.
-
-    Notes
-    -----
-    In each degenerate subspace the modes are replaced by its canonical basis. That is found from
-    the projector P onto the subspace, which no rotation within it changes. The Cartesian unit
-    vectors (atom 1 x, y, z, atom 2 x, ...; mass-weighted) are projected by P; the longest
-    projection is the first mode, it is removed from the others, the longest that is left is the
-    second, and so on. Of equally long ones (symmetry makes them so) the first in order is taken. A
-    mode that is not degenerate thereby gets its phase: its largest mass-weighted component is real
-    and positive.
-    """
-    given: tuple[Any, ...] = (q, (), direction, provenance, degeneracy_meV)
-    modes = Modes(crystal, masses_amu, energies_meV, patterns, *given)  # type: ignore[arg-type]
-    modes = modes[np.argsort(modes.energies_meV, kind="stable")]
-    weighted = _orthonormal(modes)
-    for group in modes.degenerate_groups:
-        weighted[group] = _canonical(weighted[group])
-    unweighted = weighted.reshape(modes.patterns.shape) / np.sqrt(modes.masses_amu)[:, None]
-    return Modes(crystal, modes.masses_amu, modes.energies_meV, unweighted, *given)
-
-
-def diagonalise(crystal: Crystal, masses_amu: ArrayLike, force_constants_eV_A2: ArrayLike,
-                q: ArrayLike = (0.0, 0.0, 0.0), direction: ArrayLike | None = None,
-                provenance: str = "") -> Modes:
-    """Return the modes of force constants Φ(q) = Σ_R Φ(0, R) exp(2πi q·R), (3n, 3n), eV/Å².
-
-    The matrix holds whatever is to act (sum rules, non-analytic term); it is made Hermitian, which
-    removes rounding only, weighted by the masses and diagonalised.
-
-    Raises
-    ------
-    InputError
-        As canonical_modes does.
-    """
-    masses = np.asarray(masses_amu, dtype=np.float64)
-    phi = np.asarray(force_constants_eV_A2, dtype=np.complex128)
-    n, who = len(crystal), provenance or "these force constants"
-    require(masses.shape == (n,) and (masses > 0).all() and phi.shape == (3 * n, 3 * n), f"{who}:"
-            f" {phi.shape} numbers do not fit the {n} atoms of {crystal.label} and their masses")
-    require(np.isfinite(phi).all(),
-            f"{who}: a force constant is not a finite number: compute them again")
-    weight = np.repeat(1 / np.sqrt(masses), 3)
-    squares, vectors = np.linalg.eigh((phi + phi.conj().T) / 2 * np.outer(weight, weight))
-    energies = np.sign(squares) * np.sqrt(np.abs(squares) * HBAR2_PER_AMU_A2_EV) * 1e3
-    patterns = (vectors * weight[:, None]).T.reshape(-1, n, 3)
-    return canonical_modes(crystal, masses, energies, patterns, q, direction, provenance,
-                           DEGENERACY_COMPUTED_MEV)
-
-
 def read_modes(source: str | Path) -> Modes:
     """Return the modes in a file of this project, or built-in ones of CsPbBr3, Pbnm.
 
@@ -291,16 +229,39 @@ def read_modes(source: str | Path) -> Modes:
     Raises
     ------
     InputError
-        For a missing, empty or damaged file, one whose numbers do not fit together, or an unstable
-        mode.
+        For a missing, empty or damaged file, or one whose numbers do not fit together.
     """
-    modes = read_mode_file(source)[0]
-    assert modes.zero_point_sqrt_amu_A.size  # it refuses an unstable mode
-    return modes
+    return read_mode_file(source).modes
 
 
-def read_mode_file(source: str | Path) -> tuple[Modes, dict[str, Any]]:
-    """Return the modes as read_modes does, and the charges in the file: what write_modes got."""
+def mode_of(source: str | Path, number: int | None = None) -> Modes:
+    """Return one mode of a file: the one of that number, by default the chosen one.
+
+    Raises
+    ------
+    InputError
+        When the file has no such mode, or none of its modes was chosen; others as read_modes.
+    """
+    found = read_mode_file(source)
+    if number is not None:
+        return found.modes.numbered([number])
+    require(found.chosen, f"{source} holds {len(found.modes)} modes and none of them was chosen:"
+            " say which by its number, select (--select)")
+    return found.modes[0]
+
+
+class ModeFile(NamedTuple):
+    """What a mode file holds: modes, charges as write_modes got them, and whether the first mode is
+    chosen, which it is where the file does not say it.
+    """
+
+    modes: Modes
+    charges: dict[str, Any]
+    chosen: bool
+
+
+def read_mode_file(source: str | Path) -> ModeFile:
+    """Return all that a mode file holds; source and errors as in read_modes."""
     name, first = BUILTIN.get(str(source), (None, None))
     text = ((resources.files("perovskite_polaron") / "data" / "modes" / name).read_text() if name
             else read_text(source, f"mode file, or a built-in name ({', '.join(BUILTIN)})"))
@@ -320,8 +281,9 @@ def read_mode_file(source: str | Path) -> tuple[Modes, dict[str, Any]]:
                       np.array([_pattern(e) for e in entries]),
                       np.array([e.get("q", (0, 0, 0)) for e in entries]),
                       [str(e.get("name", "")) for e in entries], record.get("direction"),
-                      str(record.get("provenance", "")))
-        return modes, dict(record.get("charges") or {})
+                      str(record.get("provenance", "")),
+                      numbers=[int(e.get("number", i)) for i, e in enumerate(entries)])
+        return ModeFile(modes, dict(record.get("charges") or {}), bool(record.get("chosen", True)))
     except KeyError as error:
         raise InputError(f"{source} lacks the key {error}: complete the mode file") from None
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -329,14 +291,15 @@ def read_mode_file(source: str | Path) -> tuple[Modes, dict[str, Any]]:
                          " again") from None
 
 
-def write_modes(modes: Modes, path: str | Path,
-                charges: Mapping[str, Any] | None = None) -> Path:
+def write_modes(modes: Modes, path: str | Path, charges: Mapping[str, Any] | None = None,
+                chosen: bool = True) -> Path:
     """Write modes as one JSON file that read_modes reads back to the last digit.
 
-    The charges, if given, are kept as they are: arrays and words by name.
+    The charges, if given, are kept as they are: arrays and words by name. chosen says whether the
+    first mode is the one to displace along, or nobody knows.
     """
-    rows = zip(modes.names, modes.energies_meV.tolist(), modes.q.tolist(), modes.patterns,
-               strict=True)
+    rows = zip(modes.numbers, modes.names, modes.energies_meV.tolist(), modes.q.tolist(),
+               modes.patterns, strict=True)
     record = {
         "format": FORMAT, "provenance": modes.provenance,
         "conventions": "patterns are Cartesian displacements in 1/sqrt(amu), not mass-weighted,"
@@ -348,9 +311,11 @@ def write_modes(modes: Modes, path: str | Path,
         "direction": None if modes.direction is None else modes.direction.tolist(),
         "charges": {k: v.tolist() if isinstance(v, np.ndarray) else v
                     for k, v in (charges or {}).items()},
-        "modes": [{"name": name, "energy_meV": energy, "q": q, "pattern_real": u.real.tolist()}
+        "chosen": chosen,
+        "modes": [{"number": number, "name": name, "energy_meV": energy, "q": q,
+                   "pattern_real": u.real.tolist()}
                   | ({"pattern_imag": u.imag.tolist()} if u.imag.any() else {})
-                  for name, energy, q, u in rows]}
+                  for number, name, energy, q, u in rows]}
     return write_atomically(path, json.dumps(record, indent=1) + "\n")
 
 
@@ -386,33 +351,17 @@ def check_masses(crystal: Crystal, masses_amu: Array, who: str,
             " give a crystal with the masses of the calculation (modes --crystal)")
 
 
+def _ranges(numbers: Sequence[int]) -> str:
+    """Numbers in order as a text: 0, 3 to 5."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
 def _pattern(entry: dict[str, Any]) -> NDArray[np.complex128]:
     pattern = np.asarray(entry["pattern_real"], dtype=np.complex128)
     return pattern + 1j * np.asarray(entry.get("pattern_imag", 0.0), dtype=np.float64)
-
-
-def _orthonormal(modes: Modes) -> NDArray[np.complex128]:
-    """Mass-weighted rows (m, 3n), checked for orthogonality and freed of rounding."""
-    rows = modes.weighted
-    overlap = np.abs(rows.conj() @ rows.T - np.eye(len(rows)))
-    i, j = sorted(np.unravel_index(overlap.argmax(), overlap.shape))
-    require(len(rows) <= rows.shape[1] and overlap[i, j] <= ORTHOGONALITY,
-            f"{modes.provenance or 'these modes'}: modes {i + 1} and {j + 1} overlap by"
-            f" {overlap.max():.3f} with the masses given for {modes.crystal.label}: masses or order"
-            " of atoms are not those of the calculation; give the right crystal (modes --crystal)")
-    # Löwdin: the nearest orthonormal rows; it favours none of the modes.
-    u, _, vh = np.linalg.svd(rows, full_matrices=False)
-    return np.asarray(u @ vh)
-
-
-def _canonical(rows: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    """Return the basis of the space of orthonormal rows (d, 3n) that canonical_modes describes."""
-    projector = rows.T @ rows.conj()
-    basis = []
-    for _ in rows:
-        lengths = projector.diagonal().real
-        pivot = int(np.flatnonzero(lengths >= (1 - _TIE) * lengths.max())[0])
-        vector = projector[:, pivot] / np.sqrt(lengths[pivot])
-        basis.append(vector / np.linalg.norm(vector))
-        projector = projector - np.outer(basis[-1], basis[-1].conj())
-    return np.array(basis)

@@ -19,7 +19,8 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, extra, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.lattice.crystal import Crystal
-from perovskite_polaron.phonons.modes import Modes, canonical_modes
+from perovskite_polaron.phonons.canonical import canonical_modes
+from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.units import BOHR_ANGSTROM, MEV_PER_THZ
 
 # What phonopy may find beside its parameters: the first of a kind is taken.

@@ -69,8 +69,7 @@ def project(displacement_A: Array, reference: Crystal, modes: Modes,
     reference : Crystal
         For modes with q ≠ 0 a supercell in which they are periodic.
     modes : Modes
-        Of the reference's primitive cell, in any setting. Only the stable optical modes are used:
-        what the others hold is part of the remainder.
+        Of the reference's primitive cell, in any setting; rigid translations are left out.
     position_tolerance_A : float
         How far the atoms of the reference and of the modes may be apart.
 
@@ -80,7 +79,7 @@ def project(displacement_A: Array, reference: Crystal, modes: Modes,
         When shapes, crystal or masses do not match, modes are not orthogonal (one of them twice,
         say), or nothing moves.
     """
-    modes = modes.stable()
+    modes = modes[modes.translation_share < 0.5]
     u = np.array(displacement_A, dtype=np.float64)
     require(u.shape == (len(reference), 3) and np.isfinite(u).all(),
             f"displacements of shape {u.shape} are not finite numbers for the {len(reference)}"

@@ -6,7 +6,7 @@ ESPRESSO: ``.dyn`` and ``.dyn.xml``; modes of matdyn.x and dynmat.x. This projec
 and built-in modes. Imaginary frequencies come out as negative energies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,12 +20,12 @@ from perovskite_polaron.files import read_text
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.matching import match
+from perovskite_polaron.phonons.canonical import canonical_modes
 from perovskite_polaron.phonons.field import require_symmetry, with_field, without_field
 from perovskite_polaron.phonons.forces import DISTANCE_A, Forces, displaced_cells, force_constants
 from perovskite_polaron.phonons.matdyn_files import (
     TITLE, XML_ROOT, read_dynamical_matrices, read_matdyn_modes)
-from perovskite_polaron.phonons.modes import (
-    BUILTIN, Modes, canonical_modes, check_masses, read_mode_file)
+from perovskite_polaron.phonons.modes import BUILTIN, Modes, check_masses, read_mode_file
 from perovskite_polaron.phonons.phonopy_files import (
     cell_of, load_yaml, modes_from_table, read_parameters)
 from perovskite_polaron.phonons.response import (
@@ -33,6 +33,8 @@ from perovskite_polaron.phonons.response import (
 from perovskite_polaron.units import UNITS
 
 Direction = str | Sequence[float]
+#: A BORN file, or what returns the charges of a crystal.
+Charges = str | Path | Callable[[Crystal], Response]
 _FORMATS = ("phonopy_params.yaml, band.yaml, mesh.yaml, qpoints.yaml, a .dyn or .dyn.xml file,"
             " modes of matdyn.x or dynmat.x, or a mode file of this project")
 
@@ -110,7 +112,7 @@ def from_forces(crystal: Crystal, forces: Forces, direction: Direction | None = 
     return Calculation(modes, transverse, response, residuals)
 
 
-def from_file(path: str | Path, direction: Direction | None = None, born: str | Path | None = None,
+def from_file(path: str | Path, direction: Direction | None = None, born: Charges | None = None,
               crystal: str | Path | None = None, frequency_unit: str = "THz") -> Calculation:
     """Return the Γ modes in a file of phonopy or Quantum ESPRESSO, or of this project.
 
@@ -124,9 +126,9 @@ def from_file(path: str | Path, direction: Direction | None = None, born: str | 
     direction : str or (3,), optional
         In the axes of the crystal in the file (phonopy: of its unit cell), as in
         response.crystal_direction.
-    born : str or path, optional
-        A BORN file; it comes before the charges that the file itself may hold, and those before a
-        BORN file beside phonopy's parameters.
+    born : str, path or callable, optional
+        A BORN file, or what returns the charges of the crystal; it comes before the charges that
+        the file itself may hold, and those before a BORN file beside phonopy's parameters.
     crystal : str or path, optional
         For files without one, as in read_phonons.
     frequency_unit : str
@@ -161,7 +163,7 @@ def from_file(path: str | Path, direction: Direction | None = None, born: str | 
     response, reading = None, f"{path.name}: {what}, Γ"
     try:
         if born is not None:
-            response = read_born(born, transverse.crystal)
+            response = charges_of(born, transverse.crystal)
         elif epsilon is not None and charges is not None:
             response = neutral_response(transverse.crystal, epsilon, charges, str(path))
     except ComputationError as error:
@@ -179,8 +181,13 @@ def from_file(path: str | Path, direction: Direction | None = None, born: str | 
                        f" the charges of {response.source}")
 
 
+def charges_of(born: Charges, crystal: Crystal) -> Response:
+    """Return the charges of a crystal; errors as read_born."""
+    return born(crystal) if callable(born) else read_born(born, crystal)
+
+
 def _as_computed(path: Path, kind: str, document: dict[str, Any], direction: Direction | None,
-                 born: str | Path | None, crystal: str | Path | None, unit: str) -> Calculation:
+                 born: Charges | None, crystal: str | Path | None, unit: str) -> Calculation:
     """The Γ modes in a file of modes, held to the direction and the charges that are given."""
     found = [m for m in _sets(path, kind, document, crystal, direction, unit) if m.at_gamma]
     require(found, f"{path} holds no modes at the wave vector 0 0 0: give a file that does")
@@ -201,7 +208,7 @@ def _as_computed(path: Path, kind: str, document: dict[str, Any], direction: Dir
     require(all(np.allclose(modes.energies_meV, m.energies_meV, atol=0.01) for m in fitting),
             f"{path} has several sets of modes at Γ, with the field of one direction each, and the"
             " symmetry does not tell which is meant: write qpoints.yaml for the one direction")
-    response = None if born is None else read_born(born, modes.crystal)
+    response = None if born is None else charges_of(born, modes.crystal)
     transverse: Modes | None = modes
     if direction is not None:
         whole = response is not None and len(modes) == 3 * len(modes.crystal)
@@ -212,14 +219,14 @@ def _as_computed(path: Path, kind: str, document: dict[str, Any], direction: Dir
                        f"{counted if kind == 'table' else ''}; {field} a macroscopic field")
 
 
-def _own(source: str, direction: Direction | None, born: str | Path | None) -> Calculation:
+def _own(source: str, direction: Direction | None, born: Charges | None) -> Calculation:
     """The modes in a file of this project, for another direction where charges and modes allow."""
-    modes, charges = read_mode_file(source)
+    modes, charges, _ = read_mode_file(source)
     require(modes.at_gamma, f"{source} holds modes at another wave vector than 0 0 0: give a file"
             " of modes at Γ")
     response = None
     if born is not None:
-        response = read_born(born, modes.crystal)
+        response = charges_of(born, modes.crystal)
     elif charges:
         try:
             response = replace(
@@ -286,7 +293,7 @@ def read_phonons(path: str | Path, crystal: Crystal | str | Path | None = None,
     """
     kind, document = _kind(path)
     if kind == "own":
-        return (read_mode_file(path)[0],)
+        return (read_mode_file(path).modes,)
     require(direction is None or kind == "modes",
             f"{path} holds modes as computed, a direction cannot be given to them: leave it out, or"
             " give phonopy_params.yaml with Born charges")

@@ -4,7 +4,7 @@ They come from a BORN file, from ph.x, or are assumed for CsPbBr3. With force co
 the modes at Γ, the non-analytic term of a direction included.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from perovskite_polaron.files import LineReader
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.octahedra import find_framework
 from perovskite_polaron.lattice.symmetry import find_symmetry
+from perovskite_polaron.phonons.canonical import diagonalise
 from perovskite_polaron.phonons.forces import ForceConstants
-from perovskite_polaron.phonons.modes import Modes, diagonalise
+from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.phonons.symmetry import operations
 from perovskite_polaron.published_cspbbr3 import CHARGES_E, EPSILON_INF, FORMULA
 from perovskite_polaron.units import CHARGE_C, EPSILON_0_F_M
@@ -195,6 +196,43 @@ def assumed_response(crystal: Crystal) -> Response | None:
               f" {across:.2f} across the Pb-Br-Pb line, Cs {charges['Cs']:.2f} (from neutrality),"
               f" ε∞ {EPSILON_INF:g}")
     return neutral_response(crystal, EPSILON_INF * np.eye(3), born, source)
+
+
+def nominal_response(crystal: Crystal, charges_e: Mapping[str, float],
+                     epsilon_inf: float) -> Response:
+    """Return a response with one scalar charge for each element and an isotropic ε∞.
+
+    An approximation, for crystals whose Born charges nobody computed. Nominal charges are those of
+    the bare ions: in perovskites the true ones along a bond are up to three times as large [Zhong,
+    King-Smith and Vanderbilt, Phys. Rev. Lett. 72, 3618 (1994)], and the LO-TO splitting goes with
+    their square. Which modes are polar, and along which direction, it does tell.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        The crystal.
+    charges_e : mapping
+        Element -> charge, elementary charges; those of the cell must add up to zero.
+    epsilon_inf : float
+        Electronic dielectric constant.
+
+    Raises
+    ------
+    InputError
+        For an element without a charge or one that is not there, a cell that is not neutral, or a
+        dielectric constant below 1.
+    """
+    elements = set(crystal.species)
+    odd = sorted(elements ^ set(charges_e))
+    require(not odd, f"nominal charges: {', '.join(odd)} stands in only one of {crystal.label} and"
+            " the charges given: give one charge for each of its elements")
+    charges = np.array([charges_e[s] for s in crystal.species])
+    require(abs(charges.sum()) < 1e-6, f"the nominal charges of {crystal.label} add up to"
+            f" {charges.sum():g} e in the cell: give charges of a neutral crystal")
+    require(1 <= epsilon_inf <= 1e3, f"ε∞ = {epsilon_inf:g} is not possible: give 1 to 1000")
+    words = ", ".join(f"{s} {charges_e[s]:+g}" for s in dict.fromkeys(crystal.species))
+    return neutral_response(crystal, epsilon_inf * np.eye(3), charges[:, None, None] * np.eye(3),
+                            f"nominal charges, an approximation: {words}, ε∞ {epsilon_inf:g}")
 
 
 def crystal_direction(crystal: Crystal, direction: str | Sequence[float]) -> Array:

@@ -8,7 +8,7 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.octahedra import BondReport
 from perovskite_polaron.lattice.symmetry import absorbers
-from perovskite_polaron.phonons.modes import read_modes
+from perovskite_polaron.phonons.modes import mode_of
 from perovskite_polaron.report.blocks import (
     Block, Claims, Rows, Section, Table, Text, listed, meaning)
 from perovskite_polaron.report.claims import findings
@@ -46,7 +46,8 @@ def _structures(subject: Subject) -> Rows:
         size, largest = result.amplitude_sqrt_amu_A, result.max_displacement_A
         rows.append((result.name, result.space_group, " × ".join(f"{x:.3f}" for x in lengths),
                      f"{size:.3f}" if size else "–",
-                     "–" if point is None else f"{np.hypot.reduce(point.amplitude_zero_point):.2f}",
+                     "–" if point is None or np.isnan(point.amplitude_zero_point).any()
+                     else f"{np.hypot.reduce(point.amplitude_zero_point):.2f}",
                      f"{largest:.3f}" if largest else "–", ", ".join(sites)))
     return head, rows
 
@@ -54,9 +55,11 @@ def _structures(subject: Subject) -> Rows:
 def _mode_rows(subject: Subject, name: str) -> list[Sequence[str]]:
     entries = subject.study.structures
     rows: list[Sequence[str]] = []
-    for source in (entries.get(name) or entries[name.split("@")[0]]).modes:
+    entry = entries.get(name) or entries[name.split("@")[0]]
+    numbers = entry.select or [None] * len(entry.modes)
+    for source, number in zip(entry.modes, numbers, strict=True):
         try:
-            found = read_modes(subject.study.file(source))
+            found = mode_of(subject.study.file(source), number)
         except InputError:
             rows.append((source, "?", "its file is not here"))
             continue

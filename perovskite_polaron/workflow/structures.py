@@ -14,9 +14,10 @@ import numpy as np
 from perovskite_polaron.errors import require
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import read_crystal
-from perovskite_polaron.lattice.symmetry import Absorber, Symmetry, absorbers, find_symmetry
+from perovskite_polaron.lattice.symmetry import (
+    Absorber, Symmetry, absorbers, find_symmetry, primitive)
 from perovskite_polaron.phonons.distortion import Distortion, distort, sign_equivalent
-from perovskite_polaron.phonons.modes import read_modes
+from perovskite_polaron.phonons.modes import mode_of
 from perovskite_polaron.workflow.study import AMPLITUDES, StructureSettings, Study
 
 # What pw.x with a core hole can do on a cluster, and some more.
@@ -74,6 +75,8 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
     result: list[StudyStructure] = []
     for name, settings in study.structures.items():
         crystal = read_crystal(study.file(settings.crystal))
+        if settings.primitive:
+            crystal = primitive(crystal)
         count = len(crystal) * math.prod(settings.supercell)
         require(count <= _MOST_ATOMS, f"[structures.{name}] has {count} atoms, more than"
                 f" {_MOST_ATOMS}: give a smaller supercell")
@@ -90,9 +93,9 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
 
 def _sweep(study: Study, name: str, settings: StructureSettings,
            crystal: Crystal) -> list[StudyStructure]:
-    # The first of a file, as for `polaron distort`: `polaron modes` puts the one there that dresses
-    # carriers.
-    modes = [read_modes(study.file(source))[0] for source in settings.modes]
+    numbers = settings.select or [None] * len(settings.modes)
+    modes = [mode_of(study.file(source), number)
+             for source, number in zip(settings.modes, numbers, strict=True)]
     key = next(k for k in AMPLITUDES if getattr(settings, k) is not None)
     amplitudes = getattr(settings, key)
     # Two amplitudes that look alike in six digits still need two names.

@@ -37,9 +37,13 @@ class StructureSettings:
     Attributes
     ----------
     crystal
-        A file or a built-in name.
+        A file or a built-in name; a mode file stands for the crystal that its modes are of.
+    primitive
+        Whether the primitive cell of the crystal is taken, before the supercell.
     modes
         Mode files or built-in names along which it is displaced, combined with equal weight.
+    select
+        The number of a mode in each of these files (default: the mode that was chosen there).
     max_displacement_A, amplitude_sqrt_amu_A, amplitude_zero_point
         Exactly one of them goes with modes: each amplitude is a structure.
     kpoints, kpoint_shift
@@ -47,8 +51,10 @@ class StructureSettings:
     """
 
     crystal: str
+    primitive: bool = False
     supercell: tuple[int, int, int] = option((1, 1, 1), low=1, high=20)
     modes: tuple[str, ...] = ()
+    select: tuple[int, ...] | None = option(None, low=0, high=100_000)
     max_displacement_A: tuple[float, ...] | None = option(None, low=-2, high=2)
     amplitude_sqrt_amu_A: tuple[float, ...] | None = None
     amplitude_zero_point: tuple[float, ...] | None = None
@@ -262,6 +268,9 @@ def _contradictions(table: Mapping[str, Any]) -> Iterator[str]:
         if given and not modes:
             yield f'{where}: {given[0]} needs modes = ["..."]'
         yield from (f"{where}: {key} is an empty list" for key in given if one[key] == [])
+        numbers = isinstance(one, dict) and one.get("select")
+        if isinstance(numbers, list) and (not modes or len(numbers) != len(modes)):
+            yield f"{where}: select needs one number for each file in modes"
     reference = table.get("reference")
     base = structures.get(reference) if isinstance(reference, str) else {}
     if base is None:
