@@ -17,7 +17,7 @@ from conftest import polaron
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError, InputError, OutOfTimeError
 from perovskite_polaron.espresso.projwfc import load_projections, write_projections
-from perovskite_polaron.espresso.pseudo import pseudo_for
+from perovskite_polaron.espresso.pseudo_sets import pseudo_for
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import write_crystal
 from perovskite_polaron.workflow.attempt import attempt

@@ -16,7 +16,6 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -96,6 +95,11 @@ def load_recipe(element: str, path: str | None = None) -> Recipe:
     except (KeyError, TypeError) as error:
         raise InputError(f"{source}: the recipe of {element} is incomplete or has an unknown key:"
                          f" {error}") from None
+
+
+def has_recipe(element: str) -> bool:
+    """Tell whether an element has a built-in recipe."""
+    return element in read_toml(str(_BUILT_IN), "TOML file with a pseudopotential recipe")
 
 
 def ld1_deck(recipe: Recipe, hole: str = "none") -> str:
@@ -218,33 +222,6 @@ def _unpack(stem: str, folder: Path) -> bool:
         for member, name in ((f"{stem}.UPF", "set.UPF"), (f"{stem}.ld1.out", "ld1.out")):
             (folder / name).write_bytes(cast(IO[bytes], sets.extractfile(member)).read())
     return True
-
-
-def pseudo_for(element: str, named: Mapping[str, str], file: Callable[[str], str],
-               hole: str = "none") -> Pseudopotential:
-    """Return an element's pseudopotential: the file named for it, or the one made from its recipe.
-
-    Parameters
-    ----------
-    element, hole
-        Which one.
-    named
-        Element, or ``element-hole``, -> UPF file.
-    file
-        Turns such a name into a path.
-
-    Raises
-    ------
-    InputError
-        When the file is of another element; others as ``read_upf`` and ``make_pseudo``.
-    """
-    key = element if hole == "none" else f"{element}-hole"
-    if key not in named:
-        return make_pseudo(element, hole)
-    pseudo = read_upf(file(named[key]))
-    require(pseudo.element == element, f"[pseudopotentials]: {key} names {pseudo.path}, which is"
-            f" for {pseudo.element}; give one for {element}")
-    return pseudo
 
 
 @dataclass(frozen=True)

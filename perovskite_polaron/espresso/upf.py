@@ -72,7 +72,15 @@ class PartialWave:
 
 @dataclass(frozen=True)
 class Pseudopotential:
-    """What this project reads from a UPF file; radial mesh in bohr, shape (n,)."""
+    """What this project reads from a UPF file; radial mesh in bohr, shape (n,).
+
+    Attributes
+    ----------
+    functional
+        As the file has it, such as ``PBE`` or ``SLA PW PBX PBC``.
+    spin_orbit
+        Whether it is fully relativistic.
+    """
 
     path: Path
     version: int
@@ -83,6 +91,8 @@ class Pseudopotential:
     core_orbitals: tuple[Orbital, ...]
     partial_waves: tuple[PartialWave, ...]
     has_gipaw: bool
+    functional: str = ""
+    spin_orbit: bool = False
 
     @cached_property
     def _text(self) -> str:
@@ -184,11 +194,17 @@ def _read_v2(path: Path, text: str) -> Pseudopotential:
         at["label"].upper(), round(float(at["l"])), numbers(section(body, "PP_GIPAW_WFS_AE", path)),
         numbers(section(body, "PP_GIPAW_WFS_PS", path)), float(at["cutoff_radius"]))
         for at, body in _tagged(text, "PP_GIPAW_ORBITAL"))
-    if head.get("paw_as_gipaw", "").lower().strip(". ").startswith("t"):
+    if _is_true(head.get("paw_as_gipaw", "")):
         waves = _paw_waves(text)
+    spin_orbit = _is_true(head.get("has_so", "")) or head.get("relativistic", "") == "full"
     return Pseudopotential(
         path, 2, head["element"], head["pseudo_type"], float(head["z_valence"]),
-        numbers(section(text, "PP_R", path)), core, waves, bool(re.search(r"<PP_GIPAW[ >]", text)))
+        numbers(section(text, "PP_R", path)), core, waves, bool(re.search(r"<PP_GIPAW[ >]", text)),
+        head.get("functional", ""), spin_orbit)
+
+
+def _is_true(word: str) -> bool:
+    return word.lower().strip(". ").startswith("t")
 
 
 def _paw_waves(text: str) -> tuple[PartialWave, ...]:
@@ -217,7 +233,8 @@ def _read_v1(path: Path, text: str) -> Pseudopotential:
                   for (words, all_electron), (cutoffs, pseudo) in pairs)
     return Pseudopotential(
         path, 1, lines[1][0], lines[2][0], float(lines[5][0]),
-        numbers(section(text, "PP_R", path)), core, waves, "<PP_GIPAW_RECONSTRUCTION_DATA>" in text)
+        numbers(section(text, "PP_R", path)), core, waves, "<PP_GIPAW_RECONSTRUCTION_DATA>" in text,
+        " ".join(lines[4][:4]), "<PP_ADDINFO>" in text)
 
 
 def _shells_v2(text: str) -> tuple[AtomicShell, ...]:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from perovskite_polaron.errors import MissingProgramError, require
 from perovskite_polaron.espresso.program import program_version
-from perovskite_polaron.espresso.pseudo import HOLES, pseudo_for
+from perovskite_polaron.espresso.pseudo import HOLES
+from perovskite_polaron.espresso.pseudo_sets import check_together, need_keys, need_sets, pseudo_for
 from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, absorber_label, labels_of
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra, read_sealed_upf
 from perovskite_polaron.espresso.xspectra import XspectraCalculation, XspectraSettings
@@ -61,9 +62,15 @@ class CrystalSettings:
         return beside(self.folder, name)
 
     def pseudos(self, crystal: Crystal) -> dict[str, Pseudopotential]:
-        """Return the pseudopotential of each of a crystal's elements; errors as ``pseudo_for``."""
-        return {element: pseudo_for(element, self.pseudopotentials, self.file)
-                for element in dict.fromkeys(crystal.species)}
+        """Return the pseudopotential of each of a crystal's elements; errors as ``pseudo_for`` and
+        ``check_together``.
+        """
+        named, elements = self.pseudopotentials, list(dict.fromkeys(crystal.species))
+        need_keys(named, elements)
+        need_sets(named, self.file, [(element, "none") for element in elements])
+        found = {element: pseudo_for(element, named, self.file) for element in elements}
+        check_together(found.values(), self.pw.given().get("input_dft", ""))
+        return found
 
 
 def plan(study: Study) -> tuple[StructureJobs, ...]:
@@ -84,7 +91,13 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
         return feff_jobs(study, structures)
     hole = core_hole_state(study)
     elements = sorted({s for structure in structures for s in structure.crystal.species})
+    named = study.pseudopotentials
+    need_keys(named, elements, study.element)
+    need_sets(named, study.file, [(element, "none") for element in elements]
+              + [(study.element, hole)])
     inputs = study_inputs(study, elements, hole)
+    check_together([*inputs.sets.values(), inputs.with_hole],
+                   study.pw.given().get("input_dft", ""))
     ground, with_hole = inputs.sets[study.element], inputs.with_hole
     check_for_xspectra(ground)
     check_for_xspectra(with_hole)

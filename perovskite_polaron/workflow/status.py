@@ -17,6 +17,7 @@ import numpy as np
 from perovskite_polaron import __version__
 from perovskite_polaron.errors import DamagedError, MissingExtraError, MissingProgramError
 from perovskite_polaron.espresso.program import find_program
+from perovskite_polaron.espresso.pseudo_sets import files_of
 from perovskite_polaron.feff.calculations import FeffCalculation
 from perovskite_polaron.files import SEAL, read_sealed, write_sealed
 from perovskite_polaron.workflow.job import Job, JobName
@@ -45,7 +46,7 @@ def plan_key(study: Study) -> dict[str, Any]:
     files = {str(study.path)}
     for structure in study.structures.values():
         files |= {study.file(name) for name in (structure.crystal, *structure.modes)}
-    files |= {study.file(name) for name in study.pseudopotentials.values()}
+    files |= files_of(study.pseudopotentials, study.file)
     digest = hashlib.sha256(__version__.encode())
     for name in sorted(files):
         path = Path(name)
