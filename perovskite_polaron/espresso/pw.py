@@ -2,7 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,8 +53,11 @@ class PwSettings(KPoints):
         known; 0 leaves it to pw.x, which then computes none. Left out it is 1, and 0 beside
         ``system.nbnd``, which is refused beside any other number. With smearing, or with spin, pw.x
         decides.
+    hubbard_U_eV
+        Element -> U of its d or f (oxygen: p) states, eV, with the absorber's atom of it too
+        [Dudarev et al., Phys. Rev. B 57, 1505 (1998)]; the projectors are pw.x's default.
     system, electrons
-        Further keys of those namelists, passed through (van der Waals, spin, ...), but none that
+        Further keys of those namelists, passed through (van der Waals, ...), but none that
         counts species, such as ``Hubbard_U(1)``: the absorber is a species of its own, so that the
         numbers would mean other elements there.
     """
@@ -69,6 +72,7 @@ class PwSettings(KPoints):
     occupations: str = option("auto", choices=("auto", "fixed", "smearing"))
     degauss_Ry: float = option(0.002, low=1e-5, high=0.2)
     empty_bands: int | None = option(None, low=0, high=10_000)
+    hubbard_U_eV: Mapping[str, float] = field(default_factory=dict)
     system: Mapping[str, Any] = field(default_factory=dict)
     electrons: Mapping[str, Any] = field(default_factory=dict)
 
@@ -77,6 +81,8 @@ class PwSettings(KPoints):
     def __post_init__(self) -> None:
         super().__post_init__()
         # What was left out is settled here, so that a study's record says what was computed.
+        odd = {e: u for e, u in self.hubbard_U_eV.items() if not 0 < u <= 20}
+        require(not odd, f"pw.hubbard_U_eV = {odd} is not possible: give more than 0 to 20 eV")
         if self.empty_bands is None:
             counted = "nbnd" in map(str.lower, self.system)
             object.__setattr__(self, "empty_bands", 0 if counted else 1)
@@ -96,8 +102,8 @@ class PwSettings(KPoints):
         given = {key.lower(): value for key, value in self.system.items()}
         by_species = next((key for key in self.system if "(" in key), "")
         require(not by_species, f"pw.system.{by_species} names a species by its number, which is"
-                " another element in the cell with the core hole: not supported until such keys go"
-                " by element; leave it out")
+                " another element in the cell with the core hole: give [pw] hubbard_U_eV by element,"
+                " and moments_muB of a structure by atom")
         require(not (self.empty_bands and "nbnd" in given), "pw.empty_bands and pw.system.nbnd both"
                 " say how many bands there are: give one of them")
         return given
@@ -117,10 +123,20 @@ def absorber_label(element: str) -> str:
 
 
 def labels_of(crystal: Crystal, absorber: int | None) -> list[str]:
-    """Return the species label of each atom; the absorber (its index) is a species of its own."""
-    labels = list(crystal.species)
+    """Return the species label of each atom: its element, numbered where atoms of it have different
+    moments; the absorber (its index) is a species of its own.
+    """
+    moments: dict[str, list[float]] = {}
+    for element, moment in dict.fromkeys(crystal.kinds):
+        moments.setdefault(element, []).append(moment)
+    most = max(map(len, moments.values()))
+    require(most < 10, f"{crystal.label} has atoms of one element with {most} different moments: at"
+            " most 9 have names in pw.x")
+    labels = [element if len(moments[element]) == 1
+              else f"{element}{moments[element].index(moment) + 1}"
+              for element, moment in crystal.kinds]
     if absorber is not None:
-        labels[absorber] = absorber_label(labels[absorber])
+        labels[absorber] = absorber_label(crystal.species[absorber])
     return labels
 
 
@@ -146,6 +162,9 @@ class PwCalculation(EspressoCalculation):
         Start from the density of a like cell that lies in the output folder.
     bands
         Compute so many bands in the fixed potential of the density there (``nscf``).
+    polarisation, hubbard_U_eV
+        For each of the species the moment to begin with, in parts of its valence electrons, and U;
+        empty where there is none.
     """
 
     crystal: Crystal
@@ -158,6 +177,8 @@ class PwCalculation(EspressoCalculation):
     stress: bool = False
     from_density: bool = False
     bands: int | None = None
+    polarisation: tuple[float, ...] = ()
+    hubbard_U_eV: tuple[float, ...] = ()
 
     program = "pw.x"
     stops_in_time = True
@@ -165,9 +186,13 @@ class PwCalculation(EspressoCalculation):
 
     @property
     def is_fixed(self) -> bool:
-        """Whether occupations are fixed: the Fermi energy is then the highest filled level."""
+        """Whether occupations are fixed: the Fermi energy is then the highest filled level.
+
+        With moments that do not cancel nobody knows the total before, so that ``auto`` does not.
+        """
         if self.settings.occupations == "auto":
-            return abs(self.electrons / 2 - round(self.electrons / 2)) < 1e-9
+            even = abs(self.electrons / 2 - round(self.electrons / 2)) < 1e-9
+            return even and abs(sum(self.crystal.moments_muB or ())) < 1e-9
         return self.settings.occupations == "fixed"
 
     def atoms(self, folder: Path) -> Atoms:
@@ -212,6 +237,12 @@ class PwCalculation(EspressoCalculation):
             system |= {"smearing": "gaussian", "degauss": settings.degauss_Ry}
         elif settings.empty_bands and not settings.spin_key:
             system["nbnd"] = round(self.electrons / 2) + settings.empty_bands
+        if self.polarisation:
+            system |= {"nspin": 2} | _by_species("starting_magnetization", self.polarisation)
+            if self.is_fixed and "tot_magnetization" not in settings.given():
+                system["tot_magnetization"] = round(sum(self.crystal.moments_muB or ()))
+        if self.hubbard_U_eV:
+            system |= {"lda_plus_u": True} | _by_species("Hubbard_U", self.hubbard_U_eV)
         return system | dict(settings.system) | ({} if self.bands is None else {"nbnd": self.bands})
 
     def _electrons(self, way: Way) -> dict[str, Any]:
@@ -265,6 +296,10 @@ class PwCalculation(EspressoCalculation):
         return f"gap {record['lowest_empty_eV'] - record['highest_occupied_eV']:.2f} eV"
 
 
+def _by_species(key: str, values: Iterable[float]) -> dict[str, float]:
+    return {f"{key}({i})": round(v, 6) for i, v in enumerate(values, 1) if v}
+
+
 def _row(values: NDArray[np.float64]) -> str:
     return " ".join(f"{x:.{_DECIMALS}f}" for x in values)
 
@@ -278,8 +313,8 @@ class PwResult:
     fermi_eV
         As pw.x reports it: the highest filled level if the occupations are fixed.
     highest_occupied_eV, lowest_empty_eV
-        Extremes over the k points of the bands below and above the (even) filling; None where the
-        calculation had no such band.
+        Extremes over the k points, and both spins, of the filled and the empty bands; None where
+        the calculation had no such band.
     """
 
     total_energy_eV: float
@@ -332,9 +367,13 @@ def read_pw_bands(outdir: str | Path) -> dict[str, float | None]:
 
 def _edges(bands: ET.Element) -> dict[str, Any]:
     electrons, levels = float(_text(bands, "nelec")), _levels_eV(bands)
-    filled = int(electrons // 2)
-    lowest = float(levels[:, filled].min()) if levels.shape[1] > filled else None
-    return {"highest_occupied_eV": float(levels[:, filled - 1].max()), "lowest_empty_eV": lowest,
+    filled = np.arange(levels.shape[1]) < int(electrons // 2) + np.zeros((len(levels), 1))
+    if _text(bands, "lsda") == "true":
+        # Each row has the bands of one spin and then those of the other, which hold other numbers
+        # of electrons: what is filled is said by the occupations.
+        filled = _rows(bands, "occupations") > 0.5
+    lowest = float(levels[~filled].min()) if not filled.all() else None
+    return {"highest_occupied_eV": float(levels[filled].max()), "lowest_empty_eV": lowest,
             "electrons": electrons}
 
 
@@ -359,8 +398,11 @@ def _parsed(outdir: str | Path, what: str, parse: Callable[[ET.Element], T]) -> 
 
 
 def _levels_eV(node: ET.Element) -> NDArray[np.float64]:
-    rows = [[float(x) for x in (e.text or "").split()] for e in node.iter("eigenvalues")]
-    return np.array(rows) * _HARTREE_EV
+    return _rows(node, "eigenvalues") * _HARTREE_EV
+
+
+def _rows(node: ET.Element, tag: str) -> NDArray[np.float64]:
+    return np.array([[float(x) for x in (e.text or "").split()] for e in node.iter(tag)])
 
 
 def child(node: ET.Element, path: str) -> ET.Element:

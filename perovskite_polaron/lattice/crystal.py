@@ -22,6 +22,10 @@ OVERLAP_A, HEAVY_OVERLAP_A = 0.5, 0.9
 ISOTOPES = {"D": 2.01410178, "T": 3.01604928}
 
 
+# Gadolinium has 7 unpaired electrons, and no atom more than 8.
+_MOST_MUB = 10.0
+
+
 @dataclass(frozen=True, eq=False)
 class Crystal:
     """A periodic arrangement of atoms.
@@ -40,6 +44,9 @@ class Crystal:
         Wyckoff site of each atom in the crystal it was displaced from, such as "4c".
     isotopes_amu : (n,) float64, optional
         Mass of each atom that is an isotope; NaN where the standard mass holds.
+    moments_muB : (n,) tuple of float, optional
+        Magnetic moment of each atom along one axis, µB. Atoms of different moments are different to
+        every symmetry operation.
 
     Raises
     ------
@@ -53,6 +60,7 @@ class Crystal:
     name: str = ""
     parent_sites: tuple[str, ...] | None = None
     isotopes_amu: ArrayLike | None = None
+    moments_muB: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -61,6 +69,8 @@ class Crystal:
         put(self, "species", tuple(str(s) for s in self.species))
         if self.parent_sites is not None:
             put(self, "parent_sites", tuple(str(s) for s in self.parent_sites))
+        if self.moments_muB is not None:
+            put(self, "moments_muB", tuple(float(m) for m in self.moments_muB))
         _check(self)
 
     def __len__(self) -> int:
@@ -70,6 +80,12 @@ class Crystal:
     def label(self) -> str:
         """What messages call the crystal: its name, or "this crystal"."""
         return self.name or "this crystal"
+
+    @property
+    def kinds(self) -> tuple[tuple[str, float], ...]:
+        """(n,) element and moment of each atom: what tells atoms apart."""
+        moments = self.moments_muB or (0.0,) * len(self)
+        return tuple(zip(self.species, moments, strict=True))
 
     @property
     def formula(self) -> str:
@@ -144,7 +160,8 @@ def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
     isotopes = crystal.isotopes_amu
     isotopes = None if isotopes is None else np.tile(isotopes, len(cells))
     return Crystal(crystal.lattice_A * n[:, None], crystal.species * len(cells), positions,
-                   crystal.name, parents, isotopes)
+                   crystal.name, parents, isotopes,
+                   None if crystal.moments_muB is None else crystal.moments_muB * len(cells))
 
 
 def isotopes_amu(species: Sequence[str], masses_amu: ArrayLike) -> Array | None:
@@ -180,6 +197,10 @@ def _check(crystal: Crystal) -> None:
     if crystal.parent_sites is not None and len(crystal.parent_sites) != n:
         raise InputError(f"{who} has {n} atoms but {len(crystal.parent_sites)} parent sites: give"
                          " one for each atom")
+    if crystal.moments_muB is not None:
+        moments = np.array(crystal.moments_muB)
+        require(moments.shape == (n,) and (np.abs(moments) <= _MOST_MUB).all(), f"{who} has {n}"
+                f" atoms: give {n} moments in µB, none above {_MOST_MUB:g} (now {len(moments)})")
     unknown = next((s for s in crystal.species if atomic_numbers.get(s, 0) == 0), None)
     require(unknown is None,
             f"{who} holds {unknown!r}, which is not a chemical element: correct the symbol")

@@ -60,7 +60,8 @@ class Symmetry:
 def find_symmetry(crystal: Crystal, symprec_A: float = 1e-3) -> Symmetry:
     """Return the space group that spglib finds at a tolerance in Å.
 
-    In a supercell the lost translations are found again, so sites and equivalences are those of the
+    Magnetic moments are labels here: an operation that turns them over does not count. In a
+    supercell the lost translations are found again, so sites and equivalences are those of the
     crystal.
 
     Raises
@@ -68,7 +69,7 @@ def find_symmetry(crystal: Crystal, symprec_A: float = 1e-3) -> Symmetry:
     ComputationError
         When spglib finds no space group at this tolerance.
     """
-    numbers = [sorted(set(crystal.species)).index(s) + 1 for s in crystal.species]
+    numbers = [sorted(set(crystal.kinds)).index(kind) + 1 for kind in crystal.kinds]
     cell = (crystal.lattice_A, crystal.positions, numbers)
     data = _spglib("get_symmetry_dataset", cell, symprec=symprec_A)
     if data is None:
@@ -109,18 +110,19 @@ def primitive(crystal: Crystal, symprec_A: float = 1e-3) -> Crystal:
     apart = fractional[:, None] - positions
     place = np.linalg.norm((apart - np.rint(apart)) @ lattice_A, axis=2).argmin(axis=1)
     first = [int(np.flatnonzero(place == i)[0]) for i in range(len(positions))]
-    labels = list(zip(crystal.species, crystal.masses_amu.tolist(),
+    labels = list(zip(crystal.kinds, crystal.masses_amu.tolist(),
                       crystal.parent_sites or crystal.species, strict=True))
     same = all(label == labels[first[i]] for label, i in zip(labels, place, strict=True))
     require(same, f"{crystal.label} has another primitive cell than its atoms' isotopes or parent"
             " sites have: leave the primitive cell out")
     isotopes = crystal.isotopes_amu
-    parents = crystal.parent_sites
+    parents, moments = crystal.parent_sites, crystal.moments_muB
     # Where the first atom of each is, so that nothing is rounded or shifted.
     return replace(crystal, lattice_A=lattice_A, species=tuple(crystal.species[i] for i in first),
                    positions=fractional[first] - np.floor(fractional[first] + 1e-12),
                    isotopes_amu=None if isotopes is None else np.asarray(isotopes)[first],
-                   parent_sites=None if parents is None else tuple(parents[i] for i in first))
+                   parent_sites=None if parents is None else tuple(parents[i] for i in first),
+                   moments_muB=None if moments is None else tuple(moments[i] for i in first))
 
 
 @dataclass(frozen=True)

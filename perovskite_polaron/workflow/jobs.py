@@ -93,6 +93,9 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
     elements = sorted({s for structure in structures for s in structure.crystal.species})
     named = study.pseudopotentials
     need_keys(named, elements, study.element)
+    odd = sorted(set(study.pw.hubbard_U_eV) - set(elements))
+    require(not odd, f"pw.hubbard_U_eV names {', '.join(odd)}, which is in no structure: its"
+            f" elements are {', '.join(elements)}")
     need_sets(named, study.file, [(element, "none") for element in elements]
               + [(study.element, hole)])
     inputs = study_inputs(study, elements, hole)
@@ -184,7 +187,9 @@ def _structure_jobs(study: Study, structure: StudyStructure, inputs: StudyInputs
                     near: StructureJobs | None) -> StructureJobs:
     sets, with_hole, crystal = inputs.sets, inputs.with_hole, structure.crystal
     pw, xspectra = own_pw(study, structure), on_own_grid(study.xspectra, structure)
-    species = {label: sets[label] for label in dict.fromkeys(crystal.species)}
+    labels = labels_of(crystal, None)
+    species = {label: sets[element]
+               for label, element in zip(labels, crystal.species, strict=True)}
     known: dict[str, Any] = {"symmetry": structure.symmetry, "version": inputs.versions["pw.x"]}
     ground = pw_job("ground", structure.name, crystal, species, pw, **known)
     there = near.ground if near else None
@@ -195,8 +200,8 @@ def _structure_jobs(study: Study, structure: StudyStructure, inputs: StudyInputs
     result = []
     for absorber in structure.absorbers:
         label = absorber_label(absorber.element)
-        others = {k: v for k, v in species.items() if crystal.species.count(k) > 1
-                  or k != absorber.element}
+        others = {k: v for k, v in species.items()
+                  if labels.count(k) > 1 or k != labels[absorber.index]}
         with_absorber = others | {label: with_hole}
         name = f"{structure.name}-{structure.absorber_label(absorber)}"
         hole = pw_job("hole", name, crystal, with_absorber, pw, absorber=absorber.index,
@@ -211,7 +216,8 @@ def _structure_jobs(study: Study, structure: StudyStructure, inputs: StudyInputs
         for axis in study.polarisations:
             calculation = XspectraCalculation(
                 xspectra, axis, list(with_absorber).index(label) + 1, cutoff, fixed,
-                time_reversal=study.run.time_reversal and fixed and not pw.spin_key)
+                time_reversal=study.run.time_reversal and fixed and not pw.spin_key
+                and crystal.moments_muB is None)
             cost = hole.cost / hole.kpoints * points * 0.05
             xas[axis] = Job.of("xas", f"{name}-{axis}", calculation, cost, points, parent=hole,
                                core=sets[absorber.element], version=inputs.versions["xspectra.x"])
@@ -265,6 +271,11 @@ def pw_job(kind: str, label: str, crystal: Crystal, pseudos: Mapping[str, Pseudo
     """
     absorber, bands = more.get("absorber"), more.get("bands")
     electrons = sum(pseudos[name].z_valence for name in labels_of(crystal, absorber)) - charge
+    if crystal.moments_muB is not None:
+        moments = dict(zip(labels_of(crystal, absorber), crystal.moments_muB, strict=True))
+        more["polarisation"] = tuple(moments[k] / p.z_valence for k, p in pseudos.items())
+    more["hubbard_U_eV"] = (tuple(settings.hubbard_U_eV.get(p.element, 0.0)
+                                  for p in pseudos.values()) if settings.hubbard_U_eV else ())
     calculation = PwCalculation(
         crystal, tuple(pseudos), settings, electrons, charge=charge, forces=kind == "force",
         from_density=kind == "force" and parent is not None, **more)

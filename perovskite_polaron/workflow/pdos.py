@@ -119,7 +119,7 @@ def _insulating(subject: Subject) -> Subject:
     if round(electrons) % 2 or abs(electrons - round(electrons)) > 1e-6:
         raise InputError(f"{subject.crystal.label} has {electrons:g} electrons: band edges need an"
                          " insulator, with an even number")
-    if key := subject.pw.spin_key:
+    if key := subject.pw.spin_key or (subject.crystal.moments_muB and "nspin"):
         raise InputError(f"pw.system.{key} is not supported by the projected density of states:"
                          " leave it out, or use a copy of the settings without it")
     return subject

@@ -6,7 +6,7 @@ start.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -80,6 +80,8 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
         count = len(crystal) * math.prod(settings.supercell)
         require(count <= _MOST_ATOMS, f"[structures.{name}] has {count} atoms, more than"
                 f" {_MOST_ATOMS}: give a smaller supercell")
+        if settings.moments_muB is not None:
+            crystal = replace(crystal, moments_muB=settings.moments_muB)
         if settings.supercell != (1, 1, 1):
             crystal = supercell(crystal, settings.supercell)
         if settings.modes:
@@ -135,7 +137,7 @@ def neighbours(structures: Sequence[StudyStructure]) -> list[tuple[int, int | No
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, one in enumerate(structures):
         cell = tuple(np.round(one.crystal.lattice_A, 9).ravel().tolist())
-        alike = (cell, one.crystal.species, one.settings.kpoints, one.settings.kpoint_shift)
+        alike = (cell, one.crystal.kinds, one.settings.kpoints, one.settings.kpoint_shift)
         groups.setdefault(alike, []).append(index)
     order: list[tuple[int, int | None]] = []
     for members in groups.values():

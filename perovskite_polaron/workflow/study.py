@@ -46,6 +46,9 @@ class StructureSettings:
         The number of a mode in each of these files (default: the mode that was chosen there).
     max_displacement_A, amplitude_sqrt_amu_A, amplitude_zero_point
         Exactly one of them goes with modes: each amplitude is a structure.
+    moments_muB
+        Magnetic moment that each atom of the crystal begins with, in its order, µB: the calculation
+        is then spin-polarised. Those of an antiferromagnet add up to zero.
     kpoints, kpoint_shift
         For a cell of another size.
     """
@@ -58,6 +61,7 @@ class StructureSettings:
     max_displacement_A: tuple[float, ...] | None = option(None, low=-2, high=2)
     amplitude_sqrt_amu_A: tuple[float, ...] | None = None
     amplitude_zero_point: tuple[float, ...] | None = None
+    moments_muB: tuple[float, ...] | None = option(None, low=-10, high=10)
     kpoints: tuple[int, int, int] | None = option(None, low=1, high=99)
     kpoint_shift: tuple[int, int, int] | None = option(None, low=0, high=1)
 
@@ -309,6 +313,9 @@ def _of_engine(table: Mapping[str, Any]) -> Iterator[str]:
         grids = [f"[structures.{name}]" for name, one in dict(table.get("structures") or {}).items()
                  if isinstance(one, dict) and {"kpoints", "kpoint_shift"} & set(one)]
         yield from (f"{where}: FEFF has no k points: remove them" for where in grids)
+        moments = [f"[structures.{name}]" for name, one in dict(table.get("structures") or
+                   {}).items() if isinstance(one, dict) and "moments_muB" in one]
+        yield from (f"{where}: moments_muB is not known to FEFF: remove it" for where in moments)
 
 
 def need_xspectra(study: Study, verb: str) -> None:
