@@ -7,7 +7,8 @@ from typing import Any
 from perovskite_polaron.cli.options import emit, pick, share, table
 from perovskite_polaron.errors import require
 from perovskite_polaron.espresso.pseudo import (
-    check_levels_in_box, check_partial_waves, load_recipe, make_pseudo, read_levels)
+    check_levels_in_box, check_partial_waves, load_recipe, make_pseudo, read_levels,
+    recipe_elements)
 from perovskite_polaron.espresso.upf import check_for_xspectra, read_upf
 from perovskite_polaron.files import write_atomically
 
@@ -15,7 +16,8 @@ from perovskite_polaron.files import write_atomically
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     add = parser.add_argument
-    add("element", metavar="ELEMENT", help="chemical symbol")
+    add("element", metavar="ELEMENT", nargs="?", help="chemical symbol")
+    add("--list", action="store_true", help="say which elements have a recipe")
     add("--core-hole", choices=("1s",), help="take an electron out of this level")
     add("--half", action="store_true", help="take out half an electron instead of a whole one")
     add("--recipe", metavar="FILE.toml", help="generation parameters (default: the built-in ones)")
@@ -35,8 +37,13 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron pseudo Br --core-hole 1s  # the absorber with an empty 1s level
     polaron pseudo Pb --out Pb.UPF
+    polaron pseudo --list
     polaron pseudo Br --check my_Br_gipaw.UPF
     """
+    if args.list:
+        emit(args, {"recipes": _recipes(args)}, _recipe_lines(_recipes(args)))
+        return
+    require(args.element, "which element? Give one, or --list for those with a recipe")
     require(args.core_hole or not args.half,
             "--half needs --core-hole 1s: say which level is half empty")
     box = None
@@ -63,6 +70,26 @@ def run(args: argparse.Namespace) -> None:
         "partial_waves": [pick(w, "label", "ratio_at_cutoff", "charge_difference") for w in waves],
         "levels": [pick(v, "label", "all_electron_eV", "plane_wave_eV") for v in box or ()]}
     emit(args, record, _lines(record))
+
+
+def _recipes(args: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    for element in recipe_elements(args.recipe):
+        recipe = load_recipe(element, args.recipe)
+        rows.append({"element": element, "absorber": bool(recipe.gipaw),
+                     "ecutwfc_Ry": recipe.cutoffs_Ry[0], "ecutrho_Ry": recipe.cutoffs_Ry[1],
+                     "description": recipe.description})
+    return rows
+
+
+def _recipe_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    columns = {"element": "9s", "role": "11s", "cut-offs, Ry": ">12s", "  set": "2s"}
+    yield from table(columns, [
+        (row["element"], "absorber" if row["absorber"] else "neighbour",
+         f"{row['ecutwfc_Ry']:g} / {row['ecutrho_Ry']:g}", f"  {row['description'].split(',')[0]}")
+        for row in rows])
+    yield ("other elements: name UPF files, or a folder with them, in [pseudopotentials] of the"
+           " study")
 
 
 def _lines(record: dict[str, Any]) -> Iterator[str]:

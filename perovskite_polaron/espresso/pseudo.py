@@ -97,9 +97,9 @@ def load_recipe(element: str, path: str | None = None) -> Recipe:
                          f" {error}") from None
 
 
-def has_recipe(element: str) -> bool:
-    """Tell whether an element has a built-in recipe."""
-    return element in read_toml(str(_BUILT_IN), "TOML file with a pseudopotential recipe")
+def recipe_elements(path: str | None = None) -> tuple[str, ...]:
+    """Return the elements that have a recipe, built in or in a file; errors as ``read_toml``."""
+    return tuple(read_toml(path or str(_BUILT_IN), "TOML file with a pseudopotential recipe"))
 
 
 def ld1_deck(recipe: Recipe, hole: str = "none") -> str:

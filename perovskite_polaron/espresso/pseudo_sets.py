@@ -9,7 +9,7 @@ from pathlib import Path
 from ase.data import atomic_numbers
 
 from perovskite_polaron.errors import InputError, require
-from perovskite_polaron.espresso.pseudo import has_recipe, make_pseudo
+from perovskite_polaron.espresso.pseudo import make_pseudo, recipe_elements
 from perovskite_polaron.espresso.upf import Pseudopotential, read_upf
 
 #: The key that names a folder instead of a file.
@@ -57,7 +57,8 @@ def need_sets(named: Mapping[str, str], file: File, wanted: Iterable[tuple[str, 
         Naming each missing set by its key.
     """
     missing = sorted({_key(element, hole) for element, hole in wanted
-                      if _found(element, hole, named, file) is None and not has_recipe(element)})
+                      if _found(element, hole, named, file) is None
+                      and element not in recipe_elements()})
     where = f" ({named[FOLDER]} has no file for it)" if FOLDER in named else ""
     require(not missing, f"no pseudopotential for {', '.join(missing)}{where}: name UPF files in"
             " [pseudopotentials] under these keys, a folder with them, or make sets with polaron"

@@ -102,10 +102,11 @@ class PwSettings(KPoints):
         given = {key.lower(): value for key, value in self.system.items()}
         by_species = next((key for key in self.system if "(" in key), "")
         require(not by_species, f"pw.system.{by_species} names a species by its number, which is"
-                " another element in the cell with the core hole: give [pw] hubbard_U_eV by element,"
-                " and moments_muB of a structure by atom")
-        require(not (self.empty_bands and "nbnd" in given), "pw.empty_bands and pw.system.nbnd both"
-                " say how many bands there are: give one of them")
+                " another element in the cell with the core hole: give [pw] hubbard_U_eV by"
+                " element, and moments_muB of a structure by atom")
+        counted = self.empty_bands and "nbnd" in given
+        require(not counted, "pw.empty_bands and pw.system.nbnd both say how many bands there are:"
+                " give one of them")
         return given
 
     @property
