@@ -59,6 +59,10 @@ class Judgement:
         The fits of all hypotheses.
     place
         Where the calculated axis was put.
+    priors
+        What was known of it and of the widths.
+    unit
+        What intensities were divided by before they were fitted.
     words
         Sentences: what is claimed, and what stays undetermined.
     """
@@ -66,6 +70,8 @@ class Judgement:
     transient: Scan
     found: Comparison
     place: Place
+    priors: Priors
+    unit: float
     words: tuple[str, ...]
 
 
@@ -90,7 +96,8 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
     heated
         Spectra at several temperatures, which add the heated lattice.
     asked, shifted
-        Pairs of scenarios as ``mixtures`` has them, and whether each is also joined with a shift.
+        Mixtures of scenarios as ``mixtures`` has them, and whether each is also joined with a
+        shift.
     fraction
         Excited fraction, if known.
     width_sigma_eV, scale_sigma, stretch_sigma
@@ -109,10 +116,10 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
         When the axes differ and no place of the edge is known, or the window has too few points;
         when nothing was matched that tells the unit of the steady state.
     """
-    said = None
+    said, unit = None, 1.0
     if like_steady:
-        transient, heated, scale_sigma, said = _in_fractions(transient, heated, scale_sigma, theory,
-                                                             matched)
+        unit, scale_sigma, said = _in_fractions(scale_sigma, theory, matched)
+        transient, *heated = (scale(one, factor=1 / unit) for one in (transient, *heated))
     if matched is None:
         where = place(transient, theory, maximum_eV, edge_eV, shift_sigma_eV)
         priors = Priors(where.sigma_eV, width_sigma_eV, scale_sigma, stretch_sigma)
@@ -125,13 +132,13 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
     best = found.best
     words = (*where.words, *statements(found), *_interpolation(best),
              said or _normalised(transient, theory.normalisation))
-    return Judgement(part, found, where, words)
+    return Judgement(part, found, where, priors, unit, words)
 
 
-def _in_fractions(transient: Scan, heated: Sequence[Scan], scale_sigma: float, theory: ScenarioSet,
-                  matched: Matched | None) -> tuple[Scan, list[Scan], float, str]:
-    """Return measured differences over what the matched steady state was in their unit, the prior
-    of that, and a sentence.
+def _in_fractions(scale_sigma: float, theory: ScenarioSet,
+                  matched: Matched | None) -> tuple[float, float, str]:
+    """Return what the matched steady state was in the unit of measured differences, the prior of
+    that, and a sentence.
     """
     if matched is None or theory.norm is None:
         raise InputError("the unit of the steady state is not known: a match of this study tells it"
@@ -141,8 +148,7 @@ def _in_fractions(transient: Scan, heated: Sequence[Scan], scale_sigma: float, t
     said = (f"The transient was divided by {size:.4g}, the {theory.normalisation} of the steady"
             f" state by the scale of the match (± {100 * relative:.2g} %): a strength is an excited"
             " fraction, if the transient is in the unit of that steady state.")
-    return (scale(transient, factor=1 / size), [scale(s, factor=1 / size) for s in heated],
-            hypot(scale_sigma, relative), said)
+    return size, hypot(scale_sigma, relative), said
 
 
 def matched_place(matched: Matched) -> Place:
