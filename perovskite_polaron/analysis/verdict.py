@@ -127,11 +127,13 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
         where, priors = matched_place(matched), matched_priors(matched, theory, scale_sigma)
     part = _cut(transient, window, theory, where.offset_eV, priors)
     single = [*computed(theory), *(heated_lattice(heated) if heated else ())]
-    problem = Problem(part, mixtures(single, asked, shifted), priors, where.offset_eV, fraction)
+    of_fractions, normalised = _normalised(transient, theory.normalisation)
+    problem = Problem(part, mixtures(single, asked, shifted), priors, where.offset_eV, fraction,
+                      fractions=of_fractions or said is not None)
     found = problem.fit(part.intensity)
     best = found.best
     words = (*where.words, *statements(found), *_interpolation(best),
-             said or _normalised(transient, theory.normalisation))
+             said or normalised)
     return Judgement(part, found, where, priors, unit, words)
 
 
@@ -201,8 +203,10 @@ def _cut(transient: Scan, window: str | Interval, theory: ScenarioSet, offset_eV
     return crop(transient, from_eV=low, to_eV=high)
 
 
-def _normalised(transient: Scan, calculated: str) -> str:
-    """Return whether a strength is an excited fraction: whether both were divided by the same."""
+def _normalised(transient: Scan, calculated: str) -> tuple[bool, str]:
+    """Return whether a strength is an excited fraction, both being divided by the same, and a
+    sentence.
+    """
     text = "" if transient.table is None else transient.table.get(FIELD)
     steps = parse_steps(text, transient.name).steps if text else ()
     of_spectrum = True
@@ -210,16 +214,18 @@ def _normalised(transient: Scan, calculated: str) -> str:
         of_spectrum &= step.name != "subtract"
         by = step.parameters.get("by")
         if step.name == "normalise" and not of_spectrum:
-            return (f"The difference was divided by its own {by}: strengths compare shapes and are "
-                    "no excited fractions.")
+            return False, (f"The difference was divided by its own {by}: strengths compare shapes"
+                           " and are no excited fractions.")
         if step.name == "normalise" and calculated and by != calculated:
-            return (f"The measured spectrum was divided by its {by} and the calculated one by its "
-                    f"{calculated}: strengths are no excited fractions; choose the same.")
+            return False, (f"The measured spectrum was divided by its {by} and the calculated one"
+                           f" by its {calculated}: strengths are no excited fractions; choose the"
+                           " same.")
         if step.name == "normalise" and calculated:
-            return (f"Both steady states were divided by their {by}: a strength is an excited "
-                    "fraction, as far as the measured energies span what the calculated ones do.")
+            return True, (f"Both steady states were divided by their {by}: a strength is an excited"
+                          " fraction, as far as the measured energies span what the calculated ones"
+                          " do.")
     of = f"the {calculated} of its steady state" if calculated else "the same as the calculation"
-    return f"A strength is an excited fraction only when the transient was divided by {of}."
+    return False, f"A strength is an excited fraction only when the transient was divided by {of}."
 
 
 def _interpolation(best: ScenarioFit | None) -> list[str]:
@@ -238,8 +244,8 @@ def statements(found: Comparison) -> list[str]:
     best = found.best
     if best is None:
         return [f"No scenario is supported: none is {CLAIM_ODDS:g} times as probable as no change "
-                "at all.", *_collinear(found)]
-    words = [_strengths(best)]
+                "at all.", *_beyond(found), *_collinear(found)]
+    words = [_strengths(best), *_beyond(found)]
     near = {f: best.ln_evidence - f.ln_evidence for f in found.fits if f is not best
             and f.possible and best.ln_evidence - f.ln_evidence < log(CLAIM_ODDS)}
     # A mixture that contains the claimed scenario is no rival to it: it says the same and more.
@@ -269,6 +275,14 @@ def statements(found: Comparison) -> list[str]:
         words.append("The shift beside it is to higher energies, as screening of the core hole by "
                      "carriers makes it.")
     return words + _collinear(found)
+
+
+def _beyond(found: Comparison) -> list[str]:
+    """Return which probable hypotheses ask for more than the whole sample."""
+    return [f"{fit.name} would need {part.name} in {fit.strengths[i]:.3g} of the sample, more than"
+            " there is: it is left out, if the normalisation is right."
+            for fit in found.fits[:1] for i, part in enumerate(fit.parts)
+            if fit.intervals95[i, 0] >= fit.upper[i]]
 
 
 def _collinear(found: Comparison) -> list[str]:
