@@ -309,9 +309,8 @@ class Problem:
             i, rest = min(smaller, key=lambda one: 0.0 if one[1] is None else one[1].chi2)
             found = self._at_zero(free, i, rest, grid.template, intensity)
         else:
-            both = (within(parts, free.upper, ends) for ends in (free.intervals68,
-                                                                  free.intervals95))
-            found = replace(free, **dict(zip(("intervals68", "intervals95"), both, strict=True)))
+            found = replace(free, intervals68=within(parts, free.upper, free.intervals68),
+                            intervals95=within(parts, free.upper, free.intervals95))
         every[parts] = found
         return found
 
@@ -323,9 +322,10 @@ class Problem:
         def joined(values: Array, own: Array) -> Array:
             return np.insert(values, part, own, axis=0)
 
+        errors: tuple[float, ...] = ()
         if rest is None:
             still, flat = white_data(intensity, self.whiten), np.zeros_like(intensity)
-            strengths, errors = np.zeros(0), ()
+            strengths = np.zeros(0)
             intervals = np.zeros((0, 2)), np.zeros((0, 2))
             same: dict[str, Any] = {
                 "errors_calculation": free.errors_calculation, "shift_eV": 0.0, "stretch": 0.0,
@@ -347,10 +347,11 @@ class Problem:
         axes = None if rest is None else rest.axes
         ends = most_at_zero(template, part, strengths, axes, self.whiten, self.noise,
                             self.priors, intensity)
+        own68, own95 = (joined(given, np.array([[0.0, end]]))
+                        for given, end in zip(intervals, ends, strict=True))
         return replace(
-            free, strengths=strengths, errors=(*errors[:part], free.errors[part], *errors[part:]),
-            **{name: joined(given, np.array([[0.0, end]])) for name, given, end in zip(
-                ("intervals68", "intervals95"), intervals, ends, strict=True)}, **same)
+            free, strengths=strengths, intervals68=own68, intervals95=own95,
+            errors=(*errors[:part], free.errors[part], *errors[part:]), **same)
 
     def _fit(self, first: Grid, parts: tuple[Scenario, ...], intensity: Array) -> ScenarioFit:
         template, name = first.template, " + ".join(p.name for p in parts)
