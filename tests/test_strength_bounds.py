@@ -116,8 +116,8 @@ def test_mixtures_of_more_than_two_positive_parts():
     assert "bend + heated lattice + filling" in names
     assert "bend + heated lattice" in names
     assert len({*names}) == len(names)
-    (four,) = named("shift + filling + heated + twist", [OTHER, HEAT, FILLING, SHIFT])
-    assert four == (OTHER, HEAT, FILLING, SHIFT)
+    (four,) = named("shift + filling + twist + heated", [OTHER, HEAT, FILLING, SHIFT])
+    assert four == (OTHER, HEAT, FILLING, SHIFT), "in the order of the text, but carriers and shift"
     with pytest.raises(InputError, match="does not name two different scenarios or more"):
         named("bend+bend+bend", [STRUCTURE, HEAT])
     plus = Scenario("a+b", GRID, STRUCTURE.difference)
@@ -150,8 +150,8 @@ def test_the_chance_that_all_are_positive(count):
             size = np.sqrt(covariance.diagonal())
             correlation = covariance / np.outer(size, size)
             z = scale * rng.normal(size=count)
-            other = multivariate_normal(np.zeros(count), correlation).cdf(z, abseps=1e-10,
-                                                                         maxpts=200_000)
+            other = multivariate_normal(np.zeros(count), correlation, maxpts=200_000,
+                                        abseps=1e-10).cdf(z)
             ours = float(_ln_positive(z[None], correlation[None])[0])
             if other > 1e-6:
                 assert ours == pytest.approx(np.log(other), abs=5e-3)
