@@ -224,17 +224,19 @@ def named(text: str, scenarios: Sequence[Scenario]) -> list[tuple[Scenario, ...]
     A swept mode leads, for the first part is the one whose amplitude is searched for; carriers and
     an edge shift come last. Raises InputError as ``mixtures``.
     """
-    # A plus sign may also stand in a name.
-    signs = [i for i, letter in enumerate(text) if letter == "+"]
-    found = []
-    for count in range(len(signs), 0, -1):
-        for chosen in combinations(signs[:MOST_SIGNS], count):
+    # A plus sign may also stand in a name: as few as possible stand between names.
+    signs = [i for i, letter in enumerate(text) if letter == "+"][:MOST_SIGNS]
+    found: list[tuple[Scenario, ...]] = []
+    for count in range(1, len(signs) + 1):
+        for chosen in combinations(signs, count):
             ends = [-1, *chosen, len(text)]
             pieces = [_called(text[a + 1 : b], scenarios) for a, b in pairwise(ends)]
             found += [tuple(sorted(one, key=_late)) for one in product(*pieces)
                       if len({*map(id, one)}) == len(one)]
-    require(found, f"the mixture {text!r} does not name two different scenarios or more: write it"
-            f" as A+B, from {', '.join(repr(s.name) for s in scenarios)}")
+        if found:
+            break
+    require(found, f"the mixture {text!r} does not name two different scenarios: write it as"
+            f" A+B, from {', '.join(repr(s.name) for s in scenarios)}")
     return list(dict.fromkeys(found))
 
 
