@@ -139,9 +139,10 @@ def test_what_is_said(monkeypatch):
     judged = judge(scan, THEORY, edge_eV=0.0, shift_sigma_eV=0.0, width_sigma_eV=0.0,
                    stretch_sigma=0.0)
     assert any("are collinear in this window" in w for w in judged.words)
-    figure = draw_correlation(judged.found.fits[0])
+    first = judged.found.fits[0]
+    figure = draw_correlation(first.name, first.correlated, first.correlation, len(first.parts))
     labels = [t.get_text() for t in figure.axes[0].get_xticklabels()]
-    assert labels == [*judged.found.fits[0].correlated]
+    assert labels == [*first.correlated]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ G. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973): elimination of the am
 terms of its Jacobian.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -147,28 +147,43 @@ def search(traces: Sequence[Trace], model: KineticModel, theta: Array, lower: Ar
     (float, ndarray) or None
         χ² and theta at the minimum, or None when the search does not converge.
     """
+    groups = grouped(traces, model, allowed or {})
+
+    def residual(x: Array) -> tuple[Array, Array]:
+        parts = [project(group, model, x) for group in groups]
+        return (np.concatenate([p.residual.ravel() for p in parts]),
+                np.concatenate([p.jacobian.reshape(-1, len(x)) for p in parts]))
+
+    return descend(residual, theta, lower, upper)
+
+
+def descend(residual: Callable[[Array], tuple[Array, Array]], theta: Array, lower: Array,
+            upper: Array) -> tuple[float, Array] | None:
+    """Minimise the sum of squares of what residual returns first, (n,), with its Jacobian, (n, s).
+
+    theta, lower, upper and the result are those of search.
+    """
     from scipy.optimize import least_squares
 
-    theta, free = theta.copy(), lower < upper
-    groups, last = grouped(traces, model, allowed or {}), np.empty(0)
+    theta, free, last = theta.copy(), lower < upper, np.empty(0)
 
-    def residual(x: Array) -> Array:
+    def value(x: Array) -> Array:
         nonlocal last
         theta[free] = x
-        parts = [project(group, model, theta) for group in groups]
-        last = np.concatenate([p.jacobian.reshape(-1, len(theta)) for p in parts])[:, free]
-        return np.concatenate([p.residual.ravel() for p in parts])
+        found, jacobian = residual(theta)
+        last = jacobian[:, free]
+        return found
 
     def jacobian_there(_: Array) -> Array:
         # It is asked for only where the residual was asked for last.
         return last
 
     if not free.any():
-        return float(np.sum(residual(theta[free]) ** 2)), theta
+        return float(np.sum(value(theta[free]) ** 2)), theta
     try:
         # A slope beyond all numbers ends in a step that is none, and so in no success.
         with np.errstate(over="ignore", invalid="ignore"):
-            end = least_squares(residual, theta[free], jacobian_there, (lower[free], upper[free]),
+            end = least_squares(value, theta[free], jacobian_there, (lower[free], upper[free]),
                                 "dogbox", ftol=1e-13, xtol=1e-9, gtol=None, x_scale="jac",
                                 max_nfev=200)
     except ValueError:

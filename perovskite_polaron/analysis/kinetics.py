@@ -173,7 +173,8 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
             f"response's sigma of {model.sigma_ps:g} ps: nothing can be resolved; check the units")
     lower, upper = model.bounds(traces)
     k, (low, high) = model.components, np.exp([lower[0], upper[0]])
-    starts = _starts(model, span) if start_ps is None else [np.sort(np.asarray(start_ps, float))]
+    starts = (starting_lifetimes(model, span) if start_ps is None
+              else [np.sort(np.asarray(start_ps, float))])
     require(all(len(s) == k and low < s[0] and s[-1] < high for s in starts),
             f"starting lifetimes: give {k} between {low:.3g} and {high:.3g} ps")
     others = np.array([np.log(model.sigma_ps), model.t0_ps])[[model.sigma_free, model.t0_free]]
@@ -184,7 +185,7 @@ def fit_kinetics(traces: Sequence[Trace], model: KineticModel,
                                "starting lifetimes")
     _, theta = min(found, key=lambda end: end[0])
     theta[:k] = np.sort(theta[:k])
-    _refuse_bounds(model, theta, lower, upper)
+    refuse_bounds(model, theta, lower, upper)
     fit = _result(traces, model, theta)
     if len(traces) == 1 or traces[0].error is not None or not _unequal(fit.residuals):
         return fit
@@ -229,7 +230,8 @@ def _unequal(residuals: Sequence[Array]) -> bool:
     return all(r.any() for r in residuals) and bool(bartlett(*residuals).pvalue < UNEQUAL_P)
 
 
-def _refuse_bounds(model: KineticModel, theta: Array, lower: Array, upper: Array) -> None:
+def refuse_bounds(model: KineticModel, theta: Array, lower: Array, upper: Array) -> None:
+    """Raise ComputationError where a lifetime, σ or t0 of the searched vector sits on a bound."""
     k = model.components
     for value in theta[:k]:
         is_low = value < lower[0] + 1e-3
@@ -262,7 +264,7 @@ def _check(traces: tuple[Trace, ...], model: KineticModel) -> None:
             f"fewer points than parameters: {FEWER}")
 
 
-def _starts(model: KineticModel, span: float) -> list[Array]:
+def starting_lifetimes(model: KineticModel, span: float) -> list[Array]:
     """Return lifetimes spread evenly in the logarithm over the delays that can show them."""
     low, high = np.log(max(model.sigma_ps, span / 1e4)), np.log(span)
     if high <= low:

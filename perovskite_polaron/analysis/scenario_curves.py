@@ -139,14 +139,17 @@ class Curves:
         found = self.table[:, :, left] * (1 - rest) + self.table[:, :, left + 1] * rest
         blend = np.array([np.interp(width_fwhm_eV**self.power, self.nodes, row)
                           for row in np.eye(len(self.nodes))]).T
-        if self.sweep is None:
-            weights = np.ones((len(amplitude_sqrt_amu_A), 1))
-        else:
-            largest, power = self.sweep.amplitudes_sqrt_amu_A[-1], self.sweep.power
-            factor = (largest / amplitude_sqrt_amu_A[:, None]) ** power
-            weights = self.sweep.weights(amplitude_sqrt_amu_A) * factor
         wide = np.tensordot(blend, found, 1)
-        return np.moveaxis(np.tensordot(weights, wide, (1, 1)), (0, 1), (3, 2))
+        by_amplitude = np.tensordot(self.weights(amplitude_sqrt_amu_A), wide, (1, 1))
+        return np.moveaxis(by_amplitude, (0, 1), (3, 2))
+
+    def weights(self, amplitude_sqrt_amu_A: Array) -> Array:
+        """Return what the curves of each computed amplitude are worth, (amplitudes, rows)."""
+        if self.sweep is None:
+            return np.ones((len(amplitude_sqrt_amu_A), 1))
+        largest, power = self.sweep.amplitudes_sqrt_amu_A[-1], self.sweep.power
+        factor = (largest / amplitude_sqrt_amu_A[:, None]) ** power
+        return np.asarray(self.sweep.weights(amplitude_sqrt_amu_A) * factor)
 
 
 def middle(energy_eV: Array, offset_eV: float, priors: Priors) -> float:

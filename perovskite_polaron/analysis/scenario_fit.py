@@ -8,6 +8,9 @@ posterior. What the shape of a sweep, or a given fraction, tells beyond the prod
 ``separation``. What the settings of the calculation may still change, where a scenario has an error
 budget, is part of the covariance (``weights``), and so of χ², evidence and intervals.
 
+Strengths keep to what is physical (``scenario_bounds``): but for shifts they are not negative, and
+an excited fraction is not above one.
+
 Hypotheses are compared by their evidence; no change at all competes as a model without parameters.
 A scenario is claimed only when it is a hundred times as probable as no change, and a mixture only
 when it is that much more probable than each of its parts: noise alone then claims none, and a true
@@ -17,17 +20,20 @@ is right (look at χ²).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 
 from perovskite_polaron.analysis.evidence import Noise, Posterior, ln_evidence, strength_sigmas
-from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, Curves, Grid, Priors, Template
+from perovskite_polaron.analysis.scenario_bounds import most_at_zero, upper_bounds, within
+from perovskite_polaron.analysis.scenario_curves import (
+    REACH_SHIFT, Axes, Curves, Grid, Priors, Template)
 from perovskite_polaron.analysis.scenarios import Scenario
 from perovskite_polaron.analysis.separation import Amplitude, pair, separate
-from perovskite_polaron.analysis.weights import noise_whitening, weigh, white
+from perovskite_polaron.analysis.weights import noise_whitening, weigh, white_data
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.measured.scan import Scan
@@ -48,6 +54,8 @@ class ScenarioFit:
     ----------
     name, parts
         The hypothesis and its scenarios.
+    upper
+        (parts,): what strengths cannot be above.
     strengths, intervals68, intervals95
         Shapes (parts,) and (parts, 2). The strength of an odd mode is f·Q²/Qmax², with Qmax its
         largest computed amplitude (f·Q/Qmax where +Q and −Q differ): the excited fraction if the
@@ -74,10 +82,13 @@ class ScenarioFit:
         What is wrong with the fit, or "".
     correlated, correlation
         What was free: the parts, the nuisance parameters; and their correlations, (n, n).
+    axes
+        Shifts, stretches, widths and amplitudes that resolve what the data leave of them.
     """
 
     name: str
     parts: tuple[Scenario, ...]
+    upper: Array
     strengths: Array
     intervals68: Array
     intervals95: Array
@@ -97,6 +108,7 @@ class ScenarioFit:
     on_bound: str
     correlated: tuple[str, ...]
     correlation: Array
+    axes: Axes
 
     @property
     def strength(self) -> float:
@@ -143,9 +155,12 @@ class ScenarioFit:
 
     @property
     def possible(self) -> bool:
-        """Whether every structural strength is positive; an edge may shift either way."""
-        return all(strength > 0 or part.kind == "shift"
-                   for strength, part in zip(self.strengths, self.parts, strict=True))
+        """Whether every strength is positive, and none surely above its bound; an edge may shift
+        either way.
+        """
+        return bool((self.intervals95[:, 0] < self.upper).all()) and all(
+            strength > 0 or part.kind == "shift"
+            for strength, part in zip(self.strengths, self.parts, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +235,8 @@ class Problem:
         Added to the calculated energies.
     fraction
         The excited fraction, if it is known from elsewhere.
+    fractions
+        Whether a strength is an excited fraction: transient and steady state in one unit.
 
     Raises
     ------
@@ -230,7 +247,7 @@ class Problem:
 
     def __init__(self, transient: Scan, hypotheses: Sequence[Scenario | tuple[Scenario, ...]],
                  priors: Priors | None = None, offset_eV: float = 0.0,
-                 fraction: float | None = None) -> None:
+                 fraction: float | None = None, *, fractions: bool = False) -> None:
         parts = [h if isinstance(h, tuple) else (h,) for h in hypotheses]
         names = [" + ".join(p.name for p in h) for h in parts]
         require(parts and len(set(names)) == len(names),
@@ -238,16 +255,13 @@ class Problem:
         if fraction is not None and not 0 < fraction <= 1:
             raise InputError(f"the excited fraction, {fraction:g}, must lie above 0 and not above "
                              "1")
-        self.priors, self.fraction = priors or Priors(), fraction
+        self.priors, self.fraction, self.fractions = priors or Priors(), fraction, fractions
         self.whiten = noise_whitening(transient)
         self.noise = Noise(len(transient.energy_eV), transient.dof)
-        curves = {id(s): Curves(s, transient.energy_eV, offset_eV, self.priors)
-                  for h in parts for s in h}
-        templates = [Template([curves[id(s)] for s in h]) for h in parts]
-        none = (0, self.noise.points)
-        self.grids = {name: Grid(template, weigh(self.whiten, np.zeros((*none, len(h))),
-                                                 np.zeros(len(h))), self.priors)
-                      for name, template, h in zip(names, templates, parts, strict=True)}
+        self._curves = {id(s): Curves(s, transient.energy_eV, offset_eV, self.priors)
+                        for h in parts for s in h}
+        self.hypotheses = tuple(parts)
+        self._grids = {h: self._grid(h) for h in parts}
 
     def fit(self, intensity: Array) -> Comparison:
         """Fit every hypothesis to intensities (m,) at the transient's energies.
@@ -255,9 +269,11 @@ class Problem:
         Raises ComputationError when the claimed fit sits on the bound of a parameter or does not
         converge.
         """
-        fits = sorted((self._fit(name, np.asarray(intensity, dtype=np.float64))
-                       for name in self.grids), key=lambda f: -f.ln_evidence)
-        data = _white_data(intensity, self.whiten)
+        every: dict[tuple[Scenario, ...], ScenarioFit] = {}
+        data = np.asarray(intensity, dtype=np.float64)
+        fits = sorted((self._bounded(parts, data, every) for parts in self.hypotheses),
+                      key=lambda f: -f.ln_evidence)
+        data = white_data(intensity, self.whiten)
         null = data @ data
         found = Comparison(tuple(fits), float(null), -float(self.noise.lost(null)) / 2,
                            self.noise.points)
@@ -266,10 +282,81 @@ class Problem:
             raise ComputationError(f"{found.best.name!r} fits best, but {found.best.on_bound}")
         return found
 
-    def _fit(self, name: str, intensity: Array) -> ScenarioFit:
-        template = self.grids[name].template
-        grid, best, found = self._located(self.grids[name], intensity, name)
-        exact = whole = Posterior(grid, _white_data(intensity, self.whiten), self.noise)
+    def _grid(self, parts: tuple[Scenario, ...]) -> Grid:
+        """Return the first grid of a hypothesis."""
+        none = np.zeros((0, self.noise.points, len(parts)))
+        return Grid(Template([self._curves[id(s)] for s in parts]),
+                    weigh(self.whiten, none, np.zeros(len(parts))), self.priors)
+
+    def _bounded(self, parts: tuple[Scenario, ...], intensity: Array,
+                 every: dict[tuple[Scenario, ...], ScenarioFit]) -> ScenarioFit:
+        """Return the fit of a hypothesis with strengths that are not negative.
+
+        Where one would be, it is zero, and all else is that of the hypothesis without it; of
+        several, the one that costs least goes. every: fits that were found.
+        """
+        if parts in every:
+            return every[parts]
+        if parts not in self._grids:
+            self._grids[parts] = self._grid(parts)
+        grid = self._grids[parts]
+        free = self._fit(grid, parts, intensity)
+        smaller = [(i, self._bounded(parts[:i] + parts[i + 1 :], intensity, every)
+                    if len(parts) > 1 else None)
+                   for i, part in enumerate(parts) if part.kind != "shift"
+                   and free.strengths[i] <= 0]
+        if smaller:
+            i, rest = min(smaller, key=lambda one: 0.0 if one[1] is None else one[1].chi2)
+            found = self._at_zero(free, i, rest, grid.template, intensity)
+        else:
+            found = replace(free, intervals68=within(parts, free.upper, free.intervals68),
+                            intervals95=within(parts, free.upper, free.intervals95))
+        every[parts] = found
+        return found
+
+    def _at_zero(self, free: ScenarioFit, part: int, rest: ScenarioFit | None, template: Template,
+                 intensity: Array) -> ScenarioFit:
+        """Return the fit of a hypothesis with one strength at zero, from that without the part (or
+        None for no change); evidence and correlations stay those of all strengths.
+        """
+        def joined(values: Array, own: Array) -> Array:
+            return np.insert(values, part, own, axis=0)
+
+        errors: tuple[float, ...] = ()
+        if rest is None:
+            still, flat = white_data(intensity, self.whiten), np.zeros_like(intensity)
+            strengths = np.zeros(0)
+            intervals = np.zeros((0, 2)), np.zeros((0, 2))
+            same: dict[str, Any] = {
+                "errors_calculation": free.errors_calculation, "shift_eV": 0.0, "stretch": 0.0,
+                "axes": free.axes, "width_fwhm_eV": 0.0, "q_sqrt_amu_A": None, "amplitude": None,
+                "chi2": float(still @ still), "ln_determinant": 0.0,
+                "model": flat, "model_error": flat, "on_bound": ""}
+        else:
+            strengths, errors = rest.strengths, rest.errors
+            known = [*rest.errors_calculation]
+            known.insert(part, free.errors_calculation[part])
+            same = {name: getattr(rest, name) for name in (
+                "axes", "shift_eV", "stretch", "width_fwhm_eV", "chi2", "ln_determinant", "model",
+                "model_error", "on_bound")}
+            same |= {"errors_calculation": tuple(known),
+                     "q_sqrt_amu_A": rest.q_sqrt_amu_A if part else None,
+                     "amplitude": rest.amplitude if part else None}
+            intervals = rest.intervals68, rest.intervals95
+        strengths = joined(strengths, np.zeros(1))
+        axes = None if rest is None else rest.axes
+        ends = most_at_zero(template, part, strengths, axes, self.whiten, self.noise,
+                            self.priors, intensity)
+        own68, own95 = (joined(given, np.array([[0.0, end]]))
+                        for given, end in zip(intervals, ends, strict=True))
+        return replace(
+            free, strengths=strengths, intervals68=own68, intervals95=own95,
+            errors=(*errors[:part], free.errors[part], *errors[part:]), **same)
+
+    def _fit(self, first: Grid, parts: tuple[Scenario, ...], intensity: Array) -> ScenarioFit:
+        template, name = first.template, " + ".join(p.name for p in parts)
+        grid, best, found = self._located(first, intensity, name)
+        exact = whole = Posterior(grid, white_data(intensity, self.whiten), self.noise)
         for _ in range(ROUNDS if template.settings else 0):
             before = found.strengths[0]
             weights = weigh(self.whiten, template.errors(best.points[0]), before)
@@ -277,7 +364,7 @@ class Problem:
             moved = np.abs(found.strengths[0] - before)
             if (moved <= CLOSE * found.spreads[0]).all():
                 break
-        data = _white_data(intensity, grid.weights.whiten)
+        data = white_data(intensity, grid.weights.whiten)
         strengths, chi2 = (values[0] for values in best.solve(data))
         intervals = statistical = _intervals(exact)
         if template.settings:
@@ -288,6 +375,8 @@ class Problem:
         point, shift = best.points[0], float(best.shift_eV(best.points)[0])
         placed = float(best.shift_eV(best.points, self.priors.pivot_eV)[0])
         amplitude, on_bound = separate(template, whole, point, float(strengths[0]), self.fraction)
+        if amplitude is not None and self.fractions:
+            amplitude = amplitude.at_most_all()
         reach = REACH_SHIFT * self.priors.shift_sigma_eV
         for value, most, what, unit in (
                 (placed, reach if template.reach_shift_eV else 0.0, "its shift", " eV"),
@@ -299,21 +388,21 @@ class Problem:
         parameters = len(template.parts) + sum(len(a) > 1 for a in grid.axes)
         model = template.columns(*best.axes)[0] @ strengths
         correlated, correlation = whole.correlation()
-        sigmas = strength_sigmas(template, _white_data(intensity, self.whiten), self.whiten)
+        sigmas = strength_sigmas(template, white_data(intensity, self.whiten), self.whiten)
         return ScenarioFit(
-            name, template.parts, strengths, intervals[:, 0], intervals[:, 1],
-            tuple(map(float, errors)),
+            name, template.parts, upper_bounds(parts, self.fractions), strengths,
+            intervals[:, 0], intervals[:, 1], tuple(map(float, errors)),
             tuple(float(error) if part.errors else None
                   for error, part in zip(calculation, template.parts, strict=True)),
             shift, float(point[1]), float(point[2]), float(point[3]) if template.sweep else None,
             amplitude, float(chi2 + best.prior[0]), grid.weights.ln_determinant,
             ln_evidence(grid, data, self.noise, sigmas), parameters, model,
             np.sqrt(((template.errors(point) @ strengths) ** 2).sum(axis=0)), on_bound, correlated,
-            correlation)
+            correlation, grid.axes)
 
     def _located(self, grid: Grid, intensity: Array, name: str) -> tuple[Grid, Grid, Posterior]:
         """Return the grid on which a hypothesis is integrated, and its most probable point."""
-        data = _white_data(intensity, grid.weights.whiten)
+        data = white_data(intensity, grid.weights.whiten)
         grid, lost = self._resolved(grid, data, name)
         best = self._most_probable(grid, lost, data)
         return grid, best, Posterior(best, data, self.noise)
@@ -350,7 +439,3 @@ def _intervals(found: Posterior) -> Array:
     """Return the 68 % and 95 % intervals (parts, 2, 2) of all strengths."""
     return np.array([found.intervals(part) for part in range(found.strengths.shape[1])])
 
-
-def _white_data(intensity: Array, whiten: Array) -> Array:
-    """Return intensities (m,) in units of independent errors."""
-    return white(np.asarray(intensity, dtype=np.float64)[None, :, None], whiten)[0, :, 0]

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations, pairwise, product
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,8 @@ from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
 
 RIGID_SHIFT = "rigid edge shift"
 SHIFT_STEP_EV = 0.01
+#: Of a mixture's text, more plus signs than these are none between names.
+MOST_SIGNS = 10
 Kind = Literal["structure", "carriers", "shift", "measured"]
 
 
@@ -190,8 +193,9 @@ def mixtures(scenarios: Sequence[Scenario], asked: Sequence[str] = (),
     ----------
     scenarios : sequence of Scenario
     asked : sequence of str
-        Pairs of names as ``lo+cubic``; a name is a scenario's own, that without ``polaron``, or a
-        part of it, and one that fits several gives a pair with each.
+        Two names or more as ``lo+cubic``; a name is a scenario's own, that without ``polaron``, or
+        a part of it, and one that fits several gives a mixture with each. Where carriers are among
+        the scenarios, a mixture without them is also joined with them.
     shifted : bool
         Whether each is also paired with the rigid shift, if there is one.
 
@@ -203,30 +207,47 @@ def mixtures(scenarios: Sequence[Scenario], asked: Sequence[str] = (),
     shifts = [s for s in scenarios if s.kind == "shift"] if shifted else []
     carriers = [s for s in scenarios if s.kind == "carriers"]
     changes = [s for s in scenarios if s.kind not in ("shift", "carriers")]
-    pairs = [(s, c) for s in changes for c in carriers]
-    for text in asked:
-        pairs += [pair for pair in _pairs(text, scenarios) if pair not in pairs]
-    shifted_pairs = [(s, shift) for s in (*changes, *carriers) for shift in shifts]
-    pairs += [pair for pair in shifted_pairs if pair not in pairs]
-    triples = [(s, c, shift) for s in changes for c in carriers for shift in shifts]
-    return (*((s,) for s in scenarios), *pairs, *triples)
+    found = [*((s,) for s in scenarios), *((s, c) for s in changes for c in carriers)]
+    together = [parts for text in asked for parts in named(text, scenarios)]
+    structural = [parts for parts in together if parts[-1] in changes]
+    found += together
+    found += [(s, shift) for s in (*changes, *carriers) for shift in shifts]
+    found += [(*parts, c) for parts in structural for c in carriers]
+    found += [(*parts, c, shift) for parts in (*((s,) for s in changes), *structural)
+              for c in carriers for shift in shifts]
+    return tuple(dict.fromkeys(found))
 
 
-def _pairs(text: str, scenarios: Sequence[Scenario]) -> list[tuple[Scenario, Scenario]]:
-    """Return the pairs that a text such as ``lo+cubic`` means."""
-    # A plus sign may also stand in a name.
-    halves = [(text[:i], text[i + 1 :]) for i, letter in enumerate(text) if letter == "+"]
-    found = [(one, other) for left, right in halves for one in _called(left, scenarios)
-             for other in _called(right, scenarios) if one is not other]
-    require(found, f"the mixture {text!r} does not name two different scenarios: write it as A+B, "
-            f"from {', '.join(repr(s.name) for s in scenarios)}")
+def named(text: str, scenarios: Sequence[Scenario]) -> list[tuple[Scenario, ...]]:
+    """Return the mixtures that a text such as ``lo+cubic`` or ``lo+heated+filling`` means.
 
-    def late(scenario: Scenario) -> tuple[bool, ...]:
-        return scenario.kind == "shift", scenario.kind == "carriers", scenario.sweep is None
+    A swept mode leads, for the first part is the one whose amplitude is searched for; carriers and
+    an edge shift come last. Raises InputError as ``mixtures``.
+    """
+    # A plus sign may also stand in a name: as few as possible stand between names.
+    signs = [i for i, letter in enumerate(text) if letter == "+"][:MOST_SIGNS]
+    found: list[tuple[Scenario, ...]] = []
+    for count in range(1, len(signs) + 1):
+        for chosen in combinations(signs, count):
+            ends = [-1, *chosen, len(text)]
+            pieces = [_called(text[a + 1 : b], scenarios) for a, b in pairwise(ends)]
+            found += [tuple(sorted(one, key=_late)) for one in product(*pieces)
+                      if len({*map(id, one)}) == len(one)]
+        if found:
+            break
+    require(found, f"the mixture {text!r} does not name two different scenarios: write it as"
+            f" A+B, from {', '.join(repr(s.name) for s in scenarios)}")
+    return list(dict.fromkeys(found))
 
-    # A swept mode leads, for the first part is the one whose amplitude is searched for; carriers
-    # and an edge shift come last.
-    return [(a, b) if late(a) <= late(b) else (b, a) for a, b in found]
+
+def matching(text: str, scenarios: Sequence[Scenario]) -> list[tuple[Scenario, ...]]:
+    """Return the scenarios, each alone, or the mixtures that a text means as ``named`` says."""
+    alone: list[tuple[Scenario, ...]] = [(one,) for one in _called(text, scenarios)]
+    return alone or named(text, scenarios)
+
+
+def _late(scenario: Scenario) -> tuple[bool, ...]:
+    return scenario.kind == "shift", scenario.kind == "carriers", scenario.sweep is None
 
 
 def _called(text: str, scenarios: Sequence[Scenario]) -> list[Scenario]:

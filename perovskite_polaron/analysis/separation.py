@@ -4,7 +4,7 @@ A transient fixes their product with Q², or Q. The shape of a sweep tells more 
 is large, or a given fraction turns the product into Q.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import logsumexp
@@ -41,6 +41,13 @@ class Amplitude:
     f68: Interval
     f95: Interval
     given_fraction: bool
+
+    def at_most_all(self) -> "Amplitude":
+        """Return the same with no more than the whole sample excited."""
+        def most(ends: Interval) -> Interval:
+            return min(ends[0], 1.0), min(ends[1], 1.0)
+
+        return replace(self, f=min(self.f, 1.0), f68=most(self.f68), f95=most(self.f95))
 
 
 def separate(template: Template, found: Posterior, best: Array, strength: float,

@@ -59,6 +59,10 @@ class Judgement:
         The fits of all hypotheses.
     place
         Where the calculated axis was put.
+    priors
+        What was known of it and of the widths.
+    unit
+        What intensities were divided by before they were fitted.
     words
         Sentences: what is claimed, and what stays undetermined.
     """
@@ -66,6 +70,8 @@ class Judgement:
     transient: Scan
     found: Comparison
     place: Place
+    priors: Priors
+    unit: float
     words: tuple[str, ...]
 
 
@@ -90,7 +96,8 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
     heated
         Spectra at several temperatures, which add the heated lattice.
     asked, shifted
-        Pairs of scenarios as ``mixtures`` has them, and whether each is also joined with a shift.
+        Mixtures of scenarios as ``mixtures`` has them, and whether each is also joined with a
+        shift.
     fraction
         Excited fraction, if known.
     width_sigma_eV, scale_sigma, stretch_sigma
@@ -109,10 +116,10 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
         When the axes differ and no place of the edge is known, or the window has too few points;
         when nothing was matched that tells the unit of the steady state.
     """
-    said = None
+    said, unit = None, 1.0
     if like_steady:
-        transient, heated, scale_sigma, said = _in_fractions(transient, heated, scale_sigma, theory,
-                                                             matched)
+        unit, scale_sigma, said = _in_fractions(scale_sigma, theory, matched)
+        transient, *heated = (scale(one, factor=1 / unit) for one in (transient, *heated))
     if matched is None:
         where = place(transient, theory, maximum_eV, edge_eV, shift_sigma_eV)
         priors = Priors(where.sigma_eV, width_sigma_eV, scale_sigma, stretch_sigma)
@@ -120,18 +127,20 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
         where, priors = matched_place(matched), matched_priors(matched, theory, scale_sigma)
     part = _cut(transient, window, theory, where.offset_eV, priors)
     single = [*computed(theory), *(heated_lattice(heated) if heated else ())]
-    problem = Problem(part, mixtures(single, asked, shifted), priors, where.offset_eV, fraction)
+    of_fractions, normalised = _normalised(transient, theory.normalisation)
+    problem = Problem(part, mixtures(single, asked, shifted), priors, where.offset_eV, fraction,
+                      fractions=of_fractions or said is not None)
     found = problem.fit(part.intensity)
     best = found.best
     words = (*where.words, *statements(found), *_interpolation(best),
-             said or _normalised(transient, theory.normalisation))
-    return Judgement(part, found, where, words)
+             said or normalised)
+    return Judgement(part, found, where, priors, unit, words)
 
 
-def _in_fractions(transient: Scan, heated: Sequence[Scan], scale_sigma: float, theory: ScenarioSet,
-                  matched: Matched | None) -> tuple[Scan, list[Scan], float, str]:
-    """Return measured differences over what the matched steady state was in their unit, the prior
-    of that, and a sentence.
+def _in_fractions(scale_sigma: float, theory: ScenarioSet,
+                  matched: Matched | None) -> tuple[float, float, str]:
+    """Return what the matched steady state was in the unit of measured differences, the prior of
+    that, and a sentence.
     """
     if matched is None or theory.norm is None:
         raise InputError("the unit of the steady state is not known: a match of this study tells it"
@@ -141,8 +150,7 @@ def _in_fractions(transient: Scan, heated: Sequence[Scan], scale_sigma: float, t
     said = (f"The transient was divided by {size:.4g}, the {theory.normalisation} of the steady"
             f" state by the scale of the match (± {100 * relative:.2g} %): a strength is an excited"
             " fraction, if the transient is in the unit of that steady state.")
-    return (scale(transient, factor=1 / size), [scale(s, factor=1 / size) for s in heated],
-            hypot(scale_sigma, relative), said)
+    return size, hypot(scale_sigma, relative), said
 
 
 def matched_place(matched: Matched) -> Place:
@@ -195,8 +203,10 @@ def _cut(transient: Scan, window: str | Interval, theory: ScenarioSet, offset_eV
     return crop(transient, from_eV=low, to_eV=high)
 
 
-def _normalised(transient: Scan, calculated: str) -> str:
-    """Return whether a strength is an excited fraction: whether both were divided by the same."""
+def _normalised(transient: Scan, calculated: str) -> tuple[bool, str]:
+    """Return whether a strength is an excited fraction, both being divided by the same, and a
+    sentence.
+    """
     text = "" if transient.table is None else transient.table.get(FIELD)
     steps = parse_steps(text, transient.name).steps if text else ()
     of_spectrum = True
@@ -204,16 +214,18 @@ def _normalised(transient: Scan, calculated: str) -> str:
         of_spectrum &= step.name != "subtract"
         by = step.parameters.get("by")
         if step.name == "normalise" and not of_spectrum:
-            return (f"The difference was divided by its own {by}: strengths compare shapes and are "
-                    "no excited fractions.")
+            return False, (f"The difference was divided by its own {by}: strengths compare shapes"
+                           " and are no excited fractions.")
         if step.name == "normalise" and calculated and by != calculated:
-            return (f"The measured spectrum was divided by its {by} and the calculated one by its "
-                    f"{calculated}: strengths are no excited fractions; choose the same.")
+            return False, (f"The measured spectrum was divided by its {by} and the calculated one"
+                           f" by its {calculated}: strengths are no excited fractions; choose the"
+                           " same.")
         if step.name == "normalise" and calculated:
-            return (f"Both steady states were divided by their {by}: a strength is an excited "
-                    "fraction, as far as the measured energies span what the calculated ones do.")
+            return True, (f"Both steady states were divided by their {by}: a strength is an excited"
+                          " fraction, as far as the measured energies span what the calculated ones"
+                          " do.")
     of = f"the {calculated} of its steady state" if calculated else "the same as the calculation"
-    return f"A strength is an excited fraction only when the transient was divided by {of}."
+    return False, f"A strength is an excited fraction only when the transient was divided by {of}."
 
 
 def _interpolation(best: ScenarioFit | None) -> list[str]:
@@ -232,8 +244,8 @@ def statements(found: Comparison) -> list[str]:
     best = found.best
     if best is None:
         return [f"No scenario is supported: none is {CLAIM_ODDS:g} times as probable as no change "
-                "at all.", *_collinear(found)]
-    words = [_strengths(best)]
+                "at all.", *_beyond(found), *_collinear(found)]
+    words = [_strengths(best), *_beyond(found)]
     near = {f: best.ln_evidence - f.ln_evidence for f in found.fits if f is not best
             and f.possible and best.ln_evidence - f.ln_evidence < log(CLAIM_ODDS)}
     # A mixture that contains the claimed scenario is no rival to it: it says the same and more.
@@ -263,6 +275,14 @@ def statements(found: Comparison) -> list[str]:
         words.append("The shift beside it is to higher energies, as screening of the core hole by "
                      "carriers makes it.")
     return words + _collinear(found)
+
+
+def _beyond(found: Comparison) -> list[str]:
+    """Return which probable hypotheses ask for more than the whole sample."""
+    return [f"{fit.name} would need {part.name} in {fit.strengths[i]:.3g} of the sample, more than"
+            " there is: it is left out, if the normalisation is right."
+            for fit in found.fits[:1] for i, part in enumerate(fit.parts)
+            if fit.intervals95[i, 0] >= fit.upper[i]]
 
 
 def _collinear(found: Comparison) -> list[str]:

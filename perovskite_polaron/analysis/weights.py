@@ -77,6 +77,11 @@ def white(columns: Array, whiten: Array) -> Array:
     return columns * whiten[:, None] if whiten.ndim == 1 else np.asarray(whiten @ columns)
 
 
+def white_data(intensity: Array, whiten: Array) -> Array:
+    """Return intensities (m,) in units of independent errors."""
+    return white(np.asarray(intensity, dtype=np.float64)[None, :, None], whiten)[0, :, 0]
+
+
 def weigh(noise: Array, errors: Array, strengths: Array) -> Weights:
     """Return the weights for noise, as ``noise_whitening`` has it, and curves (k, m, parts)."""
     own = white(errors, noise)

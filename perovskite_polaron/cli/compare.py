@@ -1,18 +1,23 @@
 """``polaron compare``: which scenario a measured transient supports, and how strongly."""
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from perovskite_polaron.analysis.map_verdict import chosen_fit, follow_parts
 from perovskite_polaron.analysis.matched import Matched
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet, read_scenarios
 from perovskite_polaron.analysis.verdict import STRETCH, WIDTH_EV, Judgement, judge
+from perovskite_polaron.cli.compare_map import map_lines, map_record
 from perovskite_polaron.cli.options import (
-    READING, emit, pick, quantity, reading_options, share, table, warn, window)
+    MAP, READING, TIME_LAW, emit, pick, quantity, reading_options, share, table, time_law, warn,
+    window)
 from perovskite_polaron.errors import require
+from perovskite_polaron.measured.delay_map import delay_map
+from perovskite_polaron.measured.raw import Raw
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.report.subject import Subject
@@ -26,7 +31,8 @@ MATCHED = ("edge", "shift_sigma", "width_sigma", "stretch_sigma")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     add, energy = parser.add_argument, quantity("energy")
-    add("transient", metavar="TRANSIENT", help="measured difference spectrum with an error column")
+    add("transient", metavar="TRANSIENT", nargs="+", help="measured difference spectrum with an"
+        " error column; with --irf-sigma several delays, in one file or in one each")
     add("--study", type=Path, default=BUILT_IN, help="study (TOML), folder of its results, or"
         " scenario file (.json) (default: the built-in CsPbBr3 set)")
     share(parser, "--match")
@@ -40,8 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="energies to fit: all (default), above-edge, or as 13.475keV:13.52keV")
     add("--fraction", type=float,
         help="excited fraction, if it is known: the amplitude then follows")
-    add("--mixture", metavar="A+B", action="append", default=[], help="also two scenarios that act"
-        " together, by name or a part of it, as lo+cubic or lo+heated; may be repeated")
+    add("--mixture", metavar="A+B", action="append", default=[], help="also two or more"
+        " scenarios that act together, by name or a part of it, as lo+cubic or lo+heated; may be"
+        " repeated")
     add("--no-mixtures", action="store_true",
         help="leave out the mixtures with an edge shift that are not asked for")
     add("--shift-sigma", type=energy, help="prior of the calculated axis' place (default: 0.2eV;"
@@ -61,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw steady state, transient, fits and residuals (.png or .svg)")
     add("--correlation", type=Path, metavar="FILE", help="draw which parameters of the best fit go"
         " together (.png or .svg)")
+    delays = parser.add_argument_group("several delays: how each part of the best fit of their mean"
+                                       " goes with delay, in one fit (needs --irf-sigma)")
+    share(delays, "--irf-sigma", *MAP, *TIME_LAW)
+    delays.add_argument("--parts", metavar="A+B", help="what is followed, as --mixture names it"
+                        " (default: what the mean of the delays claims)")
     share(parser, "--json")
 
 
@@ -74,45 +86,83 @@ def run(args: argparse.Namespace) -> None:
     polaron compare transient.csv --match match.toml  # zero, stretch and widths from the match
     polaron compare transient.csv --mixture lo+cubic --fraction 0.1
     polaron compare transient.csv --electronic --correlation correlation.png  # the whole window
+    polaron compare map.csv --electronic --irf-sigma 45ps --components 1 --figure map.png
     polaron compare transient.csv --heated br_25C.csv br_60C.csv br_140C.csv --mixture lo+heated
     """
     given = [f"--{name.replace('_', '-')}" for name in MATCHED if getattr(args, name) is not None]
     require(args.match is None or not given, "--match knows the axis and the widths: leave out"
             f" {', '.join(given)}")
-    reading = reading_options(args)
-    transient = read_transient(args.transient, "choose one with --signal", **reading)
-    theory, maximum_eV, matched = _theory(transient, args.study, args.match, args.electronic)
-    heated = read_scans(args.heated, **reading)
-    warn(heated)
-    found = judge(
-        transient, theory, maximum_eV, edge_eV=args.edge, window=args.window, heated=heated,
-        asked=args.mixture, shifted=not args.no_mixtures, fraction=args.fraction,
-        shift_sigma_eV=args.shift_sigma,
-        width_sigma_eV=WIDTH_EV if args.width_sigma is None else args.width_sigma,
-        scale_sigma=args.scale_sigma,
-        stretch_sigma=STRETCH if args.stretch_sigma is None else args.stretch_sigma,
-        matched=matched, like_steady=args.like_steady)
+    if args.irf_sigma is not None:
+        run_map(args)
+        return
+    transient = read_transient(args.transient, "choose one with --signal, or follow them with"
+                               " --irf-sigma", **reading_options(args))
+    theory, found = judged(args, transient)
     if args.correlation is not None:
         from perovskite_polaron.figures import correlation, style
 
         shown = found.found.best or found.found.fits[0]
-        style.save(correlation.draw_correlation(shown), args.correlation)
+        style.save(correlation.draw_correlation(shown.name, shown.correlated, shown.correlation,
+                                                len(shown.parts)), args.correlation)
     if args.figure is not None:
         from perovskite_polaron.figures import measured, style
 
         offset_eV = found.place.offset_eV
         figure = measured.draw_scenarios(found.transient, found.found, theory, offset_eV)
         style.save(figure, args.figure)
-    emit(args, _record(found), _lines(found))
+    emit(args, record(found), lines(found))
 
 
-def read_transient(path: str, remedy: str = "give a file with one", **reading: Any) -> Scan:
-    """Return the one spectrum of a file, read with the options of read_scans, and say what its
+def run_map(args: argparse.Namespace) -> None:
+    """Compare the mean of a map, follow what it claims against delay, and print both."""
+    raw = Raw(**{name: getattr(args, name) for name in ("map", "delay", "delay_unit")})
+    scans = read_scans(args.transient, raw=raw, **reading_options(args))
+    warn(scans)
+    data = delay_map(scans)
+    asked = [args.parts] if args.parts is not None and "+" in args.parts else []
+    _, found = judged(args, data.mean(args.t0), asked)
+    fit = chosen_fit(found, args.parts)
+    kinetics = time_law(args, [data.delay_ps])
+    followed = follow_parts(data, found, fit, kinetics, args.start)
+    if args.correlation is not None:
+        from perovskite_polaron.figures import correlation, style
+
+        best = followed.best
+        style.save(correlation.draw_correlation(fit.name, best.names, best.correlation, 0),
+                   args.correlation)
+    if args.figure is not None:
+        from perovskite_polaron.figures import delays, style
+
+        style.save(delays.draw_delays(followed), args.figure)
+    emit(args, record(found) | {"delays": map_record(followed)},
+         [*lines(found), "", *map_lines(followed)])
+
+
+def judged(args: argparse.Namespace, transient: Scan,
+           asked: Sequence[str] = ()) -> tuple[ScenarioSet, Judgement]:
+    """Compare a transient as the options say it; return the scenarios, and what was found."""
+    theory, maximum_eV, matched = _theory(transient, args.study, args.match, args.electronic)
+    heated = read_scans(args.heated, **reading_options(args))
+    warn(heated)
+    return theory, judge(
+        transient, theory, maximum_eV, edge_eV=args.edge, window=args.window, heated=heated,
+        asked=[*args.mixture, *asked], shifted=not args.no_mixtures, fraction=args.fraction,
+        shift_sigma_eV=args.shift_sigma,
+        width_sigma_eV=WIDTH_EV if args.width_sigma is None else args.width_sigma,
+        scale_sigma=args.scale_sigma,
+        stretch_sigma=STRETCH if args.stretch_sigma is None else args.stretch_sigma,
+        matched=matched, like_steady=args.like_steady)
+
+
+def read_transient(paths: Sequence[str], remedy: str = "give a file with one",
+                   **reading: Any) -> Scan:
+    """Return the one spectrum of files, read with the options of read_scans, and say what its
     reader objects to; refuse several.
     """
-    scans = read_scans([path], **reading)
+    scans = read_scans(paths, **reading)
     warn(scans)
-    require(len(scans) == 1, f"{path} holds {len(scans)} spectra: {remedy}")
+    require(len(scans) == 1, f"{paths[0]} holds {len(scans)} spectra: {remedy}"
+            if len(paths) == 1 else f"{len(paths)} files hold {len(scans)} spectra: {remedy}")
     return scans[0]
 
 
@@ -144,8 +194,9 @@ def _criteria(found: Comparison) -> list[tuple[str, float, float, float, float]]
             ("no change", null, null - low, 0.0, odds["no change"])]
 
 
-def _lines(judged: Judgement) -> Iterator[str]:
-    found = judged.found
+def lines(judgement: Judgement) -> Iterator[str]:
+    """Return the table of the hypotheses, and the statements."""
+    found = judgement.found
     wide = max(28, *(len(f.name) + 2 for f in found.fits))
     columns = {"scenario": f"{wide}s", "chi2": ">10s", "ln odds": ">9s", "probability": "13.2g",
                "strength": "12.4g", "± stat.": "10.2g", "± calc.": ">15s", "shift (eV)": "+12.2f",
@@ -156,7 +207,7 @@ def _lines(judged: Judgement) -> Iterator[str]:
             in zip(_criteria(found), [*values, ("",) * 6], strict=True)]
     yield from table(columns, rows)
     yield f"{found.points} points\n"
-    yield from judged.words
+    yield from judgement.words
 
 
 def _short(value: float) -> str:
@@ -170,8 +221,9 @@ def _estimated(fit: ScenarioFit) -> str:
     return "not estimated" if known is None else f"{known:.2g}"
 
 
-def _record(judged: Judgement) -> dict[str, Any]:
-    found = judged.found
+def record(judgement: Judgement) -> dict[str, Any]:
+    """Return the same as one object for JSON."""
+    found = judgement.found
     *criteria, (_, _, null_aic, _, null_odds) = _criteria(found)
     return {
         "best": None if found.best is None else found.best.name,
@@ -179,10 +231,11 @@ def _record(judged: Judgement) -> dict[str, Any]:
             {**_row(fit), "delta_aic": aic, "ln_odds_to_no_change": ln, "posterior": odds}
             for fit, (_, _, aic, ln, odds) in zip(found.fits, criteria, strict=True)],
         "chi2_no_change": found.chi2_null, "delta_aic_no_change": null_aic,
-        "posterior_no_change": null_odds, "points": found.points, "edge_eV": judged.place.offset_eV,
+        "posterior_no_change": null_odds, "points": found.points,
+        "edge_eV": judgement.place.offset_eV,
         "collinear": [{"names": names, "correlation": value}
                       for *names, value in found.collinear()],
-        "statements": judged.words}
+        "statements": judgement.words}
 
 
 def _row(fit: ScenarioFit) -> dict[str, Any]:

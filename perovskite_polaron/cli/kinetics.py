@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,8 @@ import numpy as np
 
 from perovskite_polaron.analysis.kinetic_intervals import (
     FEW, LEVELS, Interval, Intervals, profile_intervals)
-from perovskite_polaron.analysis.kinetic_model import KineticModel
 from perovskite_polaron.analysis.kinetics import FTest, KineticFit, f_test, fit_kinetics
-from perovskite_polaron.cli.options import count, emit, pick, quantity, share, warn
+from perovskite_polaron.cli.options import TIME_LAW, count, emit, pick, share, time_law, warn
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.measured.traces import read_traces
 
@@ -22,19 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("files", metavar="FILES", nargs="+",
         help="traces: a delay column, a signal, an error column if known")
-    add("--irf-sigma", type=quantity("time"), required=True,
-        help="standard deviation of the instrument response, as 45ps")
-    add("--fit-sigma", action="store_true", help="fit it, starting from the value given")
-    add("--components", type=int, default=2, help="number of decays (default: 2)")
-    add("--start", type=quantity("time"), nargs="+", metavar="LIFETIME",
-        help="lifetimes to start from, as 100ps 1ns (default: several sets are tried)")
-    add("--no-offset", action="store_true", help="leave the flat offset out")
-    add("--baseline", action=argparse.BooleanOptionalAction,
-        help="fit a constant before time zero (default: if three delays or more are before it)")
-    add("--period", type=quantity("time"), help="time between pump pulses, as 767ns: what earlier"
-        " ones left is then part of the decays (default: nothing is left)")
-    add("--t0", type=quantity("time"), default="0ps", help="time zero (default: 0ps)")
-    add("--fit-t0", action="store_true", help="fit time zero, starting from the value given")
+    share(parser, "--irf-sigma", required=True)
+    share(parser, *TIME_LAW)
     share(parser, "--signal", "--decimal-comma")
     add("--matrix", action="store_true", help="the first row holds the energies or wavelengths of"
         " the columns")
@@ -55,22 +44,16 @@ def run(args: argparse.Namespace) -> None:
     traces = read_traces(args.files, args.signal, args.delay_unit, args.decimal_comma, args.matrix,
                          args.repeats)
     warn(traces)
-    before = args.t0 - 3 * args.irf_sigma
-    baseline = (all((t.delay_ps < before).sum() >= 3 for t in traces) if args.baseline is None
-                else args.baseline)
-
-    def model(components: int) -> KineticModel:
-        return KineticModel(components, args.irf_sigma, not args.no_offset, args.fit_sigma, args.t0,
-                            args.fit_t0, baseline, args.period)
-
-    fit = fit_kinetics(traces, model(args.components), args.start)
+    model = time_law(args, [t.delay_ps for t in traces])
+    fit = fit_kinetics(traces, model, args.start)
     test = None
     if args.components > 1:
         # The scatter that each fit finds would not compare; that of repeats is the same for both.
         same = traces if any(t.repeats > 1 for t in traces) else fit.traces
         # A smaller model that cannot be fitted is no reason to withhold the larger one.
         with suppress(ComputationError):
-            test = f_test(fit_kinetics(same, model(args.components - 1)), fit)
+            smaller = replace(model, components=args.components - 1)
+            test = f_test(fit_kinetics(same, smaller), fit)
     intervals = profile_intervals(fit)
     if args.figure is not None:
         from perovskite_polaron.figures import measured, style

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     refuse_existing(args, args.out)
     require(args.study is None or args.calculated is None,
             "--study and --calculated are two calculations: give one of them")
-    measured = read_transient(args.measured, "choose one with --signal or --group",
+    measured = read_transient([args.measured], "choose one with --signal or --group",
                               group=args.group, **reading_options(args))
     curve, calculated, hwhm_eV = _calculation(args, measured)
     held = {name: _value(name, text) for name, text in map(_pair, args.hold)}

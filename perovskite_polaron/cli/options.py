@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from perovskite_polaron.analysis.kinetic_model import KineticModel
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.cli.profile import add_profile
 from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.measured.raw import Raw
@@ -30,6 +32,11 @@ def count(text: str, option: str) -> int:
     value = int(text)
     require(value >= 1, f"{option} {value} is not a positive number: give 1 or more")
     return value
+
+
+def quantity(kind: str) -> Callable[[str], float]:
+    """Return the reader of an option that is a quantity with its unit (see parse_quantity)."""
+    return partial(parse_quantity, kind=kind)
 
 
 SHARED: dict[str, dict[str, Any]] = {
@@ -52,6 +59,25 @@ SHARED: dict[str, dict[str, Any]] = {
         "metavar": "PATTERN",
         "help": "where file names keep delay and temperature, as 'br_{delay_ps}_*' or"
         " '*_{temperature_C}' (default: from the header, or a number with its unit in the name)"},
+    "--map": {"choices": ("down", "across"), "help": "a delay x energy matrix: the energies run"
+              " down the first column, or across the first row"},
+    "--delay": {"metavar": "PATH", "help": "where an HDF5 file keeps the delays of a map, as"
+                " /t_axis; the matrix is --signal PATH, the energies --energy PATH"},
+    "--delay-unit": {"choices": tuple(UNITS["time"]), "help": "of the delays of a map"},
+    "--irf-sigma": {"type": quantity("time"),
+                    "help": "standard deviation of the instrument response, as 45ps"},
+    "--fit-sigma": {"action": "store_true", "help": "fit it, starting from the value given"},
+    "--components": {"type": int, "default": 2, "help": "number of decays (default: 2)"},
+    "--start": {"type": quantity("time"), "nargs": "+", "metavar": "LIFETIME", "help": "lifetimes"
+                " to start from, as 100ps 1ns (default: several sets are tried)"},
+    "--no-offset": {"action": "store_true", "help": "leave the flat offset out"},
+    "--baseline": {"action": argparse.BooleanOptionalAction, "help": "fit a constant before time"
+                   " zero (default: if three delays or more are before it)"},
+    "--period": {"type": quantity("time"), "help": "time between pump pulses, as 767ns: what"
+                 " earlier ones left is then part of the decays (default: nothing is left)"},
+    "--t0": {"type": quantity("time"), "default": "0ps", "help": "time zero (default: 0ps)"},
+    "--fit-t0": {"action": "store_true",
+                 "help": "fit time zero, starting from the value given"},
     "--match": {"type": Path, "metavar": "FILE.toml", "help": "zero, stretch and widths, as"
                 " polaron match found them with this study"},
     "--ranks": {"type": partial(count, option="--ranks"), "metavar": "N",
@@ -61,6 +87,9 @@ SHARED: dict[str, dict[str, Any]] = {
     "--executor": {"type": Path, "metavar": "FILE.toml",
                    "help": "run through Parsl on the cluster that this file describes"}}
 RUN_OPTIONS = ("--ranks", "--jobs", "--executor")
+MAP = ("--map", "--delay", "--delay-unit")
+TIME_LAW = ("--fit-sigma", "--components", "--start", "--no-offset", "--baseline", "--period",
+            "--t0", "--fit-t0")
 READING = ("--signal", "--energy", "--energy-unit", "--decimal-comma")
 AMPLITUDE_CONVENTION = "sum(m|u|^2) = Q^2 over the primitive cell"
 
@@ -87,15 +116,10 @@ class Verb:
         return inspect.cleandoc(self.run.__doc__ or "").partition("Examples\n--------\n")[2]
 
 
-def share(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:
+def share(parser: argparse._ActionsContainer, *names: str, **changes: Any) -> None:
     """Declare options of the table SHARED; changes: what is said otherwise about all of them."""
     for name in names:
         parser.add_argument(name, **SHARED[name] | changes)
-
-
-def quantity(kind: str) -> Callable[[str], float]:
-    """Return the reader of an option that is a quantity with its unit (see parse_quantity)."""
-    return partial(parse_quantity, kind=kind)
 
 
 def window(text: str) -> tuple[float, float]:
@@ -192,6 +216,15 @@ def warn(scans: Iterable[Scan | Trace]) -> None:
         print(f"polaron: {mark}{sources[0]}{text}{more}", file=sys.stderr)
 
 
+def time_law(args: argparse.Namespace, delays_ps: Iterable[Array]) -> KineticModel:
+    """Return the time law that the options --irf-sigma and TIME_LAW say, for traces at delays."""
+    before = args.t0 - 3 * args.irf_sigma
+    baseline = (all((delays < before).sum() >= 3 for delays in delays_ps) if args.baseline is None
+                else args.baseline)
+    return KineticModel(args.components, args.irf_sigma, not args.no_offset, args.fit_sigma,
+                        args.t0, args.fit_t0, baseline, args.period)
+
+
 def reading_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options READING of a command line, as read_scans takes them."""
     return {name: getattr(args, name) for name in (o[2:].replace("-", "_") for o in READING)}
@@ -201,7 +234,8 @@ def add_treatment_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare how scans are read, and what is done with them: in the order that stands here."""
     add_profile(parser)
     share(parser, *READING, "--group", "--name-pattern")
-    add = parser.add_argument_group("raw data").add_argument
+    raw = parser.add_argument_group("raw data")
+    add = raw.add_argument
     add("--on", metavar="COLUMN", help="signal with laser: column or formula, or 'scans:*_on_*' for"
         " whole scans by their labels (names of files, groups, SPEC numbers); the scan is on minus"
         " off, pair by pair")
@@ -218,11 +252,7 @@ def add_treatment_arguments(parser: argparse.ArgumentParser) -> None:
     add("--average-doubles", action="store_true", help="average rows of one energy")
     add("--at", metavar="VALUE", help="delay or temperature of the files, as 100ps or 60C, where"
         " they do not say it")
-    add("--map", choices=("down", "across"), help="a delay x energy matrix: the energies run down"
-        " the first column, or across the first row")
-    add("--delay", metavar="PATH", help="where an HDF5 file keeps the delays of a map, as /t_axis;"
-        " the matrix is --signal PATH, the energies --energy PATH")
-    add("--delay-unit", choices=tuple(UNITS["time"]), help="of the delays of a map")
+    share(raw, *MAP)
     add = parser.add_argument_group("treatment, in this order").add_argument
     add("--steps", type=Path,
         help="replay the treatment kept in a JSON file or in a treated XDI file")

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     require(args.figure is None or args.out is not None,
             "--figure needs the file to write: add --out NAME.png, .svg or .pdf")
     source = args.source or BUILT_IN
-    transient = None if args.transient is None else read_transient(args.transient)
+    transient = None if args.transient is None else read_transient([args.transient])
     subject = Subject.read(source, args.match)
     if transient is not None:
         need_edge(subject.study, transient)
