@@ -10,7 +10,7 @@ from pathlib import Path
 from perovskite_polaron import __version__
 from perovskite_polaron.cli.options import emit, share
 from perovskite_polaron.cli.tables import table
-from perovskite_polaron.errors import MissingProgramError, PolaronError
+from perovskite_polaron.errors import MissingProgramError, PolaronError, install_hint
 from perovskite_polaron.espresso.program import (
     INSTALL_HINT, PROGRAMS, find_program, program_version, reference_blas)
 from perovskite_polaron.espresso.pseudo import writable_cache
@@ -89,7 +89,7 @@ def _components() -> Iterator[_Row]:
     for package in _PACKAGES:
         yield package, *_package(package, f"pip install {package}"), True
     for package, (extra, purpose) in _OPTIONAL.items():
-        hint = f"for {purpose}: pip install 'perovskite-polaron[{extra}]'"
+        hint = f"for {purpose}: {install_hint(extra)}"
         yield f"{package} (optional)", *_package(package, hint), True
     for name, tried in (("pseudopotential cache", writable_cache),
                         ("locks in this folder", try_locks)):
