@@ -14,7 +14,7 @@ _GAP = 2
 #: column is no narrower than the first.
 _LEAST_NAME = 16
 _MOST_NAME = 40
-#: A text is folded to no less than this; a longer word, such as a path, has a line of its own, too.
+#: A text is folded to no less than this.
 _LONG_WORD = 24
 
 
@@ -54,9 +54,9 @@ def table(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> Iterator
 
     A table that would be wider is narrowed to what its columns hold, with titles on several lines;
     then its texts are folded; then its columns of numbers stand in blocks below each other, each
-    with the first column. A name that is longer than the first column, and a word longer than its
-    text, such as a path, have a line of their own and are not cut. Titles that are all empty have
-    no line, and a column without a title or a word is left out.
+    with the first column. A name that is longer than the first column has a line of its own, and a
+    text with a word longer than its column, such as a path, stands below its row; they are not cut.
+    Titles that are all empty have no line, and a column without a title or a word is left out.
 
     Parameters
     ----------
@@ -140,8 +140,9 @@ def _block(found: Sequence[_Column]) -> Iterator[str]:
             cells = [[]]
         for column in found[1:]:
             lines = _folded(column.cells[k], column.width)
-            cells.append([line for line in lines if len(line) <= column.width])
-            alone += [line for line in lines if len(line) > column.width]
+            whole = all(len(line) <= column.width for line in lines)
+            cells.append(lines if whole else [])
+            alone += [] if whole else _folded(column.cells[k], WIDTH - 4)
         yield from _lines(found, cells)
         yield from (f"    {line}" for line in alone)
 
