@@ -40,12 +40,19 @@ class MissingProgramError(ComputationError):
     """A program this step needs is not installed (exit status 1)."""
 
 
+def install_hint(extra: str) -> str:
+    """Say how to install an extra: the package is on no index, so from the checkout or its wheel.
+    """
+    return (f"run pip install '.[{extra}]' in the folder of its source, or pip install"
+            f" 'FILE.whl[{extra}]' with the wheel")
+
+
 class MissingExtraError(ComputationError):
     """An optional Python dependency is not installed (exit status 1)."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed: this step needs it; run pip install"
-                         f" 'perovskite-polaron[{extra}]'")
+        super().__init__(f"{package} is not installed: this step needs it;"
+                         f" {install_hint(extra)}")
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """Programs that a study runs: what the runner knows of each, and how it starts and watches them."""
 
-import ctypes
 import os
 import re
-import select
 import signal
 import subprocess
 import time
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from perovskite_polaron.errors import ComputationError, InterruptedRunError, OutOfTimeError
+from perovskite_polaron.systems import ENDED_FROM_OUTSIDE, end_with_parent, wait_for
 
 PREFIX = "polaron"
 OUTDIR = "outdir"
@@ -21,9 +20,6 @@ OUTDIR = "outdir"
 HANDED_ON = f"{OUTDIR}/{PREFIX}.save"
 # Says that a program stopped by itself and its output folder is whole.
 CHECKPOINT = "checkpoint"
-_POLL_SECONDS = 0.2
-_PR_SET_PDEATHSIG = 1
-ENDED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
 # pw.x says so when max_seconds have passed; it has written a checkpoint then.
 OUT_OF_TIME = "Maximum CPU time exceeded"
 
@@ -172,12 +168,6 @@ def environment() -> dict[str, str]:
         "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_ess_singleton_isolated": "1"}
 
 
-def _die_with_parent() -> None:
-    # If the runner is killed with -9 its programs must end too: Linux tells mpirun, which ends its
-    # ranks.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def run_program(command: Sequence[str], deck: Path, output: Path, *, done: str = "JOB DONE",
                 keep_open: Sequence[int] = (),
                 on_poll: Callable[[Path], None] = lambda output: None) -> float:
@@ -209,13 +199,14 @@ def run_program(command: Sequence[str], deck: Path, output: Path, *, done: str =
         When it stopped at its own limit of time.
     """
     start = time.monotonic()
+    # If the runner is killed with -9 its programs must end too: mpirun is told and ends its ranks.
     errors = output.with_suffix(".err")
     with open(deck, "rb") as stdin, open(output, "wb") as stdout, open(errors, "wb") as stderr:
         process = subprocess.Popen(
             command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=deck.parent, env=environment(),
-            start_new_session=True, pass_fds=tuple(keep_open), preexec_fn=_die_with_parent)
+            start_new_session=True, pass_fds=tuple(keep_open), preexec_fn=end_with_parent)
         try:
-            _wait(process, lambda: on_poll(output))
+            wait_for(process, lambda: on_poll(output))
         except BaseException:
             _end(process)
             raise
@@ -231,17 +222,6 @@ def run_program(command: Sequence[str], deck: Path, output: Path, *, done: str =
         kind = InterruptedRunError if status in ENDED_FROM_OUTSIDE or killed else ComputationError
         raise kind(_failure(command, status, text, words, output))
     return time.monotonic() - start
-
-
-def _wait(process: "subprocess.Popen[bytes]", on_poll: Callable[[], None]) -> None:
-    """Wait for a process; its end is noticed at once, where Popen.wait sleeps up to 50 ms."""
-    watched = os.pidfd_open(process.pid)
-    try:
-        while not select.select([watched], [], [], _POLL_SECONDS)[0]:
-            on_poll()
-    finally:
-        os.close(watched)
-    process.wait()
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

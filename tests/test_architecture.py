@@ -17,7 +17,7 @@ PACKAGE = "perovskite_polaron"
 REPOSITORY = Path(__file__).parent.parent
 ROOT = REPOSITORY / PACKAGE
 # A module of the root may import those before it.
-ROOT_ORDER = ("errors", "files", "arrays", "units", "settings", "programs", "published",
+ROOT_ORDER = ("errors", "files", "arrays", "units", "settings", "systems", "programs", "published",
               "published_cspbbr3")
 # A room may import itself, the rooms named here, which stand before it, and the modules of the
 # root.

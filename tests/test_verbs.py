@@ -12,7 +12,8 @@ import pytest
 from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.analysis.verdict import judge
 from perovskite_polaron.cli.main import VERBS, build_parser, load, main
-from perovskite_polaron.cli.options import emit, make_folder, plain, table
+from perovskite_polaron.cli.options import emit, make_folder, plain
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.ph import FieldResponse
 from perovskite_polaron.lattice.crystal import Crystal

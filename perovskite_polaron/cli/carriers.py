@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.cli.options import emit, make_folder, pick, plain, quantity, share, table
+from perovskite_polaron.cli.options import emit, make_folder, pick, plain, quantity, share
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.figures.carriers import columns, draw_carriers
 from perovskite_polaron.figures.style import save

@@ -13,8 +13,8 @@ from perovskite_polaron.analysis.scenarios import ScenarioSet, read_scenarios
 from perovskite_polaron.analysis.verdict import STRETCH, WIDTH_EV, Judgement, judge
 from perovskite_polaron.cli.compare_map import map_lines, map_record
 from perovskite_polaron.cli.options import (
-    MAP, READING, TIME_LAW, emit, pick, quantity, reading_options, share, table, time_law, warn,
-    window)
+    MAP, READING, TIME_LAW, emit, pick, quantity, reading_options, share, time_law, warn, window)
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured.delay_map import delay_map
 from perovskite_polaron.measured.raw import Raw
@@ -197,8 +197,7 @@ def _criteria(found: Comparison) -> list[tuple[str, float, float, float, float]]
 def lines(judgement: Judgement) -> Iterator[str]:
     """Return the table of the hypotheses, and the statements."""
     found = judgement.found
-    wide = max(28, *(len(f.name) + 2 for f in found.fits))
-    columns = {"scenario": f"{wide}s", "chi2": ">10s", "ln odds": ">9s", "probability": "13.2g",
+    columns = {"scenario": "28s", "chi2": ">10s", "ln odds": ">9s", "probability": "13.2g",
                "strength": "12.4g", "± stat.": "10.2g", "± calc.": ">15s", "shift (eV)": "+12.2f",
                "stretch (%)": "+13.1f", "width (eV)": "12.2f"}
     values = [(f.strength, f.strength_err, _estimated(f), f.shift_eV, 100 * f.stretch,

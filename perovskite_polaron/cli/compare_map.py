@@ -5,7 +5,8 @@ from typing import Any
 
 from perovskite_polaron.analysis.map_fit import Followed, MapFit
 from perovskite_polaron.analysis.map_verdict import statements
-from perovskite_polaron.cli.options import pick, table
+from perovskite_polaron.cli.options import pick
+from perovskite_polaron.cli.tables import table
 
 
 def map_lines(found: Followed) -> Iterator[str]:

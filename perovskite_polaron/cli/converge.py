@@ -8,7 +8,8 @@ from pathlib import Path
 
 from perovskite_polaron.analysis.matched import read_matched
 from perovskite_polaron.cli.launch import launch
-from perovskite_polaron.cli.options import RUN_OPTIONS, emit, make_folder, share, table
+from perovskite_polaron.cli.options import RUN_OPTIONS, emit, make_folder, share
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.spectra import draw_converge
 from perovskite_polaron.figures.style import save

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron.cli.options import (
-    AMPLITUDE_CONVENTION, emit, make_folder, quantity, refuse_existing, share, table)
+    AMPLITUDE_CONVENTION, emit, make_folder, quantity, refuse_existing, share)
 from perovskite_polaron.cli.structure import describe_absorbers, group_record
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import require
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.lattice.crystal import supercell
@@ -128,15 +129,15 @@ def _one_or_all(values: Sequence[float | None]) -> float | Sequence[float | None
 
 def _lines(record: dict[str, Any]) -> Iterator[str]:
     columns = {"file": "30s", "Q, Å√amu": ">12s", "max, Å": "10.4f", "group": ">10s",
-               "  inequivalent sites (from parent)": "34s"}
+               "inequivalent sites (from parent)": "s"}
     rows = []
     for row in record["structures"]:
         q = row["amplitude_sqrt_amu_A"]
         shown = f"{q:.4f}" if isinstance(q, float) else ",".join(f"{v:.3f}" for v in q)
-        sites = [f"  {element}: " + ", ".join(f"{s['multiplicity']} ({s['parent']})" for s in found)
+        sites = [f"{element}: " + ", ".join(f"{s['multiplicity']} ({s['parent']})" for s in found)
                  for element, found in row["absorbers"].items()]
         rows.append((str(row["path"]), shown, row["max_displacement_A"], row["space_group"],
-                     "".join(sites)))
+                     "; ".join(sites)))
     yield from table(columns, rows)
     image = "is" if record["sign_equivalent"] else "is not"
     yield (f"−Q {image} the image of +Q under a symmetry of the parent"

@@ -4,11 +4,13 @@ import argparse
 import importlib.metadata
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from perovskite_polaron import __version__
 from perovskite_polaron.cli.options import emit, share
-from perovskite_polaron.errors import MissingProgramError, PolaronError
+from perovskite_polaron.cli.tables import table
+from perovskite_polaron.errors import MissingProgramError, PolaronError, install_hint
 from perovskite_polaron.espresso.program import (
     INSTALL_HINT, PROGRAMS, find_program, program_version, reference_blas)
 from perovskite_polaron.espresso.pseudo import writable_cache
@@ -25,6 +27,9 @@ _OPTIONAL = {
     "feff10-rs": ("feff", '[engine] kind = "feff"'),
     "hypothesis": ("test", "make test"),
     "pytest-benchmark": ("test", "make bench")}
+_CORE = "compiled core: "
+# Name, version, where it is or what to do, and whether the main job can go on.
+_Row = tuple[str, str, str, bool]
 _KERNELS = ("displacement", "geometry", "convolution", "heating", "lanczos")
 
 
@@ -43,22 +48,31 @@ def run(args: argparse.Namespace) -> int:
     rows = list(_components())
     missing = [name for name, _, _, fine in rows if not fine]
     parts = {name: {"version": v, "where": w, "usable": fine} for name, v, w, fine in rows}
-    lines = [f"{'ok' if fine else 'MISSING':8} {n:28} {v:12} {w}" for n, v, w, fine in rows]
-    lines.append(f"missing: {', '.join(missing)}" if missing
-                 else "everything the main job needs is here")
-    emit(args, {"components": parts, "missing": missing}, lines)
+    emit(args, {"components": parts, "missing": missing}, _lines(rows, missing))
     return 1 if missing else 0
 
 
-def _components() -> Iterator[tuple[str, str, str, bool]]:
-    """Yield name, version, where it is or what to do, and whether the main job can go on."""
+def _lines(rows: Sequence[_Row], missing: Sequence[str]) -> Iterator[str]:
+    # The modules of the compiled core lie in one folder, or are not there.
+    core = [(name, version, str(Path(where).parent)) for name, version, where, fine in rows
+            if name.startswith(_CORE) and fine]
+    shown = [row for row in rows if row[0] not in {name for name, *_ in core[1:]}]
+    cells = [("ok" if fine else "MISSING",
+              *(("compiled core", *core[0][1:]) if core and name == core[0][0] else
+                (name, version, where))) for name, version, where, fine in shown]
+    yield from table({"": "8s", "component": "s", "version": "s", "where, or what to do": "s"},
+                     cells)
+    yield (f"missing: {', '.join(missing)}" if missing else "everything the main job needs is here")
+
+
+def _components() -> Iterator[_Row]:
     yield "perovskite_polaron", __version__, "", True
     yield "python", sys.version.split()[0], sys.executable, True
     for name in _KERNELS:
         try:
-            yield f"compiled core: {name}", "built", str(load(name).__file__), True
+            yield _CORE + name, "built", str(load(name).__file__), True
         except PolaronError as error:
-            yield f"compiled core: {name}", "", str(error), False
+            yield _CORE + name, "", str(error), False
     for program in PROGRAMS:
         try:
             yield program, program_version(program), str(find_program(program)), True
@@ -75,7 +89,7 @@ def _components() -> Iterator[tuple[str, str, str, bool]]:
     for package in _PACKAGES:
         yield package, *_package(package, f"pip install {package}"), True
     for package, (extra, purpose) in _OPTIONAL.items():
-        hint = f"for {purpose}: pip install 'perovskite-polaron[{extra}]'"
+        hint = f"for {purpose}: {install_hint(extra)}"
         yield f"{package} (optional)", *_package(package, hint), True
     for name, tried in (("pseudopotential cache", writable_cache),
                         ("locks in this folder", try_locks)):

@@ -14,6 +14,7 @@ from perovskite_polaron.analysis.heated_crystal import (
 from perovskite_polaron.analysis.heating import (
     RELATIVE_SIGMA, Exposure, Heating, Place, Recombination, heating)
 from perovskite_polaron.cli.options import emit, pick, quantity, share
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.lattice.files import read_crystal
@@ -210,37 +211,46 @@ def _record(result: Heating, curves: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _lines(result: Heating, curves: dict[str, np.ndarray], cooling_ps: float) -> Iterator[str]:
-    e, front, back = result.exposure, result.front, result.back
-    of = e.material
-    yield (f"temperature rise after the pulse {result.delta_T_K:8.1f} K   (68 % range"
-           f" {result.delta_T_low_K:.0f} to {result.delta_T_high_K:.0f} K), mean over the jet")
-    yield ("at the jet's front and back           "
-           + (f"{front.delta_T_K:.1f} and {back.delta_T_K:.1f} K" if front and back else
-              "not known without an absorption coefficient"))
-    yield (f"upper limit at any time          {result.delta_T_all_K:8.1f} K   (mean; all pairs"
-           " recombined without light, nothing cooled)")
-    yield f"temperature right after          {result.final_C:8.1f} C   {result.phase}"
-    yield f"absorbed by the jet              {100 * result.absorbed_fraction:8.1f} % of the pulse"
-    if e.absorption_per_cm is not None:
-        yield (f"absorption coefficient           {e.absorption_per_cm:8.4g} /cm natural,"
-               f" {e.absorption_per_cm / _LN_10:.4g} /cm decadic")
-    yield f"photons absorbed per nanocrystal {result.photons_per_nc:8.0f}"
-    yield (f"their energy                     {result.total_energy_eV:8.0f} eV, of which"
-           f" {result.heat_eV:.0f} eV become heat at once")
-    for r in e.recombination:
-        later = (result.total_energy_eV - result.heat_eV) * r.fraction * (1 - r.quantum_yield)
-        yield (f"heat of recombination            {later:8.0f} eV in {r.lifetime_ps:g} ps"
-               f"   ({100 * r.fraction:.3g} % of the pairs, quantum yield {r.quantum_yield:g})")
-    yield (f"crystal                          {of.formula:>8s}   {of.molar_mass_g_mol:.2f} g/mol,"
-           f" {of.density_g_cm3:.3f} g/cm3, gap {of.gap_eV:g} eV")
-    yield (f"heat capacity at the start       {e.capacity.at_J_mol_K(e.start_C):8.1f} J/mol/K  "
-           f" ({e.capacity.words})")
-    yield "\none standard deviation of an input moves the rise to (K)"
-    for name, low, high in result.tornado:
-        yield f"  {name.replace('_', ' '):16s}{low:8.1f} {high:8.1f}"
-    yield (f"\ncooling with {cooling_ps:g} ps:   time (ps)   temperature (C)"
-           f"{'' if len(curves) == 1 else ': mean, front, back'}")
-    yield from (f"{t:32.0f}{''.join(f'{v:18.1f}' for v in values)}"
-                for t, *values in zip(_TIMES_PS, *curves.values(), strict=True))
+    yield from table({"": "32s", " ": ">9s", "  ": "7s", "   ": "s"}, list(_numbers(result)))
+    yield ""
+    yield from table({"one standard deviation of": "27s", "moves the rise (K) from": "26.1f",
+                      "to": "10.1f"},
+                     [(name.replace("_", " "), *ends) for name, *ends in result.tornado])
+    yield ""
+    yield from table({f"cooling with {cooling_ps:g} ps, time (ps)": "34.0f",
+                      **{name.replace("_", " ") + " (C)": "14.1f" for name in curves}},
+                     list(zip(_TIMES_PS, *curves.values(), strict=True)))
     yield ""
     yield from _statements(result)
+
+
+def _numbers(result: Heating) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what, how much, its unit, and what to know of it."""
+    e, front, back = result.exposure, result.front, result.back
+    of = e.material
+    yield ("temperature rise after the pulse", f"{result.delta_T_K:.1f}", "K",
+           f"68 % range {result.delta_T_low_K:.0f} to {result.delta_T_high_K:.0f} K, mean over the"
+           " jet")
+    if front and back:
+        yield "at the jet's front", f"{front.delta_T_K:.1f}", "K", ""
+        yield "at the jet's back", f"{back.delta_T_K:.1f}", "K", ""
+    else:
+        yield "at the jet's front and back", "-", "", "not known without an absorption coefficient"
+    yield ("upper limit at any time", f"{result.delta_T_all_K:.1f}", "K",
+           "mean; all pairs recombined without light, nothing cooled")
+    yield "temperature right after", f"{result.final_C:.1f}", "C", result.phase
+    yield ("absorbed by the jet", f"{100 * result.absorbed_fraction:.1f}", "%", "of the pulse")
+    if e.absorption_per_cm is not None:
+        yield ("absorption coefficient", f"{e.absorption_per_cm:.4g}", "/cm",
+               f"natural; {e.absorption_per_cm / _LN_10:.4g} /cm decadic")
+    yield "photons absorbed per nanocrystal", f"{result.photons_per_nc:.0f}", "", ""
+    yield ("their energy", f"{result.total_energy_eV:.0f}", "eV",
+           f"of which {result.heat_eV:.0f} eV become heat at once")
+    for r in e.recombination:
+        later = (result.total_energy_eV - result.heat_eV) * r.fraction * (1 - r.quantum_yield)
+        yield ("heat of recombination", f"{later:.0f}", "eV", f"in {r.lifetime_ps:g} ps"
+               f" ({100 * r.fraction:.3g} % of the pairs, quantum yield {r.quantum_yield:g})")
+    yield ("crystal", of.formula, "", f"{of.molar_mass_g_mol:.2f} g/mol, {of.density_g_cm3:.3f}"
+           f" g/cm3, gap {of.gap_eV:g} eV")
+    yield ("heat capacity at the start", f"{e.capacity.at_J_mol_K(e.start_C):.1f}", "J/mol/K",
+           e.capacity.words)

@@ -13,8 +13,12 @@ from perovskite_polaron.analysis.kinetic_intervals import (
     FEW, LEVELS, Interval, Intervals, profile_intervals)
 from perovskite_polaron.analysis.kinetics import FTest, KineticFit, f_test, fit_kinetics
 from perovskite_polaron.cli.options import TIME_LAW, count, emit, pick, share, time_law, warn
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.measured.traces import read_traces
+
+_COLUMNS = {"": "20s", "value": "10.4g", "error": ">9s", "68 % interval": ">20s",
+            "95 % interval": ">20s"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,12 +101,11 @@ def _closed(ends: tuple[Interval, ...] | None) -> dict[str, Interval] | None:
 
 def _lines(fit: KineticFit, test: FTest | None, intervals: Intervals) -> Iterator[str]:
     k = fit.model.components
-    yield f"{'':30s}{'value':>10s}{'error':>10s}{'68 % interval':>24s}{'95 % interval':>24s}"
-    rows = zip(fit.lifetimes_ps, fit.lifetimes_err_ps, intervals.lifetimes_ps, strict=True)
-    for i, (value, error, ends) in enumerate(rows):
-        yield _row(f"lifetime {i + 1} (ps)", value, error, ends)
-    yield _row("irf sigma (ps)", fit.sigma_ps, fit.sigma_err_ps, intervals.sigma_ps)
-    yield _row("time zero (ps)", fit.t0_ps, fit.t0_err_ps, intervals.t0_ps)
+    fitted = zip(fit.lifetimes_ps, fit.lifetimes_err_ps, intervals.lifetimes_ps, strict=True)
+    rows = [_row(f"lifetime {i} (ps)", *one) for i, one in enumerate(fitted, 1)]
+    rows.append(_row("irf sigma (ps)", fit.sigma_ps, fit.sigma_err_ps, intervals.sigma_ps))
+    rows.append(_row("time zero (ps)", fit.t0_ps, fit.t0_err_ps, intervals.t0_ps))
+    yield from table(_COLUMNS, rows)
     names = [*(f"decay {i + 1}" for i in range(k)), "offset"][: fit.fractions.shape[1]]
     names += ["baseline"] * fit.model.baseline
     if len(fit.traces) > FEW:
@@ -114,10 +117,11 @@ def _lines(fit: KineticFit, test: FTest | None, intervals: Intervals) -> Iterato
 
 def _amplitude_table(fit: KineticFit, names: list[str]) -> Iterator[str]:
     """One line for each of many traces: the spectra of the decays."""
-    yield f"\n{'amplitudes':20s}" + "".join(f"{name:>24s}" for name in names)
-    for trace, values, errors in zip(fit.traces, fit.amplitudes, fit.amplitudes_err, strict=True):
-        cells = (f"{value:.4g} ± {error:.2g}" for value, error in zip(values, errors, strict=True))
-        yield f"{trace.label[-19:]:20s}" + "".join(f"{cell:>24s}" for cell in cells)
+    yield ""
+    traces = zip(fit.traces, fit.amplitudes, fit.amplitudes_err, strict=True)
+    yield from table({"amplitudes": "20s", **dict.fromkeys(names, ">24s")}, [
+        (trace.label, *(f"{v:.4g} ± {e:.2g}" for v, e in zip(values, errors, strict=True)))
+        for trace, values, errors in traces])
 
 
 def _trace_lines(fit: KineticFit, intervals: Intervals, names: list[str]) -> Iterator[str]:
@@ -125,17 +129,19 @@ def _trace_lines(fit: KineticFit, intervals: Intervals, names: list[str]) -> Ite
     for i, (trace, mixed) in enumerate(zip(fit.traces, fit.mixed, strict=True)):
         what = ("amplitudes (of different signs, which have no fractions)" if mixed
                 else "fractions (%)")
-        yield f"\n{trace.label[:29]}: {what}"
+        yield f"\n{trace.label}: {what}"
+        rows = []
         amplitudes = zip(names, fit.amplitudes[i], fit.amplitudes_err[i], strict=True)
         shares = zip(fit.fractions[i], fit.fractions_err[i], intervals.fractions[i], strict=True)
         for name, value, error in amplitudes:
             share_, share_error, held = next(shares, (0.0, 0.0, None))
             if mixed or name == "baseline":
                 unit = "" if mixed else " (signal)"
-                yield f"  {name + unit:28s}{value:10.4g}{error:10.2g}"
+                rows.append((name + unit, value, f"{error:.2g}", "", ""))
                 continue
             percent = held and tuple((100 * low, 100 * high) for low, high in held)
-            yield _row(f"  {name}", 100 * share_, 100 * share_error, percent)
+            rows.append(_row(name, 100 * share_, 100 * share_error, percent))
+        yield from table(_COLUMNS, rows)
 
 
 def _verdicts(fit: KineticFit, test: FTest | None) -> Iterator[str]:
@@ -170,8 +176,9 @@ def _verdicts(fit: KineticFit, test: FTest | None) -> Iterator[str]:
            " vary the fluence to find out.")
 
 
-def _row(name: str, value: float, error: float, ends: tuple[Interval, ...] | None) -> str:
+def _row(name: str, value: float, error: float,
+         ends: tuple[Interval, ...] | None) -> tuple[str, float, str, str, str]:
     if ends is None:
-        return f"{name:30s}{value:10.4g}" + (f"{error:10.2g}" if error else f"{'fixed':>10s}")
-    intervals = [f"{low:.4g} to {high:.4g}" for low, high in ends]
-    return f"{name:30s}{value:10.4g}{error:10.2g}" + "".join(f"{text:>24s}" for text in intervals)
+        return name, value, f"{error:.2g}" if error else "fixed", "", ""
+    one, two = (f"{low:.4g} to {high:.4g}" for low, high in ends)
+    return name, value, f"{error:.2g}", one, two

@@ -4,7 +4,7 @@ import argparse
 
 import numpy as np
 
-from perovskite_polaron.cli.options import quantity
+from perovskite_polaron.cli.options import emit, quantity, share
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.espresso.lanczos import Filling, evaluate
 from perovskite_polaron.espresso.savefile import read_save
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " the Fermi energy: 1:1.9eV:300K; without a temperature a step; may be repeated")
     add("--terminator", type=int, metavar="N", help="as xcheck_conv=N of XSpectra")
     add("--out", required=True, metavar="FILE.dat", help="file to write")
+    share(parser, "--json")
 
 
 def _filling(text: str) -> Filling:
@@ -73,4 +74,6 @@ def run(args: argparse.Namespace) -> None:
     for energy, *values in zip(*columns.values(), strict=True):
         lines.append(f"{energy:16.8f}" + "".join(f" {x:19.12e}" for x in values))
     write_atomically(args.out, "\n".join(lines) + "\n")
-    print(f"{args.out}: {args.points} energies, half width {args.hwhm:g} eV")
+    emit(args, {"file": args.out, "columns": list(columns), "points": args.points,
+                "hwhm_eV": args.hwhm},
+         [f"{args.out}: {args.points} energies, half width {args.hwhm:g} eV"])

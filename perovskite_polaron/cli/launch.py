@@ -2,11 +2,11 @@
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 
+from perovskite_polaron.systems import usable_cores
 from perovskite_polaron.workflow.execute import ranks_for, run_jobs
 from perovskite_polaron.workflow.executors import read_executor, start_executor
 from perovskite_polaron.workflow.jobs import Job
@@ -36,7 +36,7 @@ def launch(args: argparse.Namespace, run: RunSettings, jobs: Sequence[Job], stor
     """
     done = dict(finished_seconds(jobs, store) if done is None else done)
     settings = None if args.executor is None else read_executor(args.executor)
-    cores = settings.cores if settings else len(os.sched_getaffinity(0))
+    cores = settings.cores if settings else usable_cores()
     fixed = args.ranks or run.ranks
     given = None if settings else args.jobs or run.jobs_at_once or None
     most = max(1, cores // (given or 1))

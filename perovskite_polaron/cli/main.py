@@ -59,13 +59,17 @@ def load(verb: str) -> "Verb":
     return several.get(verb) or Verb(module.add_arguments, module.run)
 
 
-def build_parser(verb: str | None) -> argparse.ArgumentParser:
-    """Return the parser of the command, with the options of one verb."""
+def build_parser(*known: str | None) -> argparse.ArgumentParser:
+    """Return the parser of the command, with the options of the verbs that are named."""
     parser = argparse.ArgumentParser(
         prog="polaron",
         description="From a crystal and a measured X-ray transient to how far which atoms moved.",
         epilog="polaron VERB --help explains a verb and shows an example.")
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("--version", nargs="?", const="short", choices=("short", "full"),
+                        help="print the version and exit; full: with what a report of a mistake"
+                        " needs")
+    parser.add_argument("--completion", choices=("bash", "zsh", "tcsh"), help="print the script"
+                        " that completes commands in this shell")
     parser.add_argument("--threads", metavar="N", help="threads of the compiled core (default:"
                         " POLARON_THREADS, else the cores that are there)")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
@@ -75,7 +79,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter)
         # argparse would take -10eV for an option: by default only plain numbers may follow a minus.
         sub._negative_number_matcher = re.compile(r"-\.?\d")
-        if name == verb:
+        if name in known:
             entry = load(name)
             sub.epilog = "example:\n" + textwrap.indent(entry.example, "  ")
             entry.add_arguments(sub)
@@ -116,9 +120,14 @@ def _command(arguments: list[str]) -> int:
     parser = build_parser(verb)
     args = parser.parse_args(arguments)
     if args.version:
-        from perovskite_polaron import __version__
+        from perovskite_polaron.cli.version import print_version
 
-        print(f"polaron {__version__}")
+        print_version(args.version == "full")
+        return 0
+    if args.completion:
+        from perovskite_polaron.cli.version import print_completion
+
+        print_completion(build_parser(*VERBS), args.completion)
         return 0
     if args.verb is None:
         parser.print_help()

@@ -10,7 +10,8 @@ from perovskite_polaron.analysis.steady_curve import LAWS, Curve, broadened
 from perovskite_polaron.analysis.steady_state import Match, match
 from perovskite_polaron.cli.compare import read_transient
 from perovskite_polaron.cli.options import (
-    READING, emit, quantity, reading_options, refuse_existing, share, table, window)
+    READING, emit, quantity, reading_options, refuse_existing, share, window)
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.calculated import read_calculated
 from perovskite_polaron.measured.scan import Scan

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron.cli.launch import launch
-from perovskite_polaron.cli.options import (
-    RUN_OPTIONS, emit, pick, quantity, refuse_existing, share, table)
+from perovskite_polaron.cli.options import RUN_OPTIONS, emit, pick, quantity, refuse_existing, share
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import CRYSTALS, STRUCTURE_SUFFIXES, read_crystal
@@ -267,7 +267,7 @@ def _record(calculation: Calculation, rows: list[ModeRow], index: int | None,
 def _lines(record: dict[str, Any], crystal: Crystal) -> Iterator[str]:
     yield f"Γ modes of {crystal.label}: {record['provenance']}"
     yield f"charges: {record['charges'] or 'none given'}"
-    columns = {"": ">3s", "meV": "9.3f", "THz": "8.3f", "cm-1": "8.2f", "  irrep": "8s",
+    columns = {"": ">3s", "meV": "9.3f", "THz": "8.3f", "cm-1": "8.2f", "irrep": "8s",
                "kind": "10s", "charge, e": ">10s", "IR": ">8s", "g, meV/Å": ">10s",
                "alpha": ">8s", "ax:eq": ">8s", "ax:B": ">8s", "A:ax": ">8s", " ": "1s"}
     rows = []
@@ -278,8 +278,8 @@ def _lines(record: dict[str, Any], crystal: Crystal) -> Iterator[str]:
                    r["a_to_axial"])
         rows.append((
             f"{'>' if i == record['selected'] else ' '}{i:2d}", r["energy_meV"], r["energy_THz"],
-            r["energy_per_cm"], f"  {r['irrep']}", r["kind"], *map(_short, numbers),
-            "  UNSTABLE: imaginary frequency" if r["unstable"] else ""))
+            r["energy_per_cm"], r["irrep"], r["kind"], *map(_short, numbers),
+            "UNSTABLE" if r["unstable"] else ""))
     yield from table(columns, rows)
     yield ("charge: of the mode, along the direction if one is given; IR in (D/Å)²/amu; g = |q"
            " g_ν|, the Fröhlich matrix element; ratios of rms displacements (axial, equatorial X;"
@@ -295,11 +295,12 @@ def _lines(record: dict[str, Any], crystal: Crystal) -> Iterator[str]:
     if record["selected"] is not None and "paper" in record:
         row, paper = record["modes"][record["selected"]], record["paper"]
         ratio = row["ratio"] or {}
-        yield f"{'':34s}{'here':>8s}{'paper':>8s}  ({SOURCE}; LO along c)"
-        yield f"{'energy, meV':34s}{row['energy_meV']:8.2f}{paper['energy_meV']:8.1f}"
-        for title, name in (("equatorial", "axial_to_equatorial"), ("B", "axial_to_B")):
-            yield f"axial : {title:26s}{_short(ratio.get(name)):>8s}{paper[name]:8.1f}"
-        yield f"{'A : axial':34s}{_short(row['a_to_axial']):>8s}{'marginal':>9s}"
+        yield f"beside the LO mode along c of the paper ({SOURCE}):"
+        yield from table({"": "20s", "here": ">8s", "paper": "10.1f"}, [
+            ("energy, meV", f"{row['energy_meV']:.2f}", paper["energy_meV"]),
+            *((f"axial : {title}", _short(ratio.get(name)), paper[name]) for title, name in
+              (("equatorial", "axial_to_equatorial"), ("B", "axial_to_B"))),
+            ("A : axial", _short(row["a_to_axial"]), "marginal")])
     yield from _notes(record)
 
 

@@ -4,9 +4,8 @@ import argparse
 import inspect
 import json
 import math
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from perovskite_polaron.analysis.kinetic_model import KineticModel
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.cli.profile import add_profile
+from perovskite_polaron.cli.tables import print_lines
 from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.measured.raw import Raw
 from perovskite_polaron.measured.readers import read_scans
@@ -155,7 +155,10 @@ def make_folder(path: Path) -> Path:
 
 def emit(args: argparse.Namespace, record: Mapping[str, Any], lines: Iterable[str]) -> None:
     """Print a result: one JSON object with --json, else its lines for people."""
-    print(json.dumps(plain(record), allow_nan=False) if args.json else "\n".join(lines))
+    if args.json:
+        print(json.dumps(plain(record), allow_nan=False))
+    else:
+        print_lines(lines)
 
 
 def pick(record: object, *names: str, **renamed: str) -> dict[str, Any]:
@@ -176,29 +179,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def table(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """Return the lines of a table: its titles, then its rows.
-
-    Parameters
-    ----------
-    columns
-        Title -> format, such as ``12.3f`` or ``20s``; words stand to the left unless it begins
-        with ``>``. A cell that is None is ``-``, and one that is a word already is only aligned.
-    rows
-        The cells of each row.
-    """
-    sides = [("<" if spec[-1] == "s" and spec[0] != ">" else ">") + re.findall(r"\d+", spec)[0]
-             for spec in columns.values()]
-
-    def cell(value: Any, side: str, spec: str) -> str:
-        shown = "-" if value is None else value
-        return f"{shown:{side if isinstance(shown, str) else spec}}"
-
-    for cells in (list(columns), *rows):
-        parts = zip(cells, sides, columns.values(), strict=True)
-        yield "".join(cell(*part) for part in parts).rstrip()
 
 
 def warn(scans: Iterable[Scan | Trace]) -> None:

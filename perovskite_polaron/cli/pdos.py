@@ -10,6 +10,7 @@ from typing import Any
 from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import (
     RUN_OPTIONS, emit, make_folder, pick, plain, quantity, share)
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.figures.spectra import draw_pdos
 from perovskite_polaron.figures.style import save
@@ -145,19 +146,20 @@ def _lines(result: dict[str, Any], edges: Sequence[BandEdge]) -> Iterator[str]:
     record, shells = result["provenance"], edges[0].shares
     most = {label: max(e.shares[label] for e in edges) for label in shells}
     listed = sorted((s for s in shells if most[s] >= _LISTED), key=lambda label: -most[label])
-    width = max(9, *(len(label) + 2 for label in listed))
     yield f"{record['name']}, {record['space_group']}: {record['settings']}"
     yield "projected onto " + "; ".join(f"{e} {s}" for e, s in record["projected_onto"].items())
     yield f"gap {result['gap_eV']:.3f} eV, {'direct' if result['direct'] else 'indirect'}\n"
-    head = "".join(f"{label:>{width}s}" for label in (*listed, "others", "none"))
-    yield f"{'':5s}{'eV':>8s}  {'k point':<24s}{'bands':>5s}{head}   (%)"
+    columns = {"": "5s", "eV": "8.3f", "k point": "24s", "bands": "6d",
+               **dict.fromkeys((*listed, "others", "none"), "9.1f")}
+    rows: list[tuple[Any, ...]] = []
     for e in edges:
         point = f"{e.kpoint_name or 'k'} ({', '.join(f'{x:.4g}' for x in e.kpoint)})"
         values = [e.shares[label] for label in listed]
         values += [sum(e.shares.values()) - sum(values), e.unprojected]
         # Adding zero turns -0.0 into 0.0.
-        row = "".join(f"{100 * v + 0.0:{width}.1f}" for v in values)
-        yield f"{e.name:5s}{e.energy_eV:8.3f}  {point:<24s}{e.degeneracy:5d}{row}"
+        rows.append((e.name, e.energy_eV, point, e.degeneracy, *(100 * v + 0.0 for v in values)))
+    yield from table(columns, rows)
+    yield "shares of the shells, of others and of none, in %"
     yield (f"\nspilling: {100 * result['spilling']:.2f} % of the electrons lie on none of these"
            " shells; with empty states it is more")
     yield ("spin-orbit coupling is not included: it splits the p states of heavy atoms and lowers a"

@@ -14,7 +14,8 @@ from perovskite_polaron.analysis.scenarios import Scenario, computed
 from perovskite_polaron.analysis.verdict import (
     ABOVE_EDGE_EV, STRETCH, WIDTH_EV, Place, matched_place, matched_priors)
 from perovskite_polaron.arrays import Array, Interval
-from perovskite_polaron.cli.options import count, emit, quantity, share, table, window
+from perovskite_polaron.cli.options import count, emit, quantity, share, window
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.report.subject import Subject

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.cli.options import AMPLITUDE_CONVENTION, emit, pick, quantity, share, table
+from perovskite_polaron.cli.options import AMPLITUDE_CONVENTION, emit, pick, quantity, share
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import require
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A, displacement

@@ -13,8 +13,9 @@ from typing import Any
 from perovskite_polaron.analysis.mapping import LATER, ROLES, Mapped, draft, read_mapping
 from perovskite_polaron.analysis.reproduction import Number, Step, heat_verdict, numbers, reproduce
 from perovskite_polaron.cli.main import load
-from perovskite_polaron.cli.options import emit, make_folder, refuse_existing, share, table
+from perovskite_polaron.cli.options import emit, make_folder, refuse_existing, share
 from perovskite_polaron.cli.profile import set_options
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import require
 from perovskite_polaron.files import write_atomically, write_csv
 from perovskite_polaron.measured.archive import Found, look, md5_of, unpacked
@@ -162,7 +163,7 @@ def _looked(record: Mapping[str, Any]) -> Iterator[str]:
     yield from _first_lines(record)
     placed = [f for f in record["files"] if f.role]
     yield from table({"file": "44s", "may be": "12s", "because": "34s"},
-                     [(f.path[-43:], f.role, f.because) for f in placed])
+                     [(f.path, f.role, f.because) for f in placed])
     others = [f for f in record["files"] if not f.role]
     if others:
         yield f"\nnot placed: {len(others)} of {len(record['files'])} files"
@@ -186,9 +187,11 @@ def _computed(record: Mapping[str, Any], steps: Sequence[Step], results: Sequenc
               mapped: Mapped) -> Iterator[str]:
     yield from _first_lines(record)
     columns = {"quantity": "44s", "here": "12.7g", "error": "10.2g", "published": "12.5g",
-               "its error": "10.2g", "  ": "60s"}
-    yield from table(columns, [(r.name[:43], r.value, r.err, r.published, r.published_err,
-                                f"  {r.words}") for r in results])
+               "its error": "10.2g"}
+    yield from table(columns, [(r.name, r.value, r.err, r.published, r.published_err)
+                               for r in results])
+    yield ""
+    yield from (f"{r.name}: {r.words}" for r in results if r.words)
     for step in steps:
         if step.verb in ("compare", "heat") and step.record is not None:
             yield f"\n{step.name}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from perovskite_polaron.analysis.matched import read_matched
 from perovskite_polaron.cli.options import emit, make_folder, pick, quantity, share
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import require
 from perovskite_polaron.figures.spectra import (
     draw_alignment, draw_difference, draw_engines, draw_sites)
@@ -96,20 +97,21 @@ def run(args: argparse.Namespace) -> None:
              f" {spectra.reference}"]
     if spectra.part:
         lines.append(f"polarisation {spectra.part}: these are no powder averages")
-    lines += [f"  {s.structure:20} {s.absorber:12} {s.shift_eV:+8.3f} eV   {s.caveat}"
-              for s in spectra.shifts]
+    lines += table({"structure": "22s", "absorber": "13s", "shift (eV)": "+10.3f", "": "s"},
+                   [(s.structure, s.absorber, s.shift_eV, s.caveat) for s in spectra.shifts])
     lines.append("largest difference, in % of the reference's maximum: with this alignment, what"
                  " the settings may still change (1σ), with the other alignment")
     said = {name: "not estimated" if e is None else f"±{e:.2f}" for name, e in errors.items()}
-    lines += [f"  {name:20} {mine[name]:8.2f} {said[name]:>14} {theirs[name]:8.2f}"
-              for name in mine]
+    lines += table({"difference": "22s", "this alignment": "16.2f", "settings": ">15s",
+                    "other alignment": "16.2f"},
+                   [(name, mine[name], said[name], theirs[name]) for name in mine])
     if None in errors.values() and results.study.engine.kind == "xspectra":
         lines.append("polaron converge estimates what the settings may still change")
     lines += [f"note: {line}" for line in coarse]
     if agreed:
         lines.append(f"beside {args.engines}, from {agreed[0].from_eV:g} to {agreed[0].to_eV:.0f}"
-                     " eV above the first maximum: correlation, energies of one sign, ratio of"
-                     " sizes")
-        lines += [f"  {a.name:20} {a.correlation:8.2f} {a.same_sign_percent:6.0f} % {a.ratio:8.2f}"
-                  for a in agreed]
+                     " eV above the first maximum")
+        lines += table({"difference": "22s", "correlation": "12.2f", "energies of one sign (%)":
+                        "26.0f", "ratio of sizes": "16.2f"},
+                       [(a.name, a.correlation, a.same_sign_percent, a.ratio) for a in agreed])
     emit(args, record, [*lines, f"tables and figures are in {out}"])

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.cli.options import emit, pick, quantity, refuse_existing, share, table
+from perovskite_polaron.cli.options import emit, pick, quantity, refuse_existing, share
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import require
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import CRYSTALS, read_crystal, write_crystal

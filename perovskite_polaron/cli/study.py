@@ -7,6 +7,7 @@ from pathlib import Path
 
 from perovskite_polaron.cli.launch import finished_seconds, launch
 from perovskite_polaron.cli.options import RUN_OPTIONS, Verb, emit, refuse_existing, share
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.workflow.export import job_records, write_archive, write_hdf5
 from perovskite_polaron.workflow.jobs import plan, study_jobs
 from perovskite_polaron.workflow.prepare import record_study, warnings, write_decks
@@ -47,10 +48,9 @@ def prepare(args: argparse.Namespace) -> None:
     for line in warnings(study, structures):
         print(f"note: {line}", file=sys.stderr)
     record_study(study, structures, store)
-    for label in write_decks(structures, store):
-        print(label)
-    print(f"decks are in {store.jobs_root}; run them with sh {store.root / 'run-all.sh'}",
-          file=sys.stderr)
+    labels, script = list(write_decks(structures, store)), store.root / "run-all.sh"
+    emit(args, {"jobs": labels, "folder": store.jobs_root, "script": script}, labels)
+    print(f"decks are in {store.jobs_root}; run them with sh {script}", file=sys.stderr)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -68,11 +68,14 @@ def run(args: argparse.Namespace) -> None:
         print(f"note: {line}", file=sys.stderr)
     done = finished_seconds(jobs, store)
     if args.dry_run:
-        for job in jobs:
-            print(f"{'done' if job.digest in done else 'to do':5}  {job.kind:6}  {job.label}")
+        rows = [("done" if j.digest in done else "to do", j.kind, j.label) for j in jobs]
+        record = {"jobs": [dict(zip(("state", "kind", "label"), row, strict=True)) for row in rows]}
+        emit(args, record, table({"": "7s", " ": "8s", "  ": "31s"}, rows))
         return
     record_study(study, structures, store)
     launch(args, study.run, jobs, store, done)
+    emit(args, {"jobs": len(jobs), "done_before": len(done), "folder": store.root},
+         [f"all {len(jobs)} jobs are done; their results are in {store.root}"])
     print(f"all {len(jobs)} jobs are done; next: polaron spectra {args.study}", file=sys.stderr)
 
 
@@ -88,10 +91,10 @@ def status(args: argparse.Namespace) -> None:
     rows, left = found.rows, found.core_hours_left
     if not args.all and len(rows) > _LISTED:
         rows = [r for r in rows if r.state != "done"][:_LISTED]
-    lines = []
-    for row in rows:
-        took = "" if row.wall_seconds is None else f"{row.wall_seconds:8.0f} s"
-        lines.append(f"{row.state:8} {row.kind:7} {row.label:30} {took}")
+    took = ("" if r.wall_seconds is None else f"{r.wall_seconds:.0f} s" for r in rows)
+    columns = {"": "9s", " ": "8s", "  ": "31s", "   ": ">8s"}
+    lines = list(table(columns, [(r.state, r.kind, r.label, time)
+                                 for r, time in zip(rows, took, strict=True)]))
     if len(rows) < len(found.rows):
         lines.append(f"... {len(found.rows) - len(rows)} more; --all lists them")
     counts = ", ".join(f"{n} {state}" for state, n in found.count.items())
@@ -151,9 +154,9 @@ def export(args: argparse.Namespace) -> None:
 
 
 VERBS = {
-    "prepare": Verb(study_options(), prepare),
-    "run": Verb(study_options(*RUN_OPTIONS, dry_run="list the jobs and what is already done, start"
-                              " nothing"), run),
+    "prepare": Verb(study_options("--json"), prepare),
+    "run": Verb(study_options(*RUN_OPTIONS, "--json", dry_run="list the jobs and what is already"
+                              " done, start nothing"), run),
     "status": Verb(study_options("--json", all="list every job (default: at most 40, what is done"
                                  " last)"), status),
     "gc": Verb(study_options("--json", delete="remove it (default: say what would be removed)"),

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from perovskite_polaron.cli.options import (
-    add_treatment_arguments, emit, read_measured, share, table)
+from perovskite_polaron.cli.options import add_treatment_arguments, emit, read_measured, share
+from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured.recipe import COMBINE
 from perovskite_polaron.measured.scan import Scan
@@ -84,7 +84,7 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
     columns = {"written": "44s", "scans": "6d", "points": "8d", "delay (ps)": "12.4g",
                "T (C)": "8.4g"}
     names = ("scans", "points", "delay_ps", "temperature_C")
-    yield from table(columns, [(str(r["path"])[-43:], *(r[n] for n in names)) for r in outputs])
+    yield from table(columns, [(str(r["path"]), *(r[n] for n in names)) for r in outputs])
     yield "steps: " + ("; ".join(map(_step_words, record["treatment"])) or "none")
     for row in outputs:
         if row["scatter_over_stated"] is not None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from perovskite_polaron.errors import (
     ComputationError, InputError, InterruptedRunError, MissingProgramError, require)
-from perovskite_polaron.programs import ENDED_FROM_OUTSIDE, Calculation, environment
+from perovskite_polaron.programs import Calculation, environment
+from perovskite_polaron.systems import ENDED_FROM_OUTSIDE
 
 PROGRAMS = ("pw.x", "xspectra.x", "ld1.x", "ph.x", "projwfc.x")
 INSTALL_HINT = ("install Quantum ESPRESSO (Debian, Ubuntu: apt install quantum-espresso)"

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from perovskite_polaron.errors import ComputationError, require
+from perovskite_polaron.systems import usable_cores
 
 # How much work makes a further thread worth while. To start one and to wait for its last share
 # takes 0.1 ms on an idle machine; on a busy one milliseconds pass before it runs.
@@ -45,8 +46,7 @@ def thread_count() -> int:
     """
     given = os.environ.get("POLARON_THREADS", "").strip()
     if not given:
-        affinity = getattr(os, "sched_getaffinity", None)
-        return len(affinity(0)) if affinity else os.cpu_count() or 1
+        return usable_cores()
     require(given.isdecimal() and int(given) > 0,
             f"POLARON_THREADS is {given!r}: give a number of threads, 1 or more")
     return int(given)

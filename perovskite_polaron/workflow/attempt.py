@@ -23,6 +23,7 @@ from perovskite_polaron.espresso.pw import DENSITY, PwCalculation, started_from_
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.programs import (
     CHECKPOINT, OUT_OF_TIME, OUTDIR, PLAIN, PREFIX, Way, run_program)
+from perovskite_polaron.systems import age_seconds
 from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import DENSITY_SEAL, Store, density_digest
 
@@ -76,19 +77,13 @@ def attempt_there(job: Job, descendants: Sequence[Job], root: str, ranks: int,
     if allocation_seconds is not None:
         # Enough for pw.x to end an iteration's k point and write its checkpoint.
         margin = min(120.0, 0.1 * allocation_seconds)
-        left = allocation_seconds - _age_seconds(os.getppid()) - margin
+        left = allocation_seconds - age_seconds(os.getppid()) - margin
         if left < margin:
             # Batch systems end an allocation up to minutes late; meanwhile the job is not handed
             # back and forth.
             time.sleep(min(max(left + margin, margin), 30.0))
             raise OutOfTimeError(f"the allocation ends before {job.label} could begin")
     return attempt(job, descendants, _store(root), ranks, max_seconds=left)
-
-
-def _age_seconds(process: int) -> float:
-    """Return how long ago a process started (Linux)."""
-    started = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
-    return float(Path("/proc/uptime").read_text().split()[0]) - started / os.sysconf("SC_CLK_TCK")
 
 
 def attempt(job: Job, descendants: Sequence[Job], store: Store, ranks: int,

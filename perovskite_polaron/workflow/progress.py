@@ -1,5 +1,6 @@
 """Live progress of a study's jobs, with an estimate of the time left; ``polaron run`` prints it."""
 
+import os
 import sys
 import time
 from collections import defaultdict
@@ -15,6 +16,9 @@ from perovskite_polaron.workflow.status import work_left
 
 class Progress:
     """Prints a line per finished job, and on a terminal keeps one live line below them.
+
+    The live line and those of finished jobs are cut at the terminal's width; what went wrong is
+    not. There is no live line where TERM is dumb.
 
     The time left is the cost of the jobs to do times the seconds per unit of cost seen so far in
     this study, over the number of jobs that run at once. Every event costs the same, however many
@@ -35,6 +39,7 @@ class Progress:
     def __init__(self, jobs: Sequence[Job], done: Mapping[str, float], jobs_at_once: int = 1,
                  stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
+        self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._total, self._at_once = len(jobs), jobs_at_once
         self._open: dict[str, Job] = {job.digest: job for job in jobs}
         self._open_cost = defaultdict[str, float](float)
@@ -65,17 +70,18 @@ class Progress:
         elif event.what == "finished":
             self._close(digest, event.seconds)
             took = _clock(event.seconds) if event.seconds else "found finished"
-            self._line(f"[{self._count()}] {name}: {event.detail}, {took}, {self.left()}")
+            said = f"[{self._count()}] {name}: {event.detail}, {took}, {self.left()}"
+            self._line(self._cut(said) if self._live else said)
         elif event.what in ("failed", "again"):
             self._line(f"[{event.what}] {name}: {event.detail}")
         elif event.what == "elsewhere" and digest not in self._waiting:
             self._waiting.add(digest)
             self._line(f"[waiting] {name} is being computed by another runner")
-        elif event.what == "running" and self._stream.isatty() and now - self._shown > 0.5:
+        elif event.what == "running" and self._live and now - self._shown > 0.5:
             self._shown = now
             elapsed = _clock(now - self._started.get(digest, now))
             job = f"{event.job.kind} {event.job.label}: {event.detail}, {elapsed}"
-            self._write(f"[{self._count()}] {job}, {self.left()}"[:118])
+            self._write(self._cut(f"[{self._count()}] {job}, {self.left()}"))
         if event.what in ("finished", "failed", "again"):
             self._started.pop(digest, None)
 
@@ -94,8 +100,16 @@ class Progress:
         self._write(" ".join(text.split("\n")) + "\n")
 
     def _write(self, text: str) -> None:
-        self._stream.write(("\r\x1b[K" if self._stream.isatty() else "") + text)
+        self._stream.write(("\r\x1b[K" if self._live else "") + text)
         self._stream.flush()
+
+    def _cut(self, text: str) -> str:
+        try:
+            width = os.get_terminal_size(self._stream.fileno()).columns
+        except (OSError, ValueError):
+            width = 80
+        # The cursor needs a column of its own.
+        return text if len(text) < width else f"{text[:width - 2]}…"
 
 
 def _clock(seconds: float) -> str:

@@ -5,7 +5,6 @@ What it holds that nothing needs any more: densities and wave functions, tempora
 runs.
 """
 
-import fcntl
 import hashlib
 import math
 import os
@@ -25,6 +24,7 @@ from perovskite_polaron.espresso.upf import Pseudopotential, core_orbital_text, 
 from perovskite_polaron.espresso.xspectra import CORE_FILE, CURVE_FILE
 from perovskite_polaron.files import SEAL, read_sealed, sha256_of, write_atomically, write_sealed
 from perovskite_polaron.programs import HANDED_ON, OUTDIR
+from perovskite_polaron.systems import lock
 from perovskite_polaron.workflow.job import KINDS, Job, JobName, PseudoName
 from perovskite_polaron.workflow.records import lacking
 
@@ -157,7 +157,7 @@ class Store:
         except OSError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lock(descriptor, shared=True)
         except OSError as error:
             # Where no locks are kept who runs is told, not who looks.
             return isinstance(error, BlockingIOError)
@@ -306,7 +306,7 @@ def try_locks() -> str:
 def _locks(descriptor: int, folder: Path) -> bool:
     """Take a lock, and tell whether nobody else has it."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except BlockingIOError:
         return False
     except OSError as error:
