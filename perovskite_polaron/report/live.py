@@ -40,13 +40,14 @@ def live(subjects: Sequence[Subject], transient: Scan | None = None) -> dict[str
     return {"edges": edges, "structure": _structure(first)}
 
 
-def measured(scans: Sequence[Scan], ordinate: str) -> dict[str, Any]:
+def measured(scans: Sequence[Scan], names: Sequence[str]) -> dict[str, Any]:
     """Return the same for measured curves, which have no amplitudes."""
     low = min(float(scan.energy_eV[0]) for scan in scans)
     high = max(float(scan.energy_eV[-1]) for scan in scans)
-    curves = [{"name": scan.name, "energy": _list(scan.energy_eV, 4),
-               "curve": [float(f"{y:.7g}") for y in scan.intensity]} for scan in scans]
-    return {"edges": [{"key": "measured", "label": ordinate, "axis": "energy (eV)",
+    curves = [{"name": name, "energy": _list(scan.energy_eV, 4),
+               "curve": [float(f"{y:.7g}") for y in scan.intensity]}
+              for name, scan in zip(names, scans, strict=True)]
+    return {"edges": [{"key": "measured", "label": "signal", "axis": "energy (eV)",
                        "range": [low, high], "measured": curves}], "structure": None}
 
 

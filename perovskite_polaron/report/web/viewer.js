@@ -110,7 +110,8 @@ class Viewer {
     if (up === 0) this.view.rotate(90, "vz");
     this.view.rotate(-17, "vy");
     this.view.rotate(9, "vx");
-    this.view.zoom(1.8);
+    // zoomTo fills the width: what is wider than high would be cut.
+    this.view.zoom(2.1 / Math.max(1, this.stage.clientWidth / this.stage.clientHeight));
     this.view.render();
   }
 
