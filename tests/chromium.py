@@ -39,7 +39,8 @@ class Page:
             os.dup2(target, 4)
 
         command = [str(PROGRAM), "--headless=new", "--no-sandbox",
-                   *(graphics if webgl else ["--disable-gpu", "--disable-3d-apis"]), "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
+                   *(graphics if webgl else ["--disable-gpu", "--disable-3d-apis"]),
+                   "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
                    f"--user-data-dir={self._profile.name}", "--remote-debugging-pipe",
                    "about:blank"]
         self._process = subprocess.Popen(

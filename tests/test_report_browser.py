@@ -165,7 +165,8 @@ def test_the_amplitude_follows_the_law_of_the_package(
     text = opened.value("document.querySelector('input[name=\"amplitude-0\"]')"
                         ".getAttribute('aria-valuetext')")
     assert text.startswith("0.200 Å: axial Br 0.200 Å, Pb 0.082 Å")
-    assert "Q² times an even spline" in opened.value("document.querySelector('.controls').innerText")
+    assert "Q² times an even spline" in opened.value(
+        "document.querySelector('.controls').innerText")
 
 
 def test_an_added_width_is_one_more_gaussian(

@@ -137,7 +137,8 @@ def test_without_an_article_nothing_is_judged(
     found = sections(other, varied=variations.variations(other))
     assert [s.key for s in found] == ["spectra", "sites", "amplitude", "structures", "method"]
     assert not [b for s in found for b in s.blocks if isinstance(b, Claims)]
-    assert set(figures(other)) == {"figure-4", "structure", "alignment", "sites", "bonds", "amplitude"}
+    assert set(figures(other)) == {
+        "figure-4", "structure", "alignment", "sites", "bonds", "amplitude"}
     labels = {axes.get_xlabel() for axes in figures(other)["sites"]().figure.axes}
     assert labels == {"", "energy above the reference edge (eV)"}
 

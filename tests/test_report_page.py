@@ -99,8 +99,8 @@ def test_the_page_is_whole_and_needs_nothing_else(report: Path) -> None:
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
     assert used <= set(ids)
     drawn = {p.stem for p in (report.parent / "figures").glob("*.svg")}
-    assert drawn == {"structure", "pb-l3", "figure-2", "figure-3", "figure-4", "sites", "amplitude", "bonds",
-                     "alignment", "heating"}
+    assert drawn == {"structure", "pb-l3", "figure-2", "figure-3", "figure-4", "sites", "amplitude",
+                     "bonds", "alignment", "heating"}
     assert text.count("<svg ") == len(drawn)
     for name in drawn:
         for suffix in (".png", ".pdf", ".csv"):

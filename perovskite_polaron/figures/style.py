@@ -77,9 +77,10 @@ def on_dark(colour: str) -> str:
         room = min(spread, 2 * min(found, 1 - found))
         top = found + room / 2
         pure = hsv_to_rgb((hue, room / top if top else 0.0, top))
-        turned = to_hex([p + (1 - p) * v for p, v in zip(paper, pure, strict=True)])
+        red, green, blue = (p + (1 - p) * v for p, v in zip(paper, pure, strict=True))
+        turned = str(to_hex((red, green, blue)))
         if contrast(turned, DARK_PAPER) >= min(seen, CONTRAST) or found >= 1:
-            return str(turned)
+            return turned
         found = min(1.0, found + 0.02)
 
 

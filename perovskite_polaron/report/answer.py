@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perovskite_polaron.analysis.scenario_fit import ScenarioFit
-from perovskite_polaron.analysis.verdict import ABOVE_EDGE_EV, Judgement
+from perovskite_polaron.analysis.verdict import ABOVE_EDGE_EV, Judgement, error_words
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.structure import draw_structure, make_scene, movers
 from perovskite_polaron.figures.style import Chart
+from perovskite_polaron.files import Column
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.phonons.modes import Modes, read_modes
 from perovskite_polaron.report.blocks import Answer, Claims, Table, listed
@@ -163,25 +164,17 @@ def _judged(subject: Subject, judged: Judgement) -> str:
     odds = judged.found.odds()[best.name]
     sure = "> 99.9 %" if odds > 0.999 else f"{100 * odds:.1f} %"
     unit = best.per_strength
-    error, known = best.errors[0], best.errors_calculation[0]
     if unit is None or best.amplitude is not None:
-        size = f"strength {best.strength:.3g}{_plus(error, known, 1.0)}"
+        size = f"strength {best.strength:.3g} {error_words(best, 0)}"
     else:
         what, of = ("f·Q²", "Å²·amu") if best.parts[0].power == 2 else ("f·Q", "Å·√amu")
-        size = (f"excited fraction f and amplitude Q with {what} = {unit * best.strength:.3g}"
-                f"{_plus(error, known, unit)} {of}{_in_angstrom(subject, best, unit)}")
+        size = (f"excited fraction f and amplitude Q with {what} = {unit * best.strength:.3g} "
+                f"{error_words(best, 0, unit)} {of}{_in_angstrom(subject, best, unit)}")
     if best.amplitude is not None:
         q = best.amplitude
         size += f", Q = {q.q:.3g} Å√amu (68 %: {q.q68[0]:.3g} to {q.q68[1]:.3g})"
     return (f"The measured transient {name} is best described by {best.name}: {size}. "
             f"Probability among the hypotheses given: {sure}.")
-
-
-def _plus(error: float, known: float | None, unit: float) -> str:
-    more = "; calculation error not estimated" if known is None else (
-        f" ± {unit * known:.2g} (calculation)")
-    return f" ± {unit * error:.2g} (statistical{more})" if known is None else (
-        f" ± {unit * error:.2g} (statistical){more}")
 
 
 def _in_angstrom(subject: Subject, best: ScenarioFit, unit: float) -> str:
@@ -239,9 +232,10 @@ def structure_chart(subject: Subject) -> Chart | None:
     crystal, name = subject.structures[subject.reference].crystal, largest(subject)
     moved = subject.moved(name) if name else None
     scene = make_scene(crystal, None if moved is None else moved.displacement_A)
-    columns = {"element": scene.species, "atom": [atom + 1 for atom in scene.atoms]} | {
-        f"{axis}_A": scene.positions_A[:, k] for k, axis in enumerate("xyz")} | {
-        f"d{axis}_A": scene.displacement_A[:, k] for k, axis in enumerate("xyz")}
+    columns: dict[str, Column] = {"element": scene.species,
+                                  "atom": [str(atom + 1) for atom in scene.atoms]}
+    for prefix, values in (("", scene.positions_A), ("d", scene.displacement_A)):
+        columns |= {f"{prefix}{axis}_A": values[:, k] for k, axis in enumerate("xyz")}
     arrows = f"; arrows: displacement in {name}, {scene.magnified:g} times as long" if name else ""
     return Chart("structure", f"{subject.reference}{arrows}",
                  f"The cell of {crystal.formula} in projection{arrows}.",

@@ -118,7 +118,8 @@ def measured_page(scans: Sequence[Scan], source: str) -> Page:
     known = {0: "without errors", len(scans): "with errors"}.get(
         with_errors, f"{with_errors} of them with errors")
     lead = f"{count} from {low:.1f} to {high:.1f} eV, {known}, as measured."
-    rows = [(title, str(len(scan.energy_eV)), f"{scan.energy_eV[0]:.2f} to {scan.energy_eV[-1]:.2f}",
+    rows = [(title, str(len(scan.energy_eV)),
+             f"{scan.energy_eV[0]:.2f} to {scan.energy_eV[-1]:.2f}",
              f"{scan.intensity.min():.4g} to {scan.intensity.max():.4g}",
              "–" if scan.error is None else f"{float(np.median(scan.error)):.2g}")
             for title, scan in zip(titles, scans, strict=True)]

@@ -67,7 +67,8 @@ class Page:
         data = json.dumps(self.live, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
         return environment.get_template("template.html").render(
             answer=self.answer, sections=self.sections, figures=figures, version=__version__,
-            source=self.source, beside=pictures is not None, turns=bool(self.live["structure"]), data=safe(data),
+            source=self.source, beside=pictures is not None, turns=bool(self.live["structure"]),
+            data=safe(data),
             colours=safe(colours("".join(figures.values()))),
             css=safe((WEB / "page.css").read_text(encoding="utf-8")),
             scripts=[safe((WEB / name).read_text(encoding="utf-8")) for name in names])

@@ -1,7 +1,7 @@
 """Sections of a report: the spectra, what makes the difference, and its Q² law."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 

@@ -8,8 +8,7 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.lattice.octahedra import BondReport
 from perovskite_polaron.lattice.symmetry import absorbers
 from perovskite_polaron.report.answer import mode_files
-from perovskite_polaron.report.blocks import (
-    Block, Rows, Section, Table, Text, listed, meaning)
+from perovskite_polaron.report.blocks import Block, Rows, Section, Table, Text, listed, meaning
 from perovskite_polaron.report.study_charts import atom_name, bonds_chart
 from perovskite_polaron.report.subject import Subject
 
