@@ -299,7 +299,7 @@ def test_paper_has_everything(opened: chromium.Page, report: Path) -> None:
         opened.call("Emulation.setEmulatedMedia", media="")
     if (text := subprocess.run(["sh", "-c", f"pdftotext -layout {path} - 2>/dev/null"],
                                capture_output=True, text=True, check=False).stdout):
-        assert re.search(r"cubic \(%\)\s+-2\.10 ", text)
+        assert re.search(r"cubic \(%\)\s+-2\.10", text)
 
 
 def test_without_a_script_the_figures_stay(browser: chromium.Page, report: Path) -> None:

@@ -173,6 +173,14 @@ def test_a_transient_is_drawn_and_judged(begun: Begun, subject: Subject) -> None
     judged = text.split("as polaron compare judges it:")[1].split("</section>")[0]
     assert swept(subject).name in judged
     assert "measured: " in text
+    lead, unknown = (re.findall(f'<p class="{kind}">(.*?)</p>', text)[0]
+                     for kind in ("lead", "unknown"))
+    size = re.search(r"f·Q² = ([\d.]+) ± ([\d.]+) \(statistical", lead)
+    assert size
+    largest = subject.amplitude("lo@0.2")
+    assert abs(float(size[1]) - 0.1 * largest**2) < 4 * float(size[2])
+    assert "the data fix only their product" in unknown
+    assert "excited fraction only when" in unknown
     measured = table(folder / "r" / "figures" / "figure-4-transient.csv")
     np.testing.assert_allclose(np.array(measured["photon_energy_eV"], dtype=float),
                                MEASURED_EV)

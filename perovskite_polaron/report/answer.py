@@ -201,6 +201,8 @@ def _unknown(subject: Subject, judged: Judgement | None) -> list[str]:
         best = judged.found.best
         if best.per_strength is not None and best.amplitude is None:
             words.append("Excited fraction and amplitude apart: the data fix only their product.")
+        # What the transient was divided by, without which a strength is no fraction.
+        words.append(judged.words[-1])
     if any("near the edge" in line for line in _coarse(subject)):
         words.append("What happens near the edge: the k points are too few there, and what excited "
                      "carriers do is not in the difference.")

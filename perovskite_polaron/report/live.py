@@ -45,7 +45,7 @@ def measured(scans: Sequence[Scan], names: Sequence[str]) -> dict[str, Any]:
     low = min(float(scan.energy_eV[0]) for scan in scans)
     high = max(float(scan.energy_eV[-1]) for scan in scans)
     curves = [{"name": name, "energy": _list(scan.energy_eV, 4),
-               "curve": [float(f"{y:.7g}") for y in scan.intensity]}
+               "curve": _digits(scan.intensity)}
               for name, scan in zip(names, scans, strict=True)]
     return {"edges": [{"key": "measured", "label": "signal", "axis": "energy (eV)",
                        "range": [low, high], "measured": curves}], "structure": None}
@@ -54,6 +54,10 @@ def measured(scans: Sequence[Scan], names: Sequence[str]) -> dict[str, Any]:
 def _list(values: Array, decimals: int = _DECIMALS) -> list[float]:
     # Zero has no sign here.
     return (np.round(np.asarray(values, dtype=np.float64), decimals) + 0.0).tolist()
+
+
+def _digits(values: Array) -> list[float]:
+    return [float(f"{y:.7g}") for y in values]
 
 
 def _edge(subject: Subject, transient: Scan | None) -> dict[str, Any]:
@@ -75,7 +79,8 @@ def _edge(subject: Subject, transient: Scan | None) -> dict[str, Any]:
                      for f in subject.features],
         "transient": None if transient is None else {
             "name": transient.name, "energy": _list(transient.energy_eV, 4),
-            "signal": [float(f"{y:.6g}") for y in transient.intensity]}}
+            "signal": _digits(transient.intensity),
+            "error": None if transient.error is None else _digits(transient.error)}}
 
 
 def _sweep(subject: Subject, entry: str, sweep: AmplitudeSpectra) -> dict[str, Any]:

@@ -161,7 +161,7 @@ class Chart {
     return parts.join("");
   }
 
-  curve({ energy, y, style, points }, box) {
+  curve({ energy, y, style, points, error }, box) {
     const [first, last] = this.range, from = Math.max(0, indexAt(energy, first) - 1), found = [];
     for (let i = from; i < energy.length; i++) {
       const place = `${this.toX(energy[i]).toFixed(1)} ${box.toY(y[i]).toFixed(1)}`;
@@ -169,7 +169,9 @@ class Chart {
       if (energy[i] > last) break;
     }
     const d = points ? found.join("") : "M" + found.join("L");
-    return `<path class="curve ${style}${points ? " points" : ""}" d="${d}"/>`;
+    const bars = (error ?? []).map((e, i) => `M${this.toX(energy[i]).toFixed(1)} ` +
+      `${box.toY(y[i] - e).toFixed(1)}V${box.toY(y[i] + e).toFixed(1)}`).join("");
+    return (bars && `<path class="bars ${style}" d="${bars}"/>`) + `<path class="curve ${style}${points ? " points" : ""}" d="${d}"/>`;
   }
 
   // Put the cursor at an energy (null: away) and read every curve there.

@@ -239,10 +239,11 @@ class Controls {
     const panels = [{ label: "absorption", curves: spectra, marks: [], small: true },
       { label: "difference (% of max.)", curves: differences, marks }];
     if (edge.transient) {
-      const { name, energy, signal } = edge.transient;
+      const { name, energy, signal, error } = edge.transient;
       const most = Math.max(...signal.map(Math.abs)) || 1;
       panels.push({ label: "transient", small: true, marks: [], curves: [{ name, energy,
-        y: signal.map((y) => y / most), style: "c0", points: true }] });
+        y: signal.map((y) => y / most), error: error?.map((e) => e / most), style: "c0",
+        points: true }] });
     }
     this.chart.show(panels, edge.range, edge.axis);
     this.legend([...spectra, ...(edge.transient
