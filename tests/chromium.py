@@ -19,8 +19,10 @@ PROGRAM = next((p for n in ("chromium", "chromium-browser", "google-chrome")
 class Page:
     """One page in a browser of its own. messages: every event that it sent, in order."""
 
-    def __init__(self, time_limit_s: float = 120.0) -> None:
+    def __init__(self, time_limit_s: float = 120.0, *, webgl: bool = True) -> None:
         self.time_limit_s = time_limit_s
+        # Three dimensions are drawn by the processor, or not at all.
+        graphics = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
         self.messages: list[dict[str, Any]] = []
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._buffer, self._number = b"", 0
@@ -36,7 +38,8 @@ class Page:
             os.dup2(source, 3)
             os.dup2(target, 4)
 
-        command = [str(PROGRAM), "--headless=new", "--no-sandbox", "--disable-gpu",
+        command = [str(PROGRAM), "--headless=new", "--no-sandbox",
+                   *(graphics if webgl else ["--disable-gpu", "--disable-3d-apis"]),
                    "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
                    f"--user-data-dir={self._profile.name}", "--remote-debugging-pipe",
                    "about:blank"]
@@ -90,8 +93,9 @@ class Page:
         first, _, self._buffer = self._buffer.partition(b"\0")
         return dict(json.loads(first))
 
-    def open(self, path: Path, width: int, *, dark: bool = False) -> None:
+    def open(self, path: Path, width: int, *, dark: bool = False, script: bool = True) -> None:
         """Show a file in a window of this width (CSS pixels), as a phone does when it is narrow."""
+        self.call("Emulation.setScriptExecutionDisabled", value=not script)
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900,
                   deviceScaleFactor=1, mobile=width < 600)
         scheme = "dark" if dark else "light"
@@ -108,6 +112,34 @@ class Page:
         if "exceptionDetails" in result:
             raise RuntimeError(result["exceptionDetails"]["text"])
         return result["result"].get("value")
+
+    def wait_for(self, script: str) -> None:
+        """Wait until a JavaScript expression is true in the page."""
+        end = time.monotonic() + self.time_limit_s
+        while not self.value(script):
+            if time.monotonic() > end:
+                raise TimeoutError(script)
+            time.sleep(0.05)
+
+    def press(self, key: str, times: int = 1) -> None:
+        """Press a key where the focus is."""
+        code = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36,
+                "End": 35, "Escape": 27, " ": 32, "Tab": 9}.get(key, 0)
+        text = {"text": key} if len(key) == 1 else {}
+        for _ in range(times):
+            for kind in ("keyDown", "keyUp"):
+                self.call("Input.dispatchKeyEvent", type=kind, key=key,
+                          windowsVirtualKeyCode=code, **(text if kind == "keyDown" else {}))
+
+    def mouse(self, kind: str, x: float, y: float) -> None:
+        """Move, press or release the mouse: mouseMoved, mousePressed, mouseReleased."""
+        button = {"button": "left", "clickCount": 1} if kind != "mouseMoved" else {}
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
+
+    def pdf(self, path: Path) -> None:
+        """Print the page on A4."""
+        printed = self.call("Page.printToPDF", paperWidth=8.27, paperHeight=11.69)["data"]
+        path.write_bytes(base64.b64decode(printed))
 
     def complaints(self) -> list[str]:
         """Return what the console shows as an error or warning, and every exception."""

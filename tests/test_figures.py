@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
+from coverage_kinetics import MODEL, traces
+from matplotlib.colors import to_hex, to_rgb
 
+from perovskite_polaron.analysis.kinetics import fit_kinetics
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures import style
+from perovskite_polaron.figures.measured import draw_kinetics
 
 # Linear sRGB to what full protanopia, deuteranopia and tritanopia leave of it: Machado, Oliveira
 # and Fernandes, IEEE Trans. Vis. Comput. Graph. 15, 1291 (2009).
@@ -42,6 +45,26 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 def test_what_draws_data_has_contrast_on_white(colour: object) -> None:
     # WCAG 2.1: (1 + 0.05) over the relative luminance + 0.05.
     assert 1.05 / (XYZ[1] @ linear(colour) + 0.05) >= 3
+
+
+@pytest.mark.parametrize("colour", [style.INK, style.GREY, *style.PALETTE,
+                                    *map(to_hex, style.shades(9))])
+def test_what_can_be_seen_on_white_can_be_seen_on_the_dark_page(colour: str) -> None:
+    own = 1.05 / (XYZ[1] @ linear(colour) + 0.05)
+    assert style.contrast(colour, style.PAPER) == pytest.approx(own, rel=1e-3)
+    assert style.contrast(style.on_dark(colour), style.DARK_PAPER) >= style.CONTRAST
+    assert style.on_dark("#ffffff") == style.DARK_PAPER.lower()
+
+
+def test_a_change_of_scale_is_a_break_between_two_panels() -> None:
+    fit = fit_kinetics(traces(0, noise=0.01), MODEL)
+    figure = draw_kinetics(fit)
+    scales = [axes.get_xscale() for axes in figure.axes]
+    assert scales == ["linear", "log", "linear", "log"]
+    (_, left), (right, _) = figure.axes[0].get_xlim(), figure.axes[1].get_xlim()
+    # Ten times the width of the instrument.
+    assert left == right == pytest.approx(10 * fit.sigma_ps)
+    assert not figure.axes[0].spines["right"].get_visible()
 
 
 @pytest.mark.parametrize("vision", VISION)

@@ -302,7 +302,7 @@ def _ranges(i68: Sequence[float], i95: Sequence[float]) -> str:
 
 
 def _strengths(best: ScenarioFit) -> str:
-    texts = [f"{part.name} {best.strengths[i]:.3g} {_errors(best, i)}"
+    texts = [f"{part.name} {best.strengths[i]:.3g} {error_words(best, i)}"
              f"{_UNITS.get(part.kind, '')} "
              f"{_ranges(best.intervals68[i], best.intervals95[i])}"
              for i, part in enumerate(best.parts)]
@@ -313,7 +313,7 @@ def _strengths(best: ScenarioFit) -> str:
     return f"Best: {best.name}. Strength of {'; '.join(texts[:-1])}; {texts[-1]}{wider}."
 
 
-def _errors(best: ScenarioFit, part: int, unit: float = 1.0) -> str:
+def error_words(best: ScenarioFit, part: int, unit: float = 1.0) -> str:
     """Return the errors of one strength, times a unit, each with its name."""
     statistical, known = unit * best.errors[part], best.errors_calculation[part]
     if known is not None:
@@ -330,7 +330,7 @@ def _amplitude(best: ScenarioFit) -> list[str]:
     if found is None:
         low, middle, high = (unit * s for s in (best.interval68[0], best.strength,
                                                 best.interval68[1]))
-        both = _errors(best, 0, unit)
+        both = error_words(best, 0, unit)
         if best.parts[0].power == 1:
             return [f"The data fix only excited fraction × Q: {middle:.3g} {both} Å·√amu (68 %: "
                     f"{low:.3g} to {high:.3g}). The difference of a mode whose two signs differ "

@@ -37,6 +37,7 @@ VERBS = {
     "export": "write a finished study to one HDF5 file, and to an archive",
     "spectra": "align, weight, average and subtract the spectra of a study",
     "report": "write everything about a study on one page, with its figures and their data",
+    "view": "show a structure, a mode, measured spectra or a study as a page in the browser",
     "lanczos": "evaluate one XSpectra save file on any grid and width",
     "treat": "average, treat and subtract measured scans, with every step on record",
     "match": "fit zero, widths and scale of a calculated steady state to a measured one",

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from perovskite_polaron.analysis.verdict import judge
 from perovskite_polaron.cli.compare import read_transient
-from perovskite_polaron.cli.options import share
+from perovskite_polaron.cli.options import quantity, share
 from perovskite_polaron.errors import require
-from perovskite_polaron.report.page import sections, write_figure, write_report
+from perovskite_polaron.report.page import write_report
+from perovskite_polaron.report.study_page import study_page, write_figure
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_PB_L3
 from perovskite_polaron.workflow.study import need_edge
@@ -22,8 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--beside", metavar="STUDY.toml|FOLDER", nargs="+", default=[], type=Path, help="the same"
         " structures at other edges, shown beside (with the built-in set: its Pb L3 edge)")
     share(parser, "--match")
+    add("--edge", metavar="13465.4eV", type=quantity("energy"), help="photon energy of the"
+        " calculated zero, for every figure and every published feature (default: the published"
+        " first maximum or edge decides)")
     add("--figure", metavar="NAME", help="write only this figure: figure-2, figure-3, figure-4,"
-        " sites, bonds, amplitude, heating, alignment")
+        " structure, sites, bonds, amplitude, heating, alignment")
     add("--out", type=Path, help="folder of the report (default: polaron-report); with --figure the"
         " file, .png, .svg or .pdf")
 
@@ -41,17 +45,17 @@ def run(args: argparse.Namespace) -> None:
             "--figure needs the file to write: add --out NAME.png, .svg or .pdf")
     source = args.source or BUILT_IN
     transient = None if args.transient is None else read_transient([args.transient])
-    subject = Subject.read(source, args.match)
+    require(args.match is None or args.edge is None, "--match knows the zero: leave out --edge")
+    subject = Subject.read(source, args.match, args.edge)
     if transient is not None:
         need_edge(subject.study, transient)
     if args.figure is not None:
         print(f"figure: {write_figure(subject, args.figure, args.out, transient)}")
         return
-    verdicts: list[str] = []
-    if transient is not None:
-        verdicts += judge(transient, subject.scenarios, subject.published_maximum_eV,
-                          matched=subject.matched).words
+    judged = None if transient is None else judge(
+        transient, subject.scenarios, subject.published_maximum_eV, edge_eV=args.edge,
+        matched=subject.matched)
     said = "the computed CsPbBr3 set of the package" if args.source is None else str(source)
     others = args.beside or ([BUILT_IN_PB_L3] if args.source is None else [])
-    shown = sections(subject, transient, verdicts, [Subject.read(one) for one in others])
-    print(f"report: {write_report(subject, shown, said, args.out or Path('polaron-report'))[0]}")
+    page = study_page(subject, said, transient, judged, [Subject.read(one) for one in others])
+    print(f"report: {write_report(page, args.out or Path('polaron-report'))[0]}")

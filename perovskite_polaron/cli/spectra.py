@@ -75,9 +75,11 @@ def run(args: argparse.Namespace) -> None:
     written = write_tables(spectra, out)
     if not source.is_dir():
         written += write_results(results, out)
-    figures = {"difference": draw_difference(spectra, edge_eV)[0], "sites": draw_sites(spectra)}
+    figures = {"difference": draw_difference(spectra, edge_eV)[0],
+               "sites": draw_sites(spectra, edge_eV)}
     if spectra.differences:
-        figures["alignment"] = draw_alignment(spectra, other, list(spectra.differences))
+        figures["alignment"] = draw_alignment(spectra, other, list(spectra.differences),
+                                              edge_eV=edge_eV)
     if agreed:
         figures["engines"] = draw_engines(agreed, *engines)
     written += [save(figure, out / f"{name}{suffix}") for suffix in (".png", ".svg")

@@ -79,7 +79,7 @@ def draw_difference(spectra: StudySpectra, edge_eV: float | None = None, *, widt
         else:
             # No place is free of curves for so many names; the colours are those above.
             ax.set_title(f"{entry} − {spectra.reference}, colours as above", fontsize=9, loc="left")
-    axes[-1].set_xlabel(ENERGY_LABEL if edge_eV is None else PHOTON_LABEL)
+    axes[-1].set_xlabel(axis_label(edge_eV))
     return figure, list(axes)
 
 
@@ -132,41 +132,53 @@ def draw_engines(agreed: Sequence[Agreement], mine: str, other: str) -> Any:
     return figure
 
 
-def draw_sites(spectra: StudySpectra) -> Any:
-    """Draw the spectrum of each site with the average of its structure, over one maximum."""
+def draw_sites(spectra: StudySpectra, edge_eV: float | None = None) -> Any:
+    """Draw the spectrum of each site with the average of its structure, over one maximum.
+
+    With the photon energy of the calculated zero the axis is the experimental one.
+    """
     names = list(spectra.structures)
     figure, axes = panels(len(names), 1, (7.0, 1.2 + 2.3 * len(names)), sharex=True)
     top = _maximum(spectra)
     for ax, name in zip(axes, names, strict=True):
         one = spectra.structures[name]
         total = sum(one.multiplicities.values())
-        ax.plot(one.average.energy_eV, one.average.intensity / top, color="0.7", lw=3,
-                label="average")
+        ax.plot(one.average.energy_eV + (edge_eV or 0.0), one.average.intensity / top, color=GREY,
+                lw=3, label="average")
         for colour, (site, spectrum) in zip(colours(len(one.sites)), one.sites.items(),
                                             strict=True):
-            ax.plot(spectrum.energy_eV, spectrum.intensity / top, color=colour, lw=1.3,
+            ax.plot(spectrum.energy_eV + (edge_eV or 0.0), spectrum.intensity / top, color=colour,
+                    lw=1.3,
                     label=f"{site}, weight {one.multiplicities[site]}/{total}")
         ax.set_title(name, fontsize=10, loc="left")
         ax.set_ylabel("absorption")
         legend(ax, fontsize=9)
-    axes[-1].set_xlabel(ENERGY_LABEL)
+    axes[-1].set_xlabel(axis_label(edge_eV))
     return figure
 
 
+def axis_label(edge_eV: float | None) -> str:
+    """Return what the energies of a figure are: photon energies where the edge is known."""
+    return ENERGY_LABEL if edge_eV is None else PHOTON_LABEL
+
+
 def draw_alignment(spectra: StudySpectra, other: StudySpectra, names: Sequence[str],
-                   width_in: float = 7.0) -> Any:
-    """Draw the differences of named structures with the study's alignment and with it switched."""
+                   width_in: float = 7.0, edge_eV: float | None = None) -> Any:
+    """Draw the differences of named structures with the study's alignment and with it switched.
+
+    With the photon energy of the calculated zero the axis is the experimental one.
+    """
     rows = max(len(names), 1)
     figure, axes = panels(rows, 1, (width_in, 1.4 + 2.4 * rows), sharex=True)
     for ax, name in zip(axes, names, strict=False):
         for colour, style, one in ((ORANGE, "-", spectra), (BLUE, "--", other)):
-            ax.plot(one.differences[name].energy_eV, percent(one, name), color=colour, ls=style,
-                    lw=1.4, label=_alignment(one))
+            ax.plot(one.differences[name].energy_eV + (edge_eV or 0.0), percent(one, name),
+                    color=colour, ls=style, lw=1.4, label=_alignment(one))
         zero_line(ax)
         ax.set_title(f"{name} − {spectra.reference}", fontsize=10, loc="left")
         ax.set_ylabel("difference (% of maximum)")
         legend(ax)
-    axes[-1].set_xlabel(ENERGY_LABEL)
+    axes[-1].set_xlabel(axis_label(edge_eV))
     return figure
 
 

@@ -4,6 +4,7 @@ Every colour that draws data has a contrast of 3:1 or more on white (WCAG 2.1, 1
 of the palette are alike for readers with any kind of colour vision.
 """
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ AXIS_COLOURS = {"x": BLUE, "y": PALETTE[2], "z": ORANGE}
 # readable.
 WIDTH_IN = 4.8
 SUFFIXES = (".svg", ".png", ".pdf")
+#: The papers of the page, light and dark; every curve has this contrast on both.
+PAPER, DARK_PAPER, CONTRAST = "#FFFFFF", "#15181C", 3.0
 
 
 def colours(count: int) -> list[Any]:
@@ -41,6 +44,44 @@ def shades(count: int) -> list[Any]:
     from matplotlib import colormaps
 
     return [colormaps["plasma"](0.5 * i / max(1, count - 1)) for i in range(count)]
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours, 1 to 21 (WCAG 2.1)."""
+    from matplotlib.colors import to_rgb
+
+    def luminance(colour: str) -> float:
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4
+                  for v in to_rgb(colour)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def on_dark(colour: str) -> str:
+    """Return what a colour of the light page is on the dark one: as light as it was dark.
+
+    What can be seen on the light paper can be seen on the dark one; white becomes that paper.
+    """
+    from matplotlib.colors import hsv_to_rgb, rgb_to_hsv, to_hex, to_rgb
+
+    rgb, paper = to_rgb(colour), to_rgb(DARK_PAPER)
+    hue = rgb_to_hsv(rgb)[0]
+    light = (max(rgb) + min(rgb)) / 2
+    spread = max(rgb) - min(rgb)
+    seen = contrast(colour, PAPER)
+    found = 1 - light
+    while True:
+        # Hue, lightness and spread of the channels to red, green and blue.
+        room = min(spread, 2 * min(found, 1 - found))
+        top = found + room / 2
+        pure = hsv_to_rgb((hue, room / top if top else 0.0, top))
+        red, green, blue = (p + (1 - p) * v for p, v in zip(paper, pure, strict=True))
+        turned = str(to_hex((red, green, blue)))
+        if contrast(turned, DARK_PAPER) >= min(seen, CONTRAST) or found >= 1:
+            return turned
+        found = min(1.0, found + 0.02)
 
 
 def panels(rows: int, columns: int, size_in: tuple[float, float], **layout: Any) -> tuple[Any, Any]:
@@ -92,14 +133,18 @@ def save(figure: Any, path: Path) -> Path:
     InputError
         For another extension; else as ``files.replace_atomically``.
     """
-    from matplotlib.text import Text
-
     require(path.suffix.lower() in SUFFIXES,
             f"{path} is not a figure this program writes: name it .png, .svg or .pdf")
+    return replace_atomically(path, lambda temporary: _draw(figure, temporary))
+
+
+def _draw(figure: Any, target: Any, **options: Any) -> None:
+    from matplotlib.text import Text
+
     for text in figure.findobj(Text):
         # Dollars in users' names are no formulae; those of logarithmic ticks are.
         text.set_parse_math("\\mathdefault" in text.get_text() or not text.get_text())
-    return replace_atomically(path, lambda temporary: figure.savefig(temporary, dpi=200))
+    figure.savefig(target, dpi=200, **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +176,15 @@ class Chart:
         # Letters stay letters; ids come from the name, not from chance.
         with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": self.name}):
             return save(self.figure, path)
+
+    def svg(self) -> str:
+        """Return the figure as the text of an SVG file, without writing one."""
+        import matplotlib as mpl
+
+        text = io.StringIO()
+        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": self.name}):
+            _draw(self.figure, text, format="svg")
+        return text.getvalue()
 
     def write_all(self, folder: Path) -> list[Path]:
         """Write the figure in every format and its data as CSV into a folder."""

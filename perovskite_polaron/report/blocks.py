@@ -52,9 +52,17 @@ class Claims:
     claims: Sequence[Finding]
 
 
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that a reader opens: what stands behind an answer, not the answer."""
+
+    title: str
+    folded: Sequence["Block"]
+
+
 #: Head and rows of a table.
 Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
-Block = Text | Table | Claims | Chart
+Block = Text | Table | Claims | Chart | Fold
 
 
 @dataclass
@@ -64,6 +72,57 @@ class Section:
     key: str
     title: str
     blocks: list[Block] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the first screen says.
+
+    Attributes
+    ----------
+    title
+        Material, mode, edge: what the page is about.
+    lead
+        The answer in a sentence with its errors, or what the calculation shows.
+    unknown
+        What is not known, sentences.
+    chart, structure
+        The main figure and the drawing of the structure, where there are any.
+    moves
+        How far which atoms move.
+    changes
+        What would change the answer most, in that order.
+    claims
+        Published statements, disagreements first.
+    counted
+        How many of them disagree, are open, agree.
+    """
+
+    title: str
+    lead: str
+    unknown: Sequence[str] = ()
+    chart: Chart | None = None
+    structure: Chart | None = None
+    moves: Table | None = None
+    changes: Sequence[str] = ()
+    claims: Claims | None = None
+    counted: str = ""
+
+    @property
+    def charts(self) -> list[Chart]:
+        """The figures of the first screen."""
+        return [chart for chart in (self.chart, self.structure) if chart is not None]
+
+
+def charts_in(blocks: Sequence[Block]) -> list[Chart]:
+    """Return the figures among blocks, those in folds with them."""
+    found: list[Chart] = []
+    for block in blocks:
+        if isinstance(block, Fold):
+            found += charts_in(block.folded)
+        elif isinstance(block, Chart):
+            found.append(block)
+    return found
 
 
 # The page's fixed sentences: data, so that they can be read and changed without the code.

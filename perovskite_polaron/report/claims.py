@@ -4,8 +4,8 @@ The statements are data (``published_cspbbr3.py``); a rule is a function here, n
 The verdict is computed, never written.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,11 +19,14 @@ from perovskite_polaron.workflow.carriers import PER_CM3
 from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.spectra import StudySpectra
 
-AGREES, DISAGREES, OPEN = "agrees", "disagrees", "open"
+#: The last is what a study was given and not found: it counts as no agreement.
+AGREES, DISAGREES, OPEN, INPUT = "agrees", "disagrees", "open", "input"
 #: Calibration and the place of the anchor are uncertain by about this much.
 PLACE_EV = 1.0
 #: A calculated extremum farther from a published one is another.
 EXTREMUM_REACH_EV = 6.0
+#: Geometry of the reference, which a study takes from a file.
+_GIVEN = ("axial_A", "equatorial_A")
 #: How far the edge is moved either way to see what C depends on.
 EDGE_SHIFT_EV = 0.5
 
@@ -45,7 +48,8 @@ class FeatureRow:
         Whether the sign is the same within ``PLACE_EV``.
     verdict
         Agrees or disagrees with the published sign; open where the value is not larger than
-        ``unconverged``, or where carriers that are not calculated make the feature.
+        ``unconverged``, where its sign is not firm, or where carriers that are not calculated make
+        the feature.
     """
 
     feature: Feature
@@ -57,16 +61,48 @@ class FeatureRow:
 
 @dataclass(frozen=True)
 class Finding:
-    """A published statement, what was calculated for it, and the verdict."""
+    """A published statement, what was calculated for it, and the verdict.
+
+    Attributes
+    ----------
+    published, ours, verdict
+        The statement, our numbers, and one of ``ORDER``.
+    label
+        Words in place of the verdict's own, where "agrees" could be misread.
+    """
 
     published: str
     ours: str
     verdict: str
+    label: str = ""
+
+
+#: In this order findings are shown.
+ORDER = (DISAGREES, OPEN, AGREES, INPUT)
+
+
+def ordered(found: Sequence[Finding]) -> list[Finding]:
+    """Return findings with the disagreements first, then what is open."""
+    return sorted(found, key=lambda one: ORDER.index(one.verdict))
+
+
+def counted(found: Sequence[Finding]) -> str:
+    """Return how many statements disagree, are open, agree; inputs stand apart."""
+    number = {verdict: sum(f.verdict == verdict for f in found) for verdict in ORDER}
+    words = (f"{number[DISAGREES]} disagree, {number[OPEN]} open, {number[AGREES]} agree")
+    return words + (f"; {number[INPUT]} inputs not counted" if number[INPUT] else "")
 
 
 def at(subject: Subject, curve: Array, offset_eV: float) -> float:
-    """Return a curve's value at an energy counted from the reference's anchor."""
-    return float(np.interp(subject.anchor_eV + offset_eV, subject.energy_eV, curve))
+    """Return a curve's value at an energy counted from the published anchor."""
+    return float(np.interp(subject.origin_eV + offset_eV, subject.energy_eV, curve))
+
+
+def _firm(subject: Subject, curves: Sequence[Array], offset_eV: float, sign: float) -> bool:
+    """Return whether curves have this sign everywhere within PLACE_EV of a published place."""
+    away = np.abs(subject.energy_eV - subject.origin_eV - offset_eV)
+    seen = np.concatenate([curve[away <= PLACE_EV + 1e-9] for curve in curves])
+    return bool((np.sign(seen) == sign).all())
 
 
 def feature_rows(subject: Subject, name: str) -> tuple[FeatureRow, ...]:
@@ -79,10 +115,9 @@ def feature_rows(subject: Subject, name: str) -> tuple[FeatureRow, ...]:
             at(subject, shorter, feature.offset_eV) - value]
         errors += [at(subject, row, feature.offset_eV) for row in budget]
         unconverged = float(np.hypot.reduce(errors)) if errors else None
-        away = np.abs(subject.energy_eV - subject.anchor_eV - feature.offset_eV)
-        firm = bool((np.sign(curve[away <= PLACE_EV + 1e-9]) == np.sign(value)).all())
+        firm = _firm(subject, [curve], feature.offset_eV, np.sign(value))
         verdict = AGREES if np.sign(value) == feature.sign else DISAGREES
-        if not feature.structural or abs(value) <= (unconverged or 0.0):
+        if not feature.structural or not firm or abs(value) <= (unconverged or 0.0):
             verdict = OPEN
         rows.append(FeatureRow(feature, value, unconverged, firm, verdict))
     return tuple(rows)
@@ -93,13 +128,13 @@ def extremum_eV(subject: Subject, feature: Feature,
     """Return the photon energy of our extremum nearest to a feature that is said to be one.
 
     None beyond ``EXTREMUM_REACH_EV``. The anchor of these spectra (default: the study's own) lies
-    at the published one.
+    at the published one, unless the place of the edge was given.
     """
     spectra = spectra or subject.spectra
     average = spectra.structures[subject.reference].average
     y = average.intensity * feature.extremum
     peaks = 1 + np.flatnonzero((y[1:-1] >= y[:-2]) & (y[1:-1] > y[2:]))
-    offsets = average.energy_eV[peaks] - subject.anchor_in(spectra)
+    offsets = average.energy_eV[peaks] - subject.origin_in(spectra)
     away = np.abs(offsets - feature.offset_eV)
     if not feature.extremum or not (away <= EXTREMUM_REACH_EV).any():
         return None
@@ -136,11 +171,24 @@ def quantities(subject: Subject) -> dict[str, float]:
 
 
 def _signs(subject: Subject, claim: Claim) -> Iterator[Finding]:
-    """Judge each displaced structure: every structural feature has the published sign."""
-    for name in subject.displaced:
-        rows = [r for r in feature_rows(subject, name) if r.feature.structural]
-        ours = ", ".join(f"{r.value:+.2f} %" for r in rows)
-        yield Finding(claim.statement.format(name=name), ours, signs(rows))
+    """Judge each sweep: every structural feature has the published sign.
+
+    One verdict for all its amplitudes: disagrees where one does, and open only where none is large
+    enough to be told from its error.
+    """
+    for entry, names in subject.entries.items():
+        rows = {n: [r for r in feature_rows(subject, n) if r.feature.structural] for n in names}
+        verdicts = {name: signs(found) for name, found in rows.items()}
+        overall = next((v for v in (DISAGREES, AGREES) if v in verdicts.values()), OPEN)
+        # The largest amplitude speaks, or the one that disagrees.
+        shown = [n for n in names if verdicts[n] == overall][-1]
+        ours = ", ".join(f"{r.value:+.2f}" for r in rows[shown])
+        ours += f" % at {shown.rpartition('@')[2]} Å" if "@" in shown else " %"
+        if others := [n for n in names if verdicts[n] != overall]:
+            ours += "; " + ", ".join(f"{n}: {verdicts[n]}" for n in others)
+        elif len(names) > 1:
+            ours += f"; the same at all {len(names)} amplitudes"
+        yield Finding(claim.statement.format(name=entry), ours, overall)
 
 
 def _near_edge(subject: Subject, claim: Claim) -> Iterator[Finding]:
@@ -174,11 +222,8 @@ def _near_edge(subject: Subject, claim: Claim) -> Iterator[Finding]:
             per = 100 * filling.difference / subject.steady_maximum / PER_CM3
             sums = [structure + pairs / volume_cm3 * per for pairs in ends]
             values = [at(subject, curve, feature.offset_eV) for curve in sums]
-            away = np.abs(subject.energy_eV - subject.anchor_eV - feature.offset_eV)
-            seen = np.sign(np.concatenate([curve[away <= PLACE_EV + 1e-9] for curve in sums]))
-            verdict = AGREES if (seen == feature.sign).all() else OPEN
-            if (seen == -feature.sign).all():
-                verdict = DISAGREES
+            verdict = next((word for word, sign in ((AGREES, 1), (DISAGREES, -1)) if _firm(
+                subject, sums, feature.offset_eV, sign * feature.sign)), OPEN)
             low, high = (f"{pairs / volume_cm3:.2g}" for pairs in ends)
             why = "" if verdict != OPEN else (
                 ", which depends on the density" if np.sign(values[0]) != np.sign(values[1])
@@ -216,13 +261,18 @@ def _mismatch(subject: Subject, claim: Claim) -> Iterator[Finding]:
     low, high = claim.values
     inside = (subject.axis_eV >= low) & (subject.axis_eV <= high)
     turned = {AGREES: DISAGREES, DISAGREES: AGREES, OPEN: OPEN}
+    labels = {AGREES: "does not fit here either", DISAGREES: "fits here, against the article",
+              OPEN: ""}
     for name in subject.other_phases:
         gain = next(r for r in feature_rows(subject, name)
                     if r.feature.structural and r.feature.sign > 0)
         loses = 100 * float((subject.percent(name)[inside] < 0).mean())
         ours = (f"{gain.value:+.2f} % at {gain.feature.energy_eV / 1000:g} keV; loses in "
                 f"{loses:.0f} % of that range")
-        yield Finding(claim.statement.format(name=name), ours, turned[gain.verdict])
+        if not gain.firm:
+            ours += f"; the sign is another within ±{PLACE_EV:g} eV"
+        verdict = turned[gain.verdict]
+        yield Finding(claim.statement.format(name=name), ours, verdict, labels[verdict])
 
 
 def _constant_ratio(subject: Subject, claim: Claim) -> Iterator[Finding]:
@@ -246,6 +296,18 @@ def _positive_ratio(subject: Subject, claim: Claim) -> Iterator[Finding]:
         yield Finding(claim.statement.format(name=name), ours, OPEN if low < 0 < high else verdict)
 
 
+def _assumed(statement: str, found: Mapping[str, tuple[str, str]]) -> Finding:
+    """Return one finding on what was judged under several assumptions: words and verdict of each.
+
+    Open where the verdict depends on what is assumed.
+    """
+    verdicts = {verdict for _, verdict in found.values()}
+    ours = "; ".join(f"{words} if {assumed}" for assumed, (words, _) in found.items())
+    if len(verdicts) == 1:
+        return Finding(statement, ours, verdicts.pop())
+    return Finding(statement, f"{ours}: it depends on what is assumed", OPEN)
+
+
 def _heating(subject: Subject, claim: Claim) -> Iterator[Finding]:
     """Judge the published upper limit of the rise (``values``) under each assumption.
 
@@ -255,18 +317,19 @@ def _heating(subject: Subject, claim: Claim) -> Iterator[Finding]:
     if subject.experiment is None:
         return
     pump, heats = subject.experiment
-    published = claim.values[0]
+    published, found = claim.values[0], {}
     for assumed, heat in heats.items():
         time = np.linspace(0, 5 * pump.cooling_ps, 1501)
         rise = heat.temperature_C(time, pump.cooling_ps) - heat.exposure.start_C
         low, high = (part * rise.max() / heat.delta_T_K
                      for part in (heat.delta_T_low_K, heat.delta_T_high_K))
-        ours = f"{rise.max():.0f} K, 68 % range {low:.0f} to {high:.0f} K"
+        ours = f"{rise.max():.0f} K (68 %: {low:.0f} to {high:.0f})"
         if (later := time[rise.argmax()]) > 0:
-            ours += (f", at {later:.0f} ps; {published:g} K right after the pulse would become "
-                     f"{published * rise.max() / heat.delta_T_K:.0f} K")
-        verdict = AGREES if later == 0 and low <= published <= high else DISAGREES
-        yield Finding(claim.statement.format(assumed=assumed), ours, verdict)
+            ours += (f" at {later:.0f} ps ({published:g} K right after the pulse would become "
+                     f"{published * rise.max() / heat.delta_T_K:.0f} K)")
+        found[assumed] = ours, (
+            AGREES if later == 0 and low <= published <= high else DISAGREES)
+    yield _assumed(claim.statement, found)
 
 
 def _cooled(subject: Subject, claim: Claim) -> Iterator[Finding]:
@@ -274,19 +337,24 @@ def _cooled(subject: Subject, claim: Claim) -> Iterator[Finding]:
     if subject.experiment is None:
         return
     pump, heats = subject.experiment
-    value, tolerance = claim.values
+    (value, tolerance), found = claim.values, {}
     for assumed, heat in heats.items():
         after = float(heat.temperature_C([pump.cooled_at_ps], pump.cooling_ps)[0])
-        verdict = AGREES if abs(after - value) <= tolerance else DISAGREES
-        yield Finding(claim.statement.format(assumed=assumed), f"{after:.0f} °C", verdict)
+        found[assumed] = (f"{after:.0f} °C",
+                          AGREES if abs(after - value) <= tolerance else DISAGREES)
+    yield _assumed(claim.statement, found)
 
 
 def _within(subject: Subject, claim: Claim) -> Iterator[Finding]:
-    """Judge one quantity by the published value and the tolerance in ``values``."""
+    """Judge one quantity by the published value and the tolerance in ``values``.
+
+    What the study was given can disagree, but not agree.
+    """
     ours = quantities(subject).get(claim.quantity)
     if ours is not None:
         value, tolerance = claim.values
-        verdict = AGREES if abs(ours - value) <= tolerance + 1e-9 else DISAGREES
+        near = INPUT if claim.quantity in _GIVEN else AGREES
+        verdict = near if abs(ours - value) <= tolerance + 1e-9 else DISAGREES
         yield Finding(claim.statement, claim.shown.format(ours), verdict)
 
 
@@ -297,12 +365,15 @@ RULES: dict[str, Callable[[Subject, Claim], Iterator[Finding]]] = {
 
 
 def findings(subject: Subject, topic: str) -> list[Finding]:
-    """Judge the claims of one topic of the article on this study; none without an article."""
+    """Judge the claims of one topic of the article on this study, disagreements first.
+
+    None without an article.
+    """
     claims = () if subject.article is None else subject.article.claims
     found = []
     for claim in claims:
         if claim.topic == topic:
             source = f" [{claim.source}]" if claim.source else ""
-            found += [Finding(f.published + source, f.ours, f.verdict)
+            found += [replace(f, published=f.published + source)
                       for f in RULES[claim.rule](subject, claim)]
-    return found
+    return ordered(found)

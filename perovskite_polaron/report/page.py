@@ -1,128 +1,117 @@
-"""The report of a study: an HTML page that needs nothing else, figures and data beside it."""
+"""One HTML file that needs nothing else, and beside it, for a report, its figures and data."""
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from perovskite_polaron import __version__
-from perovskite_polaron.errors import require
+from perovskite_polaron.figures import style
 from perovskite_polaron.figures.style import Chart
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.measured.scan import Scan
-from perovskite_polaron.report import study_charts as charts
-from perovskite_polaron.report.blocks import Section
-from perovskite_polaron.report.method_sections import heating_section, method_section
-from perovskite_polaron.report.spectra_sections import (
-    amplitude_section, beside_section, experiment_section, parts_section, spectra_section, sweeps)
-from perovskite_polaron.report.structure_sections import summary_section
-from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.spectra.amplitude import leading_regime
+from perovskite_polaron.report.blocks import Answer, Section, charts_in
 
 PAGE = "report.html"
+#: Template, style and scripts of the page.
+WEB = Path(__file__).parent / "web"
 
 
-def sections(subject: Subject, transient: Scan | None = None,
-             verdicts: Sequence[str] = (), beside: Sequence[Subject] = ()) -> list[Section]:
-    """Return the sections of a study's report.
+@dataclass(frozen=True, eq=False)
+class Page:
+    """What one HTML file shows.
 
-    Those about a published experiment are there only where an article is about this study.
-
-    Parameters
+    Attributes
     ----------
-    subject
-        The study.
-    transient
-        A measured difference spectrum, to be drawn.
-    verdicts
-        Sentences on it, as ``analysis.verdict`` makes them.
-    beside
-        The same structures at other edges.
+    answer, sections
+        The first screen, and what stands below it.
+    live
+        What its script redraws (``report.live``), or nothing.
+    source
+        What it was made from, in words.
     """
-    found = [summary_section(subject), spectra_section(subject, transient, verdicts),
-             *map(beside_section, beside)]
-    if subject.experiment is not None:
-        found.append(experiment_section(subject, *subject.experiment))
-    found += [parts_section(subject), amplitude_section(subject)]
-    if subject.experiment is not None:
-        found.append(heating_section(*subject.experiment))
-    return [*found, method_section(subject)]
+
+    answer: Answer
+    sections: Sequence[Section] = ()
+    live: Mapping[str, Any] = field(default_factory=lambda: {"edges": [], "structure": None})
+    source: str = ""
+
+    @property
+    def charts(self) -> list[Chart]:
+        """Every figure, in order."""
+        return self.answer.charts + [
+            chart for section in self.sections for chart in charts_in(section.blocks)]
+
+    def html(self, pictures: Mapping[str, str] | None = None) -> str:
+        """Return the file.
+
+        Parameters
+        ----------
+        pictures
+            The SVG of each chart by name, where their files lie beside the page; by default they
+            are drawn here, and the page stands alone.
+        """
+        import jinja2
+
+        drawn = pictures or {chart.name: chart.svg() for chart in self.charts}
+        environment = jinja2.Environment(loader=jinja2.FileSystemLoader(WEB), autoescape=True,
+                                         undefined=jinja2.StrictUndefined)
+        safe = environment.filters["safe"]
+        figures = {chart.name: safe(inline(drawn[chart.name], chart.name, chart.alt))
+                   for chart in self.charts}
+        names = ["chart.js", "controls.js", "viewer.js", "start.js"]
+        if self.live["structure"]:
+            names.append("3dmol/3Dmol-min.js")
+        # Text within a script ends where it says so, even inside of a string.
+        data = json.dumps(self.live, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+        return environment.get_template("template.html").render(
+            answer=self.answer, sections=self.sections, figures=figures, version=__version__,
+            source=self.source, beside=pictures is not None, turns=bool(self.live["structure"]),
+            data=safe(data),
+            colours=safe(colours("".join(figures.values()))),
+            css=safe((WEB / "page.css").read_text(encoding="utf-8")),
+            scripts=[safe((WEB / name).read_text(encoding="utf-8")) for name in names])
 
 
-def write_report(subject: Subject, found: Sequence[Section], source: str,
-                 folder: Path) -> list[Path]:
+def write_report(page: Page, folder: Path) -> list[Path]:
     """Write ``report.html`` and ``figures/`` into a folder, which is made; return all files.
 
     The page comes first. Errors as in ``files.write_atomically``.
     """
-    import jinja2
-
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent),
-                                     autoescape=True, undefined=jinja2.StrictUndefined)
-    drawn = [block for section in found for block in section.blocks if isinstance(block, Chart)]
-    written = [path for chart in drawn for path in chart.write_all(figures)]
-    pictures = {}
-    for chart in drawn:
-        svg = (figures / f"{chart.name}.svg").read_text(encoding="utf-8")
-        pictures[chart.name] = environment.filters["safe"](inline(svg, chart.name, chart.alt))
-    names = ", ".join(s.name for s in subject.results.structures)
-    html = environment.get_template("template.html").render(
-        title=f"{subject.study.element} {subject.study.edge} edge: {names}", sections=found,
-        figures=pictures, version=__version__, source=source)
-    return [write_atomically(folder / PAGE, html), *written]
+    written = [path for chart in page.charts for path in chart.write_all(figures)]
+    pictures = {chart.name: (figures / f"{chart.name}.svg").read_text(encoding="utf-8")
+                for chart in page.charts}
+    return [write_atomically(folder / PAGE, page.html(pictures)), *written]
+
+
+def colours(drawn: str) -> str:
+    """Return the colours of curves and of static figures as CSS, for light and dark pages."""
+    curves = {f"c{i}": colour for i, colour in enumerate((style.INK, *style.PALETTE))}
+    used = sorted(set(re.findall(r"var\(--k([0-9a-f]{6})", drawn)))
+    both = curves | {f"k{name}": f"#{name}" for name in used}
+    light = "".join(f"--{name}: {colour};" for name, colour in both.items())
+    dark = "".join(f"--{name}: {style.on_dark(colour)};" for name, colour in both.items())
+    return (f":root {{ {light} }}\n"
+            f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}")
 
 
 def inline(svg: str, name: str, alt: str) -> str:
     """Return the text of a chart's SVG file as an element for an HTML page.
 
-    Its ids are made the page's own, its background transparent, and its size that of its box.
+    Its ids are made the page's own, its background transparent, its size that of its box, and its
+    colours variables that the page sets (``colours``).
     """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'(\sid="|url\(#|href="#)', lambda m: m[1] + name + "-", body)
-    body = re.sub(r"fill: #ffffff(?=[;\"])", "fill: none", body)
+    # The first white area is the figure's paper.
+    body = re.sub(r"fill: #ffffff(?=[;\"])", "fill: none", body, count=1)
+    body = re.sub(r"(?<=: )#([0-9a-f]{6})(?=[;\"])", r"var(--k\1, #\1)", body)
     box = re.search(r'viewBox="[^"]*"', body)
     label = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     head = f'<svg {spaces} {box[0] if box else ""} role="img" aria-label="{label}">'
     return head + body[body.index(">") + 1 :]
-
-
-def figures(subject: Subject, transient: Scan | None = None) -> Mapping[str, Callable[[], Chart]]:
-    """Return, by name, what draws each figure that this study has."""
-    found: dict[str, Callable[[], Chart]] = {}
-    found["figure-4"] = partial(charts.difference_chart, subject, transient)
-    if subject.experiment is not None:
-        found["figure-2"] = partial(charts.kinetics_chart, *subject.experiment)
-        found["heating"] = partial(charts.heating_chart, *subject.experiment)
-        if subject.names:
-            found["figure-3"] = partial(charts.shape_ratio_chart, subject)
-    if subject.names:
-        found["alignment"] = partial(charts.alignment_chart, subject)
-    resolved = charts.largest_displaced(subject)
-    if resolved is not None:
-        found["sites"] = partial(charts.parts_chart, subject, resolved)
-        report, reference = subject.bonds(resolved), subject.bonds(subject.reference)
-        if report is not None and reference is not None:
-            found["bonds"] = partial(charts.bonds_chart, resolved, report, reference, subject)
-    for entry, sweep in sweeps(subject).items():
-        if len(sweep.amplitudes_sqrt_amu_A) > 1:
-            regime = leading_regime(sweep)
-            found["amplitude"] = partial(charts.amplitude_chart, subject, entry, sweep, regime)
-    return found
-
-
-def write_figure(subject: Subject, name: str, path: Path, transient: Scan | None = None) -> Path:
-    """Write one figure of the report as .png, .svg or .pdf.
-
-    Raises
-    ------
-    InputError
-        For a figure this study does not have.
-    """
-    known = figures(subject, transient)
-    require(name in known, f"figure {name!r} is not one of this study's: choose from "
-            f"{', '.join(sorted(known))}")
-    return known[name]().write(path)

@@ -1,17 +1,19 @@
-"""Sections 2 to 4 of a report: the spectra, what makes the difference, and its Q² law."""
+"""Sections of a report: the spectra, what makes the difference, and its Q² law."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from perovskite_polaron.analysis.heating import Heating
 from perovskite_polaron.analysis.shape_ratio import EDGES
-from perovskite_polaron.measured.scan import Scan
+from perovskite_polaron.analysis.verdict import Judgement
 from perovskite_polaron.published import PumpProbe
 from perovskite_polaron.report import study_charts as charts
 from perovskite_polaron.report.blocks import (
-    Block, Claims, Rows, Section, Table, Text, listed, meaning, plain)
-from perovskite_polaron.report.claims import PLACE_EV, extremum_eV, feature_rows, findings
+    Block, Claims, Fold, Rows, Section, Table, Text, listed, meaning, plain)
+from perovskite_polaron.report.claims import (
+    AGREES, DISAGREES, OPEN, PLACE_EV, extremum_eV, feature_rows, findings)
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra, leading_regime
 from perovskite_polaron.workflow.engines import ENGINES
@@ -19,16 +21,15 @@ from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.spectra import calculation_error_percent
 
 
-def spectra_section(subject: Subject, transient: Scan | None, verdicts: Sequence[str]) -> Section:
-    """Return steady states and differences, the features judged, and a transient's verdict."""
-    blocks: list[Block] = [meaning("spectra"), charts.difference_chart(subject, transient),
-                           Text(_calculation_error(subject))]
+def spectra_section(subject: Subject, judged: Judgement | None) -> Section:
+    """Return the features judged, the calculation error, and a transient's verdict."""
+    blocks: list[Block] = [meaning("spectra"), Text(_calculation_error(subject))]
     blocks += [Text(f"Note: {line}.") for line in coarser(subject.study, {
         s.name: s.lattice_A for s in subject.results.structures})]
     blocks += _judged(subject)
-    if transient is not None:
-        blocks += [Text(f"Measured transient {transient.name}, as polaron compare judges it:"),
-                   *map(Text, verdicts)]
+    if judged is not None:
+        blocks += [Text(f"Measured transient {judged.transient.name}, as polaron compare judges"
+                        " it:"), *map(Text, judged.words)]
     return Section("spectra", "Spectra and differences", blocks)
 
 
@@ -73,23 +74,32 @@ def _calculation_error(subject: Subject) -> str:
 
 
 def _features(subject: Subject) -> Rows:
-    judged = {name: feature_rows(subject, name) for name in subject.names}
-    head = ["photon energy (keV)", "from the anchor (eV)", "steady state there; ours", "published"]
-    for name in judged:
-        head += [name, f"{name}: verdict"]
-    rows = []
-    for i, feature in enumerate(subject.features):
-        kind = {1: "maximum", -1: "minimum", 0: "–"}[feature.extremum]
-        own = extremum_eV(subject, feature)
-        row = [f"{feature.energy_eV / 1000:.4f}", f"{feature.offset_eV:+.1f}",
-               kind if own is None else f"{kind}; {own / 1000:.4f}",
-               "gains +" if feature.sign > 0 else "loses −"]
-        for found in (of_one[i] for of_one in judged.values()):
+    """Return a column for each feature, so that the table fits a page however many structures."""
+    marks = {AGREES: "✓", DISAGREES: "✗", OPEN: "○"}
+    kinds = {1: "maximum", -1: "minimum", 0: "–"}
+    features = subject.features
+    own = [extremum_eV(subject, feature) for feature in features]
+    rows = [
+        ("from the anchor (eV)", *(f"{f.offset_eV:+.1f}" for f in features)),
+        ("steady state there; ours (keV)", *(
+            kinds[f.extremum] + ("" if at is None else f"; {at / 1000:.4f}")
+            for f, at in zip(features, own, strict=True))),
+        ("published transient", *("gains +" if f.sign > 0 else "loses −" for f in features))]
+    for name in subject.names:
+        cells = []
+        for found in feature_rows(subject, name):
             unsure = "" if found.firm else " ~"
-            error = "" if found.unconverged is None else f" ± {found.unconverged:.2f}"
-            row += [f"{found.value:+.2f}{error} %{unsure}", found.verdict]
-        rows.append(row)
-    return head, rows
+            cells.append(f"{_with_error(found.value, found.unconverged)}{unsure} "
+                         f"{marks[found.verdict]}")
+        rows.append((f"{name} (%)", *cells))
+    return ("photon energy (keV)", *(f"{f.energy_eV / 1000:.4f}" for f in features)), rows
+
+
+def _with_error(value: float, error: float | None) -> str:
+    """Return a value and its error with the decimals that tell them apart, two to four."""
+    small = min(abs(value), error or abs(value))
+    places = 2 if small <= 0 else min(4, max(2, 1 - math.floor(math.log10(small))))
+    return f"{value:+.{places}f}" + ("" if error is None else f" ± {error:.{places}f}")
 
 
 def experiment_section(subject: Subject, pump: PumpProbe,
@@ -143,16 +153,10 @@ def parts_section(subject: Subject) -> Section:
     return section
 
 
-def sweeps(subject: Subject) -> dict[str, AmplitudeSpectra]:
-    """Return the sweeps of a study by the name of their entry, single amplitudes among them."""
-    scenarios = subject.scenarios.scenarios if subject.names else ()
-    return {s.name.removeprefix("polaron "): s.sweep for s in scenarios if s.sweep is not None}
-
-
 def amplitude_section(subject: Subject) -> Section:
     """Return the Q² law, the amplitude at which it fails, and the error of interpolation."""
     blocks: list[Block] = [meaning("law")]
-    found = sweeps(subject)
+    found = subject.sweeps
     if not found:
         blocks.append(plain("no-law"))
     for entry, sweep in found.items():
@@ -192,6 +196,7 @@ def _law(subject: Subject, entry: str, sweep: AmplitudeSpectra) -> list[Block]:
         charts.amplitude_chart(subject, entry, sweep, regime),
         Text(f"The {sweep.law} of {entry}: {said} Between computed amplitudes the difference is "
              f"interpolated{trust}."),
-        Table(f"Amplitudes of {entry}",
-              ("Q (Å√amu)", "largest displacement (Å)", "largest difference (% of maximum)",
-               "deviation from the law (%)", "missed when left out (%)"), rows)]
+        Fold(f"Amplitudes of {entry}", [Table(
+            f"Amplitudes of {entry}",
+            ("Q (Å√amu)", "largest displacement (Å)", "largest difference (% of maximum)",
+             "deviation from the law (%)", "missed when left out (%)"), rows)])]

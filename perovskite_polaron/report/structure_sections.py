@@ -1,36 +1,32 @@
-"""Section 1 of a report: which structures, which mode, and how far each atom moved."""
+"""A section of a report: which structures, which mode, and how far each atom moved."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.octahedra import BondReport
 from perovskite_polaron.lattice.symmetry import absorbers
-from perovskite_polaron.phonons.modes import mode_of
-from perovskite_polaron.report.blocks import (
-    Block, Claims, Rows, Section, Table, Text, listed, meaning)
-from perovskite_polaron.report.claims import findings
+from perovskite_polaron.report.answer import mode_files
+from perovskite_polaron.report.blocks import Block, Rows, Section, Table, Text, listed, meaning
 from perovskite_polaron.report.study_charts import atom_name, bonds_chart
 from perovskite_polaron.report.subject import Subject
 
 
-def summary_section(subject: Subject) -> Section:
-    """Return what was displaced how far, the bonds before and after, and the verdicts."""
+def structures_section(subject: Subject) -> Section:
+    """Return what was displaced how far, and the bonds before and after."""
     ground = subject.result(subject.reference).space_group
-    words = f"{subject.study.element} K edge. Ground state: {subject.reference}, {ground}."
+    words = (f"{subject.study.element} {subject.study.edge} edge. Ground state: "
+             f"{subject.reference}, {ground}.")
     if subject.displaced:
         words += f" Displaced along a phonon mode: {listed(subject.displaced)}."
     if subject.other_phases:
         words += f" Other structures: {listed(subject.other_phases)}."
-    blocks: list[Block] = [Text(words)]
-    if subject.article is not None:
-        blocks.append(Claims("Verdicts", findings(subject, "summary")))
-    blocks += [meaning("amplitudes"), Table("Structures", *_structures(subject))]
+    blocks: list[Block] = [Text(words), meaning("amplitudes"),
+                           Table("Structures", *_structures(subject))]
     if modes := [row for name in subject.displaced[:1] for row in _mode_rows(subject, name)]:
         blocks.append(Table("Mode", ("mode", "energy", "source"), modes))
-    return Section("summary", "Summary", [*blocks, *_moves(subject)])
+    return Section("structures", "Structures and bonds", [*blocks, *_moves(subject)])
 
 
 def _structures(subject: Subject) -> Rows:
@@ -53,19 +49,10 @@ def _structures(subject: Subject) -> Rows:
 
 
 def _mode_rows(subject: Subject, name: str) -> list[Sequence[str]]:
-    entries = subject.study.structures
-    rows: list[Sequence[str]] = []
-    entry = entries.get(name) or entries[name.split("@")[0]]
-    numbers = entry.select or [None] * len(entry.modes)
-    for source, number in zip(entry.modes, numbers, strict=True):
-        try:
-            found = mode_of(subject.study.file(source), number)
-        except InputError:
-            rows.append((source, "?", "its file is not here"))
-            continue
-        title = f"{source}: {found.names[0]}" if found.names[0] else source
-        rows.append((title, f"{found.energies_meV[0]:.2f} meV", found.provenance or "–"))
-    return rows
+    return [(source, "?", "its file is not here") if mode is None else
+             (f"{source}: {mode.names[0]}" if mode.names[0] else source,
+              f"{mode.energies_meV[0]:.2f} meV", mode.provenance or "–")
+             for source, mode in mode_files(subject, name).items()]
 
 
 def _moves(subject: Subject) -> list[Block]:

@@ -18,10 +18,11 @@ from perovskite_polaron.figures import style
 from perovskite_polaron.figures.lattice import draw_bonds
 from perovskite_polaron.figures.measured import draw_cooling, draw_heating
 from perovskite_polaron.figures.spectra import draw_alignment, draw_difference
+from perovskite_polaron.figures.structure import movers
 from perovskite_polaron.figures.style import BLUE, INK, ORANGE, WIDTH_IN, Chart
 from perovskite_polaron.files import Column
 from perovskite_polaron.kernels.convolution import exponential_gaussian
-from perovskite_polaron.lattice.octahedra import BondReport, find_framework
+from perovskite_polaron.lattice.octahedra import BondReport, Displacements, find_framework
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.published import PumpProbe
 from perovskite_polaron.report.claims import shape_ratio_range
@@ -119,11 +120,12 @@ def _fit_height(axes: Any) -> None:
 
 def alignment_chart(subject: Subject) -> Chart:
     """Draw differences, of a sweep the largest, with and without the shifts of the alignment."""
-    figure = draw_alignment(subject.spectra, subject.unaligned, subject.principal, WIDTH_IN)
+    figure = draw_alignment(subject.spectra, subject.unaligned, subject.principal, WIDTH_IN,
+                            subject.edge_eV)
+    _range(subject, *figure.axes)
     for axes in figure.axes:
-        axes.set_xlim(*(subject.anchor_eV + e for e in RANGE_EV))
         _fit_height(axes)
-    columns: Columns = {"energy_eV": subject.energy_eV}
+    columns: Columns = {"energy_eV": subject.axis_eV}
     for one in (subject.spectra, subject.unaligned):
         columns |= {f"{name} {one.settings.alignment} (% of maximum)": subject.percent(name, one)
                     for name in subject.names}
@@ -300,3 +302,8 @@ def parts_chart(subject: Subject, name: str) -> Chart:
     return Chart("sites", "Which atoms make the signal",
                  f"The difference of {name} split into its sites and polarisations, which add up "
                  "to it.", figure, {"": columns})
+
+
+def moves(subject: Subject, moved: Displacements) -> Mapping[str, float]:
+    """Return how far each class of atoms moved, rms in Å, largest first."""
+    return movers(subject.structures[subject.reference].crystal, moved.displacement_A)

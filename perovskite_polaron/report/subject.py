@@ -13,13 +13,14 @@ from perovskite_polaron.analysis.matched import Matched, read_matched
 from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError
-from perovskite_polaron.figures.spectra import ENERGY_LABEL, PHOTON_LABEL, percent
+from perovskite_polaron.figures.spectra import axis_label, percent
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import BondReport, Displacements, bond_report, compare
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
 from perovskite_polaron.published import FIRST_MAXIMUM, Article, Feature, PumpProbe
 from perovskite_polaron.published_cspbbr3 import ARTICLES
+from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
 from perovskite_polaron.spectra.projected import ProjectedStates
 from perovskite_polaron.spectra.resolved import Orbits, Part, parts
 from perovskite_polaron.spectra.spectrum import POLARISATIONS
@@ -50,6 +51,8 @@ class Subject:
         The folder that file names in the study start from.
     matched
         Where the axis and the widths are those of a match: what it found.
+    given_edge_eV
+        Photon energy of the calculated zero, where it was given.
     """
 
     results: StudyResults
@@ -57,9 +60,11 @@ class Subject:
     folder: Path
     origin: Path
     matched: Matched | None = None
+    given_edge_eV: float | None = None
 
     @classmethod
-    def read(cls, source: Path, match: Path | None = None) -> "Subject":
+    def read(cls, source: Path, match: Path | None = None,
+             edge_eV: float | None = None) -> "Subject":
         """Return what ``workflow.spectra.load_results`` finds in a folder or a study file.
 
         With the file of a match its axis and widths replace those of the study.
@@ -69,7 +74,7 @@ class Subject:
         if matched is not None:
             settings = matched_settings(results, settings, matched, str(match))
         origin = folder if source.is_dir() else source.parent
-        return cls(results, settings, folder, origin, matched)
+        return cls(results, settings, folder, origin, matched, edge_eV)
 
     @cached_property
     def study(self) -> Study:
@@ -122,6 +127,12 @@ class Subject:
             return study_scenarios(self.results, self.settings, edges)
         return matched_scenarios(self.results, self.settings, self.matched, edges)
 
+    @cached_property
+    def sweeps(self) -> Mapping[str, AmplitudeSpectra]:
+        """The sweeps by the name of their entry, single amplitudes among them."""
+        scenarios = self.scenarios.scenarios if self.names else ()
+        return {s.name.removeprefix("polaron "): s.sweep for s in scenarios if s.sweep is not None}
+
     @property
     def edge(self) -> str:
         """Such as ``Br-K``."""
@@ -155,6 +166,15 @@ class Subject:
             key = name.split("@")[0] if self.amplitude(name) else name
             largest[key] = max(largest.get(key, name), name, key=self.amplitude)
         return tuple(largest.values())
+
+    @property
+    def entries(self) -> dict[str, tuple[str, ...]]:
+        """The displaced structures by the entry of the study they come from, amplitudes rising."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name in sorted(self.displaced, key=self.amplitude):
+            entry = name.split("@")[0]
+            found[entry] = (*found.get(entry, ()), name)
+        return found
 
     def result(self, name: str) -> StructureResult:
         """Return the stored result of a structure."""
@@ -197,6 +217,22 @@ class Subject:
         below = average.energy_eV <= maximum_eV
         slope = np.gradient(average.intensity, average.energy_eV)
         return float(average.energy_eV[below][slope[below].argmax()])
+
+    @cached_property
+    def origin_eV(self) -> float:
+        """Energy, on that axis, of the published anchor; without an article the anchor."""
+        return self.origin_in(self.spectra)
+
+    def origin_in(self, spectra: StudySpectra) -> float:
+        """Return where the published anchor lies in these spectra.
+
+        A given or matched edge says it, so that every figure and every number has one axis; else it
+        is the anchor of the calculation.
+        """
+        placed = self.given_edge_eV if self.matched is None else self.matched.axis.e0_eV
+        if placed is None or self.article is None:
+            return self.anchor_in(spectra)
+        return self.article.anchor_eV - placed
 
     # What was published. Without an article on the study there is nothing to judge, and energies
     # count from the calculated edge.
@@ -247,11 +283,13 @@ class Subject:
 
     @cached_property
     def edge_eV(self) -> float | None:
-        """Photon energy of the calculated zero: as a match found it, or by the anchor, which lies
-        at the published one.
+        """Photon energy of the calculated zero: as given, as a match found it, or by the anchor,
+        which lies at the published one.
         """
         if self.matched is not None:
             return self.matched.axis.e0_eV
+        if self.given_edge_eV is not None:
+            return self.given_edge_eV
         if self.article is None:
             return None
         return self.article.anchor_eV - self.anchor_eV
@@ -264,7 +302,7 @@ class Subject:
     @property
     def axis_label(self) -> str:
         """What these energies are."""
-        return ENERGY_LABEL if self.edge_eV is None else PHOTON_LABEL
+        return axis_label(self.edge_eV)
 
     # The crystals
 
