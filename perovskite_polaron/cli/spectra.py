@@ -1,8 +1,10 @@
 """``polaron spectra``: aligned, averaged spectra of a study and their differences."""
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from perovskite_polaron.analysis.matched import read_matched
 from perovskite_polaron.cli.options import emit, make_folder, pick, quantity, share
@@ -12,9 +14,9 @@ from perovskite_polaron.figures.spectra import (
 from perovskite_polaron.figures.style import save
 from perovskite_polaron.workflow.engines import ENGINES, agreements
 from perovskite_polaron.workflow.needed import coarser
-from perovskite_polaron.workflow.results import write_results
+from perovskite_polaron.workflow.results import StudyResults, write_results
 from perovskite_polaron.workflow.spectra import (
-    calculation_error_percent, largest_percent, load_results, other_alignment, study_spectra,
+    StudySpectra, calculation_error_percent, largest_percent, load_results, other_alignment, study_spectra,
     write_tables)
 from perovskite_polaron.workflow.steady_state import matched_settings
 
@@ -83,8 +85,9 @@ def run(args: argparse.Namespace) -> None:
                 for name, figure in figures.items()]
     mine, theirs = (largest_percent(one, spectra) for one in (spectra, other))
     errors = calculation_error_percent(spectra)
-    found = [{"name": name, "largest_percent": mine[name],
-              "calculation_error_percent": errors[name]} for name in mine]
+    found = [{"name": name, "minus": spectra.base_of(name), "largest_percent": mine[name],
+              "calculation_error_percent": errors[name], **_sampled(spectra, name)}
+             for name in mine]
     coarse = coarser(results.study, {s.name: s.lattice_A for s in results.structures})
     record = {"files": written, "alignment": settings.alignment, "reference": spectra.reference,
               "differences": found, "warnings": coarse, "shifts_eV": [
@@ -103,6 +106,7 @@ def run(args: argparse.Namespace) -> None:
     said = {name: "not estimated" if e is None else f"±{e:.2f}" for name, e in errors.items()}
     lines += [f"  {name:20} {mine[name]:8.2f} {said[name]:>14} {theirs[name]:8.2f}"
               for name in mine]
+    lines += _of_snapshots(results, spectra)
     if None in errors.values() and results.study.engine.kind == "xspectra":
         lines.append("polaron converge estimates what the settings may still change")
     lines += [f"note: {line}" for line in coarse]
@@ -113,3 +117,33 @@ def run(args: argparse.Namespace) -> None:
         lines += [f"  {a.name:20} {a.correlation:8.2f} {a.same_sign_percent:6.0f} % {a.ratio:8.2f}"
                   for a in agreed]
     emit(args, record, [*lines, f"tables and figures are in {out}"])
+
+
+def _sampled(spectra: StudySpectra, name: str) -> dict[str, Any]:
+    """The standard error of a difference over snapshots, for JSON; nothing without snapshots."""
+    error, percent = spectra.errors.get(name), spectra.error_percent(name)
+    if error is None or percent is None:
+        return {}
+    return {"standard_error_percent": float(percent.max()), "samples": error.samples,
+            "effective_samples": error.effective, "paired": error.paired}
+
+
+def _of_snapshots(results: StudyResults, spectra: StudySpectra) -> Iterator[str]:
+    hot = [one for one in results.structures if one.ensemble is not None]
+    if not hot:
+        return
+    yield "over snapshots: difference from, largest standard error (1σ, % of the reference's" \
+          " maximum), independent units, common random numbers"
+    for one in hot:
+        assert one.ensemble is not None
+        done, planned = len(one.samples), one.ensemble["snapshots"]
+        part = f"{done} of {planned} snapshots" if done < planned else f"{done} snapshots"
+        if one.name == spectra.reference:
+            yield f"  {one.name:20} {part} (the reference)"
+            continue
+        error, percent = spectra.errors.get(one.name), spectra.error_percent(one.name)
+        if error is None or percent is None:
+            yield f"  {one.name:20} {part}: too few for a standard error"
+            continue
+        yield (f"  {one.name:20} {spectra.base_of(one.name):16} {percent.max():8.3f}"
+               f" {error.effective:8.1f} {'yes' if error.paired else 'no':>4}   {part}")

@@ -103,6 +103,5 @@ def _span(spectra: StudySpectra) -> tuple[float, float, float]:
 
 
 def _difference(spectra: StudySpectra, name: str, energy_eV: Array) -> Array:
-    base = spectra.structures[spectra.reference].average
-    change = spectra.structures[name].average.intensity - base.intensity
-    return np.interp(energy_eV, base.energy_eV, 100 * change / base.intensity.max())
+    grid = spectra.structures[spectra.reference].average.energy_eV
+    return np.interp(energy_eV, grid, spectra.percent(name))
