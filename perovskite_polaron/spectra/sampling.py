@@ -15,6 +15,7 @@ from perovskite_polaron.lattice.ensemble import ORDERS, correlation_time
 
 # Fewer independent units say nothing of their scatter.
 _FEWEST = 2.0
+_ROWS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,15 +32,19 @@ class SampledError:
         How many independent units they are worth: the error itself is known to 1/√(2(m − 1)).
     paired : bool
         Of a difference: the same snapshots on both sides, so that their scatter cancels.
+    rows : (k, n) float64
+        The largest principal parts of the covariance over energies, which is the sum of their outer
+        products: as ``spectra.budget`` has what is not known.
     """
 
     sigma: Array
     samples: int
     effective: float
-    paired: bool = False
+    paired: bool
+    rows: Array
 
     def __post_init__(self) -> None:
-        freeze(self, sigma=self.sigma)
+        freeze(self, sigma=self.sigma, rows=self.rows)
 
 
 def units_of(samples: ArrayLike, order: str) -> Array:
@@ -83,14 +88,22 @@ def standard_error(samples: ArrayLike, order: str, *, paired: bool = False) -> S
         effective = len(units) / (2 * correlation_time(units))
     if effective < _FEWEST:
         return None
-    variance = units.var(axis=0) / (1 - 1 / effective)
-    return SampledError(np.sqrt(variance / effective), count, effective, paired)
+    apart = (units - units.mean(axis=0)) / np.sqrt(len(units) * (effective - 1))
+    return SampledError(np.sqrt((apart**2).sum(axis=0)), count, effective, paired,
+                        _principal(apart))
+
+
+def _principal(rows: Array) -> Array:
+    """Return up to _ROWS rows (k, n) with nearly the same sum of outer products."""
+    _, sizes, directions = np.linalg.svd(rows, full_matrices=False)
+    return np.asarray((sizes[:, None] * directions)[:_ROWS])
 
 
 def combined(one: SampledError, other: SampledError) -> SampledError:
     """Return the error of the difference of two means whose snapshots have nothing in common."""
     return SampledError(np.hypot(one.sigma, other.sigma), min(one.samples, other.samples),
-                        min(one.effective, other.effective))
+                        min(one.effective, other.effective), False,
+                        _principal(np.concatenate([one.rows, other.rows])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +177,8 @@ def control_variate(fine: ArrayLike, coarse: ArrayLike, more: ArrayLike,
     bottom = variance.sum() - lost * variance
     beta = share * np.divide(covariance.sum() - lost * covariance, bottom,
                              out=np.zeros(u), where=bottom > 0)
-    residual = high - beta[:, None] * low
-    mean = residual.mean(axis=0) + beta.mean() * rest.mean(axis=0)
+    residual = high - beta[:, None] * (low - rest.mean(axis=0))
+    mean = residual.mean(axis=0)
     cheap = np.concatenate([low, rest]).var(axis=0, ddof=1)
     square = residual.var(axis=0, ddof=1) / u + beta.mean() ** 2 * cheap / m
     plain = high.var(axis=0, ddof=1) / u
