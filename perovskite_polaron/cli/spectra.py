@@ -12,6 +12,7 @@ from perovskite_polaron.errors import require
 from perovskite_polaron.figures.spectra import (
     draw_alignment, draw_difference, draw_engines, draw_sites)
 from perovskite_polaron.figures.style import save
+from perovskite_polaron.workflow.control import controlled, write_controlled
 from perovskite_polaron.workflow.engines import ENGINES, agreements
 from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.results import StudyResults, write_results
@@ -36,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engines", metavar="OTHER", type=Path,
         help="study file or folder of the same structures from another engine: also say how far"
         " the differences disagree")
+    add("--control", metavar="OTHER", type=Path,
+        help="study file or folder of the same ensembles from a cheap engine, with more snapshots:"
+        " its control variate for the differences over snapshots")
     add("--out", metavar="DIR", type=Path,
         help="folder for tables, figures and, of a study, results.json and chains.npz (default:"
         " the name of STUDY or FOLDER + -spectra)")
@@ -76,6 +80,10 @@ def run(args: argparse.Namespace) -> None:
     written = write_tables(spectra, out)
     if not source.is_dir():
         written += write_results(results, out)
+    corrected = []
+    if args.control:
+        corrected = controlled(results, load_results(args.control)[0])
+        written.append(write_controlled(corrected, out))
     figures = {"difference": draw_difference(spectra, edge_eV)[0], "sites": draw_sites(spectra)}
     if spectra.differences:
         figures["alignment"] = draw_alignment(spectra, other, list(spectra.differences))
@@ -95,6 +103,11 @@ def run(args: argparse.Namespace) -> None:
     if agreed:
         record["engines"] = [pick(a, "name", "correlation", "same_sign_percent", "ratio", "from_eV",
                                   "to_eV") for a in agreed]
+    if corrected:
+        record["control"] = [
+            {**pick(c, "name", "minus", "snapshots", "more"), "coefficient": c.found.coefficient,
+             "standard_error_percent": c.found.sigma.max(), "variance_saved": c.found.saved}
+            for c in corrected]
     lines = [f"alignment: {settings.alignment}; shifts of each site, relative to the mean edge of"
              f" {spectra.reference}"]
     if spectra.part:
@@ -116,6 +129,10 @@ def run(args: argparse.Namespace) -> None:
                      " sizes")
         lines += [f"  {a.name:20} {a.correlation:8.2f} {a.same_sign_percent:6.0f} % {a.ratio:8.2f}"
                   for a in agreed]
+    lines += [f"with {args.control} as control variate: {c.name} minus {c.minus} from {c.snapshots}"
+              f" snapshots of both and {c.more} more, standard error {c.found.sigma.max():.3f} %,"
+              f" variance divided by {c.found.saved:.2f} (coefficient {c.found.coefficient:.2f})"
+              for c in corrected]
     emit(args, record, [*lines, f"tables and figures are in {out}"])
 
 
