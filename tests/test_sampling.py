@@ -8,10 +8,8 @@ from scipy.stats import chi2
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.lattice.symmetry import Absorber
 from perovskite_polaron.phonons.readers import read_all_modes
-from perovskite_polaron.phonons.sampling import (
-    NormalModes, harmonic_displacements_A, normal_modes)
-from perovskite_polaron.spectra.sampling import (
-    combined, control_variate, standard_error, units_of)
+from perovskite_polaron.phonons.sampling import NormalModes, harmonic_displacements_A, normal_modes
+from perovskite_polaron.spectra.sampling import combined, control_variate, standard_error, units_of
 from perovskite_polaron.workflow.structures import drawn_absorbers
 
 ENERGIES = np.linspace(0.0, 20.0, 9)

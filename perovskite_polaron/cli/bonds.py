@@ -1,4 +1,4 @@
-"""``polaron bonds``: measure B-X bonds, off-centring, tilts; of one structure, two, or snapshots."""
+"""``polaron bonds``: measure B-X bonds, off-centring, tilts; of a structure, two, or snapshots."""
 
 import argparse
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ from perovskite_polaron.errors import require
 from perovskite_polaron.report.page import sections, write_figure, write_report
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_PB_L3
-from perovskite_polaron.workflow.study import need_edge
+from perovskite_polaron.workflow.study import need_edge, need_single
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> None:
     source = args.source or BUILT_IN
     transient = None if args.transient is None else read_transient(args.transient)
     subject = Subject.read(source, args.match)
+    need_single(subject.study, "polaron report")
     if transient is not None:
         need_edge(subject.study, transient)
     if args.figure is not None:

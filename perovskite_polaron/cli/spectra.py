@@ -17,8 +17,8 @@ from perovskite_polaron.workflow.engines import ENGINES, agreements
 from perovskite_polaron.workflow.needed import coarser
 from perovskite_polaron.workflow.results import StudyResults, write_results
 from perovskite_polaron.workflow.spectra import (
-    StudySpectra, calculation_error_percent, largest_percent, load_results, other_alignment, study_spectra,
-    write_tables)
+    StudySpectra, calculation_error_percent, largest_percent, load_results, other_alignment,
+    study_spectra, write_tables)
 from perovskite_polaron.workflow.steady_state import matched_settings
 
 

@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from perovskite_polaron.cli.launch import finished_seconds, launch
-from perovskite_polaron.cli.options import (
-    RUN_OPTIONS, Verb, count, emit, refuse_existing, share)
+from perovskite_polaron.cli.options import RUN_OPTIONS, Verb, count, emit, refuse_existing, share
 from perovskite_polaron.errors import require
 from perovskite_polaron.workflow.batches import run_until
 from perovskite_polaron.workflow.export import job_records, write_archive, write_hdf5

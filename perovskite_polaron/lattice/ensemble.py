@@ -7,7 +7,6 @@ order of atoms they keep), one extended XYZ file for each snapshot, and ``ensemb
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -87,7 +86,8 @@ class Ensemble:
     label: str = ""
 
     def __post_init__(self) -> None:
-        require(self.snapshots, f"{self.label or 'an ensemble'} holds no snapshot: give one or more")
+        require(self.snapshots,
+                f"{self.label or 'an ensemble'} holds no snapshot: give one or more")
         require(self.origin.order in ORDERS, f"{self.origin.order!r} is no order of snapshots:"
                 f" choose from {', '.join(ORDERS)}")
         wrong = next((k for k, s in enumerate(self.snapshots)
@@ -124,7 +124,8 @@ class Ensemble:
         return replace(self, snapshots=self.snapshots[:count])
 
 
-def write_ensemble(ensemble: Ensemble, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+def write_ensemble(ensemble: Ensemble, folder: str | Path, *,
+                   overwrite: bool = False) -> list[Path]:
     """Write an ensemble into a new folder and return the paths of its snapshots.
 
     The folder appears whole or not at all.

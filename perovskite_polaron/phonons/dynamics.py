@@ -37,7 +37,8 @@ def calculator_of(text: str) -> tuple[Any, str]:
     try:
         if colon and module.endswith(".py"):
             spec = importlib.util.spec_from_file_location(Path(module).stem, module)
-            assert spec is not None and spec.loader is not None
+            assert spec is not None, "a name that ends in .py has a loader"
+            assert spec.loader is not None, "a name that ends in .py has a loader"
             loaded = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(loaded)
             return getattr(loaded, function)(), text
@@ -49,8 +50,9 @@ def calculator_of(text: str) -> tuple[Any, str]:
     except PolaronError:
         raise
     except Exception as error:  # a user's function raises anything at all
-        raise InputError(f"the calculator {text!r} cannot be made ({type(error).__name__}: {error}):"
-                         " give sevennet, a name that ASE knows, or FILE.py:FUNCTION") from None
+        raise InputError(f"the calculator {text!r} cannot be made ({type(error).__name__}:"
+                         f" {error}): give sevennet, a name that ASE knows, or FILE.py:FUNCTION"
+                         ) from None
 
 
 def molecular_dynamics(crystal: Crystal, calculator: Any, what: str, temperature_K: float,
@@ -90,15 +92,16 @@ def molecular_dynamics(crystal: Crystal, calculator: Any, what: str, temperature
             " of a step or more, and a positive friction")
     from ase import Atoms, units
     from ase.md.langevin import Langevin
-    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
     atoms = Atoms(crystal.species, positions=crystal.cartesian_A, cell=crystal.lattice_A, pbc=True,
                   masses=crystal.masses_amu, calculator=calculator)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     found, temperatures = [], []
     try:
-        MaxwellBoltzmannDistribution(atoms, temperature_K=2 * temperature_K, rng=rng)
-        Stationary(atoms)
+        # Maxwell's momenta at twice the temperature: half of it goes into the springs.
+        widths = np.sqrt(2 * units.kB * temperature_K * crystal.masses_amu)
+        momenta = widths[:, None] * rng.standard_normal((len(crystal), 3))
+        atoms.set_momenta(momenta - momenta.mean(axis=0))
         motion = Langevin(atoms, timestep_fs * units.fs, temperature_K=temperature_K, rng=rng,
                           friction=friction_per_ps / (1000 * units.fs), fixcm=False)
         for k in range(samples):
@@ -111,12 +114,13 @@ def molecular_dynamics(crystal: Crystal, calculator: Any, what: str, temperature
     except PolaronError:
         raise
     except Exception as error:  # calculators raise anything at all
-        raise ComputationError(f"molecular dynamics of {crystal.label} at {temperature_K:g} K failed"
-                               f" after {len(found)} snapshots ({type(error).__name__}: {error}):"
-                               " a shorter step, or another calculator") from None
+        raise ComputationError(
+            f"molecular dynamics of {crystal.label} at {temperature_K:g} K failed after"
+            f" {len(found)} snapshots ({type(error).__name__}: {error}): a shorter step, or another"
+            " calculator") from None
     rule = (f"NVT, Langevin, step {timestep_fs:g} fs, friction {friction_per_ps:g}/ps,"
-            f" equilibration {equilibrate_ps:g} ps, a snapshot each {interval_ps:g} ps; mean kinetic"
-            f" temperature {np.mean(temperatures):.0f} K; centre of mass at rest")
+            f" equilibration {equilibrate_ps:g} ps, a snapshot each {interval_ps:g} ps; mean"
+            f" kinetic temperature {np.mean(temperatures):.0f} K; centre of mass at rest")
     origin = Origin("molecular dynamics", what, rule, temperature_K, seed, "series",
                     f"dynamics {what} {temperature_K:g} K {rule} seed {seed}")
     return correlated(Ensemble(origin, crystal, tuple(found), crystal.label))

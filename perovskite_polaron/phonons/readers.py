@@ -298,7 +298,7 @@ def read_phonons(path: str | Path, crystal: Crystal | str | Path | None = None,
 
 
 def read_all_modes(path: str | Path, crystal: str | Path | None = None) -> tuple[Modes, ...]:
-    """Return all modes of a source, at every wave vector that it knows, without a macroscopic field.
+    """Return all modes of a source at every wave vector that it knows, without macroscopic field.
 
     Of phonopy's parameters these are the wave vectors that are periodic in the supercell of the
     forces; of other files those that they hold. At Γ a crystal that is one periodic cell feels no

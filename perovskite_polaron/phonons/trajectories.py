@@ -169,7 +169,7 @@ def _lammps(path: Path, lines: TextIO, species: Sequence[str]) -> Iterator[Any]:
         columns = next(row for row in frame if row.startswith("ITEM: ATOMS")).split()
         require("element" in columns or species, f"{path} does not name the elements of its types:"
                 " add --species, such as --species Cs,Pb,Br")
-        more = {} if "element" in columns else {"specorder": list(species)}
+        more: dict[str, Any] = {} if "element" in columns else {"specorder": list(species)}
         yield read(StringIO("".join(frame)), format="lammps-dump-text", **more)
 
 
@@ -186,5 +186,5 @@ def _require_angstrom(path: Path, atoms: Any) -> None:
         np.minimum.at(nearest, i, d / (radii[i] + radii[j]))
     middle = float(np.median(nearest)) if dense < 1 else 0.0
     low, high = _NEAREST
-    require(low <= middle <= high, f"{path}: neighbours are {middle:.2g} times as far apart as their"
-            " covalent radii say: its lengths are not in Å; convert them")
+    require(low <= middle <= high, f"{path}: neighbours are {middle:.2g} times as far apart as"
+            " their covalent radii say: its lengths are not in Å; convert them")

@@ -103,7 +103,8 @@ def _unlike(ours: StructureResult, theirs: StructureResult) -> str:
     return "" if sorted(atoms[0]) == sorted(atoms[1]) else "its absorbers are not the same"
 
 
-def _changes(spectra: StudySpectra, curves: dict[str, Array], name: str, energy_eV: Array) -> Array:
+def _changes(spectra: StudySpectra, curves: dict[str, Array], name: str,
+             energy_eV: Array) -> Array:
     """Return the difference (s, n) of every snapshot, in % of the reference's maximum."""
     base = spectra.base_of(name)
     own = curves[name]

@@ -144,11 +144,11 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
     for entry, parts in entries.items():
         structure, point, sites = parts[0].structure, parts[0].structure.distortion, []
         hot = structure.origin is not None
-        for one, absorber in ((one, absorber) for one in parts for absorber in one.absorbers):
-            number = one.structure.sample
+        for part, absorber in [(p, a) for p in parts for a in p.absorbers]:
+            number = part.structure.sample
             label = absorber.label if number is None else f"{absorber.label}{SAMPLE}{number:04d}"
             names = {axis: f"{entry}/{label}/{axis}" for axis in absorber.xas}
-            ground = (one.ground and records[one.ground.digest]) or {}
+            ground = (part.ground and records[part.ground.digest]) or {}
             for axis, job in absorber.xas.items():
                 if job.kind == "absorption":
                     curves[names[axis]] = read_xmu(store.folder(job) / XMU)
@@ -159,7 +159,7 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
                                     ground if hot else None))
         origin = structure.origin
         ensemble = None if origin is None else {
-            **asdict(origin), "snapshots": planned[entry], "absorbers_seed": structure.settings.seed}
+            **asdict(origin), "snapshots": planned[entry]}
         rows.append(StructureResult(entry, structure.space_group,
                                     _signed_norm(point.amplitude_sqrt_amu_A) if point else None,
                                     point.max_displacement_A if point else None,

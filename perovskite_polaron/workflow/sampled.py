@@ -14,7 +14,8 @@ from perovskite_polaron.workflow.results import SiteResult, StructureResult, Stu
 
 def snapshot_spectra(results: StudyResults, records: Sequence[SiteSpectrum]) -> dict[str, Array]:
     """Return the mean spectrum of every snapshot (s, n) of each ensemble, in their order."""
-    sites = {(one.name, s.label): s for one in results.structures if one.ensemble for s in one.sites}
+    hot = [one for one in results.structures if one.ensemble is not None]
+    sites = {(one.name, s.label): s for one in hot for s in one.sites}
     sums: dict[str, dict[int, Array]] = {}
     weights: dict[tuple[str, int], float] = {}
     for r in records:

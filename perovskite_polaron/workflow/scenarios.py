@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perovskite_polaron.analysis.scenarios import (
-    Scenario, ScenarioSet, calculated_heat, polaron)
+from perovskite_polaron.analysis.scenarios import Scenario, ScenarioSet, calculated_heat, polaron
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import require
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
@@ -63,8 +62,8 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings,
             entries.setdefault(one.name.split("@")[0], []).append(one)
     scenarios: list[Scenario] = []
     heated = _heated(results, spectra)
-    for base, series in heated.items():
-        scenarios.append(_heat(results, spectra, base, series, errors))
+    for cold, series in heated.items():
+        scenarios.append(_heat(results, spectra, cold, series, errors))
     done = {name for series in heated.values() for name in series.values()}
     for entry, points in entries.items():
         if entry in done:

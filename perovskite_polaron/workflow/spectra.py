@@ -362,6 +362,7 @@ def _site_energies(results: StudyResults) -> list[SiteEnergies]:
     # The level that holds an excited electron is the highest (partly) occupied one of that cell.
     return [SiteEnergies(
         structure.name, site.label, site.multiplicity, results.study.core_hole.kind,
-        (structure.ground if site.ground is None else site.ground)["total_energy_eV"], site.hole["total_energy_eV"],
+        (structure.ground if site.ground is None else site.ground)["total_energy_eV"],
+        site.hole["total_energy_eV"],
         results.chains[next(iter(site.chains.values()))].fermi_energy_eV, structure.lattice_A,
         site.hole["lowest_empty_eV"]) for structure, site in _sites(results)]

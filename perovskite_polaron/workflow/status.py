@@ -18,8 +18,8 @@ from perovskite_polaron import __version__
 from perovskite_polaron.errors import DamagedError, MissingExtraError, MissingProgramError
 from perovskite_polaron.espresso.program import find_program
 from perovskite_polaron.feff.calculations import FeffCalculation
-from perovskite_polaron.lattice.ensemble import RECORD
 from perovskite_polaron.files import SEAL, read_sealed, write_sealed
+from perovskite_polaron.lattice.ensemble import RECORD
 from perovskite_polaron.workflow.job import Job, JobName
 from perovskite_polaron.workflow.jobs import plan, study_jobs
 from perovskite_polaron.workflow.store import Store
