@@ -172,7 +172,8 @@ def test_dynamics_of_copper_has_the_temperature_and_starts_again_alike(tmp_path:
     assert 0.003 < (u**2).mean() < 0.012
     colder = molecular_dynamics(crystal, calculator, what, 75.0, 30, 1, **options)
     assert (u**2).mean() / (colder.displacements_A**2).mean() == pytest.approx(4, rel=0.5)
-    again = molecular_dynamics(crystal, calculator, what, 300.0, 2, 1, **options)
+    # A calculator may keep lists of neighbours, whose order rounds otherwise: a fresh one.
+    again = molecular_dynamics(crystal, *calculator_of("emt"), 300.0, 2, 1, **options)
     assert np.array_equal(again.displacements_A, u[:2])
     assert "mean kinetic temperature" in found.origin.rule
 

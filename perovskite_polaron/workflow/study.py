@@ -298,7 +298,9 @@ def _of_snapshots(where: str, name: str, one: Mapping[str, Any],
         yield f"{where}: crystal is missing (or ensemble, for snapshots)"
     if "ensemble" in one:
         yield from (f"{where}: {key} does not go with ensemble, which has cells of its own: remove"
-                    " it" for key in ("crystal", "supercell") if key in one)
+                    " it" for key in ("crystal", "supercell")
+                    # The record of a study names every default.
+                    if one.get(key, [1, 1, 1]) != [1, 1, 1])
     else:
         yield from (f"{where}: {key} is for the snapshots of an ensemble: remove it"
                     for key in ("select", "absorbers", "seed") if key in one)
