@@ -69,8 +69,8 @@ def controlled(fine: StudyResults, cheap: StudyResults) -> list[Controlled]:
         mean = control_variate(high, low[:shared], low[shared:], str(ours.ensemble["order"]))
         found.append(Controlled(name, first.base_of(name), energy, mean, shared,
                                 len(low) - shared))
-    require(found, f"the studies share no snapshots ({why}): give both the same ensembles, absorbers"
-            " and seed")
+    require(found, f"the studies share no snapshots ({why}): give both the same ensembles,"
+            " absorbers and seed")
     return sorted(found, key=lambda one: list(first.differences).index(one.name))
 
 
