@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xraydb
 from numpy.typing import NDArray
 
 from perovskite_polaron.cli.main import main
@@ -304,19 +305,21 @@ def test_powder_patterns_are_those_of_gemmi(hot: Path) -> None:
         small.add_site(site)
     small.setup_cell_images()
     calculator = gemmi.StructureFactorCalculatorX(small.cell)
+    for s in dict.fromkeys(crystal.species):
+        energy_eV = 12398.42 / 1.540598
+        calculator.addends.set(gemmi.Element(s), float(xraydb.f1_chantler(s, energy_eV)))
     strong = found.intensity > 0.05 * found.intensity.max()
-    sizes, multiplicity = [], []
+    sizes = []
     for hkl, t in zip(found.hkl[strong].tolist(), found.two_theta_deg[strong], strict=True):
         theta = np.radians(t / 2)
         lorentz = (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
         f = abs(calculator.calculate_sf_from_small_structure(small, hkl))
         count = 2 ** sum(index != 0 for index in hkl)
         sizes.append(f**2 * lorentz * count)
-        multiplicity.append(count)
     theirs = np.array(sizes) / max(sizes)
     mine = found.intensity[strong] / found.intensity[strong].max()
-    # Anomalous terms are in ours alone; they change strong reflections by a few per cent.
-    assert mine == pytest.approx(theirs, rel=0.12)
+    # The imaginary anomalous terms are in ours alone, and its form factors are of another table.
+    assert mine == pytest.approx(theirs, rel=0.04)
 
 
 def test_a_supercell_has_the_pattern_of_its_cell_and_heat_takes_from_high_angles(
@@ -334,7 +337,7 @@ def test_a_supercell_has_the_pattern_of_its_cell_and_heat_takes_from_high_angles
     strong = rest.intensity > 0.3 * rest.intensity.max()
     left = warm.intensity[strong] / rest.intensity[strong]
     assert np.corrcoef(rest.two_theta_deg[strong], left)[0, 1] < -0.5
-    assert left.max() < 1.05
+    assert left[-1] < 0.85
     grid = np.linspace(10, 60, 20_001)
     area = np.trapezoid(rest.curve(grid, 0.1), grid)
     inside = (rest.two_theta_deg > 10.3) & (rest.two_theta_deg < 59.7)
