@@ -14,12 +14,13 @@ from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
+from perovskite_polaron.units import ZERO_C_K
 
 RIGID_SHIFT = "rigid edge shift"
 SHIFT_STEP_EV = 0.01
 #: Of a mixture's text, more plus signs than these are none between names.
 MOST_SIGNS = 10
-Kind = Literal["structure", "carriers", "shift", "measured"]
+Kind = Literal["structure", "carriers", "shift", "measured", "heat"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,8 @@ class Scenario:
         The differences along a mode at its computed amplitudes, when it is one; difference is then
         that of the largest.
     kind : str
-        ``structure`` (computed; strength positive), ``carriers`` (states that they block and open,
+        ``structure`` (computed; strength positive), ``heat`` (the same of a heated lattice, whose
+        sweep is over its temperature), ``carriers`` (states that they block and open,
         for 1e19 pairs per cm³; strength positive), ``shift`` (of the edge, per eV; either sign) or
         ``measured`` (on the experiment's own energies, so that no calculated axis is placed or
         broadened).
@@ -72,7 +74,9 @@ class Scenario:
 
     @property
     def amplitude_sqrt_amu_A(self) -> float | None:
-        """The largest computed amplitude Q (Å·√amu) of a mode, else None."""
+        """The largest computed amplitude Q (Å·√amu) of a mode, or of a heated lattice the largest
+        ΔT (K); else None.
+        """
         return None if self.sweep is None else float(self.sweep.amplitudes_sqrt_amu_A[-1])
 
     @property
@@ -130,6 +134,20 @@ def polaron(name: str, sweep: AmplitudeSpectra,
     errors: of the difference of that amplitude, as ``Scenario`` has them.
     """
     return Scenario(name, sweep.energy_eV, sweep.differences[-1], sweep, errors=errors or {})
+
+
+def calculated_heat(sweep: AmplitudeSpectra, cold_K: float,
+                    errors: Mapping[str, Array] | None = None) -> Scenario:
+    """Return the scenario of a lattice heated from a temperature (K), up to the largest ΔT.
+
+    With one temperature above it the strength alone is fitted: nothing says how the difference
+    grows in between. errors: of the largest ΔT, as ``Scenario`` has them.
+    """
+    cold, hot = (t - ZERO_C_K for t in (cold_K, cold_K + sweep.amplitudes_sqrt_amu_A[-1]))
+    name = f"calculated heated lattice (up to {hot:g} °C, from {cold:g} °C)"
+    several = len(sweep.amplitudes_sqrt_amu_A) > 1
+    return Scenario(name, sweep.energy_eV, sweep.differences[-1], sweep if several else None,
+                    "heat", errors=errors or {})
 
 
 def computed(found: ScenarioSet) -> tuple[Scenario, ...]:

@@ -318,7 +318,7 @@ def error_words(best: ScenarioFit, part: int, unit: float = 1.0) -> str:
     statistical, known = unit * best.errors[part], best.errors_calculation[part]
     if known is not None:
         return f"± {statistical:.2g} (statistical) ± {unit * known:.2g} (calculation)"
-    computed = best.parts[part].kind in ("structure", "carriers")
+    computed = best.parts[part].kind in ("structure", "carriers", "heat")
     missing = "; calculation error not estimated" if computed else ""
     return f"± {statistical:.2g} (statistical{missing})"
 
@@ -331,6 +331,9 @@ def _amplitude(best: ScenarioFit) -> list[str]:
         low, middle, high = (unit * s for s in (best.interval68[0], best.strength,
                                                 best.interval68[1]))
         both = error_words(best, 0, unit)
+        if best.parts[0].kind == "heat":
+            return [f"The data fix only heated fraction × ΔT: {middle:.3g} {both} K (68 %: "
+                    f"{low:.3g} to {high:.3g}). Give --fraction if it is known."]
         if best.parts[0].power == 1:
             return [f"The data fix only excited fraction × Q: {middle:.3g} {both} Å·√amu (68 %: "
                     f"{low:.3g} to {high:.3g}). The difference of a mode whose two signs differ "
@@ -341,12 +344,13 @@ def _amplitude(best: ScenarioFit) -> list[str]:
                 "amplitude, so a small fraction strongly distorted and a large one weakly "
                 "distorted look the same, and so do a static displacement and a hotter mode with "
                 "the same mean square. Give --fraction if it is known."]
-    q = f"Q = {found.q:.3g} Å√amu {_ranges(found.q68, found.q95)}"
+    sweep = best.parts[0].sweep
+    name = "Q = {:.3g} Å√amu" if sweep is None else f"{sweep.symbol} = {{:.3g}} {sweep.unit}"
+    q = f"{name.format(found.q)} {_ranges(found.q68, found.q95)}"
     if not found.given_fraction:
         return [f"The change of shape with amplitude tells fraction and amplitude apart: {q}, "
                 f"excited fraction {found.f:.3g} {_ranges(found.f68, found.f95)}."]
     words = [f"With the excited fraction {found.f:g} that was given, {q}."]
-    sweep = best.parts[0].sweep
     if found.q > largest and sweep is not None and not best.parts[0].is_swept:
         words.append(f"That is beyond the one computed amplitude, {largest:.3g} Å√amu: it rests on "
                      f"the {sweep.law}; compute a larger one.")

@@ -1,4 +1,4 @@
-"""``polaron bonds``: measure B-X bonds, off-centring, tilts; compare two structures."""
+"""``polaron bonds``: measure B-X bonds, off-centring, tilts; of a structure, two, or snapshots."""
 
 import argparse
 from collections.abc import Iterator
@@ -6,16 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from perovskite_polaron.cli.options import emit, pick, refuse_existing, share
+from perovskite_polaron.cli.tables import table
+from perovskite_polaron.errors import require
 from perovskite_polaron.files import write_csv
+from perovskite_polaron.lattice.ensemble import RECORD, read_ensemble
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import (
     BondReport, Displacements, bond_report, compare, find_framework)
+from perovskite_polaron.lattice.statistics import QUANTITIES, bond_distributions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     add = parser.add_argument
-    add("file", metavar="FILE", help="structure to measure (a file or a built-in name)")
+    add("file", metavar="FILE", help="structure to measure (a file or a built-in name), or a folder"
+        " of polaron ensemble: the distributions over its snapshots")
     add("reference", metavar="REFERENCE", nargs="?", help="structure it was displaced from")
     add("--b", metavar="ELEMENT", help="elements in the octahedra, as Ag,Bi (default: found)")
     add("--x", metavar="ELEMENT", help="elements at their corners, as I,Br (default: found)")
@@ -33,8 +38,12 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron bonds cspbbr3-pbnm
     polaron bonds distorted.cif ground.cif --figure moved.png
+    polaron bonds hot/140C --csv hot.csv
     """
     refuse_existing(args, args.csv, args.figure)
+    if (Path(args.file) / RECORD).is_file():
+        _distributions(args)
+        return
     crystal = read_crystal(args.file)
     report = bond_report(crystal, find_framework(crystal, args.b, args.x, args.axial))
     comparison = before = None
@@ -52,6 +61,30 @@ def run(args: argparse.Namespace) -> None:
 
         style.save(lattice.draw_bonds(report, before, comparison), args.figure)
     emit(args, record, _lines(report, before, comparison))
+
+
+def _distributions(args: argparse.Namespace) -> None:
+    require(args.reference is None, "an ensemble has its own reference: leave out the second file")
+    ensemble = read_ensemble(args.file)
+    framework = find_framework(ensemble.reference, args.b, args.x, args.axial)
+    found = bond_distributions(ensemble, framework)
+    if args.csv is not None:
+        write_csv(args.csv, {
+            "quantity": [name for name, one in found.items() for _ in one.values],
+            "value": [value for one in found.values() for value in one.values.tolist()]})
+    if args.figure is not None:
+        from perovskite_polaron.figures import lattice, style
+
+        style.save(lattice.draw_distributions(found), args.figure)
+    rows = {name: {**pick(one, "mean", "sigma", "reference"),
+                   "percentile_5": one.percentile(5), "percentile_95": one.percentile(95)}
+            for name, one in found.items()}
+    columns = {"": "36s", "mean": "10.4f", "sigma": "10.4f", "5 %": "10.4f", "95 %": "10.4f",
+               "at rest": "10.4f"}
+    cells = [(QUANTITIES[name], r["mean"], r["sigma"], r["percentile_5"], r["percentile_95"],
+              r["reference"]) for name, r in rows.items()]
+    emit(args, {"snapshots": len(ensemble), "temperature_K": ensemble.origin.temperature_K,
+                "distributions": rows}, table(columns, cells))
 
 
 def summary(report: BondReport, comparison: Displacements | None = None) -> dict[str, Any]:

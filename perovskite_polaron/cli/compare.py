@@ -239,6 +239,8 @@ def record(judgement: Judgement) -> dict[str, Any]:
 
 def _row(fit: ScenarioFit) -> dict[str, Any]:
     a, estimated = fit.amplitude, fit.strength_err_calculation is not None
+    heat, size = fit.parts[0].kind == "heat", None if a is None else {
+        "value": a.q, "interval68": _closed(a.q68), "interval95": _closed(a.q95)}
     parts = zip(fit.parts, fit.strengths, fit.intervals68, fit.intervals95, strict=True)
     return {
         **pick(fit, "name", "chi2", "strength", "strength_err", "shift_eV", "stretch",
@@ -254,16 +256,18 @@ def _row(fit: ScenarioFit) -> dict[str, Any]:
             for p, s, i68, i95 in parts],
         "correlation": {"names": fit.correlated, "matrix": fit.correlation},
         **_product(fit, "f_q2", "A2_amu", 2), **_product(fit, "f_q", "A_sqrt_amu", 1),
-        "amplitude_sqrt_amu_A": None if a is None else {
-            "value": a.q, "interval68": _closed(a.q68), "interval95": _closed(a.q95)},
+        **_product(fit, "f_delta_T", "K", 1, heat=True),
+        "amplitude_sqrt_amu_A": None if heat else size, "delta_T_K": size if heat else None,
         "fraction": None if a is None else {
             "value": a.f, "interval68": _closed(a.f68), "interval95": _closed(a.f95),
             "given": a.given_fraction}}
 
 
-def _product(fit: ScenarioFit, name: str, unit: str, power: int) -> dict[str, Any]:
-    """Excited fraction × a power of Q with its errors; nulls for a mode of the other power."""
-    factor = fit.per_strength if fit.parts[0].power == power else None
+def _product(fit: ScenarioFit, name: str, unit: str, power: int, *,
+             heat: bool = False) -> dict[str, Any]:
+    """Excited fraction × a power of Q, or × ΔT, with its errors; nulls for another scenario."""
+    alike = fit.parts[0].power == power and (fit.parts[0].kind == "heat") is heat
+    factor = fit.per_strength if alike else None
 
     def of(value: float | None) -> float | None:
         return None if factor is None or value is None else _finite(factor * value)

@@ -21,7 +21,7 @@ from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.spectra import load_results
 from perovskite_polaron.workflow.steady_state import matched_settings
 from perovskite_polaron.workflow.store import Store
-from perovskite_polaron.workflow.study import Study, read_study
+from perovskite_polaron.workflow.study import Study, need_single, read_study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> None:
     polaron converge study.toml --lanczos 40,80,120  # from the chains there are; computes nothing
     """
     study = read_study(args.study)
+    need_single(study, "polaron converge")
     if args.match is not None:
         results, settings, _ = load_results(args.study)
         matched = matched_settings(results, settings, read_matched(args.match), str(args.match))

@@ -25,6 +25,8 @@ VERBS = {
     "bonds": "measure B-X bonds, off-centring, tilts; compare two structures",
     "modes": "compute or read the Γ modes of a crystal and choose the one that dresses carriers",
     "distort": "displace a crystal along phonon modes",
+    "xrd": "compute the powder patterns of crystals and ensembles",
+    "ensemble": "make snapshots of a hot crystal from modes, dynamics or a trajectory",
     "project": "say how much of which mode the displacement between two structures holds",
     "pseudo": "make or check pseudopotentials for a core-hole calculation",
     "prepare": "write every Quantum ESPRESSO input of a study, without running",

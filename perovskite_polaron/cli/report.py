@@ -11,7 +11,7 @@ from perovskite_polaron.report.page import write_report
 from perovskite_polaron.report.study_page import study_page, write_figure
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_PB_L3
-from perovskite_polaron.workflow.study import need_edge
+from perovskite_polaron.workflow.study import need_edge, need_single
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     transient = None if args.transient is None else read_transient([args.transient])
     require(args.match is None or args.edge is None, "--match knows the zero: leave out --edge")
     subject = Subject.read(source, args.match, args.edge)
+    need_single(subject.study, "polaron report")
     if transient is not None:
         need_edge(subject.study, transient)
     if args.figure is not None:

@@ -1,8 +1,10 @@
 """``polaron spectra``: aligned, averaged spectra of a study and their differences."""
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from perovskite_polaron.analysis.matched import read_matched
 from perovskite_polaron.cli.options import emit, make_folder, pick, quantity, share
@@ -11,12 +13,13 @@ from perovskite_polaron.errors import require
 from perovskite_polaron.figures.spectra import (
     draw_alignment, draw_difference, draw_engines, draw_sites)
 from perovskite_polaron.figures.style import save
+from perovskite_polaron.workflow.control import controlled, write_controlled
 from perovskite_polaron.workflow.engines import ENGINES, agreements
 from perovskite_polaron.workflow.needed import coarser
-from perovskite_polaron.workflow.results import write_results
+from perovskite_polaron.workflow.results import StudyResults, write_results
 from perovskite_polaron.workflow.spectra import (
-    calculation_error_percent, largest_percent, load_results, other_alignment, study_spectra,
-    write_tables)
+    StudySpectra, calculation_error_percent, largest_percent, load_results, other_alignment,
+    study_spectra, write_tables)
 from perovskite_polaron.workflow.steady_state import matched_settings
 
 
@@ -35,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engines", metavar="OTHER", type=Path,
         help="study file or folder of the same structures from another engine: also say how far"
         " the differences disagree")
+    add("--control", metavar="OTHER", type=Path,
+        help="study file or folder of the same ensembles from a cheap engine, with more snapshots:"
+        " its control variate for the differences over snapshots")
     add("--out", metavar="DIR", type=Path,
         help="folder for tables, figures and, of a study, results.json and chains.npz (default:"
         " the name of STUDY or FOLDER + -spectra)")
@@ -75,6 +81,10 @@ def run(args: argparse.Namespace) -> None:
     written = write_tables(spectra, out)
     if not source.is_dir():
         written += write_results(results, out)
+    corrected = []
+    if args.control:
+        corrected = controlled(results, load_results(args.control)[0])
+        written.append(write_controlled(corrected, out))
     figures = {"difference": draw_difference(spectra, edge_eV)[0],
                "sites": draw_sites(spectra, edge_eV)}
     if spectra.differences:
@@ -86,8 +96,9 @@ def run(args: argparse.Namespace) -> None:
                 for name, figure in figures.items()]
     mine, theirs = (largest_percent(one, spectra) for one in (spectra, other))
     errors = calculation_error_percent(spectra)
-    found = [{"name": name, "largest_percent": mine[name],
-              "calculation_error_percent": errors[name]} for name in mine]
+    found = [{"name": name, "minus": spectra.base_of(name), "largest_percent": mine[name],
+              "calculation_error_percent": errors[name], **_sampled(spectra, name)}
+             for name in mine]
     coarse = coarser(results.study, {s.name: s.lattice_A for s in results.structures})
     record = {"files": written, "alignment": settings.alignment, "reference": spectra.reference,
               "differences": found, "warnings": coarse, "shifts_eV": [
@@ -95,6 +106,11 @@ def run(args: argparse.Namespace) -> None:
     if agreed:
         record["engines"] = [pick(a, "name", "correlation", "same_sign_percent", "ratio", "from_eV",
                                   "to_eV") for a in agreed]
+    if corrected:
+        record["control"] = [
+            {**pick(c, "name", "minus", "snapshots", "more"), "coefficient": c.found.coefficient,
+             "standard_error_percent": c.found.sigma.max(), "variance_saved": c.found.saved}
+            for c in corrected]
     lines = [f"alignment: {settings.alignment}; shifts of each site, relative to the mean edge of"
              f" {spectra.reference}"]
     if spectra.part:
@@ -107,6 +123,7 @@ def run(args: argparse.Namespace) -> None:
     lines += table({"difference": "22s", "this alignment": "16.2f", "settings": ">15s",
                     "other alignment": "16.2f"},
                    [(name, mine[name], said[name], theirs[name]) for name in mine])
+    lines += _of_snapshots(results, spectra)
     if None in errors.values() and results.study.engine.kind == "xspectra":
         lines.append("polaron converge estimates what the settings may still change")
     lines += [f"note: {line}" for line in coarse]
@@ -116,4 +133,42 @@ def run(args: argparse.Namespace) -> None:
         lines += table({"difference": "22s", "correlation": "12.2f", "energies of one sign (%)":
                         "26.0f", "ratio of sizes": "16.2f"},
                        [(a.name, a.correlation, a.same_sign_percent, a.ratio) for a in agreed])
+    lines += [f"with {args.control} as control variate: {c.name} minus {c.minus} from {c.snapshots}"
+              f" snapshots of both and {c.more} more, standard error {c.found.sigma.max():.3f} %,"
+              f" variance divided by {c.found.saved:.2f} (coefficient {c.found.coefficient:.2f})"
+              for c in corrected]
     emit(args, record, [*lines, f"tables and figures are in {out}"])
+
+
+def _sampled(spectra: StudySpectra, name: str) -> dict[str, Any]:
+    """The standard error of a difference over snapshots, for JSON; nothing without snapshots."""
+    error, percent = spectra.errors.get(name), spectra.error_percent(name)
+    if error is None or percent is None:
+        return {}
+    return {"standard_error_percent": float(percent.max()), "samples": error.samples,
+            "effective_samples": error.effective, "paired": error.paired}
+
+
+def _of_snapshots(results: StudyResults, spectra: StudySpectra) -> Iterator[str]:
+    hot = [one for one in results.structures if one.ensemble is not None]
+    if not hot:
+        return
+    yield ("over snapshots: the largest standard error is 1σ in % of the reference's maximum;"
+           " common: both structures have the same random numbers")
+    rows = []
+    for one in hot:
+        assert one.ensemble is not None
+        done, planned = len(one.samples), one.ensemble["snapshots"]
+        part = f"{done} of {planned} snapshots" if done < planned else f"{done} snapshots"
+        if one.name == spectra.reference:
+            rows.append((one.name, "(the reference)", "", "", "", part))
+            continue
+        error, percent = spectra.errors.get(one.name), spectra.error_percent(one.name)
+        if error is None or percent is None:
+            rows.append((one.name, spectra.base_of(one.name), "too few", "", "", part))
+            continue
+        rows.append((one.name, spectra.base_of(one.name), f"{percent.max():.3f}",
+                     f"{error.effective:.1f}", "yes" if error.paired else "no", part))
+    yield from table({"difference": "22s", "from": "18s", "standard error": ">15s",
+                      "independent": ">12s", "common": ">8s", "  of": "22s"},
+                     [(*row[:-1], f"  {row[-1]}") for row in rows])

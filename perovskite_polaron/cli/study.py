@@ -3,11 +3,14 @@
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from perovskite_polaron.cli.launch import finished_seconds, launch
-from perovskite_polaron.cli.options import RUN_OPTIONS, Verb, emit, refuse_existing, share
+from perovskite_polaron.cli.options import RUN_OPTIONS, Verb, count, emit, refuse_existing, share
 from perovskite_polaron.cli.tables import table
+from perovskite_polaron.errors import require
+from perovskite_polaron.workflow.batches import run_until
 from perovskite_polaron.workflow.export import job_records, write_archive, write_hdf5
 from perovskite_polaron.workflow.jobs import plan, study_jobs
 from perovskite_polaron.workflow.prepare import record_study, warnings, write_decks
@@ -53,6 +56,23 @@ def prepare(args: argparse.Namespace) -> None:
     print(f"decks are in {store.jobs_root}; run them with sh {script}", file=sys.stderr)
 
 
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``polaron run``."""
+    study_options(*RUN_OPTIONS, "--json", dry_run="list the jobs and what is already done, start"
+                  " nothing")(parser)
+    parser.add_argument("--tolerance", metavar="PERCENT", type=_percent, help="of studies with"
+                        " ensembles: stop when the standard error of every difference is at most so"
+                        " many %% of its largest value")
+    parser.add_argument("--batch", metavar="N", type=partial(count, option="--batch"), default=8,
+                        help="with --tolerance: snapshots between two looks (default %(default)s)")
+
+
+def _percent(text: str) -> float:
+    value = float(text)
+    require(0 < value <= 100, f"--tolerance {text} is not between 0 and 100 %")
+    return value
+
+
 def run(args: argparse.Namespace) -> None:
     """Run the jobs that have no result yet; the same command resumes after any interruption.
 
@@ -60,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
     --------
     polaron run examples/cspbbr3.toml
     polaron run examples/cspbbr3.toml --executor slurm.toml
+    polaron run hot.toml --tolerance 10      # ensembles: until the differences are known to 10 %
     """
     study = read_study(args.study)
     structures, store = plan(study), Store(study.store_folder)
@@ -73,6 +94,13 @@ def run(args: argparse.Namespace) -> None:
         emit(args, record, table({"": "7s", " ": "8s", "  ": "31s"}, rows))
         return
     record_study(study, structures, store)
+    if args.tolerance is not None:
+        enough = run_until(study, structures, store, args.tolerance, args.batch,
+                           lambda part: launch(args, study.run, part, store),
+                           lambda line: print(line, file=sys.stderr))
+        words = "is reached" if enough else "is not reached with all snapshots: make more of them"
+        print(f"the tolerance {words}; next: polaron spectra {args.study}", file=sys.stderr)
+        return
     launch(args, study.run, jobs, store, done)
     emit(args, {"jobs": len(jobs), "done_before": len(done), "folder": store.root},
          [f"all {len(jobs)} jobs are done; their results are in {store.root}"])
@@ -155,8 +183,7 @@ def export(args: argparse.Namespace) -> None:
 
 VERBS = {
     "prepare": Verb(study_options("--json"), prepare),
-    "run": Verb(study_options(*RUN_OPTIONS, "--json", dry_run="list the jobs and what is already"
-                              " done, start nothing"), run),
+    "run": Verb(add_run_arguments, run),
     "status": Verb(study_options("--json", all="list every job (default: at most 40, what is done"
                                  " last)"), status),
     "gc": Verb(study_options("--json", delete="remove it (default: say what would be removed)"),

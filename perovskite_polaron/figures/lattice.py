@@ -1,14 +1,16 @@
 """Figures of a crystal: bond lengths and displacements, bonds along a sweep, and one mode."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.figures.style import BLUE, GREY, ORANGE, legend, panels, row_or_column
+from perovskite_polaron.figures.style import (
+    BLUE, GREY, ORANGE, colours, legend, panels, row_or_column)
 from perovskite_polaron.lattice.octahedra import (
     BondReport, Displacements, Framework, find_framework, sweep_bonds)
+from perovskite_polaron.lattice.statistics import QUANTITIES, Distribution
 from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.phonons.selection import ModeRow
 
@@ -123,3 +125,29 @@ def _movers(modes: Modes, row: ModeRow, index: int) -> dict[str, float]:
     others = "/".join(s for s in dict.fromkeys(species) if s not in f"{f.b}/{f.x}".split("/"))
     names = {"axial_X": f"axial {f.x}", "equatorial_X": f"equatorial {f.x}", "B": f.b, "A": others}
     return {names[k]: v for k, v in row.classes.items() if names[k]}
+
+
+def draw_distributions(found: Mapping[str, Distribution]) -> Any:
+    """Draw a histogram of each quantity over an ensemble, and its mean in the crystal at rest."""
+    figure, axes = panels((len(found) + 1) // 2, 2, (8.0, 2.2 * ((len(found) + 1) // 2)))
+    for ax, (name, one) in zip(axes, found.items(), strict=False):
+        ax.hist(one.values, bins=min(60, max(10, round(one.values.size**0.5))), density=True,
+                color=BLUE, alpha=0.75)
+        ax.axvline(one.reference, color=ORANGE, lw=1.4)
+        ax.set(xlabel=QUANTITIES[name], yticks=[])
+    for ax in axes[len(found):]:
+        ax.set_axis_off()
+    figure.suptitle("blue: snapshots; line: mean of the crystal at rest", fontsize=10)
+    return figure
+
+
+def draw_powder(two_theta_deg: Array, curves: Mapping[str, Array]) -> Any:
+    """Draw powder patterns below each other, each over its own maximum."""
+    figure, axes = panels(len(curves), 1, (7.0, 0.8 + 1.5 * len(curves)), sharex=True)
+    for ax, colour, (name, curve) in zip(axes, colours(len(curves)), curves.items(), strict=True):
+        ax.plot(two_theta_deg, curve / curve.max(), color=colour, lw=1.0)
+        ax.set_title(name, fontsize=9, loc="left")
+        ax.set(ylim=(0, 1.05), yticks=[])
+    axes[-1].set(xlabel="2θ (degrees)", xlim=(two_theta_deg[0], two_theta_deg[-1]))
+    figure.supylabel("intensity (each over its maximum)", fontsize=10)
+    return figure

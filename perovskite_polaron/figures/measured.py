@@ -97,12 +97,12 @@ def draw_scenarios(transient: Scan, found: Comparison, theory: ScenarioSet,
 def _draw_pairs(axes: Any, best: ScenarioFit) -> None:
     """Draw the pairs of fraction and amplitude with the product that was found, which fit alike.
 
-    The product is f·Q², or f·Q where the two signs of the mode differ.
+    The product is f·Q², or f·Q where the two signs of the mode differ; of heat it is f·ΔT.
     """
     largest, power = best.parts[0].amplitude_sqrt_amu_A or 1.0, best.parts[0].power
     low, middle, high = (max(s, 0.0) * largest**power
                          for s in (best.interval68[0], best.strength, best.interval68[1]))
-    root = middle ** (1 / power)
+    root, heat = middle ** (1 / power), best.parts[0].kind == "heat"
     q = np.linspace(max(root, 0.05 * largest), max(2.5 * root, 1.3 * largest), 300)
     axes.fill_between(q, np.minimum(low / q**power, 1), np.minimum(high / q**power, 1),
                       color=ORANGE, alpha=0.3, lw=0)
@@ -110,8 +110,9 @@ def _draw_pairs(axes: Any, best: ScenarioFit) -> None:
     axes.axvline(largest, color="0.5", lw=0.8, ls=":")
     axes.text(largest, 0.97, " largest computed", fontsize=9, color="0.35", va="top",
               transform=axes.get_xaxis_transform())
-    axes.set(xlim=(q[0], q[-1]), ylim=(0, None), xlabel="amplitude Q (Å√amu)", ylabel="fraction f")
-    what, unit = ("f·Q²", "Å²·amu") if power == 2 else ("f·Q", "Å·√amu")
+    axes.set(xlim=(q[0], q[-1]), ylim=(0, None), ylabel="fraction f",
+             xlabel="temperature rise ΔT (K)" if heat else "amplitude Q (Å√amu)")
+    what, unit = ("f·ΔT", "K") if heat else ("f·Q²", "Å²·amu") if power == 2 else ("f·Q", "Å·√amu")
     errors = (best.strength_err, best.strength_err_calculation)
     both = " ± ".join(f"{e * largest**power:.2g}" for e in errors if e is not None)
     said = f"these pairs fit alike:\n{what} = {middle:.3g} ± {both} {unit}"

@@ -64,23 +64,37 @@ def draw_difference(spectra: StudySpectra, edge_eV: float | None = None, *, widt
         for name in names:
             x = spectra.differences[name].energy_eV + (edge_eV or 0.0)
             ax.plot(x, percent(spectra, name), color=colour_of[name], lw=1.5,
-                    label=f"{name} − {spectra.reference}")
-            if name in spectra.budget:
-                band = sigma(spectra.budget[name])
-                ax.fill_between(x, percent(spectra, name) - band, percent(spectra, name) + band,
-                                color=colour_of[name], alpha=0.25, lw=0)
+                    label=f"{name} − {spectra.base_of(name)}")
+            calculated = sigma(spectra.budget[name]) if name in spectra.budget else None
+            for band, alpha in ((calculated, 0.25), (spectra.error_percent(name), 0.45)):
+                if band is not None:
+                    ax.fill_between(x, percent(spectra, name) - band, percent(spectra, name) + band,
+                                    color=colour_of[name], alpha=alpha, lw=0)
         zero_line(ax)
         ax.set_ylabel("difference\n(% of maximum)")
-        known = any(name in spectra.budget for name in names)
-        ax.set_title("band: calculation error (1σ)" if known else "calculation error not estimated",
-                     fontsize=9, loc="right", color="0.35")
+        ax.set_title(_bands(spectra, names), fontsize=9, loc="right", color="0.35")
         if len(names) == 1:
             legend(ax)
         else:
             # No place is free of curves for so many names; the colours are those above.
-            ax.set_title(f"{entry} − {spectra.reference}, colours as above", fontsize=9, loc="left")
+            ax.set_title(f"{entry} − {spectra.base_of(names[0])}, colours as above", fontsize=9,
+                         loc="left")
     axes[-1].set_xlabel(axis_label(edge_eV))
     return figure, list(axes)
+
+
+def _bands(spectra: StudySpectra, names: Sequence[str]) -> str:
+    """Say what the bands of a panel are."""
+    sampled = [spectra.errors[n] for n in names if n in spectra.errors]
+    words = []
+    if sampled:
+        how = "common random numbers" if sampled[0].paired else "no common random numbers"
+        words.append(f"standard error of {min(e.samples for e in sampled)} snapshots (1σ, {how})")
+    if any(name in spectra.budget for name in names):
+        words.append("calculation error (1σ)")
+    if words:
+        return "band: " + "; ".join(words)
+    return "calculation error not estimated"
 
 
 def _maximum(spectra: StudySpectra) -> float:
@@ -89,8 +103,7 @@ def _maximum(spectra: StudySpectra) -> float:
 
 def percent(spectra: StudySpectra, name: str) -> Array:
     """Return the difference (n,) of a structure in % of the reference's maximum."""
-    base = spectra.structures[spectra.reference].average.intensity
-    return np.asarray(100 * (spectra.structures[name].average.intensity - base) / base.max())
+    return spectra.percent(name)
 
 
 _ALIGNED = {"xspectra": "aligned by ΔSCF", "feff": "aligned by the edges of FEFF"}
@@ -175,7 +188,7 @@ def draw_alignment(spectra: StudySpectra, other: StudySpectra, names: Sequence[s
             ax.plot(one.differences[name].energy_eV + (edge_eV or 0.0), percent(one, name),
                     color=colour, ls=style, lw=1.4, label=_alignment(one))
         zero_line(ax)
-        ax.set_title(f"{name} − {spectra.reference}", fontsize=10, loc="left")
+        ax.set_title(f"{name} − {spectra.base_of(name)}", fontsize=10, loc="left")
         ax.set_ylabel("difference (% of maximum)")
         legend(ax)
     axes[-1].set_xlabel(axis_label(edge_eV))

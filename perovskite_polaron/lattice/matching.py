@@ -5,6 +5,7 @@ The two descriptions may differ in order, wrapping, origin, setting, or be a cel
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,32 @@ def displacement(displaced: Crystal, reference: Crystal,
     there = reference.positions[found.atoms] + found.cells
     delta[found.atoms] = displaced.positions @ found.repeats - there
     return np.asarray((delta - np.rint(np.median(delta, axis=0))) @ reference.lattice_A)
+
+
+def commensurate(repeats: NDArray[Any]) -> Array:
+    """Return the wave vectors that are periodic in a supercell, in reciprocal vectors of its unit.
+
+    Parameters
+    ----------
+    repeats : (3, 3)
+        Lattice vectors of the supercell (rows) in those of the unit.
+
+    Returns
+    -------
+    (k, 3) float64
+        Each once, in [0, 1), rising; k = |det repeats|.
+    """
+    whole = np.rint(repeats)
+    columns = np.linalg.inv(whole)
+    count = abs(round(np.linalg.det(whole)))
+    # Each column is periodic after as many steps as make it whole.
+    steps = [next(n for n in range(1, count + 1) if np.abs(n * c - np.rint(n * c)).max() < 1e-6)
+             for c in columns.T]
+    q = np.indices(tuple(steps)).reshape(3, -1).T @ columns.T
+    q = np.round(q - np.floor(q + 1e-9), 9) + 0.0
+    found = np.unique(q, axis=0)
+    assert len(found) == count, "a supercell has as many wave vectors as unit cells"
+    return np.asarray(found)
 
 
 def _elements(crystal: Crystal) -> str:

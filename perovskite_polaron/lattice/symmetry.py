@@ -137,8 +137,8 @@ class Absorber:
         Their element.
     site, parent : str, str or None
         Wyckoff site in the crystal ("4a"), and in the crystal that it was displaced from.
-    multiplicity : int
-        Number of equivalent atoms in this cell.
+    multiplicity : int or float
+        Number of equivalent atoms in this cell, or how many an atom stands for that was drawn.
     indices : tuple of int
         All of them.
     """
@@ -147,7 +147,7 @@ class Absorber:
     element: str
     site: str
     parent: str | None
-    multiplicity: int
+    multiplicity: int | float
     indices: tuple[int, ...]
 
 

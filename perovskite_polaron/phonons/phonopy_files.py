@@ -19,6 +19,7 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, extra, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.lattice.crystal import Crystal
+from perovskite_polaron.lattice.matching import commensurate
 from perovskite_polaron.phonons.canonical import canonical_modes
 from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.units import BOHR_ANGSTROM, MEV_PER_THZ
@@ -172,17 +173,9 @@ def read_parameters(path: Path, document: dict[str, Any]) -> Parameters:
         For missing forces or a damaged file.
     """
     phonopy, forces = _load(path, document)
-    from phonopy.interface.calculator import get_calculator_physical_units
-
-    to_A = float(get_calculator_physical_units(phonopy.calculator).distance_to_A)
-    cell = phonopy.primitive
-    species = tuple(_element(str(symbol)) for symbol in cell.symbols)
-    crystal = Crystal(cell.cell * to_A, species, cell.scaled_positions, path.name)
-    masses = np.array(cell.masses, dtype=np.float64)
-    phonopy.run_qpoints([np.zeros(3)], with_eigenvectors=True)
-    found = phonopy.qpoints
-    rows, thz = np.asarray(found.eigenvectors[0]).T, np.asarray(found.frequencies[0])
-    modes = _modes(path, crystal, masses, np.zeros(3), rows, thz * MEV_PER_THZ)
+    crystal, to_A = _primitive(path, phonopy)
+    masses = np.array(phonopy.primitive.masses, dtype=np.float64)
+    modes, = _run_qpoints(path, phonopy, crystal, masses, np.zeros((1, 3)))
     # phonopy's own parser makes charges neutral and symmetric without a word, so it is not used.
     field = document.get("nac", document)
     tensors: list[Array | None] = []
@@ -193,6 +186,39 @@ def read_parameters(path: Path, document: dict[str, Any]) -> Parameters:
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{path} is damaged ({key}: {error}): write it again") from None
     return Parameters(modes, phonopy.unitcell.cell * to_A, tensors[0], tensors[1], forces)
+
+
+def supercell_modes(path: Path, document: dict[str, Any]) -> tuple[Modes, ...]:
+    """Return the modes at every wave vector that is periodic in the supercell of the forces.
+
+    There they are exact: nothing is interpolated, and no macroscopic field is added. Errors as
+    read_parameters.
+    """
+    phonopy, _ = _load(path, document)
+    crystal, to_A = _primitive(path, phonopy)
+    repeats = phonopy.supercell.cell * to_A @ np.linalg.inv(crystal.lattice_A)
+    masses = np.array(phonopy.primitive.masses, dtype=np.float64)
+    return _run_qpoints(path, phonopy, crystal, masses, commensurate(repeats))
+
+
+def _primitive(path: Path, phonopy: Any) -> tuple[Crystal, float]:
+    """Return phonopy's primitive cell, and its unit of length in Å."""
+    from phonopy.interface.calculator import get_calculator_physical_units
+
+    to_A = float(get_calculator_physical_units(phonopy.calculator).distance_to_A)
+    cell = phonopy.primitive
+    species = tuple(_element(str(symbol)) for symbol in cell.symbols)
+    return Crystal(cell.cell * to_A, species, cell.scaled_positions, path.name), to_A
+
+
+def _run_qpoints(path: Path, phonopy: Any, crystal: Crystal, masses: Array,
+                 q: Array) -> tuple[Modes, ...]:
+    phonopy.run_qpoints(q, with_eigenvectors=True)
+    found = phonopy.qpoints
+    return tuple(_modes(path, crystal, masses, one, np.asarray(vectors).T,
+                        np.asarray(thz) * MEV_PER_THZ)
+                 for one, vectors, thz in zip(q, found.eigenvectors, found.frequencies,
+                                              strict=True))
 
 
 def _load(path: Path, document: dict[str, Any]) -> tuple[Any, str]:

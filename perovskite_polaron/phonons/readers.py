@@ -27,7 +27,7 @@ from perovskite_polaron.phonons.matdyn_files import (
     TITLE, XML_ROOT, read_dynamical_matrices, read_matdyn_modes)
 from perovskite_polaron.phonons.modes import BUILTIN, Modes, check_masses, read_mode_file
 from perovskite_polaron.phonons.phonopy_files import (
-    cell_of, load_yaml, modes_from_table, read_parameters)
+    cell_of, load_yaml, modes_from_table, read_parameters, supercell_modes)
 from perovskite_polaron.phonons.response import (
     Response, crystal_direction, neutral_response, phonon_modes, read_born, unit_vector)
 from perovskite_polaron.units import UNITS
@@ -302,6 +302,30 @@ def read_phonons(path: str | Path, crystal: Crystal | str | Path | None = None,
         for modes in found:
             require_symmetry(modes, path)
     return found
+
+
+def read_all_modes(path: str | Path, crystal: str | Path | None = None) -> tuple[Modes, ...]:
+    """Return all modes of a source at every wave vector that it knows, without macroscopic field.
+
+    Of phonopy's parameters these are the wave vectors that are periodic in the supercell of the
+    forces; of other files those that they hold. At Γ a crystal that is one periodic cell feels no
+    macroscopic field, so modes that were computed with one are taken without it where charges
+    allow. Parameters and errors as read_phonons and from_file.
+    """
+    kind, document = _kind(path)
+    if kind == "own":
+        modes = read_mode_file(path)[0]
+        if modes.at_gamma:
+            return (from_file(path).modes,)
+        groups = {tuple(np.round(q, 6).tolist()): np.abs(modes.q - q).max(axis=1) < 1e-6
+                  for q in modes.q}
+        return tuple(modes[rows] for rows in groups.values())
+    if kind == "parameters":
+        found = supercell_modes(Path(path), document)
+        if crystal is not None:
+            _same_crystal(found[0], _cell_of(crystal), Path(path))
+        return found
+    return read_phonons(path, crystal)
 
 
 def _sets(path: Path, kind: str, document: dict[str, Any], crystal: Crystal | str | Path | None,

@@ -47,7 +47,7 @@ class SiteEnergies:
 
     structure: str
     absorber: str
-    multiplicity: int
+    multiplicity: int | float
     hole: str
     ground_energy_eV: float
     hole_energy_eV: float

@@ -39,6 +39,9 @@ class AmplitudeSpectra:
         (k, n), in any unit: changed minus unchanged spectrum.
     even
         Whether +Q and −Q give the same difference; else both signs may be among the amplitudes.
+    of_temperature
+        The amplitudes are temperatures above that of the unchanged spectrum, K, in place of Q: a
+        heated lattice, whose difference vanishes with them and begins linear.
 
     Raises
     ------
@@ -50,6 +53,17 @@ class AmplitudeSpectra:
     amplitudes_sqrt_amu_A: Array
     differences: Array
     even: bool = True
+    of_temperature: bool = False
+
+    @property
+    def symbol(self) -> str:
+        """What the amplitude is called."""
+        return "ΔT" if self.of_temperature else "Q"
+
+    @property
+    def unit(self) -> str:
+        """The unit of the amplitude."""
+        return "K" if self.of_temperature else "Å√amu"
 
     def __post_init__(self) -> None:
         energy = floats(self.energy_eV, "energy_eV", (None,))
@@ -87,8 +101,9 @@ class AmplitudeSpectra:
         low, high = min(nodes[0], 0.0), nodes[-1]
         beyond = q[(q < low * (1 + 1e-9)) | (q > high * (1 + 1e-9))]
         if len(beyond):
-            raise InputError(f"Q = {beyond[0]:g} Å√amu is beyond the largest computed amplitude,"
-                             f" {high if beyond[0] > 0 else low:g} Å√amu: compute a larger one")
+            raise InputError(f"{self.symbol} = {beyond[0]:g} {self.unit} is beyond the largest"
+                             f" computed amplitude, {high if beyond[0] > 0 else low:g} {self.unit}:"
+                             " compute a larger one")
         law = (q**self.power)[:, None] / nodes**self.power
         if len(nodes) == 1:
             return np.asarray(law)

@@ -65,7 +65,7 @@ class SiteSpectrum:
 
     structure: str
     absorber: str
-    multiplicity: int
+    multiplicity: int | float
     polarisation: str
     spectrum: Spectrum
     shift_eV: float
@@ -76,7 +76,7 @@ class StructureSpectra:
     """sites: powder spectrum of each absorber by label; average: weighted by multiplicity."""
 
     sites: dict[str, Spectrum]
-    multiplicities: dict[str, int]
+    multiplicities: dict[str, int | float]
     average: Spectrum
 
 
@@ -181,11 +181,12 @@ def norm(spectrum: Spectrum, kind: str) -> float:
     return value
 
 
-def differences(structures: Mapping[str, StructureSpectra], reference: str,
-                normalisation: str) -> dict[str, Spectrum]:
+def differences(structures: Mapping[str, StructureSpectra], reference: str, normalisation: str,
+                minus: Mapping[str, str] | None = None) -> dict[str, Spectrum]:
     """Return average minus reference average for every structure, over the norm of the reference.
 
-    One norm for all keeps changes of intensity.
+    One norm for all keeps changes of intensity. minus: structure -> what its average is subtracted
+    from in place of the reference's.
 
     Raises
     ------
@@ -196,4 +197,6 @@ def differences(structures: Mapping[str, StructureSpectra], reference: str,
             f"reference {reference!r} is not among {', '.join(structures)}: name one of them")
     base = structures[reference].average
     scale = 1 / norm(base, normalisation)
-    return {name: (s.average - base) * scale for name, s in structures.items()}
+    other = minus or {}
+    return {name: (s.average - structures[other.get(name, reference)].average) * scale
+            for name, s in structures.items()}

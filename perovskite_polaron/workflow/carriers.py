@@ -57,7 +57,7 @@ class SiteCarriers:
 
     label: str
     parent: str
-    multiplicity: int
+    multiplicity: int | float
     valence_share: float
     conduction_share: float
     chain: Way

@@ -70,8 +70,7 @@ def agreements(mine: StudyResults, other: StudyResults) -> list[Agreement]:
     require(pairs, f"the studies have no difference in common ({', '.join(first.differences)};"
             f" {', '.join(second.differences)}): give their structures the same names and"
             " amplitudes")
-    (zero, *ends), (zero_other, *ends_other) = _span(first), _span(second)
-    energy = np.arange(max(ends[0], ends_other[0]), min(ends[1], ends_other[1]), _STEP_EV)
+    energy, (zero, zero_other) = common_energies(first, second)
     above = energy >= BEYOND_EV
     require(above.any(), f"the studies have no energies in common {BEYOND_EV:g} eV above the first"
             " maximum: raise [spectra] energy_max_eV")
@@ -86,6 +85,16 @@ def agreements(mine: StudyResults, other: StudyResults) -> list[Agreement]:
             100 * float(np.mean((a * b > 0)[large])) if large.any() else 0.0,
             float(a @ b / (b @ b)), BEYOND_EV, float(energy[-1]), energy, x, y))
     return found
+
+
+def common_energies(first: StudySpectra,
+                    second: StudySpectra) -> tuple[Array, tuple[float, float]]:
+    """Return the energies (n,) that both have from the first maximum of their own reference, and
+    where that lies on each one's axis.
+    """
+    (zero, *ends), (zero_other, *ends_other) = _span(first), _span(second)
+    low, high = max(ends[0], ends_other[0]), min(ends[1], ends_other[1])
+    return np.arange(low, high, _STEP_EV), (zero, zero_other)
 
 
 def _keys(results: StudyResults, spectra: StudySpectra) -> dict[str, tuple[str, float]]:
@@ -103,6 +112,5 @@ def _span(spectra: StudySpectra) -> tuple[float, float, float]:
 
 
 def _difference(spectra: StudySpectra, name: str, energy_eV: Array) -> Array:
-    base = spectra.structures[spectra.reference].average
-    change = spectra.structures[name].average.intensity - base.intensity
-    return np.interp(energy_eV, base.energy_eV, 100 * change / base.intensity.max())
+    grid = spectra.structures[spectra.reference].average.energy_eV
+    return np.interp(energy_eV, grid, spectra.percent(name))

@@ -148,13 +148,15 @@ def _write_entry(file: Any, study: Study, spectra: StudySpectra,
     if name in spectra.differences:
         _group(entry, "difference", "NXdata",
                {"energy": axis, "difference": spectra.differences[name].intensity},
-               signal="difference", axes=["energy"], reference=spectra.reference,
+               signal="difference", axes=["energy"], reference=spectra.base_of(name),
                normalisation=spectra.settings.normalisation)
-    for site in structure.sites:
-        _group(entry, f"absorber_{site.label.replace('-', '_')}", "NXdata",
-               {"energy": axis, "intensity": found.sites[site.label].intensity,
-                "multiplicity": site.multiplicity,
-                "wyckoff_site": site.site}, signal="intensity", axes=["energy"])
+    wyckoff = {site.label: site.site for site in structure.sites}
+    for label, spectrum in found.sites.items():
+        _group(entry, f"absorber_{label.replace('-', '_')}", "NXdata",
+               {"energy": axis, "intensity": spectrum.intensity,
+                "multiplicity": found.multiplicities[label],
+                "wyckoff_site": wyckoff.get(label, label.rpartition("-")[2])},
+               signal="intensity", axes=["energy"])
 
 
 def _write_curve(parent: Any, name: str, curve: Absorption) -> None:
@@ -212,8 +214,18 @@ def write_archive(study: Study, planned: Sequence[StructureJobs], store: Store,
                 f" {source.name}: give one of them another name", ComputationError)
         return f"files/{source.name}"
 
+    def packed_folder(name: str) -> str:
+        source = Path(study.file(name))
+        inside = f"{source.parent.name}-{source.name}".strip("-.")
+        for file in sorted(source.iterdir()):
+            require(files.setdefault(f"{inside}/{file.name}", file) == file, "two ensembles of the"
+                    f" study are named {inside}: give one of them another name", ComputationError)
+        return f"files/{inside}"
+
     structures = {
-        name: replace(one, crystal=packed(one.crystal), modes=tuple(map(packed, one.modes)))
+        name: replace(one, crystal=one.crystal and packed(one.crystal),
+                      ensemble=one.ensemble and packed_folder(one.ensemble),
+                      modes=tuple(map(packed, one.modes)))
         for name, one in study.structures.items()}
     hole = f"{study.element}-{core_hole_state(study)}"
     pseudos = {key.removesuffix("-none"): f"results/{name}" for key, name in recorded.items()

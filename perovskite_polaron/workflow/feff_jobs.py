@@ -75,20 +75,22 @@ def feff_jobs(study: Study, structures: Sequence[StudyStructure]) -> tuple[Struc
         When FEFF is neither installed nor recorded in the store.
     """
     version = _version(study)
-    reference = next(s for s in structures if s.name == study.reference)
-    base = _Base(study, reference.name, reference.crystal, version)
-    return tuple(_structure_jobs(one, *_base_of(one, base)) for one in structures)
+    reference = next(s for s in structures if s.entry == study.reference)
+    base = _Base(study, reference.entry, reference.undisplaced, version)
+    bases = _Bases(base)
+    return tuple(_structure_jobs(one, *bases.of(one)) for one in structures)
 
 
 def own_potentials(study: Study, structures: Sequence[StudyStructure]) -> dict[str, str]:
     """Return which structures the reference's potentials do not serve, and why."""
-    reference = next(s for s in structures if s.name == study.reference)
+    reference = next(s for s in structures if s.entry == study.reference)
     found = {}
-    for one in structures:
+    # All snapshots of an ensemble are displaced from one crystal.
+    for one in {s.entry: s for s in structures}.values():
         try:
-            match(_undisplaced(one), reference.crystal)
+            match(one.undisplaced, reference.undisplaced)
         except InputError as error:
-            found[one.name] = str(error)
+            found[one.entry] = str(error)
     return found
 
 
@@ -102,21 +104,28 @@ def _version(study: Study) -> str:
         return recorded
 
 
-def _undisplaced(structure: StudyStructure) -> Crystal:
-    crystal, point = structure.crystal, structure.distortion
-    if point is None:
-        return crystal
-    moved = point.displacement_A @ np.linalg.inv(crystal.lattice_A)
-    return crystal.with_positions(crystal.positions - moved)
+class _Bases:
+    """The crystal that the potentials of each structure are from, found once for each."""
 
+    def __init__(self, reference: _Base) -> None:
+        self._reference = reference
+        self._found: dict[int, tuple[_Base, Match]] = {}
 
-def _base_of(structure: StudyStructure, reference: _Base) -> tuple[_Base, Match]:
-    own = _undisplaced(structure)
-    try:
-        return reference, match(own, reference.crystal)
-    except InputError:
-        base = _Base(reference.study, structure.name.split("@")[0], own, reference.version)
-        return base, match(own, own)
+    def of(self, structure: StudyStructure) -> tuple[_Base, Match]:
+        """Return that of a structure, with which of its atoms each atom is."""
+        # Snapshots of one ensemble share the crystal that they are displaced from.
+        own, reference = structure.undisplaced, self._reference
+        if id(own) not in self._found:
+            try:
+                found = reference, match(own, reference.crystal)
+            except InputError:
+                name = structure.entry.split("@")[0]
+                base = _Base(reference.study, name, own, reference.version)
+                found = base, match(own, own)
+            if structure.rest is None:
+                return found
+            self._found[id(own)] = found
+        return self._found[id(own)]
 
 
 def _structure_jobs(structure: StudyStructure, base: _Base, found: Match) -> StructureJobs:

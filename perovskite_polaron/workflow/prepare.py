@@ -30,18 +30,18 @@ def warnings(study: Study, structures: Sequence[StructureJobs]) -> list[str]:
         lines += [f"structure {name} has FEFF potentials of its own crystal, not those of"
                   f" {study.reference}: {why}" for name, why in others.items()]
     limit = study.core_hole.min_image_distance_A
-    for one in structures:
+    for one in _without_snapshots(structures):
         distance = image_distance_A(one.structure.crystal)
         periodic = study.engine.kind == "xspectra" and study.core_hole.kind != "none"
         if periodic and distance < limit:
-            lines.append(f"in structure {one.structure.name} a core hole is {distance:.2f} Å from"
+            lines.append(f"in structure {one.structure.entry} a core hole is {distance:.2f} Å from"
                          f" its own image (below {limit:g} Å): images interact; use a supercell to"
                          " judge how much it matters")
         if one.structure.opposite_sign:
             lines.append(f"structure {one.structure.name} is the image of the opposite amplitude"
                          " under an operation of its parent: its spectra are those of the positive"
                          " one, which is computed")
-    lattices = {one.structure.name: one.structure.crystal.lattice_A for one in structures}
+    lattices = {one.structure.entry: one.structure.crystal.lattice_A for one in structures}
     return [*lines, *coarser(study, lattices)]
 
 
@@ -62,14 +62,26 @@ def record_study(study: Study, structures: Sequence[StructureJobs], store: Store
 
 
 def write_structures(structures: Sequence[StructureJobs], folder: Path) -> None:
-    """Write the structures of a study into a folder, as CIF, and as XSF with arrows."""
+    """Write the structures of a study into a folder, as CIF, and as XSF with arrows.
+
+    Of an ensemble, whose snapshots lie in its own folder, there is the crystal they are displaced
+    from.
+    """
     make_folder(folder)
-    for one in structures:
+    for one in _without_snapshots(structures):
         structure = one.structure
+        if structure.rest is not None:
+            write_crystal(structure.rest, folder / f"{structure.entry}-reference.cif")
+            continue
         write_crystal(structure.crystal, folder / f"{structure.name}.cif")
         if structure.distortion is not None:
             write_crystal(structure.crystal, folder / f"{structure.name}.xsf",
                           structure.distortion.displacement_A)
+
+
+def _without_snapshots(structures: Sequence[StructureJobs]) -> list[StructureJobs]:
+    """Return one of the snapshots of each ensemble, and all other structures."""
+    return list({one.structure.entry: one for one in structures}.values())
 
 
 def _has_inputs(store: Store) -> bool:

@@ -7,6 +7,7 @@
 import math
 import tomllib
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from perovskite_polaron.spectra.budget import ErrorBudget, read_budget, write_bu
 from perovskite_polaron.workflow.jobs import StructureJobs
 from perovskite_polaron.workflow.records import lacking
 from perovskite_polaron.workflow.store import Store
+from perovskite_polaron.workflow.structures import SAMPLE
 from perovskite_polaron.workflow.study import Study, resolved, study_of
 
 FORMAT = "perovskite_polaron results 2"
@@ -41,19 +43,23 @@ class SiteResult:
     label, site, parent
         Name, Wyckoff site, and the site that it comes from in the undistorted crystal.
     multiplicity
-        Number of equivalent absorbers.
+        Number of equivalent absorbers, or how many this one stands for.
     hole
         Result of the calculation with the core hole, or of FEFF's potentials.
     chains
         Polarisation, or ``powder``, -> name of its Lanczos chains, or its curve.
+    sample, ground
+        Of an ensemble: number of the snapshot, and result of that one's ground state.
     """
 
     label: str
     site: str
     parent: str | None
-    multiplicity: int
+    multiplicity: int | float
     hole: Mapping[str, Any]
     chains: Mapping[str, str]
+    sample: int | None = None
+    ground: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,11 @@ class StructureResult:
         Whether +Q and −Q are images of each other (``structures.StudyStructure``); None where that
         is not known, in results of earlier versions.
     ground
-        Result of its ground state; empty with FEFF.
+        Result of its ground state; empty with FEFF, and for an ensemble, whose snapshots have
+        their own.
+    ensemble
+        Where its snapshots are from (``lattice.ensemble.Origin``), with ``snapshots``, how many the
+        study asks for; None for a single structure.
     """
 
     name: str
@@ -79,6 +89,12 @@ class StructureResult:
     ground: Mapping[str, Any]
     sites: tuple[SiteResult, ...]
     sign_equivalent: bool | None = None
+    ensemble: Mapping[str, Any] | None = None
+
+    @property
+    def samples(self) -> tuple[int, ...]:
+        """Numbers of the snapshots that are in it."""
+        return tuple(dict.fromkeys(s.sample for s in self.sites if s.sample is not None))
 
 
 @dataclass(frozen=True)
@@ -103,6 +119,8 @@ class StudyResults:
 def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> StudyResults:
     """Gather the finished results of a study.
 
+    Of ensembles the first snapshots that are finished in all of them are enough.
+
     Raises
     ------
     ComputationError
@@ -110,31 +128,68 @@ def collect(study: Study, structures: Sequence[StructureJobs], store: Store) -> 
     """
     jobs = {job.digest: job for one in structures for job in one.all()}
     records = {digest: store.result(job) for digest, job in jobs.items()}
-    missing = [jobs[d].label for d, r in records.items() if r is None]
+    whole, structures = structures, _finished(structures, records)
+    jobs = {job.digest: job for one in structures for job in one.all()}
+    missing = [jobs[d].label for d in jobs if records[d] is None]
     if missing:
         raise ComputationError(f"{len(missing)} of {len(jobs)} jobs have no result yet (first:"
                                f" {missing[0]}): polaron run {study.path} computes them")
+    planned = Counter(one.structure.entry for one in whole)
     chains: dict[str, LanczosSave] = {}
     curves: dict[str, Absorption] = {}
-    rows = []
+    entries: dict[str, list[StructureJobs]] = {}
     for one in structures:
-        structure, point, sites = one.structure, one.structure.distortion, []
-        for absorber in one.absorbers:
-            names = {axis: f"{structure.name}/{absorber.label}/{axis}" for axis in absorber.xas}
+        entries.setdefault(one.structure.entry, []).append(one)
+    rows = []
+    for entry, parts in entries.items():
+        structure, point, sites = parts[0].structure, parts[0].structure.distortion, []
+        hot = structure.origin is not None
+        for part, absorber in [(p, a) for p in parts for a in p.absorbers]:
+            number = part.structure.sample
+            label = absorber.label if number is None else f"{absorber.label}{SAMPLE}{number:04d}"
+            names = {axis: f"{entry}/{label}/{axis}" for axis in absorber.xas}
+            ground = (part.ground and records[part.ground.digest]) or {}
             for axis, job in absorber.xas.items():
                 if job.kind == "absorption":
                     curves[names[axis]] = read_xmu(store.folder(job) / XMU)
                 else:
                     chains[names[axis]] = read_save(store.folder(job) / SAVE_FILE)
             a, hole = absorber.absorber, records[absorber.hole.digest] or {}
-            sites.append(SiteResult(absorber.label, a.site, a.parent, a.multiplicity, hole, names))
-        rows.append(StructureResult(structure.name, structure.space_group,
+            sites.append(SiteResult(label, a.site, a.parent, a.multiplicity, hole, names, number,
+                                    ground if hot else None))
+        origin = structure.origin
+        ensemble = None if origin is None else {
+            **asdict(origin), "snapshots": planned[entry]}
+        rows.append(StructureResult(entry, structure.space_group,
                                     _signed_norm(point.amplitude_sqrt_amu_A) if point else None,
                                     point.max_displacement_A if point else None,
                                     tuple(map(tuple, structure.crystal.lattice_A.tolist())),
-                                    (one.ground and records[one.ground.digest]) or {},
-                                    tuple(sites), structure.sign_equivalent))
+                                    {} if hot else ground,
+                                    tuple(sites), structure.sign_equivalent, ensemble))
     return StudyResults(study, tuple(rows), chains, read_budget(store.root), curves)
+
+
+def _finished(structures: Sequence[StructureJobs],
+              records: Mapping[str, Any]) -> Sequence[StructureJobs]:
+    """Leave out the snapshots from the first on that is not finished in all ensembles.
+
+    What is left does not depend on how long a snapshot takes, so the mean is not biased. Where not
+    even the first ones are finished nothing is left out.
+    """
+    entries: dict[str, list[StructureJobs]] = {}
+    for one in structures:
+        if one.structure.sample is not None:
+            entries.setdefault(one.structure.entry, []).append(one)
+    ready = math.inf
+    for parts in entries.values():
+        origin, done = parts[0].structure.origin, 0
+        while done < len(parts) and all(records[job.digest] is not None
+                                        for job in parts[done].all()):
+            done += 1
+        if done < len(parts) and origin is not None:
+            ready = min(ready, done - done % (2 if origin.order == "pairs" else 1))
+    return structures if ready < 1 else [
+        one for one in structures if one.structure.sample is None or one.structure.sample < ready]
 
 
 def _signed_norm(amplitudes: Sequence[float]) -> float:
@@ -153,9 +208,19 @@ def write_results(results: StudyResults, folder: str | Path) -> list[Path]:
     record = {
         "format": FORMAT, "element": study.element, "reference": study.reference,
         "core_hole": study.core_hole.kind, "chains_sha256": sha256_of(packed),
-        "structures": [asdict(s) for s in results.structures], "study": resolved(study)}
+        "structures": [_row(s) for s in results.structures], "study": resolved(study)}
     kept = [] if results.budget is None else [write_budget(results.budget, folder)]
     return [packed, write_sealed(folder / "results.json", record), *kept]
+
+
+def _row(structure: StructureResult) -> dict[str, Any]:
+    """Return a structure as JSON has it, without what only ensembles have where it is none."""
+    row = asdict(structure)
+    if structure.ensemble is None:
+        del row["ensemble"]
+        for site in row["sites"]:
+            del site["sample"], site["ground"]
+    return row
 
 
 def read_results(folder: str | Path) -> StudyResults:
@@ -208,7 +273,8 @@ def _gaps(results: StudyResults) -> Iterator[str]:
         yield f"the reference {results.study.reference} is not among the structures"
     for one in results.structures:
         holes = [("potentials" if feff else "hole", site.hole) for site in one.sites]
-        for kind, record in holes if feff else [("ground", one.ground), *holes]:
+        grounds = [("ground", one.ground if s.ground is None else s.ground) for s in one.sites]
+        for kind, record in holes if feff else [*grounds, *holes]:
             if missing := lacking(record, kind):
                 yield f"{one.name}: {missing} of {kind} is not a number"
         chains = [name for site in one.sites for name in site.chains.values()]

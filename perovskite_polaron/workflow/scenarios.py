@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perovskite_polaron.analysis.scenarios import Scenario, ScenarioSet, polaron
+from perovskite_polaron.analysis.scenarios import Scenario, ScenarioSet, calculated_heat, polaron
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import require
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
@@ -13,7 +13,7 @@ from perovskite_polaron.spectra.projected import ProjectedStates
 from perovskite_polaron.spectra.spectrum import Spectrum, norm
 from perovskite_polaron.workflow.carriers import filling
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
-from perovskite_polaron.workflow.spectra import powder_spectra
+from perovskite_polaron.workflow.spectra import StudySpectra, powder_spectra
 from perovskite_polaron.workflow.study import SpectraSettings
 
 # The computed CsPbBr3 sets that come with the package: Br K with XSpectra, Pb L3 with FEFF10.
@@ -32,6 +32,10 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings,
     and differences share the study's normalisation, and so does what the settings may still change,
     of a sweep for its largest amplitude.
 
+    Ensembles at several temperatures above that of the one they are subtracted from make one heated
+    lattice, whose amplitude is the temperature. Means over snapshots bring their standard errors;
+    a displaced crystal brings what thermal motion makes of its difference, where the study has it.
+
     With the band edges of the reference the carriers are a scenario too, ``filling``: the states
     that 1e19 pairs per cm³ block and open.
 
@@ -47,12 +51,23 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings,
     percent = float(base.intensity.max()) / 100
     errors = {name: {setting: percent * row for setting, row in rows.items()}
               for name, rows in spectra.budget.items()}
+    for name, error in spectra.errors.items():
+        own = {f"snapshots {i + 1}": row / abs(size) for i, row in enumerate(error.rows)}
+        errors[name] = errors.get(name, {}) | own
+    for name, row in _thermal(results, spectra).items():
+        errors[name] = errors.get(name, {}) | {"thermal average": row}
     entries: dict[str, list[StructureResult]] = {}
     for one in results.structures:
         if one.name in spectra.differences and spectra.differences[one.name].intensity.any():
             entries.setdefault(one.name.split("@")[0], []).append(one)
     scenarios: list[Scenario] = []
+    heated = _heated(results, spectra)
+    for cold, series in heated.items():
+        scenarios.append(_heat(results, spectra, cold, series, errors))
+    done = {name for series in heated.values() for name in series.values()}
     for entry, points in entries.items():
+        if entry in done:
+            continue
         if all(p.amplitude_sqrt_amu_A and p.sign_equivalent is not None for p in points):
             scenarios += _polarons(entry, points, spectra.differences, errors)
         else:
@@ -67,6 +82,64 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings,
                                   kind="carriers"))
     return ScenarioSet(base.energy_eV, base.intensity, tuple(scenarios), settings.normalisation,
                        size)
+
+
+def _temperature_K(one: StructureResult) -> float | None:
+    """The temperature of an ensemble that is not displaced along a mode."""
+    if one.ensemble is None or one.amplitude_sqrt_amu_A:
+        return None
+    return one.ensemble.get("temperature_K")
+
+
+def _heated(results: StudyResults, spectra: StudySpectra) -> dict[str, dict[float, str]]:
+    """Return colder ensemble -> ΔT (K) -> hotter ensemble whose difference is taken from it.
+
+    Raises
+    ------
+    InputError
+        For two of one temperature.
+    """
+    known = {one.name: t for one in results.structures if (t := _temperature_K(one)) is not None}
+    found: dict[str, dict[float, str]] = {}
+    for name, hot in known.items():
+        base = spectra.base_of(name)
+        if name in spectra.differences and base in known and hot > known[base]:
+            series = found.setdefault(base, {})
+            require(hot - known[base] not in series, f"{name} has the temperature of another"
+                    f" ensemble, {hot:g} K: keep one of them")
+            series[hot - known[base]] = name
+    return found
+
+
+def _heat(results: StudyResults, spectra: StudySpectra, base: str, series: Mapping[float, str],
+          errors: Mapping[str, Mapping[str, Array]]) -> Scenario:
+    """Return the heated lattice of all ensembles above one."""
+    steps = sorted(series)
+    curves = np.array([spectra.differences[series[t]].intensity for t in steps])
+    energy = spectra.differences[series[steps[0]]].energy_eV
+    cold = next(t for one in results.structures if one.name == base
+                and (t := _temperature_K(one)) is not None)
+    sweep = AmplitudeSpectra(energy, np.array(steps), curves, even=False, of_temperature=True)
+    return calculated_heat(sweep, cold, errors.get(series[steps[-1]]))
+
+
+def _thermal(results: StudyResults, spectra: StudySpectra) -> dict[str, Array]:
+    """Return structure -> what its difference changes when it lies on top of thermal motion.
+
+    A displaced crystal has such a row where the study displaces an ensemble by the same amplitude
+    of the same modes, and subtracts the ensemble.
+    """
+    def key(one: StructureResult) -> tuple[object, ...]:
+        entry = results.study.structures.get(one.name.split("@")[0])
+        return entry and entry.modes, round(one.amplitude_sqrt_amu_A or 0.0, 6)
+
+    displaced = [one for one in results.structures
+                 if one.amplitude_sqrt_amu_A and one.name in spectra.differences]
+    hot = {key(one): one.name for one in displaced if one.ensemble is not None
+           and spectra.base_of(one.name) != spectra.reference}
+    return {one.name: spectra.differences[hot[key(one)]].intensity
+            - spectra.differences[one.name].intensity
+            for one in displaced if one.ensemble is None and key(one) in hot}
 
 
 def _polarons(entry: str, points: Sequence[StructureResult],

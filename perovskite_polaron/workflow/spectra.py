@@ -16,12 +16,15 @@ from perovskite_polaron.files import write_csv
 from perovskite_polaron.spectra.alignment import Shift, SiteEnergies, shifts
 from perovskite_polaron.spectra.broadening import half_width, resolve
 from perovskite_polaron.spectra.budget import sigma
+from perovskite_polaron.spectra.sampling import SampledError
 from perovskite_polaron.spectra.spectrum import (
     POLARISATIONS, SiteSpectrum, Spectrum, StructureSpectra, average_structures, differences, norm)
 from perovskite_polaron.workflow.feff_jobs import POWDER
 from perovskite_polaron.workflow.jobs import plan
 from perovskite_polaron.workflow.results import (
     SiteResult, StructureResult, StudyResults, collect, read_results)
+from perovskite_polaron.workflow.sampled import (
+    by_class, difference_errors, mean_errors, shifts_by_class, snapshot_spectra)
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import SpectraSettings, Study, read_study, resolved
 
@@ -47,6 +50,11 @@ class StudySpectra:
         (``spectra.budget``); a difference for which that was not estimated is missing.
     engine
         What computed them.
+    bases
+        Structure -> what its difference is taken from, where that is not the reference.
+    mean_errors, errors
+        Of ensembles, and of differences in which there is one: standard error of the mean over
+        snapshots; missing where there are too few. In the unit of the spectra.
     """
 
     settings: SpectraSettings
@@ -57,6 +65,27 @@ class StudySpectra:
     records: tuple[SiteSpectrum, ...]
     budget: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     engine: str = "xspectra"
+    bases: Mapping[str, str] = field(default_factory=dict)
+    mean_errors: Mapping[str, SampledError] = field(default_factory=dict)
+    errors: Mapping[str, SampledError] = field(default_factory=dict)
+
+    def base_of(self, name: str) -> str:
+        """Return the structure that a difference is taken from."""
+        return self.bases.get(name, self.reference)
+
+    def percent(self, name: str) -> Array:
+        """Return the difference (n,) of a structure in % of the reference's maximum."""
+        change = (self.structures[name].average - self.structures[self.base_of(name)].average)
+        return np.asarray(change.intensity * self._percent)
+
+    def error_percent(self, name: str) -> Array | None:
+        """Return the standard error (n,) of that; None without snapshots, or with too few."""
+        error = self.errors.get(name)
+        return None if error is None else np.asarray(error.sigma * self._percent)
+
+    @property
+    def _percent(self) -> float:
+        return 100 / float(self.structures[self.reference].average.intensity.max())
 
     @property
     def part(self) -> str:
@@ -105,11 +134,24 @@ def study_spectra(results: StudyResults, settings: SpectraSettings) -> StudySpec
     """
     study, (table, records) = results.study, site_spectra(results, settings)
     averages = average_structures(records, computed_polarisations(study))
-    found = differences(averages, study.reference, settings.normalisation)
+    own = {one.name: study.structures[entry].minus for one in results.structures
+           if (entry := one.name.split("@")[0]) in study.structures}
+    bases = {name: _named(averages, minus) for name, minus in own.items() if minus}
+    found = differences(averages, study.reference, settings.normalisation, bases)
     del found[study.reference]
-    return StudySpectra(settings, study.reference, averages, found, table, records,
+    snapshots = snapshot_spectra(results, records)
+    every = {name: bases.get(name, study.reference) for name in found}
+    return StudySpectra(settings, study.reference, by_class(results, averages), found,
+                        shifts_by_class(results, table), records,
                         _budget_rows(results, settings, records[0].spectrum.energy_eV),
-                        study.engine.kind)
+                        study.engine.kind, bases, mean_errors(results, snapshots),
+                        difference_errors(results, snapshots, every))
+
+
+def _named(averages: Mapping[str, StructureSpectra], minus: str) -> str:
+    require(minus in averages, f"minus = {minus!r} was not computed: name one of"
+            f" {', '.join(averages)}")
+    return minus
 
 
 def computed_polarisations(study: Study) -> tuple[str, ...]:
@@ -247,10 +289,18 @@ def write_tables(spectra: StudySpectra, folder: Path) -> list[Path]:
     averages = {name + part: one.average for name, one in spectra.structures.items()}
     sites = {f"{name}/{site}{part}": spectrum for name, one in spectra.structures.items()
              for site, spectrum in one.sites.items()}
-    changes = {f"{name}{part} ({scale})": change for name, change in spectra.differences.items()}
+    changes = {f"{name}{_from(spectra, name)}{part} ({scale})": change
+               for name, change in spectra.differences.items()}
     for name, change in spectra.differences.items():
         area = norm(change, "absolute-area") if change.intensity.any() else 1.0
         changes[f"{name}{part} over its absolute area"] = change * (1 / area)
+    base = spectra.structures[spectra.reference].average
+    size = norm(base, spectra.settings.normalisation)
+    for name, error in spectra.mean_errors.items():
+        averages[f"{name}{part} standard error"] = replace(base, intensity=error.sigma)
+    for name, error in spectra.errors.items():
+        changes[f"{name}{part} standard error ({scale})"] = replace(
+            base, intensity=error.sigma / abs(size))
     files = {"spectra.csv": averages, "sites.csv": sites, "differences.csv": changes}
     energy = {"energy_eV": spectra.structures[spectra.reference].average.energy_eV}
     written = [write_csv(folder / file, energy | {name: s.intensity for name, s in columns.items()})
@@ -262,6 +312,10 @@ def write_tables(spectra: StudySpectra, folder: Path) -> list[Path]:
     rows = {name: [getattr(s, name) for s in spectra.shifts] for name in Shift.__dataclass_fields__}
     rows["shift_eV"] = [round(value, 6) for value in rows["shift_eV"]]
     return [*written, write_csv(folder / "shifts.csv", rows)]
+
+
+def _from(spectra: StudySpectra, name: str) -> str:
+    return f" minus {spectra.bases[name]}" if name in spectra.bases else ""
 
 
 def calculation_error_percent(spectra: StudySpectra) -> dict[str, float | None]:
@@ -276,9 +330,9 @@ def calculation_error_percent(spectra: StudySpectra) -> dict[str, float | None]:
 
 def largest_percent(spectra: StudySpectra, base: StudySpectra) -> dict[str, float]:
     """Return structure -> largest change from its reference, in % of base's reference maximum."""
-    reference = spectra.structures[spectra.reference].average
     top = float(base.structures[base.reference].average.intensity.max())
-    changes = {name: (spectra.structures[name].average - reference).intensity
+    changes = {name: (spectra.structures[name].average
+                      - spectra.structures[spectra.base_of(name)].average).intensity
                for name in spectra.differences}
     return {name: 100 * float(np.abs(change).max()) / top for name, change in changes.items()}
 
@@ -308,6 +362,7 @@ def _site_energies(results: StudyResults) -> list[SiteEnergies]:
     # The level that holds an excited electron is the highest (partly) occupied one of that cell.
     return [SiteEnergies(
         structure.name, site.label, site.multiplicity, results.study.core_hole.kind,
-        structure.ground["total_energy_eV"], site.hole["total_energy_eV"],
+        (structure.ground if site.ground is None else site.ground)["total_energy_eV"],
+        site.hole["total_energy_eV"],
         results.chains[next(iter(site.chains.values()))].fermi_energy_eV, structure.lattice_A,
         site.hole["lowest_empty_eV"]) for structure, site in _sites(results)]

@@ -20,6 +20,7 @@ from perovskite_polaron.espresso.program import find_program
 from perovskite_polaron.espresso.pseudo_sets import files_of
 from perovskite_polaron.feff.calculations import FeffCalculation
 from perovskite_polaron.files import SEAL, read_sealed, write_sealed
+from perovskite_polaron.lattice.ensemble import RECORD
 from perovskite_polaron.workflow.job import Job, JobName
 from perovskite_polaron.workflow.jobs import plan, study_jobs
 from perovskite_polaron.workflow.store import Store
@@ -45,7 +46,9 @@ def plan_key(study: Study) -> dict[str, Any]:
     """
     files = {str(study.path)}
     for structure in study.structures.values():
-        files |= {study.file(name) for name in (structure.crystal, *structure.modes)}
+        named = (structure.crystal, *structure.modes,
+                 structure.ensemble and f"{structure.ensemble}/{RECORD}")
+        files |= {study.file(name) for name in named if name}
     files |= files_of(study.pseudopotentials, study.file)
     digest = hashlib.sha256(__version__.encode())
     for name in sorted(files):

@@ -11,15 +11,19 @@ from itertools import product
 
 import numpy as np
 
-from perovskite_polaron.errors import require
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal, supercell
+from perovskite_polaron.lattice.ensemble import Origin, read_ensemble
 from perovskite_polaron.lattice.files import read_crystal
+from perovskite_polaron.lattice.matching import match
 from perovskite_polaron.lattice.symmetry import (
     Absorber, Symmetry, absorbers, find_symmetry, primitive)
 from perovskite_polaron.phonons.distortion import Distortion, distort, sign_equivalent
 from perovskite_polaron.phonons.modes import mode_of
 from perovskite_polaron.workflow.study import AMPLITUDES, StructureSettings, Study
 
+#: Parts the name of a structure from the number of its snapshot.
+SAMPLE = "~"
 # What pw.x with a core hole can do on a cluster, and some more.
 _MOST_ATOMS = 2000
 
@@ -39,6 +43,9 @@ class StudyStructure:
         their averaged spectra are the same, and even in Q. None for an undistorted crystal.
     opposite_sign
         The amplitude asked for was negative, and the image with the positive one is computed.
+    sample, origin, rest
+        Of a snapshot: its number, where its ensemble is from, and the crystal that its atoms are
+        displaced from. Its name is that of the ensemble's structure, ``~`` and the number.
     """
 
     name: str
@@ -49,6 +56,22 @@ class StudyStructure:
     distortion: Distortion | None = None
     sign_equivalent: bool | None = None
     opposite_sign: bool = False
+    sample: int | None = None
+    origin: Origin | None = None
+    rest: Crystal | None = None
+
+    @property
+    def entry(self) -> str:
+        """Name of what it is a part of: of all snapshots of an ensemble together."""
+        return self.name.partition(SAMPLE)[0]
+
+    @property
+    def undisplaced(self) -> Crystal:
+        """The crystal with its atoms where they were before anything moved them."""
+        if self.rest is not None or self.distortion is None:
+            return self.rest or self.crystal
+        moved = self.distortion.displacement_A @ np.linalg.inv(self.crystal.lattice_A)
+        return self.crystal.with_positions(self.crystal.positions - moved)
 
     @property
     def space_group(self) -> str:
@@ -74,12 +97,14 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
     """
     result: list[StudyStructure] = []
     for name, settings in study.structures.items():
+        if settings.ensemble is not None:
+            result += _snapshots(study, name, settings)
+            continue
+        assert settings.crystal is not None, "a study without crystal and ensemble is refused"
         crystal = read_crystal(study.file(settings.crystal))
         if settings.primitive:
             crystal = primitive(crystal)
-        count = len(crystal) * math.prod(settings.supercell)
-        require(count <= _MOST_ATOMS, f"[structures.{name}] has {count} atoms, more than"
-                f" {_MOST_ATOMS}: give a smaller supercell")
+        _require_size(name, len(crystal) * math.prod(settings.supercell))
         if settings.moments_muB is not None:
             crystal = replace(crystal, moments_muB=settings.moments_muB)
         if settings.supercell != (1, 1, 1):
@@ -93,8 +118,100 @@ def study_structures(study: Study) -> tuple[StudyStructure, ...]:
     return tuple(result)
 
 
-def _sweep(study: Study, name: str, settings: StructureSettings,
-           crystal: Crystal) -> list[StudyStructure]:
+def _require_size(name: str, atoms: int) -> None:
+    require(atoms <= _MOST_ATOMS, f"[structures.{name}] has {atoms} atoms, more than {_MOST_ATOMS}:"
+            " give a smaller supercell")
+
+
+def _snapshots(study: Study, name: str, settings: StructureSettings) -> list[StudyStructure]:
+    """Return the snapshots of an ensemble, or of each amplitude along a mode."""
+    ensemble = read_ensemble(study.file(str(settings.ensemble)))
+    if settings.snapshots is not None:
+        ensemble = ensemble.first(settings.snapshots)
+    rest, result = ensemble.reference, []
+    _require_size(name, len(rest))
+    classes = _classes(study, rest)
+    points: list[StudyStructure | None] = [None]
+    if settings.modes:
+        points = list(_sweep(study, name, settings, rest, images=False))
+    for point, (k, snapshot) in product(points, enumerate(ensemble.snapshots)):
+        one, crystal = name, snapshot
+        if point is not None and point.distortion is not None:
+            one = point.name
+            moved = point.distortion.displacement_A @ np.linalg.inv(snapshot.lattice_A)
+            crystal = snapshot.with_positions(snapshot.positions + moved)
+        symmetry = find_symmetry(crystal)
+        sites = drawn_absorbers(classes, settings.absorbers, settings.seed or 0, k // ensemble.unit)
+        result.append(StudyStructure(
+            f"{one}{SAMPLE}{k:04d}", settings, crystal, symmetry, sites,
+            point.distortion if point else None, point.sign_equivalent if point else None,
+            sample=k, origin=ensemble.origin, rest=rest))
+    return result
+
+
+def _classes(study: Study, rest: Crystal) -> list[Absorber]:
+    """Return the classes of absorbers: sites of the study's reference where this is the same
+    crystal, else its own.
+    """
+    base = study.structures[study.reference]
+    own = absorbers(rest, study.element)
+    source = study.file(str(base.crystal or base.ensemble))
+    reference = read_crystal(source) if base.crystal else read_ensemble(source).reference
+    try:
+        found = match(rest, reference)
+    except InputError:
+        return list(own)
+    theirs = absorbers(reference, study.element)
+    sites = [(site, np.flatnonzero(np.isin(found.atoms, site.indices))) for site in theirs]
+    return [Absorber(int(atoms[0]), site.element, site.site, site.parent, len(atoms),
+                     tuple(atoms.tolist())) for site, atoms in sites]
+
+
+def drawn_absorbers(classes: Sequence[Absorber], count: int | None, seed: int,
+                    draw: int) -> tuple[Absorber, ...]:
+    """Return single atoms that stand for their classes, each for as many as its share of them.
+
+    Parameters
+    ----------
+    classes
+        Sets of equivalent atoms.
+    count
+        How many atoms in all; None: every one. They are shared out in proportion to the classes,
+        at least one to each, and drawn without replacement, so that the mean over draws is that
+        over all atoms.
+    seed, draw
+        The random numbers: one draw for each independent snapshot, the same in every structure.
+
+    Raises
+    ------
+    InputError
+        For fewer than one of each class.
+    """
+    sizes = np.array([len(one.indices) for one in classes])
+    total = int(sizes.sum())
+    if count is None or count >= total:
+        shares = sizes
+    else:
+        require(count >= len(classes), f"absorbers = {count} leaves out a class of atoms: there are"
+                f" {len(classes)} classes, give as many or more")
+        wanted = count * sizes / total
+        shares = np.clip(np.floor(wanted).astype(int), 1, sizes)
+        while shares.sum() != count:
+            step = 1 if shares.sum() < count else -1
+            free = shares < sizes if step > 0 else shares > 1
+            gap = np.where(free, step * (wanted - shares), -np.inf)
+            shares[int(gap.argmax())] += step
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(draw,)))
+    found = []
+    for one, share in zip(classes, shares.tolist(), strict=True):
+        atoms = sorted(rng.choice(one.indices, size=share, replace=False).tolist())
+        each = 1 if share == len(one.indices) else len(one.indices) / share
+        found += [replace(one, index=atom, indices=(atom,), multiplicity=each) for atom in atoms]
+    return tuple(found)
+
+
+def _sweep(study: Study, name: str, settings: StructureSettings, crystal: Crystal, *,
+           images: bool = True) -> list[StudyStructure]:
     numbers = settings.select or [None] * len(settings.modes)
     modes = [mode_of(study.file(source), number)
              for source, number in zip(settings.modes, numbers, strict=True)]
@@ -111,7 +228,8 @@ def _sweep(study: Study, name: str, settings: StructureSettings,
     largest = max(points, key=lambda point: point.max_displacement_A)
     equivalent = sign_equivalent(crystal, largest.displacement_A)
     for amplitude, text, point in zip(amplitudes, texts, points, strict=True):
-        opposite = amplitude < 0 and equivalent
+        # Of hot crystals the mean alone is symmetric, no single snapshot.
+        opposite = amplitude < 0 and equivalent and images
         if opposite:
             point = distort(crystal, modes, [-amplitude], unit=AMPLITUDES[key])[0]
         sites = absorbers(point.crystal, study.element, point.symmetry)

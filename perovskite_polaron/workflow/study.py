@@ -40,6 +40,16 @@ class StructureSettings:
         A file or a built-in name; a mode file stands for the crystal that its modes are of.
     primitive
         Whether the primitive cell of the crystal is taken, before the supercell.
+    ensemble
+        In place of a crystal a folder that ``polaron ensemble`` wrote: the mean over its snapshots.
+        With modes each of them is displaced.
+    snapshots
+        Only so many snapshots, from the first.
+    absorbers, seed
+        How many absorbing atoms of each snapshot are computed (default: all), drawn at random in
+        proportion from each class of equivalent atoms, at least one; what names the draw.
+    minus
+        Which structure its difference is taken from (default: the study's reference).
     modes
         Mode files or built-in names along which it is displaced, combined with equal weight.
     select
@@ -53,8 +63,13 @@ class StructureSettings:
         For a cell of another size.
     """
 
-    crystal: str
+    crystal: str | None = None
     primitive: bool = False
+    ensemble: str | None = None
+    snapshots: int | None = option(None, low=1, high=100_000)
+    absorbers: int | None = option(None, low=1, high=100_000)
+    seed: int | None = option(None, low=0, high=2**32)
+    minus: str | None = None
     supercell: tuple[int, int, int] = option((1, 1, 1), low=1, high=20)
     modes: tuple[str, ...] = ()
     select: tuple[int, ...] | None = option(None, low=0, high=100_000)
@@ -265,6 +280,8 @@ def _contradictions(table: Mapping[str, Any]) -> Iterator[str]:
         where = f"[structures.{name}]"
         if not _NAME.match(name):
             yield f"{where}: a structure's name is 1 to 40 letters, digits and _ . + -"
+        if isinstance(one, dict):
+            yield from _of_snapshots(where, name, one, structures)
         modes = isinstance(one, dict) and one.get("modes")
         given = [key for key in AMPLITUDES if isinstance(one, dict) and key in one]
         if modes and len(given) != 1:
@@ -285,6 +302,33 @@ def _contradictions(table: Mapping[str, Any]) -> Iterator[str]:
     orders = [list(axes) for count in (1, 2, 3) for axes in permutations(POLARISATIONS, count)]
     if table.get("polarisations", orders[-1]) not in orders:
         yield "study: polarisations is a list of x, y, z without repetition"
+
+
+def _of_snapshots(where: str, name: str, one: Mapping[str, Any],
+                  structures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the keys that say which crystal, or which snapshots."""
+    if "crystal" not in one and "ensemble" not in one:
+        yield f"{where}: crystal is missing (or ensemble, for snapshots)"
+    if "ensemble" in one:
+        yield from (f"{where}: {key} does not go with ensemble, which has cells of its own: remove"
+                    " it" for key in ("crystal", "primitive", "moments_muB", "supercell")
+                    # The record of a study names every default.
+                    if one.get(key, False) not in (False, [1, 1, 1]))
+    else:
+        yield from (f"{where}: {key} is for the snapshots of an ensemble: remove it"
+                    for key in ("snapshots", "absorbers", "seed") if key in one)
+    if "seed" in one and "absorbers" not in one:
+        yield f"{where}: seed draws absorbers: say how many (absorbers = 4)"
+    base = one.get("minus", "")
+    if base and (base == name or base not in structures):
+        yield f"{where}: minus = {base!r} is not another structure of the study"
+    elif base and len(_amplitudes(structures[base])) > 1:
+        yield f"{where}: minus = {base!r} is a sweep: name a single structure"
+
+
+def _amplitudes(one: Any) -> list[Any]:
+    given = [one[key] for key in AMPLITUDES if isinstance(one, dict) and key in one]
+    return given[0] if given and isinstance(given[0], list) else []
 
 
 def _of_engine(table: Mapping[str, Any]) -> Iterator[str]:
@@ -328,6 +372,13 @@ def need_xspectra(study: Study, verb: str) -> None:
     """
     require(study.engine.kind == "xspectra", f"{study.path}: {verb} is for studies with XSpectra,"
             f" this one's engine is {study.engine.kind}")
+
+
+def need_single(study: Study, verb: str) -> None:
+    """Refuse, with InputError, a study of ensembles for a verb that works on single structures."""
+    hot = next((name for name, one in study.structures.items() if one.ensemble), None)
+    require(hot is None, f"{study.path}: {verb} is for single structures, and {hot} is an ensemble:"
+            " give a study without it")
 
 
 def need_edge(study: Study, scan: Scan) -> None:
