@@ -25,6 +25,7 @@ AXIS_COLOURS = {"x": BLUE, "y": PALETTE[2], "z": ORANGE}
 # A page of a phone shows a figure of this width at about its own size, so that its letters stay
 # readable.
 WIDTH_IN = 4.8
+_SCREEN_DPI = 100
 SUFFIXES = (".svg", ".png", ".pdf")
 #: The papers of the page, light and dark; every curve has this contrast on both.
 PAPER, DARK_PAPER, CONTRAST = "#FFFFFF", "#15181C", 3.0
@@ -136,6 +137,14 @@ def save(figure: Any, path: Path) -> Path:
     require(path.suffix.lower() in SUFFIXES,
             f"{path} is not a figure this program writes: name it .png, .svg or .pdf")
     return replace_atomically(path, lambda temporary: _draw(figure, temporary))
+
+
+def png(figure: Any) -> tuple[bytes, dict[str, int]]:
+    """Return a figure as PNG for a notebook, and the size to show it at, in pixels."""
+    data = io.BytesIO()
+    _draw(figure, data, format="png")
+    width, height = (round(_SCREEN_DPI * side) for side in figure.get_size_inches())
+    return data.getvalue(), {"width": width, "height": height}
 
 
 def _draw(figure: Any, target: Any, **options: Any) -> None:
