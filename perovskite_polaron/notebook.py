@@ -13,9 +13,10 @@ from perovskite_polaron.analysis.heating import Heating
 from perovskite_polaron.analysis.kinetic_intervals import profile_intervals
 from perovskite_polaron.analysis.kinetics import KineticFit
 from perovskite_polaron.analysis.verdict import Judgement
-from perovskite_polaron.cli import bonds, compare, distort, heat, kinetics, modes, spectra, structure
-from perovskite_polaron.cli.tables import Said, said_as_html
-from perovskite_polaron.errors import PolaronError, require
+from perovskite_polaron.cli import (
+    bonds, compare, distort, heat, kinetics, modes, spectra, structure)
+from perovskite_polaron.cli.tables import Said, html_of, lines_of
+from perovskite_polaron.errors import InputError, PolaronError, require
 from perovskite_polaron.figures.lattice import draw_bonds, draw_modes
 from perovskite_polaron.figures.measured import draw_heating, draw_kinetics, draw_scenarios
 from perovskite_polaron.figures.spectra import draw_difference
@@ -56,6 +57,10 @@ def _draw_distortion(point: Distortion) -> Any:
     return figure
 
 
+def _draw_spectra(found: StudySpectra, edge_eV: float | None = None) -> Any:
+    return draw_difference(found, edge_eV)[0]
+
+
 def _draw_modes(found: Modes, mode: int = 0) -> Any:
     return draw_modes(found, mode_table(found), mode)
 
@@ -68,14 +73,15 @@ def _draw_heating(result: Heating, cooling_ps: float = heat.COOLING_PS) -> Any:
     return draw_heating({"as given": result}, cooling_ps)[0]
 
 
+_Entry = tuple[Callable[[Any], Iterable[Said]], Callable[..., Any] | None]
 #: Record -> what its verb says of it, and how it is drawn.
-_SHOWN: dict[type, tuple[Callable[[Any], Iterable[Said]], Callable[..., Any] | None]] = {
+_SHOWN: dict[type, _Entry] = {
     Crystal: (_crystal, lambda crystal: draw_structure(make_scene(crystal), crystal.lattice_A)),
     Modes: (_modes, _draw_modes),
     Distortion: (_distortion, _draw_distortion),
     BondReport: (bonds.lines, draw_bonds),
     Displacements: (bonds.displacement_lines, None),
-    StudySpectra: (spectra.lines, lambda *one, **options: draw_difference(*one, **options)[0]),
+    StudySpectra: (spectra.lines, _draw_spectra),
     KineticFit: (_kinetics, draw_kinetics),
     Judgement: (compare.lines, _draw_judgement),
     Heating: (heat.lines, _draw_heating),
@@ -83,7 +89,7 @@ _SHOWN: dict[type, tuple[Callable[[Any], Iterable[Said]], Callable[..., Any] | N
 
 
 def as_html(record: Any) -> str:
-    """Return what a record's verb prints of it as HTML.
+    """Return what a record's verb prints of it, as HTML.
 
     A record that cannot be told of, such as modes away from Γ, gives the reason.
 
@@ -92,24 +98,20 @@ def as_html(record: Any) -> str:
     InputError
         For what is none of the records above.
     """
-    says, _ = _entry(record)
-    try:
-        return said_as_html(says(record))
-    except PolaronError as error:
-        return said_as_html([str(error)])
+    return html_of(_said(record))
 
 
 def plot(record: Any, *more: Any, **options: Any) -> Any:
-    """Return the figure of a record, matplotlib's, as the option ``--figure`` of its verb draws it.
+    """Return the figure of a record, matplotlib's: that of its verb, or the cell with its arrows.
 
     Parameters
     ----------
     record
-        A crystal or distortion (the cell, with arrows), modes, a bond report, the spectra of a
-        study, a kinetic fit, a judgement or a heating estimate.
+        A crystal, a distortion, modes, a bond report, the spectra of a study, a kinetic fit, a
+        judgement or a heating estimate.
     more, options
-        What belongs to one: ``mode`` (the place of one among modes, from 0); for a bond report that
-        of the reference and the displacements; ``edge_eV`` for spectra; ``cooling_ps`` for heating.
+        What belongs to one: of modes which, from 0 (``mode``); of a bond report that of the
+        reference and the displacements; ``edge_eV`` of spectra; ``cooling_ps`` of heating.
 
     Raises
     ------
@@ -117,26 +119,39 @@ def plot(record: Any, *more: Any, **options: Any) -> Any:
         For another record.
     """
     _, draw = _entry(record)
-    require(draw is not None, "displacements are drawn beside the bonds: plot(bonds after, bonds"
-            " before, displacements)")
-    assert draw is not None
+    if draw is None:
+        raise InputError("displacements are drawn beside the bonds: plot(bonds after, bonds before,"
+                         " displacements)")
     return draw(record, *more, **options)
 
 
-def _entry(record: Any) -> tuple[Callable[[Any], Iterable[Said]], Callable[..., Any] | None]:
+def _entry(record: Any) -> _Entry:
     names = ", ".join(kind.__name__ for kind in _SHOWN)
     require(type(record) in _SHOWN, f"a {type(record).__name__} does not show itself: give one of"
             f" {names}")
     return _SHOWN[type(record)]
 
 
+def _said(record: Any) -> list[Said]:
+    says, _ = _entry(record)
+    try:
+        return list(says(record))
+    except PolaronError as error:
+        return [str(error)]
+
+
+def _print(record: Any, printer: Any, _: bool) -> None:
+    printer.text("\n".join(lines_of(_said(record))))
+
+
 def _register(shell: Any) -> None:
     """Tell IPython how to show the records, and figures where no plotting backend has said it."""
+    formatters = shell.display_formatter.formatters
     for kind in _SHOWN:
-        shell.display_formatter.formatters["text/html"].for_type(kind, as_html)
-    pictures = shell.display_formatter.formatters["image/png"]
-    if "matplotlib.figure.Figure" not in pictures:
-        pictures.for_type_by_name("matplotlib.figure", "Figure", png)
+        formatters["text/html"].for_type(kind, as_html)
+        formatters["text/plain"].for_type(kind, _print)
+    if "matplotlib.figure.Figure" not in formatters["image/png"]:
+        formatters["image/png"].for_type_by_name("matplotlib.figure", "Figure", png)
 
 
 if "IPython" in sys.modules and (_shell := sys.modules["IPython"].get_ipython()) is not None:

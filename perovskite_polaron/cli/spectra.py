@@ -136,9 +136,10 @@ def lines(spectra: StudySpectra, other: StudySpectra | None = None) -> Iterator[
         yield f"polarisation {spectra.part}: these are no powder averages"
     yield Table({"structure": "22s", "absorber": "13s", "shift (eV)": "+10.3f", "": "s"},
                 [(s.structure, s.absorber, s.shift_eV, s.caveat) for s in spectra.shifts])
+    also = [", standard error over snapshots"] * bool(spectra.errors)
+    also += [", with the other alignment"] * bool(other)
     yield ("largest difference, in % of the reference's maximum: with this alignment, what the"
-           " settings may still change (1σ)" + (", standard error over snapshots" if spectra.errors
-                                                else "") + (", with the other alignment" if other else ""))
+           f" settings may still change (1σ){''.join(also)}")
     errors = calculation_error_percent(spectra)
     said = {name: "not estimated" if e is None else f"±{e:.2f}" for name, e in errors.items()}
     columns = {"difference": "22s", "this alignment": "16.2f", "settings": ">15s"}

@@ -194,13 +194,18 @@ def _lines(found: Sequence[_Column], cells: Sequence[Sequence[str]]) -> Iterator
         yield "".join(parts).rstrip()
 
 
+def lines_of(said: Iterable[Said]) -> list[str]:
+    """Return every line of sentences and tables."""
+    texts = (line for one in said for line in ([one] if isinstance(one, str) else one))
+    return "\n".join(texts).split("\n")
+
+
 def print_lines(said: Iterable[Said]) -> None:
     """Print lines; on a terminal those over 80 columns are folded at words, with their indent.
 
     Elsewhere a sentence stays one line, so that it can be searched for.
     """
-    texts = (line for one in said for line in ([one] if isinstance(one, str) else one))
-    for line in "\n".join(texts).split("\n"):
+    for line in lines_of(said):
         if sys.stdout.isatty() and len(line) > WIDTH:
             indent = line[: len(line) - len(line.lstrip())]
             print("\n".join(_folded(line, WIDTH, indent + "  " * bool(indent))))
@@ -208,7 +213,7 @@ def print_lines(said: Iterable[Said]) -> None:
             print(line)
 
 
-def said_as_html(said: Iterable[Said]) -> str:
+def html_of(said: Iterable[Said]) -> str:
     """Return the same as HTML: a paragraph for each line of a sentence, and tables."""
     parts = [[one.html()] if isinstance(one, Table) else
              [f"<p>{html.escape(line)}</p>" for line in one.split("\n") if line.strip()]
