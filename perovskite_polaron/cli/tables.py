@@ -105,7 +105,7 @@ class Table:
         def row(cells: Iterable[str], *tags: str) -> str:
             places = zip(cells, sides, [*tags, *["td"] * len(sides)], strict=False)
             return "<tr>" + "".join(
-                f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
+                f'<{tag} style="text-align: {side}; padding: 0 0.5em">{html.escape(cell)}</{tag}>'
                 for cell, side, tag in places) + "</tr>"
 
         titles = [column.title for column in self._columns]
@@ -218,4 +218,6 @@ def html_of(said: Iterable[Said]) -> str:
     parts = [[one.html()] if isinstance(one, Table) else
              [f"<p>{html.escape(line)}</p>" for line in one.split("\n") if line.strip()]
              for one in said]
-    return f"<div>{''.join(part for group in parts for part in group)}</div>"
+    # A page narrower than a table scrolls it.
+    inner = "".join(part for group in parts for part in group)
+    return f'<div style="overflow-x: auto">{inner}</div>'
