@@ -17,7 +17,7 @@ from perovskite_polaron.espresso.program import program_version
 from perovskite_polaron.espresso.pseudo import (
     HOLES, BoxLevel, Level, check_levels_in_box, check_partial_waves, ld1_deck, load_recipe,
     make_pseudo, read_levels)
-from perovskite_polaron.espresso.upf import Pseudopotential
+from perovskite_polaron.espresso.upf import Pseudopotential, check_for_xspectra
 
 ABSORBERS = ("Br", "Cl")
 Rows = tuple[BoxLevel, ...]
@@ -39,6 +39,18 @@ def test_a_hole_changes_the_core_and_the_valence_charge_and_nothing_else(element
 def test_an_element_without_projectors_is_no_absorber() -> None:
     with pytest.raises(InputError, match="no GIPAW projectors"):
         ld1_deck(load_recipe("Pb"), "full")
+
+
+@pytest.mark.espresso
+@pytest.mark.parametrize(("element", "valence"),
+                         [("C", 4), ("N", 5), ("O", 6), ("F", 7), ("S", 6), ("Se", 6)])
+def test_more_elements_have_sets_for_a_k_edge(element: str, valence: int) -> None:
+    for hole in ("none", "full"):
+        pseudo = make_pseudo(element, hole)
+        assert pseudo.z_valence == valence + HOLES[hole]
+        check_for_xspectra(pseudo)
+        ratios = [w.ratio_at_cutoff for w in check_partial_waves(pseudo) if w.label.endswith("P")]
+        assert ratios == pytest.approx([1, 1], abs=0.05)
 
 
 @pytest.mark.espresso

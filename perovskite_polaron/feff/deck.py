@@ -8,6 +8,7 @@ import numpy as np
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.feff.cluster import Cluster
+from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A
 from perovskite_polaron.settings import option
 
 EDGES = ("K", "L1", "L2", "L3")
@@ -35,6 +36,9 @@ class FeffSettings:
     potentials
         ``frozen``: potentials and Fermi level of each site from the undistorted crystal;
         ``remade``: self-consistent for every structure, whose noise differences then show.
+    match_tolerance_A
+        How far an atom may be from its place in the undistorted crystal to be still that atom: a
+        structure file with one further away has potentials of its own.
     exchange
         Self-energy of the photoelectron; ``ground-state`` has no inelastic losses.
     l_max
@@ -54,6 +58,7 @@ class FeffSettings:
     cluster_radius_A: float = option(6.5, low=1.5, high=20)
     scf_radius_A: float = option(5.0, low=1.5, high=15)
     potentials: str = option("frozen", choices=("frozen", "remade"))
+    match_tolerance_A: float = option(POSITION_TOLERANCE_A, low=0.01, high=1.5)
     exchange: str = option("hedin-lundqvist", choices=tuple(EXCHANGES))
     l_max: int = option(5, low=1, high=8)
     inside_hwhm_eV: float = option(0.0, low=0, high=10)

@@ -88,7 +88,7 @@ def own_potentials(study: Study, structures: Sequence[StudyStructure]) -> dict[s
     # All snapshots of an ensemble are displaced from one crystal.
     for one in {s.entry: s for s in structures}.values():
         try:
-            match(one.undisplaced, reference.undisplaced)
+            match(one.undisplaced, reference.undisplaced, study.feff.match_tolerance_A)
         except InputError as error:
             found[one.entry] = str(error)
     return found
@@ -117,7 +117,8 @@ class _Bases:
         own, reference = structure.undisplaced, self._reference
         if id(own) not in self._found:
             try:
-                found = reference, match(own, reference.crystal)
+                found = reference, match(own, reference.crystal,
+                                         reference.study.feff.match_tolerance_A)
             except InputError:
                 name = structure.entry.split("@")[0]
                 base = _Base(reference.study, name, own, reference.version)
