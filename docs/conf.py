@@ -12,9 +12,11 @@ author = "The perovskite_polaron developers"
 project_copyright = author
 release = version = perovskite_polaron.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton",
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton",
               "commands", "rooms"]
 exclude_patterns = ["_ext"]
+# The notebook is shown as it is stored; tests/test_notebook.py runs it.
+nb_execution_mode = "off"
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 

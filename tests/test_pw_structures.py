@@ -215,7 +215,8 @@ def test_the_last_structure_of_an_output(tmp_path, name):
     (tmp_path / "x.out").write_text(text)
     done = polaron("structure", "x.out", cwd=tmp_path)
     assert done.returncode == 0
-    assert f"x.out: 2 atoms, {volume_A3:.3f} Å3" in done.stdout
+    assert "x.out: Si, 2 atoms in " in done.stdout
+    assert f" Å, {volume_A3:.3f} Å3" in done.stdout
     assert "Fd-3m" in done.stdout
     assert done.stderr.count("\n") == (warning is not None)
     assert (warning or "") in done.stderr

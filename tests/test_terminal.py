@@ -17,7 +17,7 @@ from conftest import POLARON, polaron
 
 import perovskite_polaron
 from perovskite_polaron.cli.main import VERBS, load, main
-from perovskite_polaron.cli.tables import print_lines, table
+from perovskite_polaron.cli.tables import Table, print_lines
 from perovskite_polaron.workflow.execute import Event
 from perovskite_polaron.workflow.progress import Progress
 
@@ -68,7 +68,7 @@ def test_no_line_is_wider_than_80_columns(case: tuple[str, ...], folder: Path,
 def test_a_wide_table_narrows_then_folds_then_parts() -> None:
     rows = [("a", 1.0, "some words that say much more than one line of the table could hold"),
             ("b/" + 90 * "c", 2.0, "/" + 60 * "d")]
-    lines = list(table({"name": "40s", "a number": "40.1f", "remark": "40s"}, rows))
+    lines = list(Table({"name": "40s", "a number": "40.1f", "remark": "40s"}, rows))
     assert lines == [
         "name              a number  remark",
         "a                      1.0  some words that say much more than one line of the",
@@ -77,7 +77,7 @@ def test_a_wide_table_narrows_then_folds_then_parts() -> None:
         "                       2.0",
         "    /" + 60 * "d"]
     numbers = {f"quantity {i}": "12.3f" for i in range(20)}
-    blocks = "\n".join(table({"site": "8s", **numbers}, [("Br", *map(float, range(20)))]))
+    blocks = "\n".join(Table({"site": "8s", **numbers}, [("Br", *map(float, range(20)))]))
     first, *others = blocks.split("\n\n")
     assert others
     assert all(len(line) <= 80 for line in blocks.split("\n"))
@@ -91,7 +91,7 @@ def test_a_wide_terminal_is_used_and_a_pipe_gets_whole_sentences(
     columns = {"site": "8s", **{f"number {i}": "12.3f" for i in range(8)}}
     monkeypatch.setenv("COLUMNS", "120")
     with redirect_stdout(Terminal()):
-        assert len(list(table(columns, [("Br", *map(float, range(8)))]))) == 2
+        assert len(list(Table(columns, [("Br", *map(float, range(8)))]))) == 2
     sentence = "word " * 40 + "end"
     print_lines([sentence])
     assert capsys.readouterr().out == sentence + "\n"

@@ -11,9 +11,9 @@ import pytest
 
 from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.analysis.verdict import judge
+from perovskite_polaron.cli import tables
 from perovskite_polaron.cli.main import VERBS, build_parser, load, main
 from perovskite_polaron.cli.options import emit, make_folder, plain
-from perovskite_polaron.cli.tables import table
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.ph import FieldResponse
 from perovskite_polaron.lattice.crystal import Crystal
@@ -169,8 +169,8 @@ def test_what_is_not_a_number_is_null_and_records_are_plain(
 
 
 def test_a_table_aligns_words_numbers_and_gaps() -> None:
-    lines = list(table({"name": "6s", "right": ">7s", "x": "+7.2f"},
-                       [("a", "b", 1.234), ("c", None, None), ("d", "e", "word")]))
+    lines = list(tables.Table({"name": "6s", "right": ">7s", "x": "+7.2f"},
+                              [("a", "b", 1.234), ("c", None, None), ("d", "e", "word")]))
     assert lines == ["name    right      x", "a           b  +1.23", "c           -      -",
                      "d           e   word"]
 

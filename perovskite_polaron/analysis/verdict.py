@@ -55,6 +55,8 @@ class Judgement:
     ----------
     transient
         The part of the transient that was fitted.
+    theory
+        The scenarios it was compared with.
     found
         The fits of all hypotheses.
     place
@@ -68,6 +70,7 @@ class Judgement:
     """
 
     transient: Scan
+    theory: ScenarioSet
     found: Comparison
     place: Place
     priors: Priors
@@ -134,7 +137,7 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
     best = found.best
     words = (*where.words, *statements(found), *_interpolation(best),
              said or normalised)
-    return Judgement(part, found, where, priors, unit, words)
+    return Judgement(part, theory, found, where, priors, unit, words)
 
 
 def _in_fractions(scale_sigma: float, theory: ScenarioSet,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from perovskite_polaron.cli.options import emit, pick, refuse_existing, share
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import require
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.lattice.ensemble import RECORD, read_ensemble
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
         from perovskite_polaron.figures import lattice, style
 
         style.save(lattice.draw_bonds(report, before, comparison), args.figure)
-    emit(args, record, _lines(report, before, comparison))
+    emit(args, record, lines(report, before, comparison))
 
 
 def _distributions(args: argparse.Namespace) -> None:
@@ -84,7 +84,7 @@ def _distributions(args: argparse.Namespace) -> None:
     cells = [(QUANTITIES[name], r["mean"], r["sigma"], r["percentile_5"], r["percentile_95"],
               r["reference"]) for name, r in rows.items()]
     emit(args, {"snapshots": len(ensemble), "temperature_K": ensemble.origin.temperature_K,
-                "distributions": rows}, table(columns, cells))
+                "distributions": rows}, Table(columns, cells))
 
 
 def summary(report: BondReport, comparison: Displacements | None = None) -> dict[str, Any]:
@@ -111,9 +111,9 @@ def summary(report: BondReport, comparison: Displacements | None = None) -> dict
     return result
 
 
-def _lines(report: BondReport, reference: BondReport | None,
-           comparison: Displacements | None) -> Iterator[str]:
-    """Yield the report for people; with a reference, before and after side by side."""
+def lines(report: BondReport, reference: BondReport | None = None,
+          comparison: Displacements | None = None) -> Iterator[Said]:
+    """Return the report for people; with a reference, before and after side by side."""
     f = report.framework
     reports = [report] if reference is None else [reference, report]
     texts = {f"{f.b}-{f.x} axial, Å": "axial_A", f"{f.b}-{f.x} equatorial, Å": "equatorial_A",
@@ -123,6 +123,7 @@ def _lines(report: BondReport, reference: BondReport | None,
              "bond-length variance, Å2": "length_variance_A2",
              "quadratic elongation": "elongation", "angle variance, deg2": "angle_variance_deg2"}
     tilts = [r.octahedra.tilts_deg[0].mean(axis=0) for r in reports]
+    # Two structures may have one name, which titles may not.
     rows = {"": [r.framework.crystal.name[:20] for r in reports]}
     rows |= {title: ["–" if (v := getattr(r, name)) is None else f"{v:.4f}" for r in reports]
              for title, name in texts.items()}
@@ -133,11 +134,17 @@ def _lines(report: BondReport, reference: BondReport | None,
     if f.set_aside.size:
         rows[f"{f.b} without an octahedron, set aside"] = [str(r.framework.set_aside.size)
                                                            for r in reports]
-    for title, cells in rows.items():
-        yield f"{title:34s}" + "".join(f"{cell:>22s}" for cell in cells)
+    columns = {"": "34s"} | {" " * i: ">22s" for i in range(1, len(reports) + 1)}
+    yield Table(columns, [(title, *cells) for title, cells in rows.items()])
     if comparison is not None:
-        yield "\nroot-mean-square displacement, centre of mass at rest, Å"
-        parts = [(name, f"{value:.5f}") for name, value in comparison.classes_A.items()]
-        parts += [(name.replace("_", " "), "-" if value is None else f"{value:.3f}")
-                  for name, value in comparison.ratio.items()]
-        yield from (f"  {name:32s}{value:>20s}" for name, value in parts)
+        yield ""
+        yield from displacement_lines(comparison)
+
+
+def displacement_lines(comparison: Displacements) -> Iterator[Said]:
+    """Return who moved how far, for people."""
+    yield "root-mean-square displacement, centre of mass at rest, Å"
+    parts = [(name, f"{value:.5f}") for name, value in comparison.classes_A.items()]
+    parts += [(name.replace("_", " "), "-" if value is None else f"{value:.3f}")
+              for name, value in comparison.ratio.items()]
+    yield Table({"": "34s", " ": ">20s"}, parts)

@@ -10,7 +10,7 @@ import numpy as np
 
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.cli.options import emit, make_folder, pick, plain, quantity, share
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.figures.carriers import columns, draw_carriers
 from perovskite_polaron.figures.style import save
@@ -165,7 +165,7 @@ def _statements(found: CarrierSpectra, record: dict[str, Any]) -> Iterator[str]:
            " a shift beside them).")
 
 
-def _lines(found: CarrierSpectra, record: dict[str, Any]) -> Iterator[str]:
+def _lines(found: CarrierSpectra, record: dict[str, Any]) -> Iterator[Said]:
     given = found.carriers
     yield (f"{found.structure}: {given.density_per_cm3:.3g} pairs per cm3,"
            f" {given.pairs_per_cell:.3g} per cell, {given.temperature_K:g} K")
@@ -183,7 +183,7 @@ def _lines(found: CarrierSpectra, record: dict[str, Any]) -> Iterator[str]:
     keys = ("opened", "opened_with_core_hole", "blocked", "blocked_without_core_hole")
     rows = [(s["label"], s["multiplicity"], 100 * s["valence_share"], 100 * s["conduction_share"],
              *(s[key]["percent_of_maximum"] for key in keys)) for s in record["sites"]]
-    yield from table(heads, rows)
+    yield Table(heads, rows)
     both = [record[name] for name in ("opened", "blocked")]
     yield ""
     yield (f"all sites: opened {both[0]['percent_of_maximum']:.4f} % of the maximum at"

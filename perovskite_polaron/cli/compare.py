@@ -14,7 +14,7 @@ from perovskite_polaron.analysis.verdict import STRETCH, WIDTH_EV, Judgement, ju
 from perovskite_polaron.cli.compare_map import map_lines, map_record
 from perovskite_polaron.cli.options import (
     MAP, READING, TIME_LAW, emit, pick, quantity, reading_options, share, time_law, warn, window)
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured.delay_map import delay_map
 from perovskite_polaron.measured.raw import Raw
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
         return
     transient = read_transient(args.transient, "choose one with --signal, or follow them with"
                                " --irf-sigma", **reading_options(args))
-    theory, found = judged(args, transient)
+    found = judged(args, transient)
     if args.correlation is not None:
         from perovskite_polaron.figures import correlation, style
 
@@ -107,8 +107,8 @@ def run(args: argparse.Namespace) -> None:
     if args.figure is not None:
         from perovskite_polaron.figures import measured, style
 
-        offset_eV = found.place.offset_eV
-        figure = measured.draw_scenarios(found.transient, found.found, theory, offset_eV)
+        figure = measured.draw_scenarios(found.transient, found.found, found.theory,
+                                         found.place.offset_eV)
         style.save(figure, args.figure)
     emit(args, record(found), lines(found))
 
@@ -120,7 +120,7 @@ def run_map(args: argparse.Namespace) -> None:
     warn(scans)
     data = delay_map(scans)
     asked = [args.parts] if args.parts is not None and "+" in args.parts else []
-    _, found = judged(args, data.mean(args.t0), asked)
+    found = judged(args, data.mean(args.t0), asked)
     fit = chosen_fit(found, args.parts)
     kinetics = time_law(args, [data.delay_ps])
     followed = follow_parts(data, found, fit, kinetics, args.start)
@@ -139,12 +139,12 @@ def run_map(args: argparse.Namespace) -> None:
 
 
 def judged(args: argparse.Namespace, transient: Scan,
-           asked: Sequence[str] = ()) -> tuple[ScenarioSet, Judgement]:
-    """Compare a transient as the options say it; return the scenarios, and what was found."""
+           asked: Sequence[str] = ()) -> Judgement:
+    """Compare a transient as the options say it; return what was found."""
     theory, maximum_eV, matched = _theory(transient, args.study, args.match, args.electronic)
     heated = read_scans(args.heated, **reading_options(args))
     warn(heated)
-    return theory, judge(
+    return judge(
         transient, theory, maximum_eV, edge_eV=args.edge, window=args.window, heated=heated,
         asked=[*args.mixture, *asked], shifted=not args.no_mixtures, fraction=args.fraction,
         shift_sigma_eV=args.shift_sigma,
@@ -194,7 +194,7 @@ def _criteria(found: Comparison) -> list[tuple[str, float, float, float, float]]
             ("no change", null, null - low, 0.0, odds["no change"])]
 
 
-def lines(judgement: Judgement) -> Iterator[str]:
+def lines(judgement: Judgement) -> Iterator[Said]:
     """Return the table of the hypotheses, and the statements."""
     found = judgement.found
     columns = {"scenario": "28s", "chi2": ">10s", "ln odds": ">9s", "probability": "13.2g",
@@ -204,7 +204,7 @@ def lines(judgement: Judgement) -> Iterator[str]:
                f.width_fwhm_eV) for f in found.fits]
     rows = [(name, _short(chi2), _short(ln), odds, *fitted) for (name, chi2, _, ln, odds), fitted
             in zip(_criteria(found), [*values, ("",) * 6], strict=True)]
-    yield from table(columns, rows)
+    yield Table(columns, rows)
     yield f"{found.points} points\n"
     yield from judgement.words
 

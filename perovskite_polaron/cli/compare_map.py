@@ -6,10 +6,10 @@ from typing import Any
 from perovskite_polaron.analysis.map_fit import Followed, MapFit
 from perovskite_polaron.analysis.map_verdict import statements
 from perovskite_polaron.cli.options import pick
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 
 
-def map_lines(found: Followed) -> Iterator[str]:
+def map_lines(found: Followed) -> Iterator[Said]:
     """Return the lines for people."""
     best, data = found.best, found.data
     parts, kinetics = best.model.shapes.parts, best.model.kinetics
@@ -25,7 +25,7 @@ def map_lines(found: Followed) -> Iterator[str]:
         lifetimes = _with_errors(*best.lifetimes_ps(i))
         values, by = best.decays(i)
         rows.append((part.name, *lifetimes, *_with_errors(values, best.errors(by))))
-    yield from table(columns, rows)
+    yield Table(columns, rows)
     shared = [" = ".join(parts[i].name for i in group) for group in best.model.groups
               if len(group) > 1]
     if shared:
@@ -35,10 +35,10 @@ def map_lines(found: Followed) -> Iterator[str]:
             f"{name} {text}" for name, text in zip(
                 ("sigma", "t0"), _with_errors(*best.response_ps()), strict=True)) + " ps"
     yield ""
-    yield from table({"delay (ps)": "10.5g"} | {part.name: f">{max(22, len(part.name) + 2)}s"
-                                                for part in parts},
-                     [(t, *_with_errors(found.strengths[:, n], found.errors[:, n]))
-                      for n, t in enumerate(data.delay_ps)])
+    yield Table({"delay (ps)": "10.5g"} | {part.name: f">{max(22, len(part.name) + 2)}s"
+                                           for part in parts},
+                [(t, *_with_errors(found.strengths[:, n], found.errors[:, n]))
+                 for n, t in enumerate(data.delay_ps)])
     yield ""
     yield from statements(found)
 

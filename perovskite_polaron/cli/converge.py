@@ -9,7 +9,7 @@ from pathlib import Path
 from perovskite_polaron.analysis.matched import read_matched
 from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import RUN_OPTIONS, emit, make_folder, share
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Table
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.spectra import draw_converge
 from perovskite_polaron.figures.style import save
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
                "spectrum (%)": "14.2f", "shift (eV)": "12.4f", "core-hours": "12.3f"}
     rows = [asdict(row) for row in moved.rows]
     record = {"rows": rows, "recommendation": advice, "files": files}
-    emit(args, record, [*table(columns, [tuple(row.values()) for row in rows]), *advice])
+    emit(args, record, [Table(columns, [tuple(row.values()) for row in rows]), *advice])
     print(f"table and figure are in {out}", file=sys.stderr)
 
 
@@ -118,7 +118,7 @@ def _escalate(args: argparse.Namespace, study: Study, store: Store,
     advice = ("the study's settings keep the tolerance" if not changed else "needed: "
               + ", ".join(f"{s} {v}" for s, v in changed.items())
               + "; set them in the study and run it")
-    emit(args, record, [*table(widths, rows), advice])
+    emit(args, record, [Table(widths, rows), advice])
 
 
 def _steps(text: str) -> list[int]:

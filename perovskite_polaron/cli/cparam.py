@@ -9,7 +9,7 @@ from perovskite_polaron.analysis.shape_ratio import (
     EDGES, Constancy, Series, ShapeRatio, Windows, compare_repeats, constancy)
 from perovskite_polaron.cli.options import (
     add_treatment_arguments, emit, quantity, read_measured, share, window)
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import InputError, require
 
 
@@ -73,10 +73,10 @@ def _said(test: Constancy | None) -> dict[str, Any]:
 
 
 def _lines(points: Sequence[ShapeRatio], windows: Windows,
-           tests: dict[str, Constancy | None]) -> Iterator[str]:
+           tests: dict[str, Constancy | None]) -> Iterator[Said]:
     columns = {"label": "30s", "delay (ps)": "12.4g", "T (C)": "9.4g", "C": "12.4f",
                "error": "10.4g", "scans": "7d", "error from": "s"}
-    yield from table(columns, [
+    yield Table(columns, [
         (p.label, p.delay_ps, p.temperature_C, p.value, p.err, p.scans,
          None if p.err is None else p.err_from)
         for p in points])

@@ -1,7 +1,7 @@
 """``polaron distort``: displace a crystal along phonon modes, one structure for each amplitude."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from perovskite_polaron.cli.options import (
     AMPLITUDE_CONVENTION, emit, make_folder, quantity, refuse_existing, share)
 from perovskite_polaron.cli.structure import describe_absorbers, group_record
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import require
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.lattice.crystal import supercell
@@ -91,7 +91,8 @@ def run(args: argparse.Namespace) -> None:
     symmetry = find_symmetry(crystal)
     equivalent = all(sign_equivalent(crystal, p.displacement_A, symmetry) for p in points)
     record = {
-        "structures": [_row(point, group[0]) for group, point in zip(paths, points, strict=True)],
+        "structures": [{"path": group[0], **point_record(point)}
+                       for group, point in zip(paths, points, strict=True)],
         "sign_equivalent": equivalent, "parent_space_group": symmetry.symbol, "mode": modes.names,
         "amplitude_convention": AMPLITUDE_CONVENTION}
     emit(args, record, _lines(record))
@@ -114,9 +115,10 @@ def _phase(text: str) -> float:
     return float(np.deg2rad(value)) if unit == "deg" else value
 
 
-def _row(point: Distortion, path: Path) -> dict[str, Any]:
+def point_record(point: Distortion) -> dict[str, Any]:
+    """Return how far, and to which symmetry, one point of a sweep is displaced."""
     return {
-        "path": path, "amplitude_sqrt_amu_A": _one_or_all(point.amplitude_sqrt_amu_A),
+        "amplitude_sqrt_amu_A": _one_or_all(point.amplitude_sqrt_amu_A),
         "amplitude_zero_point": _one_or_all([None if np.isnan(a) else a
                                              for a in point.amplitude_zero_point]),
         "max_displacement_A": point.max_displacement_A, **group_record(point.symmetry),
@@ -127,18 +129,23 @@ def _one_or_all(values: Sequence[float | None]) -> float | Sequence[float | None
     return values[0] if len(values) == 1 else values
 
 
-def _lines(record: dict[str, Any]) -> Iterator[str]:
-    columns = {"file": "30s", "Q, Å√amu": ">12s", "max, Å": "10.4f", "group": ">10s",
+def _lines(record: dict[str, Any]) -> Iterator[Said]:
+    yield points_table("file", [(str(row["path"]), row) for row in record["structures"]])
+    image = "is" if record["sign_equivalent"] else "is not"
+    yield (f"−Q {image} the image of +Q under a symmetry of the parent"
+           f" ({record['parent_space_group']})")
+
+
+def points_table(title: str, points: Iterable[tuple[str, dict[str, Any]]]) -> Table:
+    """Return points of a sweep as a table: what each is called, and its ``point_record``."""
+    columns = {title: "30s", "Q, Å√amu": ">12s", "max, Å": "10.4f", "group": ">10s",
                "inequivalent sites (from parent)": "s"}
     rows = []
-    for row in record["structures"]:
+    for name, row in points:
         q = row["amplitude_sqrt_amu_A"]
         shown = f"{q:.4f}" if isinstance(q, float) else ",".join(f"{v:.3f}" for v in q)
         sites = [f"{element}: " + ", ".join(f"{s['multiplicity']} ({s['parent']})" for s in found)
                  for element, found in row["absorbers"].items()]
-        rows.append((str(row["path"]), shown, row["max_displacement_A"], row["space_group"],
+        rows.append((name, shown, row["max_displacement_A"], row["space_group"],
                      "; ".join(sites)))
-    yield from table(columns, rows)
-    image = "is" if record["sign_equivalent"] else "is not"
-    yield (f"−Q {image} the image of +Q under a symmetry of the parent"
-           f" ({record['parent_space_group']})")
+    return Table(columns, rows)

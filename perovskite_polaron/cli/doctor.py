@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perovskite_polaron import __version__
 from perovskite_polaron.cli.options import emit, share
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import MissingProgramError, PolaronError, install_hint
 from perovskite_polaron.espresso.program import (
     INSTALL_HINT, PROGRAMS, find_program, program_version, reference_blas)
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if missing else 0
 
 
-def _lines(rows: Sequence[_Row], missing: Sequence[str]) -> Iterator[str]:
+def _lines(rows: Sequence[_Row], missing: Sequence[str]) -> Iterator[Said]:
     # The modules of the compiled core lie in one folder, or are not there.
     core = [(name, version, str(Path(where).parent)) for name, version, where, fine in rows
             if name.startswith(_CORE) and fine]
@@ -60,8 +60,8 @@ def _lines(rows: Sequence[_Row], missing: Sequence[str]) -> Iterator[str]:
     cells = [("ok" if fine else "MISSING",
               *(("compiled core", *core[0][1:]) if core and name == core[0][0] else
                 (name, version, where))) for name, version, where, fine in shown]
-    yield from table({"": "8s", "component": "s", "version": "s", "where, or what to do": "s"},
-                     cells)
+    yield Table({"": "8s", "component": "s", "version": "s", "where, or what to do": "s"},
+                cells)
     yield (f"missing: {', '.join(missing)}" if missing else "everything the main job needs is here")
 
 

@@ -14,13 +14,15 @@ from perovskite_polaron.analysis.heated_crystal import (
 from perovskite_polaron.analysis.heating import (
     RELATIVE_SIGMA, Exposure, Heating, Place, Recombination, heating)
 from perovskite_polaron.cli.options import emit, pick, quantity, share
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import read_text
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.units import (
     HC_EV_A, UNITS, parse_quantity, parse_temperature_celsius, split_quantity)
 
+#: Time constant of Newton's cooling, where none is given.
+COOLING_PS = 300.0
 _TIMES_PS = np.array([0.0, 100, 200, 300, 400, 500, 600, 800, 1000, 1500, 2000])
 _LN_10 = float(np.log(10))
 
@@ -59,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pairs that recombine later, as 60%%:120ps, or 21%%:900ps:0.5 where half of them give"
         " light; or the decays in a file of polaron kinetics --json (FILE:LABEL for one of several"
         " traces), taken without light")
-    add("--cooling", type=quantity("time"), default="300ps",
-        help="time constant of Newton's cooling (default: 300ps)")
+    add("--cooling", type=quantity("time"), default=f"{COOLING_PS:g}ps",
+        help="time constant of Newton's cooling (default: %(default)s)")
     known = ", ".join(f"{k} ({v:g})" for k, v in RELATIVE_SIGMA.items())
     add("--sigma", type=_sigma, action="append", default=[], metavar="INPUT=FRACTION",
         help=f"relative uncertainty of an input, e.g. jet=0.1; inputs: {known}")
@@ -145,12 +147,16 @@ def run(args: argparse.Namespace) -> None:
         if exposure.recombination:
             figures["no pair recombines"] = heating(replace(exposure, recombination=()))
         style.save(measured.draw_heating(figures, args.cooling)[0], args.figure)
+    emit(args, _record(result, _curves(result, args.cooling)), lines(result, args.cooling))
+
+
+def _curves(result: Heating, cooling_ps: float) -> dict[str, np.ndarray]:
+    """The temperatures on cooling, of the jet's mean and, where they are known, its ends."""
     places: dict[str, Place | None] = {"mean": None}
     if result.front is not None:
         places |= {"front": result.front, "back": result.back}
-    curves = {name: result.course(_TIMES_PS, args.cooling, place).temperature_C
-              for name, place in places.items()}
-    emit(args, _record(result, curves), _lines(result, curves, args.cooling))
+    return {name: result.course(_TIMES_PS, cooling_ps, place).temperature_C
+            for name, place in places.items()}
 
 
 def _statements(result: Heating) -> Iterator[str]:
@@ -210,16 +216,18 @@ def _record(result: Heating, curves: dict[str, np.ndarray]) -> dict[str, Any]:
         "statements": list(_statements(result))}
 
 
-def _lines(result: Heating, curves: dict[str, np.ndarray], cooling_ps: float) -> Iterator[str]:
-    yield from table({"": "32s", " ": ">9s", "  ": "7s", "   ": "s"}, list(_numbers(result)))
+def lines(result: Heating, cooling_ps: float = COOLING_PS) -> Iterator[Said]:
+    """Return the estimate for people."""
+    curves = _curves(result, cooling_ps)
+    yield Table({"": "32s", " ": ">9s", "  ": "7s", "   ": "s"}, list(_numbers(result)))
     yield ""
-    yield from table({"one standard deviation of": "27s", "moves the rise (K) from": "26.1f",
-                      "to": "10.1f"},
-                     [(name.replace("_", " "), *ends) for name, *ends in result.tornado])
+    yield Table({"one standard deviation of": "27s", "moves the rise (K) from": "26.1f",
+                 "to": "10.1f"},
+                [(name.replace("_", " "), *ends) for name, *ends in result.tornado])
     yield ""
-    yield from table({f"cooling with {cooling_ps:g} ps, time (ps)": "34.0f",
-                      **{name.replace("_", " ") + " (C)": "14.1f" for name in curves}},
-                     list(zip(_TIMES_PS, *curves.values(), strict=True)))
+    yield Table({f"cooling with {cooling_ps:g} ps, time (ps)": "34.0f",
+                 **{name.replace("_", " ") + " (C)": "14.1f" for name in curves}},
+                list(zip(_TIMES_PS, *curves.values(), strict=True)))
     yield ""
     yield from _statements(result)
 

@@ -13,7 +13,7 @@ from perovskite_polaron.analysis.kinetic_intervals import (
     FEW, LEVELS, Interval, Intervals, profile_intervals)
 from perovskite_polaron.analysis.kinetics import FTest, KineticFit, f_test, fit_kinetics
 from perovskite_polaron.cli.options import TIME_LAW, count, emit, pick, share, time_law, warn
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.measured.traces import read_traces
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         from perovskite_polaron.figures import measured, style
 
         style.save(measured.draw_kinetics(fit), args.figure)
-    emit(args, _record(fit, test, intervals), _lines(fit, test, intervals))
+    emit(args, _record(fit, test, intervals), lines(fit, test, intervals))
 
 
 def _record(fit: KineticFit, test: FTest | None, intervals: Intervals) -> dict[str, Any]:
@@ -99,13 +99,14 @@ def _closed(ends: tuple[Interval, ...] | None) -> dict[str, Interval] | None:
     return {f"{100 * level:.0f}": pair for level, pair in zip(LEVELS, ends, strict=True)}
 
 
-def _lines(fit: KineticFit, test: FTest | None, intervals: Intervals) -> Iterator[str]:
+def lines(fit: KineticFit, test: FTest | None, intervals: Intervals) -> Iterator[Said]:
+    """Return the fit for people."""
     k = fit.model.components
     fitted = zip(fit.lifetimes_ps, fit.lifetimes_err_ps, intervals.lifetimes_ps, strict=True)
     rows = [_row(f"lifetime {i} (ps)", *one) for i, one in enumerate(fitted, 1)]
     rows.append(_row("irf sigma (ps)", fit.sigma_ps, fit.sigma_err_ps, intervals.sigma_ps))
     rows.append(_row("time zero (ps)", fit.t0_ps, fit.t0_err_ps, intervals.t0_ps))
-    yield from table(_COLUMNS, rows)
+    yield Table(_COLUMNS, rows)
     names = [*(f"decay {i + 1}" for i in range(k)), "offset"][: fit.fractions.shape[1]]
     names += ["baseline"] * fit.model.baseline
     if len(fit.traces) > FEW:
@@ -115,16 +116,16 @@ def _lines(fit: KineticFit, test: FTest | None, intervals: Intervals) -> Iterato
     yield from _verdicts(fit, test)
 
 
-def _amplitude_table(fit: KineticFit, names: list[str]) -> Iterator[str]:
+def _amplitude_table(fit: KineticFit, names: list[str]) -> Iterator[Said]:
     """One line for each of many traces: the spectra of the decays."""
     yield ""
     traces = zip(fit.traces, fit.amplitudes, fit.amplitudes_err, strict=True)
-    yield from table({"amplitudes": "20s", **dict.fromkeys(names, ">24s")}, [
+    yield Table({"amplitudes": "20s", **dict.fromkeys(names, ">24s")}, [
         (trace.label, *(f"{v:.4g} ± {e:.2g}" for v, e in zip(values, errors, strict=True)))
         for trace, values, errors in traces])
 
 
-def _trace_lines(fit: KineticFit, intervals: Intervals, names: list[str]) -> Iterator[str]:
+def _trace_lines(fit: KineticFit, intervals: Intervals, names: list[str]) -> Iterator[Said]:
     """Fractions of each trace, or amplitudes where there are none, and its baseline."""
     for i, (trace, mixed) in enumerate(zip(fit.traces, fit.mixed, strict=True)):
         what = ("amplitudes (of different signs, which have no fractions)" if mixed
@@ -141,7 +142,7 @@ def _trace_lines(fit: KineticFit, intervals: Intervals, names: list[str]) -> Ite
                 continue
             percent = held and tuple((100 * low, 100 * high) for low, high in held)
             rows.append(_row(name, 100 * share_, 100 * share_error, percent))
-        yield from table(_COLUMNS, rows)
+        yield Table(_COLUMNS, rows)
 
 
 def _verdicts(fit: KineticFit, test: FTest | None) -> Iterator[str]:

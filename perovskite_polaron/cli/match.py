@@ -11,7 +11,7 @@ from perovskite_polaron.analysis.steady_state import Match, match
 from perovskite_polaron.cli.compare import read_transient
 from perovskite_polaron.cli.options import (
     READING, emit, quantity, reading_options, refuse_existing, share, window)
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.measured.calculated import read_calculated
 from perovskite_polaron.measured.scan import Scan
@@ -136,18 +136,18 @@ def _values(found: Matched) -> dict[str, float]:
             "scale": found.fit.scale}
 
 
-def _lines(match_: Match, path: Path) -> Iterator[str]:
+def _lines(match_: Match, path: Path) -> Iterator[Said]:
     found = match_.found
     yield f"{found.fit.calculated}, {found.width.model} width"
     rows = [(name, f"{value:.6g}" if name != "e0_eV" else f"{value:.3f}",
              f"{found.error(name):.2g}" if found.error(name) else
              "on bound" if name in found.fit.on_bound else "held")
             for name, value in _values(found).items()]
-    yield from table({"parameter": "22s", "value": ">14s", "error": ">12s"}, rows)
+    yield Table({"parameter": "22s", "value": ">14s", "error": ">12s"}, rows)
     names = found.fit.parameters
     yield "\ncorrelation"
-    yield from table({"": "22s", **{name: f"{len(name) + 2}.2f" for name in names}},
-                     [(name, *row) for name, row in zip(names, found.fit.correlation, strict=True)])
+    yield Table({"": "22s", **{name: f"{len(name) + 2}.2f" for name in names}},
+                [(name, *row) for name, row in zip(names, found.fit.correlation, strict=True)])
     yield ""
     yield from match_.words
     yield f"written: {path}"

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import RUN_OPTIONS, emit, pick, quantity, refuse_existing, share
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import CRYSTALS, STRUCTURE_SUFFIXES, read_crystal
@@ -230,18 +230,22 @@ def _directions(calculation: Calculation, mass: float | None) -> dict[str, Any]:
                                  else spherical_alpha(transverse, response, mass))}
 
 
-def _record(calculation: Calculation, rows: list[ModeRow], index: int | None,
-            why: str) -> dict[str, Any]:
-    modes, response, crystal = calculation.modes, calculation.response, calculation.modes.crystal
-    record: dict[str, Any] = {
-        "modes": [
-            {**pick(r, "energy_meV", "kind", "irrep", "unstable", "mode_charge", "alpha", "ratio",
+def mode_records(rows: Sequence[ModeRow]) -> list[dict[str, Any]]:
+    """Return what ``mode_table`` says of each mode, for JSON and ``modes_lines``."""
+    return [{**pick(r, "energy_meV", "kind", "irrep", "unstable", "mode_charge", "alpha", "ratio",
                     "a_to_axial", mode_charge_vector_e="mode_charge_e",
                     froehlich_meV_per_A="froehlich_meV_A",
                     ir_intensity_D2_per_A2_amu="ir_intensity"),
              "energy_THz": r.energy_meV / MEV_PER_THZ,
              "energy_per_cm": r.energy_meV / MEV_PER_INVERSE_CM}
-            for r in rows],
+            for r in rows]
+
+
+def _record(calculation: Calculation, rows: list[ModeRow], index: int | None,
+            why: str) -> dict[str, Any]:
+    modes, response, crystal = calculation.modes, calculation.response, calculation.modes.crystal
+    record: dict[str, Any] = {
+        "modes": mode_records(rows),
         "selected": index, "why": why, "direction_cartesian": modes.direction,
         "unstable_modes": int(modes.unstable.sum()), "provenance": modes.provenance,
         "charges": None if response is None else response.source,
@@ -264,26 +268,10 @@ def _record(calculation: Calculation, rows: list[ModeRow], index: int | None,
     return record
 
 
-def _lines(record: dict[str, Any], crystal: Crystal) -> Iterator[str]:
+def _lines(record: dict[str, Any], crystal: Crystal) -> Iterator[Said]:
     yield f"Γ modes of {crystal.label}: {record['provenance']}"
     yield f"charges: {record['charges'] or 'none given'}"
-    columns = {"": ">3s", "meV": "9.3f", "THz": "8.3f", "cm-1": "8.2f", "irrep": "8s",
-               "kind": "10s", "charge, e": ">10s", "IR": ">8s", "g, meV/Å": ">10s",
-               "alpha": ">8s", "ax:eq": ">8s", "ax:B": ">8s", "A:ax": ">8s", " ": "1s"}
-    rows = []
-    for i, r in enumerate(record["modes"]):
-        ratio = r["ratio"] or {}
-        numbers = (r["mode_charge"], r["ir_intensity_D2_per_A2_amu"], r["froehlich_meV_per_A"],
-                   r["alpha"], ratio.get("axial_to_equatorial"), ratio.get("axial_to_B"),
-                   r["a_to_axial"])
-        rows.append((
-            f"{'>' if i == record['selected'] else ' '}{i:2d}", r["energy_meV"], r["energy_THz"],
-            r["energy_per_cm"], r["irrep"], r["kind"], *map(_short, numbers),
-            "UNSTABLE" if r["unstable"] else ""))
-    yield from table(columns, rows)
-    yield ("charge: of the mode, along the direction if one is given; IR in (D/Å)²/amu; g = |q"
-           " g_ν|, the Fröhlich matrix element; ratios of rms displacements (axial, equatorial X;"
-           " B; A)")
+    yield from modes_lines(dict(enumerate(record["modes"])), record["selected"])
     yield ""
     yield record["chosen_because"]
     if "directions" in record:
@@ -296,7 +284,7 @@ def _lines(record: dict[str, Any], crystal: Crystal) -> Iterator[str]:
         row, paper = record["modes"][record["selected"]], record["paper"]
         ratio = row["ratio"] or {}
         yield f"beside the LO mode along c of the paper ({SOURCE}):"
-        yield from table({"": "20s", "here": ">8s", "paper": "10.1f"}, [
+        yield Table({"": "20s", "here": ">8s", "paper": "10.1f"}, [
             ("energy, meV", f"{row['energy_meV']:.2f}", paper["energy_meV"]),
             *((f"axial : {title}", _short(ratio.get(name)), paper[name]) for title, name in
               (("equatorial", "axial_to_equatorial"), ("B", "axial_to_B"))),
@@ -304,7 +292,28 @@ def _lines(record: dict[str, Any], crystal: Crystal) -> Iterator[str]:
     yield from _notes(record)
 
 
-def _direction_lines(record: dict[str, Any]) -> Iterator[str]:
+def modes_lines(records: Mapping[int, dict[str, Any]], selected: int | None) -> Iterator[Said]:
+    """Return the table of modes by their numbers; records as from ``mode_records``."""
+    columns = {"": ">3s", "meV": "9.3f", "THz": "8.3f", "cm-1": "8.2f", "irrep": "8s",
+               "kind": "10s", "charge, e": ">10s", "IR": ">8s", "g, meV/Å": ">10s",
+               "alpha": ">8s", "ax:eq": ">8s", "ax:B": ">8s", "A:ax": ">8s", " ": "1s"}
+    rows = []
+    for i, r in records.items():
+        ratio = r["ratio"] or {}
+        numbers = (r["mode_charge"], r["ir_intensity_D2_per_A2_amu"], r["froehlich_meV_per_A"],
+                   r["alpha"], ratio.get("axial_to_equatorial"), ratio.get("axial_to_B"),
+                   r["a_to_axial"])
+        rows.append((
+            f"{'>' if i == selected else ' '}{i:2d}", r["energy_meV"], r["energy_THz"],
+            r["energy_per_cm"], r["irrep"], r["kind"], *map(_short, numbers),
+            "UNSTABLE" if r["unstable"] else ""))
+    yield Table(columns, rows)
+    yield ("charge: of the mode, along the direction if one is given; IR in (D/Å)²/amu; g = |q"
+           " g_ν|, the Fröhlich matrix element; ratios of rms displacements (axial, equatorial X;"
+           " B; A)")
+
+
+def _direction_lines(record: dict[str, Any]) -> Iterator[Said]:
     columns = {"LO along": "10s", "meV": "9.3f", "g, meV/Å": ">10s", "alpha": ">8s",
                "all modes": ">11s", "ax:eq": ">8s", "ax:B": ">8s"}
     rows = []
@@ -313,7 +322,7 @@ def _direction_lines(record: dict[str, Any]) -> Iterator[str]:
         names = ("froehlich_meV_per_A", "alpha", "alpha_all_modes", "axial_to_equatorial",
                  "axial_to_B")
         rows.append((row["direction"], row["energy_meV"], *(_short(numbers.get(n)) for n in names)))
-    yield from table(columns, rows)
+    yield Table(columns, rows)
     if record["alpha_spherical_mean"] is not None:
         yield (f"alpha of all modes, mean over the directions of q:"
                f" {record['alpha_spherical_mean']:.3f}")

@@ -16,7 +16,7 @@ import numpy as np
 from perovskite_polaron.analysis.kinetic_model import KineticModel
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.cli.profile import add_profile
-from perovskite_polaron.cli.tables import print_lines
+from perovskite_polaron.cli.tables import Said, print_lines
 from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.measured.raw import Raw
 from perovskite_polaron.measured.readers import read_scans
@@ -153,7 +153,7 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def emit(args: argparse.Namespace, record: Mapping[str, Any], lines: Iterable[str]) -> None:
+def emit(args: argparse.Namespace, record: Mapping[str, Any], lines: Iterable[Said]) -> None:
     """Print a result: one JSON object with --json, else its lines for people."""
     if args.json:
         print(json.dumps(plain(record), allow_nan=False))

@@ -10,7 +10,7 @@ from typing import Any
 from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import (
     RUN_OPTIONS, emit, make_folder, pick, plain, quantity, share)
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.figures.spectra import draw_pdos
 from perovskite_polaron.figures.style import save
@@ -142,7 +142,7 @@ def _record(states: ProjectedStates, edges: Sequence[BandEdge],
         "electrons": states.electrons, "spin_orbit": False, "provenance": record}
 
 
-def _lines(result: dict[str, Any], edges: Sequence[BandEdge]) -> Iterator[str]:
+def _lines(result: dict[str, Any], edges: Sequence[BandEdge]) -> Iterator[Said]:
     record, shells = result["provenance"], edges[0].shares
     most = {label: max(e.shares[label] for e in edges) for label in shells}
     listed = sorted((s for s in shells if most[s] >= _LISTED), key=lambda label: -most[label])
@@ -158,7 +158,7 @@ def _lines(result: dict[str, Any], edges: Sequence[BandEdge]) -> Iterator[str]:
         values += [sum(e.shares.values()) - sum(values), e.unprojected]
         # Adding zero turns -0.0 into 0.0.
         rows.append((e.name, e.energy_eV, point, e.degeneracy, *(100 * v + 0.0 for v in values)))
-    yield from table(columns, rows)
+    yield Table(columns, rows)
     yield "shares of the shells, of others and of none, in %"
     yield (f"\nspilling: {100 * result['spilling']:.2f} % of the electrons lie on none of these"
            " shells; with empty states it is more")

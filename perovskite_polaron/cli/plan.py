@@ -15,7 +15,7 @@ from perovskite_polaron.analysis.verdict import (
     ABOVE_EDGE_EV, STRETCH, WIDTH_EV, Place, matched_place, matched_priors)
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.cli.options import count, emit, quantity, share, window
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.report.subject import Subject
@@ -213,7 +213,7 @@ def _amplitude(subject: Subject, scenario: Scenario, text: str | None) -> float 
 
 
 def _spectrum_lines(plan: SpectrumPlan, place: Place, counts: list[int], errors: list[list[float]],
-                    scans: int, chosen: list[tuple[float, float]]) -> Iterator[str]:
+                    scans: int, chosen: list[tuple[float, float]]) -> Iterator[Said]:
     even = plan.scenario.power == 2
     unit = ("f·Q² (Å²·amu)" if even else "f·Q (Å·√amu)") if plan.scenario.sweep else "strength"
     yield from place.words
@@ -221,10 +221,10 @@ def _spectrum_lines(plan: SpectrumPlan, place: Place, counts: list[int], errors:
            f" {plan.strength * plan.per_strength:.3g}. Its error:\n")
     rows = [(f"{n}{' *' if n == scans else ''}", one, other, f"{other / one:.2f}")
             for n, (one, other) in zip(counts, errors, strict=True)]
-    yield from table({"scans": "10s", "best energies": "16.3g", "equally spaced": "16.3g",
-                      "ratio": ">8s"}, rows)
+    yield Table({"scans": "10s", "best energies": "16.3g", "equally spaced": "16.3g",
+                 "ratio": ">8s"}, rows)
     yield f"\n* recommended, at these {len(chosen)} energies:"
-    yield from table({"energy (eV)": "14.2f", "seconds a scan": "16.1f"}, chosen)
+    yield Table({"energy (eV)": "14.2f", "seconds a scan": "16.1f"}, chosen)
     yield ("A few energies measure one strength best; they cannot tell scenarios apart, nor whether"
            " the calculation is right: measure the whole spectrum, too.")
 
@@ -285,12 +285,12 @@ def _lifetime_errors(design: Design, shares: Array, points: int, lifetimes: list
 
 
 def _delay_lines(lifetimes: list[float], found: dict[str, list[float]], delays: Array,
-                 points: Array, scans: int) -> Iterator[str]:
+                 points: Array, scans: int) -> Iterator[Said]:
     yield f"Expected errors with {scans} scan{'s' * (scans > 1)}:\n"
-    yield from table({"lifetime (ps)": "14.5g", "best delays": "14.3g", "usual delays": "14.3g"},
-                     list(zip(lifetimes, found["best"], found["spread"], strict=True)))
+    yield Table({"lifetime (ps)": "14.5g", "best delays": "14.3g", "usual delays": "14.3g"},
+                list(zip(lifetimes, found["best"], found["spread"], strict=True)))
     yield "\nBest delays:"
-    yield from table({"delay (ps)": "14.1f", "points a scan": "16.1f"},
-                     list(zip(delays, points, strict=True)))
+    yield Table({"delay (ps)": "14.1f", "points a scan": "16.1f"},
+                list(zip(delays, points, strict=True)))
     yield ("They are the best for these lifetimes: add delays before time zero for the baseline,"
            " and some between for lifetimes that are not expected.")

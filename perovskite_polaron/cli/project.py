@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from perovskite_polaron.cli.options import AMPLITUDE_CONVENTION, emit, pick, quantity, share
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import require
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A, displacement
@@ -74,7 +74,7 @@ def _record(found: Projection) -> dict[str, Any]:
         "amplitude_convention": AMPLITUDE_CONVENTION + ", centre of mass at rest"}
 
 
-def _lines(record: dict[str, Any]) -> Iterator[str]:
+def _lines(record: dict[str, Any]) -> Iterator[Said]:
     rows = sorted(record["modes"], key=lambda row: -row["share"])
     shown = [row for row in rows if row["share"] >= 5e-5] or rows[:1]
     first = rows[0]
@@ -83,7 +83,7 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
     columns = {"mode": "40s", "energy, meV": "13.3f", "Q, Å√amu": "13.6f", "Q, zero-point": "15.4f",
                "share, %": "10.2f"}
     names = ("name", "energy_meV", "Q_sqrt_amu_A", "Q_zero_point")
-    yield from table(columns, [(*(r[name] for name in names), 100 * r["share"]) for r in shown])
+    yield Table(columns, [(*(r[name] for name in names), 100 * r["share"]) for r in shown])
     if len(shown) < len(rows):
         yield f"{len(rows) - len(shown)} modes with less than 0.01 % are left out"
     yield (f"not in these modes: {100 * record['remainder_share']:.2f} % (at most"

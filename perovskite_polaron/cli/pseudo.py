@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from perovskite_polaron.cli.options import emit, pick, share
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import require
 from perovskite_polaron.espresso.pseudo import (
     check_levels_in_box, check_partial_waves, load_recipe, make_pseudo, read_levels,
@@ -83,9 +83,9 @@ def _recipes(args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def _recipe_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+def _recipe_lines(rows: list[dict[str, Any]]) -> Iterator[Said]:
     columns = {"element": "9s", "role": "11s", "cut-offs, Ry": ">12s", "  set": "2s"}
-    yield from table(columns, [
+    yield Table(columns, [
         (row["element"], "absorber" if row["absorber"] else "neighbour",
          f"{row['ecutwfc_Ry']:g} / {row['ecutrho_Ry']:g}", f"  {row['description'].split(',')[0]}")
         for row in rows])
@@ -93,13 +93,13 @@ def _recipe_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
            " study")
 
 
-def _lines(record: dict[str, Any]) -> Iterator[str]:
+def _lines(record: dict[str, Any]) -> Iterator[Said]:
     yield f"{record['element']} {record['kind']}, valence {record['z_valence']:g}, {record['path']}"
     levels = {"level": "7s", "all-electron (eV)": "20.3f",
               "atom in a box, pw.x (eV)": "27.3f", "from the highest occupied level": "34s"}
     if record["levels"]:
-        yield from table(levels, [(*v.values(), "") for v in record["levels"]])
+        yield Table(levels, [(*v.values(), "") for v in record["levels"]])
     waves = {"partial wave": "14s", "pseudo / all-electron at the matching radius": "46.4f",
              "charge inside, difference (e)": "32.4f"}
     if record["partial_waves"]:
-        yield from table(waves, [tuple(w.values()) for w in record["partial_waves"]])
+        yield Table(waves, [tuple(w.values()) for w in record["partial_waves"]])

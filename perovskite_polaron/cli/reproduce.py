@@ -15,7 +15,7 @@ from perovskite_polaron.analysis.reproduction import Number, Step, heat_verdict,
 from perovskite_polaron.cli.main import load
 from perovskite_polaron.cli.options import emit, make_folder, refuse_existing, share
 from perovskite_polaron.cli.profile import set_options
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import require
 from perovskite_polaron.files import write_atomically, write_csv
 from perovskite_polaron.measured.archive import Found, look, md5_of, unpacked
@@ -159,11 +159,11 @@ def _unused(found: Sequence[Found], mapped: Mapped, folder: Path) -> list[str]:
     return [one.path for one in found if folder / one.path not in used]
 
 
-def _looked(record: Mapping[str, Any]) -> Iterator[str]:
+def _looked(record: Mapping[str, Any]) -> Iterator[Said]:
     yield from _first_lines(record)
     placed = [f for f in record["files"] if f.role]
-    yield from table({"file": "44s", "may be": "12s", "because": "34s"},
-                     [(f.path, f.role, f.because) for f in placed])
+    yield Table({"file": "44s", "may be": "12s", "because": "34s"},
+                [(f.path, f.role, f.because) for f in placed])
     others = [f for f in record["files"] if not f.role]
     if others:
         yield f"\nnot placed: {len(others)} of {len(record['files'])} files"
@@ -184,12 +184,12 @@ def _first_lines(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _computed(record: Mapping[str, Any], steps: Sequence[Step], results: Sequence[Number],
-              mapped: Mapped) -> Iterator[str]:
+              mapped: Mapped) -> Iterator[Said]:
     yield from _first_lines(record)
     columns = {"quantity": "44s", "here": "12.7g", "error": "10.2g", "published": "12.5g",
                "its error": "10.2g"}
-    yield from table(columns, [(r.name, r.value, r.err, r.published, r.published_err)
-                               for r in results])
+    yield Table(columns, [(r.name, r.value, r.err, r.published, r.published_err)
+                          for r in results])
     yield ""
     yield from (f"{r.name}: {r.words}" for r in results if r.words)
     for step in steps:

@@ -8,7 +8,7 @@ from typing import Any
 
 from perovskite_polaron.analysis.matched import read_matched
 from perovskite_polaron.cli.options import emit, make_folder, pick, quantity, share
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import require
 from perovskite_polaron.figures.spectra import (
     draw_alignment, draw_difference, draw_engines, draw_sites)
@@ -94,8 +94,7 @@ def run(args: argparse.Namespace) -> None:
         figures["engines"] = draw_engines(agreed, *engines)
     written += [save(figure, out / f"{name}{suffix}") for suffix in (".png", ".svg")
                 for name, figure in figures.items()]
-    mine, theirs = (largest_percent(one, spectra) for one in (spectra, other))
-    errors = calculation_error_percent(spectra)
+    mine, errors = largest_percent(spectra, spectra), calculation_error_percent(spectra)
     found = [{"name": name, "minus": spectra.base_of(name), "largest_percent": mine[name],
               "calculation_error_percent": errors[name], **_sampled(spectra, name)}
              for name in mine]
@@ -111,33 +110,50 @@ def run(args: argparse.Namespace) -> None:
             {**pick(c, "name", "minus", "snapshots", "more"), "coefficient": c.found.coefficient,
              "standard_error_percent": c.found.sigma.max(), "variance_saved": c.found.saved}
             for c in corrected]
-    lines = [f"alignment: {settings.alignment}; shifts of each site, relative to the mean edge of"
-             f" {spectra.reference}"]
-    if spectra.part:
-        lines.append(f"polarisation {spectra.part}: these are no powder averages")
-    lines += table({"structure": "22s", "absorber": "13s", "shift (eV)": "+10.3f", "": "s"},
-                   [(s.structure, s.absorber, s.shift_eV, s.caveat) for s in spectra.shifts])
-    lines.append("largest difference, in % of the reference's maximum: with this alignment, what"
-                 " the settings may still change (1σ), with the other alignment")
-    said = {name: "not estimated" if e is None else f"±{e:.2f}" for name, e in errors.items()}
-    lines += table({"difference": "22s", "this alignment": "16.2f", "settings": ">15s",
-                    "other alignment": "16.2f"},
-                   [(name, mine[name], said[name], theirs[name]) for name in mine])
-    lines += _of_snapshots(results, spectra)
+    said = [*lines(spectra, other), *_of_snapshots(results, spectra)]
     if None in errors.values() and results.study.engine.kind == "xspectra":
-        lines.append("polaron converge estimates what the settings may still change")
-    lines += [f"note: {line}" for line in coarse]
+        said.append("polaron converge estimates what the settings may still change")
+    said += [f"note: {line}" for line in coarse]
     if agreed:
-        lines.append(f"beside {args.engines}, from {agreed[0].from_eV:g} to {agreed[0].to_eV:.0f}"
+        said.append(f"beside {args.engines}, from {agreed[0].from_eV:g} to {agreed[0].to_eV:.0f}"
                      " eV above the first maximum")
-        lines += table({"difference": "22s", "correlation": "12.2f", "energies of one sign (%)":
-                        "26.0f", "ratio of sizes": "16.2f"},
-                       [(a.name, a.correlation, a.same_sign_percent, a.ratio) for a in agreed])
-    lines += [f"with {args.control} as control variate: {c.name} minus {c.minus} from {c.snapshots}"
+        said.append(Table(
+            {"difference": "22s", "correlation": "12.2f", "energies of one sign (%)": "26.0f",
+             "ratio of sizes": "16.2f"},
+            [(a.name, a.correlation, a.same_sign_percent, a.ratio) for a in agreed]))
+    said += [f"with {args.control} as control variate: {c.name} minus {c.minus} from {c.snapshots}"
               f" snapshots of both and {c.more} more, standard error {c.found.sigma.max():.3f} %,"
               f" variance divided by {c.found.saved:.2f} (coefficient {c.found.coefficient:.2f})"
               for c in corrected]
-    emit(args, record, [*lines, f"tables and figures are in {out}"])
+    emit(args, record, [*said, f"tables and figures are in {out}"])
+
+
+def lines(spectra: StudySpectra, other: StudySpectra | None = None) -> Iterator[Said]:
+    """Return shifts and differences for people; other: the same with the other alignment."""
+    yield (f"alignment: {spectra.settings.alignment}; shifts of each site, relative to the mean"
+           f" edge of {spectra.reference}")
+    if spectra.part:
+        yield f"polarisation {spectra.part}: these are no powder averages"
+    yield Table({"structure": "22s", "absorber": "13s", "shift (eV)": "+10.3f", "": "s"},
+                [(s.structure, s.absorber, s.shift_eV, s.caveat) for s in spectra.shifts])
+    also = [", standard error over snapshots"] * bool(spectra.errors)
+    also += [", with the other alignment"] * bool(other)
+    yield ("largest difference, in % of the reference's maximum: with this alignment, what the"
+           f" settings may still change (1σ){''.join(also)}")
+    errors = calculation_error_percent(spectra)
+    said = {name: "not estimated" if e is None else f"±{e:.2f}" for name, e in errors.items()}
+    columns = {"difference": "22s", "this alignment": "16.2f", "settings": ">15s"}
+    mine = largest_percent(spectra, spectra)
+    rows: list[tuple[Any, ...]] = [(name, mine[name], said[name]) for name in mine]
+    if spectra.errors:
+        columns["snapshots"] = ">12s"
+        found = {name: spectra.error_percent(name) for name in mine}
+        rows = [(*row, "-" if (e := found[row[0]]) is None else f"±{e.max():.2f}") for row in rows]
+    if other:
+        columns["other alignment"] = "16.2f"
+        theirs = largest_percent(other, spectra)
+        rows = [(*row, theirs[row[0]]) for row in rows]
+    yield Table(columns, rows)
 
 
 def _sampled(spectra: StudySpectra, name: str) -> dict[str, Any]:
@@ -149,7 +165,7 @@ def _sampled(spectra: StudySpectra, name: str) -> dict[str, Any]:
             "effective_samples": error.effective, "paired": error.paired}
 
 
-def _of_snapshots(results: StudyResults, spectra: StudySpectra) -> Iterator[str]:
+def _of_snapshots(results: StudyResults, spectra: StudySpectra) -> Iterator[Said]:
     hot = [one for one in results.structures if one.ensemble is not None]
     if not hot:
         return
@@ -169,6 +185,6 @@ def _of_snapshots(results: StudyResults, spectra: StudySpectra) -> Iterator[str]
             continue
         rows.append((one.name, spectra.base_of(one.name), f"{percent.max():.3f}",
                      f"{error.effective:.1f}", "yes" if error.paired else "no", part))
-    yield from table({"difference": "22s", "from": "18s", "standard error": ">15s",
-                      "independent": ">12s", "common": ">8s", "  of": "22s"},
-                     [(*row[:-1], f"  {row[-1]}") for row in rows])
+    yield Table({"difference": "22s", "from": "18s", "standard error": ">15s",
+                 "independent": ">12s", "common": ">8s", "  of": "22s"},
+                [(*row[:-1], f"  {row[-1]}") for row in rows])

@@ -1,11 +1,14 @@
 """``polaron structure``: write a crystal, and describe its symmetry and absorbers."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from perovskite_polaron.cli.options import emit, pick, quantity, refuse_existing, share
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import require
 from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import CRYSTALS, read_crystal, write_crystal
@@ -47,15 +50,22 @@ def run(args: argparse.Namespace) -> None:
         "name": crystal.name, "atoms": len(crystal), "lattice_A": crystal.lattice_A,
         "volume_A3": crystal.volume_A3, **group_record(symmetry), "symprec_A": args.symprec,
         "absorbers": sites, "path": args.out}
+    emit(args, record, [*lines(crystal, symmetry, sites),
+                        *([] if args.out is None else [f"written to {args.out}"])])
+
+
+def lines(crystal: Crystal, symmetry: Symmetry,
+          sites: dict[str, list[dict[str, Any]]]) -> Iterator[Said]:
+    """Return what people read of a crystal; sites as from ``describe_absorbers``."""
+    lengths = " × ".join(f"{x:.4f}" for x in np.linalg.norm(crystal.lattice_A, axis=1))
+    yield (f"{crystal.label}: {crystal.formula}, {len(crystal)} atoms in {lengths} Å,"
+           f" {crystal.volume_A3:.3f} Å3")
+    yield (f"space group {symmetry.symbol} ({symmetry.number}), here as {symmetry.setting}, found"
+           f" at {symmetry.symprec_A:g} Å")
     columns = {"element": "8s", "site": ">6s", "parent": ">8s", "atoms": "7d",
                "  first atom": "13s"}
-    rows = [(e, r["site"], r["parent"], r["multiplicity"], f"  {r['index'] + 1}")
-            for e, found in sites.items() for r in found]
-    emit(args, record,
-         [f"{crystal.name}: {len(crystal)} atoms, {crystal.volume_A3:.3f} Å3",
-          f"space group {symmetry.symbol} ({symmetry.number}), here as {symmetry.setting}, found"
-          f" at {args.symprec:g} Å",
-          *table(columns, rows), *([] if args.out is None else [f"written to {args.out}"])])
+    yield Table(columns, [(e, r["site"], r["parent"], r["multiplicity"], f"  {r['index'] + 1}")
+                          for e, found in sites.items() for r in found])
 
 
 def group_record(symmetry: Symmetry) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from perovskite_polaron.cli.launch import finished_seconds, launch
 from perovskite_polaron.cli.options import RUN_OPTIONS, Verb, count, emit, refuse_existing, share
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import require
 from perovskite_polaron.workflow.batches import run_until
 from perovskite_polaron.workflow.export import job_records, write_archive, write_hdf5
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         rows = [("done" if j.digest in done else "to do", j.kind, j.label) for j in jobs]
         record = {"jobs": [dict(zip(("state", "kind", "label"), row, strict=True)) for row in rows]}
-        emit(args, record, table({"": "7s", " ": "8s", "  ": "31s"}, rows))
+        emit(args, record, Table({"": "7s", " ": "8s", "  ": "31s"}, rows))
         return
     record_study(study, structures, store)
     if args.tolerance is not None:
@@ -121,8 +121,8 @@ def status(args: argparse.Namespace) -> None:
         rows = [r for r in rows if r.state != "done"][:_LISTED]
     took = ("" if r.wall_seconds is None else f"{r.wall_seconds:.0f} s" for r in rows)
     columns = {"": "9s", " ": "8s", "  ": "31s", "   ": ">8s"}
-    lines = list(table(columns, [(r.state, r.kind, r.label, time)
-                                 for r, time in zip(rows, took, strict=True)]))
+    lines: list[Said] = [Table(columns, [(r.state, r.kind, r.label, time)
+                                         for r, time in zip(rows, took, strict=True)])]
     if len(rows) < len(found.rows):
         lines.append(f"... {len(found.rows) - len(rows)} more; --all lists them")
     counts = ", ".join(f"{n} {state}" for state, n in found.count.items())

@@ -1,5 +1,10 @@
-"""Results for people: tables that fit 80 columns, and sentences folded at words on a terminal."""
+"""Results for people: tables that fit 80 columns, and sentences folded at words on a terminal.
 
+A notebook gets the same tables and sentences as HTML.
+"""
+
+import copy
+import html
 import re
 import shutil
 import sys
@@ -47,10 +52,10 @@ class _Column:
         return " " * self.before + padded + " " * self.after
 
 
-def table(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """Return the lines of a table: its titles, then its rows.
+class Table:
+    """A table: its titles, then its rows. It yields its lines for a terminal, or gives HTML.
 
-    They have at most 80 characters, or as many as the terminal is wide.
+    Lines have at most 80 characters, or as many as the terminal is wide.
 
     A table that would be wider is narrowed to what its columns hold, with titles on several lines;
     then its texts are folded; then its columns of numbers stand in blocks below each other, each
@@ -67,25 +72,50 @@ def table(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> Iterator
     rows
         The cells of each row.
     """
-    shown = [[_shown(*pair) for pair in zip(row, columns.values(), strict=True)] for row in rows]
-    found: list[_Column] = []
-    for i, (title, spec) in enumerate(columns.items()):
-        cells = [row[i] for row in shown]
-        if not title.strip() and not any(cells):
-            continue
-        left = spec[-1] == "s" and spec[0] != ">"
-        touches = found and (not left or not found[-1].left)
-        number = re.search(r"\d+", spec.partition(".")[0])
-        if found and left and found[-1].left:
-            found[-1].after = _GAP
-        found.append(_Column(title.strip(), int(number[0]) if number else 0, left,
-                             cells, _GAP if touches else 0))
-    terminal = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
-    width = max(WIDTH, terminal)
-    for k, block in enumerate(_blocks(found, width)):
-        if k:
-            yield ""
-        yield from _block(block)
+
+    def __init__(self, columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> None:
+        shown = [[_shown(*pair) for pair in zip(row, columns.values(), strict=True)]
+                 for row in rows]
+        self._columns: list[_Column] = []
+        for i, (title, spec) in enumerate(columns.items()):
+            cells = [row[i] for row in shown]
+            if not title.strip() and not any(cells):
+                continue
+            left = spec[-1] == "s" and spec[0] != ">"
+            found = self._columns
+            touches = found and (not left or not found[-1].left)
+            number = re.search(r"\d+", spec.partition(".")[0])
+            if found and left and found[-1].left:
+                found[-1].after = _GAP
+            found.append(_Column(title.strip(), int(number[0]) if number else 0, left,
+                                 cells, _GAP if touches else 0))
+
+    def __iter__(self) -> Iterator[str]:
+        terminal = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+        width = max(WIDTH, terminal)
+        for k, block in enumerate(_blocks([copy.copy(c) for c in self._columns], width)):
+            if k:
+                yield ""
+            yield from _block(block)
+
+    def html(self) -> str:
+        """Return the table as an element of a page; the first column heads its row."""
+        sides = ["left" if column.left else "right" for column in self._columns]
+
+        def row(cells: Iterable[str], *tags: str) -> str:
+            places = zip(cells, sides, [*tags, *["td"] * len(sides)], strict=False)
+            return "<tr>" + "".join(
+                f'<{tag} style="text-align: {side}; padding: 0 0.5em">{html.escape(cell)}</{tag}>'
+                for cell, side, tag in places) + "</tr>"
+
+        titles = [column.title for column in self._columns]
+        head = f"<thead>{row(titles, *['th'] * len(titles))}</thead>" if any(titles) else ""
+        rows = zip(*(column.cells for column in self._columns), strict=True)
+        return f"<table>{head}<tbody>{''.join(row(cells, 'th') for cells in rows)}</tbody></table>"
+
+
+#: What a verb says: sentences, of which one may have several lines, and tables.
+Said = str | Table
 
 
 def _shown(value: Any, spec: str) -> str:
@@ -164,14 +194,30 @@ def _lines(found: Sequence[_Column], cells: Sequence[Sequence[str]]) -> Iterator
         yield "".join(parts).rstrip()
 
 
-def print_lines(lines: Iterable[str]) -> None:
+def lines_of(said: Iterable[Said]) -> list[str]:
+    """Return every line of sentences and tables."""
+    texts = (line for one in said for line in ([one] if isinstance(one, str) else one))
+    return "\n".join(texts).split("\n")
+
+
+def print_lines(said: Iterable[Said]) -> None:
     """Print lines; on a terminal those over 80 columns are folded at words, with their indent.
 
     Elsewhere a sentence stays one line, so that it can be searched for.
     """
-    for line in "\n".join(lines).split("\n"):
+    for line in lines_of(said):
         if sys.stdout.isatty() and len(line) > WIDTH:
             indent = line[: len(line) - len(line.lstrip())]
             print("\n".join(_folded(line, WIDTH, indent + "  " * bool(indent))))
         else:
             print(line)
+
+
+def html_of(said: Iterable[Said]) -> str:
+    """Return the same as HTML: a paragraph for each line of a sentence, and tables."""
+    parts = [[one.html()] if isinstance(one, Table) else
+             [f"<p>{html.escape(line)}</p>" for line in one.split("\n") if line.strip()]
+             for one in said]
+    # A page narrower than a table scrolls it.
+    inner = "".join(part for group in parts for part in group)
+    return f'<div style="overflow-x: auto">{inner}</div>'

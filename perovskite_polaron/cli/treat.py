@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from perovskite_polaron.cli.options import add_treatment_arguments, emit, read_measured, share
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import require
 from perovskite_polaron.measured.recipe import COMBINE
 from perovskite_polaron.measured.scan import Scan
@@ -79,12 +79,12 @@ def _of_mean(scan: Scan) -> dict[str, Any]:
     return {name: said.get(name) for name in ("scatter_over_stated", "left_out")}
 
 
-def _lines(record: dict[str, Any]) -> Iterator[str]:
+def _lines(record: dict[str, Any]) -> Iterator[Said]:
     outputs = record["outputs"]
     columns = {"written": "44s", "scans": "6d", "points": "8d", "delay (ps)": "12.4g",
                "T (C)": "8.4g"}
     names = ("scans", "points", "delay_ps", "temperature_C")
-    yield from table(columns, [(str(r["path"]), *(r[n] for n in names)) for r in outputs])
+    yield Table(columns, [(str(r["path"]), *(r[n] for n in names)) for r in outputs])
     yield "steps: " + ("; ".join(map(_step_words, record["treatment"])) or "none")
     for row in outputs:
         if row["scatter_over_stated"] is not None:

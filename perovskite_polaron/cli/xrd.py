@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from perovskite_polaron.cli.options import emit, quantity, refuse_existing, share
-from perovskite_polaron.cli.tables import table
+from perovskite_polaron.cli.tables import Table
 from perovskite_polaron.errors import require
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.lattice.diffraction import COPPER_K_ALPHA_1_A, Powder, powder_pattern
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     columns = {"source": "24s", "2θ (deg)": "10.3f", "  h k l": "12s", "% of largest": "14.2f"}
     cells = [(name, t, "  " + " ".join(map(str, hkl)), size)
              for name, those in rows.items() for t, hkl, size in those]
-    emit(args, record, table(columns, cells))
+    emit(args, record, Table(columns, cells))
 
 
 def _pattern(name: str, low: float, high: float, wavelength_A: float) -> Powder:

@@ -25,6 +25,9 @@ AXIS_COLOURS = {"x": BLUE, "y": PALETTE[2], "z": ORANGE}
 # A page of a phone shows a figure of this width at about its own size, so that its letters stay
 # readable.
 WIDTH_IN = 4.8
+# Of a figure in a notebook.
+_SCREEN_DPI = 100
+_COLOURS = 64
 SUFFIXES = (".svg", ".png", ".pdf")
 #: The papers of the page, light and dark; every curve has this contrast on both.
 PAPER, DARK_PAPER, CONTRAST = "#FFFFFF", "#15181C", 3.0
@@ -136,6 +139,21 @@ def save(figure: Any, path: Path) -> Path:
     require(path.suffix.lower() in SUFFIXES,
             f"{path} is not a figure this program writes: name it .png, .svg or .pdf")
     return replace_atomically(path, lambda temporary: _draw(figure, temporary))
+
+
+def png(figure: Any) -> tuple[bytes, dict[str, int]]:
+    """Return a figure as PNG for a notebook, and the size to show it at, in pixels.
+
+    It has few colours, as the figures here have: a notebook keeps every figure it shows.
+    """
+    from PIL import Image
+
+    drawn, small = io.BytesIO(), io.BytesIO()
+    _draw(figure, drawn, format="png")
+    image = Image.open(drawn).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    image.save(small, "png", optimize=True)
+    width, height = (round(_SCREEN_DPI * side) for side in figure.get_size_inches())
+    return small.getvalue(), {"width": width, "height": height}
 
 
 def _draw(figure: Any, target: Any, **options: Any) -> None:
