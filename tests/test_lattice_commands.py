@@ -63,7 +63,7 @@ def test_zero_point_amplitudes_and_a_table(capsys, tmp_path):
       "gone.json does not exist"),
      (("distort", "cspbbr3-pbnm", "--mode", "lo-c", "--select", "4", "--amplitude", "1zp", "--out",
        "o"),
-      "holds modes 0 to 0"),
+      "there is no mode 4"),
      (("distort", "cspbbr3-pm3m", "--mode", "lo-c", "--amplitude", "1zp", "--out", "o"),
       "not a multiple of the 20")]
 )

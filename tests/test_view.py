@@ -77,7 +77,7 @@ def test_a_page_opens_in_the_browser_of_the_user(tmp_path: Path) -> None:
         (("nowhere.cif",), "nowhere.cif"),
         (("nowhere",), "does not exist: give a file, or one of cspbbr3-pbnm"),
         (("words.txt",), "no row of numbers"),
-        (("lo-c", "--mode", "2"), "give --mode 1 to 1"),
+        (("lo-c", "--mode", "2"), "there is no mode 2"),
         (("lo-c", "--out", "words.txt"), "words.txt"),
     ],
 )

@@ -6,12 +6,13 @@ import webbrowser
 from contextlib import suppress
 from pathlib import Path
 
-from perovskite_polaron.cli.options import READING, reading_options, refuse_existing, share, warn
+from perovskite_polaron.cli.options import (
+    READING, emit, reading_options, refuse_existing, share, warn)
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import write_atomically
 from perovskite_polaron.lattice.files import CRYSTALS, STRUCTURE_SUFFIXES, read_crystal
 from perovskite_polaron.measured.readers import read_scans
-from perovskite_polaron.phonons.modes import BUILTIN, read_modes
+from perovskite_polaron.phonons.modes import BUILTIN, mode_of, read_modes
 from perovskite_polaron.report.one_page import measured_page, mode_page, structure_page
 from perovskite_polaron.report.page import Page
 from perovskite_polaron.report.study_page import study_page
@@ -25,10 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", metavar="FILE", help="structure, mode file, measured spectra, study file or folder"
         " of results; or a built-in name of a structure or mode")
-    add("--mode", type=int, default=1, metavar="N", help="which mode of a mode file (default: 1)")
+    add("--mode", type=int, metavar="N", help="mode of a mode file by its number in the table"
+        " of polaron modes (default: the chosen one)")
     add("--out", type=Path, help="the page (default: in a temporary folder)")
     add("--no-open", action="store_true", help="write the page and open no browser")
-    share(parser, *READING, "--overwrite")
+    share(parser, *READING, "--overwrite", "--json")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -43,9 +45,12 @@ def run(args: argparse.Namespace) -> None:
     refuse_existing(args, args.out)
     page = _page(args)
     path = args.out or Path(tempfile.mkdtemp(prefix="polaron-")) / "view.html"
-    print(f"page: {write_atomically(path, page.html())}", flush=True)
-    if not args.no_open and not webbrowser.open(path.resolve().as_uri()):
-        print("no browser could be opened: open the page by hand")
+    written = write_atomically(path, page.html())
+    opened = not args.no_open and webbrowser.open(path.resolve().as_uri())
+    lines = [f"page: {written}"]
+    if not (opened or args.no_open):
+        lines.append("no browser could be opened: open the page by hand")
+    emit(args, {"page": written, "opened": opened}, lines)
 
 
 def _page(args: argparse.Namespace) -> Page:
@@ -55,7 +60,7 @@ def _page(args: argparse.Namespace) -> Page:
     if source in CRYSTALS or suffix in STRUCTURE_SUFFIXES or path.name.upper().startswith(_POSCAR):
         return structure_page(read_crystal(source), path.name)
     if source in BUILTIN or suffix == ".json":
-        return mode_page(read_modes(source), args.mode, path.name)
+        return mode_page(read_modes(source), mode_of(source, args.mode), path.name)
     require(path.exists(), f"{source} does not exist: give a file, or one of "
             f"{', '.join([*CRYSTALS, *BUILTIN])}")
     if path.is_dir() or suffix == ".toml":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from perovskite_polaron.errors import InputError, require
+from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.lattice import draw_bonds
 from perovskite_polaron.figures.measured import condition, draw_treated
 from perovskite_polaron.figures.structure import draw_structure, make_scene, movers
@@ -57,31 +57,28 @@ def structure_page(crystal: Crystal, source: str) -> Page:
                 {"edges": [], "structure": atoms(scene)}, source)
 
 
-def mode_page(modes: Modes, number: int, source: str) -> Page:
+def mode_page(modes: Modes, mode: Modes, source: str) -> Page:
     """Return the page of one mode: the cell in motion, who moves how far, and its neighbours.
 
     Parameters
     ----------
     modes
         All modes of a file.
-    number
-        Which one, from 1.
+    mode
+        The one that is shown.
     source
         What they were read from.
 
     Raises
     ------
     InputError
-        For a number that is not there, and for a wave that does not fit the cell.
+        For a wave that does not fit the cell.
     """
-    require(1 <= number <= len(modes),
-            f"{source} has no mode {number}: give --mode 1 to {len(modes)}")
-    mode = modes[number - 1]
     pattern = real_patterns(mode.crystal, mode)[0]
     step_A = pattern * SHOWN_A / np.linalg.norm(pattern, axis=1).max()
     steps, scene = movers(mode.crystal, step_A), make_scene(mode.crystal, step_A)
     most, (first, *others) = max(steps.values()), steps
-    name = mode.names[0] or f"mode {number}"
+    name = mode.names[0] or f"mode {mode.numbers[0]}"
     lead = (f"{name} of {mode.crystal.formula}, {mode.energies_meV[0]:.2f} meV: {first} moves most"
             + "".join(f", {other} {steps[other] / most:.2f} times as far" for other in others)
             + " (root mean squares).")
@@ -92,8 +89,9 @@ def mode_page(modes: Modes, number: int, source: str) -> Page:
         f"The cell of {mode.crystal.formula} in projection; arrows {scene.magnified:g} times as "
         "long as the displacement.", draw_structure(scene, mode.crystal.lattice_A),
         {"": {"element": scene.species}})
-    rows = [(str(i), modes.names[i - 1] or "–", f"{modes.energies_meV[i - 1]:.2f}",
-             " ".join(f"{x:g}" for x in modes.q[i - 1])) for i in range(1, len(modes) + 1)]
+    rows = [(str(number), label or "–", f"{energy:.2f}", " ".join(f"{x:g}" for x in q))
+            for number, label, energy, q in zip(modes.numbers, modes.names, modes.energies_meV,
+                                                modes.q, strict=True)]
     blocks: list[Block] = [Table("Modes of the file", ("mode", "name", "energy (meV)", "q"), rows)]
     how = mode.provenance or "not recorded"
     blocks.append(Table("Where they come from", ("", ""), [("provenance", how)]))
