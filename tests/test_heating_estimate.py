@@ -191,7 +191,7 @@ def test_the_front_of_the_jet(capsys):
     text = capsys.readouterr().out
     rows = {" ".join(line.split()) for line in text.splitlines()}
     assert {"at the jet's front 1103.3 K", "at the jet's back 0.1 K"} <= rows
-    assert "500 /cm natural, 217.1 /cm decadic" in text
+    assert "absorption coefficient 500 /cm natural; 217.1 /cm decadic" in rows
     assert main([*PAPER, "--jet", "200um"]) == 0
     assert "front and back" in (out := capsys.readouterr().out)
     assert "not known without an" in out
