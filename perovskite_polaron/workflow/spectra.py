@@ -13,6 +13,7 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.espresso.lanczos import evaluate
 from perovskite_polaron.files import write_csv
+from perovskite_polaron.lattice.matching import POSITION_TOLERANCE_A
 from perovskite_polaron.spectra.alignment import Shift, SiteEnergies, shifts
 from perovskite_polaron.spectra.broadening import half_width, resolve
 from perovskite_polaron.spectra.budget import sigma
@@ -231,6 +232,10 @@ def chain_ends(study: Study, settings: SpectraSettings) -> dict[str, Any]:
     return {"terminator": study.xspectra.check_every, "taper": settings.taper}
 
 
+_LATER = (("spectra", "stretch", 0.0), ("structures", "primitive", False),
+          ("pw", "hubbard_U_eV", {}), ("feff", "match_tolerance_A", POSITION_TOLERANCE_A))
+
+
 def budget_key(study: Study, settings: SpectraSettings, entries: Iterable[str]) -> dict[str, Any]:
     """Return how the differences of some entries are computed and evaluated, as JSON has it.
 
@@ -238,11 +243,14 @@ def budget_key(study: Study, settings: SpectraSettings, entries: Iterable[str]) 
     """
     table, grid = resolved(study), ("energy_min_eV", "energy_max_eV", "points", "normalisation")
     table["spectra"] = {k: v for k, v in asdict(settings).items() if k not in grid}
-    # A key that came later: without it the same spectra have the same name as before.
-    if not settings.stretch:
-        del table["spectra"]["stretch"]
     wanted = {study.reference, *entries}
     table["structures"] = {k: v for k, v in table["structures"].items() if k in wanted}
+    # Keys that came later: at their defaults the same spectra have the same name as before.
+    tables = {"structures": table["structures"].values()}
+    for name, key, default in _LATER:
+        for one in tables.get(name, [table[name]] if name in table else []):
+            if one.get(key) == default:
+                del one[key]
     # Budgets of earlier versions are of XSpectra's K edges, and do not name them.
     for key in ("run", "engine", "edge") if study.engine.kind == "xspectra" else ("run",):
         del table[key]
