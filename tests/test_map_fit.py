@@ -296,8 +296,8 @@ def test_command(tmp_path, capsys):
     assert "\nrigid edge shift" in text
     assert main([*call[:-1], "cubic+"]) == 2
     assert "'cubic+' does not name two different scenarios" in capsys.readouterr().err
-    assert main([*call[:-1], "o"]) == 2
-    assert "--parts 'o' names 2 hypotheses" in capsys.readouterr().err
+    assert main([*call[:-1], "i"]) == 2
+    assert "--parts 'i' names" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "map.csv")]) == 2
     assert "or follow them with --irf-sigma" in capsys.readouterr().err
 
