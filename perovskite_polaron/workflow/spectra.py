@@ -232,8 +232,9 @@ def chain_ends(study: Study, settings: SpectraSettings) -> dict[str, Any]:
     return {"terminator": study.xspectra.check_every, "taper": settings.taper}
 
 
-_LATER = (("spectra", "stretch", 0.0), ("structures", "primitive", False),
-          ("pw", "hubbard_U_eV", {}), ("feff", "match_tolerance_A", POSITION_TOLERANCE_A))
+_LATER: tuple[tuple[str, str, Any], ...] = (
+    ("spectra", "stretch", 0.0), ("structures", "primitive", False), ("pw", "hubbard_U_eV", {}),
+    ("feff", "match_tolerance_A", POSITION_TOLERANCE_A))
 
 
 def budget_key(study: Study, settings: SpectraSettings, entries: Iterable[str]) -> dict[str, Any]:
