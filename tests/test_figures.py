@@ -65,6 +65,8 @@ def test_a_change_of_scale_is_a_break_between_two_panels() -> None:
     # Ten times the width of the instrument.
     assert left == right == pytest.approx(10 * fit.sigma_ps)
     assert not figure.axes[0].spines["right"].get_visible()
+    figure.draw_without_rendering()
+    assert not any(tick.label1.get_text() for tick in figure.axes[3].xaxis.get_minor_ticks())
 
 
 @pytest.mark.parametrize("vision", VISION)

@@ -15,7 +15,7 @@ from perovskite_polaron.cli.options import RUN_OPTIONS, emit, pick, quantity, re
 from perovskite_polaron.cli.tables import Said, Table
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.lattice.crystal import Crystal
-from perovskite_polaron.lattice.files import CRYSTALS, STRUCTURE_SUFFIXES, read_crystal
+from perovskite_polaron.lattice.files import is_structure, read_crystal
 from perovskite_polaron.lattice.symmetry import primitive
 from perovskite_polaron.phonons.forces import MLIP_NAME, RELAX, ase_forces, mlip_calculator, relax
 from perovskite_polaron.phonons.modes import BUILTIN, Modes, write_modes
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
         calculation = _with_espresso(args, _crystal(args), direction)
     elif args.forces is not None:
         calculation = _with_mlip(args, _crystal(args), direction, charges)
-    elif args.source in CRYSTALS or Path(args.source).suffix.lower() in STRUCTURE_SUFFIXES:
+    elif is_structure(args.source):
         raise InputError(
             f"{args.source} is a structure and holds no modes: add --forces mlip to compute them")
     else:

@@ -99,11 +99,13 @@ def run(args: argparse.Namespace) -> None:
                            lambda part: launch(args, study.run, part, store),
                            lambda line: print(line, file=sys.stderr))
         words = "is reached" if enough else "is not reached with all snapshots: make more of them"
-        print(f"the tolerance {words}; next: polaron spectra {args.study}", file=sys.stderr)
+        emit(args, {"tolerance_percent": args.tolerance, "reached": enough, "folder": store.root},
+             [f"the tolerance {words}"])
+        print(f"next: polaron spectra {args.study}", file=sys.stderr)
         return
     launch(args, study.run, jobs, store, done)
     emit(args, {"jobs": len(jobs), "done_before": len(done), "folder": store.root},
-         [f"all {len(jobs)} jobs are done; their results are in {store.root}"])
+         [f"results are in {store.root}"])
     print(f"all {len(jobs)} jobs are done; next: polaron spectra {args.study}", file=sys.stderr)
 
 

@@ -10,15 +10,13 @@ from perovskite_polaron.cli.options import (
     READING, emit, reading_options, refuse_existing, share, warn)
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.lattice.files import CRYSTALS, STRUCTURE_SUFFIXES, read_crystal
+from perovskite_polaron.lattice.files import CRYSTALS, is_structure, read_crystal
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.phonons.modes import BUILTIN, mode_of, read_modes
 from perovskite_polaron.report.one_page import measured_page, mode_page, structure_page
 from perovskite_polaron.report.page import Page
 from perovskite_polaron.report.study_page import study_page
 from perovskite_polaron.report.subject import Subject
-
-_POSCAR = ("POSCAR", "CONTCAR")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +55,7 @@ def _page(args: argparse.Namespace) -> Page:
     """Return the page of what a file holds; its name says what that is, or what can be read."""
     source, path = str(args.file), Path(args.file)
     suffix = path.suffix.lower()
-    if source in CRYSTALS or suffix in STRUCTURE_SUFFIXES or path.name.upper().startswith(_POSCAR):
+    if is_structure(source):
         return structure_page(read_crystal(source), path.name)
     if source in BUILTIN or suffix == ".json":
         return mode_page(read_modes(source), mode_of(source, args.mode), path.name)

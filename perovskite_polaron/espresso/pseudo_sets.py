@@ -56,9 +56,9 @@ def need_sets(named: Mapping[str, str], file: File, wanted: Iterable[tuple[str, 
     InputError
         Naming each missing set by its key.
     """
+    made = recipe_elements()
     missing = sorted({_key(element, hole) for element, hole in wanted
-                      if _found(element, hole, named, file) is None
-                      and element not in recipe_elements()})
+                      if _found(element, hole, named, file) is None and element not in made})
     where = f" ({named[FOLDER]} has no file for it)" if FOLDER in named else ""
     require(not missing, f"no pseudopotential for {', '.join(missing)}{where}: name UPF files in"
             " [pseudopotentials] under these keys, a folder with them, or make sets with polaron"

@@ -163,7 +163,7 @@ class PwCalculation(EspressoCalculation):
         Start from the density of a like cell that lies in the output folder.
     bands
         Compute so many bands in the fixed potential of the density there (``nscf``).
-    polarisation, hubbard_U_eV
+    magnetization, hubbard_U_eV
         For each of the species the moment to begin with, in parts of its valence electrons, and U;
         empty where there is none.
     """
@@ -178,7 +178,7 @@ class PwCalculation(EspressoCalculation):
     stress: bool = False
     from_density: bool = False
     bands: int | None = None
-    polarisation: tuple[float, ...] = ()
+    magnetization: tuple[float, ...] = ()
     hubbard_U_eV: tuple[float, ...] = ()
 
     program = "pw.x"
@@ -238,8 +238,8 @@ class PwCalculation(EspressoCalculation):
             system |= {"smearing": "gaussian", "degauss": settings.degauss_Ry}
         elif settings.empty_bands and not settings.spin_key:
             system["nbnd"] = round(self.electrons / 2) + settings.empty_bands
-        if self.polarisation:
-            system |= {"nspin": 2} | _by_species("starting_magnetization", self.polarisation)
+        if self.magnetization:
+            system |= {"nspin": 2} | _by_species("starting_magnetization", self.magnetization)
             if self.is_fixed and "tot_magnetization" not in settings.given():
                 system["tot_magnetization"] = round(sum(self.crystal.moments_muB or ()))
         if self.hubbard_U_eV:

@@ -14,6 +14,7 @@ from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.analysis.shape_ratio import Constancy, ShapeRatio, Windows
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import require
+from perovskite_polaron.figures.delay_axis import DelayAxis
 from perovskite_polaron.figures.style import (
     BLUE, GREY, INK, ORANGE, PALETTE, TINT, legend, panels, photon_energies, row_or_column, shades,
     zero_line)
@@ -181,25 +182,15 @@ def draw_shape_ratios(points: Sequence[ShapeRatio], windows: Windows,
 def draw_kinetics(fit: KineticFit) -> Any:
     """Draw each trace over the sum of its amplitudes with the fit, and the residuals below.
 
-    Up to ten times the width of the instrument the delays are on a linear axis, later ones beside
-    it on a logarithmic one: the break is drawn, for a curve bends where a scale changes. Of more
-    traces than FEW the amplitudes are drawn, against the energies that their columns are named by,
-    or in their order.
+    Of more traces than FEW the amplitudes are drawn, against the energies that their columns are
+    named by, or in their order.
     """
     if len(fit.traces) > FEW:
         return _draw_amplitudes(fit)
-    linear = 10 * fit.sigma_ps
-    low = min(t.delay_ps.min() for t in fit.traces)
-    high = max(t.delay_ps.max() for t in fit.traces)
-    ends = [(low - 20, 1.2 * high)]
-    if high > linear > low - 20:
-        ends = [(low - 20, linear), (linear, 1.2 * high)]
-    figure, rows = panels(2, len(ends), (6.4, 5.2), sharex="col", sharey="row",
-                          height_ratios=(3, 1), width_ratios=(1.1, 1)[: len(ends)])
-    tops, bottoms = rows[: len(ends)], rows[len(ends) :]
-    delay = np.unique(np.r_[np.linspace(low, min(linear, high), 600),
-                            np.geomspace(linear, max(high, linear), 400)])
-    parts = fit.fractions.shape[1]
+    axis = DelayAxis(min(t.delay_ps.min() for t in fit.traces),
+                     max(t.delay_ps.max() for t in fit.traces), fit.sigma_ps)
+    figure, (tops, bottoms) = axis.panels(2, (6.4, 5.2), (3, 1))
+    delay, parts = axis.fine_ps, fit.fractions.shape[1]
     for i, trace in enumerate(fit.traces):
         # The first trace in blue: orange is for what is claimed or heated.
         colour = PALETTE[(i + 1) % len(PALETTE)]
@@ -214,30 +205,13 @@ def draw_kinetics(fit: KineticFit) -> Any:
     words = "largest amplitude" if fit.mixed.all() else "sum of amplitudes"
     tops[0].set_ylabel(f"signal / {words}")
     bottoms[0].set_ylabel("residual" if fit.scaled_errors else "residual (σ)")
-    for bottom, limits in zip(bottoms, ends, strict=True):
-        bottom.set_xlim(*limits)
+    for bottom in bottoms:
         zero_line(bottom)
-    if len(ends) > 1:
-        bottoms[1].set_xscale("log")
-        bottoms[1].xaxis.set_major_formatter("{x:g}")
-        for pair in (tops, bottoms):
-            _break(*pair)
-    figure.supxlabel("delay (ps)" + ("; linear, then logarithmic" if len(ends) > 1 else ""),
-                     fontsize=10)
+    figure.supxlabel(axis.label, fontsize=10)
     lifetimes = zip(fit.lifetimes_ps, fit.lifetimes_err_ps, strict=True)
     text = "\n".join(f"τ{k} = {t:.0f} ± {e:.0f} ps" for k, (t, e) in enumerate(lifetimes, 1))
     legend(tops[-1], title=text, title_fontsize=9)
     return figure
-
-
-def _break(left: Any, right: Any) -> None:
-    """Mark that the axis changes its scale between two panels."""
-    left.spines["right"].set_visible(False)
-    right.spines["left"].set_visible(False)
-    right.tick_params(axis="y", left=False)
-    for axes, x in ((left, 1.0), (right, 0.0)):
-        axes.plot([x, x], [0, 1], transform=axes.transAxes, marker=[(-0.5, -1), (0.5, 1)], ms=10,
-                  ls="none", color=INK, mew=1, clip_on=False)
 
 
 def _draw_amplitudes(fit: KineticFit) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 from perovskite_polaron.analysis.beamtime import SpectrumPlan
 from perovskite_polaron.analysis.design import Design
 from perovskite_polaron.arrays import Array
+from perovskite_polaron.figures.delay_axis import DelayAxis
 from perovskite_polaron.figures.style import (
     BLUE, GREY, INK, ORANGE, legend, panels, photon_energies, zero_line)
 from perovskite_polaron.kernels.convolution import exponential_gaussian
@@ -55,21 +56,21 @@ def draw_spectrum_plan(plan: SpectrumPlan, best: Array, scans: Sequence[int],
 def draw_delay_plan(design: Design, best: Array, lifetimes_ps: Sequence[float],
                     fractions: Sequence[float], sigma_ps: float) -> Any:
     """Draw the expected trace, and the share of the points at each delay."""
-    figure, (top, bottom) = panels(2, 1, (6.4, 4.8), sharex=True, height_ratios=(2, 1.2))
     delay = design.points
-    fine = np.unique(np.r_[np.linspace(delay[0], 10 * sigma_ps, 400),
-                           np.geomspace(10 * sigma_ps, max(delay[-1], 11 * sigma_ps), 400)])
+    axis = DelayAxis(float(delay[0]), float(delay[-1]), sigma_ps)
+    figure, (tops, bottoms) = axis.panels(2, (6.4, 4.8), (2, 1.2))
+    fine = axis.fine_ps
     decays = np.asarray(exponential_gaussian(fine, lifetimes_ps, sigma_ps)) @ np.array(fractions)
     rest = (1 - sum(fractions)) * np.asarray(exponential_gaussian(fine, np.inf, sigma_ps))
-    top.plot(fine, decays + rest, color=ORANGE, lw=1.6, label="expected trace")
-    for k in np.flatnonzero(best):
-        top.axvline(delay[k], color=BLUE, lw=0.8, ls=":")
-    zero_line(top)
-    top.set_ylabel("signal / sum of amplitudes")
-    legend(top)
-    bottom.vlines(delay[best > 0], 0, 100 * best[best > 0], color=BLUE, lw=3)
-    bottom.set(xlabel="delay (ps)", ylabel="share of\nthe points (%)", ylim=(0, None))
-    bottom.set_xscale("symlog", linthresh=10 * sigma_ps, linscale=2)
-    bottom.set_xlim(delay[0], delay[-1] * 1.1)
-    figure.align_ylabels([top, bottom])
+    for top, bottom in zip(tops, bottoms, strict=True):
+        top.plot(fine, decays + rest, color=ORANGE, lw=1.6)
+        for k in np.flatnonzero(best):
+            top.axvline(delay[k], color=BLUE, lw=0.8, ls=":")
+        zero_line(top)
+        bottom.vlines(delay[best > 0], 0, 100 * best[best > 0], color=BLUE, lw=3)
+    tops[0].set_ylabel("signal / sum of amplitudes")
+    bottoms[0].set(ylabel="share of\nthe points (%)", ylim=(0, None))
+    figure.supxlabel(axis.label, fontsize=10)
+    tops[0].set_title("expected trace, and where its points are best", fontsize=9, loc="left")
+    figure.align_ylabels([tops[0], bottoms[0]])
     return figure

@@ -42,10 +42,9 @@ _READERS = {".cif": "cif", ".vasp": "vasp", ".poscar": "vasp", ".xyz": "extxyz",
             ".out": "espresso-out", ".pwo": "espresso-out", ".json": "modes"}
 #: Formats that are written.
 FORMATS = ("cif", "vasp", "extxyz", "xsf")
-#: Extensions of files that hold a structure and nothing else; an output of pw.x looks like one of
-#: dynmat.x.
-STRUCTURE_SUFFIXES = tuple(s for s, kind in _READERS.items()
-                           if kind not in ("espresso-out", "modes"))
+# Kinds of files that may hold something else than a structure: an output of pw.x looks like one of
+# dynmat.x.
+_NOT_ALONE = ("", "espresso-out", "modes")
 
 
 def read_crystal(source: str | Path) -> Crystal:
@@ -80,6 +79,11 @@ def read_crystal(source: str | Path) -> Crystal:
         why = " ".join(str(error).split())
         raise InputError(f"{path} cannot be read as {kind} ({type(error).__name__}: {why}): check"
                          " the file and its extension") from None
+
+
+def is_structure(source: str | Path) -> bool:
+    """Tell by its name whether a source is a built-in crystal, or a file of a structure alone."""
+    return str(source) in CRYSTALS or _kind(Path(source)) not in _NOT_ALONE
 
 
 def write_crystal(crystal: Crystal, path: str | Path,

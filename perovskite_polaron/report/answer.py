@@ -87,9 +87,8 @@ def mode_files(subject: Subject, name: str) -> dict[str, Modes | None]:
     """
     entries = subject.study.structures
     entry = entries.get(name) or entries[name.split("@")[0]]
-    numbers = entry.select or [None] * len(entry.modes)
     found: dict[str, Modes | None] = {}
-    for source, number in zip(entry.modes, numbers, strict=True):
+    for source, number in entry.numbered_modes:
         named = source if number is None else f"{source} {number}"
         try:
             found[named] = mode_of(subject.study.file(source), number)

@@ -273,7 +273,7 @@ def pw_job(kind: str, label: str, crystal: Crystal, pseudos: Mapping[str, Pseudo
     electrons = sum(pseudos[name].z_valence for name in labels_of(crystal, absorber)) - charge
     if crystal.moments_muB is not None:
         moments = dict(zip(labels_of(crystal, absorber), crystal.moments_muB, strict=True))
-        more["polarisation"] = tuple(moments[k] / p.z_valence for k, p in pseudos.items())
+        more["magnetization"] = tuple(moments[k] / p.z_valence for k, p in pseudos.items())
     more["hubbard_U_eV"] = (tuple(settings.hubbard_U_eV.get(p.element, 0.0)
                                   for p in pseudos.values()) if settings.hubbard_U_eV else ())
     calculation = PwCalculation(

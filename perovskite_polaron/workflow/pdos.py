@@ -119,7 +119,10 @@ def _insulating(subject: Subject) -> Subject:
     if round(electrons) % 2 or abs(electrons - round(electrons)) > 1e-6:
         raise InputError(f"{subject.crystal.label} has {electrons:g} electrons: band edges need an"
                          " insulator, with an even number")
-    if key := subject.pw.spin_key or (subject.crystal.moments_muB and "nspin"):
+    if subject.crystal.moments_muB is not None:
+        raise InputError(f"{subject.crystal.label} has magnetic moments, whose two spins the"
+                         " projected density of states does not know: take a study without")
+    if key := subject.pw.spin_key:
         raise InputError(f"pw.system.{key} is not supported by the projected density of states:"
                          " leave it out, or use a copy of the settings without it")
     return subject

@@ -212,9 +212,7 @@ def drawn_absorbers(classes: Sequence[Absorber], count: int | None, seed: int,
 
 def _sweep(study: Study, name: str, settings: StructureSettings, crystal: Crystal, *,
            images: bool = True) -> list[StudyStructure]:
-    numbers = settings.select or [None] * len(settings.modes)
-    modes = [mode_of(study.file(source), number)
-             for source, number in zip(settings.modes, numbers, strict=True)]
+    modes = [mode_of(study.file(source), number) for source, number in settings.numbered_modes]
     key = next(k for k in AMPLITUDES if getattr(settings, k) is not None)
     amplitudes = getattr(settings, key)
     # Two amplitudes that look alike in six digits still need two names.

@@ -80,6 +80,11 @@ class StructureSettings:
     kpoints: tuple[int, int, int] | None = option(None, low=1, high=99)
     kpoint_shift: tuple[int, int, int] | None = option(None, low=0, high=1)
 
+    @property
+    def numbered_modes(self) -> list[tuple[str, int | None]]:
+        """Each file of modes, and the number of the mode in it; None for the chosen one."""
+        return list(zip(self.modes, self.select or [None] * len(self.modes), strict=True))
+
 
 @dataclass(frozen=True)
 class EngineSettings:
