@@ -216,7 +216,7 @@ def test_empty_bands_are_computed_unless_the_study_counts_bands_itself() -> None
 @pytest.mark.parametrize("key", ["Hubbard_U(1)", "starting_magnetization(2)"])
 def test_a_key_that_counts_species_is_refused(key: str) -> None:
     crystal = read_crystal("cspbbr3-pm3m")
-    with pytest.raises(InputError, match=r"another element.*leave it out") as error:
+    with pytest.raises(InputError, match=r"another element.*hubbard_U_eV by element") as error:
         pw_deck(crystal, ["Pb", "Cs", "Br"], PwSettings(system={key: 4.0}),
                 electrons=44)
     assert "\n" not in str(error.value)

@@ -123,5 +123,5 @@ def test_a_study_runs_with_a_library_and_the_recipe_of_its_absorber(tmp_path: Pa
     assert "5 done" in done.stdout
     done = polaron("spectra", path.name, "--out", "s", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    table = np.genfromtxt(tmp_path / "s" / "average.csv", delimiter=",", names=True)
+    table = np.genfromtxt(tmp_path / "s" / "spectra.csv", delimiter=",", names=True)
     assert table[table.dtype.names[1]].max() > 0
