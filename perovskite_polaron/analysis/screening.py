@@ -20,8 +20,9 @@ References
 ----------
 Blue shift of a core exciton, larger than blocking: T. C. Rossi et al., Commun. Mater. 6 (2025),
 doi 10.1038/s43246-025-00909-w. The same of the optical exciton of CsPbBr3, calculated: L. Qiao et
-al., npj Comput. Mater. (2026), doi 10.1038/s41524-026-02128-4. The gap of MAPbBr3 falls by 90 to 150
-meV: Band gap renormalization at different symmetry points in perovskites (arXiv).
+al., npj Comput. Mater. (2026), doi 10.1038/s41524-026-02128-4. The gap of MAPbBr3 falls by 90 to
+150 meV for half a picosecond: L. Wang et al., ACS Photonics (2024), doi
+10.1021/acsphotonics.4c00082.
 """
 
 from dataclasses import dataclass, replace
