@@ -117,14 +117,9 @@ def draw_modes(modes: Modes, rows: Sequence[ModeRow], index: int) -> Any:
 
 def _movers(modes: Modes, row: ModeRow, index: int) -> dict[str, float]:
     """Return the rms displacement of each class of atoms, or of each element without octahedra."""
-    species = np.array(modes.crystal.species)
     if row.classes is None:
-        squares = (np.abs(modes.patterns[index]) ** 2).sum(axis=1)
-        return {s: float(np.sqrt(squares[species == s].mean())) for s in dict.fromkeys(species)}
-    f = find_framework(modes.crystal)
-    others = "/".join(s for s in dict.fromkeys(species) if s not in f"{f.b}/{f.x}".split("/"))
-    names = {"axial_X": f"axial {f.x}", "equatorial_X": f"equatorial {f.x}", "B": f.b, "A": others}
-    return {names[k]: v for k, v in row.classes.items() if names[k]}
+        return rms_by_element(modes.crystal, (np.abs(modes.patterns[index]) ** 2).sum(axis=1))
+    return named_classes(find_framework(modes.crystal), row.classes)
 
 
 def draw_distributions(found: Mapping[str, Distribution]) -> Any:
