@@ -129,6 +129,21 @@ class BondReport:
     equatorial_angle_deg: float | None
     octahedra: Octahedra
 
+    def by_pair(self) -> dict[str, dict[str, Array]]:
+        """Return the axial and equatorial lengths (Å) of each pair of elements, as ``Ag–Br``."""
+        f, species = self.framework, np.array(self.framework.crystal.species)
+        lengths, axial = self.octahedra.lengths_A[0], np.arange(6) >= 4
+        pairs = np.char.add(np.char.add(species[f.centres], "–")[:, None], species[f.ligands])
+        return {str(pair): {"axial": lengths[:, axial][pairs[:, axial] == pair],
+                            "equatorial": lengths[:, ~axial][pairs[:, ~axial] == pair]}
+                for pair in dict.fromkeys(pairs.ravel().tolist())}
+
+    def offcentring_by_element(self) -> dict[str, float]:
+        """Return the mean off-centring (Å) of each element B."""
+        species = np.array(self.framework.crystal.species)[self.framework.centres]
+        return {str(b): float(self.octahedra.offcentring_A[0][species == b].mean())
+                for b in dict.fromkeys(species.tolist())}
+
 
 @dataclass(frozen=True, eq=False)
 class Displacements:

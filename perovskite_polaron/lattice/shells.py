@@ -62,6 +62,13 @@ class Shell:
             vectors = vectors + moved_A[self.others] - moved_A[self.centres]
         return np.asarray(np.linalg.norm(vectors, axis=1))
 
+    def words(self, moved_A: Array | None = None) -> str:
+        """Return the mean length in Å and, where they differ from it, shortest and longest."""
+        lengths = self.lengths_A(moved_A)
+        if np.ptp(lengths) < 5e-5:
+            return f"{lengths.mean():.4f}"
+        return f"{lengths.mean():.4f} ({lengths.min():.4f}–{lengths.max():.4f})"
+
 
 def find_shells(crystal: Crystal, symmetry: Symmetry | None = None) -> tuple[Shell, ...]:
     """Return the shells of every inequivalent atom, the nearest first.

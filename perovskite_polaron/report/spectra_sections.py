@@ -146,7 +146,8 @@ def parts_section(subject: Subject) -> Section:
                        Text(f"The parts add up to the difference within {miss:.0e} % of the"
                             " maximum: rounding.")]
     if len(polarisations) == 1:
-        section.blocks.append(plain("trace-only"))
+        section.blocks.append(plain("powder-only" if subject.study.engine.kind == "feff"
+                                    else "trace-only"))
     if other := [n for n in subject.names if not subject.parts(n)]:
         section.blocks.append(Text(f"Not split: {listed(other)}. Its atoms have no one-to-one "
                                    "partners in the ground state."))

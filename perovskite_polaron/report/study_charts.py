@@ -13,16 +13,15 @@ import numpy as np
 from perovskite_polaron.analysis.heating import Heating
 from perovskite_polaron.analysis.shape_ratio import EDGES
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures import style
-from perovskite_polaron.figures.lattice import draw_bonds
+from perovskite_polaron.figures.lattice import draw_bonds, draw_shells
 from perovskite_polaron.figures.measured import draw_cooling, draw_heating
 from perovskite_polaron.figures.spectra import draw_alignment, draw_difference
 from perovskite_polaron.figures.structure import movers
 from perovskite_polaron.figures.style import BLUE, INK, ORANGE, WIDTH_IN, Chart
 from perovskite_polaron.files import Column
 from perovskite_polaron.kernels.convolution import exponential_gaussian
-from perovskite_polaron.lattice.octahedra import BondReport, Displacements, find_framework
+from perovskite_polaron.lattice.octahedra import Displacements
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.published import PumpProbe
 from perovskite_polaron.report.claims import shape_ratio_range
@@ -37,9 +36,14 @@ RANGE_EV = (-12.0, 44.0)
 
 
 def _range(subject: Subject, *panels: Any) -> None:
-    """Show the same energies around the anchor in every chart."""
+    """Show the same energies in every chart: around the anchor; where nothing is published that
+    says what matters, from the first calculated one on, for a pre-edge may lie far below it.
+    """
+    low, high = (subject.anchor_eV + e for e in RANGE_EV)
+    if subject.article is None:
+        low, high = float(subject.energy_eV[0]), min(high, float(subject.energy_eV[-1]))
     for axes in panels:
-        axes.set_xlim(*(subject.anchor_eV + (subject.edge_eV or 0.0) + e for e in RANGE_EV))
+        axes.set_xlim(low + (subject.edge_eV or 0.0), high + (subject.edge_eV or 0.0))
         style.photon_energies(axes)
     panels[-1].set_xlabel(subject.axis_label)
 
@@ -226,13 +230,29 @@ def shape_ratio_chart(subject: Subject) -> Chart:
                  "electronvolt either way.", figure, {"": columns})
 
 
-def bonds_chart(name: str, report: BondReport, reference: BondReport, subject: Subject) -> Chart:
-    """Draw every bond before and after, and the displacements."""
+def bonds_chart(subject: Subject, name: str) -> Chart | None:
+    """Draw every bond before and after, and the displacements; without octahedra the nearest
+    shells. None where the crystals are not here.
+    """
+    report, reference, moved = (subject.bonds(name), subject.bonds(subject.reference),
+                                subject.moved(name))
+    if moved is not None and subject.shells:
+        shells = subject.shells
+        return Chart("bonds", f"Distances in {name}",
+                     "The distances to the nearest shell of each inequivalent atom before and "
+                     "after, and the displacement of each element.",
+                     draw_shells(shells, moved, stacked=True),
+                     {"": {"shell": [s.name for s in shells for _ in s.centres],
+                           "before_A": np.concatenate([s.lengths_A() for s in shells]),
+                           "after_A": np.concatenate([s.lengths_A(moved.displacement_A)
+                                                      for s in shells])}})
+    if report is None or reference is None:
+        return None
     before, after = (one.octahedra.lengths_A[0].T for one in (reference, report))
     kinds = np.repeat(["equatorial"] * 4 + ["axial"] * 2, before.shape[1])
     return Chart("bonds", f"Bonds of {name}",
                  "Every bond length before and after, and the displacement of each class.",
-                 draw_bonds(report, reference, subject.moved(name), stacked=True),
+                 draw_bonds(report, reference, moved, stacked=True),
                  {"": {"class": kinds, "before_A": before.ravel(), "after_A": after.ravel()}})
 
 
@@ -250,9 +270,8 @@ def site_title(subject: Subject, name: str, first: int) -> str:
 
 def atom_name(subject: Subject, element: str, index: int) -> str:
     """Return the name of an atom, with its class where there are octahedra: ``axial Br9``."""
-    try:
-        framework = find_framework(subject.structures[subject.reference].crystal)
-    except InputError:
+    framework = subject.framework
+    if framework is None:
         return f"{element}{index + 1}"
     classes = {"axial ": framework.axial_x, "equatorial ": framework.equatorial_x}
     word = next((word for word, atoms in classes.items() if index in atoms), "")

@@ -74,9 +74,9 @@ def figures(subject: Subject, transient: Scan | None = None) -> Mapping[str, Cal
     resolved = charts.largest_displaced(subject)
     if resolved is not None:
         found["sites"] = partial(charts.parts_chart, subject, resolved)
-        report, reference = subject.bonds(resolved), subject.bonds(subject.reference)
-        if report is not None and reference is not None:
-            found["bonds"] = partial(charts.bonds_chart, resolved, report, reference, subject)
+        bonds = charts.bonds_chart(subject, resolved)
+        if bonds is not None:
+            found["bonds"] = lambda: bonds
     for entry, sweep in subject.sweeps.items():
         if len(sweep.amplitudes_sqrt_amu_A) > 1:
             regime = leading_regime(sweep)
