@@ -11,7 +11,7 @@ from perovskite_polaron.lattice.files import read_crystal, write_crystal
 from perovskite_polaron.lattice.octahedra import bond_report, compare, find_framework, framework_of
 from perovskite_polaron.lattice.shells import find_shells
 
-FILES = Path(__file__).parent.parent / "docs" / "files"
+FILES = Path(__file__).parent / "data"
 FAULTS = Path(__file__).parent / "data" / "faults"
 CUBIC = Crystal(3.905 * np.eye(3), ("Ti", "Sr", "O", "O", "O"), np.array(
     [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]]), "SrTiO3")

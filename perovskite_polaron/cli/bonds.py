@@ -19,7 +19,8 @@ from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import (
     BondReport, Displacements, bond_report, compare, find_framework)
 from perovskite_polaron.lattice.shells import GAP_A, Shell, find_shells
-from perovskite_polaron.lattice.statistics import QUANTITIES, bond_distributions, shell_distributions
+from perovskite_polaron.lattice.statistics import (
+    QUANTITIES, bond_distributions, shell_distributions)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--b", metavar="ELEMENT", help="elements in the octahedra, as Ag,Bi (default: found)")
     add("--x", metavar="ELEMENT", help="elements at their corners, as I,Br (default: found)")
     add("--axial", choices=("a", "b", "c"), help="lattice vector of the axial bonds (default: the"
-        " axis whose B-B step differs most; in a cubic crystal the one that its motion from REFERENCE"
-        " singles out, else c)")
+        " axis whose B-B step differs most; in a cubic crystal the one that its motion from"
+        " REFERENCE singles out, else c)")
     add("--csv", type=Path, help="write every bond to a CSV file")
     add("--figure", type=Path, help="draw bonds and displacements (.png or .svg)")
     share(parser, "--overwrite", "--json")
@@ -116,8 +117,8 @@ def _distributions(args: argparse.Namespace) -> None:
             for name, one in found.items()}
     columns = {"": "36s", "mean": "10.4f", "sigma": "10.4f", "5 %": "10.4f", "95 %": "10.4f",
                "at rest": "10.4f"}
-    cells = [(QUANTITIES.get(name, name), r["mean"], r["sigma"], r["percentile_5"], r["percentile_95"],
-              r["reference"]) for name, r in rows.items()]
+    cells = [(QUANTITIES.get(name, name), r["mean"], r["sigma"], r["percentile_5"],
+              r["percentile_95"], r["reference"]) for name, r in rows.items()]
     emit(args, {"snapshots": len(ensemble), "temperature_K": ensemble.origin.temperature_K,
                 "distributions": rows}, Table(columns, cells))
 

@@ -88,8 +88,7 @@ class Framework:
         return np.unique(self.ligands[:, :4])
 
     def toward(self, direction: ArrayLike) -> "Framework":
-        """Return the same octahedra with the axis nearest to a Cartesian direction as the axial one.
-        """
+        """Return the same octahedra with the axis nearest to a Cartesian direction as axial."""
         last = int(np.argmax(np.round(np.abs(self.axes @ np.asarray(direction)), 9)))
         order = [(last + 1) % 3, (last + 2) % 3, last]
         slots = [2 * axis + side for axis in order for side in (0, 1)]

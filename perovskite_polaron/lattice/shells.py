@@ -101,7 +101,7 @@ def find_shells(crystal: Crystal, symmetry: Symmetry | None = None) -> tuple[She
 
 
 def _pairs(crystal: Crystal) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
-    """Return all pairs of atoms up to twice the shortest distance of any atom, and their vectors."""
+    """Return all pairs of atoms up to twice the longest of all shortest distances, and vectors."""
     from ase import Atoms
     from ase.neighborlist import neighbor_list
 
