@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " with results.json and chains.npz (default: the built-in CsPbBr3 set)")
     add("--transient", help="measured difference spectrum with an error column, to draw and judge")
     add("--beside", metavar="STUDY.toml|FOLDER", nargs="+", default=[], type=Path, help="the same"
-        " structures at other edges, or ensembles of the crystal, shown beside (with the built-in set:"
-        " its Pb L3 edge and hot crystals)")
+        " structures at other edges, or ensembles of the crystal, shown beside (with the built-in"
+        " set: its Pb L3 edge)")
     share(parser, "--match")
     add("--edge", metavar="13465.4eV", type=quantity("energy"), help="photon energy of the"
         " calculated zero, for every figure and every published feature (default: the published"

@@ -157,8 +157,9 @@ def hot_chart(subject: Subject) -> Chart:
                          if heated else "% of maximum")
     for i, (still, hot) in enumerate(pairs.items()):
         axes, colour = panels[2], style.PALETTE[i % len(style.PALETTE)]
-        axes.plot(x, subject.percent(still), color=colour, lw=1.2, ls="--", label=f"{still} at rest")
-        columns[f"{still} (% of maximum)"] = subject.percent(still)
+        curve = subject.percent(still)
+        axes.plot(x, curve, color=colour, lw=1.2, ls="--", label=f"{still} at rest")
+        columns[f"{still} (% of maximum)"] = curve
         _banded(axes, subject, hot, columns, color=colour)
         axes.set_ylabel("displacement\n(% of maximum)")
     charts.show_range(subject, *panels)
