@@ -128,8 +128,7 @@ def parts_section(subject: Subject) -> Section:
         return section
     sites, total = charts.by_site(subject.parts(name)), subject.percent(name)
     low, high = charts.RANGE_EV
-    place = subject.energy_eV - subject.anchor_eV
-    inside = (place >= low) & (place <= high)
+    inside = charts.seen(subject)
     whole = float(total[inside] @ total[inside])
     polarisations = [p.polarisation or "x, y, z together" for p in next(iter(sites.values()))]
     shares = np.array([[100 * float(p.difference[inside] @ total[inside]) / whole for p in found]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perovskite_polaron.analysis.heating import Heating
 from perovskite_polaron.analysis.shape_ratio import EDGES
@@ -35,7 +36,7 @@ Columns = dict[str, Column]
 RANGE_EV = (-12.0, 44.0)
 
 
-def _range(subject: Subject, *panels: Any) -> None:
+def show_range(subject: Subject, *panels: Any) -> None:
     """Show the same energies in every chart: around the anchor; where nothing is published that
     says what matters, from the first calculated one on, for a pre-edge may lie far below it.
     """
@@ -48,6 +49,12 @@ def _range(subject: Subject, *panels: Any) -> None:
     panels[-1].set_xlabel(subject.axis_label)
 
 
+def seen(subject: Subject) -> NDArray[np.bool_]:
+    """Return which of the energies (n,) the charts show."""
+    place = subject.energy_eV - subject.anchor_eV
+    return (place >= RANGE_EV[0]) & (place <= RANGE_EV[1])
+
+
 def difference_chart(subject: Subject, transient: Scan | None = None,
                      name: str = "figure-4") -> Chart:
     """Draw the steady states, each difference and, below them, a measured transient."""
@@ -56,9 +63,9 @@ def difference_chart(subject: Subject, transient: Scan | None = None,
     tables: dict[str, Columns] = {"": _columns(subject)}
     if transient is not None:
         tables["-transient"] = _draw_transient(panels[-1], transient)
-    _range(subject, *panels)
+    show_range(subject, *panels)
     for axes in panels:
-        _fit_height(axes)
+        fit_height(axes)
     if subject.features:
         for axes in panels[1:]:
             _mark_features(axes, subject)
@@ -111,7 +118,7 @@ def _mark_features(axes: Any, subject: Subject) -> None:
         style.legend(axes, loc="upper right", ncols=2, columnspacing=1.0)
 
 
-def _fit_height(axes: Any) -> None:
+def fit_height(axes: Any) -> None:
     """Make the vertical range that of what is seen, not of what lies beyond the panel's edges."""
     low, high = axes.get_xlim()
     lines = [np.asarray(line.get_data(), dtype=np.float64) for line in axes.get_lines()]
@@ -126,9 +133,9 @@ def alignment_chart(subject: Subject) -> Chart:
     """Draw differences, of a sweep the largest, with and without the shifts of the alignment."""
     figure = draw_alignment(subject.spectra, subject.unaligned, subject.principal, WIDTH_IN,
                             subject.edge_eV)
-    _range(subject, *figure.axes)
+    show_range(subject, *figure.axes)
     for axes in figure.axes:
-        _fit_height(axes)
+        fit_height(axes)
     columns: Columns = {"energy_eV": subject.axis_eV}
     for one in (subject.spectra, subject.unaligned):
         columns |= {f"{name} {one.settings.alignment} (% of maximum)": subject.percent(name, one)
@@ -153,7 +160,7 @@ def amplitude_chart(subject: Subject, entry: str, sweep: AmplitudeSpectra, found
         columns[f"Q = {q:.4f} sqrt(amu) A"] = scale * curve / q**power
     top.plot(subject.axis_eV, scale * found.law, color=INK, lw=1.2, ls="--", label="Q → 0")
     style.zero_line(top)
-    _range(subject, top)
+    show_range(subject, top)
     top.set_ylabel("difference / Q²\n(% of maximum / (Å²·amu))" if sweep.even else
                    "difference / Q\n(% of maximum / (Å·√amu))")
     style.legend(top, title="Q (Å√amu)", title_fontsize=9, ncols=4, loc="lower left",
@@ -313,7 +320,7 @@ def parts_chart(subject: Subject, name: str) -> Chart:
     for axes in (top, *panels):
         style.zero_line(axes)
         axes.set_ylabel("% of maximum")
-    _range(subject, top, *panels)
+    show_range(subject, top, *panels)
     low, high = top.get_ylim()
     top.set_ylim(low - 0.15 * (high - low), high)
     style.legend(top, loc="lower left", bbox_to_anchor=(0.0, 1.0))

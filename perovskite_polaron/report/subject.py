@@ -26,7 +26,7 @@ from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
 from perovskite_polaron.spectra.projected import ProjectedStates
 from perovskite_polaron.spectra.resolved import Orbits, Part, parts
 from perovskite_polaron.spectra.spectrum import POLARISATIONS
-from perovskite_polaron.units import HC_EV_A
+from perovskite_polaron.units import HC_EV_A, ZERO_C_K
 from perovskite_polaron.workflow.carriers import read_edges
 from perovskite_polaron.workflow.feff_jobs import POWDER
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
@@ -169,6 +169,21 @@ class Subject:
             key = name.split("@")[0] if self.amplitude(name) else name
             largest[key] = max(largest.get(key, name), name, key=self.amplitude)
         return tuple(largest.values())
+
+    @cached_property
+    def ensembles(self) -> Mapping[str, float]:
+        """Ensembles that are not displaced along a mode, with their temperature (°C), rising."""
+        found = {one.name: float(one.ensemble["temperature_K"]) - ZERO_C_K
+                 for one in self.results.structures if one.ensemble is not None
+                 and not one.amplitude_sqrt_amu_A and one.ensemble.get("temperature_K")}
+        return dict(sorted(found.items(), key=lambda item: item[1]))
+
+    @property
+    def heated(self) -> Mapping[str, float]:
+        """Those of them whose difference is taken from a colder one."""
+        base = {name: self.ensembles.get(self.spectra.base_of(name)) for name in self.ensembles}
+        return {name: t for name, t in self.ensembles.items()
+                if name in self.names and (cold := base[name]) is not None and cold < t}
 
     @property
     def entries(self) -> dict[str, tuple[str, ...]]:
@@ -313,10 +328,12 @@ class Subject:
     def structures(self) -> Mapping[str, StudyStructure]:
         """The crystals, rebuilt from the study or read from structures/NAME.cif.
 
-        Those that cannot be had are missing.
+        Those that cannot be had are missing, and so are snapshots.
         """
         rebuilt: dict[str, StudyStructure] = {}
         for entry, settings in self.study.structures.items():
+            if settings.ensemble:
+                continue
             # A file that the study names may not be where its results are now.
             with suppress(InputError):
                 part = replace(self.study, structures={entry: settings})
