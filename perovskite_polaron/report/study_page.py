@@ -53,8 +53,8 @@ def study_page(subject: Subject, source: str, transient: Scan | None = None,
     """Return the page of a study; parameters as ``sections`` and ``answer``."""
     varied = variations(subject) if subject.names else []
     return Page(answer(subject, transient, judged, varied),
-                sections(subject, judged, beside, varied), live([subject, *beside], transient),
-                source)
+                sections(subject, judged, beside, varied),
+                live([subject, *beside], transient, judged), source)
 
 
 def figures(subject: Subject, transient: Scan | None = None) -> Mapping[str, Callable[[], Chart]]:
