@@ -15,10 +15,14 @@ import pytest
 from conftest import polaron, two_at_a_time
 
 from perovskite_polaron.analysis.scenarios import Scenario
+from perovskite_polaron.analysis.verdict import judge
 from perovskite_polaron.files import write_sealed
+from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.report import claims, method_sections, subject as report_subject
+from perovskite_polaron.report.answer import answer
 from perovskite_polaron.report.blocks import WORDS
-from perovskite_polaron.report.page import inline
+from perovskite_polaron.report.live import live
+from perovskite_polaron.report.page import inline, typeset
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.results import read_results
 from perovskite_polaron.workflow.scenarios import BUILT_IN
@@ -52,7 +56,7 @@ def with_transient(folder: Path, subject: Subject) -> Reported:
     signal = curve + rng.normal(0, error, len(MEASURED_EV))
     rows = [f"{e},{v},{error}" for e, v in zip(MEASURED_EV, signal, strict=True)]
     (folder / "t.csv").write_text("\n".join(["energy_eV,signal,error", *rows]) + "\n")
-    return polaron("report", "--transient", "t.csv", "--out", "r", cwd=folder)
+    return polaron("report", "--transient", "t.csv", "--out", "r", "--json", cwd=folder)
 
 
 WORK: dict[str, Callable[[Path, Subject], Reported]] = {
@@ -120,7 +124,7 @@ def test_the_page_answers_how_it_was_calculated(report: Path, subject: Subject) 
         "8.20 Å from its nearest periodic image", "The Q² law of lo: it fails",
         "Br with the core hole",
     ):
-        assert word in text, word
+        assert typeset(word) in text, word
 
 
 def test_thorium_is_no_atom_with_a_core_hole(subject: Subject) -> None:
@@ -181,9 +185,45 @@ def test_a_transient_is_drawn_and_judged(begun: Begun, subject: Subject) -> None
     assert abs(float(size[1]) - 0.1 * largest**2) < 4 * float(size[2])
     assert "the data fix only their product" in unknown
     assert "excited fraction only when" in unknown
+    # The same as one object.
+    record = json.loads(done.result().stdout)
+    assert typeset(record["answer"]) == lead
+    assert record["files"][0] == record["report"] == "r/report.html"
+    assert all((folder / path).exists() for path in record["files"])
+    assert record["transient"]["best"] == swept(subject).name
+    boxes = {one["about"] for one in record["claims"]}
+    assert boxes == {"Published statements", "Published and ours", "Heating, published and ours",
+                     "C, published and ours"}
+    assert {one["verdict"] for one in record["claims"]} <= set(claims.ORDER)
     measured = table(folder / "r" / "figures" / "figure-4-transient.csv")
     np.testing.assert_allclose(np.array(measured["photon_energy_eV"], dtype=float),
                                MEASURED_EV)
+
+
+def test_a_transient_that_tells_the_amplitude_says_how_far_which_atoms_move(
+        subject: Subject) -> None:
+    scale = 0.1 * subject.scenarios.steady_state.max() / 100
+    curve = scale * np.interp(MEASURED_EV, subject.axis_eV, subject.percent("lo@0.1"))
+    variance = np.full(len(curve), (0.05 * np.abs(curve).max()) ** 2)
+    transient = Scan(MEASURED_EV, curve, variance, "one")
+    judged = judge(transient, subject.scenarios, subject.published_maximum_eV, fraction=0.1)
+    said = answer(subject, transient, judged, [])
+    size = re.search(r"axial Br moved by ([\d.]+) Å \(68 %: ([\d.]+) to ([\d.]+); Pb 0.04 Å",
+                     said.lead)
+    assert size
+    assert float(size[2]) < 0.1 < float(size[3])
+    assert "in the fraction 0.1 that was given" in said.lead
+    assert "calculation was not estimated" in said.lead
+    assert said.moves
+    assert said.moves.rows[0] == ("axial Br", size[1], f"{size[2]} to {size[3]}")
+    sweep = live([subject], transient, judged)["edges"][0]["sweeps"][0]
+    assert sweep["displacement"][sweep["start"]] == pytest.approx(float(size[1]), abs=1e-3)
+
+
+def test_numbers_have_the_sign_of_minus_and_stay_with_their_unit() -> None:
+    for text in ("Br13-8d, Pm-3m, 1e-11, 2021-03-04, figures/figure-4", "a -b"):
+        assert typeset(text) == text
+    assert typeset("-1.5 % (-2 eV) at 3 Ågström") == "−1.5\xa0% (−2\xa0eV) at 3 Ågström"
 
 
 @pytest.mark.parametrize(
