@@ -299,15 +299,15 @@ class Problem:
             return every[parts]
         if parts not in self._grids:
             self._grids[parts] = self._grid(parts)
-        grid = self._grids[parts]
-        free = self._fit(grid, parts, intensity)
+        template = self._grids[parts].template
+        free = self._fit(parts, intensity)
         smaller = [(i, self._bounded(parts[:i] + parts[i + 1 :], intensity, every)
                     if len(parts) > 1 else None)
                    for i, part in enumerate(parts) if part.kind != "shift"
                    and free.strengths[i] <= 0]
         if smaller:
             i, rest = min(smaller, key=lambda one: 0.0 if one[1] is None else one[1].chi2)
-            found = self._at_zero(free, i, rest, grid.template, intensity)
+            found = self._at_zero(free, i, rest, template, intensity)
         else:
             found = replace(free, intervals68=within(parts, free.upper, free.intervals68),
                             intervals95=within(parts, free.upper, free.intervals95))
@@ -353,9 +353,13 @@ class Problem:
             free, strengths=strengths, intervals68=own68, intervals95=own95,
             errors=(*errors[:part], free.errors[part], *errors[part:]), **same)
 
-    def _fit(self, first: Grid, parts: tuple[Scenario, ...], intensity: Array) -> ScenarioFit:
-        template, name = first.template, " + ".join(p.name for p in parts)
-        grid, best, found = self._located(first, intensity, name)
+    def posteriors(self, parts: tuple[Scenario, ...],
+                   intensity: Array) -> tuple[Grid, Grid, Posterior, Posterior]:
+        """Return the grid on which one of the hypotheses is integrated, its most probable point,
+        and what intensities (m,) leave of it by their noise alone, with the calculation's errors.
+        """
+        name, template = " + ".join(p.name for p in parts), self._grids[parts].template
+        grid, best, found = self._located(self._grids[parts], intensity, name)
         exact = whole = Posterior(grid, white_data(intensity, self.whiten), self.noise)
         for _ in range(ROUNDS if template.settings else 0):
             before = found.strengths[0]
@@ -364,12 +368,17 @@ class Problem:
             moved = np.abs(found.strengths[0] - before)
             if (moved <= CLOSE * found.spreads[0]).all():
                 break
+        if template.settings:
+            whole = Posterior(grid, white_data(intensity, grid.weights.whiten), self.noise)
+        return grid, best, exact, whole
+
+    def _fit(self, parts: tuple[Scenario, ...], intensity: Array) -> ScenarioFit:
+        grid, best, exact, whole = self.posteriors(parts, intensity)
+        template, name = grid.template, " + ".join(p.name for p in parts)
         data = white_data(intensity, grid.weights.whiten)
         strengths, chi2 = (values[0] for values in best.solve(data))
-        intervals = statistical = _intervals(exact)
-        if template.settings:
-            whole = Posterior(grid, data, self.noise)
-            intervals = _intervals(whole)
+        statistical = _intervals(exact)
+        intervals = statistical if whole is exact else _intervals(whole)
         errors, total = (np.diff(ends[:, 0])[:, 0] / 2 for ends in (statistical, intervals))
         calculation = np.sqrt(np.maximum(total**2 - errors**2, 0))
         point, shift = best.points[0], float(best.shift_eV(best.points)[0])

@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " with results.json and chains.npz (default: the built-in CsPbBr3 set)")
     add("--transient", help="measured difference spectrum with an error column, to draw and judge")
     add("--beside", metavar="STUDY.toml|FOLDER", nargs="+", default=[], type=Path, help="the same"
-        " structures at other edges, shown beside (with the built-in set: its Pb L3 edge)")
+        " structures at other edges, or ensembles of the crystal, shown beside (with the built-in"
+        " set: its Pb L3 edge)")
     share(parser, "--match")
     add("--edge", metavar="13465.4eV", type=quantity("energy"), help="photon energy of the"
         " calculated zero, for every figure and every published feature (default: the published"
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace) -> None:
     transient = None if args.transient is None else compare.read_transient([args.transient])
     require(args.match is None or args.edge is None, "--match knows the zero: leave out --edge")
     subject = Subject.read(source, args.match, args.edge)
-    need_single(subject.study, "polaron report")
+    need_single(subject.study, "polaron report", "give the study of the crystal at rest, and this"
+                " one with --beside")
     if transient is not None:
         need_edge(subject.study, transient)
     if args.figure is not None:

@@ -48,8 +48,9 @@ def answer(subject: Subject, transient: Scan | None, judged: Judgement | None,
     claims = Claims("Published statements", found) if found else None
     lead = _shown(subject) if judged is None else _judged(subject, judged)
     return Answer(title(subject), lead, _unknown(subject, judged),
-                  difference_chart(subject, transient), structure_chart(subject), _moves(subject, judged),
-                  would_change(subject, varied), claims, counted(found) if found else "")
+                  difference_chart(subject, transient), structure_chart(subject),
+                  _moves(subject, judged), would_change(subject, varied), claims,
+                  counted(found) if found else "")
 
 
 def largest(subject: Subject) -> str:
@@ -254,9 +255,8 @@ def _coarse(subject: Subject) -> list[str]:
 def _moves(subject: Subject, judged: Judgement | None) -> Table | None:
     """Return who moves how far: what the transient says, else at the largest amplitude."""
     best = None if judged is None else judged.found.best
-    if best is not None and best.amplitude is not None:
-        low, found, high = (_moved_at(subject, best, q)
-                            for q in (best.amplitude.q68[0], best.amplitude.q, best.amplitude.q68[1]))
+    if best is not None and (q := best.amplitude) is not None:
+        low, found, high = (_moved_at(subject, best, size) for size in (q.q68[0], q.q, q.q68[1]))
         if found:
             return Table("How far which atoms move by the transient",
                          ("atoms", "rms (Å)", "68 % (Å)"),

@@ -97,7 +97,7 @@ def write_report(page: Page, folder: Path) -> list[Path]:
 
 
 def typeset(text: str) -> str:
-    """Return text with the sign of minus before numbers, and numbers on one line with their unit."""
+    """Return text with minus signs before numbers, and numbers on one line with their unit."""
     text = re.sub(r"(?<![\w.\-–/])-(?=\d)", "−", text)
     return re.sub(r"(?<=\d) (?=(?:%|Å|[km]?eV|K|ps|°C)(?!\w))", "\N{NO-BREAK SPACE}", text)
 

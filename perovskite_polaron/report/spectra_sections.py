@@ -128,8 +128,7 @@ def parts_section(subject: Subject) -> Section:
         return section
     sites, total = charts.by_site(subject.parts(name)), subject.percent(name)
     low, high = charts.RANGE_EV
-    place = subject.energy_eV - subject.anchor_eV
-    inside = (place >= low) & (place <= high)
+    inside = charts.seen(subject)
     whole = float(total[inside] @ total[inside])
     polarisations = [p.polarisation or "x, y, z together" for p in next(iter(sites.values()))]
     shares = np.array([[100 * float(p.difference[inside] @ total[inside]) / whole for p in found]
@@ -146,7 +145,8 @@ def parts_section(subject: Subject) -> Section:
                        Text(f"The parts add up to the difference within {miss:.0e} % of the"
                             " maximum: rounding.")]
     if len(polarisations) == 1:
-        section.blocks.append(plain("trace-only"))
+        section.blocks.append(plain("powder-only" if subject.study.engine.kind == "feff"
+                                    else "trace-only"))
     if other := [n for n in subject.names if not subject.parts(n)]:
         section.blocks.append(Text(f"Not split: {listed(other)}. Its atoms have no one-to-one "
                                    "partners in the ground state."))
