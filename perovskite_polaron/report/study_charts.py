@@ -69,7 +69,7 @@ def difference_chart(subject: Subject, transient: Scan | None = None,
     if subject.features:
         for axes in panels[1:]:
             _mark_features(axes, subject)
-        figure.supxlabel("+ / −: where the measured transient gains or loses;\n"
+        figure.supxlabel("+ / −: where the published transient gains or loses;\n"
                          "grey: made by carriers, which are not calculated", fontsize=9)
     names = ", ".join(subject.spectra.structures)
     return Chart(name, "Spectra and difference spectra",
@@ -230,11 +230,12 @@ def shape_ratio_chart(subject: Subject) -> Chart:
     axes.axvline(0, color="0.6", lw=0.8)
     axes.set_yticks(range(len(rows)), list(reversed(rows)))
     axes.set(ylim=(-0.6, len(rows) - 0.4), xlabel=f"comparison parameter C × {times:g}")
+    shown = "" if times == 1 else f", times {times:g} as in the article"
     columns: Columns = {"structure": list(rows)}
     columns |= zip(("C", "C lowest", "C highest"), np.array(list(rows.values())).T, strict=True)
     return Chart("figure-3", "The comparison parameter C",
-                 "C of each calculated difference; bars: its range as the edge is moved by half an "
-                 "electronvolt either way.", figure, {"": columns})
+                 f"C of each calculated difference{shown}; bars: its range as the edge is moved by "
+                 "half an electronvolt either way.", figure, {"": columns})
 
 
 def bonds_chart(subject: Subject, name: str) -> Chart | None:

@@ -56,7 +56,7 @@ def study_page(subject: Subject, source: str, transient: Scan | None = None,
     varied = variations(subject) if subject.names else []
     return Page(answer(subject, transient, judged, varied),
                 sections(subject, judged, beside, varied),
-                live([subject, *(one for one in beside if not one.ensembles)], transient),
+                live([subject, *(one for one in beside if not one.ensembles)], transient, judged),
                 source)
 
 
