@@ -8,7 +8,8 @@ The evidence of a hypothesis is its likelihood averaged over the priors: of the 
 about zero, for structures and measured changes its positive half. The width of that normal makes
 the change, unmoved and unbroadened, as large as the whole transient: hypotheses of one size are
 equally probable before the data are seen, however the calculation is normalised, and a small part
-of a mixture pays for being unlikely. The strengths are integrated in closed form, the nuisance
+of a mixture pays for being unlikely. Where a scenario has a prior of its own (screening) it is that
+one, in intervals too. The strengths are integrated in closed form, the nuisance
 parameters by trapezoids on the grid, which converge like exp(−2π² σ²/h²) in its step h.
 
 References
@@ -70,7 +71,9 @@ def strength_sigmas(template: Template, data: Array, whiten: Array) -> Array:
     unmoved = template.columns(*np.zeros((3, 1)), np.full(1, template.largest))
     size = np.linalg.norm(white(unmoved, whiten)[0], axis=0)
     # The transient is at least as large as its noise.
-    return np.asarray(np.sqrt(max(float(data @ data), float(len(data)))) / size)
+    wide = np.sqrt(max(float(data @ data), float(len(data)))) / size
+    known = [part.prior_sigma for part in template.parts]
+    return np.array([w if k is None else k for w, k in zip(wide, known, strict=True)])
 
 
 def ln_evidence(grid: Grid, data: Array, noise: Noise, sigma: Array) -> float:
@@ -201,7 +204,10 @@ class Posterior:
                              self._relative[:, part])
 
     def correlation(self) -> tuple[tuple[str, ...], Array]:
-        """Return what is free, parts and nuisance parameters, and their correlations (n, n)."""
+        """Return what is free, parts and nuisance parameters, and their correlations (n, n).
+
+        Those of strengths are the data's: a prior of one does not hide that two are not told apart.
+        """
         grid, count = self.grid, self.strengths.shape[1]
         ln_weight = self.ln_density + _ln_cells(grid)
         share = np.exp(ln_weight - logsumexp(ln_weight))
@@ -211,7 +217,7 @@ class Posterior:
         covariance = (share[:, None] * away).T @ away
         spread = self.spreads / np.sqrt(np.einsum("pcc->pc", grid.inverse))
         covariance[:count, :count] += np.einsum("p,pc,pd,pcd->cd", share, spread, spread,
-                                                grid.inverse)
+                                                grid.by_data)
         size = np.sqrt(np.maximum(covariance.diagonal(), 1e-300))
         names = (*(part.name for part in grid.template.parts), *(_NUISANCE[k] for k in free))
         return names, covariance / np.outer(size, size)

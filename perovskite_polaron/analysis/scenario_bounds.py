@@ -5,9 +5,12 @@ interval then begins at zero and ends where the likelihood, all else fitted agai
 zero on as far as it falls from the best to the end of a usual interval (profile at the bound). So
 an interval is never empty, and above the bound it is the usual one cut off there, which covers as
 often: the truth is never in what is cut off.
+
+That a strength is best at zero does not say that it is zero: the intervals of the others are at
+least those of the same profile, in which it may be anything from zero on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -38,9 +41,9 @@ def within(parts: Sequence[Scenario], upper: Array, intervals: Array) -> Array:
     return np.clip(intervals, lower_bounds(parts)[:, None], upper[:, None])
 
 
-def most_at_zero(template: Template, part: int, others: Array, axes: Axes | None, whiten: Array,
-                 noise: Noise, priors: Priors, intensity: Array) -> Array:
-    """Return the upper ends (2,) of the intervals of a part whose strength is zero.
+def intervals_at_zero(template: Template, part: int, others: Array, axes: Axes | None,
+                      whiten: Array, noise: Noise, priors: Priors, intensity: Array) -> Array:
+    """Return the profile intervals (2, parts, 2) of all strengths where that of a part is zero.
 
     Parameters
     ----------
@@ -60,9 +63,6 @@ def most_at_zero(template: Template, part: int, others: Array, axes: Axes | None
     intensity
         (m,): the data.
     """
-    from scipy.optimize import brentq
-    from scipy.stats import chi2
-
     whole = [*template.axes()]
     if axes is not None:
         whole = [own if len(found) == 1 else found for own, found in zip(whole, axes, strict=True)]
@@ -72,18 +72,38 @@ def most_at_zero(template: Template, part: int, others: Array, axes: Axes | None
     point = np.array([0.0, 0.0, 0.0, template.largest])
     grid = Grid(template, weigh(whiten, template.errors(point), others), priors, tuple(whole))
     strengths, least = grid.solve(white_data(intensity, grid.weights.whiten))
-    spread = np.sqrt(grid.inverse[:, part, part])
+    variances = np.einsum("pcc->pc", grid.inverse)
+    below = np.minimum(strengths[:, part], 0.0)
+    best = int(np.argmin(noise.lost(least + below**2 / variances[:, part]) + grid.prior))
 
-    def lost(value: float) -> float:
-        rise = ((value - strengths[:, part]) / spread) ** 2
-        return float((noise.lost(least + rise) + grid.prior).min())
+    def profile(one: int) -> Array:
+        middle, variance, along = strengths[:, one], variances[:, one], grid.inverse[:, one, part]
+        left = variances[:, part] - along**2 / variance
 
-    start, ends = lost(0.0), []
-    step = float(spread.max())
-    for level in LEVELS:
-        wanted, high = float(chi2.ppf(level, 1)), step
-        while lost(high) - start < wanted:
-            high *= 2
-        ends.append(brentq(lambda value, w=wanted: lost(value) - start - w, 0.0, high,
-                           xtol=1e-6 * step))
-    return np.array(ends)
+        def lost(value: float) -> float:
+            rise = (value - middle) ** 2 / variance
+            if one != part:
+                # Where the part would be negative it is zero.
+                low = np.minimum(strengths[:, part] + along / variance * (value - middle), 0.0)
+                rise = rise + low**2 / np.maximum(left, 1e-12 * variances[:, part])
+            return float((noise.lost(least + rise) + grid.prior).min())
+
+        start = 0.0 if one == part else float(
+            middle[best] - along[best] / variances[best, part] * below[best])
+        step = float(np.sqrt(variance.max()))
+        return np.array([[0.0 if one == part else _fallen(lost, start, -step, level),
+                          _fallen(lost, start, step, level)] for level in LEVELS])
+
+    return np.array([profile(one) for one in range(len(template.parts))]).swapaxes(0, 1)
+
+
+def _fallen(lost: Callable[[float], float], start: float, step: float, level: float) -> float:
+    """Return where −2 ln of a likelihood has risen by the quantile of χ² of a level."""
+    from scipy.optimize import brentq
+    from scipy.stats import chi2
+
+    goal, away = lost(start) + float(chi2.ppf(level, 1)), 1e-3 * step
+    while lost(start + away) < goal:
+        away *= 2
+    return float(brentq(lambda value: lost(value) - goal, start, start + away,
+                        xtol=1e-6 * abs(away)))

@@ -231,8 +231,8 @@ class Grid:
         Their combinations.
     columns : ndarray, shape (p, m, parts)
         White columns.
-    normal, inverse : ndarray, shape (p, parts, parts)
-        Their products, and the covariance of the strengths.
+    normal, inverse, by_data : ndarray, shape (p, parts, parts)
+        Their products; the covariance of the strengths, and that without the priors of strengths.
     prior : ndarray, shape (p,)
         The priors' terms of χ²; infinite where the zero moves further than is allowed.
     """
@@ -250,7 +250,11 @@ class Grid:
         # Scaled to unit columns, so that the ridge that keeps two equal shapes solvable has one
         # meaning.
         outer = size[:, :, None] * size[:, None, :]
-        self.inverse = np.linalg.inv(self.normal / outer + 1e-12 * np.eye(size.shape[1])) / outer
+        ridge, known = 1e-12 * np.eye(size.shape[1]), [p.prior_sigma for p in template.parts]
+        self.by_data = self.inverse = np.linalg.inv(self.normal / outer + ridge) / outer
+        if any(known):
+            prior = np.diag([0.0 if sigma is None else sigma**-2 for sigma in known])
+            self.inverse = np.linalg.inv((self.normal + prior) / outer + ridge) / outer
         terms = np.column_stack([self.shift_eV(self.points, priors.pivot_eV), self.points[:, 1:3]])
         sigmas = np.array([priors.shift_sigma_eV, priors.stretch_sigma, priors.width_sigma_eV])
         relative = np.abs(terms) / np.where(sigmas > 0, sigmas, inf)
@@ -261,7 +265,10 @@ class Grid:
         return np.asarray(points[:, 0] - points[:, 1] * (self.template.middle_eV - at_eV))
 
     def solve(self, data: Array) -> tuple[Array, Array]:
-        """Return the best strengths (p, parts) and their χ² (p,) at every point, for white data."""
+        """Return the best strengths (p, parts) and their χ² (p,) at every point, for white data.
+
+        With the terms of the priors of strengths.
+        """
         along = np.einsum("pmc,m->pc", self.columns, data)
         strengths = np.einsum("pcd,pd->pc", self.inverse, along)
         return strengths, np.maximum(data @ data - np.einsum("pc,pc->p", strengths, along), 0)

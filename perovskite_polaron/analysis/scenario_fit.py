@@ -28,7 +28,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from perovskite_polaron.analysis.evidence import Noise, Posterior, ln_evidence, strength_sigmas
-from perovskite_polaron.analysis.scenario_bounds import most_at_zero, upper_bounds, within
+from perovskite_polaron.analysis.scenario_bounds import intervals_at_zero, upper_bounds, within
 from perovskite_polaron.analysis.scenario_curves import (
     REACH_SHIFT, Axes, Curves, Grid, Priors, Template)
 from perovskite_polaron.analysis.scenarios import Scenario
@@ -345,10 +345,12 @@ class Problem:
             intervals = rest.intervals68, rest.intervals95
         strengths = joined(strengths, np.zeros(1))
         axes = None if rest is None else rest.axes
-        ends = most_at_zero(template, part, strengths, axes, self.whiten, self.noise,
-                            self.priors, intensity)
-        own68, own95 = (joined(given, np.array([[0.0, end]]))
-                        for given, end in zip(intervals, ends, strict=True))
+        profile = intervals_at_zero(template, part, strengths, axes, self.whiten, self.noise,
+                                    self.priors, intensity)
+        own68, own95 = (within(free.parts, free.upper, np.column_stack(
+            [np.fmin(known[:, 0], ends[:, 0]), np.fmax(known[:, 1], ends[:, 1])]))
+            for known, ends in zip((joined(given, np.full((1, 2), np.nan)) for given in intervals),
+                                   profile, strict=True))
         return replace(
             free, strengths=strengths, intervals68=own68, intervals95=own95,
             errors=(*errors[:part], free.errors[part], *errors[part:]), **same)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise, product
 from typing import Any, Literal
@@ -20,7 +20,9 @@ RIGID_SHIFT = "rigid edge shift"
 SHIFT_STEP_EV = 0.01
 #: Of a mixture's text, more plus signs than these are none between names.
 MOST_SIGNS = 10
-Kind = Literal["structure", "carriers", "shift", "measured", "heat"]
+#: The kinds that come last in a mixture, in this order.
+_LATE = {"carriers": 1, "screening": 2, "shift": 3}
+Kind = Literal["structure", "carriers", "screening", "shift", "measured", "heat"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,8 @@ class Scenario:
     kind : str
         ``structure`` (computed; strength positive), ``heat`` (the same of a heated lattice, whose
         sweep is over its temperature), ``carriers`` (states that they block and open,
-        for 1e19 pairs per cm³; strength positive), ``shift`` (of the edge, per eV; either sign) or
+        for 1e19 pairs per cm³; strength positive), ``screening`` (by them, per eV that it moves the
+        edge up; strength positive), ``shift`` (of the edge, per eV; either sign) or
         ``measured`` (on the experiment's own energies, so that no calculated axis is placed or
         broadened).
     per_width : ndarray or None
@@ -48,6 +51,8 @@ class Scenario:
     errors : mapping of str to ndarray, shape (n,)
         What each setting of the calculation may still change of difference, 1σ with its sign over
         energy (``spectra.budget``); empty where that was not estimated.
+    prior_sigma : float or None
+        Of the strength, normal about zero, where something is known of it from elsewhere.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Scenario:
     kind: Kind = "structure"
     per_width: Array | None = None
     errors: Mapping[str, Array] = field(default_factory=dict)
+    prior_sigma: float | None = None
 
     def __post_init__(self) -> None:
         energy = floats(self.energy_eV, f"energy_eV of {self.name}", (None,))
@@ -150,14 +156,20 @@ def calculated_heat(sweep: AmplitudeSpectra, cold_K: float,
                     "heat", errors=errors or {})
 
 
-def computed(found: ScenarioSet) -> tuple[Scenario, ...]:
-    """Return the scenarios of a set and the rigid shift, with what a match says of their widths."""
-    own = (*found.scenarios, rigid_shift(found))
+def computed(found: ScenarioSet,
+             also: Sequence[Callable[[ScenarioSet], Scenario]] = ()) -> tuple[Scenario, ...]:
+    """Return the scenarios of a set, what is also made of it, and the rigid shift, with what a
+    match says of their widths.
+    """
+    def every(of: ScenarioSet) -> tuple[Scenario, ...]:
+        return *of.scenarios, *(make(of) for make in also), rigid_shift(of)
+
+    own = every(found)
     if found.wider is None:
         return own
     wider, step_eV = found.wider
     return tuple(replace(s, per_width=(_curves(w) - _curves(s)) / step_eV)
-                 for s, w in zip(own, (*wider.scenarios, rigid_shift(wider)), strict=True))
+                 for s, w in zip(own, every(wider), strict=True))
 
 
 def _curves(scenario: Scenario) -> Array:
@@ -204,8 +216,8 @@ def mixtures(scenarios: Sequence[Scenario], asked: Sequence[str] = (),
              shifted: bool = True) -> tuple[tuple[Scenario, ...], ...]:
     """Return the hypotheses: every scenario alone, and what acts together.
 
-    A change of structure does not come without carriers, so where theirs is among the scenarios
-    each other one is also joined with it.
+    A change of structure does not come without carriers, so where what they fill is among the
+    scenarios each other one is also joined with it, and with it and screening.
 
     Parameters
     ----------
@@ -223,15 +235,17 @@ def mixtures(scenarios: Sequence[Scenario], asked: Sequence[str] = (),
         For a name that fits none, or a scenario with itself.
     """
     shifts = [s for s in scenarios if s.kind == "shift"] if shifted else []
-    carriers = [s for s in scenarios if s.kind == "carriers"]
-    changes = [s for s in scenarios if s.kind not in ("shift", "carriers")]
-    found = [*((s,) for s in scenarios), *((s, c) for s in changes for c in carriers)]
+    carriers: list[tuple[Scenario, ...]] = [(s,) for s in scenarios if s.kind == "carriers"]
+    carriers += [(*c, s) for c in carriers for s in scenarios if s.kind == "screening"]
+    changes = [s for s in scenarios if s.kind not in _LATE]
+    found = [*((s,) for s in scenarios), *carriers, *((s, *c) for s in changes for c in carriers)]
     together = [parts for text in asked for parts in named(text, scenarios)]
     structural = [parts for parts in together if parts[-1] in changes]
     found += together
-    found += [(s, shift) for s in (*changes, *carriers) for shift in shifts]
-    found += [(*parts, c) for parts in structural for c in carriers]
-    found += [(*parts, c, shift) for parts in (*((s,) for s in changes), *structural)
+    found += [(*parts, shift) for parts in (*((s,) for s in changes), *carriers)
+              for shift in shifts]
+    found += [(*parts, *c) for parts in structural for c in carriers]
+    found += [(*parts, *c, shift) for parts in (*((s,) for s in changes), *structural)
               for c in carriers for shift in shifts]
     return tuple(dict.fromkeys(found))
 
@@ -239,8 +253,8 @@ def mixtures(scenarios: Sequence[Scenario], asked: Sequence[str] = (),
 def named(text: str, scenarios: Sequence[Scenario]) -> list[tuple[Scenario, ...]]:
     """Return the mixtures that a text such as ``lo+cubic`` or ``lo+heated+filling`` means.
 
-    A swept mode leads, for the first part is the one whose amplitude is searched for; carriers and
-    an edge shift come last. Raises InputError as ``mixtures``.
+    A swept mode leads, for the first part is the one whose amplitude is searched for; carriers,
+    screening and an edge shift come last. Raises InputError as ``mixtures``.
     """
     # A plus sign may also stand in a name: as few as possible stand between names.
     signs = [i for i, letter in enumerate(text) if letter == "+"][:MOST_SIGNS]
@@ -264,8 +278,8 @@ def matching(text: str, scenarios: Sequence[Scenario]) -> list[tuple[Scenario, .
     return alone or named(text, scenarios)
 
 
-def _late(scenario: Scenario) -> tuple[bool, ...]:
-    return scenario.kind == "shift", scenario.kind == "carriers", scenario.sweep is None
+def _late(scenario: Scenario) -> tuple[int, bool]:
+    return _LATE.get(scenario.kind, 0), scenario.sweep is None
 
 
 def _called(text: str, scenarios: Sequence[Scenario]) -> list[Scenario]:

@@ -10,6 +10,7 @@ from perovskite_polaron.analysis.matched import Matched
 from perovskite_polaron.analysis.scenario_curves import Priors
 from perovskite_polaron.analysis.scenario_fit import CLAIM_ODDS, Comparison, Problem, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet, computed, heated_lattice, mixtures
+from perovskite_polaron.analysis.screening import Screening
 from perovskite_polaron.arrays import Interval
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.recipe import FIELD, parse_steps
@@ -26,8 +27,9 @@ ABOVE_EDGE_EV = 8.0
 STRETCH = 0.02
 #: Broadening beyond the calculation's, FWHM, where no match says it.
 WIDTH_EV = 0.3
+SCREENING = Screening()
 #: Of the strengths of kinds of scenarios that have one.
-_UNITS = {"shift": " eV", "carriers": " × 1e19 pairs/cm3"}
+_UNITS = {"shift": " eV", "screening": " eV", "carriers": " × 1e19 pairs/cm3"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Judgement:
         What intensities were divided by before they were fitted.
     words
         Sentences: what is claimed, and what stays undetermined.
+    screening
+        What was assumed of screening by carriers, where it is among the scenarios.
     """
 
     transient: Scan
@@ -76,6 +80,7 @@ class Judgement:
     priors: Priors
     unit: float
     words: tuple[str, ...]
+    screening: Screening | None = None
 
 
 def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None, *,
@@ -83,7 +88,8 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
           asked: Sequence[str] = (), shifted: bool = True, fraction: float | None = None,
           shift_sigma_eV: float | None = None, width_sigma_eV: float = WIDTH_EV,
           scale_sigma: float = 0.0, stretch_sigma: float = STRETCH,
-          matched: Matched | None = None, like_steady: bool = False) -> Judgement:
+          matched: Matched | None = None, like_steady: bool = False,
+          screening: Screening = SCREENING) -> Judgement:
     """Compare a transient with every scenario.
 
     Parameters
@@ -112,6 +118,8 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
         Whether the transient, and the heated spectra, are in the unit of the steady state that was
         matched: they are then divided by the scale that the match found, so that a strength is an
         excited fraction. Its error joins scale_sigma.
+    screening
+        Of the core hole by carriers; left out where the theory has no carriers.
 
     Raises
     ------
@@ -129,15 +137,17 @@ def judge(transient: Scan, theory: ScenarioSet, maximum_eV: float | None = None,
     else:
         where, priors = matched_place(matched), matched_priors(matched, theory, scale_sigma)
     part = _cut(transient, window, theory, where.offset_eV, priors)
-    single = [*computed(theory), *(heated_lattice(heated) if heated else ())]
+    also = [screening] if screening.sigma_eV and any(
+        s.kind == "carriers" for s in theory.scenarios) else []
+    single = [*computed(theory, also), *(heated_lattice(heated) if heated else ())]
     of_fractions, normalised = _normalised(transient, theory.normalisation)
     problem = Problem(part, mixtures(single, asked, shifted), priors, where.offset_eV, fraction,
                       fractions=of_fractions or said is not None)
     found = problem.fit(part.intensity)
     best = found.best
     words = (*where.words, *statements(found), *_interpolation(best),
-             said or normalised)
-    return Judgement(part, theory, found, where, priors, unit, words)
+             said or normalised, *(one.words for one in also))
+    return Judgement(part, theory, found, where, priors, unit, words, also[0] if also else None)
 
 
 def _in_fractions(scale_sigma: float, theory: ScenarioSet,
@@ -274,7 +284,9 @@ def statements(found: Comparison) -> list[str]:
         words.append("The strength of filling is excited fraction × density of pairs, in 1e19 per "
                      "cm3. What one carrier changes is known to an order of magnitude (polaron "
                      "carriers), and so is the density; its place and its signs are what counts.")
-    if "carriers" in kinds and kinds.get("shift", 0.0) > 0:
+    if "screening" in kinds:
+        words.append("The strength of screening is excited fraction × shift in eV, with its prior.")
+    elif "carriers" in kinds and kinds.get("shift", 0.0) > 0:
         words.append("The shift beside it is to higher energies, as screening of the core hole by "
                      "carriers makes it.")
     return words + _collinear(found)

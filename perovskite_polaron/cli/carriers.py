@@ -162,7 +162,7 @@ def _statements(found: CarrierSpectra, record: dict[str, Any]) -> Iterator[str]:
                " number of carriers is right, their energies are not.")
     yield ("Screening of the core hole by the carriers and the shrinking of the gap are not in"
            " these channels; near the edge they may be larger (polaron compare --electronic fits"
-           " a shift beside them).")
+           " them beside these, as a shift).")
 
 
 def _lines(found: CarrierSpectra, record: dict[str, Any]) -> Iterator[Said]:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from perovskite_polaron.analysis.map_verdict import chosen_fit, follow_parts
 from perovskite_polaron.analysis.matched import Matched
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet, read_scenarios
-from perovskite_polaron.analysis.verdict import STRETCH, WIDTH_EV, Judgement, judge
+from perovskite_polaron.analysis.screening import Screening
+from perovskite_polaron.analysis.verdict import SCREENING, STRETCH, WIDTH_EV, Judgement, judge
 from perovskite_polaron.cli.compare_edges import joint_lines, joint_record
 from perovskite_polaron.cli.compare_map import map_lines, map_record
 from perovskite_polaron.cli.options import (
@@ -63,6 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--electronic", action="store_true", help="also what carriers block and open near the edge"
         " (polaron carriers), alone and beside each other scenario and a shift of the edge; needs"
         " the study's pdos.npz")
+    add("--screening-sigma", type=energy, default=f"{SCREENING.sigma_eV:g}eV", help="with"
+        " --electronic: prior of the shift of the edge to higher energies by screening (default:"
+        " %(default)s; 0eV: left out)")
+    add("--screening-reach", type=energy, default=f"{SCREENING.reach_eV:g}eV",
+        help="how far beyond the first maximum it moves states (default: %(default)s)")
     add("--scale-sigma", type=float, default=0.0,
         help="relative prior error of the normalisation (default: 0)")
     share(parser, "--signal", help="column to read, by name or number")
@@ -178,7 +185,8 @@ def judged(args: argparse.Namespace, transient: Scan,
         width_sigma_eV=WIDTH_EV if args.width_sigma is None else args.width_sigma,
         scale_sigma=args.scale_sigma,
         stretch_sigma=STRETCH if args.stretch_sigma is None else args.stretch_sigma,
-        matched=matched, like_steady=args.like_steady)
+        matched=matched, like_steady=args.like_steady,
+        screening=Screening(args.screening_sigma, args.screening_reach))
 
 
 def read_transient(paths: Sequence[str], remedy: str = "give a file with one",
@@ -259,6 +267,7 @@ def record(judgement: Judgement) -> dict[str, Any]:
         "chi2_no_change": found.chi2_null, "delta_aic_no_change": null_aic,
         "posterior_no_change": null_odds, "points": found.points,
         "edge_eV": judgement.place.offset_eV,
+        "screening": judgement.screening and asdict(judgement.screening),
         "collinear": [{"names": names, "correlation": value}
                       for *names, value in found.collinear()],
         "statements": judgement.words}
@@ -278,7 +287,7 @@ def _row(fit: ScenarioFit) -> dict[str, Any]:
         "strength_interval95": _closed(fit.interval95),
         "parts": [
             {"name": p.name, "strength": s, "interval68": _closed(i68), "interval95": _closed(i95),
-             "per_eV": p.kind == "shift",
+             "per_eV": p.kind in ("shift", "screening"), "prior_sigma": p.prior_sigma,
              "per_1e19_pairs_cm3": p.kind == "carriers"}
             for p, s, i68, i95 in parts],
         "correlation": {"names": fit.correlated, "matrix": fit.correlation},

@@ -9,7 +9,7 @@ from perovskite_polaron.figures.delay_axis import DelayAxis
 from perovskite_polaron.figures.style import PALETTE, photon_energies, zero_line
 
 #: Of the strength of a part, for its axis.
-_UNITS = {"shift": "\n(f × eV)", "carriers": "\n(f × 10¹⁹ cm⁻³)"}
+_UNITS = {"shift": "\n(f × eV)", "screening": "\n(f × eV)", "carriers": "\n(f × 10¹⁹ cm⁻³)"}
 #: Residuals beyond this many errors have the last colour.
 _MOST = 4.0
 
