@@ -8,8 +8,7 @@ posterior. What the shape of a sweep, or a given fraction, tells beyond the prod
 ``separation``. What the settings of the calculation may still change, where a scenario has an error
 budget, is part of the covariance (``weights``), and so of χ², evidence and intervals.
 
-Strengths keep to what is physical (``scenario_bounds``): but for shifts they are not negative, and
-an excited fraction is not above one.
+Strengths are physical (``scenario_bounds``): not negative but for shifts, fractions at most one.
 
 Hypotheses are compared by their evidence; no change at all competes as a model without parameters.
 A scenario is claimed only when it is a hundred times as probable as no change, and a mixture only
@@ -28,7 +27,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 from perovskite_polaron.analysis.evidence import Noise, Posterior, ln_evidence, strength_sigmas
-from perovskite_polaron.analysis.scenario_bounds import intervals_at_zero, upper_bounds, within
+from perovskite_polaron.analysis.scenario_bounds import (
+    intervals_at_zero, upper_bounds, widest, within)
 from perovskite_polaron.analysis.scenario_curves import (
     REACH_SHIFT, Axes, Curves, Grid, Priors, Template)
 from perovskite_polaron.analysis.scenarios import Scenario
@@ -344,13 +344,11 @@ class Problem:
                      "amplitude": rest.amplitude if part else None}
             intervals = rest.intervals68, rest.intervals95
         strengths = joined(strengths, np.zeros(1))
-        axes = None if rest is None else rest.axes
-        profile = intervals_at_zero(template, part, strengths, axes, self.whiten, self.noise,
-                                    self.priors, intensity)
-        own68, own95 = (within(free.parts, free.upper, np.column_stack(
-            [np.fmin(known[:, 0], ends[:, 0]), np.fmax(known[:, 1], ends[:, 1])]))
-            for known, ends in zip((joined(given, np.full((1, 2), np.nan)) for given in intervals),
-                                   profile, strict=True))
+        profile = intervals_at_zero(template, part, strengths, rest and rest.axes, self.whiten,
+                                    self.noise, self.priors, intensity)
+        unknown = np.full((1, 2), np.nan)
+        own68, own95 = (within(free.parts, free.upper, widest(joined(given, unknown), ends))
+                        for given, ends in zip(intervals, profile, strict=True))
         return replace(
             free, strengths=strengths, intervals68=own68, intervals95=own95,
             errors=(*errors[:part], free.errors[part], *errors[part:]), **same)
