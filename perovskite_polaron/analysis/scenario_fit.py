@@ -344,8 +344,8 @@ class Problem:
                      "amplitude": rest.amplitude if part else None}
             intervals = rest.intervals68, rest.intervals95
         strengths = joined(strengths, np.zeros(1))
-        profile = intervals_at_zero(template, part, strengths, rest and rest.axes, self.whiten,
-                                    self.noise, self.priors, intensity)
+        profile = intervals_at_zero(template, part, strengths, rest.axes if rest else None,
+                                    self.whiten, self.noise, self.priors, intensity)
         unknown = np.full((1, 2), np.nan)
         own68, own95 = (within(free.parts, free.upper, widest(joined(given, unknown), ends))
                         for given, ends in zip(intervals, profile, strict=True))
