@@ -102,7 +102,7 @@ class Claim:
     Attributes
     ----------
     topic
-        The table of the report that it stands in: ``summary``, ``heating`` or ``shape``.
+        The table of the report that it stands in: ``summary``, ``heating``, ``shape`` or ``hot``.
     statement
         In words; ``{name}`` becomes the name of the structure that it is judged by,
         ``{assumed}`` what is assumed of the heat.

@@ -85,6 +85,10 @@ CLAIMS = (
           "constant C", (0.2,)),
     Claim("shape", "C of the heated sample is positive above 60 °C ({name})", "figure 3",
           "positive C"),
+    Claim("hot", "C of the sample at {name}, against 25 °C, is positive", "figure 3", "heated C",
+          (60.0,)),
+    Claim("hot", "the steady state at 25 °C has a {extremum} (within 2 eV)", "figure 2",
+          "hot steady", (2.0,)),
 )  # fmt: skip
 
 # Above the edge they leave carriers behind; the others lie where excited carriers change the
@@ -100,6 +104,8 @@ PB_FEATURES = tuple(Feature(energy, energy - PB_EDGE_EV, sign, extremum, structu
 PB_CLAIMS = (
     Claim("summary", "{name}: Pb L3 gains at 13.060 keV (not calculated in the article)", "",
           "signs"),
+    Claim("hot", "C of the sample at {name}, against 25 °C, is positive", "figure 3", "heated C",
+          (35.0,)),
 )  # fmt: skip
 
 ARCHIVE = Archive(

@@ -251,8 +251,13 @@ def test_octahedra_that_share_edges_or_faces_are_told_apart(lattice_A, species, 
             find_framework(cell)
 
 
-def test_the_yellow_phase_is_refused_in_one_line(capsys):
-    assert main(["bonds", "--json", str(FAULTS / "CsSnI3-Y.cif")]) == 2
+def test_the_yellow_phase_has_shells_and_asked_for_octahedra_one_line_of_refusal(capsys):
+    found = bonds_json(capsys, FAULTS / "CsSnI3-Y.cif")
+    assert "not corner-sharing (edges shared around Sn)" in found["no_octahedra"]
+    assert (found["axial_A"], found["equatorial_A"]) == (None, None)
+    tin = next(s for s in found["shells"] if s["atom"] == "Sn17")
+    assert (tin["neighbour"], tin["count"]) == ("I", 6)
+    assert main(["bonds", "--json", "--b", "Sn", str(FAULTS / "CsSnI3-Y.cif")]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert "not corner-sharing (edges shared around Sn)" in err

@@ -20,6 +20,11 @@ from perovskite_polaron.lattice.ensemble import read_ensemble
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.octahedra import bond_report
 from perovskite_polaron.lattice.statistics import bond_distributions
+from perovskite_polaron.report.blocks import Claims
+from perovskite_polaron.report.claims import (
+    AGREES, DISAGREES, OPEN, shape_ratio_range, shape_ratio_sigma)
+from perovskite_polaron.report.hot_section import hot_section, on_top, strength
+from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.control import controlled
 from perovskite_polaron.workflow.feff_jobs import POWDER
 from perovskite_polaron.workflow.results import (
@@ -277,6 +282,62 @@ def test_a_cheap_engine_saves_variance_where_it_shares_snapshots(hot: Path) -> N
     other = made(hot, SERIES.replace("seed = 4", "seed = 5"), samples=4)
     with pytest.raises(InputError, match="lacks snapshots"):
         controlled(fine, other)
+
+
+def test_a_report_beside_says_what_heat_does_and_what_it_leaves_of_a_displacement(
+        hot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = made(hot, SERIES, noise=0.01)
+    subject = Subject(results, results.study.spectra, tmp_path, hot)
+    assert subject.ensembles == pytest.approx({"hot": 25, "warm": 80, "hotter": 140})
+    assert list(subject.heated) == ["warm", "hotter"]
+    assert on_top(subject) == {"lo": "hot_lo"}
+    # The rule: the same feature at rest and when hot, so as strong within its error.
+    ((still, moved),) = on_top(subject).items()
+    error = subject.spectra.errors[moved]
+    factor, alike, sigma = strength(subject.percent(still), subject.percent(moved),
+                                    error.rows * 100 / subject.maximum)
+    assert sigma is not None
+    assert 0 < sigma < 0.2
+    assert abs(factor - 1) < 4 * sigma
+    assert alike > 0.99
+    assert strength(np.array([1.0, 2]), np.array([-2.0, -4]), None) == pytest.approx((-2, -1, None))
+    # C and its error, by a small change of the curve along each principal error.
+    spectra, name, h = subject.spectra, "hotter", 1e-6
+    average = spectra.structures[name].average
+    rows = 1e-4 * np.random.default_rng(0).standard_normal((3, len(average.energy_eV)))
+
+    def seen(change: NDArray[np.float64]) -> Subject:
+        again = Subject(results, results.study.spectra, tmp_path, hot)
+        moved = replace(spectra.structures[name],
+                        average=replace(average, intensity=average.intensity + change))
+        again.__dict__["spectra"] = replace(
+            spectra, structures={**spectra.structures, name: moved},
+            errors={name: replace(spectra.errors[name], rows=rows)})
+        return again
+
+    value = shape_ratio_range(subject, name)[0]
+    turned = [(shape_ratio_range(seen(h * row), name)[0] - value) / h for row in rows]
+    assert shape_ratio_sigma(seen(0 * rows[0]), name) == pytest.approx(
+        np.linalg.norm(turned), rel=1e-3)
+    section = hot_section(subject)
+    assert section.title == "Hot crystals at the Br K edge"
+    claims = [f for b in section.blocks if isinstance(b, Claims) for f in b.claims]
+    judged = [f for f in claims if "C of the sample at" in f.published]
+    assert len(judged) == 2
+    # In this rule all temperatures have one shape: C has no error, and its sign stands.
+    expected = AGREES if value > 0 else DISAGREES
+    low, high = shape_ratio_range(subject, name)[1:]
+    assert {f.verdict for f in judged} == {OPEN if low < 0 < high else expected}
+    (tmp_path / "series").mkdir()
+    write_results(results, tmp_path / "series")
+    assert main(["report", "--beside", str(tmp_path / "series"), "--out", str(tmp_path / "r")]) == 0
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "Hot crystals at the Br K edge" in page
+    assert "strength when hot" in page
+    assert (tmp_path / "r" / "figures" / "hot-br-k.csv").exists()
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "series"), "--out", str(tmp_path / "s")]) == 2
+    assert "--beside" in capsys.readouterr().err
 
 
 # Statistics of structure.

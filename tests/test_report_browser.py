@@ -136,6 +136,7 @@ def test_the_first_screen_says_what_a_reader_must_know(opened: chromium.Page) ->
         "[...document.querySelectorAll('h1, .lead, .unknown, .box h3, .verdict, .box li')]"
         ".filter(e => e.getBoundingClientRect().top < 900).map(e => e.innerText).join('\\n')"
     )
+    seen = seen.replace("\xa0", " ")
     for words in ("CsPbBr3", "lo-c (B1u LO, 22.25 meV)", "Br K edge", "axial Br by 0.20 Å",
                   "Pb 0.08 Å", "calculation error not estimated", "Not known:",
                   "no transient was given", "What would change the answer most", "disagrees",
@@ -264,8 +265,19 @@ def test_the_structure_turns_and_its_mode_plays(opened: chromium.Page) -> None:
     opened.value("document.querySelector('.stage').focus()")
     opened.press("ArrowLeft")
     assert view() != start
+    x, y = opened.value("(({ left, top }) => [left + 60, top + 60])("
+                        "document.querySelector('.stage').getBoundingClientRect())")
+    turned = view()
+    for kind, way in (("mousePressed", 0), ("mouseMoved", 50), ("mouseReleased", 50)):
+        opened.mouse(kind, x + way, y)
+    assert view() != turned
     click(opened, "Reset the view")
     np.testing.assert_allclose(view(), start, atol=1e-6)
+    arrows = opened.value(f"{view_of}.pngURI()")
+    click(opened, "arrows")
+    assert opened.value(f"{view_of}.pngURI()") != arrows
+    click(opened, "arrows")
+    assert opened.value(f"{view_of}.pngURI()") == arrows
     atoms = f"{view_of}.selectedAtoms({{}}).map((a) => a.z)"
     rest = opened.value(atoms)
     click(opened, "Play the mode")
@@ -291,6 +303,8 @@ def test_paper_has_everything(opened: chromium.Page, report: Path) -> None:
             "e.getBoundingClientRect().right > 718 || e.scrollWidth > e.clientWidth + 1)"
             ".map(e => e.textContent.slice(0, 60))")
         assert over == []
+        assert opened.value("document.querySelector('#chart-figure-4 svg').getBoundingClientRect()"
+                            ".bottom + scrollY") < 1000, "the answer's figure is on the first page"
         assert opened.value("getComputedStyle(document.querySelector('.plot').parentElement)"
                             ".display") == "none"
         assert opened.value("[...document.querySelectorAll('.static svg')]"
@@ -299,7 +313,7 @@ def test_paper_has_everything(opened: chromium.Page, report: Path) -> None:
         opened.call("Emulation.setEmulatedMedia", media="")
     if (text := subprocess.run(["sh", "-c", f"pdftotext -layout {path} - 2>/dev/null"],
                                capture_output=True, text=True, check=False).stdout):
-        assert re.search(r"cubic \(%\)\s+-2\.10", text)
+        assert re.search(r"cubic \(%\)\s+−2\.10", text)
 
 
 def test_without_a_script_the_figures_stay(browser: chromium.Page, report: Path) -> None:

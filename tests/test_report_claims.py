@@ -145,7 +145,7 @@ def test_without_an_article_nothing_is_judged(
 
 def test_every_claim_is_judged_by_a_rule_and_stands_in_a_table() -> None:
     assert {claim.rule for claim in ARTICLE.claims} <= set(claims.RULES)
-    assert {claim.topic for claim in ARTICLE.claims} == {"summary", "heating", "shape"}
+    assert {claim.topic for claim in ARTICLE.claims} == {"summary", "heating", "shape", "hot"}
 
 
 def test_features_near_the_edge_are_judged_with_carriers(

@@ -4,38 +4,27 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from conftest import polaron, two_at_a_time
+from conftest import polaron
 
 from perovskite_polaron.analysis.scenarios import Scenario
+from perovskite_polaron.analysis.verdict import judge
+from perovskite_polaron.cli.main import main
 from perovskite_polaron.files import write_sealed
+from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.report import claims, method_sections, subject as report_subject
+from perovskite_polaron.report.answer import answer
 from perovskite_polaron.report.blocks import WORDS
-from perovskite_polaron.report.page import inline
+from perovskite_polaron.report.live import live
+from perovskite_polaron.report.page import inline, typeset
+from perovskite_polaron.report.study_page import study_page, write_figure
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.workflow.results import read_results
 from perovskite_polaron.workflow.scenarios import BUILT_IN
-
-Reported = subprocess.CompletedProcess[str]
-# name -> the folder of a report, and its command.
-Begun = dict[str, tuple[Path, Future[Reported]]]
-
-
-def without_crystals(folder: Path, _: Subject) -> Reported:
-    for name in ("results.json", "chains.npz"):
-        shutil.copy(BUILT_IN / name, folder)
-    record = json.loads((folder / "results.json").read_text())
-    record["study"] = record["study"].replace('crystal = "cspbbr3-pbnm"', 'crystal = "gone.cif"')
-    write_sealed(folder / "results.json", record)
-    assert read_results(folder)
-    return polaron("report", str(folder), "--out", "r", cwd=folder)
 
 
 def swept(subject: Subject) -> Scenario:
@@ -45,37 +34,25 @@ def swept(subject: Subject) -> Scenario:
 MEASURED_EV = np.arange(13462.0, 13512.0, 0.5)
 
 
-def with_transient(folder: Path, subject: Subject) -> Reported:
+@pytest.fixture(scope="module")
+def made(subject: Subject, tmp_path_factory: pytest.TempPathFactory
+         ) -> tuple[Path, dict[str, Any]]:
+    """The page of the built-in set with a transient, as the command writes it, and its record."""
+    folder = tmp_path_factory.mktemp("report")
     rng = np.random.default_rng(1)
     curve = 0.1 * np.interp(MEASURED_EV, subject.axis_eV, swept(subject).difference)
     error = 0.05 * np.abs(curve).max()
     signal = curve + rng.normal(0, error, len(MEASURED_EV))
     rows = [f"{e},{v},{error}" for e, v in zip(MEASURED_EV, signal, strict=True)]
     (folder / "t.csv").write_text("\n".join(["energy_eV,signal,error", *rows]) + "\n")
-    return polaron("report", "--transient", "t.csv", "--out", "r", cwd=folder)
-
-
-WORK: dict[str, Callable[[Path, Subject], Reported]] = {
-    "plain": lambda folder, _: polaron("report", cwd=folder),
-    "without crystals": without_crystals, "with a transient": with_transient}
+    done = polaron("report", "--transient", "t.csv", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "polaron-report" / "report.html", json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
-def begun(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
-    """The reports of this module, two at a time, each with its folder: drawing takes one core."""
-    folders = {name: tmp_path_factory.mktemp("report") for name in WORK}
-    with two_at_a_time() as pool:
-        yield {name: (folders[name], pool.submit(work, folders[name], subject))
-               for name, work in WORK.items()}
-
-
-@pytest.fixture(scope="module")
-def report(begun: Begun) -> Path:
-    folder, done = begun["plain"]
-    assert done.result().returncode == 0, done.result().stderr
-    page = folder / "polaron-report" / "report.html"
-    assert done.result().stdout == "report: polaron-report/report.html\n"
-    return page
+def report(made: tuple[Path, dict[str, Any]]) -> Path:
+    return made[0]
 
 
 def table(path: Path) -> dict[str, list[str]]:
@@ -120,7 +97,7 @@ def test_the_page_answers_how_it_was_calculated(report: Path, subject: Subject) 
         "8.20 Å from its nearest periodic image", "The Q² law of lo: it fails",
         "Br with the core hole",
     ):
-        assert word in text, word
+        assert typeset(word) in text, word
 
 
 def test_thorium_is_no_atom_with_a_core_hole(subject: Subject) -> None:
@@ -135,7 +112,7 @@ def test_thorium_is_no_atom_with_a_core_hole(subject: Subject) -> None:
 
 def test_every_sentence_is_used() -> None:
     room = Path(report_subject.__file__).parent
-    code = "".join(path.read_text(encoding="utf-8") for path in room.glob("*_sections.py"))
+    code = "".join(path.read_text(encoding="utf-8") for path in room.glob("*_section*.py"))
     for kind in ("meaning", "plain"):
         assert [name for name in WORDS[kind] if f'"{name}"' not in code] == []
 
@@ -158,18 +135,21 @@ def test_the_data_beside_a_figure_are_the_figure(report: Path, subject: Subject)
     np.testing.assert_allclose(np.sum(polarised, axis=0), whole, atol=1e-8)
 
 
-def test_results_without_their_crystals_are_reported_all_the_same(begun: Begun) -> None:
-    folder, done = begun["without crystals"]
-    assert done.result().returncode == 0, done.result().stderr
-    text = (folder / "r" / "report.html").read_text(encoding="utf-8")
+def test_results_without_their_crystals_are_reported_all_the_same(tmp_path: Path) -> None:
+    for name in ("results.json", "chains.npz"):
+        shutil.copy(BUILT_IN / name, tmp_path)
+    record = json.loads((tmp_path / "results.json").read_text())
+    record["study"] = record["study"].replace('crystal = "cspbbr3-pbnm"', 'crystal = "gone.cif"')
+    write_sealed(tmp_path / "results.json", record)
+    text = study_page(Subject.read(tmp_path), "a test").html()
     assert "its crystal is not beside the results" in text
     assert "so nothing is split" in text
 
 
-def test_a_transient_is_drawn_and_judged(begun: Begun, subject: Subject) -> None:
-    folder, done = begun["with a transient"]
-    assert done.result().returncode == 0, done.result().stderr
-    text = (folder / "r" / "report.html").read_text(encoding="utf-8")
+def test_a_transient_is_drawn_and_judged(made: tuple[Path, dict[str, Any]],
+                                         subject: Subject) -> None:
+    report, record = made
+    text = report.read_text(encoding="utf-8")
     judged = text.split("as polaron compare judges it:")[1].split("</section>")[0]
     assert swept(subject).name in judged
     assert "measured: " in text
@@ -181,19 +161,55 @@ def test_a_transient_is_drawn_and_judged(begun: Begun, subject: Subject) -> None
     assert abs(float(size[1]) - 0.1 * largest**2) < 4 * float(size[2])
     assert "the data fix only their product" in unknown
     assert "excited fraction only when" in unknown
-    measured = table(folder / "r" / "figures" / "figure-4-transient.csv")
+    # The same as one object.
+    assert typeset(record["answer"]) == lead
+    assert record["files"][0] == record["report"] == "polaron-report/report.html"
+    assert all((report.parent.parent / path).exists() for path in record["files"])
+    assert record["transient"]["best"] == swept(subject).name
+    boxes = {one["about"] for one in record["claims"]}
+    assert boxes == {"Published statements", "Published and ours", "Heating, published and ours",
+                     "C, published and ours"}
+    assert {one["verdict"] for one in record["claims"]} <= set(claims.ORDER)
+    measured = table(report.parent / "figures" / "figure-4-transient.csv")
     np.testing.assert_allclose(np.array(measured["photon_energy_eV"], dtype=float),
                                MEASURED_EV)
 
 
-@pytest.mark.parametrize(
-    ("name", "suffix"), [("figure-4", ".pdf"), ("figure-3", ".svg"), ("figure-2", ".png")]
-)
-def test_each_figure_is_one_command(tmp_path: Path, name: str, suffix: str) -> None:
-    done = polaron("report", "--figure", name, "--out", f"x{suffix}", cwd=tmp_path)
+def test_a_transient_that_tells_the_amplitude_says_how_far_which_atoms_move(
+        subject: Subject) -> None:
+    scale = 0.1 * subject.scenarios.steady_state.max() / 100
+    curve = scale * np.interp(MEASURED_EV, subject.axis_eV, subject.percent("lo@0.1"))
+    variance = np.full(len(curve), (0.05 * np.abs(curve).max()) ** 2)
+    transient = Scan(MEASURED_EV, curve, variance, "one")
+    theory = replace(subject.scenarios, scenarios=(swept(subject),))
+    judged = judge(transient, theory, subject.published_maximum_eV, fraction=0.1, shifted=False)
+    said = answer(subject, transient, judged, [])
+    size = re.search(r"axial Br moved by ([\d.]+) Å \(68 %: ([\d.]+) to ([\d.]+); Pb 0.04 Å",
+                     said.lead)
+    assert size
+    assert float(size[2]) < 0.1 < float(size[3])
+    assert "in the fraction 0.1 that was given" in said.lead
+    assert "calculation was not estimated" in said.lead
+    assert said.moves
+    assert said.moves.rows[0] == ("axial Br", size[1], f"{size[2]} to {size[3]}")
+    sweep = live([subject], transient, judged)["edges"][0]["sweeps"][0]
+    assert sweep["displacement"][sweep["start"]] == pytest.approx(float(size[1]), abs=1e-3)
+
+
+def test_numbers_have_the_sign_of_minus_and_stay_with_their_unit() -> None:
+    for text in ("Br13-8d, Pm-3m, 1e-11, 2021-03-04, figures/figure-4", "a -b"):
+        assert typeset(text) == text
+    assert typeset("-1.5 % (-2 eV) at 3 Ågström") == "−1.5\xa0% (−2\xa0eV) at 3 Ågström"
+
+
+def test_each_figure_is_one_command(tmp_path: Path, subject: Subject) -> None:
+    done = polaron("report", "--figure", "figure-4", "--out", "x.pdf", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert [p.name for p in tmp_path.iterdir()] == [f"x{suffix}"]
-    assert (tmp_path / f"x{suffix}").read_bytes()[:5] in (b"%PDF-", b"<?xml", b"\x89PNG\r")
+    assert done.stdout == "figure: x.pdf\n"
+    for name, path in (("figure-3", "x.svg"), ("figure-2", "x.png")):
+        write_figure(subject, name, tmp_path / path)
+    assert {p.name: p.read_bytes()[:4] for p in tmp_path.iterdir()} == {
+        "x.pdf": b"%PDF", "x.svg": b"<?xm", "x.png": b"\x89PNG"}
 
 
 @pytest.mark.parametrize(
@@ -207,12 +223,14 @@ def test_each_figure_is_one_command(tmp_path: Path, name: str, suffix: str) -> N
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
-    tmp_path: Path, words: tuple[str, ...], message: str
+    tmp_path: Path, words: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = polaron("report", *words, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 

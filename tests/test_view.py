@@ -25,7 +25,7 @@ def shown(folder: Path, *words: str) -> str:
     done = polaron("view", *words, "--no-open", "--out", "page.html", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "page: page.html\n"
-    return (folder / "page.html").read_text(encoding="utf-8")
+    return (folder / "page.html").read_text(encoding="utf-8").replace("\xa0", " ")
 
 
 def data(page: str) -> dict:

@@ -240,6 +240,15 @@ class Posterior:
                                                  for row in rows)
         return fine, ln_density, strength, np.exp(fixed), relative
 
+    def at_points(self) -> tuple[Array, Array, Array, Array]:
+        """Return (p,) ln density with the weight of its cell, strength of the first part, its error
+        that does not grow with it, and that which does over it, at the points that matter.
+        """
+        weight = self.ln_density + _ln_cells(self.grid)
+        kept = weight > weight.max() + log(_SMALL)
+        return (weight[kept], self.strengths[kept, 0], self._fixed[kept, 0],
+                self._relative[kept, 0])
+
     def _central(self, ln_weight: Array, middle: Array, fixed: Array,
                  relative: Array) -> list[Interval]:
         """Return the central intervals of a mixture of Student's distributions.

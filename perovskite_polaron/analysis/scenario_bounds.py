@@ -41,6 +41,11 @@ def within(parts: Sequence[Scenario], upper: Array, intervals: Array) -> Array:
     return np.clip(intervals, lower_bounds(parts)[:, None], upper[:, None])
 
 
+def widest(one: Array, other: Array) -> Array:
+    """Return intervals (n, 2) that hold those of both; NaN is none."""
+    return np.column_stack([np.fmin(one[:, 0], other[:, 0]), np.fmax(one[:, 1], other[:, 1])])
+
+
 def intervals_at_zero(template: Template, part: int, others: Array, axes: Axes | None,
                       whiten: Array, noise: Noise, priors: Priors, intensity: Array) -> Array:
     """Return the profile intervals (2, parts, 2) of all strengths where that of a part is zero.

@@ -8,8 +8,7 @@ posterior. What the shape of a sweep, or a given fraction, tells beyond the prod
 ``separation``. What the settings of the calculation may still change, where a scenario has an error
 budget, is part of the covariance (``weights``), and so of χ², evidence and intervals.
 
-Strengths keep to what is physical (``scenario_bounds``): but for shifts they are not negative, and
-an excited fraction is not above one.
+Strengths are physical (``scenario_bounds``): not negative but for shifts, fractions at most one.
 
 Hypotheses are compared by their evidence; no change at all competes as a model without parameters.
 A scenario is claimed only when it is a hundred times as probable as no change, and a mixture only
@@ -28,7 +27,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 from perovskite_polaron.analysis.evidence import Noise, Posterior, ln_evidence, strength_sigmas
-from perovskite_polaron.analysis.scenario_bounds import intervals_at_zero, upper_bounds, within
+from perovskite_polaron.analysis.scenario_bounds import (
+    intervals_at_zero, upper_bounds, widest, within)
 from perovskite_polaron.analysis.scenario_curves import (
     REACH_SHIFT, Axes, Curves, Grid, Priors, Template)
 from perovskite_polaron.analysis.scenarios import Scenario
@@ -299,15 +299,15 @@ class Problem:
             return every[parts]
         if parts not in self._grids:
             self._grids[parts] = self._grid(parts)
-        grid = self._grids[parts]
-        free = self._fit(grid, parts, intensity)
+        template = self._grids[parts].template
+        free = self._fit(parts, intensity)
         smaller = [(i, self._bounded(parts[:i] + parts[i + 1 :], intensity, every)
                     if len(parts) > 1 else None)
                    for i, part in enumerate(parts) if part.kind != "shift"
                    and free.strengths[i] <= 0]
         if smaller:
             i, rest = min(smaller, key=lambda one: 0.0 if one[1] is None else one[1].chi2)
-            found = self._at_zero(free, i, rest, grid.template, intensity)
+            found = self._at_zero(free, i, rest, template, intensity)
         else:
             found = replace(free, intervals68=within(parts, free.upper, free.intervals68),
                             intervals95=within(parts, free.upper, free.intervals95))
@@ -344,20 +344,22 @@ class Problem:
                      "amplitude": rest.amplitude if part else None}
             intervals = rest.intervals68, rest.intervals95
         strengths = joined(strengths, np.zeros(1))
-        axes = None if rest is None else rest.axes
-        profile = intervals_at_zero(template, part, strengths, axes, self.whiten, self.noise,
-                                    self.priors, intensity)
-        own68, own95 = (within(free.parts, free.upper, np.column_stack(
-            [np.fmin(known[:, 0], ends[:, 0]), np.fmax(known[:, 1], ends[:, 1])]))
-            for known, ends in zip((joined(given, np.full((1, 2), np.nan)) for given in intervals),
-                                   profile, strict=True))
+        profile = intervals_at_zero(template, part, strengths, rest.axes if rest else None,
+                                    self.whiten, self.noise, self.priors, intensity)
+        unknown = np.full((1, 2), np.nan)
+        own68, own95 = (within(free.parts, free.upper, widest(joined(given, unknown), ends))
+                        for given, ends in zip(intervals, profile, strict=True))
         return replace(
             free, strengths=strengths, intervals68=own68, intervals95=own95,
             errors=(*errors[:part], free.errors[part], *errors[part:]), **same)
 
-    def _fit(self, first: Grid, parts: tuple[Scenario, ...], intensity: Array) -> ScenarioFit:
-        template, name = first.template, " + ".join(p.name for p in parts)
-        grid, best, found = self._located(first, intensity, name)
+    def posteriors(self, parts: tuple[Scenario, ...],
+                   intensity: Array) -> tuple[Grid, Grid, Posterior, Posterior]:
+        """Return the grid on which one of the hypotheses is integrated, its most probable point,
+        and what intensities (m,) leave of it by their noise alone, with the calculation's errors.
+        """
+        name, template = " + ".join(p.name for p in parts), self._grids[parts].template
+        grid, best, found = self._located(self._grids[parts], intensity, name)
         exact = whole = Posterior(grid, white_data(intensity, self.whiten), self.noise)
         for _ in range(ROUNDS if template.settings else 0):
             before = found.strengths[0]
@@ -366,12 +368,17 @@ class Problem:
             moved = np.abs(found.strengths[0] - before)
             if (moved <= CLOSE * found.spreads[0]).all():
                 break
+        if template.settings:
+            whole = Posterior(grid, white_data(intensity, grid.weights.whiten), self.noise)
+        return grid, best, exact, whole
+
+    def _fit(self, parts: tuple[Scenario, ...], intensity: Array) -> ScenarioFit:
+        grid, best, exact, whole = self.posteriors(parts, intensity)
+        template, name = grid.template, " + ".join(p.name for p in parts)
         data = white_data(intensity, grid.weights.whiten)
         strengths, chi2 = (values[0] for values in best.solve(data))
-        intervals = statistical = _intervals(exact)
-        if template.settings:
-            whole = Posterior(grid, data, self.noise)
-            intervals = _intervals(whole)
+        statistical = _intervals(exact)
+        intervals = statistical if whole is exact else _intervals(whole)
         errors, total = (np.diff(ends[:, 0])[:, 0] / 2 for ends in (statistical, intervals))
         calculation = np.sqrt(np.maximum(total**2 - errors**2, 0))
         point, shift = best.points[0], float(best.shift_eV(best.points)[0])

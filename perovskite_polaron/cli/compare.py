@@ -7,12 +7,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from perovskite_polaron.analysis.joint_fit import JointFit, joint_fits
 from perovskite_polaron.analysis.map_verdict import chosen_fit, follow_parts
 from perovskite_polaron.analysis.matched import Matched
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet, read_scenarios
 from perovskite_polaron.analysis.screening import Screening
 from perovskite_polaron.analysis.verdict import SCREENING, STRETCH, WIDTH_EV, Judgement, judge
+from perovskite_polaron.cli.compare_edges import joint_lines, joint_record
 from perovskite_polaron.cli.compare_map import map_lines, map_record
 from perovskite_polaron.cli.options import (
     MAP, READING, TIME_LAW, emit, pick, quantity, reading_options, share, time_law, warn, window)
@@ -23,6 +25,7 @@ from perovskite_polaron.measured.raw import Raw
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.report.subject import Subject
+from perovskite_polaron.workflow.edges import need_other_edge
 from perovskite_polaron.workflow.scenarios import BUILT_IN
 from perovskite_polaron.workflow.study import need_edge
 
@@ -75,6 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw steady state, transient, fits and residuals (.png or .svg)")
     add("--correlation", type=Path, metavar="FILE", help="draw which parameters of the best fit go"
         " together (.png or .svg)")
+    add("--beside", nargs=2, metavar=("TRANSIENT", "STUDY"), help="transient of the same sample at"
+        " another edge, and the study of the same structures there: one amplitude for both")
+    add("--beside-edge", type=energy, help="--edge of that transient")
     delays = parser.add_argument_group("several delays: how each part of the best fit of their mean"
                                        " goes with delay, in one fit (needs --irf-sigma)")
     share(delays, "--irf-sigma", *MAP, *TIME_LAW)
@@ -91,6 +97,7 @@ def run(args: argparse.Namespace) -> None:
     polaron compare transient.csv  # against the computed CsPbBr3 set that comes with the package
     polaron compare transient.xdi --study cspbbr3.toml --window above-edge --figure compare.png
     polaron compare transient.csv --match match.toml  # zero, stretch and widths from the match
+    polaron compare br.csv --beside pb.csv perovskite_polaron/data/cspbbr3-pb-l3  # one amplitude
     polaron compare transient.csv --mixture lo+cubic --fraction 0.1
     polaron compare transient.csv --electronic --correlation correlation.png  # the whole window
     polaron compare map.csv --electronic --irf-sigma 45ps --components 1 --figure map.png
@@ -99,7 +106,10 @@ def run(args: argparse.Namespace) -> None:
     given = [f"--{name.replace('_', '-')}" for name in MATCHED if getattr(args, name) is not None]
     require(args.match is None or not given, "--match knows the axis and the widths: leave out"
             f" {', '.join(given)}")
+    require(args.beside is not None or args.beside_edge is None,
+            "--beside-edge places the transient of --beside: give that too")
     if args.irf_sigma is not None:
+        require(args.beside is None, "--beside is for single transients: leave out --irf-sigma")
         run_map(args)
         return
     transient = read_transient(args.transient, "choose one with --signal, or follow them with"
@@ -117,7 +127,24 @@ def run(args: argparse.Namespace) -> None:
         figure = measured.draw_scenarios(found.transient, found.found, found.theory,
                                          found.place.offset_eV)
         style.save(figure, args.figure)
-    emit(args, record(found), lines(found))
+    if args.beside is None:
+        emit(args, record(found), lines(found))
+        return
+    fits = _joint(args, found)
+    emit(args, record(found) | {"joint": joint_record(fits)},
+         [*lines(found), "", *joint_lines(fits)])
+
+
+def _joint(args: argparse.Namespace, found: Judgement) -> tuple[JointFit, ...]:
+    """Fit one amplitude to the transient and to that of --beside, of the same sample."""
+    name, study = args.beside
+    subjects = [Subject.read(path) for path in (args.study, Path(study))]
+    need_other_edge(*(one.results for one in subjects))
+    own = argparse.Namespace(**vars(args) | {
+        "study": Path(study), "edge": args.beside_edge, "match": None, "heated": (),
+        "like_steady": False, "window": args.window if isinstance(args.window, str) else "all"})
+    beside = judged(own, read_transient([name]))
+    return joint_fits({subjects[0].edge: found, subjects[1].edge: beside})
 
 
 def run_map(args: argparse.Namespace) -> None:

@@ -73,7 +73,9 @@ def run(args: argparse.Namespace) -> None:
         for path in group:
             write_crystal(point.crystal, path, point.displacement_A)
     if patterns is not None:
-        framework = find_framework(crystal)
+        # Where an axis is singled out, it is that of the largest displacement.
+        largest = max(points, key=lambda point: point.max_displacement_A)
+        framework = find_framework(crystal).by_motion(largest.displacement_A)
         q = np.array([p.amplitude_sqrt_amu_A for p in points])
         if args.csv is not None:
             bonds = sweep_bonds(framework, patterns, q)

@@ -1,13 +1,15 @@
 """``polaron report``: everything about a study on one page, and its figures with their data."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from perovskite_polaron.analysis.verdict import judge
-from perovskite_polaron.cli.compare import read_transient
-from perovskite_polaron.cli.options import quantity, share
+from perovskite_polaron.analysis.verdict import Judgement, judge
+from perovskite_polaron.cli import compare
+from perovskite_polaron.cli.options import emit, pick, quantity, share
 from perovskite_polaron.errors import require
-from perovskite_polaron.report.page import write_report
+from perovskite_polaron.report.page import Page, write_report
 from perovskite_polaron.report.study_page import study_page, write_figure
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_PB_L3
@@ -21,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " with results.json and chains.npz (default: the built-in CsPbBr3 set)")
     add("--transient", help="measured difference spectrum with an error column, to draw and judge")
     add("--beside", metavar="STUDY.toml|FOLDER", nargs="+", default=[], type=Path, help="the same"
-        " structures at other edges, shown beside (with the built-in set: its Pb L3 edge)")
+        " structures at other edges, or ensembles of the crystal, shown beside (with the built-in"
+        " set: its Pb L3 edge)")
     share(parser, "--match")
     add("--edge", metavar="13465.4eV", type=quantity("energy"), help="photon energy of the"
         " calculated zero, for every figure and every published feature (default: the published"
@@ -30,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " structure, sites, bonds, amplitude, heating, alignment")
     add("--out", type=Path, help="folder of the report (default: polaron-report); with --figure the"
         " file, .png, .svg or .pdf")
+    share(parser, "--json")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -44,14 +48,16 @@ def run(args: argparse.Namespace) -> None:
     require(args.figure is None or args.out is not None,
             "--figure needs the file to write: add --out NAME.png, .svg or .pdf")
     source = args.source or BUILT_IN
-    transient = None if args.transient is None else read_transient([args.transient])
+    transient = None if args.transient is None else compare.read_transient([args.transient])
     require(args.match is None or args.edge is None, "--match knows the zero: leave out --edge")
     subject = Subject.read(source, args.match, args.edge)
-    need_single(subject.study, "polaron report")
+    need_single(subject.study, "polaron report", "give the study of the crystal at rest, and this"
+                " one with --beside")
     if transient is not None:
         need_edge(subject.study, transient)
     if args.figure is not None:
-        print(f"figure: {write_figure(subject, args.figure, args.out, transient)}")
+        drawn = write_figure(subject, args.figure, args.out, transient)
+        emit(args, {"figure": drawn}, [f"figure: {drawn}"])
         return
     judged = None if transient is None else judge(
         transient, subject.scenarios, subject.published_maximum_eV, edge_eV=args.edge,
@@ -59,4 +65,14 @@ def run(args: argparse.Namespace) -> None:
     said = "the computed CsPbBr3 set of the package" if args.source is None else str(source)
     others = args.beside or ([BUILT_IN_PB_L3] if args.source is None else [])
     page = study_page(subject, said, transient, judged, [Subject.read(one) for one in others])
-    print(f"report: {write_report(page, args.out or Path('polaron-report'))[0]}")
+    written = write_report(page, args.out or Path("polaron-report"))
+    emit(args, _record(page, judged, written), [f"report: {written[0]}"])
+
+
+def _record(page: Page, judged: Judgement | None, written: Sequence[Path]) -> dict[str, Any]:
+    """Return the first screen, every published statement with its verdict, and what was written."""
+    claims = [{"about": block.title, **pick(one, "published", "ours", "verdict")}
+              for block in page.claims for one in block.claims]
+    return {"report": written[0], "files": written,
+            **pick(page.answer, "title", "unknown", answer="lead", would_change="changes"),
+            "claims": claims, "transient": None if judged is None else compare.record(judged)}

@@ -9,7 +9,9 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.figures.style import (
     BLUE, GREY, ORANGE, colours, legend, panels, row_or_column)
 from perovskite_polaron.lattice.octahedra import (
-    BondReport, Displacements, Framework, find_framework, sweep_bonds)
+    BondReport, Displacements, Framework, find_framework, named_classes, rms_by_element,
+    sweep_bonds)
+from perovskite_polaron.lattice.shells import Shell
 from perovskite_polaron.lattice.statistics import QUANTITIES, Distribution
 from perovskite_polaron.phonons.modes import Modes
 from perovskite_polaron.phonons.selection import ModeRow
@@ -21,32 +23,55 @@ def draw_bonds(report: BondReport, reference: BondReport | None = None,
 
     Stacked: panels below each other.
     """
-    figure, axes = row_or_column(2 if comparison else 1, stacked)
-    drawn = [(report, ORANGE, "measured structure")]
-    if reference is not None:
-        drawn = [(reference, GREY, "reference"), (report, ORANGE, "displaced")]
-    for place, (item, colour, label) in enumerate(drawn):
-        lengths = item.octahedra.lengths_A[0]
-        for column, values in enumerate((lengths[:, 4:].ravel(), lengths[:, :4].ravel())):
+    drawn = [one.octahedra.lengths_A[0] for one in (reference, report) if one is not None]
+    f = report.framework
+    groups = {"axial": [lengths[:, 4:].ravel() for lengths in drawn],
+              "equatorial": [lengths[:, :4].ravel() for lengths in drawn]}
+    moved = {} if comparison is None else named_classes(f, comparison.classes_A)
+    return _draw_lengths(groups, f"{f.b}–{f.x} length (Å)", moved, stacked)
+
+
+def draw_shells(shells: Sequence[Shell], comparison: Displacements | None = None, *,
+                stacked: bool = False) -> Any:
+    """Draw the distances of the nearest shell of each site and, with a comparison, of the same
+    pairs before and after, and the displacement of each element.
+    """
+    moved = None if comparison is None else comparison.displacement_A
+    drawn = [None] if moved is None else [None, moved]
+    groups: dict[str, list[Array]] = {}
+    for shell in shells:
+        name = f"{shell.element}{shell.first + 1}–"
+        if not any(known.startswith(name) for known in groups):
+            groups[name + shell.neighbour] = [shell.lengths_A(one) for one in drawn]
+    return _draw_lengths(groups, "distance (Å)",
+                         {} if comparison is None else comparison.classes_A, stacked)
+
+
+def _draw_lengths(groups: Mapping[str, Sequence[Array]], label: str, moved: Mapping[str, float],
+                  stacked: bool) -> Any:
+    """Draw the lengths of each group, before and after if there are two, and how far who moved."""
+    figure, axes = row_or_column(2 if moved else 1, stacked)
+    for column, drawn in enumerate(groups.values()):
+        looks = [(ORANGE, "measured structure")]
+        if len(drawn) == 2:
+            looks = [(GREY, "reference"), (ORANGE, "displaced")]
+        for place, (values, (colour, said)) in enumerate(zip(drawn, looks, strict=True)):
             # Bonds of one class lie beside each other, so that equal lengths do not hide.
             spread = np.linspace(-0.06, 0.06, len(values))
             x = column + 0.22 * (place - (len(drawn) - 1) / 2) + spread
-            axes[0].plot(x, values, "o", ms=4, color=colour, label=None if column else label)
-    f = report.framework
-    axes[0].set_xticks([0, 1], ["axial", "equatorial"])
-    axes[0].set(xlim=(-0.5, 1.5), ylabel=f"{f.b}–{f.x} length (Å)")
+            axes[0].plot(x, values, "o", ms=4, color=colour, label=None if column else said)
+    axes[0].set_xticks(range(len(groups)), list(groups))
+    axes[0].set(xlim=(-0.5, len(groups) - 0.5), ylabel=label)
     axes[0].ticklabel_format(axis="y", useOffset=False)
     legend(axes[0])
     axes[0].margins(y=0.2)
-    if comparison:
-        names = {"axial_X": f"axial {f.x}", "equatorial_X": f"equatorial {f.x}", "B": f.b,
-                 "A": "A site"}
-        _bars(axes[1], {names[k]: comparison.classes_A[k] for k in names}, "%.3f")
+    if moved:
+        _bars(axes[1], moved, "%.3f")
         axes[1].set_ylabel("rms displacement (Å)")
     return figure
 
 
-def _bars(axes: Any, heights: dict[str, float], form: str) -> None:
+def _bars(axes: Any, heights: Mapping[str, float], form: str) -> None:
     bars = axes.bar(list(heights), list(heights.values()), color=BLUE, width=0.6)
     axes.bar_label(bars, fmt=form, fontsize=9)
     axes.margins(y=0.12)
@@ -117,14 +142,9 @@ def draw_modes(modes: Modes, rows: Sequence[ModeRow], index: int) -> Any:
 
 def _movers(modes: Modes, row: ModeRow, index: int) -> dict[str, float]:
     """Return the rms displacement of each class of atoms, or of each element without octahedra."""
-    species = np.array(modes.crystal.species)
     if row.classes is None:
-        squares = (np.abs(modes.patterns[index]) ** 2).sum(axis=1)
-        return {s: float(np.sqrt(squares[species == s].mean())) for s in dict.fromkeys(species)}
-    f = find_framework(modes.crystal)
-    others = "/".join(s for s in dict.fromkeys(species) if s not in f"{f.b}/{f.x}".split("/"))
-    names = {"axial_X": f"axial {f.x}", "equatorial_X": f"equatorial {f.x}", "B": f.b, "A": others}
-    return {names[k]: v for k, v in row.classes.items() if names[k]}
+        return rms_by_element(modes.crystal, (np.abs(modes.patterns[index]) ** 2).sum(axis=1))
+    return named_classes(find_framework(modes.crystal), row.classes)
 
 
 def draw_distributions(found: Mapping[str, Distribution]) -> Any:
@@ -134,7 +154,7 @@ def draw_distributions(found: Mapping[str, Distribution]) -> Any:
         ax.hist(one.values, bins=min(60, max(10, round(one.values.size**0.5))), density=True,
                 color=BLUE, alpha=0.75)
         ax.axvline(one.reference, color=ORANGE, lw=1.4)
-        ax.set(xlabel=QUANTITIES[name], yticks=[])
+        ax.set(xlabel=QUANTITIES.get(name, f"{name} (Å)"), yticks=[])
     for ax in axes[len(found):]:
         ax.set_axis_off()
     figure.suptitle("blue: snapshots; line: mean of the crystal at rest", fontsize=10)

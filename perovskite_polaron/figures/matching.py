@@ -26,12 +26,12 @@ def draw_match(found: Match) -> Any:
     top.text(zero, 0.02, f" zero {zero:.2f} ± {matched.error('e0_eV'):.2g} eV", fontsize=9,
              color="0.35", transform=top.get_xaxis_transform())
     top.set_ylabel("absorption (as measured)")
-    legend(top, loc="center right")
+    legend(top, loc="lower left", bbox_to_anchor=(0.0, 1.0))
     width = matched.width
     middle.plot(e, 2 * matched.hwhm_eV(e), color=ORANGE, lw=1.4,
                 label=f"Lorentzian, {width.model}")
     middle.axhline(width.resolution_fwhm_eV, color=BLUE, lw=1.0, ls="--", label="Gaussian")
-    middle.set(ylabel="FWHM (eV)", ylim=(0, None))
+    middle.set(ylabel="FWHM (eV)", ylim=(0, 1.5 * middle.get_ylim()[1]))
     legend(middle, fontsize=9, loc="upper left", ncols=2)
     scale = np.ones(len(e)) if scan.error is None else scan.error
     bottom.plot(e, (scan.intensity - found.model) / scale, "o-", ms=2.5, lw=0.7, color=GREY)

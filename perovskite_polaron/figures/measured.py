@@ -308,8 +308,12 @@ def draw_cooling(axes: Any, results: Mapping[str, Heating], time_ps: Array,
         columns["temperature_C" if n == 0 else f"temperature_{n}_C"] = curve
     for change in result.exposure.material.transitions:
         axes.axhspan(change.low_C, change.high_C, color=TINT, lw=0, zorder=0)
-        axes.text(time_ps[-1], (change.low_C + change.high_C) / 2, f"to {change.phase} ",
-                  ha="right", va="center", fontsize=9)
+        axes.annotate(f"to {change.phase}", (1.0, (change.low_C + change.high_C) / 2), (-4, 0),
+                      xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+                      ha="right", va="center", fontsize=9)
     if len(results) > 1:
-        legend(axes, loc="upper right", fontsize=9)
+        # Room for the legend above the curves.
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.35 * (high - low))
+        legend(axes, loc="upper right")
     return columns

@@ -72,13 +72,13 @@ def draw_difference(spectra: StudySpectra, edge_eV: float | None = None, *, widt
                                     color=colour_of[name], alpha=alpha, lw=0)
         zero_line(ax)
         ax.set_ylabel("difference\n(% of maximum)")
-        ax.set_title(_bands(spectra, names), fontsize=9, loc="right", color="0.35")
         if len(names) == 1:
+            ax.set_title(_bands(spectra, names), fontsize=9, loc="right", color="0.35")
             legend(ax)
         else:
             # No place is free of curves for so many names; the colours are those above.
-            ax.set_title(f"{entry} − {spectra.base_of(names[0])}, colours as above", fontsize=9,
-                         loc="left")
+            ax.set_title(f"{entry} − {spectra.base_of(names[0])}, colours as above\n"
+                         f"{_bands(spectra, names)}", fontsize=9, loc="left")
     axes[-1].set_xlabel(axis_label(edge_eV))
     return figure, list(axes)
 

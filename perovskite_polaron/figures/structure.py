@@ -9,7 +9,8 @@ from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.style import GREY, INK, ORANGE, panels
 from perovskite_polaron.lattice.crystal import Crystal
-from perovskite_polaron.lattice.octahedra import find_framework, rms_by_class
+from perovskite_polaron.lattice.octahedra import (
+    find_framework, framework_of, named_classes, rms_by_class, rms_by_element)
 
 # Atoms this near to a face of the cell (fractional) are shown on the opposite one too.
 _FACE = 0.06
@@ -85,7 +86,7 @@ def make_scene(crystal: Crystal, displacement_A: Array | None = None) -> Scene:
 
 
 def _bonds(crystal: Crystal, species: tuple[str, ...], positions_A: Array) -> list[tuple[int, int]]:
-    """Return bonds between the metal and the halide of octahedra, else by covalent radii."""
+    """Return bonds between B and X of octahedra, else by covalent radii."""
     from ase.data import atomic_numbers, covalent_radii
 
     apart = np.linalg.norm(positions_A[:, None] - positions_A, axis=2)
@@ -117,18 +118,9 @@ def movers(crystal: Crystal, displacement_A: Array) -> dict[str, float]:
 
     Classes are axial and equatorial X, B and A where there are octahedra, else elements.
     """
-    squares = (displacement_A**2).sum(axis=1)
-    species = np.array(crystal.species)
-    try:
-        f = find_framework(crystal)
-    except InputError:
-        classes = {s: float(np.sqrt(squares[species == s].mean())) for s in crystal.species}
-    else:
-        others = "/".join(s for s in dict.fromkeys(crystal.species)
-                          if s not in f"{f.b}/{f.x}".split("/"))
-        names = {"axial_X": f"axial {f.x}", "equatorial_X": f"equatorial {f.x}", "B": f.b,
-                 "A": others}
-        classes = {names[k]: v for k, v in rms_by_class(f, squares).items() if names[k]}
+    squares, framework = (displacement_A**2).sum(axis=1), framework_of(crystal, displacement_A)
+    classes = (rms_by_element(crystal, squares) if framework is None
+               else named_classes(framework, rms_by_class(framework, squares)))
     return dict(sorted(classes.items(), key=lambda item: -item[1]))
 
 

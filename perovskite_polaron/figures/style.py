@@ -208,7 +208,7 @@ class Chart:
         """Write the figure in every format and its data as CSV into a folder."""
         first = self.write(folder / f"{self.name}{SUFFIXES[0]}")
         # Laid out once: that takes longer than drawing.
-        self.figure.set_layout_engine("none")
+        self.figure.set_layout_engine(None)
         written = [first, *(self.write(folder / f"{self.name}{suffix}") for suffix in SUFFIXES[1:])]
         return written + [write_csv(folder / f"{self.name}{ending}.csv", columns)
                           for ending, columns in self.tables.items()]

@@ -4,8 +4,9 @@ Axes. The three pseudo-cubic axes are found from the bonds themselves, whatever 
 orientation: every X-B-X line of every octahedron belongs to one of three directions, which are
 averaged over the crystal. The mean step from B to B along each direction is fixed by the lattice,
 so it is the same before and after a distortion. The axial direction is the one whose step differs
-most from the other two (c in Pbnm, b in Pnma); in a cubic crystal, where none does, the one nearest
-to the lattice vector c. It can be given instead.
+most from the other two (c in Pbnm, b in Pnma). In a cubic crystal, where none does, the motion of
+its atoms singles one out in the same way, where there is one (``Framework.by_motion``), else it is
+the one nearest to the lattice vector c. It can be given instead.
 
 Elements. X may be several elements (mixed halides), and so may B (double perovskites). Atoms of
 molecules and of anions such as NO3 are no X. Octahedra that share edges or faces are refused: axial
@@ -15,7 +16,7 @@ are set aside.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations, product
 from typing import Any
 
@@ -25,13 +26,13 @@ from numpy.typing import ArrayLike, NDArray
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.kernels.geometry import Octahedra, octahedra
+from perovskite_polaron.lattice.anions import MOLECULAR, common_anions, in_molecules
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.matching import displacement
 
-ANIONS = ("F", "Cl", "Br", "I", "O", "S", "Se", "N")  # the halogens first
 _SEVENTH = 1.15
-# Elements that bind X in molecules; no B of a framework. Bonds are up to 1.2 of the radii.
-_MOLECULAR, _COVALENT = ("H", "B", "C", "N", "P", "S"), 1.2
+# Steps, and mean squares of motion, that agree to this are equal.
+_EQUAL = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,8 @@ class Framework:
         Pairs of bonds (6·octahedron + ligand) that end on one X.
     set_aside : (k,) int64
         Atoms of the elements B that are not in an octahedron.
+    is_cubic : bool
+        Whether the three steps from B to B are equal, so that they tell no axial direction.
     """
 
     crystal: Crystal
@@ -67,6 +70,7 @@ class Framework:
     axes: Array
     bridges: NDArray[np.int64]
     set_aside: NDArray[np.int64]
+    is_cubic: bool = False
 
     @property
     def bonds_A(self) -> Array:
@@ -83,6 +87,32 @@ class Framework:
         """Atoms X bound along the two equatorial directions."""
         return np.unique(self.ligands[:, :4])
 
+    def toward(self, direction: ArrayLike) -> "Framework":
+        """Return the same octahedra with the axis nearest to a Cartesian direction as axial."""
+        last = int(np.argmax(np.round(np.abs(self.axes @ np.asarray(direction)), 9)))
+        order = [(last + 1) % 3, (last + 2) % 3, last]
+        slots = [2 * axis + side for axis in order for side in (0, 1)]
+        ligands, images = self.ligands[:, slots], self.images[:, slots]
+        return replace(self, ligands=ligands, images=images, axes=self.axes[order],
+                       bridges=_bridges(self.crystal, self.centres, ligands, images))
+
+    def by_motion(self, moved_A: ArrayLike) -> "Framework":
+        """Return the octahedra of a cubic crystal with the axis along which its atoms move most
+        otherwise than along the other two as the axial one: that of a wave along an axis, or that
+        which a tilt turns about. Those of another crystal, and of a motion that is alike along all
+        three, are returned as they are.
+
+        Parameters
+        ----------
+        moved_A
+            (n, 3) displacements or a pattern, real or complex, of any size.
+        """
+        squares = (np.abs(np.asarray(moved_A) @ self.axes.T) ** 2).sum(axis=0)
+        odd = _oddness(squares)
+        if not self.is_cubic or odd.max() <= _EQUAL * squares.sum():
+            return self
+        return self.toward(self.axes[int(odd.argmax())])
+
 
 @dataclass(frozen=True, eq=False)
 class BondReport:
@@ -98,6 +128,21 @@ class BondReport:
     equatorial_angle_deg: float | None
     octahedra: Octahedra
 
+    def by_pair(self) -> dict[str, dict[str, Array]]:
+        """Return the axial and equatorial lengths (Å) of each pair of elements, as ``Ag–Br``."""
+        f, species = self.framework, np.array(self.framework.crystal.species)
+        lengths, axial = self.octahedra.lengths_A[0], np.arange(6) >= 4
+        pairs = np.char.add(np.char.add(species[f.centres], "–")[:, None], species[f.ligands])
+        return {str(pair): {"axial": lengths[:, axial][pairs[:, axial] == pair],
+                            "equatorial": lengths[:, ~axial][pairs[:, ~axial] == pair]}
+                for pair in dict.fromkeys(pairs.ravel().tolist())}
+
+    def offcentring_by_element(self) -> dict[str, float]:
+        """Return the mean off-centring (Å) of each element B."""
+        species = np.array(self.framework.crystal.species)[self.framework.centres]
+        return {str(b): float(self.octahedra.offcentring_A[0][species == b].mean())
+                for b in dict.fromkeys(species.tolist())}
+
 
 @dataclass(frozen=True, eq=False)
 class Displacements:
@@ -108,7 +153,8 @@ class Displacements:
     displacement_A : (n, 3) float64
         Å, in the order and axes of the reference.
     classes_A : dict
-        Root-mean-square displacement of axial_X, equatorial_X, B and A atoms, Å.
+        Root-mean-square displacement of axial_X, equatorial_X, B and A atoms, Å; without octahedra
+        of each element.
     shift_A : (3,) float64
         The rigid translation that was removed, up to a lattice vector, Å.
     """
@@ -119,8 +165,8 @@ class Displacements:
 
     @property
     def ratio(self) -> dict[str, float | None]:
-        """What class_ratios makes of classes_A."""
-        return class_ratios(self.classes_A)
+        """What class_ratios makes of classes_A; empty without octahedra."""
+        return class_ratios(self.classes_A) if "axial_X" in self.classes_A else {}
 
 
 def find_framework(crystal: Crystal, b: str | None = None, x: str | None = None,
@@ -147,13 +193,13 @@ def find_framework(crystal: Crystal, b: str | None = None, x: str | None = None,
     for element in [e for text in (b, x) if text for e in text.split(",")]:
         crystal.require(element)
     species = np.array(crystal.species)
-    free = np.ones(len(species), dtype=bool) if x else ~_in_molecules(crystal)
-    anions = x.split(",") if x else _anions(crystal, species[free].tolist())
+    free = np.ones(len(species), dtype=bool) if x else ~in_molecules(crystal)
+    anions = x.split(",") if x else common_anions(crystal, species[free].tolist())
     cations, atoms, images, distances = _neighbours(crystal, anions, free)
     vectors = _bonds_A(crystal, cations, atoms, images)
     kinds, fits = species[cations], _octahedral(vectors, distances)
     near = min(dict.fromkeys(kinds), key=lambda s: (
-        s in _MOLECULAR, float(distances[kinds == s, :6].mean())))
+        s in MOLECULAR, float(distances[kinds == s, :6].mean())))
     named = np.isin(kinds, b.split(",") if b else near)
     chosen = named & fits
     require(2 * chosen.sum() > named.sum(), f"{b or near} is not in an octahedron of"
@@ -165,13 +211,15 @@ def find_framework(crystal: Crystal, b: str | None = None, x: str | None = None,
     _bridges(crystal, centres, atoms, images)  # refuses before axes are looked for
     vectors = vectors[chosen]
     axes = _axes(vectors)
-    axes = axes[_axial_last(crystal, vectors, axes, axial)]
+    steps = _steps_A(vectors, axes)
+    axes = axes[_axial_last(crystal, steps, axes, axial)]
     order = _slots(crystal, vectors, axes)
     ligands = np.take_along_axis(atoms, order, 1)
     images = np.take_along_axis(images, order[:, :, None], 1)
     b, x = ("/".join(dict.fromkeys(species[i].tolist())) for i in (centres, np.unique(ligands)))
     return Framework(crystal, b, x, centres, ligands, images, axes,
-                     _bridges(crystal, centres, ligands, images), cations[named & ~fits])
+                     _bridges(crystal, centres, ligands, images), cations[named & ~fits],
+                     axial is None and bool(_oddness(steps).max() < _EQUAL * steps.mean()))
 
 
 def bond_report(crystal: Crystal, framework: Framework | None = None) -> BondReport:
@@ -214,7 +262,9 @@ def compare(displaced: Crystal, reference: Crystal,
     displaced, reference : Crystal
         Two structures with the same lattice.
     framework : Framework, optional
-        Of the reference: it says which atoms are axial. By default it is found.
+        Of the reference: it says which atoms are axial. By default it is found, in a cubic crystal
+        with the axial direction that the motion singles out; where there is none, classes are the
+        elements.
 
     Raises
     ------
@@ -229,8 +279,34 @@ def compare(displaced: Crystal, reference: Crystal,
     shift = reference.masses_amu @ moved / reference.masses_amu.sum()
     fractional = shift @ np.linalg.inv(reference.lattice_A)
     moved = moved - shift
-    classes = rms_by_class(framework or find_framework(reference), (moved**2).sum(axis=1))
+    framework = framework or framework_of(reference, moved)
+    squares = (moved**2).sum(axis=1)
+    classes = (rms_by_element(reference, squares) if framework is None
+               else rms_by_class(framework, squares))
     return Displacements(moved, classes, (fractional - np.rint(fractional)) @ reference.lattice_A)
+
+
+def framework_of(crystal: Crystal, moved_A: ArrayLike) -> Framework | None:
+    """Return the octahedra of a crystal whose atoms move, ``Framework.by_motion``; None without."""
+    try:
+        return find_framework(crystal).by_motion(moved_A)
+    except InputError:
+        return None
+
+
+def named_classes(framework: Framework, classes: Mapping[str, float]) -> dict[str, float]:
+    """Return classes under what they are in this crystal: ``axial Br``, ``Pb``, ``Cs``."""
+    f = framework
+    others = [s for s in dict.fromkeys(f.crystal.species) if s not in f"{f.b}/{f.x}".split("/")]
+    names = {"axial_X": f"axial {f.x}", "equatorial_X": f"equatorial {f.x}", "B": f.b,
+             "A": "/".join(others)}
+    return {names[key]: value for key, value in classes.items() if names.get(key, key)}
+
+
+def rms_by_element(crystal: Crystal, squares: ArrayLike) -> dict[str, float]:
+    """Return the root of the mean of squares over the atoms of each element."""
+    values, species = np.asarray(squares, dtype=np.float64), np.array(crystal.species)
+    return {s: float(np.sqrt(values[species == s].mean())) for s in dict.fromkeys(crystal.species)}
 
 
 def class_ratios(classes: Mapping[str, float]) -> dict[str, float | None]:
@@ -258,30 +334,6 @@ def _bonds_A(crystal: Crystal, centres: NDArray[np.int64], ligands: NDArray[np.i
              images: NDArray[np.int64]) -> Array:
     x = crystal.positions
     return (x[ligands] + images - x[centres][:, None]) @ crystal.lattice_A
-
-
-def _in_molecules(crystal: Crystal) -> NDArray[np.bool_]:
-    """Which non-metals (n,) are bound as in molecules: to H, C, N, ..., or to their own kind."""
-    from ase import Atoms
-    from ase.data import covalent_radii
-    from ase.neighborlist import neighbor_list
-
-    atoms = Atoms(crystal.species, crystal.cartesian_A, cell=crystal.lattice_A, pbc=True)
-    i, j = neighbor_list("ij", atoms, _COVALENT * covalent_radii[atoms.numbers])
-    species, found = np.array(crystal.species), np.zeros(len(crystal), dtype=bool)
-    molecular, anion = (np.isin(species, kind) for kind in (_MOLECULAR, ANIONS))
-    either = molecular[i] | molecular[j] | (species[i] == species[j])
-    found[i[either & (molecular | anion)[i] & (molecular | anion)[j]]] = True
-    return found
-
-
-def _anions(crystal: Crystal, species: list[str]) -> list[str]:
-    """Return the commonest anion among some atoms; with the other halogens, if it is one."""
-    found = [s for s in ANIONS if s in species]
-    require(found, f"{crystal.label} holds no anion of a B-X framework ({', '.join(ANIONS)},"
-            " outside of molecules): name X")
-    common = max(found, key=species.count)
-    return [s for s in found if s == common or {s, common} <= set(ANIONS[:4])]
 
 
 def _neighbours(crystal: Crystal, x: list[str], free: NDArray[np.bool_]) -> tuple[
@@ -333,13 +385,22 @@ def _axes(vectors: Array) -> Array:
     return np.array([a * np.sign(a[np.abs(a).argmax()]) for a in axes])
 
 
-def _axial_last(crystal: Crystal, vectors: Array, axes: Array, axial: str | None) -> list[int]:
+def _oddness(values: Array) -> Array:
+    """How far each of three values is from the nearer one of the other two."""
+    return np.array([np.abs(values[k] - np.delete(values, k)).min() for k in range(3)])
+
+
+def _steps_A(vectors: Array, axes: Array) -> Array:
+    """Mean steps (3,) from B to B along the axes, Å."""
+    flat = vectors.reshape(-1, 3) @ axes.T
+    owner = np.abs(flat).argmax(axis=1)
+    return np.array([np.abs(flat[owner == k, k]).sum() / len(vectors) for k in range(3)])
+
+
+def _axial_last(crystal: Crystal, steps: Array, axes: Array, axial: str | None) -> list[int]:
     if axial is None:
-        flat = vectors.reshape(-1, 3) @ axes.T
-        owner = np.abs(flat).argmax(axis=1)
-        steps = np.array([np.abs(flat[owner == k, k]).sum() / len(vectors) for k in range(3)])
-        odd = np.array([np.abs(steps[k] - np.delete(steps, k)).min() for k in range(3)])
-        cubic = odd.max() < 1e-3 * steps.mean()
+        odd = _oddness(steps)
+        cubic = odd.max() < _EQUAL * steps.mean()
         direction = crystal.lattice_A[2] if cubic else axes[int(odd.argmax())]
     elif axial in ("a", "b", "c"):
         direction = crystal.lattice_A["abc".index(axial)]

@@ -1,5 +1,6 @@
 """How bonds, off-centring, angles and tilts are distributed over the snapshots of an ensemble."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from perovskite_polaron.arrays import Array, freeze
 from perovskite_polaron.lattice.ensemble import Ensemble
 from perovskite_polaron.lattice.octahedra import Framework, find_framework, sweep_bonds
+from perovskite_polaron.lattice.shells import find_shells
 
 #: Quantity with its unit -> what it is called in tables and figures.
 QUANTITIES = {"axial_A": "axial bond (Å)", "equatorial_A": "equatorial bond (Å)",
@@ -58,13 +60,22 @@ def bond_distributions(ensemble: Ensemble,
     framework = framework or find_framework(ensemble.reference)
     found = [_quantities(framework, moved) for moved in ensemble.displacements_A]
     rest = _quantities(framework, np.zeros((len(ensemble.reference), 3)))
-    result = {}
-    for name in QUANTITIES:
-        values = np.concatenate([one[name] for one in found])
-        if values.size:
-            result[name] = Distribution(values, float(values.mean()), float(values.std()),
-                                        float(rest[name].mean()))
-    return result
+    return {name: _distribution([one[name] for one in found], rest[name])
+            for name in QUANTITIES if rest[name].size}
+
+
+def shell_distributions(ensemble: Ensemble) -> dict[str, Distribution]:
+    """Return the distribution of the distances (Å) in each coordination shell, by its name, for a
+    crystal without octahedra; the pairs are those of the crystal at rest.
+    """
+    return {shell.name: _distribution([shell.lengths_A(moved) for moved in
+                                       ensemble.displacements_A], shell.lengths_A())
+            for shell in find_shells(ensemble.reference)}
+
+
+def _distribution(found: Sequence[Array], rest: Array) -> Distribution:
+    values = np.concatenate(found)
+    return Distribution(values, float(values.mean()), float(values.std()), float(rest.mean()))
 
 
 def _quantities(framework: Framework, moved_A: Array) -> dict[str, Array]:

@@ -122,7 +122,7 @@ def mode_table(modes: Modes, response: Response | None = None,
             if modes.direction is not None:
                 along = abs(float(charge @ modes.direction))
         if framework is not None:
-            classes = rms_by_class(framework, squares)
+            classes = rms_by_class(framework.by_motion(modes.patterns[i]), squares)
             ratio = class_ratios(classes)
             a_to_axial = classes["A"] / classes["axial_X"] if classes["axial_X"] >= 1e-9 else None
         rows.append(ModeRow(

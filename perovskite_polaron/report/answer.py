@@ -48,8 +48,9 @@ def answer(subject: Subject, transient: Scan | None, judged: Judgement | None,
     claims = Claims("Published statements", found) if found else None
     lead = _shown(subject) if judged is None else _judged(subject, judged)
     return Answer(title(subject), lead, _unknown(subject, judged),
-                  difference_chart(subject, transient), structure_chart(subject), _moves(subject),
-                  would_change(subject, varied), claims, counted(found) if found else "")
+                  difference_chart(subject, transient), structure_chart(subject),
+                  _moves(subject, judged), would_change(subject, varied), claims,
+                  counted(found) if found else "")
 
 
 def largest(subject: Subject) -> str:
@@ -167,32 +168,64 @@ def _judged(subject: Subject, judged: Judgement) -> str:
                 "no displacement.")
     odds = judged.found.odds()[best.name]
     sure = "> 99.9 %" if odds > 0.999 else f"{100 * odds:.1f} %"
-    unit = best.per_strength
-    if unit is None or best.amplitude is not None:
-        size = f"strength {best.strength:.3g} {error_words(best, 0)}"
-    else:
-        what, of = ("f·Q²", "Å²·amu") if best.parts[0].power == 2 else ("f·Q", "Å·√amu")
-        size = (f"excited fraction f and amplitude Q with {what} = {unit * best.strength:.3g} "
-                f"{error_words(best, 0, unit)} {of}{_in_angstrom(subject, best, unit)}")
-    if best.amplitude is not None:
-        q = best.amplitude
-        size += f", Q = {q.q:.3g} Å√amu (68 %: {q.q68[0]:.3g} to {q.q68[1]:.3g})"
-    return (f"The measured transient {name} is best described by {best.name}: {size}. "
-            f"Probability among the hypotheses given: {sure}.")
+    return (f"The measured transient {name} is best described by {best.name}: "
+            f"{_size(subject, best)}. Probability among the hypotheses given: {sure}.")
+
+
+def _size(subject: Subject, best: ScenarioFit) -> str:
+    """Return how far which atoms, and in how much of the sample, or what is known of both."""
+    part, unit, found = best.parts[0], best.per_strength, best.amplitude
+    if unit is None or part.sweep is None:
+        return f"strength {best.strength:.3g} {error_words(best, 0)}"
+    what, of = part.sweep.symbol, part.sweep.unit
+    if found is None:
+        raised = "²" if part.power == 2 else ""
+        of = {"K": "K", "Å√amu": "Å²·amu" if raised else "Å·√amu"}[of]
+        return (f"excited fraction f and amplitude {what} with f·{what}{raised} = "
+                f"{unit * best.strength:.3g} {error_words(best, 0, unit)} {of}"
+                f"{_in_angstrom(subject, best, unit)}")
+    fraction = f"{found.f:.3g}" + (" that was given" if found.given_fraction else (
+        f" (68 %: {found.f68[0]:.3g} to {found.f68[1]:.3g})"))
+    size = f"{what} = {found.q:.3g} {of} (68 %: {found.q68[0]:.3g} to {found.q68[1]:.3g})"
+    if moved := _moved_at(subject, best, found.q):
+        first, *others = moved
+        low, high = (_moved_at(subject, best, q)[first] for q in found.q68)
+        also = "".join(f"; {other} {moved[other]:.2f} Å" for other in others)
+        size = (f"{first} moved by {moved[first]:.3f} Å (68 %: {low:.3f} to {high:.3f}{also}), "
+                f"{size},")
+    missing = "" if best.errors_calculation[0] is not None else (
+        ". These errors are statistical: that of the calculation was not estimated")
+    return f"{size} in the fraction {fraction} of the sample{missing}"
+
+
+def _moved_at(subject: Subject, best: ScenarioFit, q_sqrt_amu_A: float) -> dict[str, float]:
+    """Return how far each class of atoms moves along the best hypothesis' mode, Å; empty without
+    crystals.
+    """
+    names = subject.entries.get(entry_of(best).removesuffix(" (−Q)"))
+    if not names or best.parts[0].kind != "structure":
+        return {}
+    scale = q_sqrt_amu_A / subject.amplitude(names[-1])
+    return {atoms: scale * step for atoms, step in _steps(subject, names[-1]).items()}
+
+
+def entry_of(best: ScenarioFit) -> str:
+    """Return the sweep that a hypothesis is about, as ``Subject.sweeps`` calls it."""
+    return best.parts[0].name.removeprefix("polaron ")
 
 
 def _in_angstrom(subject: Subject, best: ScenarioFit, unit: float) -> str:
-    """Return the largest displacement for an excited fraction of one and of a tenth."""
-    entry = best.parts[0].name.removeprefix("polaron ").removesuffix(" (−Q)")
-    names = subject.entries.get(entry)
+    """Return how far the atoms that move most go, for an excited fraction of one and of a tenth."""
     product, power = unit * best.strength, best.parts[0].power
-    if not names or product <= 0:
+    if product <= 0:
         return ""
-    name = names[-1]
-    per_Q = (subject.result(name).max_displacement_A or 0.0) / subject.amplitude(name)
-    atom = next(iter(_steps(subject, name)), "the atom that moves most")
-    sizes = [f"{per_Q * (product / f) ** (1 / power):.3f} Å if f = {f:g}" for f in _FRACTIONS]
-    return f" ({atom} {' or '.join(sizes)})"
+    moved = [_moved_at(subject, best, (product / f) ** (1 / power)) for f in _FRACTIONS]
+    if not all(moved):
+        return ""
+    first = next(iter(moved[0]))
+    sizes = [f"{steps[first]:.3f} Å if f = {f:g}" for f, steps in zip(_FRACTIONS, moved,
+                                                                     strict=True)]
+    return f" ({first} {' or '.join(sizes)})"
 
 
 def _unknown(subject: Subject, judged: Judgement | None) -> list[str]:
@@ -219,7 +252,16 @@ def _coarse(subject: Subject) -> list[str]:
     return coarser(subject.study, {s.name: s.lattice_A for s in subject.results.structures})
 
 
-def _moves(subject: Subject) -> Table | None:
+def _moves(subject: Subject, judged: Judgement | None) -> Table | None:
+    """Return who moves how far: what the transient says, else at the largest amplitude."""
+    best = None if judged is None else judged.found.best
+    if best is not None and (q := best.amplitude) is not None:
+        low, found, high = (_moved_at(subject, best, size) for size in (q.q68[0], q.q, q.q68[1]))
+        if found:
+            return Table("How far which atoms move by the transient",
+                         ("atoms", "rms (Å)", "68 % (Å)"),
+                         [(word, f"{size:.3f}", f"{low[word]:.3f} to {high[word]:.3f}")
+                          for word, size in found.items()])
     name = largest(subject)
     steps = _steps(subject, name) if name else {}
     if not steps:

@@ -1,7 +1,7 @@
 """What a section of a report is made of; the template draws each kind of block in its own way."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,15 +114,13 @@ class Answer:
         return [chart for chart in (self.chart, self.structure) if chart is not None]
 
 
-def charts_in(blocks: Sequence[Block]) -> list[Chart]:
-    """Return the figures among blocks, those in folds with them."""
-    found: list[Chart] = []
+def unfolded(blocks: Sequence[Block]) -> Iterator[Block]:
+    """Yield blocks, and in place of a fold what is in it."""
     for block in blocks:
         if isinstance(block, Fold):
-            found += charts_in(block.folded)
-        elif isinstance(block, Chart):
-            found.append(block)
-    return found
+            yield from unfolded(block.folded)
+        else:
+            yield block
 
 
 # The page's fixed sentences: data, so that they can be read and changed without the code.

@@ -158,6 +158,19 @@ def shape_ratio_range(subject: Subject, name: str) -> tuple[float, float, float]
     return values[5], float(np.nanmin(values)), float(np.nanmax(values))
 
 
+def shape_ratio_sigma(subject: Subject, name: str) -> float | None:
+    """Return the standard error of C over snapshots, to first order; None without snapshots."""
+    error = subject.spectra.errors.get(name)
+    if error is None:
+        return None
+    windows, curve = EDGES[subject.edge], subject.percent(name)
+    top, bottom = (window_weights(subject.axis_eV, window, 0.1)
+                   for window in (windows.numerator_eV, windows.denominator_eV))
+    low = float(bottom @ curve)
+    gradient = (top - float(top @ curve) / low * bottom) / low
+    return float(np.linalg.norm(error.rows @ gradient)) * 100 / subject.maximum
+
+
 def quantities(subject: Subject) -> dict[str, float]:
     """Return the calculated numbers that claims are about, by name; those not known are missing."""
     found: dict[str, float] = {}
@@ -241,12 +254,16 @@ def _steady(subject: Subject, claim: Claim) -> Iterator[Finding]:
     ``Subject.lifetime_broadened`` has them, for a width that does not grow with energy keeps
     extrema that a measurement does not show.
     """
+    yield from _extrema(subject, subject.lifetime_broadened, claim)
+
+
+def _extrema(subject: Subject, spectra: StudySpectra, claim: Claim) -> Iterator[Finding]:
     names = {1: "maximum", -1: "minimum"}
     for feature in subject.features:
         if not feature.extremum or not feature.offset_eV:
             continue
         said = f"{names[feature.extremum]} at {feature.energy_eV / 1000:g} keV"
-        ours = extremum_eV(subject, feature, subject.lifetime_broadened)
+        ours = extremum_eV(subject, feature, spectra)
         shown = (f"no {names[feature.extremum]} within {EXTREMUM_REACH_EV:g} eV" if ours is None
                  else f"{ours / 1000:.4f} keV")
         near = ours is not None and abs(ours - feature.energy_eV) <= claim.values[0]
@@ -294,6 +311,32 @@ def _positive_ratio(subject: Subject, claim: Claim) -> Iterator[Finding]:
         ours = (f"C = {value:+.2f}, from {low:+.2f} to {high:+.2f} as the edge moves by "
                 f"±{EDGE_SHIFT_EV:g} eV")
         yield Finding(claim.statement.format(name=name), ours, OPEN if low < 0 < high else verdict)
+
+
+def _heated_ratio(subject: Subject, claim: Claim) -> Iterator[Finding]:
+    """Judge the sign of C of every ensemble above a temperature (``values``, °C); open where it
+    depends on the place of the edge, or is within two of its standard errors.
+    """
+    for name, celsius in subject.heated.items():
+        if celsius <= claim.values[0] + 0.5:
+            continue
+        value, low, high = shape_ratio_range(subject, name)
+        sigma = shape_ratio_sigma(subject, name) or 0.0
+        ours = (f"C = {value:+.2f} ± {sigma:.2f}, from {low:+.2f} to {high:+.2f} as the edge moves"
+                f" by ±{EDGE_SHIFT_EV:g} eV")
+        verdict = AGREES if value > 0 else DISAGREES
+        unsure = low < 0 < high or abs(value) <= 2 * sigma
+        yield Finding(claim.statement.format(name=f"{celsius:.0f} °C"), ours,
+                      OPEN if unsure else verdict)
+
+
+def _hot_steady(subject: Subject, claim: Claim) -> Iterator[Finding]:
+    """Judge the extrema of the coldest ensemble, the steady state of a measurement; ``values``: how
+    far (eV) ours may be from the published one.
+    """
+    for name in list(subject.ensembles)[:1]:
+        spectra = replace(subject.lifetime_broadened, reference=name)
+        yield from _extrema(subject, spectra, claim)
 
 
 def _assumed(statement: str, found: Mapping[str, tuple[str, str]]) -> Finding:
@@ -361,7 +404,8 @@ def _within(subject: Subject, claim: Claim) -> Iterator[Finding]:
 RULES: dict[str, Callable[[Subject, Claim], Iterator[Finding]]] = {
     "signs": _signs, "near edge": _near_edge, "steady": _steady, "mismatch": _mismatch,
     "constant C": _constant_ratio,
-    "positive C": _positive_ratio, "heating": _heating, "cooled": _cooled, "within": _within}
+    "positive C": _positive_ratio, "heating": _heating, "cooled": _cooled, "within": _within,
+    "heated C": _heated_ratio, "hot steady": _hot_steady}
 
 
 def findings(subject: Subject, topic: str) -> list[Finding]:

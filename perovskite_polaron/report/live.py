@@ -5,17 +5,20 @@ script has those weights at the positions of its slider and interpolates nothing
 one Gaussian, whose width is the reader's.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from perovskite_polaron.analysis.scenario_fit import ScenarioFit
+from perovskite_polaron.analysis.verdict import Judgement
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.figures.structure import Scene, look, make_scene
 from perovskite_polaron.figures.style import on_dark
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.report import study_charts as charts
-from perovskite_polaron.report.answer import largest
+from perovskite_polaron.report.answer import entry_of, largest
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
 
@@ -25,18 +28,22 @@ POSITIONS = 201
 _DECIMALS = 5
 
 
-def live(subjects: Sequence[Subject], transient: Scan | None = None) -> dict[str, Any]:
+def live(subjects: Sequence[Subject], transient: Scan | None = None,
+         judged: Judgement | None = None) -> dict[str, Any]:
     """Return what the page's script draws: edges, and the first one's structure.
 
     Parameters
     ----------
     subjects
         The study, and the same structures at other edges.
-    transient
-        A measured difference spectrum at the first edge.
+    transient, judged
+        A measured difference spectrum at the first edge, and what the study makes of it: the slider
+        begins at the amplitude that was found.
     """
     first = subjects[0]
-    edges = [_edge(subject, transient if subject is first else None) for subject in subjects]
+    best = None if judged is None else judged.found.best
+    edges = [_edge(subject, *((transient, best) if subject is first else (None, None)))
+             for subject in subjects]
     return {"edges": edges, "structure": _structure(first)}
 
 
@@ -60,7 +67,7 @@ def _digits(values: Array) -> list[float]:
     return [float(f"{y:.7g}") for y in values]
 
 
-def _edge(subject: Subject, transient: Scan | None) -> dict[str, Any]:
+def _edge(subject: Subject, transient: Scan | None, best: ScenarioFit | None) -> dict[str, Any]:
     zero = subject.anchor_eV + (subject.edge_eV or 0.0)
     steady = subject.spectra.structures[subject.reference].average.intensity / subject.maximum
     swept = {entry.removesuffix(" (−Q)") for entry in subject.sweeps}
@@ -73,7 +80,8 @@ def _edge(subject: Subject, transient: Scan | None) -> dict[str, Any]:
         "width": f"core hole HWHM {s.core_hole_hwhm_eV:.3g} eV ({s.width_model}), resolution FWHM "
                  f"{s.resolution_fwhm_eV:.3g} eV",
         "reference": {"name": subject.reference, "curve": _list(steady, 6)},
-        "sweeps": [_sweep(subject, entry, sweep) for entry, sweep in subject.sweeps.items()],
+        "sweeps": [_sweep(subject, entry, sweep, _found(entry, best))
+                   for entry, sweep in subject.sweeps.items()],
         "others": [{"name": name, "difference": _list(subject.percent(name))} for name in alone],
         "features": [{"energy": f.energy_eV, "sign": f.sign, "structural": f.structural}
                      for f in subject.features],
@@ -83,8 +91,18 @@ def _edge(subject: Subject, transient: Scan | None) -> dict[str, Any]:
             "error": None if transient.error is None else _digits(transient.error)}}
 
 
-def _sweep(subject: Subject, entry: str, sweep: AmplitudeSpectra) -> dict[str, Any]:
-    """Return slider, weights and the parts of one sweep, each at every computed amplitude."""
+def _found(entry: str, best: ScenarioFit | None) -> float:
+    """Return the amplitude of a sweep that a transient tells; infinite where it tells none."""
+    if best is None or best.amplitude is None or entry_of(best) != entry:
+        return math.inf
+    return best.amplitude.q
+
+
+def _sweep(subject: Subject, entry: str, sweep: AmplitudeSpectra, start: float) -> dict[str, Any]:
+    """Return slider, weights and the parts of one sweep, each at every computed amplitude.
+
+    The slider begins at the amplitude ``start``, or at the largest.
+    """
     nodes = sweep.amplitudes_sqrt_amu_A
     q = np.linspace(0.0, nodes[-1], POSITIONS)
     names = _points(subject, entry, sweep)
@@ -97,7 +115,8 @@ def _sweep(subject: Subject, entry: str, sweep: AmplitudeSpectra) -> dict[str, A
     steps = subject.moved(names[-1])
     law = ("Q² times an even spline in Q (+Q and −Q give the same average)" if sweep.even
            else "Q times a spline in Q (+Q and −Q differ)")
-    return {"name": entry, "amplitudes": _list(q, 6), "displacement": _list(per_Q * q, 6),
+    return {"name": entry, "start": int(np.abs(q - min(start, q[-1])).argmin()),
+            "amplitudes": _list(q, 6), "displacement": _list(per_Q * q, 6),
             "computed": _list(per_Q * np.abs(nodes), 6),
             "weights": [_list(row, 8) for row in sweep.weights(q)], "law": law,
             "moves": {} if steps is None else {

@@ -59,20 +59,21 @@ def heating_section(pump: PumpProbe, heats: Mapping[str, Heating]) -> Section:
 def method_section(subject: Subject, varied: Sequence[Variation]) -> Section:
     """Return the variations of the answer and, folded, programs, settings, convergence."""
     blocks: list[Block] = []
+    feff = subject.study.engine.kind == "feff"
     if subject.names:
         explained = ["variations", "features-varied"] if subject.structural else ["variations"]
-        blocks += [Text(turned(varied)), plain("not-varied"),
+        blocks += [Text(turned(varied)), plain("not-varied-feff" if feff else "not-varied"),
                    Fold("Every variation", [
                        meaning(*explained),
                        Table("What would change the answer", *variation_rows(subject, varied))])]
     shifts = [(s.structure, s.absorber, f"{s.shift_eV:+.3f}", s.caveat or "–")
               for s in subject.spectra.shifts]
     aligned: list[Block] = [
-        meaning("alignment"),
+        meaning("alignment-feff" if feff else "alignment"),
         Table("Alignment", ("structure", "absorber", "shift (eV)", "caveat"), shifts)]
     if subject.names:
         aligned.append(alignment_chart(subject))
-    engine = _feff if subject.study.engine.kind == "feff" else _xspectra
+    engine = _feff if feff else _xspectra
     blocks += [*engine(subject), Fold("One zero of energies", aligned)]
     return Section("method", "How it was calculated, and what would change the answer", blocks)
 

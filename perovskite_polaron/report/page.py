@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from perovskite_polaron import __version__
 from perovskite_polaron.figures import style
 from perovskite_polaron.figures.style import Chart
 from perovskite_polaron.files import write_atomically
-from perovskite_polaron.report.blocks import Answer, Section, charts_in
+from perovskite_polaron.report.blocks import Answer, Block, Claims, Section, unfolded
 
 PAGE = "report.html"
 #: Template, style and scripts of the page.
@@ -40,8 +40,16 @@ class Page:
     @property
     def charts(self) -> list[Chart]:
         """Every figure, in order."""
-        return self.answer.charts + [
-            chart for section in self.sections for chart in charts_in(section.blocks)]
+        return self.answer.charts + [b for b in self._blocks() if isinstance(b, Chart)]
+
+    @property
+    def claims(self) -> list[Claims]:
+        """Every box of published statements, in order."""
+        first = [] if self.answer.claims is None else [self.answer.claims]
+        return first + [b for b in self._blocks() if isinstance(b, Claims)]
+
+    def _blocks(self) -> Iterator[Block]:
+        return unfolded([block for section in self.sections for block in section.blocks])
 
     def html(self, pictures: Mapping[str, str] | None = None) -> str:
         """Return the file.
@@ -55,8 +63,9 @@ class Page:
         import jinja2
 
         drawn = pictures or {chart.name: chart.svg() for chart in self.charts}
-        environment = jinja2.Environment(loader=jinja2.FileSystemLoader(WEB), autoescape=True,
-                                         undefined=jinja2.StrictUndefined)
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(WEB), autoescape=True, undefined=jinja2.StrictUndefined,
+            finalize=lambda found: typeset(found) if type(found) is str else found)
         safe = environment.filters["safe"]
         figures = {chart.name: safe(inline(drawn[chart.name], chart.name, chart.alt))
                    for chart in self.charts}
@@ -85,6 +94,12 @@ def write_report(page: Page, folder: Path) -> list[Path]:
     pictures = {chart.name: (figures / f"{chart.name}.svg").read_text(encoding="utf-8")
                 for chart in page.charts}
     return [write_atomically(folder / PAGE, page.html(pictures)), *written]
+
+
+def typeset(text: str) -> str:
+    """Return text with minus signs before numbers, and numbers on one line with their unit."""
+    text = re.sub(r"(?<![\w.\-–/])-(?=\d)", "−", text)
+    return re.sub(r"(?<=\d) (?=(?:%|Å|[km]?eV|K|ps|°C)(?!\w))", "\N{NO-BREAK SPACE}", text)
 
 
 def colours(drawn: str) -> str:

@@ -50,7 +50,7 @@ def _judged(subject: Subject) -> list[Block]:
     """Return the published features and ours, nothing without an article."""
     blocks: list[Block] = []
     if subject.article is not None:
-        at = f"{subject.article.anchor_eV:,.0f}".replace(",", " ")
+        at = f"{subject.article.anchor_eV:.0f}"
         blocks += [
             meaning("features", source=subject.article.source,
                     anchor=subject.article.anchor, at=at, place=PLACE_EV),
@@ -61,7 +61,7 @@ def _judged(subject: Subject) -> list[Block]:
 def _calculation_error(subject: Subject) -> str:
     """Return what the settings may still change in each difference, in a sentence."""
     errors = calculation_error_percent(subject.spectra)
-    known = [f"{name} ±{e:.2f} %" for name, e in errors.items() if e is not None]
+    known = [f"{name} ±{e:.2g} %" for name, e in errors.items() if e is not None]
     unknown = [name for name, e in errors.items() if e is None]
     words = []
     if known:
@@ -78,7 +78,7 @@ def _features(subject: Subject) -> Rows:
     marks = {AGREES: "✓", DISAGREES: "✗", OPEN: "○"}
     kinds = {1: "maximum", -1: "minimum", 0: "–"}
     features = subject.features
-    own = [extremum_eV(subject, feature) for feature in features]
+    own = [extremum_eV(subject, f, subject.lifetime_broadened) for f in features]
     rows = [
         ("from the anchor (eV)", *(f"{f.offset_eV:+.1f}" for f in features)),
         ("steady state there; ours (keV)", *(
@@ -128,8 +128,7 @@ def parts_section(subject: Subject) -> Section:
         return section
     sites, total = charts.by_site(subject.parts(name)), subject.percent(name)
     low, high = charts.RANGE_EV
-    place = subject.energy_eV - subject.anchor_eV
-    inside = (place >= low) & (place <= high)
+    inside = charts.seen(subject)
     whole = float(total[inside] @ total[inside])
     polarisations = [p.polarisation or "x, y, z together" for p in next(iter(sites.values()))]
     shares = np.array([[100 * float(p.difference[inside] @ total[inside]) / whole for p in found]
@@ -146,7 +145,8 @@ def parts_section(subject: Subject) -> Section:
                        Text(f"The parts add up to the difference within {miss:.0e} % of the"
                             " maximum: rounding.")]
     if len(polarisations) == 1:
-        section.blocks.append(plain("trace-only"))
+        section.blocks.append(plain("powder-only" if subject.study.engine.kind == "feff"
+                                    else "trace-only"))
     if other := [n for n in subject.names if not subject.parts(n)]:
         section.blocks.append(Text(f"Not split: {listed(other)}. Its atoms have no one-to-one "
                                    "partners in the ground state."))

@@ -1,11 +1,12 @@
 """A section of a report: which structures, which mode, and how far each atom moved."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.lattice.octahedra import BondReport
+from perovskite_polaron.lattice.octahedra import BondReport, Framework
+from perovskite_polaron.lattice.shells import GAP_A, NEAR, find_shells
 from perovskite_polaron.lattice.symmetry import absorbers
 from perovskite_polaron.report.answer import mode_files
 from perovskite_polaron.report.blocks import Block, Rows, Section, Table, Text, listed, meaning
@@ -65,17 +66,54 @@ def _moves(subject: Subject) -> list[Block]:
                          *_atoms(subject, largest, moved.displacement_A))]
         ratios = [f"{name.replace('_', ' ').replace(' B', ' B cation')} {ratio:.2f}"
                   for name, ratio in moved.ratio.items() if ratio is not None]
-        blocks.append(Text(f"Ratios of root-mean-square displacements: {listed(ratios)}."))
+        if ratios:
+            blocks.append(Text(f"Ratios of root-mean-square displacements: {listed(ratios)}."))
+    blocks += _shells(subject) if subject.shells else _bonds(subject)
+    chart = bonds_chart(subject, largest) if moved is not None else None
+    return blocks if chart is None else [*blocks, chart]
+
+
+def _bonds(subject: Subject) -> list[Block]:
     reports = {name: subject.bonds(name) for name in (subject.reference, *subject.names)}
     known = {name: report for name, report in reports.items() if report is not None}
+    blocks: list[Block] = []
     if known:
-        blocks += [meaning("bonds"),
-                   Table("Bonds before and after", ("", *known), _bond_rows(list(known.values())))]
+        f = next(iter(known.values())).framework
+        blocks += [meaning("bonds", b=f.b, x=f.x, axis=_axis_words(subject, f)),
+                   Table("Bonds before and after", ("", *known), _bond_rows(known))]
     if missing := [name for name in reports if name not in known]:
         blocks.append(Text(f"Not shown for {listed(missing)}: its crystal is not beside the "
-                           "results, or has no octahedra."))
-    if moved is not None and {largest, subject.reference} <= set(known):
-        blocks.append(bonds_chart(largest, known[largest], known[subject.reference], subject))
+                           "results, or has no octahedra that share corners only."))
+    return blocks
+
+
+def _axis_words(subject: Subject, framework: Framework) -> str:
+    """Return which axis is the axial one, and why."""
+    if not framework.is_cubic:
+        return f"the axis whose step from one {framework.b} to the next differs most"
+    unit = framework.crystal.lattice_A
+    cosine = np.abs(unit @ framework.axes[2]) / np.linalg.norm(unit, axis=1)
+    name = "abc"[int(cosine.argmax())]
+    why = "that the largest displacement singles out" if subject.displaced else "by convention"
+    return f"the cubic axis nearest to {name}, {why}"
+
+
+def _shells(subject: Subject) -> list[Block]:
+    """Return the shells of the reference, and of the same pairs in what is displaced from it."""
+    moved = {subject.reference: None} | {
+        name: found.displacement_A for name in subject.names
+        if (found := subject.moved(name)) is not None}
+    rows = [(shell.name, *(shell.words(step) for step in moved.values()))
+            for shell in subject.shells]
+    blocks: list[Block] = [meaning("shells", gap=GAP_A, near=NEAR),
+                           Table("Coordination shells (Å)", ("site: atoms around it", *moved),
+                                 rows)]
+    for name in subject.names:
+        if name not in moved and name in subject.structures:
+            own = find_shells(subject.structures[name].crystal)
+            blocks.append(Table(f"Coordination shells of {name} (Å)",
+                                ("site: atoms around it", name),
+                                [(shell.name, shell.words()) for shell in own]))
     return blocks
 
 
@@ -91,20 +129,22 @@ def _atoms(subject: Subject, name: str, displacement_A: Array) -> Rows:
     return ("first atom", "site", "atoms", "moved (Å)", "x (Å)", "y (Å)", "z (Å)"), rows
 
 
-def _bond_rows(reports: Sequence[BondReport]) -> list[Sequence[str]]:
+def _bond_rows(known: Mapping[str, BondReport]) -> list[Sequence[str]]:
+    """Return rows for each pair of elements and each B; a dash where a structure lacks it."""
+    reports = list(known.values())
+    lengths = [report.by_pair() for report in reports]
+    rows: list[Sequence[str]] = []
+    for pair in dict.fromkeys(pair for one in lengths for pair in one):
+        for kind in ("axial", "equatorial"):
+            found = [one.get(pair, {}).get(kind, np.empty(0)) for one in lengths]
+            rows += [(f"{pair} {kind}, mean (Å)", *(f"{v.mean():.4f}" if len(v) else "–"
+                                                    for v in found)),
+                     (f"{pair} {kind}, shortest – longest (Å)",
+                      *(f"{v.min():.4f} – {v.max():.4f}" if len(v) else "–" for v in found))]
+    off = [report.offcentring_by_element() for report in reports]
+    rows += [(f"{b} off-centring, mean (Å)", *(f"{one[b]:.4f}" if b in one else "–" for one in off))
+             for b in dict.fromkeys(b for one in off for b in one)]
     b, x = reports[0].framework.b, reports[0].framework.x
-
-    def span(report: BondReport, slots: slice) -> str:
-        lengths = report.octahedra.lengths_A[0, :, slots]
-        return f"{lengths.min():.4f} – {lengths.max():.4f}"
-
-    return [
-        (f"{b}–{x} axial, mean (Å)", *(f"{r.axial_A:.4f}" for r in reports)),
-        (f"{b}–{x} axial, shortest – longest (Å)", *(span(r, slice(4, 6)) for r in reports)),
-        (f"{b}–{x} equatorial, mean (Å)", *(f"{r.equatorial_A:.4f}" for r in reports)),
-        (f"{b}–{x} equatorial, shortest – longest (Å)", *(span(r, slice(0, 4)) for r in reports)),
-        (f"{b} off-centring, mean (Å)",
-         *(f"{r.octahedra.offcentring_A.mean():.4f}" for r in reports)),
-        *((f"{b}–{x}–{b} {name} angle (°)",
-           *("–" if (v := getattr(r, f"{name}_angle_deg")) is None else f"{v:.2f}"
-             for r in reports)) for name in ("axial", "equatorial"))]
+    return rows + [(f"{b}–{x}–{b} {name} angle (°)",
+                    *("–" if (v := getattr(r, f"{name}_angle_deg")) is None else f"{v:.2f}"
+                      for r in reports)) for name in ("axial", "equatorial")]

@@ -9,20 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perovskite_polaron.analysis.heating import Heating
 from perovskite_polaron.analysis.shape_ratio import EDGES
 from perovskite_polaron.arrays import Array
-from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures import style
-from perovskite_polaron.figures.lattice import draw_bonds
+from perovskite_polaron.figures.lattice import draw_bonds, draw_shells
 from perovskite_polaron.figures.measured import draw_cooling, draw_heating
 from perovskite_polaron.figures.spectra import draw_alignment, draw_difference
 from perovskite_polaron.figures.structure import movers
 from perovskite_polaron.figures.style import BLUE, INK, ORANGE, WIDTH_IN, Chart
 from perovskite_polaron.files import Column
 from perovskite_polaron.kernels.convolution import exponential_gaussian
-from perovskite_polaron.lattice.octahedra import BondReport, Displacements, find_framework
+from perovskite_polaron.lattice.octahedra import Displacements
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.published import PumpProbe
 from perovskite_polaron.report.claims import shape_ratio_range
@@ -36,12 +36,23 @@ Columns = dict[str, Column]
 RANGE_EV = (-12.0, 44.0)
 
 
-def _range(subject: Subject, *panels: Any) -> None:
-    """Show the same energies around the anchor in every chart."""
+def show_range(subject: Subject, *panels: Any) -> None:
+    """Show the same energies in every chart: around the anchor; where nothing is published that
+    says what matters, from the first calculated one on, for a pre-edge may lie far below it.
+    """
+    low, high = (subject.anchor_eV + e for e in RANGE_EV)
+    if subject.article is None:
+        low, high = float(subject.energy_eV[0]), min(high, float(subject.energy_eV[-1]))
     for axes in panels:
-        axes.set_xlim(*(subject.anchor_eV + (subject.edge_eV or 0.0) + e for e in RANGE_EV))
+        axes.set_xlim(low + (subject.edge_eV or 0.0), high + (subject.edge_eV or 0.0))
         style.photon_energies(axes)
     panels[-1].set_xlabel(subject.axis_label)
+
+
+def seen(subject: Subject) -> NDArray[np.bool_]:
+    """Return which of the energies (n,) the charts show."""
+    place = subject.energy_eV - subject.anchor_eV
+    return (place >= RANGE_EV[0]) & (place <= RANGE_EV[1])
 
 
 def difference_chart(subject: Subject, transient: Scan | None = None,
@@ -52,13 +63,13 @@ def difference_chart(subject: Subject, transient: Scan | None = None,
     tables: dict[str, Columns] = {"": _columns(subject)}
     if transient is not None:
         tables["-transient"] = _draw_transient(panels[-1], transient)
-    _range(subject, *panels)
+    show_range(subject, *panels)
     for axes in panels:
-        _fit_height(axes)
+        fit_height(axes)
     if subject.features:
         for axes in panels[1:]:
             _mark_features(axes, subject)
-        figure.supxlabel("+ / −: where the measured transient gains or loses;\n"
+        figure.supxlabel("+ / −: where the published transient gains or loses;\n"
                          "grey: made by carriers, which are not calculated", fontsize=9)
     names = ", ".join(subject.spectra.structures)
     return Chart(name, "Spectra and difference spectra",
@@ -107,7 +118,7 @@ def _mark_features(axes: Any, subject: Subject) -> None:
         style.legend(axes, loc="upper right", ncols=2, columnspacing=1.0)
 
 
-def _fit_height(axes: Any) -> None:
+def fit_height(axes: Any) -> None:
     """Make the vertical range that of what is seen, not of what lies beyond the panel's edges."""
     low, high = axes.get_xlim()
     lines = [np.asarray(line.get_data(), dtype=np.float64) for line in axes.get_lines()]
@@ -122,9 +133,9 @@ def alignment_chart(subject: Subject) -> Chart:
     """Draw differences, of a sweep the largest, with and without the shifts of the alignment."""
     figure = draw_alignment(subject.spectra, subject.unaligned, subject.principal, WIDTH_IN,
                             subject.edge_eV)
-    _range(subject, *figure.axes)
+    show_range(subject, *figure.axes)
     for axes in figure.axes:
-        _fit_height(axes)
+        fit_height(axes)
     columns: Columns = {"energy_eV": subject.axis_eV}
     for one in (subject.spectra, subject.unaligned):
         columns |= {f"{name} {one.settings.alignment} (% of maximum)": subject.percent(name, one)
@@ -149,7 +160,7 @@ def amplitude_chart(subject: Subject, entry: str, sweep: AmplitudeSpectra, found
         columns[f"Q = {q:.4f} sqrt(amu) A"] = scale * curve / q**power
     top.plot(subject.axis_eV, scale * found.law, color=INK, lw=1.2, ls="--", label="Q → 0")
     style.zero_line(top)
-    _range(subject, top)
+    show_range(subject, top)
     top.set_ylabel("difference / Q²\n(% of maximum / (Å²·amu))" if sweep.even else
                    "difference / Q\n(% of maximum / (Å·√amu))")
     style.legend(top, title="Q (Å√amu)", title_fontsize=9, ncols=4, loc="lower left",
@@ -219,20 +230,37 @@ def shape_ratio_chart(subject: Subject) -> Chart:
     axes.axvline(0, color="0.6", lw=0.8)
     axes.set_yticks(range(len(rows)), list(reversed(rows)))
     axes.set(ylim=(-0.6, len(rows) - 0.4), xlabel=f"comparison parameter C × {times:g}")
+    shown = "" if times == 1 else f", times {times:g} as in the article"
     columns: Columns = {"structure": list(rows)}
     columns |= zip(("C", "C lowest", "C highest"), np.array(list(rows.values())).T, strict=True)
     return Chart("figure-3", "The comparison parameter C",
-                 "C of each calculated difference; bars: its range as the edge is moved by half an "
-                 "electronvolt either way.", figure, {"": columns})
+                 f"C of each calculated difference{shown}; bars: its range as the edge is moved by "
+                 "half an electronvolt either way.", figure, {"": columns})
 
 
-def bonds_chart(name: str, report: BondReport, reference: BondReport, subject: Subject) -> Chart:
-    """Draw every bond before and after, and the displacements."""
+def bonds_chart(subject: Subject, name: str) -> Chart | None:
+    """Draw every bond before and after, and the displacements; without octahedra the nearest
+    shells. None where the crystals are not here.
+    """
+    report, reference, moved = (subject.bonds(name), subject.bonds(subject.reference),
+                                subject.moved(name))
+    if moved is not None and subject.shells:
+        shells = subject.shells
+        return Chart("bonds", f"Distances in {name}",
+                     "The distances to the nearest shell of each inequivalent atom before and "
+                     "after, and the displacement of each element.",
+                     draw_shells(shells, moved, stacked=True),
+                     {"": {"shell": [s.name for s in shells for _ in s.centres],
+                           "before_A": np.concatenate([s.lengths_A() for s in shells]),
+                           "after_A": np.concatenate([s.lengths_A(moved.displacement_A)
+                                                      for s in shells])}})
+    if report is None or reference is None:
+        return None
     before, after = (one.octahedra.lengths_A[0].T for one in (reference, report))
     kinds = np.repeat(["equatorial"] * 4 + ["axial"] * 2, before.shape[1])
     return Chart("bonds", f"Bonds of {name}",
                  "Every bond length before and after, and the displacement of each class.",
-                 draw_bonds(report, reference, subject.moved(name), stacked=True),
+                 draw_bonds(report, reference, moved, stacked=True),
                  {"": {"class": kinds, "before_A": before.ravel(), "after_A": after.ravel()}})
 
 
@@ -250,9 +278,8 @@ def site_title(subject: Subject, name: str, first: int) -> str:
 
 def atom_name(subject: Subject, element: str, index: int) -> str:
     """Return the name of an atom, with its class where there are octahedra: ``axial Br9``."""
-    try:
-        framework = find_framework(subject.structures[subject.reference].crystal)
-    except InputError:
+    framework = subject.framework
+    if framework is None:
         return f"{element}{index + 1}"
     classes = {"axial ": framework.axial_x, "equatorial ": framework.equatorial_x}
     word = next((word for word, atoms in classes.items() if index in atoms), "")
@@ -294,7 +321,7 @@ def parts_chart(subject: Subject, name: str) -> Chart:
     for axes in (top, *panels):
         style.zero_line(axes)
         axes.set_ylabel("% of maximum")
-    _range(subject, top, *panels)
+    show_range(subject, top, *panels)
     low, high = top.get_ylim()
     top.set_ylim(low - 0.15 * (high - low), high)
     style.legend(top, loc="lower left", bbox_to_anchor=(0.0, 1.0))

@@ -11,6 +11,7 @@ from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.report import study_charts as charts
 from perovskite_polaron.report.answer import answer, structure_chart
 from perovskite_polaron.report.blocks import Section
+from perovskite_polaron.report.hot_section import hot_section
 from perovskite_polaron.report.live import live
 from perovskite_polaron.report.method_sections import heating_section, method_section
 from perovskite_polaron.report.page import Page
@@ -35,11 +36,12 @@ def sections(subject: Subject, judged: Judgement | None = None,
     judged
         What the study makes of a measured difference spectrum.
     beside
-        The same structures at other edges.
+        The same structures at other edges, and ensembles of the crystal.
     varied
         What ``variations`` found.
     """
-    found = [spectra_section(subject, judged), *map(beside_section, beside)]
+    found = [spectra_section(subject, judged), *(
+        hot_section(one) if one.ensembles else beside_section(one) for one in beside)]
     if subject.experiment is not None:
         found.append(experiment_section(subject, *subject.experiment))
     found += [parts_section(subject), amplitude_section(subject), structures_section(subject)]
@@ -53,7 +55,8 @@ def study_page(subject: Subject, source: str, transient: Scan | None = None,
     """Return the page of a study; parameters as ``sections`` and ``answer``."""
     varied = variations(subject) if subject.names else []
     return Page(answer(subject, transient, judged, varied),
-                sections(subject, judged, beside, varied), live([subject, *beside], transient),
+                sections(subject, judged, beside, varied),
+                live([subject, *(one for one in beside if not one.ensembles)], transient, judged),
                 source)
 
 
@@ -74,9 +77,9 @@ def figures(subject: Subject, transient: Scan | None = None) -> Mapping[str, Cal
     resolved = charts.largest_displaced(subject)
     if resolved is not None:
         found["sites"] = partial(charts.parts_chart, subject, resolved)
-        report, reference = subject.bonds(resolved), subject.bonds(subject.reference)
-        if report is not None and reference is not None:
-            found["bonds"] = partial(charts.bonds_chart, resolved, report, reference, subject)
+        bonds = charts.bonds_chart(subject, resolved)
+        if bonds is not None:
+            found["bonds"] = lambda: bonds
     for entry, sweep in subject.sweeps.items():
         if len(sweep.amplitudes_sqrt_amu_A) > 1:
             regime = leading_regime(sweep)

@@ -16,7 +16,9 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.spectra import axis_label, percent
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
-from perovskite_polaron.lattice.octahedra import BondReport, Displacements, bond_report, compare
+from perovskite_polaron.lattice.octahedra import (
+    BondReport, Displacements, Framework, bond_report, compare, find_framework, framework_of)
+from perovskite_polaron.lattice.shells import Shell, find_shells
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry
 from perovskite_polaron.published import FIRST_MAXIMUM, Article, Feature, PumpProbe
 from perovskite_polaron.published_cspbbr3 import ARTICLES
@@ -24,8 +26,9 @@ from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
 from perovskite_polaron.spectra.projected import ProjectedStates
 from perovskite_polaron.spectra.resolved import Orbits, Part, parts
 from perovskite_polaron.spectra.spectrum import POLARISATIONS
-from perovskite_polaron.units import HC_EV_A
+from perovskite_polaron.units import HC_EV_A, ZERO_C_K
 from perovskite_polaron.workflow.carriers import read_edges
+from perovskite_polaron.workflow.feff_jobs import POWDER
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
 from perovskite_polaron.workflow.scenarios import study_scenarios
 from perovskite_polaron.workflow.spectra import (
@@ -166,6 +169,21 @@ class Subject:
             key = name.split("@")[0] if self.amplitude(name) else name
             largest[key] = max(largest.get(key, name), name, key=self.amplitude)
         return tuple(largest.values())
+
+    @cached_property
+    def ensembles(self) -> Mapping[str, float]:
+        """Ensembles that are not displaced along a mode, with their temperature (°C), rising."""
+        found = {one.name: float(one.ensemble["temperature_K"]) - ZERO_C_K
+                 for one in self.results.structures if one.ensemble is not None
+                 and not one.amplitude_sqrt_amu_A and one.ensemble.get("temperature_K")}
+        return dict(sorted(found.items(), key=lambda item: item[1]))
+
+    @property
+    def heated(self) -> Mapping[str, float]:
+        """Those of them whose difference is taken from a colder one."""
+        base = {name: self.ensembles.get(self.spectra.base_of(name)) for name in self.ensembles}
+        return {name: t for name, t in self.ensembles.items()
+                if name in self.names and (cold := base[name]) is not None and cold < t}
 
     @property
     def entries(self) -> dict[str, tuple[str, ...]]:
@@ -310,10 +328,12 @@ class Subject:
     def structures(self) -> Mapping[str, StudyStructure]:
         """The crystals, rebuilt from the study or read from structures/NAME.cif.
 
-        Those that cannot be had are missing.
+        Those that cannot be had are missing, and so are snapshots.
         """
         rebuilt: dict[str, StudyStructure] = {}
         for entry, settings in self.study.structures.items():
+            if settings.ensemble:
+                continue
             # A file that the study names may not be where its results are now.
             with suppress(InputError):
                 part = replace(self.study, structures={entry: settings})
@@ -337,12 +357,37 @@ class Subject:
                 return structure
         return None
 
+    @cached_property
+    def framework(self) -> Framework | None:
+        """The octahedra of the reference; in a cubic crystal the axial direction is the one that
+        the largest displacement singles out. None without its crystal or without octahedra.
+        """
+        if self.reference not in self.structures:
+            return None
+        crystal = self.structures[self.reference].crystal
+        moved = self.moved(max(self.displaced, key=self.amplitude, default=""))
+        return framework_of(crystal, np.zeros((len(crystal), 3)) if moved is None
+                            else moved.displacement_A)
+
     def bonds(self, name: str) -> BondReport | None:
         """Return the bonds of a structure; None without its crystal or without octahedra."""
+        if name not in self.structures:
+            return None
+        crystal, own = self.structures[name].crystal, self.framework
         try:
-            return bond_report(self.structures[name].crystal) if name in self.structures else None
+            found = find_framework(crystal)
+            return bond_report(crystal, found.toward(own.axes[2]) if own is not None
+                               and found.is_cubic else found)
         except InputError:
             return None
+
+    @cached_property
+    def shells(self) -> tuple[Shell, ...]:
+        """The coordination shells of a reference without octahedra."""
+        found = self.structures.get(self.reference)
+        if found is None or self.framework is not None:
+            return ()
+        return find_shells(found.crystal, found.symmetry)
 
     def moved(self, name: str) -> Displacements | None:
         """Return how far the atoms of a displaced structure moved; None in another cell."""
@@ -362,10 +407,12 @@ class Subject:
     def parts(self, name: str) -> tuple[Part, ...]:
         """Return the parts of a displaced structure's difference, in % of the maximum.
 
-        Empty for another phase, and where not all polarisations were computed.
+        Empty for another phase, and where not all polarisations were computed. Of an engine that
+        averages over them itself each site has one part.
         """
         sites = [site for s in self.results.structures for site in s.sites]
-        if self._pair(name) is None or any(set(s.chains) != set(POLARISATIONS) for s in sites):
+        if self._pair(name) is None or any(
+                set(s.chains) not in (set(POLARISATIONS), {POWDER}) for s in sites):
             return ()
         found = parts(self._orbits(name), self._orbits(self.reference))
         return tuple(replace(p, difference=100 * p.difference / self.maximum) for p in found)
@@ -374,6 +421,8 @@ class Subject:
         structure = self.structures[name]
         rows = {(r.absorber, r.polarisation): r.spectrum.intensity
                 for r in self.spectra.records if r.structure == name}
-        spectra = {a.index: np.array([rows[structure.absorber_label(a), p] for p in POLARISATIONS])
+        apart = all(polarisation != POWDER for _, polarisation in rows)
+        axes = POLARISATIONS if apart else (POWDER,) * 3
+        spectra = {a.index: np.array([rows[structure.absorber_label(a), p] for p in axes])
                    for a in structure.absorbers}
-        return Orbits(structure.crystal, structure.symmetry, spectra)
+        return Orbits(structure.crystal, structure.symmetry, spectra, apart)

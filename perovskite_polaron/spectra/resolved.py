@@ -27,11 +27,14 @@ from perovskite_polaron.spectra.spectrum import POLARISATIONS
 
 @dataclass(frozen=True, eq=False)
 class Orbits:
-    """A crystal, and for the first atom of each absorbing orbit the spectra (3, n) of x, y, z."""
+    """A crystal, and for the first atom of each absorbing orbit the spectra (3, n) of x, y, z; or,
+    where an engine computes no more, three times their mean.
+    """
 
     crystal: Crystal
     symmetry: Symmetry
     spectra: Mapping[int, Array]
+    apart: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,7 @@ def atom_spectra(orbits: Orbits) -> tuple[dict[int, Array], bool]:
     permutes = np.abs(squared - np.rint(squared)).max(axis=(1, 2)) < 1e-3
     tolerance_A = max(10 * symmetry.symprec_A, 1e-3)
     found: dict[int, Array] = {}
-    apart = True
+    apart = orbits.apart
     for first, diagonal in orbits.spectra.items():
         for atom in np.flatnonzero(symmetry.equivalent_atoms == symmetry.equivalent_atoms[first]):
             near = permutes & operations_between(crystal, symmetry, first, int(atom), tolerance_A)

@@ -379,11 +379,11 @@ def need_xspectra(study: Study, verb: str) -> None:
             f" this one's engine is {study.engine.kind}")
 
 
-def need_single(study: Study, verb: str) -> None:
+def need_single(study: Study, verb: str, remedy: str = "give a study without it") -> None:
     """Refuse, with InputError, a study of ensembles for a verb that works on single structures."""
     hot = next((name for name, one in study.structures.items() if one.ensemble), None)
     require(hot is None, f"{study.path}: {verb} is for single structures, and {hot} is an ensemble:"
-            " give a study without it")
+            f" {remedy}")
 
 
 def need_edge(study: Study, scan: Scan) -> None:

@@ -73,7 +73,7 @@ class Controls {
   // Show another edge: its own sliders and toggles.
   choose(edge) {
     this.edge = edge;
-    this.positions = (edge.sweeps ?? []).map((sweep) => sweep.amplitudes.length - 1);
+    this.positions = (edge.sweeps ?? []).map((sweep) => sweep.start);
     this.on = new Map();
     this.panel.replaceChildren(...this.widgets());
     this.show();
@@ -115,8 +115,8 @@ class Controls {
       slider.setAttribute("aria-valuetext", `${size.toFixed(3)} Å${who ? `: ${who}` : ""}`);
       this.moved(sweep.name, size / most);
     };
-    const slider = make("input", { type: "range", min: 0, max: last, value: last, list: key,
-      name: `amplitude-${i}`, input: (event) => {
+    const slider = make("input", { type: "range", min: 0, max: last, value: this.positions[i],
+      list: key, name: `amplitude-${i}`, input: (event) => {
         this.positions[i] = Number(event.target.value);
         said();
         this.show();
@@ -247,7 +247,7 @@ class Controls {
     }
     this.chart.show(panels, edge.range, edge.axis);
     this.legend([...spectra, ...(edge.transient
-      ? [{ name: `${edge.transient.name} (measured, largest = 1)`, style: "c0" }] : [])]);
+      ? [{ name: `${edge.transient.name} (measured, largest = 1)`, style: "c0 points" }] : [])]);
   }
 
   legend(curves) {

@@ -4,10 +4,12 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const plot = document.getElementById("live-chart"), stage = document.getElementById("live-structure");
-  let viewer = null;
+  let viewer = null, part = 1;
   if (plot && data.edges.length) {
-    new Controls(plot, data, (sweep, part) => {
-      if (sweep === data.structure?.sweep) viewer?.amplitude(part);
+    new Controls(plot, data, (sweep, moved) => {
+      if (sweep !== data.structure?.sweep) return;
+      part = moved;
+      viewer?.amplitude(part);
     });
     plot.closest(".pair").classList.add("is-live");
   }
@@ -16,6 +18,7 @@
     if (!stage || !data.structure || !hasWebGL()) return;
     stage.closest(".pair").classList.add("is-live");
     viewer = new Viewer(stage, data.structure);
+    viewer.amplitude(part);
     stage.viewer = viewer;  // for scripts that drive the page
   };
   addEventListener("load", () => setTimeout(open, 0));
