@@ -230,5 +230,6 @@ def test_intervals_from_few_repeats_cover_the_lifetimes(repeats, late):
     assert refused <= 1
     for name, shares in found.items():
         for level, share in shares.items():
-            # Three standard deviations of 120 draws.
-            assert abs(share - level) <= 3 * np.sqrt(level * (1 - level) / 120), (name, level, share)
+            # Of 120 draws.
+            sigma = np.sqrt(level * (1 - level) / 120)
+            assert abs(share - level) <= 3 * sigma, (name, level, share)
