@@ -1,7 +1,7 @@
 """One amplitude from two edges: synthetic transients of the bundled Br K and Pb L3 sets.
 
-Truth and fit share one calculation: this tests the statistics. ``docs/validation.md`` records a run
-with every nuisance parameter drawn from its prior.
+Truth and fit share one calculation, and places and widths of the axes are held: this tests the
+statistics of what is common.
 """
 
 import json
