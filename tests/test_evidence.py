@@ -217,7 +217,7 @@ def test_few_repeats_cover_the_truth_and_claim_nothing_from_noise(count):
     clean = 0.03 * bumps(*FIRST)
     law = np.exp(bumps((0.7, 20, 8)))
     inside, claimed = np.zeros(2), 0
-    for seed in range(100):
+    for seed in range(250):
         rng = np.random.default_rng([seed, count])
         mean = combine(repeats(count, clean, rng, law))
         fit = Problem(mean, [ONE], FIXED).fit(mean.intensity).fits[0]
@@ -225,9 +225,9 @@ def test_few_repeats_cover_the_truth_and_claim_nothing_from_noise(count):
         dark = combine(repeats(count, 0 * clean, rng, law))
         hypotheses = mixtures([ONE, OTHER, EDGE])
         claimed += Problem(dark, hypotheses, FIXED).fit(dark.intensity).best is not None
-    # Three standard deviations of 100 draws; tests/coverage_repeats.py makes more.
-    assert abs(inside[0] / 100 - 0.6827) < 0.14
-    assert abs(inside[1] / 100 - 0.95) < 0.066
+    # Three standard deviations of 250 draws.
+    assert abs(inside[0] / 250 - 0.6827) < 0.09
+    assert abs(inside[1] / 250 - 0.95) < 0.041
     assert claimed <= 1
 
 

@@ -23,13 +23,13 @@ from perovskite_polaron.lattice.statistics import bond_distributions
 from perovskite_polaron.report.blocks import Claims
 from perovskite_polaron.report.claims import (
     AGREES, DISAGREES, OPEN, shape_ratio_range, shape_ratio_sigma)
-from perovskite_polaron.report.hot_section import hot_section, on_top, strength
+from perovskite_polaron.report.hot_section import hot_section, strength
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.control import controlled
 from perovskite_polaron.workflow.feff_jobs import POWDER
 from perovskite_polaron.workflow.results import (
     SiteResult, StructureResult, StudyResults, read_results, write_results)
-from perovskite_polaron.workflow.scenarios import study_scenarios
+from perovskite_polaron.workflow.scenarios import on_top, study_scenarios
 from perovskite_polaron.workflow.spectra import study_spectra, write_tables
 from perovskite_polaron.workflow.structures import study_structures
 from perovskite_polaron.workflow.study import read_study
@@ -290,9 +290,9 @@ def test_a_report_beside_says_what_heat_does_and_what_it_leaves_of_a_displacemen
     subject = Subject(results, results.study.spectra, tmp_path, hot)
     assert subject.ensembles == pytest.approx({"hot": 25, "warm": 80, "hotter": 140})
     assert list(subject.heated) == ["warm", "hotter"]
-    assert on_top(subject) == {"lo": "hot_lo"}
+    assert on_top(results, subject.spectra) == {"lo": "hot_lo"}
     # The rule: the same feature at rest and when hot, so as strong within its error.
-    ((still, moved),) = on_top(subject).items()
+    ((still, moved),) = on_top(results, subject.spectra).items()
     error = subject.spectra.errors[moved]
     factor, alike, sigma = strength(subject.percent(still), subject.percent(moved),
                                     error.rows * 100 / subject.maximum)
@@ -331,6 +331,7 @@ def test_a_report_beside_says_what_heat_does_and_what_it_leaves_of_a_displacemen
     (tmp_path / "series").mkdir()
     write_results(results, tmp_path / "series")
     assert main(["report", "--beside", str(tmp_path / "series"), "--out", str(tmp_path / "r")]) == 0
+    assert capsys.readouterr().out.endswith(f"report: {tmp_path / 'r' / 'report.html'}\n")
     page = (tmp_path / "r" / "report.html").read_text()
     assert "Hot crystals at the Br K edge" in page
     assert "strength when hot" in page

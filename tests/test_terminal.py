@@ -25,11 +25,7 @@ DATA = Path(perovskite_polaron.__file__).parent / "data"
 #: What tests/smoke.py alone runs: FEFF10's, and what prints the name of a folder.
 _ELSEWHERE = ("run study.toml", "spectra study.toml", "converge", "export", "report", "gc",
               "doctor")
-_DRAWN = ("--figure", "--correlation")
-#: Without their figures, which say nothing here and take their time.
-CASES = [tuple(word for before, word in zip(("", *case), case, strict=False)
-               if not {before, word} & set(_DRAWN))
-         for case in smoke.CASES if not " ".join(case).startswith(_ELSEWHERE)]
+CASES = [case for case in smoke.CASES if not " ".join(case).startswith(_ELSEWHERE)]
 
 
 class Terminal(io.StringIO):

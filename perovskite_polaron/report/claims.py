@@ -147,13 +147,18 @@ def signs(rows: Sequence[FeatureRow]) -> str:
     return next((word for word in (DISAGREES, OPEN) if word in verdicts), AGREES)
 
 
+def _windows(subject: Subject, shift_eV: float = 0.0) -> tuple[Array, Array]:
+    """Return the weights (n,) of the sums in C, with the edge moved."""
+    windows, axis = EDGES[subject.edge], subject.axis_eV + shift_eV
+    return (window_weights(axis, windows.numerator_eV, 0.1),
+            window_weights(axis, windows.denominator_eV, 0.1))
+
+
 def shape_ratio_range(subject: Subject, name: str) -> tuple[float, float, float]:
     """Return C of a difference, its lowest and its highest value as the edge moves a little."""
-    windows = EDGES[subject.edge]
     curve, values = subject.percent(name), []
     for shift in np.linspace(-EDGE_SHIFT_EV, EDGE_SHIFT_EV, 11):
-        top, bottom = (float(window_weights(subject.axis_eV + shift, window, 0.1) @ curve)
-                       for window in (windows.numerator_eV, windows.denominator_eV))
+        top, bottom = (float(weights @ curve) for weights in _windows(subject, shift))
         values.append(top / bottom if bottom else float("nan"))
     return values[5], float(np.nanmin(values)), float(np.nanmax(values))
 
@@ -163,9 +168,7 @@ def shape_ratio_sigma(subject: Subject, name: str) -> float | None:
     error = subject.spectra.errors.get(name)
     if error is None:
         return None
-    windows, curve = EDGES[subject.edge], subject.percent(name)
-    top, bottom = (window_weights(subject.axis_eV, window, 0.1)
-                   for window in (windows.numerator_eV, windows.denominator_eV))
+    curve, (top, bottom) = subject.percent(name), _windows(subject)
     low = float(bottom @ curve)
     gradient = (top - float(top @ curve) / low * bottom) / low
     return float(np.linalg.norm(error.rows @ gradient)) * 100 / subject.maximum

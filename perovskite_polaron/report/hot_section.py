@@ -19,6 +19,7 @@ from perovskite_polaron.report.claims import (
     extremum_eV, findings, shape_ratio_range, shape_ratio_sigma)
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.engines import ENGINES
+from perovskite_polaron.workflow.scenarios import on_top
 
 
 def hot_section(subject: Subject) -> Section:
@@ -28,7 +29,7 @@ def hot_section(subject: Subject) -> Section:
                            Table("Differences from the coldest ensemble", *_series(subject))]
     if subject.article is not None and any(f.extremum for f in subject.features):
         blocks.append(Table("Extrema of the steady state", *_extrema(subject)))
-    if pairs := on_top(subject):
+    if pairs := on_top(subject.results, subject.spectra):
         blocks += [meaning("on-top"), Table("The displacement at rest and on top of thermal motion",
                                             *_on_top(subject, pairs))]
     if claims := findings(subject, "hot"):
@@ -95,18 +96,6 @@ def _contrast(subject: Subject, name: str) -> float:
     return float(np.std(y - np.polynomial.Polynomial.fit(x, y, 2)(x)))
 
 
-def on_top(subject: Subject) -> Mapping[str, str]:
-    """Return displaced crystal at rest -> the ensemble displaced alike, where the study has both.
-    """
-    def key(name: str) -> tuple[Any, float]:
-        entry = subject.study.structures.get(name.split("@")[0])
-        return entry and entry.modes, round(subject.amplitude(name), 6)
-
-    hot = {key(n): n for n in subject.displaced if subject.result(n).ensemble is not None}
-    return {n: hot[key(n)] for n in subject.displaced
-            if subject.result(n).ensemble is None and key(n) in hot}
-
-
 def strength(still: Array, hot: Array, rows: Array | None) -> tuple[float, float, float | None]:
     """Return how much of a difference at rest there is in a hot one, and how alike they are.
 
@@ -140,7 +129,7 @@ def hot_chart(subject: Subject) -> Chart:
     """Draw the ensembles, their differences with standard errors, and a displacement at rest and
     on top of thermal motion.
     """
-    pairs = on_top(subject)
+    pairs = on_top(subject.results, subject.spectra)
     count = 2 + bool(pairs)
     figure, panels = style.panels(count, 1, (WIDTH_IN, 0.4 + 2.4 * count), sharex=True)
     x, top = subject.axis_eV, panels[0]

@@ -30,7 +30,7 @@ from perovskite_polaron.units import HC_EV_A, ZERO_C_K
 from perovskite_polaron.workflow.carriers import read_edges
 from perovskite_polaron.workflow.feff_jobs import POWDER
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
-from perovskite_polaron.workflow.scenarios import study_scenarios
+from perovskite_polaron.workflow.scenarios import heated_series, study_scenarios, temperature_K
 from perovskite_polaron.workflow.spectra import (
     StudySpectra, load_results, other_alignment, powder_spectra, study_spectra)
 from perovskite_polaron.workflow.steady_state import matched_scenarios, matched_settings
@@ -173,17 +173,15 @@ class Subject:
     @cached_property
     def ensembles(self) -> Mapping[str, float]:
         """Ensembles that are not displaced along a mode, with their temperature (°C), rising."""
-        found = {one.name: float(one.ensemble["temperature_K"]) - ZERO_C_K
-                 for one in self.results.structures if one.ensemble is not None
-                 and not one.amplitude_sqrt_amu_A and one.ensemble.get("temperature_K")}
+        found = {one.name: t - ZERO_C_K for one in self.results.structures
+                 if (t := temperature_K(one)) is not None}
         return dict(sorted(found.items(), key=lambda item: item[1]))
 
     @property
     def heated(self) -> Mapping[str, float]:
-        """Those of them whose difference is taken from a colder one."""
-        base = {name: self.ensembles.get(self.spectra.base_of(name)) for name in self.ensembles}
-        return {name: t for name, t in self.ensembles.items()
-                if name in self.names and (cold := base[name]) is not None and cold < t}
+        """Those of them whose difference is taken from a colder one, with their temperature."""
+        series = heated_series(self.results, self.spectra).values()
+        return {steps[t]: self.ensembles[steps[t]] for steps in series for t in sorted(steps)}
 
     @property
     def entries(self) -> dict[str, tuple[str, ...]]:

@@ -61,7 +61,7 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings,
         if one.name in spectra.differences and spectra.differences[one.name].intensity.any():
             entries.setdefault(one.name.split("@")[0], []).append(one)
     scenarios: list[Scenario] = []
-    heated = _heated(results, spectra)
+    heated = heated_series(results, spectra)
     for cold, series in heated.items():
         scenarios.append(_heat(results, spectra, cold, series, errors))
     done = {name for series in heated.values() for name in series.values()}
@@ -84,14 +84,14 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings,
                        size)
 
 
-def _temperature_K(one: StructureResult) -> float | None:
-    """The temperature of an ensemble that is not displaced along a mode."""
+def temperature_K(one: StructureResult) -> float | None:
+    """Return the temperature of an ensemble that is not displaced along a mode; else None."""
     if one.ensemble is None or one.amplitude_sqrt_amu_A:
         return None
     return one.ensemble.get("temperature_K")
 
 
-def _heated(results: StudyResults, spectra: StudySpectra) -> dict[str, dict[float, str]]:
+def heated_series(results: StudyResults, spectra: StudySpectra) -> dict[str, dict[float, str]]:
     """Return colder ensemble -> ΔT (K) -> hotter ensemble whose difference is taken from it.
 
     Raises
@@ -99,7 +99,7 @@ def _heated(results: StudyResults, spectra: StudySpectra) -> dict[str, dict[floa
     InputError
         For two of one temperature.
     """
-    known = {one.name: t for one in results.structures if (t := _temperature_K(one)) is not None}
+    known = {one.name: t for one in results.structures if (t := temperature_K(one)) is not None}
     found: dict[str, dict[float, str]] = {}
     for name, hot in known.items():
         base = spectra.base_of(name)
@@ -118,16 +118,20 @@ def _heat(results: StudyResults, spectra: StudySpectra, base: str, series: Mappi
     curves = np.array([spectra.differences[series[t]].intensity for t in steps])
     energy = spectra.differences[series[steps[0]]].energy_eV
     cold = next(t for one in results.structures if one.name == base
-                and (t := _temperature_K(one)) is not None)
+                and (t := temperature_K(one)) is not None)
     sweep = AmplitudeSpectra(energy, np.array(steps), curves, even=False, of_temperature=True)
     return calculated_heat(sweep, cold, errors.get(series[steps[-1]]))
 
 
 def _thermal(results: StudyResults, spectra: StudySpectra) -> dict[str, Array]:
-    """Return structure -> what its difference changes when it lies on top of thermal motion.
+    """Return structure -> what its difference changes when it lies on top of thermal motion."""
+    return {still: spectra.differences[hot].intensity - spectra.differences[still].intensity
+            for still, hot in on_top(results, spectra).items()}
 
-    A displaced crystal has such a row where the study displaces an ensemble by the same amplitude
-    of the same modes, and subtracts the ensemble.
+
+def on_top(results: StudyResults, spectra: StudySpectra) -> dict[str, str]:
+    """Return displaced crystal at rest -> the ensemble that is displaced by the same amplitude of
+    the same modes, and subtracted from the ensemble that is not, where the study has both.
     """
     def key(one: StructureResult) -> tuple[object, ...]:
         entry = results.study.structures.get(one.name.split("@")[0])
@@ -137,9 +141,8 @@ def _thermal(results: StudyResults, spectra: StudySpectra) -> dict[str, Array]:
                  if one.amplitude_sqrt_amu_A and one.name in spectra.differences]
     hot = {key(one): one.name for one in displaced if one.ensemble is not None
            and spectra.base_of(one.name) != spectra.reference}
-    return {one.name: spectra.differences[hot[key(one)]].intensity
-            - spectra.differences[one.name].intensity
-            for one in displaced if one.ensemble is None and key(one) in hot}
+    return {one.name: hot[key(one)] for one in displaced
+            if one.ensemble is None and key(one) in hot}
 
 
 def _polarons(entry: str, points: Sequence[StructureResult],
