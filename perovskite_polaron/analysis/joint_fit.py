@@ -214,6 +214,13 @@ class _Table:
         return np.asarray(row[:, left] * (1 - rest) + row[:, left + 1] * rest)
 
 
+def _partial(fit: JointFit) -> str:
+    """Return of which edges a part of the calculation's error alone is known."""
+    found = [f"of {one.edge} {part.estimated}" for one in fit.edges
+             if (part := one.fit.parts[0]).estimated != "estimated"]
+    return ": " + ", ".join(found) if found else ""
+
+
 def statements(fits: Sequence[JointFit]) -> list[str]:
     """Return sentences: the common amplitude of each scenario, and whether the edges agree."""
     words = []
@@ -222,7 +229,7 @@ def statements(fits: Sequence[JointFit]) -> list[str]:
         what = {0: "excited fraction", 1: "excited fraction × Q", 2: "excited fraction × Q²"}
         calculation = ("calculation error not estimated at every edge"
                        if fit.error_calculation is None
-                       else f"± {fit.error_calculation:.2g} (calculation)")
+                       else f"± {fit.error_calculation:.2g} (calculation{_partial(fit)})")
         edges = " and ".join(one.edge for one in fit.edges)
         words.append(
             f"{fit.name} at {edges} together: {what[fit.power]} {fit.product:.4g} ± {fit.error:.2g}"

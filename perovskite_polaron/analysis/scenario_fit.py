@@ -132,7 +132,7 @@ class ScenarioFit:
 
     @property
     def strength_err_calculation(self) -> float | None:
-        """Its error by the settings of the calculation; None where that was not estimated."""
+        """Its error by the calculation; None where that was not estimated."""
         return self.errors_calculation[0]
 
     @property

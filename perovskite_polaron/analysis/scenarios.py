@@ -22,6 +22,10 @@ SHIFT_STEP_EV = 0.01
 MOST_SIGNS = 10
 #: The kinds that come last in a mixture, in this order.
 _LATE = {"carriers": 1, "screening": 2, "shift": 3}
+#: What of a scenario's errors is no setting: what thermal motion makes of a difference at rest, and
+#: (with a number) what the mean over so many snapshots leaves open.
+THERMAL, SNAPSHOTS = "thermal average", "snapshots"
+
 Kind = Literal["structure", "carriers", "screening", "shift", "measured", "heat"]
 
 
@@ -50,7 +54,8 @@ class Scenario:
         knows it.
     errors : mapping of str to ndarray, shape (n,)
         What each setting of the calculation may still change of difference, 1σ with its sign over
-        energy (``spectra.budget``); empty where that was not estimated.
+        energy (``spectra.budget``), and what thermal motion does (``THERMAL``); empty where neither
+        was estimated.
     prior_sigma : float or None
         Of the strength, normal about zero, where something is known of it from elsewhere.
     """
@@ -84,6 +89,16 @@ class Scenario:
         ΔT (K); else None.
         """
         return None if self.sweep is None else float(self.sweep.amplitudes_sqrt_amu_A[-1])
+
+    @property
+    def estimated(self) -> str:
+        """What of the error of the calculation is known: ``estimated``, ``not estimated``, or where
+        that of the settings is not, such as ``thermal average only``.
+        """
+        known = {SNAPSHOTS if name.startswith(SNAPSHOTS) else name for name in self.errors}
+        if known - {SNAPSHOTS, THERMAL}:
+            return "estimated"
+        return f"{' and '.join(sorted(known))} only" if known else "not estimated"
 
     @property
     def power(self) -> int:

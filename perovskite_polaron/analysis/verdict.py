@@ -332,7 +332,9 @@ def error_words(best: ScenarioFit, part: int, unit: float = 1.0) -> str:
     """Return the errors of one strength, times a unit, each with its name."""
     statistical, known = unit * best.errors[part], best.errors_calculation[part]
     if known is not None:
-        return f"± {statistical:.2g} (statistical) ± {unit * known:.2g} (calculation)"
+        only = best.parts[part].estimated
+        said = "calculation" + (f": {only}" if only != "estimated" else "")
+        return f"± {statistical:.2g} (statistical) ± {unit * known:.2g} ({said})"
     computed = best.parts[part].kind in ("structure", "carriers", "heat")
     missing = "; calculation error not estimated" if computed else ""
     return f"± {statistical:.2g} (statistical{missing})"

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from perovskite_polaron.analysis.joint_fit import JointFit, joint_fits
 from perovskite_polaron.analysis.map_verdict import chosen_fit, follow_parts
 from perovskite_polaron.analysis.matched import Matched
 from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
-from perovskite_polaron.analysis.scenarios import ScenarioSet, read_scenarios
+from perovskite_polaron.analysis.scenarios import THERMAL, ScenarioSet, read_scenarios
 from perovskite_polaron.analysis.screening import Screening
 from perovskite_polaron.analysis.verdict import SCREENING, STRETCH, WIDTH_EV, Judgement, judge
 from perovskite_polaron.cli.compare_edges import joint_lines, joint_record
@@ -26,7 +26,7 @@ from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.edges import need_other_edge
-from perovskite_polaron.workflow.scenarios import BUILT_IN
+from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_HOT
 from perovskite_polaron.workflow.study import need_edge
 
 #: What a match says instead of the user.
@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " error column; with --irf-sigma several delays, in one file or in one each")
     add("--study", type=Path, default=BUILT_IN, help="study (TOML), folder of its results, or"
         " scenario file (.json) (default: the built-in CsPbBr3 set)")
+    add("--thermal", metavar="STUDY.toml|FOLDER", type=Path, help="study with the same displacement"
+        " at rest and on top of thermal motion, whose change is a part of the error (default: with"
+        " the built-in sets those of their crystal at 25 °C)")
     share(parser, "--match")
     add("--like-steady", action="store_true", help="with --match: the transient is in the unit of"
         " the steady state that was matched; its scale then makes strengths excited fractions")
@@ -142,7 +145,8 @@ def _joint(args: argparse.Namespace, found: Judgement) -> tuple[JointFit, ...]:
     need_other_edge(*(one.results for one in subjects))
     own = argparse.Namespace(**vars(args) | {
         "study": Path(study), "edge": args.beside_edge, "match": None, "heated": (),
-        "like_steady": False, "window": args.window if isinstance(args.window, str) else "all"})
+        "like_steady": False, "thermal": None,
+        "window": args.window if isinstance(args.window, str) else "all"})
     beside = judged(own, read_transient([name]))
     return joint_fits({subjects[0].edge: found, subjects[1].edge: beside})
 
@@ -175,7 +179,8 @@ def run_map(args: argparse.Namespace) -> None:
 def judged(args: argparse.Namespace, transient: Scan,
            asked: Sequence[str] = ()) -> Judgement:
     """Compare a transient as the options say it; return what was found."""
-    theory, maximum_eV, matched = _theory(transient, args.study, args.match, args.electronic)
+    theory, maximum_eV, matched = _theory(transient, args.study, args.match, args.electronic,
+                                          args.thermal)
     heated = read_scans(args.heated, **reading_options(args))
     warn(heated)
     return judge(
@@ -205,8 +210,8 @@ def _window(text: str) -> str | tuple[float, float]:
     return text if text in ("all", "above-edge") else window(text)
 
 
-def _theory(transient: Scan, path: Path, match: Path | None,
-            electronic: bool) -> tuple[ScenarioSet, float | None, Matched | None]:
+def _theory(transient: Scan, path: Path, match: Path | None, electronic: bool,
+            thermal: Path | None) -> tuple[ScenarioSet, float | None, Matched | None]:
     """The scenarios for a transient; the first maximum that was published of their compound, and
     the match, if there are such.
     """
@@ -214,10 +219,17 @@ def _theory(transient: Scan, path: Path, match: Path | None,
         require(match is None, f"{path}: curves in a scenario file have their widths already:"
                 " --match needs a study")
         require(not electronic, f"{path}: --electronic needs a study, whose band edges are known")
+        require(thermal is None, f"{path}: --thermal needs a study, whose displacements are known")
         return read_scenarios(path), None, None
     subject = Subject.read(path, match)
     need_edge(subject.study, transient)
+    known = thermal or BUILT_IN_HOT.get(path)
+    if known is not None:
+        subject = replace(subject, hot=Subject.read(known))
     scenarios = subject.electronic_scenarios if electronic else subject.scenarios
+    require(thermal is None or any(THERMAL in s.errors for s in scenarios.scenarios),
+            f"{thermal} has none of the displacements of {path} both at rest and on an ensemble:"
+            " give a study of the same edge, crystal and modes, once with ensemble and minus")
     return scenarios, subject.published_maximum_eV, subject.matched
 
 
@@ -274,15 +286,15 @@ def record(judgement: Judgement) -> dict[str, Any]:
 
 
 def _row(fit: ScenarioFit) -> dict[str, Any]:
-    a, estimated = fit.amplitude, fit.strength_err_calculation is not None
-    heat, size = fit.parts[0].kind == "heat", None if a is None else {
+    a, heat = fit.amplitude, fit.parts[0].kind == "heat"
+    size = None if a is None else {
         "value": a.q, "interval68": _closed(a.q68), "interval95": _closed(a.q95)}
     parts = zip(fit.parts, fit.strengths, fit.intervals68, fit.intervals95, strict=True)
     return {
         **pick(fit, "name", "chi2", "strength", "strength_err", "shift_eV", "stretch",
                "width_fwhm_eV"),
         "strength_err_calculation": _finite(fit.strength_err_calculation),
-        "calculation_error": "estimated" if estimated else "not estimated",
+        "calculation_error": fit.parts[0].estimated,
         "strength_interval68": _closed(fit.interval68),
         "strength_interval95": _closed(fit.interval95),
         "parts": [

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from perovskite_polaron.errors import require
 from perovskite_polaron.report.page import Page, write_report
 from perovskite_polaron.report.study_page import study_page, write_figure
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_PB_L3
+from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_HOT, BUILT_IN_PB_L3
 from perovskite_polaron.workflow.study import need_edge, need_single
 
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--transient", help="measured difference spectrum with an error column, to draw and judge")
     add("--beside", metavar="STUDY.toml|FOLDER", nargs="+", default=[], type=Path, help="the same"
         " structures at other edges, or ensembles of the crystal, shown beside (with the built-in"
-        " set: its Pb L3 edge)")
+        " set: its Pb L3 edge, and both edges between 25 and 140 °C)")
     share(parser, "--match")
     add("--edge", metavar="13465.4eV", type=quantity("energy"), help="photon energy of the"
         " calculated zero, for every figure and every published feature (default: the published"
@@ -59,12 +60,15 @@ def run(args: argparse.Namespace) -> None:
         drawn = write_figure(subject, args.figure, args.out, transient)
         emit(args, {"figure": drawn}, [f"figure: {drawn}"])
         return
+    others = [BUILT_IN_PB_L3, *BUILT_IN_HOT.values()] if args.source is None else []
+    beside = [Subject.read(one) for one in args.beside or others]
+    hot = [one for one in beside if one.ensembles and one.edge == subject.edge]
+    subject = replace(subject, hot=next(iter(hot), None))
     judged = None if transient is None else judge(
         transient, subject.scenarios, subject.published_maximum_eV, edge_eV=args.edge,
         matched=subject.matched)
     said = "the computed CsPbBr3 set of the package" if args.source is None else str(source)
-    others = args.beside or ([BUILT_IN_PB_L3] if args.source is None else [])
-    page = study_page(subject, said, transient, judged, [Subject.read(one) for one in others])
+    page = study_page(subject, said, transient, judged, beside)
     written = write_report(page, args.out or Path("polaron-report"))
     emit(args, _record(page, judged, written), [f"report: {written[0]}"])
 

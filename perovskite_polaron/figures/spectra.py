@@ -255,6 +255,9 @@ def draw_converge(found: Mapping[str, tuple[Sequence[Movement], Sequence[StudySp
     figure, axes = panels(len(found), 2, (10.0, 3.1 * len(found)), width_ratios=(1, 1.5))
     curves = (("difference_percent", ORANGE, "o", "difference"),
               ("spectrum_percent", BLUE, "s", "reference spectrum"))
+    # No place inside is free of curves at every setting.
+    above = {"fontsize": 8, "loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "columnspacing": 1.0,
+             "handlelength": 1.4}
     for left, right, (setting, (rows, spectra)) in zip(axes[::2], axes[1::2], found.items(),
                                                        strict=True):
         places = np.arange(len(rows) - 1)
@@ -267,13 +270,13 @@ def draw_converge(found: Mapping[str, tuple[Sequence[Movement], Sequence[StudySp
         left.margins(x=0.15)
         left.set(xlabel=_SETTINGS.get(setting, setting),
                  ylabel=f"change up to {rows[-1].value} (%)")
-        legend(left, fontsize=9)
+        legend(left, ncols=3, **above)
         name = next(n for n, d in spectra[-1].differences.items() if np.any(d.intensity))
         # The last value, which the others are judged by, is the darkest.
         for row, one, shade in zip(rows, spectra, shades(len(rows))[::-1], strict=True):
-            d = one.differences[name]
-            right.plot(d.energy_eV, d.intensity, color=shade, linewidth=1.2, label=row.value)
+            right.plot(one.differences[name].energy_eV, percent(one, name), color=shade,
+                       linewidth=1.2, label=row.value)
         zero_line(right)
-        right.set(xlabel=ENERGY_LABEL, ylabel=f"{name} − {spectra[-1].reference}")
-        legend(right, fontsize=9)
+        right.set(xlabel=ENERGY_LABEL, ylabel=f"{name} − {spectra[-1].reference}\n(% of maximum)")
+        legend(right, ncols=7, **above)
     return figure

@@ -193,8 +193,9 @@ def _size(subject: Subject, best: ScenarioFit) -> str:
         also = "".join(f"; {other} {moved[other]:.2f} Å" for other in others)
         size = (f"{first} moved by {moved[first]:.3f} Å (68 %: {low:.3f} to {high:.3f}{also}), "
                 f"{size},")
-    missing = "" if best.errors_calculation[0] is not None else (
-        ". These errors are statistical: that of the calculation was not estimated")
+    known = best.parts[0].estimated
+    missing = {"estimated": "", "not estimated": ". These errors are statistical: that of the "
+               "calculation was not estimated"}.get(known, f". Calculation error in them: {known}")
     return f"{size} in the fraction {fraction} of the sample{missing}"
 
 

@@ -33,7 +33,8 @@ def hot_section(subject: Subject) -> Section:
         blocks += [meaning("on-top"), Table("The displacement at rest and on top of thermal motion",
                                             *_on_top(subject, pairs))]
     if claims := findings(subject, "hot"):
-        blocks.append(Claims("Heated crystals, published and ours", claims))
+        blocks.append(Claims(f"Heated crystals at {study.element} {study.edge}, published and ours",
+                             claims))
     return Section(f"hot-{subject.edge.lower()}",
                    f"Hot crystals at the {study.element} {study.edge} edge", blocks)
 

@@ -30,7 +30,8 @@ from perovskite_polaron.units import HC_EV_A, ZERO_C_K
 from perovskite_polaron.workflow.carriers import read_edges
 from perovskite_polaron.workflow.feff_jobs import POWDER
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
-from perovskite_polaron.workflow.scenarios import heated_series, study_scenarios, temperature_K
+from perovskite_polaron.workflow.scenarios import (
+    heated_series, study_scenarios, temperature_K, with_thermal_motion)
 from perovskite_polaron.workflow.spectra import (
     StudySpectra, load_results, other_alignment, powder_spectra, study_spectra)
 from perovskite_polaron.workflow.steady_state import matched_scenarios, matched_settings
@@ -56,6 +57,9 @@ class Subject:
         Where the axis and the widths are those of a match: what it found.
     given_edge_eV
         Photon energy of the calculated zero, where it was given.
+    hot
+        A study of the same displacements on top of thermal motion, whose part in the error of a fit
+        the scenarios bring.
     """
 
     results: StudyResults
@@ -64,6 +68,7 @@ class Subject:
     origin: Path
     matched: Matched | None = None
     given_edge_eV: float | None = None
+    hot: "Subject | None" = None
 
     @classmethod
     def read(cls, source: Path, match: Path | None = None,
@@ -126,9 +131,10 @@ class Subject:
         return self._scenarios(read_edges(self.results, self.folder))
 
     def _scenarios(self, edges: ProjectedStates | None) -> ScenarioSet:
-        if self.matched is None:
-            return study_scenarios(self.results, self.settings, edges)
-        return matched_scenarios(self.results, self.settings, self.matched, edges)
+        found = (study_scenarios(self.results, self.settings, edges) if self.matched is None else
+                 matched_scenarios(self.results, self.settings, self.matched, edges))
+        return found if self.hot is None else with_thermal_motion(
+            self.results, found, self.hot.results, self.hot.scenarios)
 
     @cached_property
     def sweeps(self) -> Mapping[str, AmplitudeSpectra]:

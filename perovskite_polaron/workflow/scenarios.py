@@ -1,11 +1,13 @@
 """A computed study as scenarios: what a measured transient is compared with."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from perovskite_polaron.analysis.scenarios import Scenario, ScenarioSet, calculated_heat, polaron
+from perovskite_polaron.analysis.scenarios import (
+    SNAPSHOTS, THERMAL, Scenario, ScenarioSet, calculated_heat, polaron)
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import require
 from perovskite_polaron.spectra.amplitude import AmplitudeSpectra
@@ -19,6 +21,9 @@ from perovskite_polaron.workflow.study import SpectraSettings
 # The computed CsPbBr3 sets that come with the package: Br K with XSpectra, Pb L3 with FEFF10.
 BUILT_IN = Path(__file__).parent.parent / "data" / "cspbbr3"
 BUILT_IN_PB_L3 = BUILT_IN.with_name("cspbbr3-pb-l3")
+# Their crystal between 25 and 140 °C at the same edges, with FEFF10.
+BUILT_IN_HOT = {BUILT_IN: BUILT_IN.with_name("cspbbr3-hot-br"),
+                BUILT_IN_PB_L3: BUILT_IN.with_name("cspbbr3-hot-pb")}
 
 
 def study_scenarios(results: StudyResults, settings: SpectraSettings,
@@ -52,10 +57,10 @@ def study_scenarios(results: StudyResults, settings: SpectraSettings,
     errors = {name: {setting: percent * row for setting, row in rows.items()}
               for name, rows in spectra.budget.items()}
     for name, error in spectra.errors.items():
-        own = {f"snapshots {i + 1}": row / abs(size) for i, row in enumerate(error.rows)}
+        own = {f"{SNAPSHOTS} {i + 1}": row / abs(size) for i, row in enumerate(error.rows)}
         errors[name] = errors.get(name, {}) | own
     for name, row in _thermal(results, spectra).items():
-        errors[name] = errors.get(name, {}) | {"thermal average": row}
+        errors[name] = errors.get(name, {}) | {THERMAL: row}
     entries: dict[str, list[StructureResult]] = {}
     for one in results.structures:
         if one.name in spectra.differences and spectra.differences[one.name].intensity.any():
@@ -143,6 +148,36 @@ def on_top(results: StudyResults, spectra: StudySpectra) -> dict[str, str]:
            and spectra.base_of(one.name) != spectra.reference}
     return {one.name: hot[key(one)] for one in displaced
             if one.ensemble is None and key(one) in hot}
+
+
+def with_thermal_motion(results: StudyResults, found: ScenarioSet, others: StudyResults,
+                        hot: ScenarioSet) -> ScenarioSet:
+    """Return scenarios whose polarons bring what thermal motion makes of their difference, as
+    another study of the edge found it for the same modes of the same crystal; without such, nothing
+    changes.
+
+    That change is taken in per cent of the maximum, from the first maximum on, and from the
+    amplitude it was computed at as the difference grows with Q; so the other study may be of
+    another engine.
+    """
+    if (results.study.element, results.study.edge) != (others.study.element, others.study.edge):
+        return found
+    swept = {f"polaron {entry}": (settings.crystal, settings.modes)
+             for entry, settings in results.study.structures.items()}
+    known = {(settings.crystal, settings.modes): one for one in hot.scenarios
+             if THERMAL in one.errors and (settings := others.study.structures[
+                 one.name.removeprefix("polaron ")])}
+    changed = []
+    for scenario in found.scenarios:
+        one, ours = known.get(swept.get(scenario.name, ("", ()))), scenario.amplitude_sqrt_amu_A
+        if one is not None and one.amplitude_sqrt_amu_A and ours and THERMAL not in scenario.errors:
+            growth = (ours / one.amplitude_sqrt_amu_A) ** scenario.power
+            row = np.interp(found.energy_eV - found.first_maximum_eV,
+                            hot.energy_eV - hot.first_maximum_eV, one.errors[THERMAL], 0.0, 0.0)
+            row *= growth * found.steady_state.max() / hot.steady_state.max()
+            scenario = replace(scenario, errors={**scenario.errors, THERMAL: row})
+        changed.append(scenario)
+    return replace(found, scenarios=tuple(changed))
 
 
 def _polarons(entry: str, points: Sequence[StructureResult],
