@@ -4,6 +4,7 @@ as not, the larger family, the command.
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,3 +180,28 @@ def test_judge_has_screening_where_there_are_carriers_and_a_prior():
     found = judge(scan, THEORY, **options, screening=Screening(0.2, 3.0))
     assert found.screening == Screening(0.2, 3.0)
     assert any("prior 0.2 eV" in said and "within 3 eV" in said for said in found.words)
+
+
+def test_the_check_from_first_principles_is_what_the_manual_says() -> None:
+    """tools/screening_check.py made the table, with pw.x and xspectra.x."""
+    table = np.genfromtxt(Path(__file__).parent.parent / "docs" / "cspbbr3-screening.csv",
+                          delimiter=",", names=True)
+    x, neutral, *changes = (table[name] for name in table.dtype.names)
+    electron, hole, pair = (np.array(changes[k::3]) for k in range(3))
+    np.testing.assert_allclose(pair, electron + hole, atol=3e-6)
+    assert neutral[np.abs(x).argmin()] == 1
+    largest = np.abs(pair).max(axis=1)
+    assert (largest < 0.03).all()
+    # First order in the number of carriers; the two kinds work against each other.
+    assert np.abs(pair[0] - pair[1]).max() < 0.115 * largest.max()
+    for one, other in zip(electron, hole, strict=True):
+        assert np.corrcoef(one, other)[0, 1] < -0.8
+    # A shift of the edge: how far, in meV, and how much of the change it is.
+    near = x <= 1
+    slope = np.gradient(neutral, x)[near]
+    for k, meV in enumerate((0.71, -0.93, -0.22)):
+        curve = changes[k][near] / 100
+        moved = -1e3 * float(curve @ slope) / float(slope @ slope)
+        assert moved == pytest.approx(meV, abs=0.02)
+    rest = curve + moved / 1e3 * slope
+    assert 1 - rest @ rest / (curve @ curve) == pytest.approx(0.11, abs=0.01)

@@ -1,6 +1,6 @@
 """What added carriers do to the potential of a core-hole spectrum: a check from first principles.
 
-    python tools/screening_check.py examples/screening.toml --out TABLE.csv
+    python tools/screening_check.py examples/screening.toml --out TABLE.csv --figure FIGURE.png
 
 The cubic crystal of five atoms with −δ, 0 and +δ electrons beside those of the insulator, with and
 without the core hole. The states that are empty in the insulator are kept whole in every spectrum,
@@ -18,6 +18,7 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from perovskite_polaron.espresso.pw import PwCalculation
 from perovskite_polaron.espresso.savefile import read_save
 from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.espresso.xspectra import SAVE_FILE, XspectraCalculation
+from perovskite_polaron.figures import style
 from perovskite_polaron.files import csv_text, write_atomically
 from perovskite_polaron.workflow.execute import Event, run_jobs
 from perovskite_polaron.workflow.job import Job
@@ -35,6 +37,7 @@ from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import read_study
 
 RANGE_EV = (-8.0, 30.0)
+UNIT = "% of the maximum per 1e19 cm-3"
 
 
 def charged(job: Job, charge: float, **more: object) -> Job:
@@ -59,6 +62,23 @@ def absorption(job: Job, hole: Job) -> Job:
                   core=core, parent=hole, version=job.version)
 
 
+def draw(columns: dict[str, np.ndarray], share: float) -> Any:
+    """Draw the neutral spectrum, and what carriers change in it."""
+    x, *_ = columns.values()
+    figure, (top, bottom) = style.panels(2, 1, (style.WIDTH_IN, 4.4), sharex=True)
+    top.plot(x, columns["neutral"], color=style.INK)
+    top.set_ylabel("absorption\n(first maximum = 1)")
+    for word, colour in zip(("electron", "hole", "pair"), style.PALETTE, strict=False):
+        for part, dash in ((share, "-"), (share / 2, "--")):
+            bottom.plot(x, columns[f"{word} ({UNIT} at {part:g} per cell)"], dash, color=colour,
+                        lw=1.3, label=word if part == share else None)
+    style.zero_line(bottom)
+    style.legend(bottom, ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=8)
+    bottom.set(xlabel="energy from the first maximum (eV)", ylabel="change (% of the\nmaximum per"
+               " 10¹⁹ cm⁻³)")
+    return figure
+
+
 def _say(event: Event) -> None:
     if event.what != "running":
         print(event.what, event.job.label, flush=True)
@@ -71,6 +91,7 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="study of one structure with one absorber")
     parser.add_argument("--carriers", type=float, default=0.05, help="per cell, and half of them")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--figure", type=Path)
     args = parser.parse_args()
     study = read_study(args.study)
     (structure,) = plan(study)
@@ -86,7 +107,7 @@ def main() -> None:
     records = {n: [store.result(job) or {} for job in (ground, hole)]
                for n, (ground, hole, _) in jobs.items()}
     gap = records[0.0][1]["lowest_empty_eV"] - records[0.0][1]["highest_occupied_eV"]
-    grid = np.linspace(-20, 40, 1201)
+    grid = np.linspace(-20, 40, 301)
 
     def edge(n: float) -> float:
         """Photon energy (eV) of the zero of the levels of the cell with the hole."""
@@ -118,7 +139,8 @@ def main() -> None:
     inside = (offset >= RANGE_EV[0]) & (offset <= RANGE_EV[1])
     near = (offset >= RANGE_EV[0]) & (offset <= 1)
     per_19 = 1e-5 * structure.structure.crystal.volume_A3
-    columns = {"from_first_maximum_eV": offset[inside], "neutral": still[inside] / still[first]}
+    columns = {"from_first_maximum_eV": offset[inside].round(3),
+               "neutral": (still[inside] / still[first]).round(6)}
     for share in (args.carriers, args.carriers / 2):
         change = {word: (spectrum(n) - still) / share
                   for word, n in (("electron", share), ("hole", -share))}
@@ -131,11 +153,13 @@ def main() -> None:
             print(f"{share:g} per cell, {word}: edge moves {1e3 * moved * per_19:+.2f} meV per"
                   f" 1e19 cm-3 (up to the first maximum; {100 * alike:.0f} % of the change"
                   f" squared), the whole range {1e3 * whole * per_19:+.2f} meV")
-            columns[f"{word} (% of the maximum per 1e19 cm-3, {share:g} per cell)"] = (
-                100 * per_19 * curve[inside] / still[first])
+            columns[f"{word} ({UNIT} at {share:g} per cell)"] = (
+                (100 * per_19 * curve[inside] / still[first]).round(6))
     print(f"first maximum {grid[first]:.2f} eV above the lowest empty level, gap with the hole"
           f" {gap:.2f} eV, 1e19 cm-3 = {per_19:.5f} per cell")
     write_atomically(args.out, csv_text(columns))
+    if args.figure is not None:
+        style.save(draw(columns, args.carriers), args.figure)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ minus itself, near the edge only: the whole of it up to the first maximum E1, be
 That is one of two limits. Here only what the hole holds is moved; carriers that raise all of the
 potential around it alike move the whole spectrum, which is the rigid shift (``scenarios``).
 
-What it cannot say: the size for a density, which grows slower than the density and is not known
-for lead halides; a loss of oscillator strength, or another width. Over the lifetime of the hole
-(2.5 eV, a quarter of a femtosecond, at Br K) carriers with a plasma energy of some 0.2 eV at 1e19
-per cm³ hardly answer a new hole, so that sizes from slow, optical experiments are upper limits.
+What it cannot say: the size for a density, which grows slower than the density (a check from first
+principles in a cell of five atoms, docs/carriers.md, has 0.03 % of the maximum and −0.2 meV per
+1e19 pairs per cm³, mostly no shift: the other sign); a loss of oscillator strength, or another
+width. Over the lifetime of the hole (2.5 eV, a quarter of a femtosecond, at Br K) carriers with a
+plasma energy of some 0.2 eV at 1e19 per cm³ hardly answer a new hole, so that sizes from slow,
+optical experiments are upper limits.
 
 References
 ----------

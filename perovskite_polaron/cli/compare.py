@@ -26,7 +26,7 @@ from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.edges import need_other_edge
-from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_HOT
+from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_HOT, displaced_only
 from perovskite_polaron.workflow.study import need_edge
 
 #: What a match says instead of the user.
@@ -223,9 +223,10 @@ def _theory(transient: Scan, path: Path, match: Path | None, electronic: bool,
         return read_scenarios(path), None, None
     subject = Subject.read(path, match)
     need_edge(subject.study, transient)
-    known = thermal or BUILT_IN_HOT.get(path)
+    known = thermal or BUILT_IN_HOT.get(path.resolve())
     if known is not None:
-        subject = replace(subject, hot=Subject.read(known))
+        hot = Subject.read(known)
+        subject = replace(subject, hot=replace(hot, results=displaced_only(hot.results)))
     scenarios = subject.electronic_scenarios if electronic else subject.scenarios
     require(thermal is None or any(THERMAL in s.errors for s in scenarios.scenarios),
             f"{thermal} has none of the displacements of {path} both at rest and on an ensemble:"

@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
         drawn = write_figure(subject, args.figure, args.out, transient)
         emit(args, {"figure": drawn}, [f"figure: {drawn}"])
         return
-    others = [BUILT_IN_PB_L3, *BUILT_IN_HOT.values()] if args.source is None else []
+    whole = source.resolve() == BUILT_IN
+    others = [BUILT_IN_PB_L3, *BUILT_IN_HOT.values()] if whole else []
     beside = [Subject.read(one) for one in args.beside or others]
     hot = [one for one in beside if one.ensembles and one.edge == subject.edge]
     subject = replace(subject, hot=next(iter(hot), None))

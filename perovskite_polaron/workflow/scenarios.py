@@ -19,7 +19,7 @@ from perovskite_polaron.workflow.spectra import StudySpectra, powder_spectra
 from perovskite_polaron.workflow.study import SpectraSettings
 
 # The computed CsPbBr3 sets that come with the package: Br K with XSpectra, Pb L3 with FEFF10.
-BUILT_IN = Path(__file__).parent.parent / "data" / "cspbbr3"
+BUILT_IN = Path(__file__).resolve().parent.parent / "data" / "cspbbr3"
 BUILT_IN_PB_L3 = BUILT_IN.with_name("cspbbr3-pb-l3")
 # Their crystal between 25 and 140 °C at the same edges, with FEFF10.
 BUILT_IN_HOT = {BUILT_IN: BUILT_IN.with_name("cspbbr3-hot-br"),
@@ -148,6 +148,15 @@ def on_top(results: StudyResults, spectra: StudySpectra) -> dict[str, str]:
            and spectra.base_of(one.name) != spectra.reference}
     return {one.name: hot[key(one)] for one in displaced
             if one.ensemble is None and key(one) in hot}
+
+
+def displaced_only(results: StudyResults) -> StudyResults:
+    """Return a study without what ``with_thermal_motion`` does not look at: hotter ensembles."""
+    study = results.study
+    carried = {one.minus for one in study.structures.values() if one.modes and one.ensemble}
+    return replace(results, structures=tuple(
+        one for one in results.structures
+        if one.amplitude_sqrt_amu_A or one.name in (study.reference, *carried)))
 
 
 def with_thermal_motion(results: StudyResults, found: ScenarioSet, others: StudyResults,
