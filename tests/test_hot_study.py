@@ -236,7 +236,7 @@ def test_a_report_beside_says_what_heat_does_and_what_it_leaves_of_a_displacemen
     assert shape_ratio_sigma(seen(0 * rows[0]), name) == pytest.approx(
         np.linalg.norm(turned), rel=1e-3)
     section = hot_section(subject)
-    assert section.title == "Hot crystals at the Br K edge"
+    assert section.title == "Hot crystals at the Br K edge, with FEFF10"
     claims = [f for b in section.blocks if isinstance(b, Claims) for f in b.claims]
     judged = [f for f in claims if "C of the sample at" in f.published]
     assert len(judged) == 2
@@ -251,7 +251,7 @@ def test_a_report_beside_says_what_heat_does_and_what_it_leaves_of_a_displacemen
     page = (tmp_path / "r" / "report.html").read_text()
     assert "Hot crystals at the Br K edge" in page
     assert "strength when hot" in page
-    assert (tmp_path / "r" / "figures" / "hot-br-k.csv").exists()
+    assert (tmp_path / "r" / "figures" / "hot-br-k-feff.csv").exists()
     capsys.readouterr()
     assert main(["report", str(tmp_path / "series"), "--out", str(tmp_path / "s")]) == 2
     assert "--beside" in capsys.readouterr().err

@@ -77,7 +77,8 @@ def test_the_page_is_whole_and_needs_nothing_else(report: Path) -> None:
     assert used <= set(ids)
     drawn = {p.stem for p in (report.parent / "figures").glob("*.svg")}
     assert drawn == {"structure", "pb-l3", "figure-2", "figure-3", "figure-4", "sites", "amplitude",
-                     "bonds", "alignment", "heating", "hot-br-k", "hot-pb-l3"}
+                     "bonds", "alignment", "heating", "hot-br-k-feff", "hot-pb-l3-feff",
+                     "hot-br-k-xspectra"}
     assert text.count("<svg ") == len(drawn)
     for name in drawn:
         for suffix in (".png", ".pdf", ".csv"):
@@ -168,8 +169,9 @@ def test_a_transient_is_drawn_and_judged(made: tuple[Path, dict[str, Any]],
     assert record["transient"]["best"] == swept(subject).name
     boxes = {one["about"] for one in record["claims"]}
     assert boxes == {"Published statements", "Published and ours", "Heating, published and ours",
-                     "C, published and ours", "Heated crystals at Br K, published and ours",
-                     "Heated crystals at Pb L3, published and ours"}
+                     "C, published and ours",
+                     *(f"Heated crystals at {one}, published and ours" for one in (
+                         "Br K with FEFF10", "Br K with XSpectra", "Pb L3 with FEFF10"))}
     assert {one["verdict"] for one in record["claims"]} <= set(claims.ORDER)
     measured = table(report.parent / "figures" / "figure-4-transient.csv")
     np.testing.assert_allclose(np.array(measured["photon_energy_eV"], dtype=float),

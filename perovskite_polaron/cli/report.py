@@ -13,7 +13,8 @@ from perovskite_polaron.errors import require
 from perovskite_polaron.report.page import Page, write_report
 from perovskite_polaron.report.study_page import study_page, write_figure
 from perovskite_polaron.report.subject import Subject
-from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_HOT, BUILT_IN_PB_L3
+from perovskite_polaron.workflow.scenarios import (
+    BUILT_IN, BUILT_IN_HOT, BUILT_IN_HOT_XSPECTRA, BUILT_IN_PB_L3)
 from perovskite_polaron.workflow.study import need_edge, need_single
 
 
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
         emit(args, {"figure": drawn}, [f"figure: {drawn}"])
         return
     whole = source.resolve() == BUILT_IN
-    others = [BUILT_IN_PB_L3, *BUILT_IN_HOT.values()] if whole else []
+    others = [BUILT_IN_PB_L3, *BUILT_IN_HOT.values(), BUILT_IN_HOT_XSPECTRA] if whole else []
     beside = [Subject.read(one) for one in args.beside or others]
     hot = [one for one in beside if one.ensembles and one.edge == subject.edge]
     subject = replace(subject, hot=next(iter(hot), None))

@@ -14,7 +14,8 @@ from perovskite_polaron.figures import style
 from perovskite_polaron.figures.style import INK, WIDTH_IN, Chart
 from perovskite_polaron.files import Column
 from perovskite_polaron.report import study_charts as charts
-from perovskite_polaron.report.blocks import Block, Claims, Rows, Section, Table, Text, meaning
+from perovskite_polaron.report.blocks import (
+    Block, Claims, Fold, Rows, Section, Table, Text, meaning)
 from perovskite_polaron.report.claims import (
     extremum_eV, findings, shape_ratio_range, shape_ratio_sigma)
 from perovskite_polaron.report.subject import Subject
@@ -25,18 +26,23 @@ from perovskite_polaron.workflow.scenarios import on_top
 def hot_section(subject: Subject) -> Section:
     """Return what a study of ensembles says, as the section of the edge it was computed at."""
     study = subject.study
-    blocks: list[Block] = [meaning("hot"), Text(_source(subject)), hot_chart(subject),
-                           Table("Differences from the coldest ensemble", *_series(subject))]
-    if subject.article is not None and any(f.extremum for f in subject.features):
-        blocks.append(Table("Extrema of the steady state", *_extrema(subject)))
+    blocks: list[Block] = [meaning("hot"), Text(_source(subject)), hot_chart(subject)]
+    if claims := findings(subject, "hot"):
+        blocks.append(Claims(f"Heated crystals at {study.element} {study.edge} with"
+                             f" {ENGINES[study.engine.kind]}, published and ours", claims))
     if pairs := on_top(subject.results, subject.spectra):
         blocks += [meaning("on-top"), Table("The displacement at rest and on top of thermal motion",
                                             *_on_top(subject, pairs))]
-    if claims := findings(subject, "hot"):
-        blocks.append(Claims(f"Heated crystals at {study.element} {study.edge}, published and ours",
-                             claims))
-    return Section(f"hot-{subject.edge.lower()}",
-                   f"Hot crystals at the {study.element} {study.edge} edge", blocks)
+    numbers = [Table("Differences from the coldest ensemble", *_series(subject))]
+    if subject.article is not None and any(f.extremum for f in subject.features):
+        numbers.append(Table("Extrema of the steady state", *_extrema(subject)))
+    blocks.append(Fold("Every temperature in numbers", numbers))
+    return Section(_key(subject), f"Hot crystals at the {study.element} {study.edge} edge, with"
+                   f" {ENGINES[study.engine.kind]}", blocks)
+
+
+def _key(subject: Subject) -> str:
+    return f"hot-{subject.edge.lower()}-{subject.study.engine.kind}"
 
 
 def _source(subject: Subject) -> str:
@@ -45,8 +51,8 @@ def _source(subject: Subject) -> str:
     counts = [len(subject.result(name).samples) for name in subject.ensembles]
     sites = len(subject.result(first).sites) / counts[0]
     said = (str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}")
-    return (f"{said} snapshots at each temperature, absorbing atoms of each: {sites:.3g}; computed "
-            f"with {ENGINES[subject.study.engine.kind]}. Where they are from: {origin['source']}; "
+    return (f"{said} snapshots at each temperature, absorbing atoms of each: {sites:.3g}. "
+            f"Where they are from: {origin['source']}; "
             f"{origin['rule']}.")
 
 
@@ -158,7 +164,7 @@ def hot_chart(subject: Subject) -> Chart:
         if i:
             style.zero_line(axes)
         style.legend(axes, ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0))
-    return Chart(f"hot-{subject.edge.lower()}", "Hot crystals",
+    return Chart(_key(subject), "Hot crystals",
                  "Mean spectra of the ensembles and of the crystal at rest, differences with one "
                  "standard error of the mean over snapshots, and a displacement at rest and on top "
                  "of thermal motion.", figure, {"": columns})

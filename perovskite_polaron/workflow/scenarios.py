@@ -24,6 +24,8 @@ BUILT_IN_PB_L3 = BUILT_IN.with_name("cspbbr3-pb-l3")
 # Their crystal between 25 and 140 °C at the same edges, with FEFF10.
 BUILT_IN_HOT = {BUILT_IN: BUILT_IN.with_name("cspbbr3-hot-br"),
                 BUILT_IN_PB_L3: BUILT_IN.with_name("cspbbr3-hot-pb")}
+# The first of its snapshots at Br K, with XSpectra.
+BUILT_IN_HOT_XSPECTRA = BUILT_IN.with_name("cspbbr3-hot-xspectra")
 
 
 def study_scenarios(results: StudyResults, settings: SpectraSettings,
