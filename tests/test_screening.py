@@ -2,6 +2,7 @@
 as not, the larger family, the command.
 """
 
+import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,10 @@ from perovskite_polaron.analysis.verdict import judge
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.measured.scan import Scan
+from perovskite_polaron.workflow.jobs import plan
 from perovskite_polaron.workflow.scenarios import BUILT_IN, study_scenarios
 from perovskite_polaron.workflow.spectra import load_results
+from perovskite_polaron.workflow.study import read_study
 
 # With fine structure beyond the edge, which a rigid shift moves and screening does not.
 RICH = replace(THEORY, steady_state=STEADY + 0.3 * np.cos(GRID / 2.5) / (1 + np.exp(12 - GRID)))
@@ -205,3 +208,27 @@ def test_the_check_from_first_principles_is_what_the_manual_says() -> None:
         assert moved == pytest.approx(meV, abs=0.02)
     rest = curve + moved / 1e3 * slope
     assert 1 - rest @ rest / (curve @ curve) == pytest.approx(0.11, abs=0.01)
+
+
+@pytest.mark.espresso
+def test_the_check_adds_carriers_to_both_cells_and_to_nothing_else() -> None:
+    root = Path(__file__).parent.parent
+    spec = importlib.util.spec_from_file_location("check", root / "tools" / "screening_check.py")
+    assert spec is not None
+    assert spec.loader is not None
+    check = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(check)
+    (structure,) = plan(read_study(root / "examples" / "screening.toml"))
+    (site,) = structure.absorbers
+    for job, neutral in ((structure.ground, 0.0), (site.hole, 1.0)):
+        added = check.charged(job, -0.05)
+        (old, new), = {(a, b) for a, b in zip(job.deck.splitlines(), added.deck.splitlines(),
+                                              strict=True) if a != b}
+        assert float(old.split("=")[1]) == neutral
+        assert (new.split("=")[0], float(new.split("=")[1])) == (old.split("=")[0], neutral - 0.05)
+        assert added.digest != job.digest
+        assert added.initial == (job,)
+        assert check.charged(job, 0.0).digest == job.digest
+    found = check.absorption(site.xas["z"], added)
+    assert found.parent is added
+    assert found.deck == site.xas["z"].deck
