@@ -33,18 +33,23 @@ def one(found: ScenarioSet, name: str) -> Scenario:
     return next(s for s in found.scenarios if s.name == name)
 
 
-def test_what_thermal_motion_does_is_carried_over_by_mode_and_grows_with_the_amplitude(
+def test_what_thermal_motion_does_is_carried_over_by_mode_in_parts_of_the_difference(
         hot: Path) -> None:
     known = both(made(hot, SERIES))
     row = one(known[1], "polaron lo").errors[THERMAL]
     alone = made(hot, PLAIN)
-    larger = replace(alone, structures=tuple(
-        replace(s, amplitude_sqrt_amu_A=2.0) if s.amplitude_sqrt_amu_A else s
-        for s in alone.structures))
-    for results, factor in ((alone, 1), (larger, 4)):
+    # Another engine, whose difference is 2.5 times as large.
+    rest = alone.curves["ground/Br9-4c/powder"].cross_section_A2
+    larger = replace(alone, curves={
+        name: replace(its, cross_section_A2=rest + 2.5 * (its.cross_section_A2 - rest))
+        for name, its in alone.curves.items()})
+    plain = one(known[1], "polaron lo")
+    for results, factor in ((alone, 1), (larger, 2.5)):
         found = with_thermal_motion(*both(results), *known)
         mine = one(found, "polaron wave")
-        assert mine.errors[THERMAL] == pytest.approx(factor * row, abs=1e-12)
+        size = np.linalg.norm(mine.difference) / np.linalg.norm(plain.difference)
+        assert size == pytest.approx(factor, rel=1e-3)
+        assert mine.errors[THERMAL] == pytest.approx(size * row, abs=1e-9)
         assert mine.estimated == "thermal average only"
     # Its own is not replaced, and a budget of settings makes the error whole.
     own = with_thermal_motion(*known, *known)

@@ -167,9 +167,9 @@ def with_thermal_motion(results: StudyResults, found: ScenarioSet, others: Study
     another study of the edge found it for the same modes of the same crystal; without such, nothing
     changes.
 
-    That change is taken in per cent of the maximum, from the first maximum on, and from the
-    amplitude it was computed at as the difference grows with Q; so the other study may be of
-    another engine.
+    That change is taken in parts of the difference at rest (their rms over the common energies,
+    counted from the first maxima), so the other study may be of another engine, whose differences
+    are larger or smaller, and of another amplitude.
     """
     if (results.study.element, results.study.edge) != (others.study.element, others.study.edge):
         return found
@@ -180,13 +180,13 @@ def with_thermal_motion(results: StudyResults, found: ScenarioSet, others: Study
                  one.name.removeprefix("polaron ")])}
     changed = []
     for scenario in found.scenarios:
-        one, ours = known.get(swept.get(scenario.name, ("", ()))), scenario.amplitude_sqrt_amu_A
-        if one is not None and one.amplitude_sqrt_amu_A and ours and THERMAL not in scenario.errors:
-            growth = (ours / one.amplitude_sqrt_amu_A) ** scenario.power
-            row = np.interp(found.energy_eV - found.first_maximum_eV,
-                            hot.energy_eV - hot.first_maximum_eV, one.errors[THERMAL], 0.0, 0.0)
-            row *= growth * found.steady_state.max() / hot.steady_state.max()
-            scenario = replace(scenario, errors={**scenario.errors, THERMAL: row})
+        one = known.get(swept.get(scenario.name, ("", ())))
+        if one is not None and THERMAL not in scenario.errors:
+            there = hot.energy_eV - hot.first_maximum_eV
+            row, rest = (np.interp(found.energy_eV - found.first_maximum_eV, there, curve, 0.0, 0.0)
+                         for curve in (one.errors[THERMAL], one.difference))
+            size = np.linalg.norm(scenario.difference[rest != 0]) / np.linalg.norm(rest)
+            scenario = replace(scenario, errors={**scenario.errors, THERMAL: size * row})
         changed.append(scenario)
     return replace(found, scenarios=tuple(changed))
 
