@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.errors import PolaronError
 from perovskite_polaron.espresso.lanczos import evaluate
 from perovskite_polaron.espresso.pw import PwCalculation
@@ -30,6 +31,7 @@ from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.espresso.xspectra import SAVE_FILE, XspectraCalculation
 from perovskite_polaron.figures import style
 from perovskite_polaron.files import csv_text, write_atomically
+from perovskite_polaron.spectra.alignment import SiteEnergies, shifts
 from perovskite_polaron.workflow.execute import Event, run_jobs
 from perovskite_polaron.workflow.job import Job
 from perovskite_polaron.workflow.jobs import plan
@@ -40,7 +42,7 @@ RANGE_EV = (-8.0, 30.0)
 UNIT = "% of the maximum per 1e19 cm-3"
 
 
-def charged(job: Job, charge: float, **more: object) -> Job:
+def charged(job: Job, charge: float) -> Job:
     """Return a job of pw.x with more charge (e), begun from the density of the neutral one."""
     calculation = job.calculation
     assert isinstance(calculation, PwCalculation)
@@ -109,32 +111,30 @@ def main() -> None:
     gap = records[0.0][1]["lowest_empty_eV"] - records[0.0][1]["highest_occupied_eV"]
     grid = np.linspace(-20, 40, 301)
 
-    def edge(n: float) -> float:
-        """Photon energy (eV) of the zero of the levels of the cell with the hole."""
-        ground, hole = records[n]
-        return float(hole["total_energy_eV"] - ground["total_energy_eV"])
-
-    start = edge(0.0) + records[0.0][1]["lowest_empty_eV"]
+    saves = {n: [read_save(store.folder(job) / SAVE_FILE) for job in xas]
+             for n, (_, _, xas) in jobs.items()}
+    cell = tuple(map(tuple, structure.structure.crystal.lattice_A.tolist()))
+    places = shifts([SiteEnergies(f"{n:g}", site.label, 1, "full", ground["total_energy_eV"],
+                                  hole["total_energy_eV"], saves[n][0].fermi_energy_eV, cell_A=cell)
+                     for n, (ground, hole) in records.items()], "0")
+    shift = {n: place.shift_eV for n, place in zip(records, places, strict=True)}
 
     def spectrum(n: float) -> np.ndarray:
-        """Into what is empty in the insulator, over photon energies from its lowest such level."""
+        """Into what is empty in the insulator, over energies from its Fermi level there."""
         fermi = records[n][1]["fermi_eV"]
         middle = (records[n][1]["highest_occupied_eV"] + gap / 2 if n == 0
                   else fermi - np.sign(n) * gap / 2)
         total = np.zeros_like(grid)
-        for job in jobs[n][2]:
-            save = read_save(store.folder(job) / SAVE_FILE)
-            total += evaluate(save, grid + start - edge(n) - save.fermi_energy_eV,
-                              study.spectra.core_hole_hwhm_eV, cut_occupied=True, cut_smooth_eV=0,
+        for save in saves[n]:
+            total += evaluate(save, grid - shift[n], study.spectra.core_hole_hwhm_eV,
+                              cut_occupied=True, cut_smooth_eV=0,
                               cut_above_eV=middle - save.fermi_energy_eV,
                               terminator=study.xspectra.check_every,
-                              taper=study.spectra.taper).total / len(jobs[n][2])
+                              taper=study.spectra.taper).total / len(saves[n])
         return total
 
     still = spectrum(0.0)
-    top = int(still.argmax())
-    first = next(i for i in range(1, len(grid)) if still[i] > 0.3 * still[top]
-                 and still[i] > still[i + 1])
+    first = int(np.abs(grid - ScenarioSet(grid, still, ()).first_maximum_eV).argmin())
     offset, slope = grid - grid[first], np.gradient(still, grid)
     inside = (offset >= RANGE_EV[0]) & (offset <= RANGE_EV[1])
     near = (offset >= RANGE_EV[0]) & (offset <= 1)
@@ -155,8 +155,7 @@ def main() -> None:
                   f" squared), the whole range {1e3 * whole * per_19:+.2f} meV")
             columns[f"{word} ({UNIT} at {share:g} per cell)"] = (
                 (100 * per_19 * curve[inside] / still[first]).round(6))
-    print(f"first maximum {grid[first]:.2f} eV above the lowest empty level, gap with the hole"
-          f" {gap:.2f} eV, 1e19 cm-3 = {per_19:.5f} per cell")
+    print(f"gap with the hole {gap:.2f} eV, 1e19 cm-3 = {per_19:.5f} per cell")
     write_atomically(args.out, csv_text(columns))
     if args.figure is not None:
         style.save(draw(columns, args.carriers), args.figure)

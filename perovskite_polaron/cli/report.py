@@ -64,8 +64,9 @@ def run(args: argparse.Namespace) -> None:
     whole = source.resolve() == BUILT_IN
     others = [BUILT_IN_PB_L3, *BUILT_IN_HOT.values(), BUILT_IN_HOT_XSPECTRA] if whole else []
     beside = [Subject.read(one) for one in args.beside or others]
-    hot = [one for one in beside if one.ensembles and one.edge == subject.edge]
-    subject = replace(subject, hot=next(iter(hot), None))
+    if transient is not None:
+        hot = [one for one in beside if one.ensembles and one.edge == subject.edge]
+        subject = replace(subject, hot=next(iter(hot), None))
     judged = None if transient is None else judge(
         transient, subject.scenarios, subject.published_maximum_eV, edge_eV=args.edge,
         matched=subject.matched)

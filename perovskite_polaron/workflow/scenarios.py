@@ -173,22 +173,26 @@ def with_thermal_motion(results: StudyResults, found: ScenarioSet, others: Study
     """
     if (results.study.element, results.study.edge) != (others.study.element, others.study.edge):
         return found
-    swept = {f"polaron {entry}": (settings.crystal, settings.modes)
-             for entry, settings in results.study.structures.items()}
-    known = {(settings.crystal, settings.modes): one for one in hot.scenarios
-             if THERMAL in one.errors and (settings := others.study.structures[
-                 one.name.removeprefix("polaron ")])}
+    known = {_displacement(others, one): one for one in hot.scenarios if THERMAL in one.errors}
+    offset, there = (one.energy_eV - one.first_maximum_eV for one in (found, hot))
+    inside = (offset >= there[0]) & (offset <= there[-1])
     changed = []
     for scenario in found.scenarios:
-        one = known.get(swept.get(scenario.name, ("", ())))
+        one = known.get(_displacement(results, scenario))
         if one is not None and THERMAL not in scenario.errors:
-            there = hot.energy_eV - hot.first_maximum_eV
-            row, rest = (np.interp(found.energy_eV - found.first_maximum_eV, there, curve, 0.0, 0.0)
+            row, rest = (np.interp(offset, there, curve, 0.0, 0.0)
                          for curve in (one.errors[THERMAL], one.difference))
-            size = np.linalg.norm(scenario.difference[rest != 0]) / np.linalg.norm(rest)
+            size = np.linalg.norm(scenario.difference[inside]) / np.linalg.norm(rest)
             scenario = replace(scenario, errors={**scenario.errors, THERMAL: size * row})
         changed.append(scenario)
     return replace(found, scenarios=tuple(changed))
+
+
+def _displacement(results: StudyResults,
+                  scenario: Scenario) -> tuple[str | None, tuple[str, ...]] | None:
+    """Return crystal and modes of a polaron; None for what is displaced along none."""
+    entry = results.study.structures.get(scenario.name.removeprefix("polaron "))
+    return (entry.crystal, entry.modes) if entry is not None and entry.modes else None
 
 
 def _polarons(entry: str, points: Sequence[StructureResult],
