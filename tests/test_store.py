@@ -254,6 +254,28 @@ def test_a_changed_density_is_not_worked_on(player: Path, tmp_path: Path,
 
 
 @espresso
+@pytest.mark.parametrize("left", ["half", "changed"])
+def test_a_density_whose_second_run_was_killed_is_made_again(
+        player: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str) -> None:
+    """As after Ctrl-C in a study that got further spectra of a core hole that had been done."""
+    monkeypatch.setenv("POLARON_ESPRESSO_BIN", str(player))
+    program_version.cache_clear()
+    jobs, store = parts(write_tiny_study(tmp_path))
+    run_jobs(jobs, store, ranks=1, jobs_at_once=1)
+    hole = next(job for job in jobs if job.kind == "hole")
+    child = next(job for job in jobs if job.parent is hole)
+    assert not store.has_density(hole)
+    chain = (store.folder(child) / "chain.sav").read_bytes()
+    store.forget(child)
+    half = store.folder(hole) / "outdir" / "polaron.save"
+    half.mkdir(parents=True)
+    if left == "changed":
+        (half / "charge-density.dat").write_bytes(b"half")
+    run_jobs(jobs, store, ranks=1, jobs_at_once=1)
+    assert (store.folder(child) / "chain.sav").read_bytes() == chain
+
+
+@espresso
 @pytest.mark.parametrize("text", ["", "[]", '{"jobs": 3}', '{"jobs": [[1]]}', '{"jobs": null}',
                                   "[" * 100_000, '{"key": {}, "jobs": [["a", 2]]}'])
 def test_the_damaged_plan_of_another_study_stops_nobody(played: Path, text: str) -> None:

@@ -121,7 +121,7 @@ def attempt(job: Job, descendants: Sequence[Job], store: Store, ranks: int,
         if descriptor is None:
             return Outcome("elsewhere")
         done = store.result(job) is not None
-        if done and (store.has_density(job) or not _is_needed(job, descendants, store)):
+        if done and (not _is_needed(job, descendants, store) or store.has_whole_density(job)):
             return Outcome("done")
         if not done:
             store.forget(job)

@@ -282,13 +282,15 @@ class _Queue:
             for start in job.after:
                 self._followers.setdefault(start.digest, []).append(job)
         todo = {digest: job for digest, job in unique.items() if store.result(job) is None}
-        for job in list(todo.values()):
-            # A job needs its parent's density, which is dropped once all the parent's children are
-            # done; it is made again from that of the parent's own parent.
-            parent = job.parent
-            while parent and parent.digest not in todo and not store.has_density(parent):
-                todo[parent.digest] = parent = unique.get(parent.digest, parent)
-                parent = parent.parent
+        # A job needs its parent's density, which is dropped once all the parent's children are done;
+        # it is made again from that of the parent's own parent.
+        parents = by_digest(job.parent for job in todo.values() if job.parent is not None)
+        while parents:
+            parent = parents.pop(next(iter(parents)))
+            if parent.digest not in todo and not store.has_whole_density(parent):
+                todo[parent.digest] = unique.get(parent.digest, parent)
+                if parent.parent is not None:
+                    parents.setdefault(parent.parent.digest, parent.parent)
         self._todo = todo
         self._undropped: list[Job] = []
         self._open_followers = {digest: sum(one.digest in todo for one in followers)

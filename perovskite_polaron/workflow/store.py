@@ -258,6 +258,14 @@ class Store:
         """Tell whether a finished pw.x job still has the files that xspectra.x starts from."""
         return (self.folder(job) / OUTDIR).is_dir()
 
+    def has_whole_density(self, job: JobName) -> bool:
+        """Tell whether these files are those of its result: a second run for them may have been
+        killed.
+        """
+        record = self.result(job)
+        return record is not None and self.has_density(job) and record.get(DENSITY_SEAL) in (
+            None, density_digest(self.folder(job)))
+
     def drop_density(self, job: JobName) -> None:
         """Remove the big files of a pw.x job that nothing needs any more."""
         shutil.rmtree(self.folder(job) / OUTDIR, ignore_errors=True)
