@@ -11,11 +11,12 @@ import pytest
 
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import InputError
+from perovskite_polaron.espresso.savefile import read_save
 from perovskite_polaron.spectra.budget import (
     BUDGET_FILE, ErrorBudget, Source, merged, read_budget, sigma, write_budget)
 from perovskite_polaron.workflow.converge import SETTINGS
 from perovskite_polaron.workflow.escalate import ESCALATED, escalate, next_value, value_of
-from perovskite_polaron.workflow.jobs import plan
+from perovskite_polaron.workflow.jobs import plan, study_jobs
 from perovskite_polaron.workflow.results import collect, read_results
 from perovskite_polaron.workflow.scenarios import BUILT_IN
 from perovskite_polaron.workflow.spectra import budget_key, load_results, study_spectra
@@ -142,6 +143,14 @@ def test_a_step_is_judged_and_becomes_a_row(tiny_study, tmp_path):
     assert (step.setting, step.settled, found.study) == ("relative-error", True, study)
     assert any("core-hours of a first step: relative-error" in words for words in said)
     better = SETTINGS["relative-error"](study, step.better)
+    chains = [[job for job in study_jobs(plan(one)) if job.kind == "xas"]
+              for one in (study, better)]
+    reached = max(store.result(job)["worst_error"] for job in chains[0])
+    assert float(step.better) == pytest.approx(
+        min(study.xspectra.relative_error, reached) / 3, rel=0.02)
+    steps = [sum(len(read_save(store.folder(job) / "chain.sav").a[0]) for job in jobs)
+             for jobs in chains]
+    assert steps[1] > steps[0], "the next value makes longer chains"
     old, new = (study_spectra(collect(one, plan(one), store), study.spectra)
                 for one in (study, better))
     top = old.structures["cubic"].average.intensity.max()

@@ -29,7 +29,8 @@ from perovskite_polaron.lattice.files import write_crystal
 from perovskite_polaron.phonons.forces import relax
 from perovskite_polaron.workflow.execute import Event, run_jobs
 from perovskite_polaron.workflow.forces import (
-    ForceJobs, ForceSettings, ResponseSettings, collect_forces, espresso_calculator, plan_forces,
+    ForceJobs, ForceSettings, ResponseSettings, collect_forces, collect_response,
+    espresso_calculator, plan_forces,
     read_force_settings)
 from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import Store
@@ -63,7 +64,7 @@ Computed = tuple[ForceJobs, Store, list[NDArray[np.float64]], FieldResponse]
 def compute(folder: Path) -> Computed:
     store, jobs = Store(folder), plan_forces(CSBR, [moved(1), moved(0)], SMALL)
     run_jobs(jobs.all(), store, ranks=1, jobs_at_once=1)
-    return jobs, store, *collect_forces(jobs, store)
+    return jobs, store, collect_forces(jobs, store), collect_response(jobs, store)
 
 
 def modes_command(response: str,
@@ -138,7 +139,7 @@ def test_what_is_done_is_not_done_again(computed: Computed) -> None:
     jobs, store, forces, response = computed
     seen: list[Event] = []
     run_jobs(jobs.all(), store, ranks=1, jobs_at_once=1, report=seen.append)
-    again, same = collect_forces(jobs, store)
+    again, same = collect_forces(jobs, store), collect_response(jobs, store)
     assert not [event for event in seen if event.what == "started"]
     np.testing.assert_array_equal(again, forces)
     np.testing.assert_array_equal(same.born_e, response.born_e)
@@ -206,8 +207,26 @@ def test_from_a_structure_to_the_longitudinal_mode_in_one_command(
     refused, _ = modes_command("[2, 2, 2]", tmp_path)
     assert refused.returncode == 1
     assert "denser k grid" in refused.stderr
-    refused = polaron(*MODES, "--born", "BORN", cwd=tmp_path)
-    assert "leave --born and --nominal-charges out" in refused.stderr
+
+
+@pytest.mark.espresso
+def test_charges_that_are_known_need_no_response(begun: dict[str, Future[Any]],
+                                                 tmp_path: Path) -> None:
+    """The charges that ph.x found, given in a file, make the same modes without it."""
+    done, folder = begun["modes"].result()
+    record = json.loads(done.stdout)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (response,) = (tmp_path / "modes-results").glob("jobs/response-*")
+    found = json.loads((response / "result.json").read_text())
+    shutil.rmtree(response)
+    rows = [found["epsilon_inf"], *found["born_e"]]
+    (tmp_path / "BORN").write_text("\n".join(
+        ["14.399652", *(" ".join(f"{x:.10f}" for x in np.ravel(row)) for row in rows)]) + "\n")
+    given = polaron(*MODES, "--born", "BORN", cwd=tmp_path)
+    assert given.returncode == 0, given.stderr
+    assert not response.exists()
+    np.testing.assert_allclose([m["energy_meV"] for m in json.loads(given.stdout)["modes"]],
+                               [m["energy_meV"] for m in record["modes"]], atol=1e-4)
 
 
 @pytest.mark.espresso

@@ -128,15 +128,17 @@ def test_modes_with_espresso_are_planned_once_and_a_wrong_wish_is_refused_before
     def plan(rest: Crystal, cells: list[Crystal], settings: ForceSettings) -> SimpleNamespace:
         return SimpleNamespace(all=lambda: ["job"], cells=cells, rest=rest)
 
-    def collect(jobs: SimpleNamespace, store: Store) -> tuple[list[np.ndarray], FieldResponse]:
+    def collect(jobs: SimpleNamespace, store: Store) -> list[np.ndarray]:
         moved = [(cell.positions - jobs.rest.positions) @ jobs.rest.lattice_A
                  for cell in jobs.cells]
-        born = np.array([np.eye(3), -np.eye(3)])
-        return [k * np.array([u[1] - u[0], u[0] - u[1]]) for u in moved], FieldResponse(
-            4 * np.eye(3), born)
+        return [k * np.array([u[1] - u[0], u[0] - u[1]]) for u in moved]
+
+    def respond(jobs: SimpleNamespace, store: Store) -> FieldResponse:
+        return FieldResponse(4 * np.eye(3), np.array([np.eye(3), -np.eye(3)]))
 
     monkeypatch.setattr(forces_room, "plan_forces", plan)
     monkeypatch.setattr(forces_room, "collect_forces", collect)
+    monkeypatch.setattr(forces_room, "collect_response", respond)
     ran: list[list[object]] = []
     found = espresso_modes(crystal, ForceSettings(), Store(tmp_path), ran.append, direction="c",
                            relaxation="none")

@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " file of phonopy or Quantum ESPRESSO, a mode file, or built-in modes"
         f" ({', '.join(BUILTIN)})")
     add("--forces", choices=("mlip", "qe"), help="compute the modes, with the forces of: mlip,"
-        f" {MLIP_NAME}; qe, pw.x of Quantum ESPRESSO, with the charges of ph.x, as jobs that"
-        " resume")
+        f" {MLIP_NAME}; qe, pw.x of Quantum ESPRESSO, with the charges of ph.x unless they are"
+        " given, as jobs that resume")
     add("--settings", metavar="FILE.toml",
         help="tables [pw], [relax], [response], [pseudopotentials] for --forces qe")
     add("--store", type=Path, default=Path("modes-results"),
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     require(not args.primitive or args.forces, "--primitive goes with --forces: the modes in a file"
             " are of the cell that they were computed in")
     if args.forces == "qe":
-        calculation = _with_espresso(args, _crystal(args), direction)
+        calculation = _with_espresso(args, _crystal(args), direction, charges)
     elif args.forces is not None:
         calculation = _with_mlip(args, _crystal(args), direction, charges)
     elif is_structure(args.source):
@@ -175,15 +175,14 @@ def _with_mlip(args: argparse.Namespace, crystal: Crystal, direction: Direction 
     return from_forces(relaxed, forces, direction, response_of(relaxed), args.distance, provenance)
 
 
-def _with_espresso(args: argparse.Namespace, crystal: Crystal,
-                   direction: Direction | None) -> Calculation:
-    require(args.born is None and args.nominal_charges is None, "--forces qe computes the charges"
-            " with ph.x: leave --born and --nominal-charges out")
+def _with_espresso(args: argparse.Namespace, crystal: Crystal, direction: Direction | None,
+                   charges: Charges | None) -> Calculation:
     settings = read_force_settings(args.settings) if args.settings else ForceSettings()
     store = Store(args.store)
     return espresso_modes(
         crystal, settings, store, lambda jobs: launch(args, RunSettings(), jobs, store),
-        direction=direction, relaxation=args.relax, distance_A=args.distance, log=sys.stderr)
+        direction=direction, relaxation=args.relax, distance_A=args.distance, charges=charges,
+        log=sys.stderr)
 
 
 def _direction(words: list[str] | None) -> Direction | None:

@@ -149,18 +149,20 @@ def value_of(study: Study, setting: str) -> str:
             else f"{study.xspectra.relative_error:g}")
 
 
-def next_value(study: Study, setting: str) -> str:
+def next_value(study: Study, setting: str, reached: float = math.inf) -> str:
     """Return the next better value of a setting of ``ESCALATED``.
 
     Grids and spacings become finer by half, cut-off and radii larger by a quarter, chains end at a
-    third of the change, and waves have one more l.
+    third of the change, and waves have one more l. Chains are only looked at now and then, and end
+    with less than what they were asked for: with what they reached given, the third is of that, or
+    the same chains would be computed again.
     """
     if setting == "l-max":
         return f"{study.feff.l_max + 1}"
     if setting == "cutoff":
         return f"{5 * math.ceil(study.pw.ecutwfc_Ry / 4 - 1e-9):g}Ry"
     if setting == "relative-error":
-        return f"{study.xspectra.relative_error / 3:.2g}"
+        return f"{min(study.xspectra.relative_error, reached) / 3:.2g}"
     reference = next(s for s in study_structures(study) if s.name == study.reference)
     crystal = reference.crystal
     if setting in ESCALATED["feff"]:
@@ -225,10 +227,12 @@ def escalate(study: Study, store: Store, execute: Callable[[Sequence[Job]], None
     rows: list[tuple[Source, Array]] = []
     pending, current = list(settings), study
     while pending:
-        better = {s: SETTINGS[s](current, next_value(current, s)) for s in pending}
+        reached = _reached(part, current, store)
+        values = {s: next_value(current, s, reached) for s in pending}
+        better = {s: SETTINGS[s](current, value) for s, value in values.items()}
         costs = {s: _core_hours(one, part, store) for s, one in better.items()}
         if not steps:
-            listed = ", ".join(f"{s} {next_value(current, s)} {costs[s]:.2g}" for s in pending)
+            listed = ", ".join(f"{s} {values[s]} {costs[s]:.2g}" for s in pending)
             announce(f"core-hours of a first step: {listed}; each goes on until it is settled")
         chosen = min(pending, key=lambda s: (costs[s], settings.index(s)))
         old, new = (_compute(one, part, store, execute) for one in (current, better[chosen]))
@@ -303,6 +307,13 @@ class _Computed:
     energy_eV: Array
     reference: Array
     differences: Mapping[str, Array]
+
+
+def _reached(part: Part, study: Study, store: Store) -> float:
+    """Return the largest error with which the chains of a part that are there ended."""
+    records = [store.result(job) for job in study_jobs(part.planned(study)) if job.kind == "xas"]
+    return max((one["worst_error"] for one in records if one and "worst_error" in one),
+               default=math.inf)
 
 
 def _core_hours(study: Study, part: Part, store: Store) -> float:

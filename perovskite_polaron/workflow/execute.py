@@ -282,8 +282,8 @@ class _Queue:
             for start in job.after:
                 self._followers.setdefault(start.digest, []).append(job)
         todo = {digest: job for digest, job in unique.items() if store.result(job) is None}
-        # A job needs its parent's density, which is dropped once all the parent's children are done;
-        # it is made again from that of the parent's own parent.
+        # A job needs its parent's density, which is dropped once all the parent's children are
+        # done; it is made again from that of the parent's own parent.
         parents = by_digest(job.parent for job in todo.values() if job.parent is not None)
         while parents:
             parent = parents.pop(next(iter(parents)))

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError, require
 from perovskite_polaron.espresso.ph import FieldResponse, PhCalculation, PhSettings
 from perovskite_polaron.espresso.pw import PwSettings
 from perovskite_polaron.espresso.upf import Pseudopotential
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.phonons.forces import displaced_cells, relax
-from perovskite_polaron.phonons.readers import Calculation, Direction, from_forces
+from perovskite_polaron.phonons.readers import (
+    Calculation, Charges, Direction, charges_of, from_forces)
 from perovskite_polaron.phonons.response import (
-    NEUTRALITY_E_PER_ATOM, crystal_direction, neutral_response)
+    NEUTRALITY_E_PER_ATOM, Response, crystal_direction, neutral_response)
 from perovskite_polaron.settings import option, read_tables
 from perovskite_polaron.workflow.jobs import CrystalSettings, Job, pw_job
 from perovskite_polaron.workflow.store import Store
@@ -108,7 +109,7 @@ class ForceJobs:
 def espresso_modes(crystal: Crystal, settings: ForceSettings, store: Store,
                    execute: Callable[[Sequence[Job]], None], *, direction: Direction | None = None,
                    relaxation: str = "positions", distance_A: float = 0.01,
-                   log: Any = None) -> Calculation:
+                   charges: Charges | None = None, log: Any = None) -> Calculation:
     """Relax a crystal, and compute its Γ modes with the charges, all with Quantum ESPRESSO.
 
     Parameters
@@ -125,6 +126,8 @@ def espresso_modes(crystal: Crystal, settings: ForceSettings, store: Store,
         What is relaxed before, as ``relax``.
     distance_A
         Displacement of the atoms.
+    charges
+        Known charges and ε∞, of this or of a like structure, instead of the hours of ph.x.
     log
         Stream for the steps of the relaxation.
 
@@ -144,11 +147,11 @@ def espresso_modes(crystal: Crystal, settings: ForceSettings, store: Store,
         crystal = relax(crystal, calculator, relaxation, settings.relax.max_force_eV_A,
                         settings.relax.max_steps, log)
         cells, _ = displaced_cells(crystal, distance_A)
+    given = None if charges is None else charges_of(charges, crystal)
     jobs = plan_forces(crystal, cells, settings)
-    execute(jobs.all())
-    forces, field_response = collect_forces(jobs, store)
-    response = neutral_response(crystal, field_response.epsilon_inf, field_response.born_e,
-                                response_source(settings), settings.response.neutrality_e_per_atom)
+    execute(jobs.all() if given is None else [jobs.rest, *jobs.displaced])
+    forces = collect_forces(jobs, store)
+    response = given or _neutral(crystal, collect_response(jobs, store), settings)
     pw, grid = settings.pw, "×".join(map(str, settings.pw.grid(crystal.lattice_A)))
     provenance = (
         f"Quantum ESPRESSO, PBE, {pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, k points {grid};"
@@ -229,18 +232,22 @@ def plan_forces(crystal: Crystal, displaced: Sequence[Crystal],
     return ForceJobs(rest, moved, dense, response)
 
 
-def collect_forces(jobs: ForceJobs,
-                   store: Store) -> tuple[list[NDArray[np.float64]], FieldResponse]:
-    """Return the forces (n, 3), eV/Å, of each displaced cell, and the field response.
-
-    Raises
-    ------
-    ComputationError
-        When a job has no result yet.
+def collect_forces(jobs: ForceJobs, store: Store) -> list[Array]:
+    """Return the forces (n, 3), eV/Å, of each displaced cell; ComputationError when a job has no
+    result yet.
     """
-    forces = [np.array(_record(store, job)["forces_eV_A"]) for job in jobs.displaced]
+    return [np.array(_record(store, job)["forces_eV_A"]) for job in jobs.displaced]
+
+
+def collect_response(jobs: ForceJobs, store: Store) -> FieldResponse:
+    """Return ε∞ and the Born charges as ph.x found them; errors as ``collect_forces``."""
     record = _record(store, jobs.response)
-    return forces, FieldResponse(np.array(record["epsilon_inf"]), np.array(record["born_e"]))
+    return FieldResponse(np.array(record["epsilon_inf"]), np.array(record["born_e"]))
+
+
+def _neutral(crystal: Crystal, found: FieldResponse, settings: ForceSettings) -> Response:
+    return neutral_response(crystal, found.epsilon_inf, found.born_e, response_source(settings),
+                            settings.response.neutrality_e_per_atom)
 
 
 def response_source(settings: ForceSettings) -> str:
