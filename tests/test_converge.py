@@ -3,6 +3,7 @@ comparison.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,10 @@ def test_a_setting_changes_itself_and_what_belongs_to_it(tmp_path: Path) -> None
     sets = variants(study, "absorber-sets",
                     ["/a/Br.UPF:/a/Brh.UPF", "/b/Br.UPF:/b/Brh.UPF"])[1]
     assert sets.pseudopotentials == {"Br": "/b/Br.UPF", "Br-hole": "/b/Brh.UPF"}
+    narrow = variants(study, "r-paw", ["1.5", "1"])[1]
+    assert narrow == replace(study, xspectra=replace(study.xspectra, r_paw_over_rc=1.0))
+    higher = variants(study, "cut-above", ["0.3eV", "500meV"])[1]
+    assert higher == replace(study, spectra=replace(study.spectra, cut_above_eV=0.5))
 
 
 @pytest.mark.parametrize(("setting", "values", "word"),
@@ -38,6 +43,8 @@ def test_a_setting_changes_itself_and_what_belongs_to_it(tmp_path: Path) -> None
                           ("kpoints", ["2x2", "3x3x3"], "grid"), ("cutoff", ["20", "30"], "unit"),
                           ("cutoff", ["1Ry", "30Ry"], "outside"),
                           ("supercell", ["0x1x1", "1x1x1"], "grid"),
+                          ("r-paw", ["1.5", "0.5"], "from 1 to 3"),
+                          ("cut-above", ["0.3eV", "0.5"], "unit"),
                           ("absorber-sets", ["a.UPF", "b.UPF:c.UPF"], "two files")])
 def test_values_that_cannot_be_meant_are_refused(setting: str, values: list[str], word: str,
                                                  tmp_path: Path) -> None:
@@ -61,7 +68,7 @@ def test_longer_chains_come_closer(tiny_study: Path) -> None:
     whole = collect(study, plan(study), Store(study.store_folder))
     steps = [30, 80, 120, 160]
     rows, spectra = movements("lanczos", [str(n) for n in steps],
-                              [truncated(whole, n) for n in steps], study, [None] * 4)
+                              [truncated(whole, n) for n in steps], [None] * 4)
     moved = [row.difference_percent for row in rows]
     assert moved[-1] == 0
     assert moved[0] > moved[1] > moved[2] > 0

@@ -138,8 +138,8 @@ def test_a_step_is_judged_and_becomes_a_row(tiny_study, tmp_path):
     store, said = Store(study.store_folder), []
     found = escalate(study, store, lambda jobs: run_jobs(jobs, store, ranks=1, jobs_at_once=2),
                      tolerance_percent=1e4, share=1.0, settings=("relative-error",),
-                     announce=said.append)
-    (step,) = found.steps
+                     given=(("cut-above", "0.5eV"), ("r-paw", "1")), announce=said.append)
+    step, cut_above, r_paw = found.steps
     assert (step.setting, step.settled, found.study) == ("relative-error", True, study)
     assert any("core-hours of a first step: relative-error" in words for words in said)
     better = SETTINGS["relative-error"](study, step.better)
@@ -154,12 +154,20 @@ def test_a_step_is_judged_and_becomes_a_row(tiny_study, tmp_path):
     old, new = (study_spectra(collect(one, plan(one), store), study.spectra)
                 for one in (study, better))
     top = old.structures["cubic"].average.intensity.max()
-    for source, row in zip(found.budget.sources, found.budget.changes_percent, strict=True):
+    assert [(s.setting, s.value, s.better) for s in (cut_above, r_paw)] == [
+        ("cut-above", "0.3eV", "0.5eV"), ("r-paw", "1.5", "1")]
+    assert r_paw.change_difference_percent > 0
+    assert cut_above.change_difference_percent < 1e-6, "nothing is in the gap"
+    assert [source.setting for source in found.budget.sources] == [
+        name for name in ("relative-error", "cut-above 0.5eV", "r-paw 1") for _ in range(2)]
+    for source, row in zip(found.budget.sources[:2], found.budget.changes_percent, strict=False):
         change = [s.structures[source.structure].average.intensity
                   - s.structures["cubic"].average.intensity for s in (old, new)]
         # A density that is gone is converged anew for the next chain, to its own last digits.
         np.testing.assert_allclose(row, 100 * (change[1] - change[0]) / top, rtol=0,
                                    atol=1e-3 * np.abs(row).max())
     assert {s.structure for s in found.budget.sources} == {"polar@0.1", "polar@-0.1"}
+    with pytest.raises(InputError, match="'0x1x1' is not a grid"):
+        escalate(study, store, list, given=(("supercell", "0x1x1"),))
     with pytest.raises(InputError, match="cannot be escalated"):
         escalate(study, store, list, settings=("pressure",))

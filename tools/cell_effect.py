@@ -75,12 +75,12 @@ def main() -> None:
                          " nothing to compare")
     both[1] = shared(both[1], both[0])
     settings = both[1].study.spectra
+    both = [replace(one, study=replace(one.study, spectra=settings)) for one in both]
     subjects = [Subject(one, settings, folder, folder)
                 for one, folder in zip(both, (args.small, args.large), strict=True)]
     study = subjects[1].study
     cells = ["x".join(map(str, s.study.structures[study.reference].supercell)) for s in subjects]
-    rows, spectra = movements("supercell", cells, [s.results for s in subjects], study,
-                              [None, None])
+    rows, spectra = movements("supercell", cells, both, [None, None])
     moving = sorted(names - {study.reference})
     print(f"differences move by up to {rows[0].difference_percent:.1f} %,"
           f" the spectrum of {study.reference} by"

@@ -10,12 +10,12 @@ from perovskite_polaron.analysis.matched import read_matched
 from perovskite_polaron.cli.launch import launch
 from perovskite_polaron.cli.options import RUN_OPTIONS, emit, make_folder, share
 from perovskite_polaron.cli.tables import Table
-from perovskite_polaron.errors import InputError
+from perovskite_polaron.errors import InputError, require
 from perovskite_polaron.figures.spectra import draw_converge
 from perovskite_polaron.figures.style import save
 from perovskite_polaron.files import write_csv
 from perovskite_polaron.spectra.budget import merged, read_budget, write_budget
-from perovskite_polaron.workflow.converge import SETTINGS, converge
+from perovskite_polaron.workflow.converge import SETTINGS, SETTINGS_OF, converge
 from perovskite_polaron.workflow.escalate import ESCALATED, Step, escalate, value_of
 from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.spectra import load_results
@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--supercell", metavar="1x1x1,2x1x1,...", help="repeats of the cell; k grids are divided")
     add("--absorber-sets", metavar="A.UPF:A-hole.UPF,...", help="pseudopotentials of the absorber,"
         " without and with the hole (such as with other second p projectors)")
+    add("--r-paw", metavar="1,1.5,...",
+        help="radius of XSpectra's spheres, in matching radii of the absorber's p projectors")
+    add("--cut-above", metavar="0.1eV,0.3eV,...", help="where occupied states end, above the last")
     add("--cluster-radius", metavar="5A,6.5A,...", help="of FEFF's atoms that scatter")
     add("--scf-radius", metavar="4A,5A,...", help="of its self-consistent potentials")
     add("--l-max", metavar="2,3,...", help="of its waves")
@@ -48,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--share", type=float, default=0.6, metavar="FRACTION", help="without a setting named: the"
         " sites and polarisations that are computed miss no more than the rest to one of the"
         " difference (default: 0.6)")
+    add("--step", action="append", default=[], metavar="SETTING=VALUE", help="without a setting"
+        " named: also a row of the error budget for this one value, as supercell=1x2x1 or"
+        " r-paw=1; may be repeated")
     add("--out", metavar="DIR", type=Path,
         help="folder of table and figure (default: in the results)")
     share(parser, "--match", "--json", *RUN_OPTIONS)
@@ -63,6 +69,7 @@ def run(args: argparse.Namespace) -> None:
     Examples
     --------
     polaron converge study.toml  # which settings the study needs, and what they may still change
+    polaron converge study.toml --step supercell=1x2x1  # and a cell twice as long along b
     polaron converge study.toml --match match.toml  # for polaron compare --match
     polaron converge study.toml --cutoff 25Ry,30Ry,35Ry --kpoints 1x1x1,2x2x1,3x3x2
     polaron converge feff.toml --cluster-radius 5A,6.5A,8A --scf-radius 4A,5A
@@ -80,9 +87,14 @@ def run(args: argparse.Namespace) -> None:
     def execute(jobs: Sequence[Job]) -> None:
         launch(args, study.run, jobs, store)
 
+    given = [(name, value) for name, _, value in (step.partition("=") for step in args.step)]
+    odd = [name for name, value in given if name not in SETTINGS or not value]
+    require(not odd, f"--step {', '.join(odd)}: write SETTING=VALUE with one of"
+            f" {', '.join(SETTINGS_OF[study.engine.kind])}")
     if not asked and not args.lanczos:
-        _escalate(args, study, store, execute)
+        _escalate(args, study, given, store, execute)
         return
+    require(not given, "--step goes with no other setting: it is for the error budget")
     moved = converge(study, asked, args.lanczos, store, execute)
     out = make_folder(args.out or store.root / "convergence")
     files = [write_csv(out / "convergence.csv", moved.table())]
@@ -97,11 +109,11 @@ def run(args: argparse.Namespace) -> None:
     print(f"table and figure are in {out}", file=sys.stderr)
 
 
-def _escalate(args: argparse.Namespace, study: Study, store: Store,
-              execute: Callable[[Sequence[Job]], None]) -> None:
+def _escalate(args: argparse.Namespace, study: Study, given: Sequence[tuple[str, str]],
+              store: Store, execute: Callable[[Sequence[Job]], None]) -> None:
     """Make the settings better until the difference is stable; write the error budget."""
     found = escalate(study, store, execute, tolerance_percent=args.tolerance, share=args.share,
-                     announce=lambda words: print(words, file=sys.stderr, flush=True))
+                     given=given, announce=lambda words: print(words, file=sys.stderr, flush=True))
     out = make_folder(args.out or store.root / "convergence")
     columns = [field.name for field in fields(Step)]
     files = [write_csv(out / "steps.csv", {c: [getattr(s, c) for s in found.steps]

@@ -120,6 +120,21 @@ def _with_relative_error(study: Study, value: str) -> Study:
     return replace(study, xspectra=replace(study.xspectra, relative_error=error))
 
 
+def _with_r_paw(study: Study, value: str) -> Study:
+    try:
+        radius = float(value)
+    except ValueError:
+        radius = 0.0
+    require(1 <= radius <= 3, f"--r-paw {value} is not a number from 1 to 3 (matching radii)")
+    return replace(study, xspectra=replace(study.xspectra, r_paw_over_rc=radius))
+
+
+def _with_cut_above(study: Study, value: str) -> Study:
+    above = parse_quantity(value, "energy")
+    require(0 <= above <= 10, f"--cut-above {value} is outside 0 eV to 10 eV")
+    return replace(study, spectra=replace(study.spectra, cut_above_eV=round(above, 6)))
+
+
 def _with_feff(key: str, read: Callable[[str], Any]) -> Callable[[Study, str], Study]:
     """Return what gives a study another value of a key of [feff]."""
     def changed(study: Study, value: str) -> Study:
@@ -146,11 +161,12 @@ def _whole(value: str) -> int | str:
 # keeps the study's ratio; grids and repeats are written 2x2x1, spacings of k points 0.2/A, and a
 # supercell divides both grids; a chain ends at the relative error; sets are the absorber's
 # pseudopotential files without and with the hole (such as sets with other second p projectors,
-# whose choice a spectrum must not show).
+# whose choice a spectrum must not show); r-paw is the radius of XSpectra's spheres in matching
+# radii, and cut-above the energy above the last occupied state at which occupied states end.
 _OF_XSPECTRA: dict[str, Callable[[Study, str], Study]] = {
     "cutoff": _with_cutoff, "kpoints": _with_kpoints, "spectrum-kpoints": _with_spectrum_kpoints,
     "relative-error": _with_relative_error, "supercell": _with_supercell,
-    "absorber-sets": _with_sets}
+    "absorber-sets": _with_sets, "r-paw": _with_r_paw, "cut-above": _with_cut_above}
 # Radii have a unit of length.
 _OF_FEFF = {
     "cluster-radius": _with_feff("cluster_radius_A", _radius_A),
@@ -181,7 +197,7 @@ def variants(study: Study, setting: str, values: Sequence[str]) -> list[Study]:
     require(len(values) > 1,
             f"--{setting} needs at least two values, from the coarsest to the best")
     own = [name for name, s in study.structures.items() if s.kpoints or s.kpoint_shift]
-    of_cells = ("cutoff", "relative-error", "absorber-sets")
+    of_cells = ("cutoff", "relative-error", "absorber-sets", "r-paw", "cut-above")
     require(not own or setting in of_cells, f"[structures.{', '.join(own)}] has"
             f" k points of its own, so --{setting} would not reach it: remove them")
     return [SETTINGS[setting](study, value) for value in values]
@@ -208,19 +224,19 @@ def truncated(results: StudyResults, steps: int) -> StudyResults:
     return replace(results, chains={name: cut(save) for name, save in results.chains.items()})
 
 
-def movements(setting: str, values: Sequence[str], results: Sequence[StudyResults], study: Study,
+def movements(setting: str, values: Sequence[str], results: Sequence[StudyResults],
               costs: Sequence[float | None]) -> tuple[list[Movement], list[StudySpectra]]:
-    """Compare each value's spectra with those of the last one.
+    """Compare each value's spectra, evaluated as its study says, with those of the last one.
 
     Raises
     ------
     InputError
         When the study has no difference.
     """
-    spectra = [study_spectra(one, study.spectra) for one in results]
+    spectra = [study_spectra(one, one.study.spectra) for one in results]
     best = spectra[-1]
     changes = {name: d.intensity for name, d in best.differences.items() if d.intensity.any()}
-    require(changes, f"{study.path} has no structure beside its reference: add the one whose"
+    require(changes, f"{results[-1].study.path} has no structure beside its reference: add the one whose"
             " difference must converge")
     shifts, rows = _mean_shifts(best), []
     for value, one, cost in zip(values, spectra, costs, strict=True):
@@ -306,11 +322,11 @@ def converge(study: Study, asked: Mapping[str, Sequence[str]], steps: Sequence[i
     for setting, group in planned.items():
         results = [collect(varied, structures, store) for varied, structures in group]
         costs = [_core_hours(study_jobs(structures), store) for _, structures in group]
-        found[setting] = movements(setting, asked[setting], results, study, costs)
+        found[setting] = movements(setting, asked[setting], results, costs)
     if steps:
         results = [truncated(collect(study, own, store), n) for n in steps]
         values = [str(n) for n in steps]
-        found["lanczos"] = movements("lanczos", values, results, study, [None] * len(steps))
+        found["lanczos"] = movements("lanczos", values, results, [None] * len(steps))
     return Convergence(found)
 
 

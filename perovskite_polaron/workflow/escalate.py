@@ -6,6 +6,9 @@ is settled, and what the step changed is its row of the error budget; otherwise 
 and the next one is judged. Settings are taken one at a time, so that what two of them do together
 is not seen: the whole study has to be computed at the settings that were found.
 
+Other settings have no next value, such as the cell or the pseudopotentials of the absorber: a step
+of one is given with its value, judged at the settings that were found, and a row in any case.
+
 Steps are computed for a part of the study only: the sites and polarisations that make most of its
 difference, found in the study as it is. A part whose projection on the whole is s stands for it,
 its changes divided by s.
@@ -14,6 +17,7 @@ its changes divided by s.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.linalg import norm
@@ -27,7 +31,7 @@ from perovskite_polaron.lattice.symmetry import grid_for, spacings_1_A
 from perovskite_polaron.spectra.alignment import Shift
 from perovskite_polaron.spectra.budget import ErrorBudget, Source
 from perovskite_polaron.spectra.spectrum import SiteSpectrum
-from perovskite_polaron.workflow.converge import SETTINGS
+from perovskite_polaron.workflow.converge import SETTINGS, need_settings
 from perovskite_polaron.workflow.jobs import (
     AbsorberJobs, Job, StructureJobs, by_digest, plan, study_jobs)
 from perovskite_polaron.workflow.results import StudyResults, collect
@@ -141,6 +145,17 @@ def value_of(study: Study, setting: str) -> str:
                "scf-radius": f"{feff.scf_radius_A:g}A", "l-max": f"{feff.l_max}"}
     if setting in of_feff:
         return of_feff[setting]
+    if setting == "supercell":
+        return "x".join(map(str, study.structures[study.reference].supercell))
+    if setting == "absorber-sets":
+        return ":".join(Path(study.pseudopotentials.get(key, "built in")).name
+                        for key in (study.element, f"{study.element}-hole"))
+    if setting == "r-paw":
+        return f"{study.xspectra.r_paw_over_rc:g}"
+    if setting == "cut-above":
+        return f"{study.spectra.cut_above_eV:g}eV"
+    if setting == "exchange":
+        return feff.exchange
     if setting in ("kpoints", "spectrum-kpoints"):
         dense = study.pw if setting == "kpoints" else study.xspectra
         return ("x".join(map(str, dense.kpoints)) if dense.kpoints is not None
@@ -190,7 +205,7 @@ def next_value(study: Study, setting: str, reached: float = math.inf) -> str:
 
 def escalate(study: Study, store: Store, execute: Callable[[Sequence[Job]], None], *,
              tolerance_percent: float = 3.0, share: float = 0.6,
-             settings: Sequence[str] = (),
+             settings: Sequence[str] = (), given: Sequence[tuple[str, str]] = (),
              announce: Callable[[str], None] = lambda words: None) -> Escalation:
     """Make settings better until the difference keeps the tolerance; what is done is used.
 
@@ -204,6 +219,8 @@ def escalate(study: Study, store: Store, execute: Callable[[Sequence[Job]], None
         The computed part must miss no more of the difference than the rest to one.
     settings
         Of ``ESCALATED``; by default all of the study's engine.
+    given
+        Steps that are computed besides: pairs of a setting of ``SETTINGS`` and its other value.
     announce
         Is told the cost of the steps before anything but the study itself is computed.
 
@@ -217,6 +234,9 @@ def escalate(study: Study, store: Store, execute: Callable[[Sequence[Job]], None
     unknown = [name for name in settings if name not in known]
     require(not unknown,
             f"{', '.join(unknown)} cannot be escalated: choose from {', '.join(known)}")
+    need_settings(study, [setting for setting, _ in given])
+    for setting, value in given:
+        SETTINGS[setting](study, value)  # what cannot be read is refused before hours of work
     planned = plan(study)
     execute(study_jobs(planned))
     base = collect(study, planned, store)
@@ -246,6 +266,16 @@ def escalate(study: Study, store: Store, execute: Callable[[Sequence[Job]], None
                      for name, q, row in _rows(base, part, shifts, old, new)]
         else:
             current = better[chosen]
+    for setting, value in given:
+        other = SETTINGS[setting](current, value)
+        cost = _core_hours(other, part, store)
+        old, new = (_compute(one, part, store, execute) for one in (current, other))
+        step = _step(setting, current, other, old, new, cost, tolerance_percent)
+        announce(f"{setting} {step.value} → {step.better}: the difference moves by"
+                 f" {step.change_difference_percent:.1f} %")
+        steps.append(step)
+        rows += [(Source(f"{setting} {value}", step.value, step.better, name, q), row)
+                 for name, q, row in _rows(base, part, shifts, old, new)]
     entries = {source.structure.split("@")[0] for source, _ in rows}
     budget = ErrorBudget(old.energy_eV, tuple(source for source, _ in rows),
                          np.array([row for _, row in rows]),
