@@ -7,8 +7,10 @@ says how they were made.
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from perovskite_polaron.espresso.lanczos import evaluate
 from perovskite_polaron.workflow.engines import agreements, common_energies
 from perovskite_polaron.workflow.results import read_results
 from perovskite_polaron.workflow.spectra import study_spectra
@@ -45,3 +47,25 @@ def test_the_studies_of_both_engines_have_the_same_structures(name: str) -> None
         assert mine.amplitude_sqrt_amu_A == other.amplitude_sqrt_amu_A
         assert [(s.site, s.multiplicity) for s in mine.sites] == [
             (s.site, s.multiplicity) for s in other.sites]
+
+
+def test_the_antiferromagnet_keeps_what_its_symmetry_asks() -> None:
+    """Ni against O along [111] leaves two oxygens, each the other's image with the spins turned."""
+    results = read_results(FOLDER / "xspectra" / "nio")
+    ground, moved = results.structures
+    # As pw.x printed them: highest occupied and lowest empty level of both spins together.
+    assert ground.ground["highest_occupied_eV"] == pytest.approx(10.5785, abs=1e-3)
+    assert ground.ground["lowest_empty_eV"] == pytest.approx(14.0223, abs=1e-3)
+
+    def spins(site):
+        found = [evaluate(results.chains[name], np.linspace(-5, 55, 241), 1.0, cut_occupied=True,
+                          cut_above_eV=0.3, terminator=20) for name in site.chains.values()]
+        return np.array([sum(one.up for one in found), sum(one.down for one in found)])
+
+    (rest,), (one, other) = ([spins(site) for site in s.sites] for s in (ground, moved))
+    top = one.sum(axis=0).max()
+    np.testing.assert_allclose(rest[0], rest[1], atol=1e-4 * rest.max())
+    np.testing.assert_allclose(one, other[::-1], atol=5e-4 * top)
+    assert np.abs(one - other).max() > 0.03 * top
+    shifts = study_spectra(results, results.study.spectra).shifts
+    assert shifts[1].shift_eV == pytest.approx(shifts[2].shift_eV, abs=2e-3)
