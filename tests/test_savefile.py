@@ -77,6 +77,47 @@ def test_chains_come_back_without_loss_and_as_the_same_bytes(good, tmp_path):
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "three.npz").read_bytes()
 
 
+@pytest.mark.parametrize("spins", [1, 2])
+def test_an_l_edge_has_the_chains_of_its_own_states(tmp_path, spins):
+    """Six states, as of edge='L23': the first two are L2, the others L3, of which one has none."""
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=(12, 5)).tolist(), rng.uniform(0.1, 9, (12, 5)).tolist()
+    a[10:], b[10:] = [[], []], [[], []]
+    norms = [*rng.uniform(0.1, 1, 10), 0, 0]
+    path = write_save(tmp_path / "l23.sav", a, b, norms=norms, spins=spins, states=6)
+    for edge, first, states in (("L2", 0, 2), ("L3", 4, 3)):
+        save = read_save(path, edge)
+        assert save.core_states == states
+        # All k points (here two, or one of each spin) of a state, then the next state.
+        order = np.arange(first, first + 2 * states).reshape(states, spins, -1)
+        order = order.swapaxes(0, 1).reshape(spins, -1)
+        np.testing.assert_array_equal(save.norms, np.array(norms)[order])
+        assert [x.tolist() for x in save.a] == [a[k] for k in order.ravel()]
+        assert [x.tolist() for x in save.b] == [b[k] for k in order.ravel()]
+        back = read_chains(write_chains(tmp_path / "l.npz", {"x": save}))["x"]
+        assert back.core_states == states
+        np.testing.assert_array_equal(back.norms, save.norms)
+    for edge, message in ((None, r"holds six states, of L2 and of L3 .*: say which edge is wanted"),
+                          ("K", r"has chains of L2 or L3, not of K")):
+        with pytest.raises(InputError, match=message):
+            read_save(path, edge)
+
+
+def test_which_edge_a_file_has(good, tmp_path, capsys):
+    l2 = write_save(tmp_path / "l2.sav", A, B, norms=[0.1, 0.2], states=2)
+    assert read_save(l2).core_states == read_save(l2, "L2").core_states == 2
+    assert read_save(good).core_states == read_save(good, "L1").core_states == 1
+    common = ["--emin", "-1eV", "--emax", "1eV", "--points", "3", "--hwhm", "1eV", "--out",
+              str(tmp_path / "x.dat")]
+    assert main(["lanczos", str(l2), *common, "--edge", "L3"]) == 2
+    assert "l2.sav has chains of L2, not of L3" in capsys.readouterr().err
+    assert main(["lanczos", str(l2), *common, "--edge", "L2"]) == 0
+    empty = write_save(tmp_path / "none.sav", [[], []], [[], []], norms=[0, 0], states=2)
+    empty.write_text(empty.read_text().replace("5000\n 0\n", "5000\n 1\n"))
+    with pytest.raises(InputError):
+        read_save(empty)
+
+
 def swap(old, new):
     return lambda text: text.replace(old, new, 1)
 
@@ -91,8 +132,11 @@ BAD = {"truncated": (lambda text: text[: text.index(" 0.5 1.25")] + " 0.5 1.25\n
                            r":1: not a version 2 save file of XSpectra \(version 'missing'\)"),
        "quadrupole": (swap("xanes_dipole", "xanes_quadrupole"),
                       r":2: kind 'xanes_quadrupole' is not supported"),
-       "L edge": (swap("stored=   1", "stored=   2"),
-                  r":4: 2 sets of chains are stored where a dipole K edge has 1"),
+       "M edge": (swap("stored=   1", "stored=  10"), r":4: 10 sets of chains are stored, where a K"
+                  r" or L1 edge has 1, L2 2, L3 4, both together 6: other edges are not supported"),
+       "no kind": (swap("xanes_dipole", "\0" * 32), r":2: kind '' is not supported"),
+       "another set announced": (swap("stored=   1", "stored=   2"),
+                                 r":16: the file ends where a norm belongs"),
        "unfinished": (swap("xanes_dipole", "unfinished"), r":2: the calculation is unfinished"),
        "NaN": (swap("1.25", "NaN"), r":15: a coefficient a is not finite"),
        "word": (swap("1.25", "1.2x5"), r":15: '1.2x5' is not a number"),

@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--filling", type=_filling, action="append", metavar="WEIGHT:LEVEL[:TEMPERATURE]",
         help="instead of a cut, leave out states by the sum of such Fermi functions, the level from"
         " the Fermi energy: 1:1.9eV:300K; without a temperature a step; may be repeated")
+    add("--edge", choices=("K", "L1", "L2", "L3"),
+        help="the edge that is wanted; needed for a file with two (edge='L23' of XSpectra)")
     add("--terminator", type=int, metavar="N", help="as xcheck_conv=N of XSpectra")
     add("--out", required=True, metavar="FILE.dat", help="file to write")
     share(parser, "--json")
@@ -63,8 +65,9 @@ def run(args: argparse.Namespace) -> None:
     for option, given in (("--cut-smooth", args.cut_smooth), ("--cut-above", args.cut_above)):
         require(given is None or args.cut_occupied,
                 f"{option} has no effect without --cut-occupied: add it")
-    sigma = evaluate(read_save(args.file), np.linspace(args.emin, args.emax, args.points),
-                     args.hwhm, cut_occupied=args.cut_occupied, terminator=args.terminator,
+    sigma = evaluate(read_save(args.file, args.edge),
+                     np.linspace(args.emin, args.emax, args.points), args.hwhm,
+                     cut_occupied=args.cut_occupied, terminator=args.terminator,
                      cut_smooth_eV=0.1 if args.cut_smooth is None else args.cut_smooth,
                      cut_above_eV=args.cut_above or 0.0, occupation=args.filling)
     columns = {"energy_eV": sigma.energy_eV, "sigma": sigma.total}

@@ -61,8 +61,9 @@ def evaluate(save: LanczosSave, energy_eV: ArrayLike, hwhm_eV: ArrayLike, *,
              taper: float = 0.0) -> CrossSection:
     """Return the cross-section at some energies.
 
-    k-points have equal weights, as on the full grid that XSpectra uses. An aligned spectrum needs
-    no interpolation: evaluate at ``common_grid - shift``.
+    k-points have equal weights, as on the full grid that XSpectra uses; states of the core are
+    added, as XSpectra adds them (Bunau and Calandra, Phys. Rev. B 87, 205105 (2013)). An aligned
+    spectrum needs no interpolation: evaluate at ``common_grid - shift``.
 
     Parameters
     ----------
@@ -150,7 +151,7 @@ def _chains(save: LanczosSave, terminator: int | None) -> kernel.Chains:
     spins, k = save.norms.shape
     # Each spin channel holds one electron per state: the weights of all k add to two, over both
     # spins together.
-    weights = save.norms.ravel() ** 2 * (2 / (k * spins))
+    weights = save.norms.ravel() ** 2 * (2 * save.core_states / (k * spins))
     a, b = ([x[: len(x) - drop] for x in rows] for rows in (save.a, save.b))
     return kernel.join(a, b, weights, list(np.repeat(range(spins), k)), tail)
 
