@@ -24,7 +24,6 @@ from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.symmetry import primitive
 from perovskite_polaron.phonons.modes import Modes, write_modes
 from perovskite_polaron.workflow.spectra import load_results, study_spectra
-from perovskite_polaron.workflow.store import Store
 
 # Crystal -> two sublattices, and the axis that they move along; None: one towards the other.
 PATTERNS: dict[str, tuple[str, str, int | None]] = {
@@ -80,16 +79,20 @@ def record(study: Path) -> tuple[dict[str, Any], dict[str, Array]]:
         curves[f"{name} (% of the maximum)"] = np.interp(
             ENERGIES_EV, change.energy_eV, percent).round(5)
     small, large = (spectra.percent(name) for name in list(spectra.differences)[:2])
-    done = [path for path in Store(results.study.store_folder).jobs.glob("*/result.json")]
-    stamps = [json.loads(path.read_text()) for path in done]
+    jobs = [json.loads(path.read_text())
+            for path in sorted(results.study.store_folder.glob("jobs/*/result.json"))]
+    scattering = [job for job in jobs if job["kind"] == "absorption"]
     return {
-        "study": study.name, "element": results.study.element, "edge": results.study.edge,
-        "absorbers": {s.name: [f"{site.label} ({site.weight})" for site in s.sites]
-                      for s in results.structures},
-        "maximum_at_eV": round(float(ground.energy_eV[ground.intensity.argmax()]), 2),
+        "study": study.stem, "element": results.study.element, "edge": results.study.edge,
+        "space_groups": [one.space_group for one in results.structures],
+        "absorbers": {one.name: ", ".join(f"{site.multiplicity} × {site.site}"
+                                          for site in one.sites) for one in results.structures},
+        "atoms": max(job["atoms"] for job in scattering), "maximum_at_eV": round(
+            float(ground.energy_eV[ground.intensity.argmax()]), 2),
         "differences": found,
         "large_over_small": round(float(small @ large / (small @ small)), 3),
-        "jobs": len(stamps)}, curves
+        "versions": sorted({job["program_version"] for job in jobs}),
+        "finished": max(job["finished"] for job in jobs)[:10]}, curves
 
 
 def draw(records: list[dict[str, Any]], curves: list[dict[str, Array]]) -> Any:
@@ -102,7 +105,7 @@ def draw(records: list[dict[str, Any]], curves: list[dict[str, Array]]) -> Any:
         axes.plot(x, ground, color=style.GREY, lw=1)
         axes.plot(x, changes[-1] / scale * 0.45 - 0.6, color=style.ORANGE, lw=1.2)
         axes.axhline(-0.6, color="0.8", lw=0.6, zorder=0)
-        axes.set_title(f"{one['study'].removesuffix('.toml')}, {one['element']} {one['edge']}:"
+        axes.set_title(f"{one['study']}, {one['element']} {one['edge']}:"
                        f" ±{scale:.2g} %", fontsize=9)
         axes.set_yticks([])
     for axes in panels[len(records):]:
@@ -116,18 +119,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("patterns", "record"))
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="of the CIFs, or of the studies that were run")
+    parser.add_argument("--out", type=Path, help="folder of the record (default: the same)")
     parser.add_argument("--figure", type=Path)
     args = parser.parse_args()
     if args.what == "patterns":
         write_patterns(args.folder)
         return
+    out = args.out or args.folder
     found = [record(study) for study in sorted(args.folder.glob("*.toml"))]
     for one, columns in found:
-        write_atomically(args.folder / one["study"].replace(".toml", ".csv"),
+        write_atomically(out / f"{one['study']}.csv",
                          csv_text(columns))  # type: ignore[arg-type]
-    write_atomically(args.folder / "record.json",
-                     json.dumps([one for one, _ in found], indent=1) + "\n")
+    write_atomically(out / "record.json",
+                     json.dumps([one for one, _ in found], indent=1, ensure_ascii=False) + "\n")
     if args.figure:
         style.save(draw(*map(list, zip(*found, strict=True))), args.figure)  # type: ignore[arg-type]
 
