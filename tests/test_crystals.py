@@ -57,8 +57,8 @@ def test_every_crystal_has_a_study_and_a_record() -> None:
 
 
 def test_the_crystals_have_the_bonds_of_their_articles() -> None:
-    # ZnO and Cs2AgBiBr6: by hand from cell and coordinate; CsPbI3: the range of Pb-I as other people
-    # have it from the same refinement; the rest follows from the lattice constant.
+    # ZnO and Cs2AgBiBr6: by hand from cell and coordinate; CsPbI3: the range of Pb-I that others have
+    # from the same refinement; the rest follows from the lattice constant.
     zinc = next(s for s in find_shells(read_crystal(FOLDER / "zno.cif")) if s.element == "Zn")
     lengths = np.sort(zinc.lengths_A())
     assert lengths[-1] == pytest.approx(0.3821 * 5.2038, abs=1e-4)
