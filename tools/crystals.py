@@ -5,7 +5,7 @@
     python tools/crystals.py record tests/data/crystals --figure docs/crystals.png
 
 A pattern moves sublattices against each other, rigidly, with the centre of mass at rest. It is no
-eigenvector and has no energy. ``record`` keeps of each study that was run its curves at every eV
+eigenvector and has no energy. ``record`` keeps of each study that was run its curves at every half eV
 (``NAME.csv``), and of all of them one table with versions and dates (``record.json``).
 """
 
@@ -30,7 +30,7 @@ PATTERNS: dict[str, tuple[str, str, int | None]] = {
     "srtio3": ("Ti", "O", 2), "anatase": ("Ti", "O", 2), "zno": ("Zn", "O", 2),
     "nio": ("Ni", "O", 2), "cspbi3": ("Pb", "I", 2), "cssnbr3": ("Sn", "Br", 2),
     "mapbbr3": ("Pb", "Br", 1), "cs2agbibr6": ("Br", "Bi", None), "cspbbr2cl": ("Pb", "Br Cl", 2)}
-ENERGIES_EV = np.arange(-10.0, 61.0)
+ENERGIES_EV = np.linspace(-10, 60, 141)
 
 
 def pattern(crystal: Crystal, first: str, second: str, axis: int | None) -> Array:
@@ -78,21 +78,35 @@ def record(study: Path) -> tuple[dict[str, Any], dict[str, Array]]:
                       "at_eV": round(float(change.energy_eV[k]), 2)})
         curves[f"{name} (% of the maximum)"] = np.interp(
             ENERGIES_EV, change.energy_eV, percent).round(5)
-    small, large = (spectra.percent(name) for name in list(spectra.differences)[:2])
+    *small, large = (spectra.percent(name) for name in spectra.differences)
     jobs = [json.loads(path.read_text())
             for path in sorted(results.study.store_folder.glob("jobs/*/result.json"))]
     scattering = [job for job in jobs if job["kind"] == "absorption"]
     return {
-        "study": study.stem, "element": results.study.element, "edge": results.study.edge,
+        "study": study.stem, "formula": read_crystal(study.parent / str(
+            results.study.structures[spectra.reference].crystal)).formula,
+        "element": results.study.element, "edge": results.study.edge,
         "space_groups": [one.space_group for one in results.structures],
         "absorbers": {one.name: ", ".join(f"{site.multiplicity} × {site.site}"
                                           for site in one.sites) for one in results.structures},
         "atoms": max(job["atoms"] for job in scattering), "maximum_at_eV": round(
             float(ground.energy_eV[ground.intensity.argmax()]), 2),
         "differences": found,
-        "large_over_small": round(float(small @ large / (small @ small)), 3),
+        "large_over_small": (round(float(small[0] @ large / (small[0] @ small[0])), 3) if small
+                             else None),
         "versions": sorted({job["program_version"] for job in jobs}),
         "finished": max(job["finished"] for job in jobs)[:10]}, curves
+
+
+def row(one: dict[str, Any]) -> str:
+    """Return the line of a study in the table of docs/crystals.md."""
+    first, *_, last = one["absorbers"].values()
+    change, ratio = one["differences"][-1], one["large_over_small"]
+    return " | ".join([
+        f"| {one['formula']}", f"{one['element']} {one['edge']}", str(one["atoms"]),
+        " → ".join(dict.fromkeys(one["space_groups"])), f"{first} → {last}",
+        f"{change['largest_percent']:+.2f} at {change['at_eV']:.1f}",
+        f"{ratio:.2f} |" if ratio else "– |"])
 
 
 def draw(records: list[dict[str, Any]], curves: list[dict[str, Array]]) -> Any:
@@ -101,12 +115,12 @@ def draw(records: list[dict[str, Any]], curves: list[dict[str, Array]]) -> Any:
     figure, panels = style.panels(rows, 2, (7.0, 1.9 * rows), sharex=True)
     for axes, one, columns in zip(panels, records, curves, strict=False):
         x, ground, *changes = columns.values()
-        scale = np.abs(changes[-1]).max()
+        scale = abs(one["differences"][-1]["largest_percent"])
         axes.plot(x, ground, color=style.GREY, lw=1)
         axes.plot(x, changes[-1] / scale * 0.45 - 0.6, color=style.ORANGE, lw=1.2)
         axes.axhline(-0.6, color="0.8", lw=0.6, zorder=0)
-        axes.set_title(f"{one['study']}, {one['element']} {one['edge']}:"
-                       f" ±{scale:.2g} %", fontsize=9)
+        axes.set_title(f"{one['formula']}, {one['element']} {one['edge']}: {scale:.1f} %",
+                       fontsize=9)
         axes.set_yticks([])
     for axes in panels[len(records):]:
         axes.remove()
@@ -133,6 +147,7 @@ def main() -> None:
                          csv_text(columns))  # type: ignore[arg-type]
     write_atomically(out / "record.json",
                      json.dumps([one for one, _ in found], indent=1, ensure_ascii=False) + "\n")
+    print("\n".join(row(one) for one, _ in found))
     if args.figure:
         style.save(draw(*map(list, zip(*found, strict=True))), args.figure)  # type: ignore[arg-type]
 
