@@ -62,7 +62,8 @@ def test_the_page_shows_what_was_recorded() -> None:
         change = one["differences"][-1]
         (line,) = [line for line in lines
                    if line.startswith(f"| {one['formula']} | {one['element']} {one['edge']} |")]
-        assert f"| {change['largest_percent']:+.2f} at {change['at_eV']:.1f} |" in line
+        said = f"| {change['largest_percent']:+.2f} at {change['at_eV']:.1f} |".replace("-", "−")
+        assert said in line
 
 
 def test_the_crystals_have_the_bonds_of_their_articles() -> None:
@@ -111,26 +112,28 @@ def test_the_recorded_curves_grow_as_their_symmetry_asks(name: str) -> None:
     if small:
         ratio = float(small[0] @ large / (small[0] @ small[0]))
         assert ratio == pytest.approx(RECORD[name]["large_over_small"], rel=0.05)
-        assert ratio == pytest.approx(2 if name in FIRST_ORDER else 4, rel=0.2)
+        assert ratio == pytest.approx(2 if name in FIRST_ORDER else 4, rel=0.2), (
+            "the law, and how far it holds at 0.1 Å")
 
 
 @pytest.mark.feff
-@pytest.mark.parametrize("name", ["cs2agbibr6"])
-def test_a_crystal_computed_again_gives_the_recorded_curves(name: str, tmp_path: Path) -> None:
+def test_a_crystal_computed_again_gives_the_recorded_curves(tmp_path: Path) -> None:
     pytest.importorskip("feff10")
-    for path in FOLDER.glob("*.*"):
+    name = "cs2agbibr6"
+    for path in FOLDER.glob(f"{name}.*"):
         shutil.copy(path, tmp_path)
-    done = polaron("run", f"{name}.toml", "--jobs", "1", cwd=tmp_path)
+    study = tmp_path / f"{name}.toml"
+    study.write_text(study.read_text().replace("[0.05, 0.10]", "[0.10]"))
+    done = polaron("run", study.name, "--jobs", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    results, settings, _ = load_results(tmp_path / f"{name}.toml")
+    results, settings, _ = load_results(study)
     spectra = study_spectra(results, settings)
-    energy, ground, *changes = curves(name).values()
+    energy, ground, *_, change = curves(name).values()
     top = spectra.structures["ground"].average
     np.testing.assert_allclose(np.interp(energy, top.energy_eV, top.intensity)
                                / top.intensity.max(), ground, atol=1e-3)
-    for change, found in zip(changes, spectra.differences, strict=True):
-        again = np.interp(energy, spectra.differences[found].energy_eV, spectra.percent(found))
-        np.testing.assert_allclose(again, change, atol=1e-3 * np.abs(change).max() + 1e-3)
+    again = np.interp(energy, top.energy_eV, spectra.percent(list(spectra.differences)[-1]))
+    np.testing.assert_allclose(again, change, atol=1e-3 * np.abs(change).max())
 
 
 def test_a_pattern_without_an_energy_is_said_to_have_none(

@@ -5,8 +5,8 @@
     python tools/crystals.py record tests/data/crystals --figure docs/crystals.png
 
 A pattern moves sublattices against each other, rigidly, with the centre of mass at rest. It is no
-eigenvector and has no energy. ``record`` keeps of each study that was run its curves at every half eV
-(``NAME.csv``), and of all of them one table with versions and dates (``record.json``).
+eigenvector and has no energy. ``record`` keeps of each study that was run its curves at every half
+eV (``NAME.csv``), and of all of them one table with versions and dates (``record.json``).
 """
 
 import argparse
@@ -105,7 +105,7 @@ def row(one: dict[str, Any]) -> str:
     return " | ".join([
         f"| {one['formula']}", f"{one['element']} {one['edge']}", str(one["atoms"]),
         " → ".join(dict.fromkeys(one["space_groups"])), f"{first} → {last}",
-        f"{change['largest_percent']:+.2f} at {change['at_eV']:.1f}",
+        f"{change['largest_percent']:+.2f} at {change['at_eV']:.1f}".replace("-", "−"),
         f"{ratio:.2f} |" if ratio else "– |"])
 
 
