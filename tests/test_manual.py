@@ -55,7 +55,7 @@ def prepared(folder: Path) -> Path:
     """Return a folder as a reader has it: the page's files, the parts of the repository."""
     for file in (DOCS / "files").iterdir():
         shutil.copy(file, folder)
-    for name in ("examples", "perovskite_polaron"):
+    for name in ("examples", "perovskite_polaron", "tests"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 

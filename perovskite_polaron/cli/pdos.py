@@ -162,5 +162,5 @@ def _lines(result: dict[str, Any], edges: Sequence[BandEdge]) -> Iterator[Said]:
     yield "shares of the shells, of others and of none, in %"
     yield (f"\nspilling: {100 * result['spilling']:.2f} % of the electrons lie on none of these"
            " shells; with empty states it is more")
-    yield ("spin-orbit coupling is not included: it splits the p states of heavy atoms and lowers a"
-           " conduction band of Pb 6p by about 1 eV")
+    lead = " and lowers a conduction band of Pb 6p by about 1 eV" if "Pb 6p" in shells else ""
+    yield f"spin-orbit coupling is not included: it splits the p states of heavy atoms{lead}"

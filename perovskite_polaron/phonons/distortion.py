@@ -85,7 +85,7 @@ def distort(crystal: Crystal, modes: Modes | Sequence[Modes], amplitudes: ArrayL
     require(not rigid.any(), f"mode {names[rigid.argmax()]!r} is a rigid translation: give another")
     still = np.isnan(zero_point)
     require(unit != "zero_point" or not still.any(), f"mode {names[still.argmax()]!r} is unstable"
-            " and has no zero-point motion: give an amplitude in Å or Å·√amu")
+            " or has no energy, and so no zero-point motion: give an amplitude in Å or Å·√amu")
     parent = find_symmetry(crystal)
     named = replace(crystal, parent_sites=parent.wyckoff)
     q = _coefficients(patterns, zero_point, amplitudes, unit)

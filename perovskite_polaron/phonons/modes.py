@@ -52,7 +52,7 @@ class Modes:
     masses_amu : (n,) float64
         Masses that they were computed with.
     energies_meV : (m,) float64
-        Negative for an imaginary frequency: −ħ|ω|.
+        Negative for an imaginary frequency: −ħ|ω|. 0 for a pattern that is no mode and has none.
     patterns : (m, n, 3) complex128
         Cartesian displacements in 1/√amu, in any scale: they are normalised to Σ m|u|² = 1. Atom k
         in cell R moves with pattern_k exp(2πi q·R).
@@ -173,6 +173,12 @@ class Modes:
         """
         stable = np.where(self.energies_meV > 0, self.energies_meV, np.nan)
         return np.asarray(np.sqrt(HBAR2_PER_AMU_A2_EV / (2e-3 * stable)))
+
+    @property
+    def energy_words(self) -> str:
+        """The energy of the first mode with its unit, or that it has none."""
+        energy = self.energies_meV[0]
+        return f"{energy:.2f} meV" if energy else "without an energy"
 
     @property
     def degenerate_groups(self) -> tuple[slice, ...]:

@@ -79,7 +79,7 @@ def _mode_words(subject: Subject, name: str) -> str:
 def mode_title(source: str, mode: Modes) -> str:
     """Return a mode in words: ``lo-c (B1u LO, 22.25 meV)``."""
     named = f"{mode.names[0]}, " if mode.names[0] else ""
-    return f"{source} ({named}{mode.energies_meV[0]:.2f} meV)"
+    return f"{source} ({named}{mode.energy_words})"
 
 
 def mode_files(subject: Subject, name: str) -> dict[str, Modes | None]:

@@ -79,7 +79,7 @@ def mode_page(modes: Modes, mode: Modes, source: str) -> Page:
     steps, scene = movers(mode.crystal, step_A), make_scene(mode.crystal, step_A)
     most, (first, *others) = max(steps.values()), steps
     name = mode.names[0] or f"mode {mode.numbers[0]}"
-    lead = (f"{name} of {mode.crystal.formula}, {mode.energies_meV[0]:.2f} meV: {first} moves most"
+    lead = (f"{name} of {mode.crystal.formula}, {mode.energy_words}: {first} moves most"
             + "".join(f", {other} {steps[other] / most:.2f} times as far" for other in others)
             + " (root mean squares).")
     moves = Table("Who moves how far", ("atoms", "of the largest"),
@@ -89,14 +89,15 @@ def mode_page(modes: Modes, mode: Modes, source: str) -> Page:
         f"The cell of {mode.crystal.formula} in projection; arrows {scene.magnified:g} times as "
         "long as the displacement.", draw_structure(scene, mode.crystal.lattice_A),
         {"": {"element": scene.species}})
-    rows = [(str(number), label or "–", f"{energy:.2f}", " ".join(f"{x:g}" for x in q))
+    rows = [(str(number), label or "–", f"{energy:.2f}" if energy else "–",
+             " ".join(f"{x:g}" for x in q))
             for number, label, energy, q in zip(modes.numbers, modes.names, modes.energies_meV,
                                                 modes.q, strict=True)]
     blocks: list[Block] = [Table("Modes of the file", ("mode", "name", "energy (meV)", "q"), rows)]
     how = mode.provenance or "not recorded"
     blocks.append(Table("Where they come from", ("", ""), [("provenance", how)]))
     unknown = ["How far the atoms go: a mode is a direction, and the arrows are drawn to be seen."]
-    return Page(Answer(f"{mode.crystal.formula}: {name}, {mode.energies_meV[0]:.2f} meV", lead,
+    return Page(Answer(f"{mode.crystal.formula}: {name}, {mode.energy_words}", lead,
                        unknown, structure=drawing, moves=moves),
                 [Section("modes", "Modes of the file", blocks)],
                 {"edges": [], "structure": atoms(scene)}, source)

@@ -52,7 +52,7 @@ def _structures(subject: Subject) -> Rows:
 def _mode_rows(subject: Subject, name: str) -> list[Sequence[str]]:
     return [(source, "?", "its file is not here") if mode is None else
              (f"{source}: {mode.names[0]}" if mode.names[0] else source,
-              f"{mode.energies_meV[0]:.2f} meV", mode.provenance or "–")
+              mode.energy_words, mode.provenance or "–")
              for source, mode in mode_files(subject, name).items()]
 
 
