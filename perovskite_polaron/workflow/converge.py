@@ -236,8 +236,8 @@ def movements(setting: str, values: Sequence[str], results: Sequence[StudyResult
     spectra = [study_spectra(one, one.study.spectra) for one in results]
     best = spectra[-1]
     changes = {name: d.intensity for name, d in best.differences.items() if d.intensity.any()}
-    require(changes, f"{results[-1].study.path} has no structure beside its reference: add the one whose"
-            " difference must converge")
+    require(changes, f"{results[-1].study.path} has no structure beside its reference: add the one"
+            " whose difference must converge")
     shifts, rows = _mean_shifts(best), []
     for value, one, cost in zip(values, spectra, costs, strict=True):
         moved = max(_percent(one.differences[name].intensity, change)
