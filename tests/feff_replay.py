@@ -3,15 +3,16 @@ is left is the runner itself, its folders, locks, copies of potentials, inputs, 
 """
 
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from perovskite_polaron.feff.calculations import AbsorptionCalculation
+from perovskite_polaron.feff.calculations import AbsorptionCalculation, PotentialsCalculation
 from perovskite_polaron.feff.stages import XMU
+from perovskite_polaron.programs import OUTDIR
 from perovskite_polaron.workflow import attempt
 from perovskite_polaron.workflow.execute import run_jobs
 from perovskite_polaron.workflow.job import Job
@@ -70,32 +71,44 @@ def write_study(folder: Path, spectra: int) -> Path:
     return path
 
 
-def record(folder: Path) -> Path:
-    """Run the smallest such study with FEFF; return a folder with what its spectrum left."""
-    study = read_study(write_study(folder, 2))
-    store, jobs = Store(study.store_folder), study_jobs(plan(study))
-    run_jobs(jobs, store, ranks=1, jobs_at_once=1)
-    ended = store.folder(jobs[-1])
-    tape = folder / "tape"
-    tape.mkdir()
-    for name in (XMU, jobs[-1].output_name):
-        shutil.copyfile(ended / name, tape / name)
+def record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run the smallest such study with FEFF; return a folder with what each kind of job left."""
+    tape, real = folder / "tape", attempt.run_program
+
+    def recorded(command: list[str], deck: Path, output: Path, **keywords: Any) -> float:
+        seconds = real(command, deck, output, **keywords)
+        kept = tape / deck.parent.name.partition("-")[0]
+        shutil.copytree(deck.parent, kept, dirs_exist_ok=True)
+        return seconds
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attempt, "run_program", recorded)
+        study = read_study(write_study(folder, 2))
+        run_jobs(study_jobs(plan(study)), Store(study.store_folder), ranks=1, jobs_at_once=1)
     return tape
 
 
 def cost(folder: Path, tape: Path, spectra: int, monkeypatch: pytest.MonkeyPatch) -> Cost:
     """Plan, run, look at and collect a study with so many spectra, of which FEFF computes none."""
-    play = ["sh", "-c", f"cp '{tape}/{XMU}' {XMU} && cat '{tape}/feff.out'"]
-    monkeypatch.setattr(AbsorptionCalculation, "command", lambda self, ranks, pools: play)
+    with monkeypatch.context() as patch:
+        return _cost(folder, tape, spectra, patch)
+
+
+def _cost(folder: Path, tape: Path, spectra: int, patch: pytest.MonkeyPatch) -> Cost:
+    for kind, left, what in (("potentials", OUTDIR, PotentialsCalculation),
+                             ("absorption", XMU, AbsorptionCalculation)):
+        source = tape / kind
+        play = ["sh", "-c", f"cp -r '{source / left}' . && cat '{source}/feff.out'"]
+        patch.setattr(what, "command", lambda self, ranks, pools, play=play: play)
     in_programs, real = 0.0, attempt.run_program
 
-    def timed(*args: object, **keywords: object) -> float:
+    def timed(*args: Any, **keywords: Any) -> float:
         nonlocal in_programs
-        seconds = real(*args, **keywords)  # type: ignore[arg-type]
+        seconds = real(*args, **keywords)
         in_programs += seconds
         return seconds
 
-    monkeypatch.setattr(attempt, "run_program", timed)
+    patch.setattr(attempt, "run_program", timed)
     study = read_study(write_study(folder, spectra))
     ticks = [time.process_time()]
 
@@ -116,18 +129,4 @@ def cost(folder: Path, tape: Path, spectra: int, monkeypatch: pytest.MonkeyPatch
     results = collect(study, planned, store)
     tick()
     assert len(results.curves) == spectra
-    monkeypatch.undo()
     return Cost(len(jobs), *(b - a for a, b in zip(ticks, ticks[1:], strict=False)), wall)
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        work = Path(name)
-        (work / "one").mkdir()
-        recorded = record(work / "one")
-        for count in map(int, sys.argv[1:]):
-            (work / str(count)).mkdir()
-            one = cost(work / str(count), recorded, count, patch)
-            print(one, f"{one.runner_ms:.1f} ms a job", flush=True)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from perovskite_polaron.errors import InputError, MissingExtraError
+from perovskite_polaron.errors import InputError, MissingExtraError, require
 from perovskite_polaron.feff.calculations import (
     AbsorptionCalculation, FeffCalculation, PotentialsCalculation)
 from perovskite_polaron.feff.cluster import Cluster, carried_positions_A, cluster_around
@@ -80,10 +80,14 @@ def feff_jobs(study: Study, structures: Sequence[StudyStructure]) -> tuple[Struc
     Raises
     ------
     InputError
-        When the clusters hold too few atoms.
+        When the clusters hold too few atoms, or a setting names an element that is not there.
     MissingExtraError
         When FEFF is neither installed nor recorded in the store.
     """
+    there = {name for one in structures for name in one.crystal.species}
+    odd = sorted(set(study.feff.l_max_of) - there)
+    require(not odd, f"feff.l_max_of names {', '.join(odd)}, which is in no structure: its elements"
+            f" are {', '.join(sorted(there))}")
     version = _version(study)
     reference = next(s for s in structures if s.entry == study.reference)
     base = _Base(study, reference.entry, reference.undisplaced, version)
