@@ -5,6 +5,7 @@ is left is the runner itself, its folders, locks, copies of potentials, inputs, 
 import shutil
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,9 @@ def _cost(folder: Path, tape: Path, spectra: int, patch: pytest.MonkeyPatch) -> 
     run_jobs(jobs, store, ranks=1, jobs_at_once=1)
     wall = time.perf_counter() - begun - in_programs
     tick()
-    found = study_status(study)
+    assert study_status(study).done == len(jobs)
     tick()
     results = collect(study, planned, store)
     tick()
     assert len(results.curves) == spectra
-    return Cost(len(jobs), *(b - a for a, b in zip(ticks, ticks[1:], strict=False)), wall)
+    return Cost(len(jobs), *(b - a for a, b in pairwise(ticks)), wall)

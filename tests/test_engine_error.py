@@ -114,6 +114,16 @@ def test_the_built_in_set_says_what_each_part_makes_of_f_q2(
         assert fault in capsys.readouterr().err
 
 
+def test_amplitudes_of_another_cell_are_not_compared() -> None:
+    own, other = (Subject.read(path) for path in (BUILT_IN, BUILT_IN_BR_FEFF))
+    study = other.results.study
+    doubled = {name: replace(one, supercell=(2, 1, 1)) if one.modes else one
+               for name, one in study.structures.items()}
+    cell = replace(other, results=replace(other.results, study=replace(study, structures=doubled)))
+    for one, there in ((other, True), (cell, False)):
+        assert (ENGINE in lo(own.carrying(ENGINE, one).scenarios).errors) is there
+
+
 def test_the_other_engine_is_evaluated_alike_but_no_narrower_than_it_is() -> None:
     own, other = (Subject.read(path) for path in (BUILT_IN, BUILT_IN_BR_FEFF))
     wide = replace(own.settings, resolution_fwhm_eV=2.0, core_hole_hwhm_eV=3.0,

@@ -93,6 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--beside", nargs=2, metavar=("TRANSIENT", "STUDY"), help="transient of the same sample at"
         " another edge, and the study of the same structures there: one amplitude for both")
     add("--beside-edge", type=energy, help="--edge of that transient")
+    add("--beside-match", type=Path, metavar="FILE", help="--match of that transient: a match is of"
+        " one edge")
     delays = parser.add_argument_group("several delays: how each part of the best fit of their mean"
                                        " goes with delay, in one fit (needs --irf-sigma)")
     share(delays, "--irf-sigma", *MAP, *TIME_LAW)
@@ -118,8 +120,13 @@ def run(args: argparse.Namespace) -> None:
     given = [f"--{name.replace('_', '-')}" for name in MATCHED if getattr(args, name) is not None]
     require(args.match is None or not given, "--match knows the axis and the widths: leave out"
             f" {', '.join(given)}")
-    require(args.beside is not None or args.beside_edge is None,
-            "--beside-edge places the transient of --beside: give that too")
+    require(args.beside is not None or (args.beside_edge is None and args.beside_match is None),
+            "--beside-edge and --beside-match place the transient of --beside: give that too")
+    require(args.beside_match is None or args.beside_edge is None,
+            "--beside-match knows the axis: leave out --beside-edge")
+    require(args.beside is None or not args.like_steady or args.beside_match is not None,
+            "--like-steady is for the transients of both edges: give --beside-match too, whose"
+            " scale is that of the other")
     if args.irf_sigma is not None:
         require(args.beside is None, "--beside is for single transients: leave out --irf-sigma")
         run_map(args)
@@ -153,8 +160,8 @@ def _joint(args: argparse.Namespace, found: Judgement) -> tuple[JointFit, ...]:
     subjects = [Subject.read(path) for path in (args.study, Path(study))]
     need_other_edge(*(one.results for one in subjects))
     own = argparse.Namespace(**vars(args) | {
-        "study": Path(study), "edge": args.beside_edge, "match": None, "heated": (),
-        "like_steady": False, "thermal": None, "engine": None,
+        "study": Path(study), "edge": args.beside_edge, "match": args.beside_match, "heated": (),
+        "thermal": None, "engine": None,
         "window": args.window if isinstance(args.window, str) else "all"})
     beside = judged(own, read_transient([name]))
     return joint_fits({subjects[0].edge: found, subjects[1].edge: beside})

@@ -71,7 +71,7 @@ class FeffSettings:
     stage_timeout_s: float = option(3600.0, low=1, high=1e6)
 
     def __post_init__(self) -> None:
-        odd = {name: l for name, l in self.l_max_of.items() if not 1 <= l <= 8}
+        odd = {name: most for name, most in self.l_max_of.items() if not 1 <= most <= 8}
         require(not odd, f"feff.l_max_of = {odd} is not possible: give 1 to 8")
 
     def waves_of(self, element: str) -> int:

@@ -17,8 +17,8 @@ from perovskite_polaron.programs import HANDED_ON
 
 XMU = "xmu.dat"
 INPUT = "feff.inp"
-#: What the stages of a spectrum read of what those of its potentials wrote: a third of the files and
-#: a quarter of the bytes, which every spectrum begins with a copy of.
+#: What the stages of a spectrum read of what those of its potentials wrote: a third of the files,
+#: a quarter of the bytes. Every spectrum begins with a copy of them.
 READ_ON = frozenset((
     INPUT, ".dimensions.dat", "eels.inp", "ff2x.inp", "fms.inp", "genfmt.inp", "geom.dat",
     "global.inp", "hubbard.inp", "paths.inp", "phase.bin", "pot.bin", "reciprocal.inp",

@@ -31,8 +31,7 @@ from perovskite_polaron.workflow.carried_errors import looked_at, settings_alike
 from perovskite_polaron.workflow.carriers import read_edges
 from perovskite_polaron.workflow.feff_jobs import POWDER
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
-from perovskite_polaron.workflow.scenarios import (
-    heated_series, study_scenarios, temperature_K)
+from perovskite_polaron.workflow.scenarios import heated_series, study_scenarios, temperature_K
 from perovskite_polaron.workflow.spectra import (
     StudySpectra, load_results, other_alignment, powder_spectra, study_spectra)
 from perovskite_polaron.workflow.steady_state import matched_scenarios, matched_settings

@@ -15,8 +15,7 @@ import numpy as np
 from perovskite_polaron.analysis.scenarios import ENGINE, THERMAL, Scenario, ScenarioSet
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.workflow.results import StudyResults
-from perovskite_polaron.workflow.scenarios import (
-    BUILT_IN, BUILT_IN_BR_FEFF, BUILT_IN_HOT)
+from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_BR_FEFF, BUILT_IN_HOT
 from perovskite_polaron.workflow.study import SpectraSettings, StructureSettings
 
 #: Row -> built-in set -> the study that it is taken over from.
@@ -67,7 +66,7 @@ def with_row(row: str, results: StudyResults, found: ScenarioSet, others: StudyR
     same_engine = results.study.engine.kind == others.study.engine.kind
     if edges[0] != edges[1] or (row == ENGINE and same_engine):
         return found
-    known = {_change(others, one): one for one in theirs.scenarios
+    known = {_change(row, others, one): one for one in theirs.scenarios
              if row == ENGINE or THERMAL in one.errors}
     offset, there = (one.energy_eV - one.first_maximum_eV for one in (found, theirs))
     inside = (offset >= there[0]) & (offset <= there[-1])
@@ -77,7 +76,7 @@ def with_row(row: str, results: StudyResults, found: ScenarioSet, others: StudyR
 
     changed = []
     for mine in found.scenarios:
-        its = known.get(_change(results, mine))
+        its = known.get(_change(row, results, mine))
         if its is not None and row not in mine.errors:
             make = _of_engines if row == ENGINE else _of_motion
             error = np.where(inside, make(mine, its, onto, inside), 0.0)
@@ -100,15 +99,17 @@ def _of_engines(mine: Scenario, its: Scenario, onto: _Onto, inside: Array) -> Ar
                       * (largest / both) ** mine.power)
 
 
-def _change(results: StudyResults, scenario: Scenario) -> tuple[object, ...] | None:
+def _change(row: str, results: StudyResults, scenario: Scenario) -> tuple[object, ...] | None:
     """Return what a scenario changes: crystal and modes before and after; None for ensembles and
-    for what is no structure of the study.
+    for what is no structure of the study. Amplitudes are compared for another engine: they are
+    summed over the cell, so that is a part of it.
     """
     study = results.study
     entry = study.structures.get(scenario.name.removeprefix("polaron "))
     if entry is None or entry.ensemble is not None:
         return None
-    return _what(study.structures[entry.minus or study.reference]), _what(entry)
+    cell = (entry.primitive, entry.supercell) if row == ENGINE and entry.modes else ()
+    return _what(study.structures[entry.minus or study.reference]), _what(entry), cell
 
 
 def _what(entry: StructureSettings) -> tuple[object, ...]:
