@@ -18,8 +18,10 @@ from perovskite_polaron.report.claims import AGREES, OPEN, at, feature_rows
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.spectra.broadening import lifetime_hwhm_eV
 from perovskite_polaron.workflow.engines import agreements
+from perovskite_polaron.workflow.feff_jobs import feff_jobs
 from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_PB_L3
 from perovskite_polaron.workflow.spectra import load_results
+from perovskite_polaron.workflow.structures import study_structures
 from perovskite_polaron.workflow.study import read_study, resolved
 
 STUDY = """
@@ -150,12 +152,30 @@ def test_what_is_no_whole_curve_is_refused(text: str, tmp_path: Path) -> None:
     ('[core_hole]\nkind = "half"\n', "FEFF has no hole of the kind half"),
     ("[feff]\ninside_hwhm_eV = 0.03\n", "need .* energies, FEFF keeps 400"),
     ("[feff]\nradius = 3\n", "unknown key 'radius'"),
+    ("[feff]\nl_max_of = { Br = 9 }\n", "l_max_of = .'Br': 9. is not possible: give 1 to 8"),
     ("kpoints = [2, 2, 2]\n", "FEFF has no k points"),
     ('[feff]\nexchange = "none"\n', "is not one of hedin-lundqvist")])
 def test_what_feff_cannot_do_is_refused_before_any_work(more: str, said: str,
                                                         tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         read_study(study_file(tmp_path, more))
+
+
+def test_waves_by_element_reach_the_input_and_elements_that_are_not_there_are_refused(
+        tmp_path: Path) -> None:
+    def rows(more: str) -> dict[str, str]:
+        study = read_study(study_file(tmp_path, more))
+        (ground, *_) = feff_jobs(study, study_structures(study))
+        lines = ground.absorbers[0].hole.deck.splitlines()
+        first = lines.index("POTENTIALS") + 1
+        return {f"{row.split()[0]} {row.split()[2]}": row.split()[4]
+                for row in lines[first : lines.index("ATOMS")]}
+
+    plain, mixed = rows(""), rows("[feff]\nl_max_of = { Br = 4, Cs = 3 }\n")
+    assert set(plain.values()) == {"5"}
+    assert mixed == {name: {"Br": "4", "Cs": "3"}.get(name[2:], "5") for name in plain}
+    with pytest.raises(InputError, match="l_max_of names Cl, which is in no structure: its"):
+        rows("[feff]\nl_max_of = { Cl = 4 }\n")
 
 
 def test_an_l_edge_is_for_feff_and_its_table_is_its_own(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from conftest import polaron
 
 from perovskite_polaron.analysis.joint_fit import JointFit, joint_fits, statements
+from perovskite_polaron.analysis.matched import Axis, Matched, MatchFit, Width, write_matched
 from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.analysis.verdict import judge
 from perovskite_polaron.cli.main import main
@@ -21,6 +22,7 @@ from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.workflow.edges import need_other_edge
 from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_PB_L3, study_scenarios
 from perovskite_polaron.workflow.spectra import load_results
+from perovskite_polaron.workflow.steady_state import reference_id
 
 FOLDERS = {"Br-K": BUILT_IN, "Pb-L3": BUILT_IN_PB_L3}
 ENERGY = np.arange(-6.0, 48.0, 0.75)
@@ -141,16 +143,50 @@ def test_compare_fits_both_from_files_and_prints_one_number(
     assert sweep is not None
     assert lo["f_q2_A2_amu"] == pytest.approx(
         FRACTION * sweep.amplitudes_sqrt_amu_A[2] ** 2, abs=4 * lo["f_q2_err"])
-    # Of Pb L3 the settings are known too; of cubic, on no thermal motion, nothing is at Br K.
-    cubic = next(one for one in json.loads(done.stdout)["joint"] if one["name"] == "cubic")
+    # Of Pb L3 the settings are known; of Br K what another engine says, of the cubic phase too.
     assert lo["f_q2_err_calculation"] > 0
-    assert cubic["fraction_err_calculation"] is None
     assert lo["f_q2_err"] < min(one["error"] for one in lo["edges"])
     assert [one["edge"] for one in lo["edges"]] == ["Br-K", "Pb-L3"]
     said = polaron(*command, cwd=tmp_path).stdout
     said = " ".join(said.split())
     assert "polaron lo at Br-K and Pb-L3 together: excited fraction × Q²" in said
-    assert "(calculation: of Br-K thermal average only)" in said
+    assert "(calculation: of Br-K engine and thermal average only)" in said
+
+
+def test_each_edge_has_a_match_of_its_own(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+        theories: dict[str, ScenarioSet]) -> None:
+    monkeypatch.chdir(tmp_path)
+    lead_edge = 13035.0
+    scans = [transient(theories[edge], k, 15.0, row=2) for k, edge in enumerate(FOLDERS)]
+    write(Path("br.csv"), scans[0])
+    moved = replace(scans[1], energy_eV=scans[1].energy_eV + lead_edge)
+    write(Path("pb.csv"), moved)
+    results, settings, _ = load_results(BUILT_IN_PB_L3)
+    errors = {"e0_eV": 0.01, "stretch": 1e-4, "scale": 0.01}
+    fit = MatchFit("pb.xdi", "ground", reference_id(results, settings), (13025.0, 13090.0), 80,
+                   75.0, 1.0, True, 1.0, (0.0, 0.0), tuple(errors), tuple(errors.values()),
+                   tuple(map(tuple, np.eye(3).tolist())))
+    width = Width("constant", settings.core_hole_hwhm_eV, settings.resolution_fwhm_eV)
+    write_matched(Matched(Axis(lead_edge, 0.0), width, fit, np.diag(np.square(list(
+        errors.values())))), Path("pb.toml"))
+    words = ["compare", "br.csv", "--edge", "0eV", "--no-mixtures", "--beside", "pb.csv",
+             str(BUILT_IN_PB_L3)]
+    assert main([*words, "--beside-match", "pb.toml", "--json"]) == 0
+    lo = next(one for one in json.loads(capsys.readouterr().out)["joint"]
+              if one["name"] == "polaron lo")
+    sweep = theories["Pb-L3"].scenarios[0].sweep
+    assert sweep is not None
+    truth = FRACTION * sweep.amplitudes_sqrt_amu_A[2] ** 2
+    pb = next(one for one in lo["edges"] if one["edge"] == "Pb-L3")
+    assert pb["product"] == pytest.approx(truth, abs=3 * pb["error"])
+    for more, said in ((["--beside-match", "pb.toml", "--beside-edge", "0eV"],
+                        "leave out --beside-edge"),
+                       (["--like-steady"], "give --beside-match too")):
+        assert main([*words, *more]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["compare", "br.csv", "--beside-match", "pb.toml"]) == 2
+    assert "place the transient of --beside" in capsys.readouterr().err
 
 
 def test_other_edges_and_other_displacements_are_refused(

@@ -172,11 +172,11 @@ def test_a_transient_alone_is_compared_with_the_built_in_set(theory, tmp_path, c
     answer = json.loads(capsys.readouterr().out)
     assert answer["best"] == "polaron lo"
     best = answer["scenarios"][0]
-    # The transient has no thermal motion; the fit allows for what it would change.
-    assert best["calculation_error"] == "thermal average only"
+    # The transient is of this engine, without thermal motion; the fit allows for both.
+    assert best["calculation_error"] == "engine and thermal average only"
     error = np.hypot(best["strength_err"], best["strength_err_calculation"])
-    assert error < 0.01
     assert best["strength"] == pytest.approx(0.1, abs=2 * error)
+    assert error < 0.05
     assert answer["edge_eV"] == pytest.approx(offset)
     assert answer["points"] == np.count_nonzero((energy >= 13480) & (energy <= offset + 60 - 2.5))
     assert best["fraction"] is None

@@ -13,9 +13,10 @@ from hot_results import HOT, LO, SERIES, ensembles, made
 from perovskite_polaron.analysis.scenarios import THERMAL, Scenario, ScenarioSet
 from perovskite_polaron.cli.main import main
 from perovskite_polaron.report.subject import Subject
+from perovskite_polaron.workflow.carried_errors import with_row
 from perovskite_polaron.workflow.results import StudyResults, write_results
 from perovskite_polaron.workflow.scenarios import (
-    BUILT_IN, BUILT_IN_HOT, BUILT_IN_PB_L3, displaced_only, study_scenarios, with_thermal_motion)
+    BUILT_IN, BUILT_IN_HOT, BUILT_IN_PB_L3, study_scenarios)
 
 PLAIN = '[structures.wave]\ncrystal = "cspbbr3-pbnm"\n' + LO
 
@@ -45,14 +46,14 @@ def test_what_thermal_motion_does_is_carried_over_by_mode_in_parts_of_the_differ
         for name, its in alone.curves.items()})
     plain = one(known[1], "polaron lo")
     for results, factor in ((alone, 1), (larger, 2.5)):
-        found = with_thermal_motion(*both(results), *known)
+        found = with_row(THERMAL, *both(results), *known)
         mine = one(found, "polaron wave")
         size = np.linalg.norm(mine.difference) / np.linalg.norm(plain.difference)
         assert size == pytest.approx(factor, rel=1e-3)
         assert mine.errors[THERMAL] == pytest.approx(size * row, abs=1e-9)
         assert mine.estimated == "thermal average only"
     # Its own is not replaced, and a budget of settings makes the error whole.
-    own = with_thermal_motion(*known, *known)
+    own = with_row(THERMAL, *known, *known)
     assert one(own, "polaron lo").errors[THERMAL] is one(known[1], "polaron lo").errors[THERMAL]
     settled = replace(mine, errors=mine.errors | {"cutoff": row})
     assert settled.estimated == "estimated"
@@ -62,12 +63,13 @@ def test_other_modes_crystals_and_edges_take_nothing(hot: Path) -> None:
     known = both(made(hot, SERIES))
     for text, said in ((PLAIN.replace("lo-c", "lo-a"), "not estimated"),
                        (PLAIN.replace("-pbnm", "-pm3m"), "not estimated"),
+                       (PLAIN + "select = [1]\n", "not estimated"),
                        (HOT.format(name="wave", folder="hot/25C") + LO, "snapshots only")):
-        found = with_thermal_motion(*both(made(hot, text)), *known)
+        found = with_row(THERMAL, *both(made(hot, text)), *known)
         assert one(found, "polaron wave").estimated == said
     results, scenarios = both(made(hot, PLAIN))
     other = replace(results, study=replace(results.study, element="Cs"))
-    assert with_thermal_motion(other, scenarios, *known) is scenarios
+    assert with_row(THERMAL, other, scenarios, *known) is scenarios
 
 
 def test_compare_says_that_only_thermal_motion_is_in_its_error(
@@ -104,9 +106,9 @@ def test_the_bundled_sets_know_what_25_degrees_make_of_lo_c(source: Path) -> Non
     subject = Subject.read(source)
     plain = one(subject.scenarios, "polaron lo")
     hot = Subject.read(BUILT_IN_HOT[source])
-    mine = one(replace(subject, hot=hot).scenarios, "polaron lo")
-    less = replace(hot, results=displaced_only(hot.results))
-    again = one(replace(subject, hot=less).scenarios, "polaron lo")
+    mine = one(subject.carrying(THERMAL, hot).scenarios, "polaron lo")
+    # What is left out of the other study, hotter ensembles, changes nothing.
+    again = one(replace(subject, carried={THERMAL: hot}).scenarios, "polaron lo")
     assert np.array_equal(again.errors[THERMAL], mine.errors[THERMAL])
     assert THERMAL in mine.errors
     assert THERMAL not in plain.errors

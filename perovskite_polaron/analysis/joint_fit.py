@@ -22,7 +22,8 @@ from scipy.special import logsumexp
 from scipy.stats import chi2 as chi2_law, t as student
 
 from perovskite_polaron.analysis.evidence import Posterior, central
-from perovskite_polaron.analysis.scenario_fit import Problem, ScenarioFit
+from perovskite_polaron.analysis.scenario_fit import Problem
+from perovskite_polaron.analysis.scenario_found import ScenarioFit
 from perovskite_polaron.analysis.verdict import Judgement
 from perovskite_polaron.arrays import Array, Interval
 from perovskite_polaron.errors import require

@@ -8,7 +8,8 @@ import numpy as np
 from perovskite_polaron.analysis.kinetic_model import KineticModel
 from perovskite_polaron.analysis.map_fit import Followed, Follows, follow
 from perovskite_polaron.analysis.part_shapes import PartShapes
-from perovskite_polaron.analysis.scenario_fit import COLLINEAR, ScenarioFit
+from perovskite_polaron.analysis.scenario_fit import COLLINEAR
+from perovskite_polaron.analysis.scenario_found import ScenarioFit
 from perovskite_polaron.analysis.scenarios import matching
 from perovskite_polaron.analysis.verdict import Judgement
 from perovskite_polaron.errors import InputError, require

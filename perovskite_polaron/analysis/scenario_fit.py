@@ -29,12 +29,12 @@ from scipy.special import logsumexp
 from perovskite_polaron.analysis.evidence import Noise, Posterior, ln_evidence, strength_sigmas
 from perovskite_polaron.analysis.scenario_bounds import (
     intervals_at_zero, upper_bounds, widest, within)
-from perovskite_polaron.analysis.scenario_curves import (
-    REACH_SHIFT, Axes, Curves, Grid, Priors, Template)
+from perovskite_polaron.analysis.scenario_curves import REACH_SHIFT, Curves, Grid, Priors, Template
+from perovskite_polaron.analysis.scenario_found import ScenarioFit, shares
 from perovskite_polaron.analysis.scenarios import Scenario
-from perovskite_polaron.analysis.separation import Amplitude, pair, separate
+from perovskite_polaron.analysis.separation import separate
 from perovskite_polaron.analysis.weights import noise_whitening, weigh, white_data
-from perovskite_polaron.arrays import Array, Interval
+from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.measured.scan import Scan
 
@@ -44,123 +44,6 @@ CLAIM_ODDS = 100.0
 COLLINEAR = 0.9
 #: The strengths in the weights are those of the fit to this part of their errors, or so often done.
 CLOSE, ROUNDS = 0.1, 8
-
-
-@dataclass(frozen=True, eq=False)
-class ScenarioFit:
-    """One hypothesis' best fit; arrays are float64.
-
-    Attributes
-    ----------
-    name, parts
-        The hypothesis and its scenarios.
-    upper
-        (parts,): what strengths cannot be above.
-    strengths, intervals68, intervals95
-        Shapes (parts,) and (parts, 2). The strength of an odd mode is f·Q²/Qmax², with Qmax its
-        largest computed amplitude (f·Q/Qmax where +Q and −Q differ): the excited fraction if the
-        amplitude is that one.
-    errors, errors_calculation
-        Of the strengths: statistical, half of the 68 % interval as if the calculation were exact;
-        and what the settings of the calculation add to it in square, None where that was not
-        estimated. Intervals have both.
-    shift_eV, stretch, width_fwhm_eV, q_sqrt_amu_A
-        The nuisance parameters, and the amplitude of a sweep, else None.
-    amplitude
-        None where f and Q cannot be told apart.
-    chi2
-        The lowest, with the priors' terms.
-    ln_determinant
-        Of the covariance, over that of the noise.
-    ln_evidence
-        As ``evidence.ln_evidence``.
-    parameters
-        How many there are.
-    model, model_error
-        Shape (m,), at the transient's energies, and its calculation error (1σ).
-    on_bound
-        What is wrong with the fit, or "".
-    correlated, correlation
-        What was free: the parts, the nuisance parameters; and their correlations, (n, n).
-    axes
-        Shifts, stretches, widths and amplitudes that resolve what the data leave of them.
-    """
-
-    name: str
-    parts: tuple[Scenario, ...]
-    upper: Array
-    strengths: Array
-    intervals68: Array
-    intervals95: Array
-    errors: tuple[float, ...]
-    errors_calculation: tuple[float | None, ...]
-    shift_eV: float
-    stretch: float
-    width_fwhm_eV: float
-    q_sqrt_amu_A: float | None
-    amplitude: Amplitude | None
-    chi2: float
-    ln_determinant: float
-    ln_evidence: float
-    parameters: int
-    model: Array
-    model_error: Array
-    on_bound: str
-    correlated: tuple[str, ...]
-    correlation: Array
-    axes: Axes
-
-    @property
-    def strength(self) -> float:
-        """Strength of the first part."""
-        return float(self.strengths[0])
-
-    @property
-    def interval68(self) -> Interval:
-        """68 % interval of the first part's strength."""
-        return pair(self.intervals68[0])
-
-    @property
-    def interval95(self) -> Interval:
-        """95 % interval of the first part's strength."""
-        return pair(self.intervals95[0])
-
-    @property
-    def strength_err(self) -> float:
-        """Statistical error of the first part's strength."""
-        return self.errors[0]
-
-    @property
-    def strength_err_calculation(self) -> float | None:
-        """Its error by the calculation; None where that was not estimated."""
-        return self.errors_calculation[0]
-
-    @property
-    def aic(self) -> float:
-        """−2 ln of the likelihood, over that of a perfect fit to noise, + 2 × parameters."""
-        return self.chi2 + self.ln_determinant + 2 * self.parameters
-
-    @property
-    def per_strength(self) -> float | None:
-        """Excited fraction × Q² (Å²·amu) of a strength of one for an odd mode, fraction × Q
-        (Å·√amu) for a mode whose signs differ, else None.
-        """
-        largest = self.parts[0].amplitude_sqrt_amu_A
-        return None if largest is None else largest ** self.parts[0].power
-
-    @property
-    def product(self) -> float | None:
-        """Excited fraction × Q² (Å²·amu), or × Q (Å·√amu), as ``per_strength``."""
-        return None if self.per_strength is None else self.strength * self.per_strength
-
-    @property
-    def possible(self) -> bool:
-        """Whether every strength is positive, and none surely above its bound; an edge may shift
-        either way.
-        """
-        return bool((self.intervals95[:, 0] < self.upper).all()) and all(
-            strength > 0 or part.kind == "shift"
-            for strength, part in zip(self.strengths, self.parts, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -403,6 +286,7 @@ class Problem:
             intervals[:, 0], intervals[:, 1], tuple(map(float, errors)),
             tuple(float(error) if part.errors else None
                   for error, part in zip(calculation, template.parts, strict=True)),
+            dict(zip(template.settings, shares(best, strengths), strict=True)),
             shift, float(point[1]), float(point[2]), float(point[3]) if template.sweep else None,
             amplitude, float(chi2 + best.prior[0]), grid.weights.ln_determinant,
             ln_evidence(grid, data, self.noise, sigmas), parameters, model,

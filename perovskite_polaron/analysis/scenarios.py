@@ -22,11 +22,21 @@ SHIFT_STEP_EV = 0.01
 MOST_SIGNS = 10
 #: The kinds that come last in a mixture, in this order.
 _LATE = {"carriers": 1, "screening": 2, "shift": 3}
-#: What of a scenario's errors is no setting: what thermal motion makes of a difference at rest, and
-#: (with a number) what the mean over so many snapshots leaves open.
-THERMAL, SNAPSHOTS = "thermal average", "snapshots"
+#: What of a scenario's errors is no setting: what thermal motion makes of a difference at rest,
+#: what another engine says of it, and (with a number) what the mean over snapshots leaves open.
+THERMAL, ENGINE, SNAPSHOTS = "thermal average", "engine", "snapshots"
 
 Kind = Literal["structure", "carriers", "screening", "shift", "measured", "heat"]
+
+
+def error_name(row: str) -> str:
+    """Return what a row of a scenario's errors is called: all rows of snapshots by one name."""
+    return SNAPSHOTS if row.startswith(SNAPSHOTS) else row
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as a list in a sentence."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +64,8 @@ class Scenario:
         knows it.
     errors : mapping of str to ndarray, shape (n,)
         What each setting of the calculation may still change of difference, 1σ with its sign over
-        energy (``spectra.budget``), and what thermal motion does (``THERMAL``); empty where neither
-        was estimated.
+        energy (``spectra.budget``), and what thermal motion (``THERMAL``) and another engine
+        (``ENGINE``) do; empty where none was estimated.
     prior_sigma : float or None
         Of the strength, normal about zero, where something is known of it from elsewhere.
     """
@@ -95,10 +105,10 @@ class Scenario:
         """What of the error of the calculation is known: ``estimated``, ``not estimated``, or where
         that of the settings is not, such as ``thermal average only``.
         """
-        known = {SNAPSHOTS if name.startswith(SNAPSHOTS) else name for name in self.errors}
-        if known - {SNAPSHOTS, THERMAL}:
+        known = {error_name(row) for row in self.errors}
+        if known - {SNAPSHOTS, THERMAL, ENGINE}:
             return "estimated"
-        return f"{' and '.join(sorted(known))} only" if known else "not estimated"
+        return f"{listed(sorted(known))} only" if known else "not estimated"
 
     @property
     def power(self) -> int:

@@ -8,8 +8,10 @@ import numpy as np
 
 from perovskite_polaron.analysis.matched import Matched
 from perovskite_polaron.analysis.scenario_curves import Priors
-from perovskite_polaron.analysis.scenario_fit import CLAIM_ODDS, Comparison, Problem, ScenarioFit
-from perovskite_polaron.analysis.scenarios import ScenarioSet, computed, heated_lattice, mixtures
+from perovskite_polaron.analysis.scenario_fit import CLAIM_ODDS, Comparison, Problem
+from perovskite_polaron.analysis.scenario_found import ScenarioFit
+from perovskite_polaron.analysis.scenarios import (
+    ScenarioSet, computed, heated_lattice, listed, mixtures)
 from perovskite_polaron.analysis.screening import Screening
 from perovskite_polaron.arrays import Interval
 from perovskite_polaron.errors import InputError
@@ -275,7 +277,7 @@ def statements(found: Comparison) -> list[str]:
     if best.chi2 > found.points + 4 * np.sqrt(2 * found.points):
         words.append(f"Even the best does not describe the data: chi2 is {best.chi2:.0f} for "
                      f"{found.points} points.")
-    words += _amplitude(best)
+    words += _amplitude(best) + _made_of(best)
     kinds = {p.kind: float(s) for p, s in zip(best.parts, best.strengths, strict=True)}
     if "shift" in kinds:
         words.append("The strength of the edge shift is excited fraction × shift in eV: the data "
@@ -326,6 +328,19 @@ def _strengths(best: ScenarioFit) -> str:
     wider = (f", broadened further by {best.width_fwhm_eV:.2f} eV FWHM"
              if best.width_fwhm_eV > 0 else "")
     return f"Best: {best.name}. Strength of {'; '.join(texts[:-1])}; {texts[-1]}{wider}."
+
+
+def _made_of(best: ScenarioFit) -> list[str]:
+    """Return what each part of the calculation's error makes of the first strength, or of its
+    product with the amplitude where the data fix no more.
+    """
+    whole = best.strength_err_calculation
+    if whole is None or not np.isfinite(whole):
+        return []
+    unit = 1.0 if best.amplitude is not None else best.per_strength or 1.0
+    parts = [f"{name} {unit * value:.2g}" for name, value in best.calculation_parts(0).items()]
+    return [f"The calculation error of {best.parts[0].name}, ± {unit * whole:.2g}, is that of"
+            f" {listed(parts)}{', added in square' * (len(parts) > 1)}."]
 
 
 def error_words(best: ScenarioFit, part: int, unit: float = 1.0) -> str:

@@ -1,8 +1,8 @@
 """``polaron compare``: which scenario a measured transient supports, and how strongly."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from perovskite_polaron.analysis.joint_fit import JointFit, joint_fits
 from perovskite_polaron.analysis.map_verdict import chosen_fit, follow_parts
 from perovskite_polaron.analysis.matched import Matched
-from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
-from perovskite_polaron.analysis.scenarios import THERMAL, ScenarioSet, read_scenarios
+from perovskite_polaron.analysis.scenario_fit import Comparison
+from perovskite_polaron.analysis.scenario_found import ScenarioFit
+from perovskite_polaron.analysis.scenarios import ENGINE, THERMAL, ScenarioSet, read_scenarios
 from perovskite_polaron.analysis.screening import Screening
 from perovskite_polaron.analysis.verdict import SCREENING, STRETCH, WIDTH_EV, Judgement, judge
 from perovskite_polaron.cli.compare_edges import joint_lines, joint_record
@@ -25,12 +26,17 @@ from perovskite_polaron.measured.raw import Raw
 from perovskite_polaron.measured.readers import read_scans
 from perovskite_polaron.measured.scan import Scan
 from perovskite_polaron.report.subject import Subject
+from perovskite_polaron.workflow.carried_errors import BUILT_IN_ROWS
 from perovskite_polaron.workflow.edges import need_other_edge
-from perovskite_polaron.workflow.scenarios import BUILT_IN, BUILT_IN_HOT, displaced_only
+from perovskite_polaron.workflow.scenarios import BUILT_IN
 from perovskite_polaron.workflow.study import need_edge
 
 #: What a match says instead of the user.
 MATCHED = ("edge", "shift_sigma", "width_sigma", "stretch_sigma")
+#: Row of the error -> the option that names its study; what that lacks, and what it must have.
+_OPTIONS = {THERMAL: "--thermal", ENGINE: "--engine"}
+_HAVING = {THERMAL: " both at rest and on an ensemble", ENGINE: ""}
+_AS = {THERMAL: ", once with ensemble and minus", ENGINE: ", less the same reference"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--thermal", metavar="STUDY.toml|FOLDER", type=Path, help="study with the same displacement"
         " at rest and on top of thermal motion, whose change is a part of the error (default: with"
         " the built-in sets those of their crystal at 25 °C)")
+    add("--engine", metavar="STUDY.toml|FOLDER", type=Path, help="study of the same displacements"
+        " with the other engine, whose disagreement is a part of the error (default: with the"
+        " built-in Br K set that of FEFF10)")
     share(parser, "--match")
     add("--like-steady", action="store_true", help="with --match: the transient is in the unit of"
         " the steady state that was matched; its scale then makes strengths excited fractions")
@@ -84,6 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--beside", nargs=2, metavar=("TRANSIENT", "STUDY"), help="transient of the same sample at"
         " another edge, and the study of the same structures there: one amplitude for both")
     add("--beside-edge", type=energy, help="--edge of that transient")
+    add("--beside-match", type=Path, metavar="FILE", help="--match of that transient: a match is of"
+        " one edge")
     delays = parser.add_argument_group("several delays: how each part of the best fit of their mean"
                                        " goes with delay, in one fit (needs --irf-sigma)")
     share(delays, "--irf-sigma", *MAP, *TIME_LAW)
@@ -109,8 +120,13 @@ def run(args: argparse.Namespace) -> None:
     given = [f"--{name.replace('_', '-')}" for name in MATCHED if getattr(args, name) is not None]
     require(args.match is None or not given, "--match knows the axis and the widths: leave out"
             f" {', '.join(given)}")
-    require(args.beside is not None or args.beside_edge is None,
-            "--beside-edge places the transient of --beside: give that too")
+    require(args.beside is not None or (args.beside_edge is None and args.beside_match is None),
+            "--beside-edge and --beside-match place the transient of --beside: give that too")
+    require(args.beside_match is None or args.beside_edge is None,
+            "--beside-match knows the axis: leave out --beside-edge")
+    require(args.beside is None or not args.like_steady or args.beside_match is not None,
+            "--like-steady is for the transients of both edges: give --beside-match too, whose"
+            " scale is that of the other")
     if args.irf_sigma is not None:
         require(args.beside is None, "--beside is for single transients: leave out --irf-sigma")
         run_map(args)
@@ -144,8 +160,8 @@ def _joint(args: argparse.Namespace, found: Judgement) -> tuple[JointFit, ...]:
     subjects = [Subject.read(path) for path in (args.study, Path(study))]
     need_other_edge(*(one.results for one in subjects))
     own = argparse.Namespace(**vars(args) | {
-        "study": Path(study), "edge": args.beside_edge, "match": None, "heated": (),
-        "like_steady": False, "thermal": None,
+        "study": Path(study), "edge": args.beside_edge, "match": args.beside_match, "heated": (),
+        "thermal": None, "engine": None,
         "window": args.window if isinstance(args.window, str) else "all"})
     beside = judged(own, read_transient([name]))
     return joint_fits({subjects[0].edge: found, subjects[1].edge: beside})
@@ -180,7 +196,7 @@ def judged(args: argparse.Namespace, transient: Scan,
            asked: Sequence[str] = ()) -> Judgement:
     """Compare a transient as the options say it; return what was found."""
     theory, maximum_eV, matched = _theory(transient, args.study, args.match, args.electronic,
-                                          args.thermal)
+                                          {THERMAL: args.thermal, ENGINE: args.engine})
     heated = read_scans(args.heated, **reading_options(args))
     warn(heated)
     return judge(
@@ -211,26 +227,33 @@ def _window(text: str) -> str | tuple[float, float]:
 
 
 def _theory(transient: Scan, path: Path, match: Path | None, electronic: bool,
-            thermal: Path | None) -> tuple[ScenarioSet, float | None, Matched | None]:
+            rows: Mapping[str, Path | None]) -> tuple[ScenarioSet, float | None, Matched | None]:
     """The scenarios for a transient; the first maximum that was published of their compound, and
-    the match, if there are such.
+    the match, if there are such. rows: of the error -> the study that was named for it.
     """
     if path.suffix.lower() == ".json" and path.name != "results.json":
         require(match is None, f"{path}: curves in a scenario file have their widths already:"
                 " --match needs a study")
         require(not electronic, f"{path}: --electronic needs a study, whose band edges are known")
-        require(thermal is None, f"{path}: --thermal needs a study, whose displacements are known")
+        given = [_OPTIONS[row] for row, source in rows.items() if source is not None]
+        require(not given, f"{path}: {' and '.join(given)} needs a study, whose displacements are"
+                " known")
         return read_scenarios(path), None, None
     subject = Subject.read(path, match)
     need_edge(subject.study, transient)
-    known = thermal or BUILT_IN_HOT.get(path.resolve())
-    if known is not None:
-        hot = Subject.read(known)
-        subject = replace(subject, hot=replace(hot, results=displaced_only(hot.results)))
+    for row, source in rows.items():
+        known = source or BUILT_IN_ROWS[row].get(path.resolve())
+        if known is not None:
+            other = Subject.read(known)
+            require(row != ENGINE or other.study.engine.kind != subject.study.engine.kind,
+                    f"{known} is of the engine {other.study.engine.kind}, as {path} is: give the"
+                    " study of the other engine")
+            subject = subject.carrying(row, other)
     scenarios = subject.electronic_scenarios if electronic else subject.scenarios
-    require(thermal is None or any(THERMAL in s.errors for s in scenarios.scenarios),
-            f"{thermal} has none of the displacements of {path} both at rest and on an ensemble:"
-            " give a study of the same edge, crystal and modes, once with ensemble and minus")
+    for row, source in rows.items():
+        require(source is None or any(row in s.errors for s in scenarios.scenarios),
+                f"{source} has none of the displacements of {path}{_HAVING[row]}: give a study of"
+                f" the same edge, crystal and modes{_AS[row]}")
     return scenarios, subject.published_maximum_eV, subject.matched
 
 
@@ -295,6 +318,7 @@ def _row(fit: ScenarioFit) -> dict[str, Any]:
         **pick(fit, "name", "chi2", "strength", "strength_err", "shift_eV", "stretch",
                "width_fwhm_eV"),
         "strength_err_calculation": _finite(fit.strength_err_calculation),
+        "strength_err_calculation_parts": _parts_of(fit, 1.0),
         "calculation_error": fit.parts[0].estimated,
         "strength_interval68": _closed(fit.interval68),
         "strength_interval95": _closed(fit.interval95),
@@ -324,7 +348,15 @@ def _product(fit: ScenarioFit, name: str, unit: str, power: int, *,
     interval68 = None if factor is None else [of(end) for end in _closed(fit.interval68)]
     return {f"{name}_{unit}": of(fit.strength), f"{name}_err": of(fit.strength_err),
             f"{name}_err_calculation": of(fit.strength_err_calculation),
+            f"{name}_err_calculation_parts": None if factor is None else _parts_of(fit, factor),
             f"{name}_interval68_{unit}": interval68}
+
+
+def _parts_of(fit: ScenarioFit, unit: float) -> dict[str, float | None] | None:
+    """What each part of the calculation's error makes of the first strength, times a unit."""
+    if fit.strength_err_calculation is None:
+        return None
+    return {name: _finite(unit * value) for name, value in fit.calculation_parts(0).items()}
 
 
 def _closed(ends: Iterable[float]) -> list[float | None]:

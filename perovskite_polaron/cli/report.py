@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from perovskite_polaron.analysis.scenarios import ENGINE, THERMAL
 from perovskite_polaron.analysis.verdict import Judgement, judge
 from perovskite_polaron.cli import compare
 from perovskite_polaron.cli.options import emit, pick, quantity, share
@@ -14,7 +14,7 @@ from perovskite_polaron.report.page import Page, write_report
 from perovskite_polaron.report.study_page import study_page, write_figure
 from perovskite_polaron.report.subject import Subject
 from perovskite_polaron.workflow.scenarios import (
-    BUILT_IN, BUILT_IN_HOT, BUILT_IN_HOT_XSPECTRA, BUILT_IN_PB_L3)
+    BUILT_IN, BUILT_IN_BR_FEFF, BUILT_IN_HOT, BUILT_IN_HOT_XSPECTRA, BUILT_IN_PB_L3)
 from perovskite_polaron.workflow.study import need_edge, need_single
 
 
@@ -65,8 +65,13 @@ def run(args: argparse.Namespace) -> None:
     others = [BUILT_IN_PB_L3, *BUILT_IN_HOT.values(), BUILT_IN_HOT_XSPECTRA] if whole else []
     beside = [Subject.read(one) for one in args.beside or others]
     if transient is not None:
-        hot = [one for one in beside if one.ensembles and one.edge == subject.edge]
-        subject = replace(subject, hot=next(iter(hot), None))
+        same = [one for one in beside if one.edge == subject.edge]
+        # Of the built-in set the other engine is no part of the page.
+        engines = [Subject.read(BUILT_IN_BR_FEFF)] if whole else [
+            one for one in same if one.study.engine.kind != subject.study.engine.kind]
+        hot = [one for one in same if one.ensembles]
+        for row, others_of in ((THERMAL, hot), (ENGINE, engines)):
+            subject = subject.carrying(row, others_of[0]) if others_of else subject
     judged = None if transient is None else judge(
         transient, subject.scenarios, subject.published_maximum_eV, edge_eV=args.edge,
         matched=subject.matched)

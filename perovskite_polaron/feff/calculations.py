@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +21,12 @@ from perovskite_polaron.programs import HANDED_ON, PLAIN, Calculation, Way
 
 PACKAGE = "feff10-rs"
 _FERMI = re.compile(r"New Fermi level:\s+mu=\s*(-?\d+\.\d+) eV")
+
+
+@cache
+def _version() -> str:
+    # Every job asks twice, and each answer is read from a file.
+    return importlib.metadata.version(PACKAGE)
 
 
 class FeffCalculation(Calculation):
@@ -42,7 +49,7 @@ class FeffCalculation(Calculation):
             When it is not installed.
         """
         try:
-            return f"{PACKAGE} {importlib.metadata.version(PACKAGE)}"
+            return f"{PACKAGE} {_version()}"
         except importlib.metadata.PackageNotFoundError:
             raise MissingExtraError(PACKAGE, "feff") from None
 
@@ -139,9 +146,13 @@ class AbsorptionCalculation(FeffCalculation):
     leaves = (XMU,)
     kept = (XMU, "xmu_sha256")
 
+    @cached_property
+    def _geometry(self) -> str:
+        return geometry(self.cluster, self.positions_A)
+
     def deck(self, way: Way = PLAIN) -> str:
         """Return ``geom.dat``, all that a spectrum needs beside its potentials."""
-        return geometry(self.cluster, self.positions_A)
+        return self._geometry
 
     def stage(self, folder: Path, parent: Mapping[str, Any], pools: int) -> Way:
         """Put the atoms into the copy of the potentials' folder, all of them within its radius."""

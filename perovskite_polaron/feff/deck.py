@@ -1,7 +1,7 @@
 """The two inputs of FEFF: ``feff.inp`` for potentials, ``geom.dat`` for the atoms that scatter."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -45,6 +45,9 @@ class FeffSettings:
         Of the scattered waves. A photoelectron of 40 eV needs kr of about 5 at the rim of an atom:
         differences change by 30 to 80 % of their largest value from 3 to 5, by 1 % beyond (cubic
         CsPbBr3, up to 8).
+    l_max_of
+        Element -> that of its atoms, where fewer waves are enough: most of what l = 5 changes in
+        CsPbBr3 is scattered by lead.
     inside_hwhm_eV
         Half width that FEFF puts into its curves, in place of the core hole's: the rest is added
         afterwards. 0: half of the natural one, at least 0.1 eV. Energies are computed three
@@ -61,10 +64,19 @@ class FeffSettings:
     match_tolerance_A: float = option(POSITION_TOLERANCE_A, low=0.01, high=1.5)
     exchange: str = option("hedin-lundqvist", choices=tuple(EXCHANGES))
     l_max: int = option(5, low=1, high=8)
+    l_max_of: Mapping[str, int] = field(default_factory=dict)
     inside_hwhm_eV: float = option(0.0, low=0, high=10)
     energy_min_eV: float = option(-15.0, low=-40, high=-5)
     energy_max_eV: float = option(70.0, low=5, high=500)
     stage_timeout_s: float = option(3600.0, low=1, high=1e6)
+
+    def __post_init__(self) -> None:
+        odd = {name: most for name, most in self.l_max_of.items() if not 1 <= most <= 8}
+        require(not odd, f"feff.l_max_of = {odd} is not possible: give 1 to 8")
+
+    def waves_of(self, element: str) -> int:
+        """Return the largest l of the waves that atoms of an element scatter."""
+        return self.l_max_of.get(element, self.l_max)
 
 
 def inside_hwhm_eV(settings: FeffSettings, natural_hwhm_eV: float) -> float:
@@ -117,9 +129,9 @@ def potential_deck(cluster: Cluster, positions_A: Array, edge: str, hole: bool,
 
     ipots = _ipots(cluster)
     number = dict(counts)
-    rows = [f"0 {atomic_numbers[cluster.species[0]]} {cluster.species[0]} -1 {settings.l_max} 0.01",
-            *(f"{ipot} {atomic_numbers[name]} {name} -1 {settings.l_max} {number[name]}"
-              for name, ipot in ipots.items())]
+    kinds = [(0, cluster.species[0], 0.01), *((k, name, number[name]) for name, k in ipots.items())]
+    rows = [f"{k} {atomic_numbers[name]} {name} -1 {settings.waves_of(name)} {weight}"
+            for k, name, weight in kinds]
     atoms = [f"{x:.8f} {y:.8f} {z:.8f} {ipot} {name}" for (x, y, z), ipot, name
              in zip(positions_A, _numbers(cluster), cluster.species, strict=True)]
     return "\n".join([

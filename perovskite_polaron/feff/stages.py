@@ -17,6 +17,12 @@ from perovskite_polaron.programs import HANDED_ON
 
 XMU = "xmu.dat"
 INPUT = "feff.inp"
+#: What the stages of a spectrum read of what those of its potentials wrote: a third of the files,
+#: a quarter of the bytes. Every spectrum begins with a copy of them.
+READ_ON = frozenset((
+    INPUT, ".dimensions.dat", "eels.inp", "ff2x.inp", "fms.inp", "genfmt.inp", "geom.dat",
+    "global.inp", "hubbard.inp", "paths.inp", "phase.bin", "pot.bin", "reciprocal.inp",
+    "xsect.dat"))
 
 
 def main() -> int:
@@ -38,6 +44,10 @@ def main() -> int:
         return 1
     if (folder / XMU).exists():
         shutil.copyfile(folder / XMU, XMU)
+    else:
+        for path in folder.iterdir():
+            if path.name not in READ_ON:
+                path.unlink()
     print("JOB DONE", flush=True)
     return 0
 

@@ -9,7 +9,8 @@ import numpy as np
 from perovskite_polaron.analysis.heating import Heating
 from perovskite_polaron.analysis.kinetic_intervals import FEW
 from perovskite_polaron.analysis.kinetics import KineticFit
-from perovskite_polaron.analysis.scenario_fit import Comparison, ScenarioFit
+from perovskite_polaron.analysis.scenario_fit import Comparison
+from perovskite_polaron.analysis.scenario_found import ScenarioFit
 from perovskite_polaron.analysis.scenarios import ScenarioSet
 from perovskite_polaron.analysis.shape_ratio import Constancy, ShapeRatio, Windows
 from perovskite_polaron.arrays import Array

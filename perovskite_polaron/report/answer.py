@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from perovskite_polaron.analysis.scenario_fit import ScenarioFit
+from perovskite_polaron.analysis.scenario_found import ScenarioFit
 from perovskite_polaron.analysis.verdict import ABOVE_EDGE_EV, Judgement, error_words
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.structure import draw_structure, make_scene, movers

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from perovskite_polaron.analysis.scenario_fit import ScenarioFit
+from perovskite_polaron.analysis.scenario_found import ScenarioFit
 from perovskite_polaron.analysis.verdict import Judgement
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.figures.structure import Scene, look, make_scene

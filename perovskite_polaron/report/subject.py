@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from perovskite_polaron.analysis.heating import Exposure, Heating, Recombination, heating
 from perovskite_polaron.analysis.matched import Matched, read_matched
-from perovskite_polaron.analysis.scenarios import ScenarioSet
+from perovskite_polaron.analysis.scenarios import ENGINE, ScenarioSet
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.errors import InputError
 from perovskite_polaron.figures.spectra import axis_label, percent
@@ -27,11 +27,11 @@ from perovskite_polaron.spectra.projected import ProjectedStates
 from perovskite_polaron.spectra.resolved import Orbits, Part, parts
 from perovskite_polaron.spectra.spectrum import POLARISATIONS
 from perovskite_polaron.units import HC_EV_A, ZERO_C_K
+from perovskite_polaron.workflow.carried_errors import looked_at, settings_alike, with_row
 from perovskite_polaron.workflow.carriers import read_edges
 from perovskite_polaron.workflow.feff_jobs import POWDER
 from perovskite_polaron.workflow.results import StructureResult, StudyResults
-from perovskite_polaron.workflow.scenarios import (
-    heated_series, study_scenarios, temperature_K, with_thermal_motion)
+from perovskite_polaron.workflow.scenarios import heated_series, study_scenarios, temperature_K
 from perovskite_polaron.workflow.spectra import (
     StudySpectra, load_results, other_alignment, powder_spectra, study_spectra)
 from perovskite_polaron.workflow.steady_state import matched_scenarios, matched_settings
@@ -57,9 +57,9 @@ class Subject:
         Where the axis and the widths are those of a match: what it found.
     given_edge_eV
         Photon energy of the calculated zero, where it was given.
-    hot
-        A study of the same displacements on top of thermal motion, whose part in the error of a fit
-        the scenarios bring.
+    carried
+        Row of the error of a fit -> the study of the same displacements that it is taken over from
+        (``workflow.carried_errors``), evaluated as that wants it.
     """
 
     results: StudyResults
@@ -68,7 +68,7 @@ class Subject:
     origin: Path
     matched: Matched | None = None
     given_edge_eV: float | None = None
-    hot: "Subject | None" = None
+    carried: Mapping[str, "Subject"] = field(default_factory=dict)
 
     @classmethod
     def read(cls, source: Path, match: Path | None = None,
@@ -83,6 +83,16 @@ class Subject:
             settings = matched_settings(results, settings, matched, str(match))
         origin = folder if source.is_dir() else source.parent
         return cls(results, settings, folder, origin, matched, edge_eV)
+
+    def carrying(self, row: str, other: "Subject") -> "Subject":
+        """Return the same whose scenarios also bring a row of the error from another study, if it
+        has structures for it.
+        """
+        alike = settings_alike(self.settings, other.results) if row == ENGINE else other.settings
+        part = replace(other, results=looked_at(row, other.results), settings=alike)
+        if all(one.name == other.reference for one in part.results.structures):
+            return self
+        return replace(self, carried={**self.carried, row: part})
 
     @cached_property
     def study(self) -> Study:
@@ -133,8 +143,9 @@ class Subject:
     def _scenarios(self, edges: ProjectedStates | None) -> ScenarioSet:
         found = (study_scenarios(self.results, self.settings, edges) if self.matched is None else
                  matched_scenarios(self.results, self.settings, self.matched, edges))
-        return found if self.hot is None else with_thermal_motion(
-            self.results, found, self.hot.results, self.hot.scenarios)
+        for row, other in self.carried.items():
+            found = with_row(row, self.results, found, other.results, other.scenarios)
+        return found
 
     @cached_property
     def sweeps(self) -> Mapping[str, AmplitudeSpectra]:

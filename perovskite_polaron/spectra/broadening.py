@@ -6,6 +6,7 @@ axis that the caller uses for all spectra.
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from inspect import signature
 from math import inf, log, pi, sqrt
 from typing import Any
@@ -19,6 +20,7 @@ from perovskite_polaron.kernels.convolution import broaden_gaussian
 from perovskite_polaron.spectra.spectrum import Spectrum
 
 
+@cache
 def lifetime_hwhm_eV(element: str, edge: str = "K") -> float:
     """Return half of the natural width of a core level, in eV.
 

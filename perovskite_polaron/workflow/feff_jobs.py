@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from perovskite_polaron.errors import InputError, MissingExtraError
+from perovskite_polaron.errors import InputError, MissingExtraError, require
 from perovskite_polaron.feff.calculations import (
     AbsorptionCalculation, FeffCalculation, PotentialsCalculation)
 from perovskite_polaron.feff.cluster import Cluster, carried_positions_A, cluster_around
@@ -32,6 +32,7 @@ class _Base:
     crystal: Crystal
     version: str
     _clusters: dict[int, Cluster] = field(default_factory=dict)
+    _frozen: dict[int, Job] = field(default_factory=dict)
 
     @cached_property
     def sites(self) -> tuple[Absorber, ...]:
@@ -48,6 +49,15 @@ class _Base:
             self._clusters[atom] = cluster_around(self.crystal, atom, feff.cluster_radius_A,
                                                   feff.scf_radius_A)
         return self._clusters[atom]
+
+    def frozen(self, atom: int) -> Job:
+        """Return the job of the potentials of the site that an atom is an image of, made once."""
+        site = self.site_of(atom)
+        if site.index not in self._frozen:
+            own = self.cluster(site.index)
+            self._frozen[site.index] = self.potentials(
+                f"{self.name}-{site.element}{site.index + 1}-{site.site}", own, own.positions_A)
+        return self._frozen[site.index]
 
     def potentials(self, label: str, cluster: Cluster, positions_A: np.ndarray) -> Job:
         """Return the job that makes potentials for a cluster."""
@@ -70,10 +80,14 @@ def feff_jobs(study: Study, structures: Sequence[StudyStructure]) -> tuple[Struc
     Raises
     ------
     InputError
-        When the clusters hold too few atoms.
+        When the clusters hold too few atoms, or a setting names an element that is not there.
     MissingExtraError
         When FEFF is neither installed nor recorded in the store.
     """
+    there = {name for one in structures for name in one.crystal.species}
+    odd = sorted(set(study.feff.l_max_of) - there)
+    require(not odd, f"feff.l_max_of names {', '.join(odd)}, which is in no structure: its elements"
+            f" are {', '.join(sorted(there))}")
     version = _version(study)
     reference = next(s for s in structures if s.entry == study.reference)
     base = _Base(study, reference.entry, reference.undisplaced, version)
@@ -113,9 +127,12 @@ class _Bases:
 
     def of(self, structure: StudyStructure) -> tuple[_Base, Match]:
         """Return that of a structure, with which of its atoms each atom is."""
-        # Snapshots of one ensemble share the crystal that they are displaced from.
-        own, reference = structure.undisplaced, self._reference
-        if id(own) not in self._found:
+        # Snapshots of one ensemble and points of one sweep share the crystal that they are
+        # displaced from.
+        reference, shared = self._reference, structure.rest or structure.settings
+        alone = structure.rest is None and structure.distortion is None
+        if alone or id(shared) not in self._found:
+            own = structure.undisplaced
             try:
                 found = reference, match(own, reference.crystal,
                                          reference.study.feff.match_tolerance_A)
@@ -123,10 +140,8 @@ class _Bases:
                 name = structure.entry.split("@")[0]
                 base = _Base(reference.study, name, own, reference.version)
                 found = base, match(own, own)
-            if structure.rest is None:
-                return found
-            self._found[id(own)] = found
-        return self._found[id(own)]
+            self._found[id(shared)] = found
+        return self._found[id(shared)]
 
 
 def _structure_jobs(structure: StudyStructure, base: _Base, found: Match) -> StructureJobs:
@@ -138,10 +153,7 @@ def _structure_jobs(structure: StudyStructure, base: _Base, found: Match) -> Str
         label = structure.absorber_label(absorber)
         name = f"{structure.name}-{label}"
         if study.feff.potentials == "frozen":
-            site = base.site_of(atom)
-            own = base.cluster(site.index)
-            made = base.potentials(f"{base.name}-{site.element}{site.index + 1}-{site.site}", own,
-                                   own.positions_A)
+            made = base.frozen(atom)
         else:
             made = base.potentials(name, cluster, positions)
         # Measured: time goes with the third power of the atoms.

@@ -1,7 +1,6 @@
 """A computed study as scenarios: what a measured transient is compared with."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,8 @@ from perovskite_polaron.workflow.study import SpectraSettings
 # The computed CsPbBr3 sets that come with the package: Br K with XSpectra, Pb L3 with FEFF10.
 BUILT_IN = Path(__file__).resolve().parent.parent / "data" / "cspbbr3"
 BUILT_IN_PB_L3 = BUILT_IN.with_name("cspbbr3-pb-l3")
+# The same changes as the first with the other engine.
+BUILT_IN_BR_FEFF = BUILT_IN.with_name("cspbbr3-br-feff")
 # Their crystal between 25 and 140 °C at the same edges, with FEFF10.
 BUILT_IN_HOT = {BUILT_IN: BUILT_IN.with_name("cspbbr3-hot-br"),
                 BUILT_IN_PB_L3: BUILT_IN.with_name("cspbbr3-hot-pb")}
@@ -150,49 +151,6 @@ def on_top(results: StudyResults, spectra: StudySpectra) -> dict[str, str]:
            and spectra.base_of(one.name) != spectra.reference}
     return {one.name: hot[key(one)] for one in displaced
             if one.ensemble is None and key(one) in hot}
-
-
-def displaced_only(results: StudyResults) -> StudyResults:
-    """Return a study without what ``with_thermal_motion`` does not look at: hotter ensembles."""
-    study = results.study
-    carried = {one.minus for one in study.structures.values() if one.modes and one.ensemble}
-    return replace(results, structures=tuple(
-        one for one in results.structures
-        if one.amplitude_sqrt_amu_A or one.name in (study.reference, *carried)))
-
-
-def with_thermal_motion(results: StudyResults, found: ScenarioSet, others: StudyResults,
-                        hot: ScenarioSet) -> ScenarioSet:
-    """Return scenarios whose polarons bring what thermal motion makes of their difference, as
-    another study of the edge found it for the same modes of the same crystal; without such, nothing
-    changes.
-
-    That change is taken in parts of the difference at rest (their rms over the common energies,
-    counted from the first maxima), so the other study may be of another engine, whose differences
-    are larger or smaller, and of another amplitude.
-    """
-    if (results.study.element, results.study.edge) != (others.study.element, others.study.edge):
-        return found
-    known = {_displacement(others, one): one for one in hot.scenarios if THERMAL in one.errors}
-    offset, there = (one.energy_eV - one.first_maximum_eV for one in (found, hot))
-    inside = (offset >= there[0]) & (offset <= there[-1])
-    changed = []
-    for scenario in found.scenarios:
-        one = known.get(_displacement(results, scenario))
-        if one is not None and THERMAL not in scenario.errors:
-            row, rest = (np.interp(offset, there, curve, 0.0, 0.0)
-                         for curve in (one.errors[THERMAL], one.difference))
-            size = np.linalg.norm(scenario.difference[inside]) / np.linalg.norm(rest)
-            scenario = replace(scenario, errors={**scenario.errors, THERMAL: size * row})
-        changed.append(scenario)
-    return replace(found, scenarios=tuple(changed))
-
-
-def _displacement(results: StudyResults,
-                  scenario: Scenario) -> tuple[str | None, tuple[str, ...]] | None:
-    """Return crystal and modes of a polaron; None for what is displaced along none."""
-    entry = results.study.structures.get(scenario.name.removeprefix("polaron "))
-    return (entry.crystal, entry.modes) if entry is not None and entry.modes else None
 
 
 def _polarons(entry: str, points: Sequence[StructureResult],

@@ -234,7 +234,7 @@ def chain_ends(study: Study, settings: SpectraSettings) -> dict[str, Any]:
 
 _LATER: tuple[tuple[str, str, Any], ...] = (
     ("spectra", "stretch", 0.0), ("structures", "primitive", False), ("pw", "hubbard_U_eV", {}),
-    ("feff", "match_tolerance_A", POSITION_TOLERANCE_A))
+    ("feff", "match_tolerance_A", POSITION_TOLERANCE_A), ("feff", "l_max_of", {}))
 
 
 def budget_key(study: Study, settings: SpectraSettings, entries: Iterable[str]) -> dict[str, Any]:
