@@ -131,7 +131,7 @@ def forces(store: Store, one: Job) -> np.ndarray:
 def draw(rows: Sequence[tuple[Any, ...]]) -> Any:
     """Draw the energy of every setting and direction; grey: the published energy."""
     names = list(dict.fromkeys(row[1] for row in rows))
-    figure, (axes,) = style.panels(1, 1, (style.WIDTH_IN, 2.6))
+    figure, (axes,) = style.panels(1, 1, (7.0, 3.0))
     axes.axvspan(17.5, 18.5, color="0.9")
     for colour, axis in zip(style.PALETTE, dict.fromkeys(row[0] for row in rows), strict=False):
         own = [row for row in rows if row[0] == axis]
@@ -139,8 +139,8 @@ def draw(rows: Sequence[tuple[Any, ...]]) -> Any:
                   color=colour, label=f"LO along {axis}")
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlabel("energy of the LO mode (meV); grey: 18 meV as published")
-    style.legend(axes, ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=8)
+    axes.set_xlabel("energy of the LO mode (meV); grey: 18 meV, as published")
+    style.legend(axes, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
     return figure
 
 
