@@ -65,7 +65,7 @@ def test_an_orthorhombic_crystal_keeps_its_axis_whatever_moves() -> None:
 
 def test_the_shells_of_anatase_are_those_of_its_bond_lengths() -> None:
     # By hand: a²/4 + (z − 1/4)² c², and z c.
-    shells = find_shells(read_crystal(FILES / "anatase.cif"))
+    shells = find_shells(read_crystal(FILES / "crystals" / "anatase.cif"))
     assert [s.name for s in shells[:2]] == ["Ti1 (4a): 6 O", "O5 (8e): 3 Ti"]
     a, c, z = 3.7842, 9.5146, 0.2081
     lengths = np.sort(shells[0].lengths_A().reshape(4, 6), axis=1)
@@ -92,11 +92,11 @@ def test_a_shell_does_not_depend_on_the_cell_and_counts_every_neighbour() -> Non
 
 def test_bonds_measures_a_displaced_crystal_without_octahedra(
         tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    crystal = read_crystal(FILES / "anatase.cif")
+    crystal = read_crystal(FILES / "crystals" / "anatase.cif")
     moved = np.zeros((12, 3))
     moved[np.array(crystal.species) == "Ti", 2] = 0.1
     write_crystal(crystal.with_positions(crystal.positions + moved / 9.5146), tmp_path / "up.cif")
-    assert main(["bonds", str(tmp_path / "up.cif"), str(FILES / "anatase.cif"), "--csv",
+    assert main(["bonds", str(tmp_path / "up.cif"), str(FILES / "crystals" / "anatase.cif"), "--csv",
                  str(tmp_path / "b.csv"), "--figure", str(tmp_path / "b.png")]) == 0
     said = capsys.readouterr().out
     assert "no axial and equatorial bonds" in said
