@@ -30,6 +30,8 @@ PATTERNS: dict[str, tuple[str, str, int | None]] = {
     "srtio3": ("Ti", "O", 2), "anatase": ("Ti", "O", 2), "zno": ("Zn", "O", 2),
     "nio": ("Ni", "O", 2), "cspbi3": ("Pb", "I", 2), "cssnbr3": ("Sn", "Br", 2),
     "mapbbr3": ("Pb", "Br", 1), "cs2agbibr6": ("Br", "Bi", None), "cspbbr2cl": ("Pb", "Br Cl", 2)}
+# What the field writes otherwise than the reduced formula, metals first.
+USUAL = {"AgBiCs2Br6": "Cs2AgBiBr6", "PbBr3CH6N": "CH3NH3PbBr3"}
 ENERGIES_EV = np.linspace(-10, 60, 141)
 
 
@@ -82,9 +84,10 @@ def record(study: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     jobs = [json.loads(path.read_text())
             for path in sorted(results.study.store_folder.glob("jobs/*/result.json"))]
     scattering = [job for job in jobs if job["kind"] == "absorption"]
+    formula = read_crystal(
+        study.parent / str(results.study.structures[spectra.reference].crystal)).formula
     return {
-        "study": study.stem, "formula": read_crystal(study.parent / str(
-            results.study.structures[spectra.reference].crystal)).formula,
+        "study": study.stem, "formula": USUAL.get(formula, formula),
         "element": results.study.element, "edge": results.study.edge,
         "space_groups": [one.space_group for one in results.structures],
         "absorbers": {one.name: ", ".join(f"{site.multiplicity} × {site.site}"
