@@ -1,14 +1,110 @@
-"""The atom in a box at several cut-offs: a cut-off that is too low is told from a ghost."""
+"""The atom in a box at several cut-offs: one that is too low is told from a ghost.
+
+The boxes of these tests are of 6 Å instead of 12, in which the levels are the same within 0.02 eV.
+"""
 
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import polaron_here
 
+from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.atom_box import (
     BoxCheck, BoxLevel, check_levels_in_box, sufficient, why_off)
 from perovskite_polaron.espresso.pseudo import Level, make_pseudo, read_levels
 from perovskite_polaron.espresso.upf import Pseudopotential
+
+
+def checks(*pairs: tuple[float, float]) -> tuple[BoxCheck, ...]:
+    """Checks with one level at each cut-off, so much off."""
+    return tuple(BoxCheck(wave, 4 * wave, (BoxLevel("2S", -10.0, -10.0 - off),
+                                           BoxLevel("2P", 0.0, 0.0, 0.02)))
+                 for wave, off in pairs)
+
+
+@pytest.mark.parametrize(("pairs", "enough_Ry", "words"), [
+    (((30, 2.8), (50, 0.3), (80, 0.0)), 80, r"-12.80 eV in a box at 30 Ry, -10.00 eV in the all-"
+     r"electron atom: the cut-off is too low; 80 / 320 Ry suffice \(off by 0.02 eV there\)"),
+    (((30, 2.8), (50, 0.3)), None, r"at 50 Ry.*, nearer than before \(2.80 eV off at 30 Ry\): the"
+     " cut-off is too low; look"),
+    (((30, 1.2), (50, 1.1)), None, r"a ghost state, or radii too large; a higher cut-off does not"
+     r" help \(1.20 eV off at 30 Ry\)"),
+    # A ghost that only a good basis finds.
+    (((30, 0.0), (50, 1.1)), None, r"-11.10 eV in a box at 50 Ry.*: a ghost state"),
+    (((30, 1.2),), None, "a ghost state, or radii too large; change the recipe")])
+def test_a_cut_off_suffices_from_which_on_all_agree(
+        pairs: tuple[tuple[float, float], ...], enough_Ry: float | None, words: str) -> None:
+    found = sufficient(checks(*pairs))
+    assert (found.ecutwfc_Ry if found else None) == enough_Ry
+    with pytest.raises(ComputationError, match=words):
+        raise ComputationError(why_off("O.UPF", checks(*pairs)))
+
+
+def test_a_split_shell_is_off() -> None:
+    check = BoxCheck(30, 120, (BoxLevel("2S", -10.0, -10.05), BoxLevel("2P", 0.0, 0.0, 0.3)))
+    assert not check.agrees
+    assert "2P of O.UPF is split by 0.30 eV in a box at 30 Ry" in why_off("O.UPF", [check])
+
+
+@pytest.fixture
+def small_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box in which a check takes a second."""
+    monkeypatch.setattr("perovskite_polaron.espresso.atom_box._BOX_A", 6.0)
+
+
+def with_levels(element: str) -> tuple[Pseudopotential, tuple[Level, ...]]:
+    """A set of the package and what ld1.x printed for it."""
+    pseudo = make_pseudo(element)
+    return pseudo, read_levels(pseudo.path.with_suffix(".ld1.out").read_text())
+
+
+@pytest.mark.espresso
+def test_oxygen_at_50_ry_is_no_ghost(small_box: None) -> None:
+    pseudo, levels = with_levels("O")
+    with pytest.raises(ComputationError, match=r"2S of O-none.*\.UPF lies at -15\.2\d eV in a box"
+                       r" at 50 Ry, -14\.93 eV.*: the cut-off is too low; 80 / 320 Ry suffice"):
+        check_levels_in_box(pseudo, levels, (50, 200))
+
+
+@pytest.mark.espresso
+def test_a_level_that_no_cut_off_moves_is_a_ghost(small_box: None) -> None:
+    pseudo, levels = with_levels("Cl")
+    assert check_levels_in_box(pseudo, levels, (25, 100)).agrees
+    # The set held against another atom's levels.
+    wrong = tuple(replace(v, all_electron_Ry=v.all_electron_Ry - 0.1 * (v.label == "3S"))
+                  for v in levels)
+    with pytest.raises(ComputationError, match=r"3S of Cl.* at 40 Ry.*: a ghost state, or radii too"
+                       " large; a higher cut-off does not help"):
+        check_levels_in_box(pseudo, wrong, (25, 100))
+
+
+@pytest.mark.espresso
+def test_a_scan_says_which_cut_off_suffices(
+        small_box: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "Cl.UPF"
+    assert main(["pseudo", "Cl", "--cutoffs", "340.142eV,15Ry", "--json", "--out", str(out)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [(c["ecutwfc_Ry"], c["ecutrho_Ry"], c["agrees"], c["level"]) for c in said["cutoffs"]
+            ] == [(15, 60, False, "3S"), (pytest.approx(25, abs=1e-4), pytest.approx(100, abs=1e-3),
+                                          True, "3S")]
+    assert said["cutoffs"][0]["largest_error_eV"] == pytest.approx(0.5, abs=0.1)
+    assert said["sufficient_Ry"] == pytest.approx(25, abs=1e-4)
+    assert out.exists()
+    out.unlink()
+    assert main(["pseudo", "Cl", "--cutoffs", "12Ry,15Ry", "--out", str(out)]) == 1
+    table, wrong = capsys.readouterr()
+    assert "largest level error (eV)" in table
+    assert "15 Ry" in wrong
+    assert "the cut-off is too low" in wrong
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("words", "why"), [
+    (["--cutoffs", "35"], "has no unit"), (["--cutoffs=-5Ry"], "is not positive"),
+    (["--cutoffs", "35Ry", "--check", "x.UPF"], "leave out --check")])
+def test_cut_offs_that_make_no_sense_are_refused(
+        words: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pseudo", "Cl", *words]) == 2
+    assert why in capsys.readouterr().err

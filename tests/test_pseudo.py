@@ -117,7 +117,8 @@ def in_box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futur
 @pytest.mark.parametrize(("atom", "labels", "within_eV"), [
     *((f"Cl {hole}", ["3S", "3P"], 0.06) for hole in HOLES), ("Pb", ["5D", "6S", "6P"], 0.02)])
 def test_an_atom_in_a_box_has_its_levels(
-        in_box: dict[str, Future[BoxCheck]], atom: str, labels: list[str], within_eV: float) -> None:
+        in_box: dict[str, Future[BoxCheck]], atom: str, labels: list[str],
+        within_eV: float) -> None:
     check = in_box[atom].result()
     assert check.agrees
     assert [level.label for level in check.levels] == labels

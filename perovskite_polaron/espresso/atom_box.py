@@ -5,6 +5,7 @@ A ghost state shows as a level where none should be. So does, at first sight, a 
 low: the two are told apart by a higher one, which helps the second and not the first.
 """
 
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from perovskite_polaron.programs import OUTDIR, run_program
 from perovskite_polaron.units import RYDBERG_EV
 
 _BOX_A = 12.0
+_EMPTY = 4
 # What levels may be off in the box covers images and cut-off, not physics.
 ALLOWED_EV = 0.1
 # The cut-off that is tried when one does not suffice, over that one; and the share to which an
@@ -69,8 +71,8 @@ class BoxCheck:
 
 def levels_in_box(pseudo: Pseudopotential, levels: tuple[Level, ...],
                   cutoffs_Ry: tuple[float, float]) -> BoxCheck:
-    """Compute the atom in a periodic box with pw.x. Occupations are spread over each shell, as in
-    the spherical atom.
+    """Compute the atom in a periodic box with pw.x. Each level has its electrons, spread over its
+    shell, as in the spherical atom.
 
     Parameters
     ----------
@@ -89,17 +91,19 @@ def levels_in_box(pseudo: Pseudopotential, levels: tuple[Level, ...],
     occupied = sorted((v for v in levels if v.occupation > 0), key=lambda v: v.all_electron_Ry)
     widths = [2 * "SPDF".index(v.label[1]) + 1 for v in occupied]
     electrons, count = sum(v.occupation for v in occupied), sum(widths)
+    filling = [v.occupation / width for v, width in zip(occupied, widths, strict=True)
+               for _ in range(width)] + [0.0] * _EMPTY
     atom = Crystal(np.eye(3) * _BOX_A, (pseudo.element,), np.zeros((1, 3)),
                    f"{pseudo.element} in a box")
     settings = PwSettings(*cutoffs_Ry, kpoints=(1, 1, 1), kpoint_shift=(0, 0, 0), conv_thr_Ry=1e-6,
-                          occupations="smearing", degauss_Ry=0.005, system={"nbnd": count + 4})
+                          occupations="smearing", system={"nbnd": count + _EMPTY})
     calculation = PwCalculation(atom, (pseudo.element,), settings, electrons,
                                 charge=pseudo.z_valence - electrons)
     with tempfile.TemporaryDirectory(prefix="polaron-atom-") as name:
         folder = Path(name)
         (folder / "pseudo").mkdir()
         write_atomically(folder / "pseudo" / f"{pseudo.element}.UPF", pseudo.path.read_bytes())
-        write_atomically(folder / "pw.in", calculation.deck())
+        write_atomically(folder / "pw.in", _with_occupations(calculation.deck(), filling))
         run_program([str(find_program("pw.x"))], folder / "pw.in", folder / "pw.out")
         found = np.sort(read_levels_eV(folder / OUTDIR).ravel())[:count]
     shells = np.split(found, np.cumsum(widths)[:-1])
@@ -108,6 +112,17 @@ def levels_in_box(pseudo: Pseudopotential, levels: tuple[Level, ...],
         BoxLevel(level.label, (level.all_electron_Ry - top) * RYDBERG_EV,
                  float(shell.mean() - shells[-1].mean()), float(np.ptp(shell)))
         for level, shell in zip(occupied, shells, strict=True)))
+
+
+def _with_occupations(deck: str, filling: Sequence[float]) -> str:
+    """Return an input in which each band has its electrons.
+
+    A smearing would move those of an open d shell beside an s level until the two are level, which
+    is another configuration than that of the all-electron atom.
+    """
+    lines = [line for line in deck.splitlines() if not re.match(r"\s*(smearing|degauss) =", line)]
+    text = "\n".join(lines).replace("occupations = 'smearing'", "occupations = 'from_input'")
+    return f"{text}\nOCCUPATIONS\n" + "\n".join(f"{electrons:.10f}" for electrons in filling) + "\n"
 
 
 def check_levels_in_box(pseudo: Pseudopotential, levels: tuple[Level, ...],

@@ -178,8 +178,8 @@ def _read_deck(text: str, path: Path) -> _Deck:
     if lines and not lines[0].lower().startswith("&input"):
         lines.insert(0, "&input")
     require(any(line.lower().startswith("&inputp") for line in lines), f"{path}: its PP_INPUTFILE"
-            " is of another program than ld1.x: take a file that ld1.x made, such as PSlibrary's, or"
-            " write a recipe")
+            " is of another program than ld1.x: take a file that ld1.x made, as those of PSlibrary,"
+            " or write a recipe")
     try:
         first, rest = _namelist(lines, "input")
         second, rest = _namelist(rest, "inputp")
@@ -254,7 +254,8 @@ def _shells(deck: _Deck, path: Path) -> tuple[str, str]:
     if words and (noble := words[0].strip("[]")) in _NOBLE:
         gases = list(_NOBLE)
         words[:1] = [w for gas in gases[: gases.index(noble) + 1] for w in _NOBLE[gas].split()]
-    odd = [word for word in words if not _SHELL.fullmatch(word)]
+    odd = [word for n, word in enumerate(words) if not _SHELL.fullmatch(word)
+           or word[:2].lower() in [other[:2].lower() for other in words[:n]]]
     require(words and not odd, f"{path}: its PP_INPUTFILE has config = {config!r}, of which"
             f" {odd[0] if odd else 'nothing'!r} cannot be read: take another file")
     channels = {row[0] for row in deck.channels}
