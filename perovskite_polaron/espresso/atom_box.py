@@ -5,6 +5,7 @@ A ghost state shows as a level where none should be. So does, at first sight, a 
 low: the two are told apart by a higher one, which helps the second and not the first.
 """
 
+import math
 import re
 import tempfile
 from collections.abc import Sequence
@@ -27,10 +28,9 @@ _BOX_A = 12.0
 _EMPTY = 4
 # What levels may be off in the box covers images and cut-off, not physics.
 ALLOWED_EV = 0.1
-# The cut-off that is tried when one does not suffice, over that one; and the share to which an
-# error must fall there to be one of the cut-off, though it is still too large.
+# The cut-off that is tried when one does not suffice, over that one. Levels that move by more than
+# what is allowed while the cut-off rises so far say nothing about the set yet.
 _HIGHER = 1.6
-_FALLS_TO = 0.5
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def sufficient(checks: Sequence[BoxCheck]) -> BoxCheck | None:
 
 def why_off(name: str, checks: Sequence[BoxCheck]) -> str:
     """Return what is wrong with a set whose levels are off at one of several cut-offs, rising: the
-    cut-off, if a higher one helps, else the set.
+    cut-off, if a higher one helps or levels still move with it, else the set.
 
     Parameters
     ----------
@@ -188,12 +188,23 @@ def why_off(name: str, checks: Sequence[BoxCheck]) -> str:
     if enough is not None:
         return (f"{_said(name, first)}: the cut-off is too low; {enough.ecutwfc_Ry:g} /"
                 f" {enough.ecutrho_Ry:g} Ry suffice (off by {enough.worst.error_eV:.2f} eV there)")
-    before = f" ({first.worst.error_eV:.2f} eV off at {first.ecutwfc_Ry:g} Ry)"
-    if last.worst.error_eV < _FALLS_TO * first.worst.error_eV:
-        return (f"{_said(name, last)}, nearer than before{before}: the cut-off is too low; look for"
-                " one that suffices with --cutoffs, or make the radii larger")
-    no_help = f"; a higher cut-off does not help{before}" if len(checks) > 1 else ""
-    return f"{_said(name, last)}: a ghost state, or radii too large{no_help}; change the recipe"
+    if len(checks) < 2:
+        return (f"{_said(name, last)}: one cut-off does not tell whether it is too low or the set"
+                " wrong; give higher ones too")
+    before = checks[-2]
+    moved = _moved_eV(before, last)
+    between = f"from {before.ecutwfc_Ry:g} to {last.ecutwfc_Ry:g} Ry"
+    if moved * math.log(_HIGHER) > ALLOWED_EV * math.log(last.ecutwfc_Ry / before.ecutwfc_Ry):
+        return (f"{_said(name, last)}, and levels still move by {moved:.2f} eV {between}: the"
+                " cut-off is too low to judge the set; look for one that suffices with --cutoffs")
+    return (f"{_said(name, last)}, and a higher cut-off does not help (levels move by"
+            f" {moved:.2f} eV {between}): a ghost state, or radii too large; change the recipe")
+
+
+def _moved_eV(one: BoxCheck, other: BoxCheck) -> float:
+    """Return by how much a level or a splitting differs at most between two cut-offs."""
+    return max(max(abs(a.plane_wave_eV - b.plane_wave_eV), abs(a.split_eV - b.split_eV))
+               for a, b in zip(one.levels, other.levels, strict=True))
 
 
 def _said(name: str, check: BoxCheck) -> str:
