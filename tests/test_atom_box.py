@@ -33,6 +33,8 @@ def checks(*pairs: tuple[float, float]) -> tuple[BoxCheck, ...]:
     (((40, 0.50), (41, 0.47)), None, "still move by 0.03 eV from 40 to 41 Ry"),
     (((30, 1.16), (50, 1.10)), None, r"-11.10 eV in a box at 50 Ry, -10.00 .*, and a higher cut-off"
      r" does not help \(levels move by 0.06 eV from 30 to 50 Ry\): a ghost state, or radii too"),
+    # Iodine with a local 5d at 0.1 Ry: a ghost so deep that it moves, but by a small share.
+    (((35, 158.6), (56, 157.9)), None, "levels move by 0.70 eV from 35 to 56 Ry.: a ghost state"),
     # A ghost that only a good basis finds.
     (((30, 0.0), (50, 1.1), (80, 1.1)), None, r"-11.10 eV in a box at 80 Ry.*: a ghost state"),
     (((30, 1.2),), None, "one cut-off does not tell whether it is too low or the set wrong")])
@@ -63,7 +65,8 @@ def with_levels(element: str) -> tuple[Pseudopotential, tuple[Level, ...]]:
 
 
 @pytest.mark.espresso
-def test_oxygen_at_50_ry_is_no_ghost(small_box: None) -> None:
+@pytest.mark.usefixtures("small_box")
+def test_oxygen_at_50_ry_is_no_ghost() -> None:
     pseudo, levels = with_levels("O")
     with pytest.raises(ComputationError, match=r"2S of O-none.*\.UPF lies at -15\.2\d eV in a box"
                        r" at 50 Ry, -14\.93 eV.*: the cut-off is too low; 80 / 320 Ry suffice"):
@@ -71,7 +74,8 @@ def test_oxygen_at_50_ry_is_no_ghost(small_box: None) -> None:
 
 
 @pytest.mark.espresso
-def test_a_level_that_no_cut_off_moves_is_a_ghost(small_box: None) -> None:
+@pytest.mark.usefixtures("small_box")
+def test_a_level_that_no_cut_off_moves_is_a_ghost() -> None:
     pseudo, levels = with_levels("Cl")
     assert check_levels_in_box(pseudo, levels, (25, 100)).agrees
     # The set held against another atom's levels.
@@ -83,8 +87,9 @@ def test_a_level_that_no_cut_off_moves_is_a_ghost(small_box: None) -> None:
 
 
 @pytest.mark.espresso
+@pytest.mark.usefixtures("small_box")
 def test_a_scan_says_which_cut_off_suffices(
-        small_box: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "Cl.UPF"
     assert main(["pseudo", "Cl", "--cutoffs", "340.142eV,15Ry", "--json", "--out", str(out)]) == 0
     said = json.loads(capsys.readouterr().out)
