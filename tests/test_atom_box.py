@@ -13,8 +13,11 @@ from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.atom_box import (
     BoxCheck, BoxLevel, check_levels_in_box, sufficient, why_off)
+from perovskite_polaron.espresso.ld1_input import make_from_upf
 from perovskite_polaron.espresso.pseudo import Level, make_pseudo, read_levels
 from perovskite_polaron.espresso.upf import Pseudopotential
+
+NICKEL = Path("/usr/share/espresso/pseudo/Ni.pbesol-n-rrkjus_psl.0.1.UPF")
 
 
 def checks(*pairs: tuple[float, float]) -> tuple[BoxCheck, ...]:
@@ -84,6 +87,18 @@ def test_a_level_that_no_cut_off_moves_is_a_ghost() -> None:
     with pytest.raises(ComputationError, match=r"3S of Cl.* at 40 Ry.*, and a higher cut-off does"
                        " not help .*: a ghost state, or radii too large"):
         check_levels_in_box(pseudo, wrong, (25, 100))
+
+
+@pytest.mark.espresso
+@pytest.mark.usefixtures("small_box")
+@pytest.mark.skipif(not NICKEL.exists(), reason="Debian's files of Quantum ESPRESSO are not here")
+def test_an_open_d_shell_keeps_its_electrons() -> None:
+    # 3d8 4s2 with 3d below 4s: a smearing makes 3d10 of it, with 3d 3.2 eV higher.
+    recipe, pseudo = make_from_upf(NICKEL, "Ni")
+    levels = read_levels(pseudo.path.with_suffix(".ld1.out").read_text())
+    check = check_levels_in_box(pseudo, levels, recipe.cutoffs_Ry)
+    assert check.levels[0].all_electron_eV == pytest.approx(-3.238, abs=0.001)
+    assert check.worst.error_eV < 0.05
 
 
 @pytest.mark.espresso
