@@ -27,24 +27,18 @@ from ase.data import atomic_numbers
 
 from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.espresso.program import find_program, namelist, program_version
-from perovskite_polaron.espresso.pw import PwCalculation, PwSettings, read_levels_eV
 from perovskite_polaron.espresso.upf import (
     Pseudopotential, check_for_xspectra, read_sealed_upf, read_upf)
 from perovskite_polaron.files import read_toml, write_atomically
-from perovskite_polaron.lattice.crystal import Crystal
-from perovskite_polaron.programs import OUTDIR, run_program
-from perovskite_polaron.units import RYDBERG_EV
+from perovskite_polaron.programs import run_program
 
 _BUILT_IN = resources.files("perovskite_polaron") / "data" / "pseudo" / "recipes.toml"
 # kind of core hole -> electrons taken out of the level
 HOLES = {"none": 0.0, "half": 0.5, "full": 1.0}
 _CORE_LEVEL = "1s"
-# How far levels and partial waves may be off. What holds for the box covers images and cut-off, not
-# physics.
+# How far levels and partial waves may be off.
 _LEVEL_RY = 2e-3
 _PARTIAL_WAVE = 0.05
-_BOX_A = 12.0
-_BOX_LEVEL_EV = 0.1
 
 
 @dataclass(frozen=True)
@@ -61,6 +55,8 @@ class Recipe:
         Rows as in ld1.x, of the pseudopotential and of the GIPAW projectors.
     cutoffs_Ry
         Of wave functions and density, for the check in a box.
+    functional
+        In the words of ld1.x.
     """
 
     element: str
@@ -71,6 +67,7 @@ class Recipe:
     channels: tuple[tuple[Any, ...], ...]
     cutoffs_Ry: tuple[float, float]
     gipaw: tuple[tuple[Any, ...], ...] = ()
+    functional: str = "PBE"
 
 
 @functools.cache
@@ -114,9 +111,12 @@ def ld1_deck(recipe: Recipe, hole: str = "none") -> str:
     require(hole == "none" or recipe.gipaw, f"the recipe of {recipe.element} has no GIPAW"
             " projectors, so it cannot be an absorber: give a recipe with gipaw = [...]")
     core = re.sub(rf"\b{_CORE_LEVEL}2(?:\.0)?\b", f"{_CORE_LEVEL}{2 - HOLES[hole]:g}", recipe.core)
+    require(hole == "none" or core != recipe.core, f"the recipe of {recipe.element} has no full"
+            f" {_CORE_LEVEL} in its core ({recipe.core}): write {_CORE_LEVEL}2 there")
     zed = atomic_numbers[recipe.element]
     z_valence = zed - sum(float(n) for n in re.findall(r"\d[spdf]([\d.]+)", core))
-    atom = {"title": recipe.element, "zed": float(zed), "rel": 1, "iswitch": 3, "dft": "PBE"}
+    atom = {"title": recipe.element, "zed": float(zed), "rel": 1, "iswitch": 3,
+            "dft": recipe.functional}
     pseudo = {"file_pseudopw": "set.UPF", "author": "perovskite_polaron",
               "lgipaw_reconstruction": bool(recipe.gipaw)}
     lines = [
@@ -128,8 +128,13 @@ def ld1_deck(recipe: Recipe, hole: str = "none") -> str:
 
 
 def _table(rows: tuple[tuple[Any, ...], ...]) -> list[str]:
-    return [str(len(rows))] + [f"{r[0]} {r[1]} {r[2]} {r[3]:.2f} {r[4]:.2f} {r[5]:.2f} {r[6]:.2f}"
-                               " 0.0" for r in rows]
+    return [str(len(rows))] + [" ".join([*map(str, r[:3]), *map(_decimal, r[3:7]), "0.0"])
+                               for r in rows]
+
+
+def _decimal(value: float) -> str:
+    """Return a number with two decimals, or with as many as it has."""
+    return max(f"{value:.2f}", f"{value:.10g}", key=len)
 
 
 def cache_folder() -> Path:
@@ -187,8 +192,12 @@ def make_pseudo(element: str, hole: str = "none",
     DamagedError
         When the set in the cache is not the one that was made.
     """
-    recipe = load_recipe(element, recipe_file)
-    deck = ld1_deck(recipe, hole)
+    return make_set(load_recipe(element, recipe_file), hole)
+
+
+def make_set(recipe: Recipe, hole: str) -> Pseudopotential:
+    """Return the pseudopotential of a recipe; everything else as ``make_pseudo``."""
+    deck, element = ld1_deck(recipe, hole), recipe.element
     name = hashlib.sha256((deck + program_version("ld1.x")).encode()).hexdigest()[:12]
     target = cache_folder() / f"{element}-{hole}-{name}.UPF"
     digest = target.with_suffix(".sha256")
@@ -303,66 +312,4 @@ def check_partial_waves(pseudo: Pseudopotential) -> tuple[PartialWaveCheck, ...]
                 f" {pseudo.path.name} is {ratio:.3f} of the all-electron one at"
                 f" {matched_bohr:g} bohr (allowed 1 ± {_PARTIAL_WAVE:g}): change its reference"
                 " energy or radius in the recipe", ComputationError)
-    return tuple(rows)
-
-
-@dataclass(frozen=True)
-class BoxLevel:
-    """A level of the isolated atom, all-electron and as pw.x finds it, in eV from the highest
-    occupied one.
-    """
-
-    label: str
-    all_electron_eV: float
-    plane_wave_eV: float
-
-
-def check_levels_in_box(pseudo: Pseudopotential, levels: tuple[Level, ...],
-                        cutoffs_Ry: tuple[float, float]) -> tuple[BoxLevel, ...]:
-    """Compute the atom in a periodic box with pw.x and compare its levels with the all-electron
-    atom.
-
-    A ghost state shows as a level where none should be, and shifts every one above it. Occupations
-    are spread over each shell, as in the spherical atom.
-
-    Parameters
-    ----------
-    pseudo
-        The set.
-    levels
-        What ld1.x printed for it.
-    cutoffs_Ry
-        Of wave functions and density.
-
-    Raises
-    ------
-    ComputationError
-        When a level is off, or a shell is split.
-    """
-    occupied = sorted((v for v in levels if v.occupation > 0), key=lambda v: v.all_electron_Ry)
-    widths = [2 * "SPDF".index(v.label[1]) + 1 for v in occupied]
-    electrons, count = sum(v.occupation for v in occupied), sum(widths)
-    atom = Crystal(np.eye(3) * _BOX_A, (pseudo.element,), np.zeros((1, 3)),
-                   f"{pseudo.element} in a box")
-    settings = PwSettings(*cutoffs_Ry, kpoints=(1, 1, 1), kpoint_shift=(0, 0, 0), conv_thr_Ry=1e-6,
-                          occupations="smearing", degauss_Ry=0.005, system={"nbnd": count + 4})
-    calculation = PwCalculation(atom, (pseudo.element,), settings, electrons,
-                                charge=pseudo.z_valence - electrons)
-    with tempfile.TemporaryDirectory(prefix="polaron-atom-") as name:
-        folder = Path(name)
-        (folder / "pseudo").mkdir()
-        write_atomically(folder / "pseudo" / f"{pseudo.element}.UPF", pseudo.path.read_bytes())
-        write_atomically(folder / "pw.in", calculation.deck())
-        run_program([str(find_program("pw.x"))], folder / "pw.in", folder / "pw.out")
-        found = np.sort(read_levels_eV(folder / OUTDIR).ravel())[:count]
-    shells = np.split(found, np.cumsum(widths)[:-1])
-    rows = []
-    for level, shell in zip(occupied, shells, strict=True):
-        value = float(shell.mean() - shells[-1].mean())
-        expected = (level.all_electron_Ry - occupied[-1].all_electron_Ry) * RYDBERG_EV
-        rows.append(BoxLevel(level.label, expected, value))
-        require(max(abs(value - expected), np.ptp(shell)) <= _BOX_LEVEL_EV, f"level {level.label}"
-                f" of {pseudo.path.name} lies at {value:.2f} eV in a box, {expected:.2f} eV in the"
-                " all-electron atom: a ghost state, or radii too large; change the"
-                " recipe", ComputationError)
     return tuple(rows)
