@@ -93,7 +93,7 @@ def test_shells_add_up_to_the_projections_of_each_state(reduced: Path) -> None:
 
 def test_the_curves_are_those_of_projwfc_itself(reduced: Path) -> None:
     states = states_of(reduced)
-    top = float(states.energies_eV[:, : states.filled].max())
+    top = float(states.top_eV)
     total = np.loadtxt(reduced / "outdir" / "pdos.pdos_tot")
     ours = density_of_states(states, total[:, 0] - top, 0.1)
     scale = total[:, 1].max()
