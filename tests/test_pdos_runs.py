@@ -182,7 +182,7 @@ SETTINGS = {
 @pytest.mark.espresso
 @pytest.mark.parametrize(("words", "word"),
                          [("csbr.cif --settings bare.toml", "no atomic wave function"),
-                          ("csbr.cif --settings spin.toml", "nspin = 2 says nothing of the moments"),
+                          ("csbr.cif --settings spin.toml", "says nothing of the moments"),
                           ("csbr.cif --settings soc.toml", "noncolin is not supported"),
                           ("csbr.cif --settings both.toml", "noncolin is not supported"),
                           ("csbr.cif --settings moments.toml", "give 2 moments"),

@@ -126,9 +126,10 @@ class ProjectedStates:
         require(shares.min() >= -1e-6 and shares.sum(axis=2).max() <= 1.001,
                 "the shares of a state are below 0 or add up to more than 1: no projections do")
         half = count // 2
-        require(not spins.any() or np.array_equal(spins, np.repeat([1.0, -1.0], half))
-                and np.array_equal(kpoints[:half], kpoints[half:])
-                and np.array_equal(weights[:half], weights[half:]),
+        pairs = (np.array_equal(spins, np.repeat([1.0, -1.0], half))
+                 and np.array_equal(kpoints[:half], kpoints[half:])
+                 and np.array_equal(weights[:half], weights[half:]))
+        require(pairs or not spins.any(),
                 "the rows are not the k points of spin up and then the same of spin down: put them"
                 " in this order")
         require(spins.any() or self.moment_muB == 0,
@@ -341,8 +342,9 @@ def density_of_states(states: ProjectedStates, energy_eV: ArrayLike, sigma_eV: f
 def write_states(path: str | os.PathLike[str], states: ProjectedStates,
                  record: Mapping[str, Any]) -> Path:
     """Write states (to 1 µeV, shares to 1e-6) and their record; equal input, equal bytes."""
-    head = {"format": FORMATS[states.polarised], "electrons": states.electrons, "kpoint_names": states.kpoint_names,
-            "shells": [asdict(s) for s in states.shells], "record": record}
+    head = {"format": FORMATS[states.polarised], "electrons": states.electrons,
+            "kpoint_names": states.kpoint_names, "shells": [asdict(s) for s in states.shells],
+            "record": record}
     arrays = {"energies_eV": states.energies_eV.round(6), "kpoints": states.kpoints.round(9),
               "weights": states.weights, "shares": states.shares.round(6)}
     if states.polarised:
