@@ -8,6 +8,7 @@ import re
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -221,7 +222,8 @@ def test_the_table_has_both_spins_and_moments(states: ProjectedStates, tmp_path:
     out = capsys.readouterr().out
     rows = {line[:10].strip(): line.split() for line in out.splitlines()}
     assert "gap 2.942 eV, indirect" in out
-    assert {"VBM up", "VBM down", "CBM up", "CBM down"} <= set(rows)
+    assert rows["VBM down"][2:7] == ["0.000", "Z", "(-0.5,", "-0.5,", "-0.5)"]
+    assert {"VBM up", "CBM up", "CBM down"} <= set(rows)
     assert rows["Ni1-3a"][1:] == ["5.184", "3.635", "1.550"]
     assert rows["Ni2-3b"][3] == "-1.550"
     assert out.rstrip().endswith("spin-orbit coupling is not included")
@@ -264,7 +266,7 @@ def test_occupations_that_are_not_there_are_told(tmp_path: Path) -> None:
         raw_of(tmp_path)
 
 
-def computed(folder: Path, name: str, *words: str) -> tuple[ProjectedStates, dict[str, object]]:
+def computed(folder: Path, name: str, *words: str) -> tuple[ProjectedStates, dict[str, Any]]:
     done = polaron("pdos", *words, "--ranks", "1", "--out", name, "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     return read_states(folder / name / "pdos.npz")[0], json.loads(done.stdout)
@@ -278,6 +280,7 @@ def test_an_antiferromagnet_for_real(tmp_path: Path) -> None:
     found, said = computed(tmp_path, "afm", "nio.cif", "--settings", "nio.toml", "--kpoints",
                            "2x2x2")
     assert found.moment_muB == 0
+    assert said["provenance"]["settings"].endswith("2×2×2 from Γ, U of Ni 6 eV")
     assert found.energies_eV.shape[1] == 22, "16 filled bands of each spin, six empty ones"
     assert said["gap_eV"] == pytest.approx(2.942, abs=0.02)
     sites = {s["site"]: s["moment_muB"] for s in said["sites"]}

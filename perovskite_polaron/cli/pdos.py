@@ -165,12 +165,13 @@ def _lines(result: dict[str, Any], edges: Sequence[BandEdge]) -> Iterator[Said]:
                **dict.fromkeys((*listed, "others", "none"), "9.1f")}
     rows: list[tuple[Any, ...]] = []
     for e in edges:
-        point = f"{e.kpoint_name or 'k'} ({', '.join(f'{x:.4g}' for x in e.kpoint)})"
+        # Adding zero turns -0.0 into 0.0.
+        point = ", ".join(f"{round(x, 6) + 0.0:.4g}" for x in e.kpoint)
+        point = f"{e.kpoint_name or 'k'} ({point})"
         values = [e.shares[label] for label in listed]
         values += [sum(e.shares.values()) - sum(values), e.unprojected]
-        # Adding zero turns -0.0 into 0.0.
-        rows.append((f"{e.name} {e.spin}".rstrip(), e.energy_eV + 0.0, point, e.degeneracy,
-                     *(100 * v + 0.0 for v in values)))
+        rows.append((f"{e.name} {e.spin}".rstrip(), round(e.energy_eV, 3) + 0.0, point,
+                     e.degeneracy, *(100 * v + 0.0 for v in values)))
     yield Table(columns, rows)
     yield "shares of the shells, of others and of none, in %"
     if "sites" in result:

@@ -251,7 +251,8 @@ def collect_pdos(subject: Subject, jobs: PdosJobs,
         "space_group": f"{subject.symmetry.symbol} ({subject.symmetry.number})",
         "settings": f"{pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, density on {_times(grid)} k"
                     f" points, {jobs.count} bands{' of each spin' if states.polarised else ''} on"
-                    f" {_times(jobs.kpoints)} from Γ",
+                    f" {_times(jobs.kpoints)} from Γ" + "".join(
+                        f", U of {e} {u:g} eV" for e, u in pw.hubbard_U_eV.items()),
         "pw": asdict(pw), "bands_kpoints": list(jobs.kpoints), "bands": jobs.count,
         "printed_spilling": raw.printed_spilling, "total_energy_eV": ground["total_energy_eV"],
         "projected_onto": {element: " ".join(s.label.lower() for s in pseudo.atomic_shells
