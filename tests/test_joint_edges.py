@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import polaron
+from coverage_joint import ENERGY as ENERGY_OF_COVERAGE, built_in, coverage
 
 from perovskite_polaron.analysis.joint_fit import JointFit, joint_fits, statements
 from perovskite_polaron.analysis.matched import Axis, Matched, MatchFit, Width, write_matched
@@ -111,6 +112,18 @@ def test_the_interval_covers_the_truth_and_is_narrower_than_either(
     # Within three standard deviations of a binomial law.
     assert inside["68"] >= 8
     assert inside["95"] >= 16
+
+
+def test_the_interval_covers_the_truth_with_what_is_drawn_of_both_axes() -> None:
+    """Place, stretch and width of each edge as their priors have them; tests/coverage_joint.py has
+    ten times as many.
+    """
+    found = coverage(built_in(), ENERGY_OF_COVERAGE[::2], 20, 20)
+    # Within three standard deviations of a binomial law.
+    assert (found.count, found.refused) == (20, 0)
+    assert 8 <= found.inside68 <= 19
+    assert found.inside95 >= 16
+    assert found.contradict <= 4
 
 
 def test_edges_that_contradict_each_other_are_told(theories: dict[str, ScenarioSet]) -> None:

@@ -16,6 +16,7 @@ from perovskite_polaron.lattice.crystal import Crystal, supercell
 from perovskite_polaron.lattice.files import write_crystal
 from perovskite_polaron.lattice.symmetry import absorbers, find_symmetry, primitive
 from perovskite_polaron.workflow.jobs import plan, study_jobs
+from perovskite_polaron.workflow.pdos import plan_pdos, subject_of_study
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import read_study
 
@@ -116,6 +117,18 @@ def test_u_and_moments_reach_their_element_with_the_hole_too(oxide: Path) -> Non
     (oxide / "odd.toml").write_text(text.replace("{ Ni = 6 }", "{ Fe = 6 }"))
     with pytest.raises(InputError, match="names Fe, which is in no structure"):
         plan(read_study(oxide / "odd.toml"))
+
+
+@pytest.mark.espresso
+@pytest.mark.skipif(not LIBRARY.is_dir(), reason="Debian's files of Quantum ESPRESSO are not here")
+def test_the_bands_of_a_study_s_antiferromagnet_begin_from_its_own_density(oxide: Path) -> None:
+    study = read_study(oxide / "nio.toml")
+    jobs = plan_pdos(subject_of_study(study, None))
+    assert jobs.ground.digest == plan(study)[0].ground.digest
+    # 16 filled bands of each spin, six empty ones.
+    for line in ("calculation = 'nscf'", "nbnd = 22", "nspin = 2", "tot_magnetization = 0",
+                 "starting_magnetization(2) = -0.2", "Hubbard_U(2) = 6"):
+        assert line in jobs.bands.deck
 
 
 @pytest.mark.espresso

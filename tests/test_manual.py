@@ -25,6 +25,7 @@ from perovskite_polaron.errors import InputError
 from perovskite_polaron.espresso.pseudo import load_recipe
 from perovskite_polaron.workflow.executors import read_executor
 from perovskite_polaron.workflow.forces import read_force_settings
+from perovskite_polaron.workflow.pdos import read_pdos_settings
 from perovskite_polaron.workflow.study import read_study
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +35,7 @@ PAGES = sorted(p for p in DOCS.rglob("*.md")
 # What a file on a page must pass when it is read, besides the commands that use it.
 CHECKS: dict[str, Callable[[Path], object]] = {
     "study": read_study, "executor": read_executor, "settings": read_force_settings,
-    "recipe": lambda path: [load_recipe(element, str(path))
+    "pdos-settings": read_pdos_settings, "recipe": lambda path: [load_recipe(element, str(path))
                             for element in tomllib.loads(path.read_text())],
 }
 

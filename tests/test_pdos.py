@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import polaron
 
+from perovskite_polaron.cli.main import main
 from perovskite_polaron.errors import ComputationError, InputError
 from perovskite_polaron.espresso.projwfc import (
     Projections, load_projections, read_projections, write_projections)
@@ -93,7 +94,7 @@ def test_shells_add_up_to_the_projections_of_each_state(reduced: Path) -> None:
 
 def test_the_curves_are_those_of_projwfc_itself(reduced: Path) -> None:
     states = states_of(reduced)
-    top = float(states.energies_eV[:, : states.filled].max())
+    top = float(states.top_eV)
     total = np.loadtxt(reduced / "outdir" / "pdos.pdos_tot")
     ours = density_of_states(states, total[:, 0] - top, 0.1)
     scale = total[:, 1].max()
@@ -159,6 +160,27 @@ def test_the_figure_shows_what_the_edges_are_made_of(reduced: Path, tmp_path: Pa
     assert save(figure, tmp_path / "pdos.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(InputError, match=r"\.png"):
         save(figure, tmp_path / "pdos.txt")
+
+
+@pytest.mark.parametrize(("names", "said"), [
+    ({}, ": it splits the p states of heavy atoms and lowers a conduction band of Pb 6p by about"
+         " 1 eV"),
+    ({"Pb 6p": "Sn 5p"}, ": it splits the p states of heavy atoms"),
+    ({"Pb 6p": "Ti 3d", "Br 4p": "O 2p", "Pb 6s": "Sr 5s"}, "")])
+@pytest.mark.parametrize("more", [[], ["--by-site"]])
+def test_what_spin_orbit_coupling_does_is_said_of_the_shells_that_are_there(
+        names: dict[str, str], said: str, more: list[str], reduced: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    states = states_of(reduced)
+    shells = []
+    for shell in states.shells:
+        element, label = names.get(shell.label(), shell.label()).split()
+        shells.append(Shell(element, label, shell.site.replace(shell.element, element),
+                            shell.atoms))
+    path = write_states(tmp_path / "pdos.npz", replace(states, shells=tuple(shells)), RECORD)
+    assert main(["pdos", str(path), *more]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[-1] == f"spin-orbit coupling is not included{said}"
 
 
 def test_names_of_k_points_follow_the_cell_and_its_symmetry() -> None:

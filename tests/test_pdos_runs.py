@@ -171,6 +171,9 @@ SETTINGS = {
     "bare.toml": '[pseudopotentials]\nBr = "bare.UPF"\n',
     "spin.toml": "[pw]\nsystem = { nspin = 2 }\n",
     "soc.toml": "[pw]\nsystem = { lspinorb = true, noncolin = true }\n",
+    "both.toml": "[pw]\nsystem = { nspin = 2, noncolin = true }\n",
+    "moments.toml": "[crystal]\nmoments_muB = [1, 2, 3]\n",
+    "u.toml": "[pw]\nhubbard_U_eV = { Ni = 6 }\n",
     "unknown.toml": "[pw]\necutwfc_Ry = 25\n[relax]\n",
     "number.toml": "pw = 3\n",
 }
@@ -179,8 +182,11 @@ SETTINGS = {
 @pytest.mark.espresso
 @pytest.mark.parametrize(("words", "word"),
                          [("csbr.cif --settings bare.toml", "no atomic wave function"),
-                          ("csbr.cif --settings spin.toml", "nspin is not supported"),
+                          ("csbr.cif --settings spin.toml", "says nothing of the moments"),
                           ("csbr.cif --settings soc.toml", "noncolin is not supported"),
+                          ("csbr.cif --settings both.toml", "noncolin is not supported"),
+                          ("csbr.cif --settings moments.toml", "give 2 moments"),
+                          ("csbr.cif --settings u.toml", "names Ni, which is in no structure"),
                           ("csbr.cif --settings unknown.toml", "'relax' is not one of the tables"),
                           ("csbr.cif --settings number.toml", "'pw' is not one of the tables"),
                           ("odd.cif", "electrons: band edges need an insulator"),

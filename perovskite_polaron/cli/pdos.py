@@ -27,6 +27,10 @@ from perovskite_polaron.workflow.study import RunSettings, read_study
 _EMAX_EV = 6.0
 _MOST_SIGMAS = 100_000
 _LISTED = 0.01
+# Edges within so many eV count as one.
+_SAME_EV = 0.005
+# Where spin-orbit coupling matters: a tenth of an edge, on p states of Ga or a heavier element.
+_MUCH, _HEAVY = 0.1, 31
 _JOB_OPTIONS = ("structure", "settings", "store", "kpoints", "empty_bands", "ranks", "jobs",
                 "executor")
 
@@ -38,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="study, structure file or built-in name; or a pdos.npz")
     add("--structure", metavar="NAME", help="structure of the study (default: its reference)")
     add("--settings", type=Path, metavar="FILE.toml",
-        help="tables [pw] and [pseudopotentials] for a CRYSTAL")
+        help="tables [pw], [pseudopotentials] and [crystal] (moments_muB) for a CRYSTAL")
     add("--store", type=Path, help="folder of the jobs of a CRYSTAL (default: pdos-results)")
     add("--kpoints", type=parse_grid, metavar="4x4x2",
         help="k grid of the bands, from Γ (default: twice the density's)")
@@ -130,16 +134,24 @@ def _compute(args: argparse.Namespace) -> tuple[ProjectedStates, dict[str, Any],
 
 def _record(states: ProjectedStates, edges: Sequence[BandEdge],
             record: dict[str, Any]) -> dict[str, Any]:
-    valence, conduction = edges
-    return {
-        "gap_eV": conduction.energy_eV, "direct": valence.kpoint == conduction.kpoint,
+    valence, conduction = ([e for e in edges if e.name == name] for name in ("VBM", "CBM"))
+    top, bottom = max(e.energy_eV for e in valence), min(e.energy_eV for e in conduction)
+    near = {(v.kpoint, c.kpoint) for v in valence for c in conduction
+            if top - v.energy_eV <= _SAME_EV and c.energy_eV - bottom <= _SAME_EV}
+    result = {
+        "gap_eV": bottom - top, "direct": any(v == c for v, c in near),
         "edges": [
             {**pick(e, "energy_eV", "kpoint", "kpoint_name", "degeneracy", edge="name"),
              "share_percent": {label: 100 * share for label, share in e.shares.items()},
-             "unprojected_percent": 100 * e.unprojected}
+             "unprojected_percent": 100 * e.unprojected} | ({"spin": e.spin} if e.spin else {})
             for e in edges],
         "spilling": states.spilling(), "complete_to_eV": states.complete_to_eV(),
         "electrons": states.electrons, "spin_orbit": False, "provenance": record}
+    if states.polarised:
+        result |= {"moment_muB": states.moment_muB, "sites": [
+            {"site": site, "up": up, "down": down, "moment_muB": up - down}
+            for site, (up, down) in states.charges().items()]}
+    return result
 
 
 def _lines(result: dict[str, Any], edges: Sequence[BandEdge]) -> Iterator[Said]:
@@ -149,18 +161,45 @@ def _lines(result: dict[str, Any], edges: Sequence[BandEdge]) -> Iterator[Said]:
     yield f"{record['name']}, {record['space_group']}: {record['settings']}"
     yield "projected onto " + "; ".join(f"{e} {s}" for e, s in record["projected_onto"].items())
     yield f"gap {result['gap_eV']:.3f} eV, {'direct' if result['direct'] else 'indirect'}\n"
-    columns = {"": "5s", "eV": "8.3f", "k point": "24s", "bands": "6d",
+    columns = {"": "10s" if edges[0].spin else "5s", "eV": "8.3f", "k point": "24s", "bands": "6d",
                **dict.fromkeys((*listed, "others", "none"), "9.1f")}
     rows: list[tuple[Any, ...]] = []
     for e in edges:
-        point = f"{e.kpoint_name or 'k'} ({', '.join(f'{x:.4g}' for x in e.kpoint)})"
+        # Adding zero turns -0.0 into 0.0.
+        point = ", ".join(f"{round(x, 6) + 0.0:.4g}" for x in e.kpoint)
+        point = f"{e.kpoint_name or 'k'} ({point})"
         values = [e.shares[label] for label in listed]
         values += [sum(e.shares.values()) - sum(values), e.unprojected]
-        # Adding zero turns -0.0 into 0.0.
-        rows.append((e.name, e.energy_eV, point, e.degeneracy, *(100 * v + 0.0 for v in values)))
+        rows.append((f"{e.name} {e.spin}".rstrip(), round(e.energy_eV, 3) + 0.0, point,
+                     e.degeneracy, *(100 * v + 0.0 for v in values)))
     yield Table(columns, rows)
     yield "shares of the shells, of others and of none, in %"
+    if "sites" in result:
+        yield f"\nmoment of the cell {result['moment_muB']:g} µB; of one atom of each site:\n"
+        yield Table({"site": "10s", "up": "9.3f", "down": "9.3f", "moment (µB)": "13.3f"},
+                    [(s["site"], s["up"], s["down"], round(s["moment_muB"], 3) + 0.0)
+                     for s in result["sites"]])
+        yield "electrons on the shells (Löwdin)"
     yield (f"\nspilling: {100 * result['spilling']:.2f} % of the electrons lie on none of these"
            " shells; with empty states it is more")
-    lead = " and lowers a conduction band of Pb 6p by about 1 eV" if "Pb 6p" in shells else ""
-    yield f"spin-orbit coupling is not included: it splits the p states of heavy atoms{lead}"
+    yield "spin-orbit coupling is not included" + _what_it_does(edges)
+
+
+def _what_it_does(edges: Sequence[BandEdge]) -> str:
+    """Return what spin-orbit coupling would do to these band edges, where that is much."""
+    from ase.data import atomic_numbers
+
+    def held(label: str, name: str) -> float:
+        return max(e.shares[label] for e in edges if e.name == name)
+
+    parts = [(label, label.split()[0].split("-")[0].rstrip("0123456789"), label.split()[1])
+             for label in edges[0].shares]
+    heavy = any(shell.endswith("p") and atomic_numbers[element] >= _HEAVY
+                and max(held(label, "VBM"), held(label, "CBM")) > _MUCH
+                for label, element, shell in parts)
+    lead = any((element, shell) == ("Pb", "6p") and held(label, "CBM") > _MUCH
+               for label, element, shell in parts)
+    if not heavy:
+        return ""
+    more = " and lowers a conduction band of Pb 6p by about 1 eV" if lead else ""
+    return f": it splits the p states of heavy atoms{more}"

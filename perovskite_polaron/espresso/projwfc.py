@@ -4,7 +4,8 @@ What is read is ``atomic_proj.xml``, the projections of every state in full prec
 ``pdos_atm`` files: those are curves, broadened already and on a grid of their own, from which
 neither another width nor the character of a single band edge can be had. Its projections are not
 symmetrised, so a sum over equivalent atoms is meaningful, a single atom of them is not. What each
-projection is onto is only in the printed output.
+projection is onto is only in the printed output, and how many electrons have which spin only in
+pw.x's own file beside it.
 """
 
 import os
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from perovskite_polaron.errors import ComputationError
 from perovskite_polaron.espresso.program import EspressoCalculation, namelist
-from perovskite_polaron.espresso.pw import child
+from perovskite_polaron.espresso.pw import child, read_moment_muB
 from perovskite_polaron.files import open_npz, sha256_of, write_npz
 from perovskite_polaron.programs import OUTDIR, PLAIN, PREFIX, Way
 from perovskite_polaron.units import RYDBERG_EV
@@ -64,6 +65,8 @@ class ProjwfcCalculation(EspressoCalculation):
 class Projections:
     """The states of a crystal and what of them lies on each shell of each atom.
 
+    Where the spins are apart, the rows of spin up are followed by those of spin down.
+
     Attributes
     ----------
     energies_eV
@@ -81,6 +84,10 @@ class Projections:
         Of the cell.
     printed_spilling
         The spilling parameter that projwfc.x prints.
+    spins
+        (k,): 1 (up), −1 (down), or 0 where a row holds for both.
+    moment_muB
+        Electrons up less electrons down, as the occupations say.
     """
 
     energies_eV: NDArray[np.float64]
@@ -91,6 +98,8 @@ class Projections:
     shell: NDArray[np.int64]
     electrons: float
     printed_spilling: float
+    spins: NDArray[np.float64]
+    moment_muB: float
 
 
 def read_projections(folder: str | os.PathLike[str], output: str) -> Projections:
@@ -101,7 +110,8 @@ def read_projections(folder: str | os.PathLike[str], output: str) -> Projections
     ComputationError
         When a file is missing or damaged, a number is not finite, or the two do not fit together.
     """
-    save = Path(folder) / OUTDIR / f"{PREFIX}.save"
+    outdir = Path(folder) / OUTDIR
+    save = outdir / f"{PREFIX}.save"
     path = save / "atomic_proj.xml"
     try:
         atom, shell = _states(output)
@@ -109,14 +119,15 @@ def read_projections(folder: str | os.PathLike[str], output: str) -> Projections
         if spilling is None:
             raise ValueError("no spilling parameter was printed")
         reciprocal = _cell(save / "data-file-schema.xml")
-        energies, kpoints, weights, squares, electrons = _parse(path, len(atom))
+        energies, kpoints, weights, squares, electrons, spins = _parse(path, len(atom))
+        moment = read_moment_muB(outdir) if spins.any() else 0.0
     except (OSError, ET.ParseError, ValueError, LookupError, TypeError) as why:
         raise ComputationError(f"projwfc.x left no readable projections in {path} ({why}):"
                                " run this job again") from None
     unique, place = np.unique(np.stack([atom, shell]), axis=1, return_inverse=True)
     shares = summed(squares, place.ravel(), unique.shape[1])
     return Projections(energies, kpoints @ reciprocal, weights, shares, unique[0] - 1, unique[1],
-                       electrons, float(spilling[1]))
+                       electrons, float(spilling[1]), spins, moment)
 
 
 def summed(values: NDArray[np.float64], group: NDArray[np.int64],
@@ -143,28 +154,33 @@ def _cell(path: Path) -> NDArray[np.float64]:
 
 
 def _parse(path: Path, states: int) -> tuple[Any, ...]:
-    """Return energies (eV), Cartesian k points (2π/alat), weights, squares and electrons.
+    """Return energies (eV), Cartesian k points (2π/alat), weights, squares, electrons and spins.
 
     The squares of the projections have the shape (k, bands, states).
     """
     root = ET.parse(path).getroot()
     head = child(root, "HEADER")
     bands, count = int(head.attrib["NUMBER_OF_BANDS"]), int(head.attrib["NUMBER_OF_K-POINTS"])
-    if int(head.attrib["NUMBER_OF_SPIN_COMPONENTS"]) != 1:
-        raise ValueError("it is spin-polarised, which is not supported")
+    # The k points are counted once, and are there once for each spin, all of spin up first.
+    components = int(head.attrib["NUMBER_OF_SPIN_COMPONENTS"])
+    if components not in (1, 2):
+        raise ValueError("its spins are not collinear, which is not supported")
+    spin = np.repeat(np.arange(1, components + 1), count)
     if int(head.attrib["NUMBER_OF_ATOMIC_WFC"]) != states:
         raise ValueError(f"{head.attrib['NUMBER_OF_ATOMIC_WFC']} atomic states, but {states} were"
                          " printed")
     body = root.find("EIGENSTATES")
     k_nodes, e_nodes, p_nodes = ([] if body is None else body.findall(tag)
                                  for tag in ("K-POINT", "E", "PROJS"))
-    if not len(k_nodes) == len(e_nodes) == len(p_nodes) == count > 0:
-        raise ValueError(f"{len(p_nodes)} of {count} k points are there")
-    squares = np.empty((count, bands, states))
+    if not len(k_nodes) == len(e_nodes) == len(p_nodes) == len(spin) > 0:
+        raise ValueError(f"{len(p_nodes)} of {len(spin)} k points are there")
+    squares = np.empty((len(spin), bands, states))
     for k, node in enumerate(p_nodes):
         waves = node.findall("ATOMIC_WFC")
         if len(waves) != states:
             raise ValueError(f"{len(waves)} of {states} atomic states at k point {k + 1}")
+        if any(int(wave.attrib["spin"]) != spin[k] for wave in waves):
+            raise ValueError(f"the spin at k point {k + 1} is another than its place says")
         for n, wave in enumerate(waves):
             squares[k, :, n] = (_numbers(wave, 2 * bands).reshape(-1, 2) ** 2).sum(axis=1)
     if squares.sum(axis=2).max() > 1 + _ROUNDING:
@@ -175,7 +191,8 @@ def _parse(path: Path, states: int) -> tuple[Any, ...]:
         raise ValueError("a weight or the number of electrons is not positive")
     energies = np.array([_numbers(node, bands) for node in e_nodes]) * RYDBERG_EV
     kpoints = np.array([_numbers(node, 3) for node in k_nodes])
-    return energies, kpoints, weights / weights.sum(), squares, electrons
+    spins = 3.0 - 2.0 * spin if components == 2 else np.zeros(count)
+    return energies, kpoints, weights / weights.sum(), squares, electrons, spins
 
 
 def _numbers(node: ET.Element, count: int) -> NDArray[np.float64]:
@@ -191,7 +208,7 @@ def write_projections(path: str | os.PathLike[str], projections: Projections) ->
 
 
 def load_projections(path: str | os.PathLike[str]) -> Projections:
-    """Read what ``write_projections`` wrote.
+    """Read what ``write_projections`` wrote, before there were two spins too.
 
     Raises
     ------
@@ -201,4 +218,6 @@ def load_projections(path: str | os.PathLike[str]) -> Projections:
     with open_npz(path, "projections", "delete that job's folder and run again",
                   ComputationError) as found:
         values: dict[str, Any] = {k: a if a.ndim else float(a) for k, a in found.items()}
+        values.setdefault("spins", np.zeros(len(values["weights"])))
+        values.setdefault("moment_muB", 0.0)
         return Projections(**values)

@@ -366,6 +366,21 @@ def read_pw_bands(outdir: str | Path) -> dict[str, float | None]:
     return _parsed(outdir, "bands", parse)
 
 
+def read_moment_muB(outdir: str | Path) -> float:
+    """Return the electrons up less the electrons down of a calculation with two spins, from their
+    occupations; errors as ``read_pw_result``.
+    """
+
+    def parse(output: ET.Element) -> float:
+        bands = child(output, "band_structure")
+        up, down = np.split(_rows(bands, "occupations"), [int(_text(bands, "nbnd_up"))], axis=1)
+        weights = [float(node.attrib["weight"])
+                   for node in bands.iterfind("ks_energies/k_point")]
+        return float(np.average(up.sum(axis=1) - down.sum(axis=1), weights=weights))
+
+    return _parsed(outdir, "occupations", parse)
+
+
 def _edges(bands: ET.Element) -> dict[str, Any]:
     electrons, levels = float(_text(bands, "nelec")), _levels_eV(bands)
     filled = np.arange(levels.shape[1]) < int(electrons // 2) + np.zeros((len(levels), 1))

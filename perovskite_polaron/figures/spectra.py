@@ -199,45 +199,64 @@ def draw_alignment(spectra: StudySpectra, other: StudySpectra, names: Sequence[s
 _SEEN = 0.03
 
 
+# Characters of a line of the legend above a figure, and those that a handle is worth.
+_LEGEND_WIDTH, _HANDLE = 80, 6
+
+
 def draw_pdos(energy_eV: Array, curves: Mapping[str, Array], edges: Sequence[BandEdge]) -> Any:
-    """Draw all states in grey, the shells over them, and the gap with its width.
+    """Draw all states in grey, the shells over them, and the gap with its width; of two spins up
+    above zero and down below.
 
     Parameters
     ----------
     energy_eV
         (n,) from the valence band maximum.
     curves
-        ``total`` and each shell, (n,), states per eV and cell.
+        ``total`` and each shell, (n,), states per eV and cell; of two spins each with its name.
     edges
-        Valence band maximum and conduction band minimum.
+        Valence band maximum and conduction band minimum, of each spin.
     """
     figure, (axes,) = panels(1, 1, (6.4, 3.9))
-    total = curves["total"]
-    axes.fill_between(energy_eV, total, color="0.9", lw=0, label="all states")
-    for n, label in enumerate(seen_shells(curves, edges)):
-        axes.plot(energy_eV, curves[label], color=PALETTE[n % len(PALETTE)],
-                  ls="-" if n < len(PALETTE) else "--", lw=1.4, label=label)
-    top = 1.08 * float(total.max())
-    for edge in edges:
-        axes.axvline(edge.energy_eV, color=GREY, lw=0.7, ls=":")
-    low, high = (edge.energy_eV for edge in edges)
-    axes.annotate(f"gap\n{high:.2f} eV", ((low + high) / 2, 0.93 * top), ha="center", va="top",
-                  fontsize=9, color="0.25")
+    polarised = "total" not in curves
+    sides = {" up": 1, " down": -1} if polarised else {"": 1}
+    for spin, side in sides.items():
+        total = side * curves[f"total{spin}"]
+        axes.fill_between(energy_eV, total, color="0.9", lw=0,
+                          label="all states" if side > 0 else None)
+        for n, label in enumerate(seen_shells(curves, edges)):
+            axes.plot(energy_eV, side * curves[label + spin], color=PALETTE[n % len(PALETTE)],
+                      ls="-" if n < len(PALETTE) else "--", lw=1.4,
+                      label=label if side > 0 else None)
+    top = (1.2 if polarised else 1.08) * max(float(curves[f"total{spin}"].max()) for spin in sides)
+    low = max(e.energy_eV for e in edges if e.name == "VBM")
+    high = min(e.energy_eV for e in edges if e.name == "CBM")
+    for energy in (low, high):
+        axes.axvline(energy, color=GREY, lw=0.7, ls=":")
+    axes.annotate(f"gap\n{high - low:.2f} eV", ((low + high) / 2, 0.93 * top), ha="center",
+                  va="top", fontsize=9, color="0.25")
     axes.text(0.01, 0.98, "without spin–orbit coupling", fontsize=9, color="0.25", va="top",
               transform=axes.transAxes)
-    axes.set(xlim=(energy_eV[0], energy_eV[-1]), ylim=(0, top),
+    if polarised:
+        zero_line(axes)
+        for word, place in (("up", 0.9), ("down", 0.04)):
+            axes.text(0.99, place, f"spin {word}", fontsize=9, color="0.25", ha="right",
+                      transform=axes.transAxes)
+    axes.set(xlim=(energy_eV[0], energy_eV[-1]), ylim=(-top if polarised else 0, top),
              xlabel="energy from the valence band maximum (eV)",
              ylabel="density of states (1/eV per cell)")
-    legend(axes, fontsize=9, ncols=len(axes.get_legend_handles_labels()[0]), loc="lower center",
+    names = axes.get_legend_handles_labels()[1]
+    lines = -(-sum(len(name) + _HANDLE for name in names) // _LEGEND_WIDTH)
+    legend(axes, fontsize=9, ncols=-(-len(names) // lines), loc="lower center",
            bbox_to_anchor=(0.5, 1.0), columnspacing=1.1, handlelength=1.4)
     return figure
 
 
 def seen_shells(curves: Mapping[str, Array], edges: Sequence[BandEdge]) -> list[str]:
     """Return the shells that the figure shows: by their part in the band edges, then by height."""
-    most = max(float(curves["total"].max()), 1e-300)
-    part = {s: max(e.shares[s] for e in edges) for s in curves if s != "total"}
-    height = {s: float(curves[s].max() / most) for s in part}
+    spins = dict.fromkeys(f" {e.spin}".rstrip() for e in edges)
+    most = max(*(float(curves[f"total{spin}"].max()) for spin in spins), 1e-300)
+    part = {s: max(e.shares[s] for e in edges) for s in edges[0].shares}
+    height = {s: max(float(curves[s + spin].max()) for spin in spins) / most for s in part}
     seen = [s for s in part if max(part[s], height[s]) >= _SEEN]
     return sorted(seen, key=lambda s: (-part[s], -height[s]))
 

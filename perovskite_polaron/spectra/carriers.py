@@ -101,12 +101,11 @@ def computed(states: ProjectedStates, edge: str) -> BandStates:
 
     Few k points make a step of each level: its carriers are as if a large part of the zone had it.
     """
-    filled = states.filled
-    above = states.energies_eV[:, filled:]
-    energy = (states.top_eV - states.energies_eV[:, :filled] if edge == "VBM"
-              else above - above.min())
-    weights = np.broadcast_to(2 * states.weights[:, None], energy.shape)
-    return BandStates(energy.ravel(), weights.ravel(), f"{len(states.weights)} k points")
+    part = states.occupied if edge == "VBM" else ~states.occupied
+    levels = states.energies_eV[part]
+    energy = states.top_eV - levels if edge == "VBM" else levels - states.bottom_eV
+    weights = np.broadcast_to(2 * states.weights[:, None], part.shape)
+    return BandStates(energy, weights[part], f"{len(states.weights)} k points")
 
 
 @dataclass(frozen=True, eq=False)

@@ -134,6 +134,8 @@ def read_edges(results: StudyResults, folder: Path, path: Path | None = None) ->
         raise InputError(f"{folder} has no pdos.npz, which says where the band edges are: polaron"
                          " pdos STUDY computes it (polaron carriers --pdos takes another)")
     states, record = read_states(path)
+    require(not states.polarised, f"{path} has two spins, of which carriers know nothing: use a"
+            " study without magnetic moments")
     there = record.get("total_energy_eV")
     require(there is not None
             and abs(float(there) - reference.ground["total_energy_eV"]) < _SAME_EV,
@@ -259,7 +261,7 @@ def cell_volume_A3(structure: StructureResult) -> float:
 def _counted(states: ProjectedStates, window_eV: float) -> tuple[float, float]:
     """Return the states of a cell in the windows below the gap and above it."""
     energy = states.energies_eV - states.top_eV
-    gap = energy[:, states.filled :].min()
+    gap = states.bottom_eV - states.top_eV
     weights = np.broadcast_to(2 * states.weights[:, None], energy.shape)
     inside = (energy >= -window_eV) & (energy <= 0), (energy >= gap) & (energy <= gap + window_eV)
     return float(weights[inside[0]].sum()), float(weights[inside[1]].sum())
@@ -281,6 +283,6 @@ class _Shell:
         require(len(shells) == 1, f"the projected states have {len(shells)} p shells of {element}"
                 f" on the site {wanted} of {site.label}: they must be of this crystal, with one")
         n, shell = shells[0]
-        filled = states.shares[:, : states.filled, n].sum(axis=1)
+        filled = (states.shares[:, :, n] * states.occupied).sum(axis=1)
         return cls(shell.label(by_site=True), shell.atoms,
                    float(2 * states.weights @ filled) / shell.atoms)

@@ -63,9 +63,10 @@ class CrystalSettings:
 
     def pseudos(self, crystal: Crystal) -> dict[str, Pseudopotential]:
         """Return the pseudopotential of each of a crystal's elements; errors as ``pseudo_for`` and
-        ``check_together``.
+        ``check_together``, and for a U of another element.
         """
         named, elements = self.pseudopotentials, list(dict.fromkeys(crystal.species))
+        _need_u(self.pw, elements)
         need_keys(named, elements)
         need_sets(named, self.file, [(element, "none") for element in elements])
         found = {element: pseudo_for(element, named, self.file) for element in elements}
@@ -93,9 +94,7 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
     elements = sorted({s for structure in structures for s in structure.crystal.species})
     named = study.pseudopotentials
     need_keys(named, elements, study.element)
-    odd = sorted(set(study.pw.hubbard_U_eV) - set(elements))
-    require(not odd, f"pw.hubbard_U_eV names {', '.join(odd)}, which is in no structure: its"
-            f" elements are {', '.join(elements)}")
+    _need_u(study.pw, elements)
     need_sets(named, study.file, [(element, "none") for element in elements]
               + [(study.element, hole)])
     inputs = study_inputs(study, elements, hole)
@@ -113,6 +112,12 @@ def plan(study: Study) -> tuple[StructureJobs, ...]:
         near = planned[neighbour] if neighbour is not None else None
         planned[index] = _structure_jobs(study, structures[index], inputs, near)
     return tuple(planned[index] for index in range(len(structures)))
+
+
+def _need_u(pw: PwSettings, elements: Sequence[str]) -> None:
+    odd = sorted(set(pw.hubbard_U_eV) - set(elements))
+    require(not odd, f"pw.hubbard_U_eV names {', '.join(odd)}, which is in no structure: its"
+            f" elements are {', '.join(elements)}")
 
 
 def study_jobs(structures: Iterable[StructureJobs]) -> list[Job]:

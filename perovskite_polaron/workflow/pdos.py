@@ -2,6 +2,7 @@
 names.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -13,26 +14,35 @@ import numpy as np
 from perovskite_polaron.errors import ComputationError, InputError, require
 from perovskite_polaron.espresso.projwfc import (
     PROJECTIONS, Projections, ProjwfcCalculation, load_projections, summed)
-from perovskite_polaron.espresso.pw import PwSettings
+from perovskite_polaron.espresso.pw import PwSettings, labels_of
 from perovskite_polaron.espresso.upf import Pseudopotential, check_for_projection
 from perovskite_polaron.lattice.crystal import Crystal
 from perovskite_polaron.lattice.files import read_crystal
 from perovskite_polaron.lattice.symmetry import Symmetry, find_symmetry, grid_for, kpoint_names
-from perovskite_polaron.settings import read_tables
+from perovskite_polaron.settings import option, read_tables
 from perovskite_polaron.spectra.projected import ProjectedStates, Shell
 from perovskite_polaron.workflow.jobs import CrystalSettings, Job, own_pw, plan, pw_job
 from perovskite_polaron.workflow.store import Store
 from perovskite_polaron.workflow.study import Study, need_xspectra
 
 _SPILLING_MATCH = 1e-3
+# Smeared occupations of an insulator differ from whole electrons of a spin by less.
+_WHOLE = 1e-3
 _JOB_KEYS = ("kind", "digest", "program", "program_version", "polaron_version", "polaron_revision",
              "finished", "wall_seconds", "ranks")
 
 
 @dataclass(frozen=True)
+class MomentSettings:
+    """What a crystal's file does not say: the magnetic moment of each atom to begin with."""
+
+    moments_muB: tuple[float, ...] | None = option(None, low=-10, high=10)
+
+
+@dataclass(frozen=True)
 class PdosSettings(CrystalSettings):
-    """How a crystal that is in no study is computed: the tables ``[pw]`` and
-    ``[pseudopotentials]``.
+    """How a crystal that is in no study is computed: the tables ``[pw]``, ``[pseudopotentials]``
+    and ``[crystal]``.
 
     Attributes
     ----------
@@ -40,6 +50,7 @@ class PdosSettings(CrystalSettings):
         Whether the file names kpoints or their spacing; else they follow from the size of the cell.
     """
 
+    crystal: MomentSettings = MomentSettings()
     own_grid: bool = False
 
 
@@ -51,7 +62,8 @@ def read_pdos_settings(path: str | Path) -> PdosSettings:
     InputError
         With every problem at once.
     """
-    settings, given = read_tables(path, {"pw": PwSettings, "pseudopotentials": dict})
+    settings, given = read_tables(path, {"pw": PwSettings, "pseudopotentials": dict,
+                                         "crystal": MomentSettings})
     own_grid = not {"kpoints", "kpoint_spacing_1_A"}.isdisjoint(given["pw"])
     return PdosSettings(**settings, own_grid=own_grid, folder=Path(path).parent)
 
@@ -67,14 +79,32 @@ class Subject:
     ground: Job
 
     @property
+    def species(self) -> dict[str, Pseudopotential]:
+        """The pseudopotential of each species: an element, or its atoms of one moment."""
+        return {label: p for label, p in self.ground.pseudos if isinstance(p, Pseudopotential)}
+
+    @property
     def sets(self) -> dict[str, Pseudopotential]:
         """The pseudopotential of each element."""
-        return {label: p for label, p in self.ground.pseudos if isinstance(p, Pseudopotential)}
+        return {p.element: p for p in self.species.values()}
 
     @property
     def electrons(self) -> float:
         """Number of valence electrons of the cell."""
         return sum(self.sets[s].z_valence for s in self.crystal.species)
+
+    @property
+    def polarised(self) -> bool:
+        """Whether its two spins are computed apart."""
+        return self.crystal.moments_muB is not None or bool(self.pw.spin_key)
+
+    @property
+    def filled(self) -> int:
+        """Number of filled bands, of the spin that has more of them, as far as it is known before.
+        """
+        moment = float(self.pw.given().get("tot_magnetization",
+                                           sum(self.crystal.moments_muB or ())))
+        return math.ceil((self.electrons + abs(moment)) / 2 - 1e-9)
 
 
 def subject_of_crystal(source: str, settings: PdosSettings) -> Subject:
@@ -83,14 +113,20 @@ def subject_of_crystal(source: str, settings: PdosSettings) -> Subject:
     Raises
     ------
     InputError
-        When it is no insulator without spin; others as ``read_crystal`` and ``pseudo_for``.
+        When it cannot be an insulator, or its spins are not collinear; others as ``read_crystal``
+        and ``pseudo_for``.
     """
     crystal = read_crystal(source)
+    if settings.crystal.moments_muB is not None:
+        crystal = replace(crystal, moments_muB=settings.crystal.moments_muB)
     symmetry = find_symmetry(crystal)
     name = re.sub(r"[^A-Za-z0-9_.+-]", "-", Path(source).stem).lstrip(".-")[:40] or "crystal"
     lattice = crystal.lattice_A
     pw = settings.pw.on_grid(settings.pw.grid(lattice) if settings.own_grid else grid_for(lattice))
-    ground = pw_job("ground", name, crystal, settings.pseudos(crystal), pw, symmetry=symmetry)
+    sets = settings.pseudos(crystal)
+    species = {label: sets[element] for label, element in zip(labels_of(crystal, None),
+                                                              crystal.species, strict=True)}
+    ground = pw_job("ground", name, crystal, species, pw, symmetry=symmetry)
     return _insulating(Subject(name, crystal, symmetry, pw, ground))
 
 
@@ -101,8 +137,8 @@ def subject_of_study(study: Study, name: str | None) -> Subject:
     Raises
     ------
     InputError
-        When the study has no such structure, or it is no insulator without spin; others as
-        ``plan``.
+        When the study has no such structure, it cannot be an insulator, or its spins are not
+        collinear; others as ``plan``.
     """
     need_xspectra(study, "polaron pdos")
     structures = {one.structure.name: one for one in plan(study)}
@@ -115,16 +151,20 @@ def subject_of_study(study: Study, name: str | None) -> Subject:
 
 
 def _insulating(subject: Subject) -> Subject:
-    electrons = subject.electrons
-    if round(electrons) % 2 or abs(electrons - round(electrons)) > 1e-6:
-        raise InputError(f"{subject.crystal.label} has {electrons:g} electrons: band edges need an"
-                         " insulator, with an even number")
-    if subject.crystal.moments_muB is not None:
-        raise InputError(f"{subject.crystal.label} has magnetic moments, whose two spins the"
-                         " projected density of states does not know: take a study without")
-    if key := subject.pw.spin_key:
+    electrons, pw = subject.electrons, subject.pw
+    # Two collinear spins are known, and may hold an odd number of electrons together.
+    collinear = {key: value for key, value in pw.system.items()
+                 if (key.lower(), value) != ("nspin", 2)}
+    if key := replace(pw, system=collinear).spin_key:
         raise InputError(f"pw.system.{key} is not supported by the projected density of states:"
                          " leave it out, or use a copy of the settings without it")
+    known = subject.crystal.moments_muB is not None or "tot_magnetization" in pw.given()
+    require(known or not pw.spin_key, "pw.system.nspin = 2 says nothing of the moments to begin"
+            " with: give moments_muB, in a study's structure or in the table [crystal]")
+    whole = abs(electrons - round(electrons)) < 1e-6
+    if not whole or (round(electrons) % 2 and not subject.polarised):
+        raise InputError(f"{subject.crystal.label} has {electrons:g} electrons: band edges need an"
+                         " insulator, with an even number, or with magnetic moments")
     return subject
 
 
@@ -168,13 +208,13 @@ def plan_pdos(subject: Subject, kpoints: tuple[int, int, int] | None = None,
     """
     for pseudo in subject.sets.values():
         check_for_projection(pseudo)
-    filled = round(subject.electrons / 2)
+    filled = subject.filled
     if empty_bands is not None and empty_bands < 1:
         raise InputError(f"{empty_bands} empty bands show no conduction band: give 1 or more")
     count = filled + (empty_bands or max(6, -(-filled // 4)))
     a, b, c = subject.pw.grid(subject.crystal.lattice_A)
     grid = kpoints or (2 * a, 2 * b, 2 * c)
-    bands = pw_job("bands", subject.name, subject.crystal, subject.sets,
+    bands = pw_job("bands", subject.name, subject.crystal, subject.species,
                    replace(subject.pw.on_grid(grid), kpoint_shift=(0, 0, 0)), parent=subject.ground,
                    symmetry=subject.symmetry, version=subject.ground.version, bands=count)
     pdos = Job.of("pdos", subject.name, ProjwfcCalculation(), 0.1 * bands.cost, bands.kpoints,
@@ -210,7 +250,9 @@ def collect_pdos(subject: Subject, jobs: PdosJobs,
         "name": subject.name, "crystal": subject.crystal.name,
         "space_group": f"{subject.symmetry.symbol} ({subject.symmetry.number})",
         "settings": f"{pw.ecutwfc_Ry:g}/{pw.ecutrho_Ry:g} Ry, density on {_times(grid)} k"
-                    f" points, {jobs.count} bands on {_times(jobs.kpoints)} from Γ",
+                    f" points, {jobs.count} bands{' of each spin' if states.polarised else ''} on"
+                    f" {_times(jobs.kpoints)} from Γ" + "".join(
+                        f", U of {e} {u:g} eV" for e, u in pw.hubbard_U_eV.items()),
         "pw": asdict(pw), "bands_kpoints": list(jobs.kpoints), "bands": jobs.count,
         "printed_spilling": raw.printed_spilling, "total_energy_eV": ground["total_energy_eV"],
         "projected_onto": {element: " ".join(s.label.lower() for s in pseudo.atomic_shells
@@ -240,8 +282,15 @@ def projected_states(crystal: Crystal, symmetry: Symmetry, raw: Projections,
     Raises
     ------
     ComputationError
-        When the projections are onto other atoms or wave functions than these.
+        When the projections are onto other atoms or wave functions than these, or the electrons of
+        a spin are not a whole number.
     """
+    moment = round(raw.moment_muB)
+    odd = raw.spins.any() and (moment - round(raw.electrons)) % 2
+    if odd or abs(raw.moment_muB - moment) > _WHOLE:
+        raise ComputationError(f"{crystal.label} has a moment of {raw.moment_muB:.3f} µB, which"
+                               " does not leave whole filled bands of each spin: it is a metal as"
+                               " computed here; start from other moments or give hubbard_U_eV")
     found: dict[Shell, int] = {}
     columns = []
     for a, place in zip(raw.atom.tolist(), raw.shell.tolist(), strict=True):
@@ -258,4 +307,4 @@ def projected_states(crystal: Crystal, symmetry: Symmetry, raw: Projections,
     shares = summed(raw.shares, np.array(columns, dtype=np.int64), len(found))
     return ProjectedStates(raw.energies_eV, raw.kpoints,
                            kpoint_names(crystal, symmetry, raw.kpoints), raw.weights,
-                           shares, tuple(found), raw.electrons)
+                           shares, tuple(found), raw.electrons, raw.spins, moment)
