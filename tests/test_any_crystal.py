@@ -96,8 +96,9 @@ def test_bonds_measures_a_displaced_crystal_without_octahedra(
     moved = np.zeros((12, 3))
     moved[np.array(crystal.species) == "Ti", 2] = 0.1
     write_crystal(crystal.with_positions(crystal.positions + moved / 9.5146), tmp_path / "up.cif")
-    assert main(["bonds", str(tmp_path / "up.cif"), str(FILES / "crystals" / "anatase.cif"), "--csv",
-                 str(tmp_path / "b.csv"), "--figure", str(tmp_path / "b.png")]) == 0
+    rest = str(FILES / "crystals" / "anatase.cif")
+    assert main(["bonds", str(tmp_path / "up.cif"), rest, "--csv", str(tmp_path / "b.csv"),
+                 "--figure", str(tmp_path / "b.png")]) == 0
     said = capsys.readouterr().out
     assert "no axial and equatorial bonds" in said
     assert "1.9491 (1.9336–1.9800)" in said

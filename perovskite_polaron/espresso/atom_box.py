@@ -29,8 +29,9 @@ _EMPTY = 4
 # What levels may be off in the box covers images and cut-off, not physics.
 ALLOWED_EV = 0.1
 # The cut-off that is tried when one does not suffice, over that one. Levels that move by more than
-# what is allowed, and than this share of the error, while the cut-off rises so far say nothing about
-# the set yet. (A ghost 158 eV too low moved by 0.75 eV, oxygen at a low cut-off by half its error.)
+# what is allowed, and than this share of the error, while the cut-off rises so far say nothing
+# about the set yet. (A ghost 158 eV too low moved by 0.75 eV, oxygen at a low cut-off by half its
+# error.)
 _HIGHER = 1.6
 _SHARE = 0.2
 
