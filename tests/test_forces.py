@@ -30,8 +30,7 @@ from perovskite_polaron.phonons.forces import relax
 from perovskite_polaron.workflow.execute import Event, run_jobs
 from perovskite_polaron.workflow.forces import (
     ForceJobs, ForceSettings, ResponseSettings, collect_forces, collect_response,
-    espresso_calculator, plan_forces,
-    read_force_settings)
+    espresso_calculator, plan_forces, read_force_settings)
 from perovskite_polaron.workflow.jobs import Job
 from perovskite_polaron.workflow.store import Store
 
