@@ -106,7 +106,7 @@ def _project(study: Study, store: Store) -> None:
     shares = rng.random((4, jobs.count, len(places)))
     shares /= shares.sum(axis=2, keepdims=True)
     raw = Projections(energies, np.eye(4, 3) / 2, np.full(4, 0.25), shares, atom, shell,
-                      subject.electrons, 0.0)
+                      subject.electrons, 0.0, np.zeros(4), 0.0)
     for job in (jobs.bands, jobs.pdos):
         folder = store.prepare(job)
         (folder / job.output_name).write_text("JOB DONE")

@@ -111,7 +111,7 @@ def test_unstable_modes_are_kept_and_nothing_is_chosen_without_charges(
     assert point["max_displacement_A"] == pytest.approx(0.05)
     assert point["amplitude_zero_point"] is None
     soft = mode_of(tmp_path / "m.json", unstable[0])
-    with pytest.raises(InputError, match="has no zero-point motion: give an amplitude in Å"):
+    with pytest.raises(InputError, match="has no energy, and so no zero-point motion"):
         distort(TITANATE, soft, [1.0], "zero_point")
     with pytest.raises(InputError, match=r"there is no mode 99: .* has \d+"):
         read_modes(tmp_path / "m.json").numbered([99])

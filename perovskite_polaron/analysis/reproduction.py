@@ -225,12 +225,16 @@ def _of_compare(name: str, record: Mapping[str, Any], _of: PumpProbe | None) -> 
     if best is None:
         return [Number(f"{label}: strength", None, words="no scenario explains it")]
     words = f"{record['best']}, probability {best['posterior']:.2g}"
-    calculation = best["strength_err_calculation"]
-    words += "" if calculation is None else f", ± {calculation:.2g} of the calculation"
-    found = [Number(f"{label}: strength", best["strength"], best["strength_err"], words=words)]
+    found = [Number(f"{label}: strength", best["strength"], best["strength_err"],
+                    words=words + _of_calculation(best["strength_err_calculation"]))]
     if best["f_q2_A2_amu"] is not None:
-        found.append(Number(f"{label}: f·Q² (Å²·amu)", best["f_q2_A2_amu"], best["f_q2_err"]))
+        found.append(Number(f"{label}: f·Q² (Å²·amu)", best["f_q2_A2_amu"], best["f_q2_err"],
+                            words=_of_calculation(best["f_q2_err_calculation"])[2:]))
     return found
+
+
+def _of_calculation(error: float | None) -> str:
+    return "" if error is None else f", ± {error:.2g} of the calculation"
 
 
 def _of_cparam(name: str, record: Mapping[str, Any], _of: PumpProbe | None) -> list[Number]:
