@@ -117,7 +117,7 @@ def checked(path: str, names: Sequence[str]) -> Checked:
     for name in names:
         settings, factor = variations()[name]
         moved = dataclasses.replace(point.crystal, lattice_A=factor * point.crystal.lattice_A)
-        jobs[name] = job(f"{axis}-{name}", moved, settings)
+        jobs[name] = job(f"{axis}-{name}".replace(" ", "-"), moved, settings)
     return Checked(modes, axis, jobs, float(point.amplitude_sqrt_amu_A[0]))
 
 

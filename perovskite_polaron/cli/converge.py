@@ -124,9 +124,10 @@ def _escalate(args: argparse.Namespace, study: Study, given: Sequence[tuple[str,
     record = {"steps": found.steps, "converged": not changed, "needed": needed,
               "part": found.part.words(), "files": files}
     widths = {"setting": "18s", "from": ">10s", "to": ">10s", "above edge (%)": "16.2f",
-              "all (%)": "10.2f", "spectrum (%)": "14.2f", "core-hours": "12.3f"}
+              "all (%)": "10.2f", "spectrum (%)": "14.2f", "shift (eV)": "12.3f",
+              "core-hours": "12.3f"}
     rows = [(s.setting, s.value, s.better, s.change_difference_percent, s.change_edge_percent,
-             s.change_spectrum_percent, s.core_hours) for s in found.steps]
+             s.change_spectrum_percent, s.shift_eV, s.core_hours) for s in found.steps]
     advice = ("the study's settings keep the tolerance" if not changed else "needed: "
               + ", ".join(f"{s} {v}" for s, v in changed.items())
               + "; set them in the study and run it")
