@@ -9,7 +9,7 @@ import pytest
 
 from perovskite_polaron.arrays import Array
 from perovskite_polaron.workflow.converge import SETTINGS, truncated
-from perovskite_polaron.workflow.escalate import Part, _Computed, _compute, _overlaid
+from perovskite_polaron.workflow.escalate import Part, _compute, _Computed, _overlaid
 from perovskite_polaron.workflow.results import collect
 from perovskite_polaron.workflow.spectra import site_spectra
 from perovskite_polaron.workflow.store import Store
