@@ -190,3 +190,25 @@ def test_denser_k_points_relax_to_another_structure() -> None:
     for other, furthest_A in ((CRYSTAL, 0.30), (sevennet, 0.034)):
         moved = displacement(other, dense)
         assert np.abs(moved).max() == pytest.approx(furthest_A, rel=0.03)
+
+
+def test_modes_of_atoms_at_rest_on_denser_k_points_have_the_published_numbers() -> None:
+    """At rest on 4×4×4 points, forces of 2×2×2, charges of 4×4×4 points in the other geometry."""
+    data = Path(__file__).parent / "data" / "phonons"
+    crystal = read_crystal(data / "cspbbr3_relaxed_4x4x4.cif")
+    forces = json.loads((data / "cspbbr3_qe_2x2x2.json").read_text())
+    assert np.linalg.norm(forces["rest_forces_4x4x4_eV_A"], axis=1).max() < 0.001
+    settled = DATA["k_points_4x4x4"]
+    charges = neutral_response(crystal, settled["epsilon_inf"], settled["born_e"], "ph.x")
+    found = {}
+    for axis in "abc":
+        done = from_forces(crystal, lambda _: list(np.array(forces["forces_eV_A"])), axis, charges)
+        rows = mode_table(done.modes, charges)
+        found[axis] = rows[select(rows)[0]]
+        assert done.modes.energies_meV.min() > -0.01, "no mode is imaginary"
+    energies = [row.energy_meV for row in found.values()]
+    assert energies == pytest.approx([18.12, 18.15, 19.18], abs=0.01)
+    ratio = found["c"].ratio
+    assert ratio is not None
+    assert ratio["axial_to_equatorial"] == pytest.approx(6.46, abs=0.02)
+    assert ratio["axial_to_B"] == pytest.approx(2.52, abs=0.01)
